@@ -1,0 +1,130 @@
+"""The plan of a run as written to RUN/plan.json: read by every task, never changed after it is written.
+
+It is made by ``slurm.plan``; it lives here because tasks read it and ``jobs`` may not import ``slurm``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from routenator.config import RunConfig
+from routenator.errors import InputError
+from routenator.files import read_json
+
+PLAN_FORMAT = 1
+STAGES = ("sample", "generate", "merge", "train", "evaluate", "report")
+NEEDS: dict[str, tuple[str, ...]] = {
+    "sample": (),
+    "generate": ("sample",),
+    "merge": ("generate", "sample"),
+    "train": ("merge",),
+    "evaluate": ("train", "merge"),
+    "report": ("evaluate", "train", "merge", "generate", "sample"),
+}
+# What a finished stage shows in the run directory: name there -> path below the stage's directory.
+PUBLISHED: dict[str, dict[str, str]] = {
+    "sample": {},
+    "generate": {},
+    "merge": {"dataset": "dataset"},
+    "train": {"adapter": "adapter"},
+    "evaluate": {"scores.json": "scores.json", "predictions.jsonl": "predictions.jsonl"},
+    "report": {"report": "report"},
+}
+
+
+class StagePlan(BaseModel):
+    """One stage: where its output goes and in how many shards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprint: str  # 12 hex digits of the hash of all that its output depends on
+    dir: str  # relative to the run directory: ../stages/STAGE-FINGERPRINT
+    shards: int
+
+
+class Plan(BaseModel):
+    """A run, resolved: config, stages, fingerprints, and which snapshot of domain and code it uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = PLAN_FORMAT
+    fingerprint: str
+    created: str  # ISO 8601, UTC
+    version: str  # of RouteNator
+    commit: str | None = None  # of the checkout, "-dirty" appended if changed
+    command: list[str] = []
+    config: RunConfig
+    domain_sha256: str
+    golden_sha256: str
+    stages: dict[str, StagePlan]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its plan.
+
+        RUN/plan.json     the plan            RUN/config.yaml   the resolved config, can be run again as it is
+        RUN/code/         snapshot of routenator/, jobs/, slurm/     RUN/domain/  snapshot of the domain, with golden.jsonl
+        RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   what was submitted, by id
+        RUN/dataset, adapter, scores.json, predictions.jsonl, report: links to the stages' outputs once they are done
+    """
+
+    path: Path
+    plan: Plan
+
+    @property
+    def config(self) -> RunConfig:
+        return self.plan.config
+
+    @property
+    def domain_dir(self) -> Path:
+        return self.path / "domain"
+
+    @property
+    def golden_file(self) -> Path:
+        return self.path / "domain" / "golden.jsonl"
+
+    def stage_dir(self, stage: str) -> Path:
+        """Absolute directory of a stage's output."""
+        return Path(os.path.normpath(self.path / self.plan.stages[stage].dir))
+
+    def log_dir(self, stage: str) -> Path:
+        return self.path / "logs" / stage
+
+    @staticmethod
+    def load(path: str | Path) -> Run:
+        """Read RUN/plan.json.
+
+        Raises:
+            InputError: there is no such run, or another format of plan.
+        """
+        run = Path(path).resolve()
+        file = run / "plan.json"
+        if not file.is_file():
+            known = [p.parent.name for p in run.parent.glob("*/plan.json")] if run.parent.is_dir() else []
+            raise InputError(
+                "not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known
+            )
+        raw: dict[str, Any] = read_json(file)
+        if raw.get("format") != PLAN_FORMAT:
+            raise InputError(
+                "this plan has another format", file=file, key="format", found=raw.get("format"), expected=str(PLAN_FORMAT)
+            )
+        return Run(run, Plan.model_validate(raw))
+
+    def publish(self, stage: str) -> None:
+        """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""
+        for name, inside in PUBLISHED[stage].items():
+            target = os.path.join(self.plan.stages[stage].dir, inside)
+            link = self.path / name
+            if link.is_symlink() and os.readlink(link) == target:
+                continue
+            temporary = self.path / f".{name}.{os.getpid()}"
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target)
+            os.replace(temporary, link)

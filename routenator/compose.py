@@ -1,0 +1,121 @@
+"""A run's config from files: profiles, then the config file, then ``key=value`` overrides; merged by OmegaConf, checked by pydantic.
+
+``model:`` and ``cluster:`` may name a profile (configs/model/NAME.yaml, configs/cluster/NAME.yaml), which is a partial config of its own; a
+mapping with ``profile: NAME`` takes the profile and changes some of its keys. A resolved config (RUN/config.yaml) names no profile and can
+be run again as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from routenator.config import RunConfig
+from routenator.domain.schema import parse_model, read_yaml
+from routenator.errors import InputError
+
+GROUPS = ("model", "cluster")
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path = CONFIGS) -> RunConfig:
+    """Compose and validate a run's config.
+
+    Args:
+        path: a YAML file, or the name of one below ``configs``.
+        overrides: ``key=value`` with dotted keys; values are YAML.
+        configs: folder of profiles and domains.
+
+    Raises:
+        InputError / InputErrors: file, key, found, expected, nearest valid name.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = _find(Path(path), configs)
+    raw = read_yaml(file)
+    if not isinstance(raw, dict):
+        raise InputError("not a config", file=file, found=type(raw).__name__, expected="a mapping")
+    dotted = [_split(override) for override in overrides]
+    chosen: dict[str, str] = {}
+    for group in GROUPS:
+        own = raw.get(group)
+        if isinstance(own, str):
+            chosen[group] = own
+            del raw[group]
+        elif isinstance(own, dict) and "profile" in own:
+            chosen[group] = own.pop("profile")
+    for key, value in dotted:
+        if key in GROUPS:
+            if not isinstance(value, str):
+                raise InputError("not a profile", key=key, found=value, valid=_profiles(configs, key))
+            chosen[key] = value
+            # Another profile replaces the config's own changes to the old one.
+            raw.pop(key, None)
+    layers = [_profile(configs, group, chosen[group]) for group in GROUPS if group in chosen]
+    try:
+        merged = OmegaConf.merge(*(OmegaConf.create(layer) for layer in layers), OmegaConf.create(raw))
+        for key, value in dotted:
+            if key not in GROUPS:
+                OmegaConf.update(merged, key, value, force_add=True)
+        value = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError("a config that cannot be composed", file=file, found=str(error).splitlines()[0]) from None
+    origin = str(file) + (" " + " ".join(overrides) if overrides else "")
+    config = parse_model(RunConfig, value, origin)
+    return config.model_copy(update={"domain": str(find_domain(config.domain, configs))})
+
+
+def find_domain(name: str, configs: Path = CONFIGS) -> Path:
+    """The folder of a domain, given a folder or a name below ``configs/domains``.
+
+    Raises:
+        InputError: there is none.
+    """
+    for candidate in (Path(name), configs / "domains" / name):
+        if candidate.is_dir():
+            return candidate.resolve()
+    known = [path.name for path in (configs / "domains").glob("*") if path.is_dir()]
+    raise InputError("no such domain", key="domain", found=name, valid=known)
+
+
+def write_config(config: RunConfig) -> str:
+    """A resolved config as YAML text that ``load_config`` reads back to an equal config."""
+    import yaml
+
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _find(path: Path, configs: Path) -> Path:
+    for candidate in (path, configs / path, configs / f"{path}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = [p.name for p in configs.glob("*.yaml")]
+    raise InputError("no such config", file=path, found=path.name, valid=known)
+
+
+def _profiles(configs: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (configs / group).glob("*.yaml"))
+
+
+def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
+    file = configs / group / f"{name}.yaml"
+    if not file.is_file():
+        raise InputError(f"no such {group} profile", key=group, found=name, valid=_profiles(configs, group))
+    value = read_yaml(file)
+    if not isinstance(value, dict):
+        raise InputError("not a profile", file=file, found=type(value).__name__, expected="a mapping")
+    return value
+
+
+def _split(override: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError("not an override", found=override, expected="key=value")
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError("an override whose value is not YAML", key=key, found=text) from None

@@ -1,0 +1,127 @@
+"""The data set's README: a Hugging Face dataset card with counts, distribution and provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from routenator.dataset.export import FORMATS
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES_LARGE = ((100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"), (10_000_000_000, "1B<n<10B"))
+
+
+def size_category(rows: int) -> str:
+    """The hub's name for a number of rows."""
+    return next((name for limit, name in (*_SIZES, *_SIZES_LARGE) if rows < limit), "10B<n<100B")
+
+
+def dataset_card(
+    summary: Mapping[str, Any],
+    *,
+    title: str,
+    description: str,
+    functions: Mapping[str, str],
+    languages: list[str],
+    provenance: Mapping[str, str],
+    config: Mapping[str, Any],
+) -> str:
+    """The card as Markdown with YAML front matter. It holds no time of day, so that the same data have the same card.
+
+    Args:
+        summary: merge.json.
+        functions: name -> description.
+        provenance: label -> text, e.g. the plan's fingerprint.
+        config: the parts of the config that the data depend on.
+    """
+    import yaml
+
+    counts = summary["counts"]
+    front = {
+        "pretty_name": title,
+        "language": languages,
+        "license": "other",
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "synthetic"],
+        "size_categories": [size_category(counts["final"])],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"{split}*.parquet"} for split in ("train", "validation") if counts[split]],
+            }
+        ],
+    }
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+        f"# {_line(title)}: synthetic function-calling data",
+        f"{description.strip()}\n\nEvery row is a query and the call that it should lead to. No row was typed by a user: queries were "
+        "generated from a knowledge graph, content metadata and population-level statistics (the method of RouteNator, arXiv 2505.10495).",
+        "## Rows",
+        _table(
+            ["", "rows"],
+            [
+                ["train", f"{counts['train']:,}"],
+                ["validation", f"{counts['validation']:,}"],
+                ["requested", f"{counts['requested']:,}"],
+                ["generated", f"{counts['generated']:,}"],
+                ["accepted by every check", f"{counts['accepted']:,}"],
+                ["back-filled from another route or template of the same cell", f"{counts['backfilled']:,}"],
+                ["missing to the wanted size", f"{counts['missing']:,}"],
+            ],
+        ),
+        "Rows that share function and arguments (but for case, punctuation and word order) are in one split.",
+        "## Rejected rows",
+        "Kept in `rejected.parquet` (index, query, reason, detail).",
+        _table(["reason", "rows"], [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))]),
+        "## Functions",
+        _table(["function", "description"], [[f"`{_cell(name)}`", _cell(text)] for name, text in functions.items()]),
+        "## Distribution",
+        *_distribution(summary["distribution"]),
+        "## Files",
+        _table(["format", "what it is"], [["parquet", "one row an example; `call` is JSON text"], *_formats(summary["formats"])]),
+        "## Provenance",
+        _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),
+        _table(["generator", "rows"], [[f"`{_cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
+        f"```json\n{json.dumps(config, indent=1, ensure_ascii=False)}\n```",
+        "## Licence",
+        "This card grants no licence. Whoever publishes the data must set `license` above, having checked the terms of the domain's files "
+        "(graph, metadata, templates) and of the generators named under Provenance: some models restrict the use of their output.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _reasons(counts: Mapping[str, Any]) -> dict[str, int]:
+    return {**counts["rejected"], **{k: v for k, v in counts["dropped"].items() if v}}
+
+
+def _formats(names: list[str]) -> list[list[str]]:
+    return [[name, FORMATS[name].description] for name in names]
+
+
+def _distribution(distribution: Mapping[str, Any]) -> list[str]:
+    parts = []
+    for dimension, table in distribution["dimensions"].items():
+        rows = [
+            [_cell(row["name"]), f"{row['target']:.1%}", f"{row['accepted']['share']:.1%}", f"{row['final']['share']:.1%}"]
+            for row in table["rows"]
+        ]
+        parts.append(_table([dimension, "target", "accepted", "final"], rows))
+        variation = table["measures"]["final"]["total_variation"]
+        if variation:
+            parts.append(f"Total variation from the target: {variation['value']:.4f}. {variation['meaning']}")
+    return parts
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    return "\n".join(["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)])
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())
+
+
+def _cell(text: Any) -> str:
+    return _line(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

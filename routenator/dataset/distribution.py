@@ -1,0 +1,188 @@
+"""How near the data set is to the target: shares by dimension, three measures, word counts, keyword positions.
+
+All of it is computed from counts per stratum and from histograms, so its cost does not grow with the data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DIMENSIONS = ("function", "category", "route", "length", "language")
+STEPS = ("requested", "accepted", "final")  # what is held against the target
+_FEW = 5  # below this expected count the chi-square approximation is poor (Cochran's rule)
+
+
+def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
+    """Chi-square, total variation and Kullback-Leibler divergence of counts from a target, each with one sentence of meaning.
+
+    Args:
+        target: shares, of shape (names,), adding up to 1.
+        counts: rows, of shape (names,).
+
+    Returns:
+        {"rows", "chi_square": {statistic, degrees, p, smallest_expected, meaning}, "total_variation": {value, meaning},
+        "kl": {value (bits), meaning}}; the three are None if there are no rows.
+    """
+    rows = sum(counts)
+    if rows == 0:
+        return {"rows": 0, "chi_square": None, "total_variation": None, "kl": None}
+    shares = [count / rows for count in counts]
+    variation = 0.5 * math.fsum(abs(p - q) for p, q in zip(shares, target, strict=True))
+    outside = any(p > 0 and q <= 0 for p, q in zip(shares, target, strict=True))
+    divergence = None if outside else math.fsum(p * math.log2(p / q) for p, q in zip(shares, target, strict=True) if p > 0)
+    return {
+        "rows": rows,
+        "chi_square": _chi_square(target, counts, rows, outside),
+        "total_variation": {
+            "value": variation,
+            "meaning": f"{variation:.2%} of the rows ({round(variation * rows)} of {rows}) would have to change place to meet the target.",
+        },
+        "kl": {
+            "value": divergence if divergence is None else max(divergence, 0.0),
+            "meaning": "Some rows lie where the target has no share at all, so the divergence is infinite."
+            if divergence is None
+            else f"A code made for the target would waste {max(divergence, 0.0):.4f} bits a row on this data; 0 is a perfect match.",
+        },
+    }
+
+
+def _chi_square(target: Sequence[float], counts: Sequence[int], rows: int, outside: bool) -> dict[str, Any]:
+    from scipy.stats import chisquare
+
+    used = [(q * rows, count) for q, count in zip(target, counts, strict=True) if q > 0]
+    degrees = len(used) - 1
+    if outside or degrees < 1:
+        statistic, p = (None, 0.0) if outside else (0.0, 1.0)
+        meaning = "Some rows lie where the target has no share at all." if outside else "There is one value only: nothing to test."
+        return {"statistic": statistic, "degrees": max(degrees, 0), "p": p, "smallest_expected": None, "meaning": meaning}
+    scale = rows / math.fsum(expected for expected, _ in used)
+    result = chisquare([count for _, count in used], [expected * scale for expected, _ in used])
+    statistic, p = float(result.statistic), float(result.pvalue)
+    smallest = min(expected for expected, _ in used)
+    if p < 0.05:
+        verdict = "the counts do not follow the target"
+    elif p > 0.95:
+        verdict = "nearer than chance, as quotas are"
+    else:
+        verdict = "no sign of a difference"
+    meaning = f"A random draw from the target would be at least this far off in {_percent(p)} of cases: {verdict}."
+    if smallest < _FEW:
+        meaning += f" (The least expected count is {smallest:.1f}, so take the probability as a rough one.)"
+    return {"statistic": statistic, "degrees": degrees, "p": p, "smallest_expected": smallest, "meaning": meaning}
+
+
+def _percent(share: float) -> str:
+    return "under 0.1%" if share < 0.001 else "over 99.9%" if share > 0.999 else f"{share:.1%}"
+
+
+def distribution(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Target against requested, accepted and final, by dimension.
+
+    Args:
+        strata: rows of strata.json: the dimensions and ``target``, a share.
+        counts: step ("requested", "accepted", "final") -> rows of each stratum.
+
+    Returns:
+        {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}}], "measures": {STEP: ...}}},
+        "joint": {STEP: ...}}; rows are in descending order of target.
+    """
+    whole = math.fsum(row["target"] for row in strata)
+    dimensions = {}
+    for dimension in DIMENSIONS:
+        target: dict[str, float] = {}
+        tallies: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
+        for number, row in enumerate(strata):
+            name = str(row[dimension])
+            target[name] = target.get(name, 0.0) + row["target"] / whole
+            for step in STEPS:
+                tallies[step][name] += counts[step][number]
+        names = sorted(target, key=lambda name: (-target[name], name))
+        dimensions[dimension] = {
+            "rows": [
+                {
+                    "name": name,
+                    "target": target[name],
+                    **{step: {"rows": tallies[step][name], "share": tallies[step][name] / max(1, tallies[step].total())} for step in STEPS},
+                }
+                for name in names
+            ],
+            "measures": {step: measures([target[name] for name in names], [tallies[step][name] for name in names]) for step in STEPS},
+        }
+    shares = [row["target"] / whole for row in strata]
+    return {"dimensions": dimensions, "joint": {step: measures(shares, counts[step]) for step in STEPS}}
+
+
+def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:
+    """Quartiles of a histogram (value -> rows), with linear interpolation as numpy's default, plus rows, mean, least and greatest.
+
+    Raises:
+        ValueError: the histogram is empty.
+    """
+    values = sorted(value for value, count in histogram.items() if count > 0)
+    rows = sum(histogram[value] for value in values)
+    if not rows:
+        raise ValueError("an empty histogram has no quartiles")
+
+    def at(rank: int) -> int:
+        seen = 0
+        for value in values:
+            seen += histogram[value]
+            if rank < seen:
+                return value
+        return values[-1]
+
+    def quantile(share: float) -> float:
+        place = share * (rows - 1)
+        below = at(math.floor(place))
+        return below + (place - math.floor(place)) * (at(math.ceil(place)) - below)
+
+    return {
+        "rows": rows,
+        "mean": sum(value * histogram[value] for value in values) / rows,
+        "min": values[0],
+        "q1": quantile(0.25),
+        "median": quantile(0.5),
+        "q3": quantile(0.75),
+        "max": values[-1],
+    }
+
+
+def word_quartiles(histograms: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, float]]:
+    """``quartiles`` of the words of a query, by function."""
+    return {function: quartiles(histogram) for function, histogram in sorted(histograms.items()) if sum(histogram.values())}
+
+
+def positions(counts: Mapping[str, Mapping[str, int]], target: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Where the query says the category, by function, against the population's shares.
+
+    Args:
+        counts: function -> first | middle | last | absent -> rows.
+        target: function -> first | middle | last -> weight.
+
+    Returns:
+        {function: {"rows": [{"name", "target" or None, "rows", "share"}], "absent": rows, "measures": ... or None}}; shares are of the
+        rows that say it.
+    """
+    result = {}
+    for function, found in sorted(counts.items()):
+        said = {third: found.get(third, 0) for third in ("first", "middle", "last")}
+        weights = target.get(function)
+        total = math.fsum(weights.values()) if weights else 0.0
+        shares = [weights.get(third, 0.0) / total for third in said] if weights and total else None
+        result[function] = {
+            "rows": [
+                {
+                    "name": third,
+                    "target": shares[number] if shares else None,
+                    "rows": count,
+                    "share": count / max(1, sum(said.values())),
+                }
+                for number, (third, count) in enumerate(said.items())
+            ],
+            "absent": found.get("absent", 0),
+            "measures": measures(shares, list(said.values())) if shares else None,
+        }
+    return result

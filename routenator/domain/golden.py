@@ -1,0 +1,98 @@
+"""Golden sets: human queries with gold calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from routenator.domain.functions import Function, check_call
+from routenator.errors import InputError, InputErrors
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class GoldenExample:
+    """One human query and the call it should lead to."""
+
+    query: str
+    name: str
+    arguments: dict[str, Any]
+
+
+def normalise_query(query: str) -> str:
+    """Casefolded words without punctuation, joined by single spaces: two queries equal under it are the same query."""
+    return " ".join(re.findall(r"[^\W_]+", query.casefold()))
+
+
+def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExample]:
+    """Read and check a golden file.
+
+    Raises:
+        InputError: missing or empty file; InputErrors: bad lines (JSON, keys, calls that the schema refuses, duplicates).
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError("the golden file is missing", file=file, expected="JSON lines of query and call") from None
+    except UnicodeDecodeError as error:
+        raise InputError("the golden file is not UTF-8", file=file, key=f"byte {error.start}") from None
+    examples: list[GoldenExample] = []
+    errors: list[InputError] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            example = _one(line, file, number, functions)
+            key = normalise_query(example.query)
+            if key in seen:
+                raise InputError("a query occurs twice", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})")
+            seen[key] = number
+            examples.append(example)
+        except InputErrors as several:
+            errors.extend(several.errors)
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
+    if not examples:
+        raise InputError("the golden file is empty", file=file, found="0 queries", expected="at least one query")
+    return examples
+
+
+def _one(line: str, file: Path, number: int, functions: Mapping[str, Function]) -> GoldenExample:
+    where = f"line {number}"
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError("not JSON", file=file, key=where, found=error.msg) from None
+    shape = '{"query": text, "call": {"name": text, "arguments": {...}}}'
+    call = row.get("call") if isinstance(row, dict) else None
+    if not isinstance(call, dict) or not isinstance(row.get("query"), str) or not isinstance(call.get("arguments"), dict):
+        raise InputError("not a golden example", file=file, key=where, found=line[:80], expected=shape)
+    if not row["query"].strip():
+        raise InputError("an empty query", file=file, key=f"{where}, query", expected="text")
+    function = functions.get(str(call.get("name")))
+    if function is None:
+        raise InputError("a function that the API does not have", file=file, key=f"{where}, name", found=call.get("name"), valid=functions)
+    bad = check_call(function, call["arguments"])
+    if bad:
+        raise InputErrors(
+            [
+                InputError(
+                    f"the schema of {function.name} refuses this call ({error.kind})",
+                    file=file,
+                    key=f"{where}, arguments" + (f".{error.parameter}" if error.parameter else ""),
+                    found=call["arguments"].get(error.parameter, "nothing"),
+                    expected=error.message if error.kind != "enum" else None,
+                    valid=function.enum(error.parameter) or (function.properties if error.kind == "unexpected" else None),
+                )
+                for error in bad
+            ]
+        )
+    return GoldenExample(row["query"], function.name, call["arguments"])

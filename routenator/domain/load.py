@@ -1,0 +1,331 @@
+"""A domain, loaded whole and consistent: every name in one file that must exist in another does exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from routenator.domain.functions import Function, load_functions
+from routenator.domain.graph import Edge, Node, load_edges, load_nodes
+from routenator.domain.schema import DomainFile, FunctionRule, LexiconItem, Statistics, parse_model, read_yaml
+from routenator.domain.templates import Template, load_templates
+from routenator.errors import InputError, InputErrors
+from routenator.files import sha256_tree
+from routenator.grammar import Node as GrammarNode
+from routenator.grammar import parse_or_refuse, references
+
+NO_CATEGORY = "none"
+LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
+_SHOWN = 20
+_NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One product API as loaded from a folder."""
+
+    path: Path
+    title: str
+    description: str
+    functions: dict[str, Function]
+    rules: dict[str, FunctionRule]
+    nodes: dict[str, Node]
+    edges: list[Edge]
+    statistics: Statistics
+    lexicon: dict[str, list[LexiconItem]]
+    templates: dict[str, Template]
+    records: dict[str, dict[str, Any]]
+    values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
+    surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The API as OpenAI tools, without our marks."""
+        return [function.tool() for function in self.functions.values()]
+
+    def node_category(self, function: str, node: Node) -> str:
+        """The category that a node of the function's category step stands for."""
+        rule = self.rules[function].category
+        if rule is None:
+            return NO_CATEGORY
+        return node.label if rule.attribute is None else node.attributes.get(rule.attribute, "")
+
+    @cached_property
+    def _category_nodes(self) -> dict[tuple[str, str], list[Node]]:
+        table: dict[tuple[str, str], list[Node]] = {}
+        for name, rule in self.rules.items():
+            if rule.category is None:
+                continue
+            kind = next(step.type for step in rule.path if step.name == rule.category.step)
+            for node in self.nodes.values():
+                if node.type == kind:
+                    table.setdefault((name, self.node_category(name, node)), []).append(node)
+        return table
+
+    def category_nodes(self, function: str, category: str) -> list[Node]:
+        """The nodes of the category step that stand for a category."""
+        return self._category_nodes.get((function, category), [])
+
+    def category_surfaces(self, function: str, category: str) -> list[str]:
+        """All ways in which a query may say a category: labels and aliases of its nodes, and its own name with spaces."""
+        words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
+        return sorted(words | {category, category.replace("_", " ")})
+
+
+def domain_fingerprint(path: Path) -> str:
+    """sha256 of all that sampling and generation depend on: every file but the golden set and its notes."""
+    return sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
+
+
+def load_domain(path: str | Path) -> Domain:
+    """Load a domain folder.
+
+    Raises:
+        InputError / InputErrors: with file, key, found, expected, nearest valid name.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+        raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
+    functions = load_functions(root / "functions.json")
+    spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")
+    nodes = load_nodes(root / "nodes.csv")
+    edges = load_edges(root / "edges.csv", nodes)
+    statistics = parse_model(Statistics, read_yaml(root / "statistics.yaml"), root / "statistics.yaml")
+    lexicon = _lexicon(root / "lexicon.yaml")
+    domain = Domain(
+        path=root,
+        title=spec.title,
+        description=spec.description,
+        functions=functions,
+        rules=spec.functions,
+        nodes=nodes,
+        edges=edges,
+        statistics=statistics,
+        lexicon=lexicon,
+        templates=load_templates(root / "templates"),
+        records=_records(root / "metadata.jsonl", nodes),
+    )
+    errors: list[InputError] = []
+    for check in (_check_rules, _check_statistics, _check_templates, _check_records):
+        try:
+            check(domain)
+        except InputErrors as several:
+            errors.extend(several.errors)
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
+    return domain
+
+
+def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
+    if not file.exists():
+        return {}
+    raw = read_yaml(file) or {}
+    if not isinstance(raw, dict):
+        raise InputError("not a mapping", file=file, found=type(raw).__name__, expected="name: [words]")
+    lexicon = {}
+    for name, items in raw.items():
+        if not isinstance(items, list) or not items:
+            raise InputError("not a list of words", file=file, key=str(name), found=type(items).__name__, expected="a non-empty list")
+        lexicon[str(name)] = [parse_model(LexiconItem, item if isinstance(item, dict) else {"text": str(item)}, file) for item in items]
+    return lexicon
+
+
+def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
+    records: dict[str, dict[str, Any]] = {}
+    if not file.exists():
+        return records
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError("not JSON", file=file, key=f"line {number}", found=error.msg) from None
+        where = f"line {number}"
+        for key, kind in (("id", str), ("title", str), ("category", str), ("keywords", list), ("colours", list), ("nodes", list)):
+            if not isinstance(record.get(key), kind):
+                raise InputError("a bad record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__)
+        if record["id"] in records:
+            raise InputError("a record occurs twice", file=file, key=where, found=record["id"])
+        for node in record["nodes"]:
+            if node not in nodes:
+                raise InputError("a record about an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes)
+        if record.get("layout", "minimal") not in LAYOUTS:
+            raise InputError("an unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS)
+        records[record["id"]] = record
+    return records
+
+
+def _check_rules(domain: Domain) -> None:
+    file = domain.path / "domain.yaml"
+    types = {node.type for node in domain.nodes.values()}
+    attributes = {name for node in domain.nodes.values() for name in node.attributes}
+    for name, rule in domain.rules.items():
+        where = f"functions.{name}"
+        if name not in domain.functions:
+            raise InputError("a function that the API does not have", file=file, key=where, found=name, valid=domain.functions)
+        names: list[str] = []
+        for number, step in enumerate(rule.path):
+            if step.type not in types:
+                raise InputError("no node has this type", file=file, key=f"{where}.path[{number}].type", found=step.type, valid=types)
+            if step.from_ is not None and step.from_ not in names:
+                raise InputError(
+                    "a step goes on from a step that does not come before it",
+                    file=file, key=f"{where}.path[{number}].from", found=step.from_, valid=names or ["(none)"],
+                )  # fmt: skip
+            if step.name in names:
+                raise InputError("two steps have one name", file=file, key=f"{where}.path[{number}].name", found=step.name)
+            names.append(step.name)
+        if rule.root and rule.root.attribute not in attributes | {"id", "label"}:
+            raise InputError("no node has this attribute", file=file, key=f"{where}.root", found=rule.root.attribute, valid=attributes)
+        function = domain.functions[name]
+        if rule.category is not None:
+            if rule.category.step not in names:
+                raise InputError("no such step", file=file, key=f"{where}.category.step", found=rule.category.step, valid=names)
+            if rule.category.attribute and rule.category.attribute not in attributes:
+                raise InputError(
+                    "no node has this attribute", file=file, key=f"{where}.category", found=rule.category.attribute, valid=attributes
+                )
+            _check_category_nodes(domain, name, file)
+        known = set(names) | set(domain.lexicon)
+        for slot, spec in rule.slots.items():
+            key = f"{where}.slots.{slot}"
+            if slot not in function.properties:
+                raise InputError("a slot that is no parameter", file=file, key=key, found=slot, valid=function.properties)
+            for other in (*spec.excludes, *spec.needs):
+                if other not in rule.slots:
+                    raise InputError("a slot that is not declared", file=file, key=key, found=other, valid=rule.slots)
+            domain.values[name, slot] = _slot_grammar(spec.value, file, f"{key}.value", known, attributes)
+            domain.surfaces[name, slot] = (
+                None if spec.surface is None else _slot_grammar(spec.surface, file, f"{key}.surface", known, attributes)
+            )
+        for parameter in function.required:
+            if parameter not in rule.slots:
+                raise InputError("a required parameter has no slot", file=file, key=f"{where}.slots", found="nothing", expected=parameter)
+
+
+def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
+    """Nodes that stand for a value which the API's enum does not have cannot be expressed."""
+    parameter = domain.functions[function].category
+    enum = domain.functions[function].enum(parameter) if parameter else None
+    if enum is None:
+        return
+    for name, category in [key for key in domain._category_nodes if key[0] == function]:
+        if category not in enum:
+            node = domain.category_nodes(name, category)[0]
+            raise InputError(
+                "a node stands for a category that the API does not have",
+                file=domain.path / "nodes.csv", key=f"node {node.id}", found=category, valid=enum,
+            )  # fmt: skip
+
+
+def _slot_grammar(text: str, file: Path, key: str, known: set[str], attributes: set[str]) -> GrammarNode:
+    grammar = parse_or_refuse(text, file, key)
+    for reference in references(grammar):
+        _check_reference(reference.name, known, attributes, file, key)
+    return grammar
+
+
+def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: str) -> None:
+    base, _, attribute = name.partition(".")
+    if base not in known:
+        raise InputError("an unknown variable", file=file, key=key, found=name, valid=known)
+    if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
+        raise InputError("no node has this attribute", file=file, key=key, found=name, valid=attributes | {"label"})
+
+
+def _check_statistics(domain: Domain) -> None:
+    file = domain.path / "statistics.yaml"
+    statistics = domain.statistics
+
+    def names(table: Iterable[str], valid: Iterable[str], key: str, what: str) -> None:
+        for name in table:
+            if name not in set(valid):
+                raise InputError(what, file=file, key=f"{key}.{name}", found=name, valid=valid)
+
+    def positive(table: dict[Any, float], key: str) -> None:
+        if not any(weight > 0 for weight in table.values()):
+            raise InputError("the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0")
+
+    positive(statistics.languages, "languages")
+    positive(statistics.functions, "functions")
+    names(statistics.functions, domain.functions, "functions", "a function that the API does not have")
+    names(statistics.functions, domain.rules, "functions", "a function without a rule in domain.yaml")
+    for bucket, (low, high) in statistics.length_buckets.items():
+        if low > high:
+            raise InputError("an empty length bucket", file=file, key=f"length_buckets.{bucket}", found=f"[{low}, {high}]")
+    for section in ("categories", "lengths", "routes", "slots", "keyword_position"):
+        names(getattr(statistics, section), domain.functions, section, "a function that the API does not have")
+    for function, share in statistics.functions.items():
+        if share <= 0:
+            continue
+        for section in ("lengths", "routes"):
+            table = getattr(statistics, section).get(function)
+            if table is None:
+                raise InputError("a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares")
+            positive(table, f"{section}.{function}")
+        names(statistics.lengths[function], statistics.length_buckets, f"lengths.{function}", "an undeclared length bucket")
+        names(statistics.slots.get(function, {}), domain.rules[function].slots, f"slots.{function}", "no such slot")
+        _check_categories(domain, function, file)
+        positive(statistics.categories.get(function, {"": 1.0}), f"categories.{function}")
+
+
+def _check_categories(domain: Domain, function: str, file: Path) -> None:
+    shares = domain.statistics.categories.get(function)
+    if domain.rules[function].category is None:
+        if shares:
+            raise InputError("categories for a function without a category rule", file=file, key=f"categories.{function}")
+        return
+    if not shares:
+        raise InputError("a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares")
+    parameter = domain.functions[function].category
+    enum = domain.functions[function].enum(parameter) if parameter else None
+    reachable = {category for name, category in domain._category_nodes if name == function}
+    for category, share in shares.items():
+        key = f"categories.{function}.{category}"
+        if enum is not None and category not in enum:
+            raise InputError("a category that the API does not have", file=file, key=key, found=category, valid=enum)
+        if share > 0 and category not in reachable:
+            raise InputError("no node stands for this category", file=file, key=key, found=category, valid=reachable)
+
+
+def _check_templates(domain: Domain) -> None:
+    attributes = {name for node in domain.nodes.values() for name in node.attributes}
+    categories = {name for table in domain.statistics.categories.values() for name in table} | {NO_CATEGORY}
+    for template in domain.templates.values():
+        head, file = template.head, template.file
+        for key, names, valid in (
+            ("functions", head.functions, domain.functions),
+            ("lengths", head.lengths or [], domain.statistics.length_buckets),
+            ("categories", head.categories or [], categories),
+            ("languages", head.languages or [], domain.statistics.languages),
+        ):
+            for name in names:
+                if name not in valid:
+                    raise InputError(f"unknown name in {key}", file=file, key=key, found=name, valid=valid)
+        if template.grammar is not None:
+            for function in head.functions:
+                rule = domain.rules[function]
+                known = {step.name for step in rule.path} | set(rule.slots) | set(domain.lexicon) | {"record"}
+                for reference in references(template.grammar):
+                    _check_reference(reference.name, known, attributes, file, f"body, for {function}")
+
+
+def _check_records(domain: Domain) -> None:
+    valid = {category for _, category in domain._category_nodes}
+    for record in domain.records.values():
+        if valid and record["category"] not in valid:
+            raise InputError(
+                "a record of an unknown category",
+                file=domain.path / "metadata.jsonl", key=record["id"], found=record["category"], valid=valid,
+            )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Template files: YAML front matter and a body. Which cells of the target distribution a template serves is in its front matter."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from routenator.domain.schema import ROUTES, FrontMatter, parse_model
+from routenator.errors import InputError
+from routenator.grammar import Node, parse_or_refuse
+
+_PARTS = re.compile(r"\A---\s*\n(.*?)\n---\s*\n(.*)\Z", re.DOTALL)
+SUFFIXES = {"heuristic": ".txt", "text": ".j2", "vision": ".j2"}
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template.
+
+    Attributes:
+        name: "route/stem", unique in a domain.
+        body: Jinja2 source, or the grammar's text on the heuristic route.
+        body_line: 1-based line of the file at which the body starts.
+        grammar: the parsed grammar, on the heuristic route.
+    """
+
+    name: str
+    route: str
+    file: Path
+    head: FrontMatter
+    body: str
+    body_line: int
+    grammar: Node | None = None
+
+    @property
+    def functions(self) -> list[str]:
+        return self.head.functions
+
+    @property
+    def weight(self) -> float:
+        return self.head.weight
+
+    @property
+    def lengths(self) -> list[str] | None:
+        return self.head.lengths
+
+    @property
+    def categories(self) -> list[str] | None:
+        return self.head.categories
+
+    @property
+    def languages(self) -> list[str] | None:
+        return self.head.languages
+
+    @property
+    def system(self) -> str | None:
+        return self.head.system
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self.head.max_tokens
+
+    @property
+    def temperature(self) -> float | None:
+        return self.head.temperature
+
+    @property
+    def top_p(self) -> float | None:
+        return self.head.top_p
+
+    @property
+    def output(self) -> str:
+        return self.head.output
+
+    @property
+    def guide(self) -> str:
+        return self.head.guide
+
+    def serves(self, function: str, category: str, length: str, language: str) -> bool:
+        """Whether this template may write such a request."""
+        head = self.head
+        return (
+            function in head.functions
+            and head.weight > 0
+            and (head.categories is None or category in head.categories)
+            and (head.lengths is None or length in head.lengths)
+            and (head.languages is None or language in head.languages)
+        )
+
+
+def load_templates(directory: Path) -> dict[str, Template]:
+    """All templates of a domain by name.
+
+    Raises:
+        InputError: an unknown route folder, no or bad front matter, a grammar that cannot be read.
+    """
+    templates: dict[str, Template] = {}
+    for folder in sorted(path for path in directory.glob("*") if path.is_dir()):
+        if folder.name not in ROUTES:
+            raise InputError("an unknown route", file=folder, found=folder.name, valid=ROUTES)
+        for file in sorted(folder.glob(f"*{SUFFIXES[folder.name]}")):
+            template = _load(folder.name, file)
+            templates[template.name] = template
+    if not templates:
+        raise InputError("no templates", file=directory, expected="at least one template, e.g. heuristic/plain.txt")
+    return templates
+
+
+def _load(route: str, file: Path) -> Template:
+    text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    match = _PARTS.match(text)
+    if match is None:
+        raise InputError(
+            "a template without front matter", file=file, key="line 1", found=text[:40].strip(), expected="YAML between two lines of ---"
+        )
+    try:
+        head = yaml.safe_load(match.group(1))
+    except yaml.YAMLError as error:
+        raise InputError("front matter that is not YAML", file=file, found=str(error).splitlines()[0]) from None
+    body = match.group(2)
+    if not body.strip():
+        raise InputError("an empty template", file=file)
+    grammar = parse_or_refuse(body, file, "body") if route == "heuristic" else None
+    return Template(
+        name=f"{route}/{file.stem}",
+        route=route,
+        file=file,
+        head=parse_model(FrontMatter, head, file),
+        body=body,
+        body_line=text[: match.start(2)].count("\n") + 1,
+        grammar=grammar,
+    )

@@ -1,0 +1,88 @@
+"""Errors. Whatever a user can cause is an ``InputError`` and says where, what was found, what was expected and what is nearest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class RoutenatorError(Exception):
+    """The root of every error that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(RoutenatorError):
+    """Bad input, refused before anything is written or submitted (exit code 2).
+
+    Args:
+        message: what is wrong, in one sentence.
+        file: the file that holds it, if one does.
+        key: the key, line or column inside the file.
+        found: the value as found.
+        expected: what would have been right.
+        valid: the valid names, from which the nearest is offered.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        key: str | None = None,
+        found: object = None,
+        expected: str | None = None,
+        valid: Iterable[str] | None = None,
+    ) -> None:
+        self.message = message
+        self.file = str(file) if file is not None else None
+        self.key = key
+        self.found = found
+        self.expected = expected
+        self.nearest: str | None = None
+        names = sorted(set(valid)) if valid is not None else []
+        if names and found is not None:
+            close = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+            self.nearest = close[0] if close else None
+        if names and expected is None:
+            self.expected = "one of " + ", ".join(names[:24]) + (", ..." if len(names) > 24 else "")
+        super().__init__(str(self))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.__dict__.copy()))
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        for label in ("file", "key", "found", "expected"):
+            value = getattr(self, label)
+            if value is not None:
+                lines.append(f"  {label + ':':<10}{value}")
+        if self.nearest is not None:
+            lines.append(f"  {'nearest:':<10}{self.nearest}")
+        return "\n".join(lines)
+
+
+class InputErrors(InputError):
+    """Several bad inputs found in one check; all are shown."""
+
+    def __init__(self, errors: list[InputError]) -> None:
+        self.errors = errors
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class StageError(RoutenatorError):
+    """A stage cannot go on (missing shard, corrupt file, dead engine)."""
+
+
+class CorruptShardError(StageError):
+    """A committed shard does not hold what its receipt says."""
+
+
+def _rebuild(cls: type[InputError], state: dict[str, object]) -> InputError:
+    error = cls.__new__(cls)
+    error.__dict__.update(state)
+    Exception.__init__(error, str(error))
+    return error

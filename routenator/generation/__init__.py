@@ -1,0 +1,12 @@
+"""From requests to candidate queries.
+
+engine.py               what an engine is: prompts in, replies out, in order
+vllm_engine.py          vLLM, on GPUs or CPU; text and vision-language models
+transformers_engine.py  transformers' generate, where vLLM does not run
+seeds.py                everything random about a row, from the row's seed
+prompts.py              Jinja2 templates to chat messages; checks of templates
+guide.py                patterns that hold a small model to the words that a query must say
+render.py               a metadata record as an image
+describe.py             an image in words: OCR, colours, layout (no vision-language model)
+generator.py            requests to candidates: prompt, reply, query, verdict
+"""

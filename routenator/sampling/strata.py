@@ -1,0 +1,179 @@
+"""The target distribution as strata with exact integer quotas.
+
+A stratum is function x category x route x template x length bucket x language. Quotas are made top down, so that the population's own
+marginals are exact whatever the number of rows:
+
+1. function, then (category x length x language) within the function: largest remainder;
+2. (route, template) within such a cell: controlled rounding of the running total (each stratum within one row of its share of the cell's
+   rows, and every route's total within about one row of its share), because cells can be smaller than the number of templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from routenator.config import RunConfig
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.errors import InputError
+
+STRATA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One cell of the target distribution.
+
+    Attributes:
+        target: its share of the data set.
+        quota: rows of the final data set; quotas add up to dataset.size exactly.
+        requested: rows sampled, quota times the route's over-sampling, rounded up.
+    """
+
+    stratum: int
+    function: str
+    category: str
+    route: str
+    template: str
+    length: str
+    language: str
+    target: float
+    quota: int
+    requested: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def normalise(weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights as shares; those of zero are dropped."""
+    total = math.fsum(weights.values())
+    return {name: weight / total for name, weight in weights.items() if weight > 0}
+
+
+def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
+    """Integers in proportion to ``shares`` that add up to ``total`` (Hamilton's method); ties go to the earlier one.
+
+    Args:
+        shares: non-negative, adding up to about 1.
+        total: rows to give away, 0 or more.
+    """
+    scale = math.fsum(shares)
+    exact = [share / scale * total for share in shares]
+    counts = [math.floor(value) for value in exact]
+    # Rounding guards the order against the last bits of the division.
+    order = sorted(range(len(shares)), key=lambda i: (-round(exact[i] - counts[i], 9), i))
+    for position in order[: total - sum(counts)]:
+        counts[position] += 1
+    return counts
+
+
+def category_shares(domain: Domain, function: str) -> dict[str, float]:
+    """P(category | function). Where the category parameter is optional, its absence is the category ``none``."""
+    rule = domain.rules[function]
+    parameter = domain.functions[function].category
+    if rule.category is None:
+        return {NO_CATEGORY: 1.0}
+    shares = normalise(domain.statistics.categories[function])
+    if parameter is None or parameter in domain.functions[function].required or parameter not in rule.slots:
+        return shares
+    present = domain.statistics.slots.get(function, {}).get(parameter, 1.0)
+    table = {category: share * present for category, share in shares.items()}
+    table[NO_CATEGORY] = 1.0 - present
+    return normalise(table)
+
+
+def route_shares(domain: Domain, config: RunConfig, function: str) -> dict[str, float]:
+    """P(route | function), from the statistics or the config's override."""
+    override = config.generate.routes
+    return normalise({str(k): v for k, v in (override or domain.statistics.routes[function]).items()})
+
+
+def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
+    """The strata of a run, those with a quota of at least one row, numbered in a stable order.
+
+    Raises:
+        InputError: a route or a cell that no template serves; fewer rows than population cells of function and category.
+    """
+    statistics, size = domain.statistics, config.dataset.size
+    _check_routes(domain, config)
+    functions = normalise(statistics.functions)
+    rows: list[tuple[tuple[str, str, str, str, str, str], float, int]] = []
+    for (function, share), quota in zip(functions.items(), largest_remainder(list(functions.values()), size), strict=True):
+        cells = {
+            (category, length, language): p * q * r
+            for category, p in category_shares(domain, function).items()
+            for length, q in normalise(statistics.lengths[function]).items()
+            for language, r in normalise(statistics.languages).items()
+        }
+        total = 0.0
+        given = 0
+        for (cell, p), cell_quota in zip(cells.items(), largest_remainder(list(cells.values()), quota), strict=True):
+            shares = _route_template_shares(domain, config, function, *cell)
+            # A keyed order for each cell: a fixed one would beat against the cells' sizes and favour some templates.
+            order = sorted(shares, key=lambda key: hashlib.sha256(repr((config.seed, function, cell, key)).encode()).digest())
+            left = cell_quota
+            for position, (route, template) in enumerate(order):
+                total += shares[route, template] * cell_quota
+                count = left if position == len(order) - 1 else min(left, max(0, math.floor(total + 0.5) - given))
+                given += count
+                left -= count
+                key = (function, cell[0], route, template, cell[1], cell[2])
+                rows.append((key, share * p * shares[route, template], count))
+    cells_with_share = sum(len(category_shares(domain, function)) for function in functions)
+    if size < cells_with_share:
+        raise InputError(
+            "fewer rows than the population has cells of function and category",
+            key="dataset.size",
+            found=size,
+            expected=f"at least {cells_with_share}",
+        )
+    strata: list[Stratum] = []
+    for key, target, count in rows:
+        if count > 0:
+            requested = math.ceil(count * config.generate.oversample.get(key[2], 1.0))  # type: ignore[call-overload]
+            strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=requested))
+    return strata
+
+
+def _check_routes(domain: Domain, config: RunConfig) -> None:
+    if config.generate.routes is not None and not any(config.generate.routes.values()):
+        raise InputError("the weights are all zero", key="generate.routes", found=config.generate.routes, expected="at least one above 0")
+    for function in normalise(domain.statistics.functions):
+        served = {t.route for t in domain.templates.values() if function in t.functions and t.weight > 0}
+        for route in route_shares(domain, config, function):
+            if route not in served:
+                raise InputError(
+                    f"no template of route {route} serves {function}",
+                    file=domain.path / "statistics.yaml", key=f"routes.{function}.{route}", found=route, valid=served,
+                )  # fmt: skip
+            if route != "heuristic" and "heuristic" not in served:
+                raise InputError(
+                    f"{function} has no heuristic template, and every route starts from a heuristic draft",
+                    file=domain.path / "templates" / "heuristic", found="none", expected="at least one",
+                )  # fmt: skip
+
+
+def _route_template_shares(
+    domain: Domain, config: RunConfig, function: str, category: str, length: str, language: str
+) -> dict[tuple[str, str], float]:
+    """P(route, template | cell). A route that no template serves in this cell gives its share to the others."""
+    shares: dict[tuple[str, str], float] = {}
+    for route, share in route_shares(domain, config, function).items():
+        serving = {
+            t.name: t.weight for t in domain.templates.values() if t.route == route and t.serves(function, category, length, language)
+        }
+        for name, part in normalise(serving).items() if serving else ():
+            shares[route, name] = share * part
+    if not shares:
+        raise InputError(
+            "no template serves this cell of the target distribution",
+            file=domain.path / "templates",
+            found=f"{function} x {category} x {length} x {language}",
+            expected="a template whose functions, categories, lengths and languages admit it",
+        )
+    scale = math.fsum(shares.values())
+    return {key: value / scale for key, value in shares.items()}

@@ -1,0 +1,81 @@
+"""An adapter's card: ``routenator.json`` beside the PEFT files says how to prompt the adapter and what it was trained for.
+
+The folder stays a plain PEFT adapter: ``PeftModel.from_pretrained(base, folder)`` loads it without RouteNator.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from routenator.errors import InputError
+from routenator.files import read_json, write_json
+from routenator.training.prompts import Style
+
+CARD = "routenator.json"
+CARD_FORMAT = 1
+
+
+class AdapterCard(BaseModel):
+    """What is known of an adapter.
+
+    Attributes:
+        base_model: as the config names it: hub id, folder, or ``package:NAME``.
+        prompt: style of prompt that it was trained with.
+        tools: the API as OpenAI tools.
+        method: qlora | lora | prompt.
+        steps: optimiser steps.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = CARD_FORMAT
+    domain: str
+    base_model: str
+    prompt: Style
+    tools: list[dict[str, Any]]
+    method: str
+    steps: int
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / CARD, self.model_dump())
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def read_card(folder: Path) -> AdapterCard | None:
+    """The card of an adapter, or None for a plain PEFT adapter.
+
+    Raises:
+        InputError: it is not a card, or one of another format.
+    """
+    file = folder / CARD
+    if not file.is_file():
+        return None
+    raw = read_json(file)
+    found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+    if found != CARD_FORMAT:
+        raise InputError("this adapter's card has another format", file=file, key="format", found=found, expected=str(CARD_FORMAT))
+    try:
+        return AdapterCard.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError("a damaged adapter card", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]) from None
+
+
+def base_model_of(folder: Path) -> str:
+    """The base model that a plain PEFT adapter names.
+
+    Raises:
+        InputError: it names none.
+    """
+    file = folder / "adapter_config.json"
+    name = read_json(file).get("base_model_name_or_path")
+    if not name:
+        raise InputError("this adapter names no base model", file=file, key="base_model_name_or_path", found=name)
+    return str(name)

@@ -1,0 +1,91 @@
+"""What a model is shown and what it must answer. Training, evaluation and serving use this one module, so they cannot drift apart.
+
+Two styles:
+
+- ``compact``: the query on a line, then the call. The model learns the API from the data alone; cheap to train and to serve.
+- ``tools``: a system message with the API's tools as JSON and the query as the user's message, by the model's own chat template. It needs
+  no training to make sense.
+
+The answer is always the call as JSON text, ``{"name": ..., "arguments": {...}}``, with arguments in the schema's order.
+Prompt and answer are turned into tokens apart from each other and joined, so that a model meets the same tokens when it is trained and asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+Style = Literal["compact", "tools"]
+STYLES: tuple[Style, ...] = ("compact", "tools")
+_INSTRUCTION = (
+    "You turn a request into one function call. These are the functions, as JSON:\n{tools}\n"
+    'Answer with the call alone, as JSON: {{"name": <function>, "arguments": {{<parameter>: <value>, ...}}}}'
+)
+_MARK = "\u2603"  # stands for the answer while the template's end of turn is looked up
+
+
+def call_text(name: str, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> str:
+    """The call as a model writes it: JSON text, parameters in ``order``, others after them as they come."""
+    known = [key for key in order if key in arguments]
+    ordered = {key: arguments[key] for key in [*known, *(key for key in arguments if key not in known)]}
+    return json.dumps({"name": name, "arguments": ordered}, ensure_ascii=False)
+
+
+class PromptFormat:
+    """One style for one API and one tokenizer.
+
+    Args:
+        style: ``compact`` or ``tools``.
+        tools: the API as OpenAI tools, without marks of ours.
+        tokenizer: a transformers tokenizer; ``tools`` needs its chat template.
+    """
+
+    def __init__(self, style: Style, tools: Sequence[Mapping[str, Any]], tokenizer: Any) -> None:
+        self.style = style
+        self.tools = [dict(tool) for tool in tools]
+        self.tokenizer = tokenizer
+        self._order = {tool["function"]["name"]: list(tool["function"]["parameters"].get("properties", {})) for tool in self.tools}
+
+    @cached_property
+    def instruction(self) -> str:
+        """The system message of the ``tools`` style."""
+        lines = [json.dumps(tool["function"], ensure_ascii=False, separators=(",", ":")) for tool in self.tools]
+        return _INSTRUCTION.format(tools="\n".join(lines))
+
+    def messages(self, query: str) -> list[dict[str, str]]:
+        """OpenAI messages of the ``tools`` style."""
+        return [{"role": "system", "content": self.instruction}, {"role": "user", "content": _clean(query)}]
+
+    def prompt_text(self, query: str) -> str:
+        """The whole prompt as text, special tokens written out."""
+        if self.style == "compact":
+            return _clean(query) + "\n"
+        return str(self.tokenizer.apply_chat_template(self.messages(query), tokenize=False, add_generation_prompt=True))
+
+    def prompt_ids(self, query: str) -> list[int]:
+        """Token ids of the prompt, ready for an engine."""
+        # A chat template writes the special tokens itself; a plain text gets the model's own beginning, if it has one.
+        ids = list(self.tokenizer(self.prompt_text(query), add_special_tokens=self.style == "compact")["input_ids"])
+        return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id and self.style == "compact" else ids
+
+    def answer_ids(self, name: str, arguments: Mapping[str, Any]) -> list[int]:
+        """Token ids of the call and of the end of the turn: exactly what the loss is taken on."""
+        text = call_text(name, arguments, self._order.get(name, ()))
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], *self.end_ids]
+
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """Token ids that end an answer: what the chat template puts there, else the end-of-text token."""
+        if self.style == "tools":
+            turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+            ending = str(self.tokenizer.apply_chat_template(turn, tokenize=False)).rpartition(_MARK)[2].strip()
+            ids = list(self.tokenizer(ending, add_special_tokens=False)["input_ids"]) if ending else []
+            if ids:
+                return ids
+        return [self.tokenizer.eos_token_id]
+
+
+def _clean(query: str) -> str:
+    return " ".join(query.split())

@@ -1,0 +1,158 @@
+"""Examples as token ids in flat files, made once and mapped into memory by every process, and the batches made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError
+from routenator.files import read_json, write_json
+from routenator.training.prompts import PromptFormat
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+IGNORED = -100  # label that PyTorch's cross entropy leaves out
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Examples as tokens.
+
+    Attributes:
+        ids: int32 of shape (tokens,): prompt and answer of each example, one after the other.
+        starts: int64 of shape (examples + 1,): where each example begins.
+        prompts: int32 of shape (examples,): tokens of its prompt.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    prompts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        """Token ids and labels; the loss is taken on the answer alone."""
+        ids = self.ids[self.starts[index] : self.starts[index + 1]].tolist()
+        prompt = int(self.prompts[index])
+        return {"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]}
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        import numpy as np
+
+        return [int(n) for n in np.diff(self.starts)]
+
+
+def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, folder: Path) -> None:
+    """Turn examples into tokens.
+
+    Args:
+        files: parquet files with the columns ``query`` and ``call`` (JSON text).
+        max_length: tokens of prompt and answer together.
+        folder: where the flat files go.
+
+    Raises:
+        InputError: an example is longer than ``max_length`` (nothing is cut), or there is none.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths: list[int] = []
+    prompts: list[int] = []
+    with open(folder / "ids.i32", "wb") as out:
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=["query", "call"]):
+                for row in batch.to_pylist():
+                    call = json.loads(row["call"])
+                    question = prompt.prompt_ids(row["query"])
+                    ids = question + prompt.answer_ids(call["name"], call["arguments"])
+                    if len(ids) > max_length:
+                        raise InputError(
+                            "an example is longer than train.max_length; examples are never cut",
+                            file=file,
+                            key="train.max_length",
+                            found=f"{len(ids)} tokens ({len(question)} of them prompt): {row['query'][:80]}",
+                            expected=f"at most {max_length} tokens; raise train.max_length, or use train.prompt=compact",
+                        )
+                    out.write(np.asarray(ids, dtype=np.int32).tobytes())
+                    lengths.append(len(ids))
+                    prompts.append(len(question))
+    if not prompts:
+        raise InputError("there is no example to train on", file=files[0] if files else None, found="0 rows")
+    np.save(folder / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    np.save(folder / "prompts.npy", np.asarray(prompts, dtype=np.int32))
+    write_json(folder / "tokens.json", {"examples": len(prompts), "tokens": sum(lengths)})
+
+
+def read_tokens(folder: Path) -> TokenSet:
+    """Map what ``write_tokens`` wrote."""
+    import numpy as np
+
+    total = read_json(folder / "tokens.json")["tokens"]
+    ids = np.memmap(folder / "ids.i32", dtype=np.int32, mode="r", shape=(total,))
+    return TokenSet(ids, np.load(folder / "starts.npy"), np.load(folder / "prompts.npy"))
+
+
+def collate(rows: Sequence[dict[str, list[int]]], padding: int) -> dict[str, torch.Tensor]:
+    """A batch, padded on the right to its longest example.
+
+    Returns:
+        int64 tensors of shape (rows, longest): input_ids, attention_mask, labels.
+    """
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+
+    def padded(key: str, fill: int) -> torch.Tensor:
+        return torch.tensor([row[key] + [fill] * (longest - len(row[key])) for row in rows])
+
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows])
+    return {"input_ids": padded("input_ids", padding), "attention_mask": mask, "labels": padded("labels", IGNORED)}
+
+
+class LengthGrouped:
+    """A sampler: a fresh order each epoch in which neighbours have similar lengths, so that little is padded.
+
+    The order is a function of seed and epoch alone. transformers' own sampler draws from the process's global generator, which
+    dropout on the CPU advances differently in each process; then the processes would no longer share one order.
+
+    Args:
+        lengths: tokens of each example.
+        batch: examples of one optimiser step, all processes together.
+        seed: of the order.
+    """
+
+    def __init__(self, lengths: list[int], batch: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch = batch
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        import torch
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        order: list[int] = get_length_grouped_indices(self.lengths, self.batch, generator=generator)
+        # That order falls in length within each group of batches; batches in random order make the steps alike.
+        batches: list[Any] = [order[low : low + self.batch] for low in range(0, len(order), self.batch)]
+        last = [batches.pop()] if len(batches[-1]) < self.batch else []
+        for position in [*torch.randperm(len(batches), generator=generator).tolist()]:
+            yield from batches[position]
+        for batch in last:
+            yield from batch

@@ -1,0 +1,162 @@
+"""Everything that is checked before anything is written: domain, golden set, models, strata, resources, rights, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.plan import Plan
+from routenator.config import RunConfig
+from routenator.errors import InputError, InputErrors
+from slurm.options import check_resources
+from slurm.plan import check_run_dir, golden_source, missing_shards, planned_run
+
+GIB = 1024**3
+# Bytes a row on disk, measured on the two domains that come with the project and rounded up.
+REQUEST_BYTES = 700
+CANDIDATE_BYTES = 1000
+EXAMPLE_BYTES = 500
+PREDICTION_BYTES = 2000
+# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is loaded.
+TRAIN_BYTES = 2 * GIB
+REPORT_BYTES = 20 * 1024**2
+# Attempts that lose a race, chunks beside the shard they become, logs.
+DISK_MARGIN = 1.5
+
+
+def preflight(plan: Plan) -> None:
+    """Refuse what cannot work. Nothing is written.
+
+    Raises:
+        InputError / InputErrors: with file, key, found, expected, nearest valid name.
+    """
+    config = plan.config
+    check_resources(config)
+    tools_bytes = check_inputs(config)
+    check_run_dir(plan)
+    check_writable(Path(config.root), "root")
+    check_writable(planned_run(plan).path, "run_dir")
+    check_disk(plan, tools_bytes)
+
+
+def check_inputs(config: RunConfig) -> int:
+    """Domain, golden set, models, and the data set's size against the strata.
+
+    Returns:
+        Bytes of the API as JSON; each row of the OpenAI format carries it.
+    """
+    from routenator.domain.check import check_domain
+    from routenator.domain.golden import load_golden
+    from routenator.files import canonical_json
+    from routenator.sampling.strata import build_strata
+
+    domain = check_domain(config.domain)
+    load_golden(golden_source(config), domain.functions)
+    check_models(config)
+    build_strata(domain, config)
+    return len(canonical_json(domain.tools()).encode())
+
+
+def check_models(config: RunConfig) -> None:
+    """Each model of the config by name or path; all that are wrong are shown.
+
+    Raises:
+        InputError / InputErrors: unknown packaged model, path that does not exist.
+    """
+    from routenator.models import check_model
+
+    sources = {"model.generator.model": config.model.generator.model, "model.trainee": config.model.trainee}
+    sources["model.embedder"] = config.model.embedder
+    if config.model.vision.engine is not None:
+        sources["model.vision.engine.model"] = config.model.vision.engine.model
+    errors: list[InputError] = []
+    for key, source in sources.items():
+        try:
+            check_model(source, key=key)
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself if it exists, else the closest parent that does."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def check_writable(path: Path, key: str) -> None:
+    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do not tell of
+    read-only file systems, quotas and the super-user.
+
+    Raises:
+        InputError: no.
+    """
+    folder = nearest_folder(path)
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is not a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            "no permission to write here", file=path, key=key, found=error.strerror or str(error), expected=f"a folder that {_user()} may write"
+        ) from None
+
+
+def estimate_bytes(config: RunConfig, tools_bytes: int) -> dict[str, int]:
+    """Bytes that each stage will write, roughly: rows times measured bytes a row.
+
+    A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates ``dataset.size`` become
+    examples: parquet, and one JSON line in each format; the OpenAI format repeats the API in each line.
+
+    Args:
+        tools_bytes: bytes of the API as JSON.
+    """
+    size = config.dataset.size
+    routes = config.generate.routes
+    factors = config.generate.oversample
+    used = [factors.get(route, 1.0) for route, share in routes.items() if share > 0] if routes else list(factors.values())
+    requests = int(size * max(used, default=1.0))
+    line = EXAMPLE_BYTES + tools_bytes
+    return {
+        "sample": requests * REQUEST_BYTES,
+        "generate": requests * CANDIDATE_BYTES,
+        "merge": size * (EXAMPLE_BYTES + line * len(config.merge.formats)),
+        "train": TRAIN_BYTES,
+        "evaluate": PREDICTION_BYTES * 10_000,
+        "report": REPORT_BYTES,
+    }
+
+
+def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
+    """Free space where the stages go, against the estimate for those that are not done.
+
+    Args:
+        free_bytes: free bytes of the file system that holds a path.
+
+    Raises:
+        InputError: there is too little.
+    """
+    estimate = estimate_bytes(plan.config, tools_bytes)
+    missing = missing_shards(planned_run(plan))
+    need = sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items()) * DISK_MARGIN
+    root = Path(plan.config.root)
+    free = free_bytes(nearest_folder(root))
+    if need > free:
+        parts = ", ".join(f"{stage} {estimate[stage] / GIB:.1f}" for stage, shards in missing.items() if shards)
+        raise InputError(
+            "too little disk for the planned output",
+            file=root,
+            key="dataset.size",
+            found=f"{free / GIB:.1f} GiB free",
+            expected=f"{need / GIB:.1f} GiB ({parts}; times {DISK_MARGIN:g} for what is written beside it)",
+        )
+
+
+def _user() -> str:
+    return os.environ.get("USER") or f"user {os.getuid()}"

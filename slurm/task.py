@@ -1,0 +1,143 @@
+"""What is pickled, and runs in an allocation: some shards of a stage, able to be stopped by a signal and to go on later.
+
+submitit counts how often a job was requeued, and takes every preemption of a short job for a time-out. What matters is whether the
+task gets on: it is requeued as long as it does, and given up after ``MAX_STALLS`` time-outs in a row without a new checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import DelayedSubmission
+from submitit.helpers import Checkpointable
+
+from jobs.entry import STAGE_PACKAGE, run_task, write_failure
+from jobs.plan import Run
+from jobs.task import done_shards, shard_name
+from routenator.files import digest
+
+MAX_STALLS = 3
+# Slurm sends its signal up to a minute early; a task stopped in that window was stopped by its time limit.
+_SIGNAL_SLACK_S = 60.0
+
+
+def code_environment(run: Run) -> dict[str, str]:
+    """Variables that make a task import the run's own snapshot of the code, and nothing of the folder it was submitted from."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    paths = [str(run.path / "code"), *(part for part in inherited.split(os.pathsep) if part)]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
+
+
+def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
+    """A hash that changes when a shard commits or writes a checkpoint (names, sizes and times in its ``.work`` folder)."""
+    stage_dir = run.stage_dir(stage)
+    done = done_shards(stage_dir, run.plan.stages[stage].shards)
+    seen: list[Any] = sorted(set(indices) & done)
+    for index in indices:
+        for path in sorted((stage_dir / f"{shard_name(index)}.work").rglob("*")):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            seen.append([str(path), status.st_size, status.st_mtime_ns])
+    return digest(seen)
+
+
+class StageTask(Checkpointable):
+    """Shards of one stage as a callable that submitit runs.
+
+    Args:
+        run_dir: the run.
+        stage: its stage.
+        indices: shards, run one after the other.
+        attempt: number of the first attempt; requeues count on from it.
+        limit_s: wall-clock limit, seconds.
+        lead_s: seconds between the warning signal and the end.
+        requeue: whether a stopped task may go on by itself.
+        package: where the stage modules are.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        stage: str,
+        indices: list[int],
+        *,
+        attempt: int = 1,
+        limit_s: float = 3600.0,
+        lead_s: float = 120.0,
+        requeue: bool = True,
+        package: str = STAGE_PACKAGE,
+    ) -> None:
+        self.run_dir = str(run_dir)
+        self.stage = stage
+        self.indices = list(indices)
+        self.attempt = attempt
+        self.limit_s = limit_s
+        self.lead_s = lead_s
+        self.requeue = requeue
+        self.package = package
+        self.stalls = 0
+        self.restarts = 0
+        self._started = 0.0
+        self._mark = ""
+
+    def __call__(self) -> None:
+        run = Run.load(self.run_dir)
+        self._started = time.time()
+        self._mark = progress_mark(run, self.stage, self.indices)
+        run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
+        """Called by submitit in the signal handler: what to run when requeued, or None to end here.
+
+        The stage's own checkpoints are files; nothing of its memory is kept.
+        """
+        if not self.requeue:
+            return self._give_up("stopped", "stopped by a signal, and cluster.requeue is off")
+        run = Run.load(self.run_dir)
+        timed_out = time.time() - self._started >= self.limit_s - self.lead_s - _SIGNAL_SLACK_S
+        stalled = timed_out and progress_mark(run, self.stage, self.indices) == self._mark
+        stalls = self.stalls + 1 if stalled else 0
+        if stalls >= MAX_STALLS:
+            minutes = self.limit_s / 60
+            return self._give_up(
+                "timeout", f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; raise cluster.stages.{self.stage}.minutes"
+            )
+        again = StageTask(
+            self.run_dir,
+            self.stage,
+            self.indices,
+            attempt=self.attempt,
+            limit_s=self.limit_s,
+            lead_s=self.lead_s,
+            requeue=self.requeue,
+            package=self.package,
+        )
+        again.stalls = stalls
+        again.restarts = self.restarts + 1
+        return DelayedSubmission(again)
+
+    def _attempt(self) -> int:
+        # Slurm counts requeues that it made by itself (a dead node), the pickle those that we asked for; local runs know only the latter.
+        return self.attempt + max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+
+    def _give_up(self, kind: str, message: str) -> None:
+        run = Run.load(self.run_dir)
+        done = done_shards(run.stage_dir(self.stage), run.plan.stages[self.stage].shards)
+        for index in self.indices:
+            if index not in done:
+                write_failure(run, self.stage, index, kind=kind, message=message, attempt=self._attempt(), job=job_id())
+
+
+def job_id() -> str | None:
+    """The scheduler's id of this task: ``123_7`` of an array, ``123`` of a job, ``local-PID`` of a local task."""
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return job
+    local = os.environ.get("SUBMITIT_LOCAL_JOB_ID")
+    return f"local-{local}" if local else None

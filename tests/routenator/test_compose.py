@@ -1,0 +1,85 @@
+"""Configs: profiles, overrides, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from routenator.compose import find_domain, load_config, write_config
+from routenator.errors import InputError
+from tests.conftest import ROOT, TINY
+
+MODEL = {"model": {"generator": {"model": "a"}, "trainee": "a", "embedder": "b"}, "train": {"epochs": 2, "lora_r": 4}}
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    root = tmp_path / "configs"
+    for name, value in {
+        "model/small": MODEL,
+        "model/large": {"model": {**MODEL["model"], "trainee": "big"}},
+        "cluster/local": {"cluster": {"kind": "local", "parallel": 2}},
+        "cluster/slurm": {"cluster": {"kind": "slurm", "partition": "gpu"}},
+        "run": {"name": "run", "domain": str(TINY), "model": "small", "cluster": "local", "train": {"epochs": 5}},
+    }.items():
+        file = root / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(value))
+    return root
+
+
+def test_the_config_goes_over_its_profiles_and_overrides_over_both(configs):
+    config = load_config("run", ["train.lora_r=32", "cluster=slurm", "cluster.partition=debug"], configs)
+    assert (config.train.epochs, config.train.lora_r) == (5, 32)
+    assert (config.cluster.kind, config.cluster.partition) == ("slurm", "debug")
+    assert load_config("run", ["model=large"], configs).model.trainee == "big"
+
+
+def test_a_resolved_config_can_be_run_again_as_it_is(configs, tmp_path):
+    config = load_config("run", ["seed=5"], configs)
+    file = tmp_path / "again.yaml"
+    file.write_text(write_config(config))
+    assert load_config(file, [], configs) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.lr=1"], ["unknown key", "train.lr", "run.yaml"]),
+        (["train.epoch=1"], ["unknown key", "nearest:  epochs"]),
+        (["trian.epochs=1"], ["unknown key", "nearest:  train"]),
+        (["dataset.size=many"], ["dataset.size", "many", "integer"]),
+        (["dataset.size=0"], ["dataset.size", "greater than or equal to 1"]),
+        (["train.method=qlara"], ["train.method", "nearest:  qlora"]),
+        (["cluster=slurn"], ["no such cluster profile", "nearest:  slurm"]),
+        (["domain=creativ"], ["no such domain"]),
+        (["cluster.stages.trian.cpus=2"], ["trian", "nearest:  train"]),
+        (["cluster.stages.train.cpu=2"], ["unknown key", "nearest:  cpus"]),
+        (["seed"], ["key=value"]),
+        (["generate.routes={heuristik: 1}"], ["heuristik", "nearest:  heuristic"]),
+    ],
+)
+def test_bad_configs_are_refused(configs, overrides, expected):
+    with pytest.raises(InputError) as error:
+        load_config("run", overrides, configs)
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_a_missing_config_offers_the_nearest(configs):
+    with pytest.raises(InputError, match="no such config"):
+        load_config("runn.yaml", [], configs)
+
+
+def test_every_shipped_config_is_valid():
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    assert files
+    for file in files:
+        for cluster in ("local", "slurm"):
+            assert load_config(file, [f"cluster={cluster}"]).cluster.kind == cluster
+
+
+def test_domains_are_found_by_name_and_by_path():
+    assert find_domain(str(TINY)) == TINY

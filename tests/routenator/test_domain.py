@@ -1,0 +1,169 @@
+"""Domains: what loads, and each way in which a domain can be bad, with the message that the user sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from routenator.domain.check import check_domain, inspect_domain, presence_combinations
+from routenator.domain.functions import check_call
+from routenator.domain.golden import load_golden, normalise_query
+from routenator.domain.load import domain_fingerprint, load_domain
+from routenator.errors import InputError
+from tests.conftest import ROOT, TINY
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "tiny"))
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, f"{old!r} is not in {file}"
+    file.write_text(text.replace(old, new, 1))
+
+
+def test_the_tiny_domain_is_sound(tiny):
+    report = inspect_domain(TINY)
+    assert report.facts["functions"] == 2 and report.facts["nodes"] == len(tiny.nodes)
+    assert tiny.category_surfaces("search", "poster") == ["poster", "posters", "wall poster"]
+    assert "x-role" not in json.dumps(tiny.tools())
+
+
+@pytest.mark.parametrize("name", ["creative", "assistant"])
+def test_the_shipped_domains_are_sound(name):
+    report = inspect_domain(ROOT / "configs" / "domains" / name)
+    assert report.facts["heuristic templates"] >= 10
+
+
+BAD = [
+    ("functions.json", '"enum": ["poster", "logo", "card"]', '"enum": ["poster", "logo"]', ["nodes.csv", "card", "category that the API"]),
+    ("functions.json", '"x-role": "category"}', '"x-role": "kategory"}', ["unknown role", "nearest:  category"]),
+    ("domain.yaml", "slots:\n      content_type", "slotz:\n      content_type", ["unknown key", "functions.search.slotz", "nearest:  slots"]),
+    ("domain.yaml", "{type: Scene}", "{type: Scen}", ["no node has this type", "nearest:  Scene"]),
+    ("domain.yaml", "{Scene} for {Intent}", "{Scene} for {Intnt}", ["unknown variable", "nearest:  Intent"]),
+    ("domain.yaml", "[{Scene}|", "[{Scene|", ["grammar", "at character"]),
+    ("domain.yaml", "from: Intent}, {type: Party", "from: Place2}, {type: Party", ["goes on from a step", "Place2"]),
+    ("edges.csv", "d_logo,s_cake", "d_logo,s_cak", ["unknown node", "line 9", "nearest:  s_cake"]),
+    ("edges.csv", "d_card,s_dog,1", "d_card,s_dog,-1", ["bad weight", "line 11", "above 0"]),
+    ("edges.csv", "d_card,s_dog,1", "d_card,s_dog,nan", ["bad weight"]),
+    ("nodes.csv", "d_card,Design", "d_logo,Design", ["occurs twice", "d_logo"]),
+    ("statistics.yaml", "card: 0.3}", "cart: 0.3}", ["category that the API does not have", "cart", "nearest:  card"]),
+    ("statistics.yaml", "{search: 0.6, book: 0.4}", "{search: 0, book: 0}", ["all zero"]),
+    ("statistics.yaml", "poster: 0.5", "poster: -0.5", ["categories.search.poster", "greater than or equal to 0"]),
+    ("statistics.yaml", "search: {heuristic: 0.6", "search: {heuristik: 0.6", ["heuristik", "nearest:  heuristic"]),
+    ("statistics.yaml", "short: [1, 5]", "short: [5, 1]", ["empty length bucket"]),
+    ("statistics.yaml", "  book: {short: 0.3, long: 0.7}", "  book: {short: 0.3, lung: 0.7}", ["undeclared length bucket", "nearest:  long"]),
+    ("templates/heuristic/book_plain.txt", "<in {city}|", "[in {city}|", ["a stray"]),
+    ("templates/heuristic/book_plain.txt", "<in {city}|for {people}|close to {near}>", "in {city}", ["leave out a slot", "people"]),
+    ("templates/heuristic/search_plain.txt", "{find}", "{fnd}", ["unknown variable", "nearest:  find"]),
+    ("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}", ["unknown variable", "drafft", "nearest:  draft"]),
+    ("templates/text/paraphrase.j2", "guide: slots", "guid: slots", ["unknown key", "nearest:  guide"]),
+    ("templates/vision/picture.j2", "functions: [search]", "functions: [serch]", ["nearest:  search"]),
+    ("metadata.jsonl", '"nodes": ["s_dog"]', '"nodes": ["s_dogg"]', ["unknown node", "nearest:  s_dog"]),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "expected"), BAD, ids=[f"{b[0]}-{b[2][:20]}" for b in BAD])
+def test_bad_domains_are_refused(copy, file, old, new, expected):
+    replace(copy / file, old, new)
+    with pytest.raises(InputError) as error:
+        check_domain(copy)
+    for part in [*expected, Path(file).name if expected[0] != "nodes.csv" else "nodes.csv"]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["functions.json", "domain.yaml", "nodes.csv", "edges.csv", "statistics.yaml"])
+def test_a_missing_file_is_named(copy, file):
+    (copy / file).unlink()
+    with pytest.raises(InputError, match="missing") as error:
+        load_domain(copy)
+    assert file in str(error.value)
+
+
+def test_a_category_that_no_walk_reaches_is_named_with_its_share(copy):
+    replace(copy / "edges.csv", "i_sale,d_logo,1\n", "")
+    with pytest.raises(InputError, match=r"20\.0%") as error:
+        check_domain(copy)
+    assert error.value.found == "logo"
+
+
+def test_dangling_nodes_and_useless_edges_are_warned_of(copy):
+    with open(copy / "nodes.csv", "a") as handle:
+        handle.write("s_alone,Scene,lonely tree,,1,,,\n")
+    with open(copy / "edges.csv", "a") as handle:
+        handle.write("s_dog,d_logo,1\n")
+    warnings = " ".join(inspect_domain(copy).warnings)
+    assert "s_alone" in warnings and "s_dog -> d_logo" in warnings
+
+
+def test_no_such_domain_offers_the_nearest(tmp_path):
+    (tmp_path / "creative").mkdir()
+    with pytest.raises(InputError) as error:
+        load_domain(tmp_path / "creativ")
+    assert error.value.nearest == "creative"
+
+
+def test_presence_combinations_keep_the_rules(tiny):
+    combinations = presence_combinations(tiny, "book")
+    assert frozenset({"city"}) in combinations
+    assert all("city" in c and not {"people", "near"} <= c for c in combinations)
+
+
+def test_the_fingerprint_sees_templates_but_not_the_golden_set(copy):
+    before = domain_fingerprint(copy)
+    replace(copy / "golden.jsonl", "sleeping cat", "sleepy cat")
+    assert domain_fingerprint(copy) == before
+    replace(copy / "templates/text/paraphrase.j2", "other words", "new words")
+    assert domain_fingerprint(copy) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({"content_type": "logo", "extracted_prompt": "x"}, []),
+        ({"content_type": "logo"}, [("missing", "extracted_prompt")]),
+        ({}, [("missing", "content_type"), ("missing", "extracted_prompt")]),
+        ({"content_type": "logo", "extracted_prompt": "x", "size": 1}, [("unexpected", "size")]),
+        ({"content_type": "logos", "extracted_prompt": "x"}, [("enum", "content_type")]),
+        ({"content_type": "logo", "extracted_prompt": 3}, [("type", "extracted_prompt")]),
+        ("x", [("type", "")]),
+    ],
+)
+def test_calls_are_checked_with_typed_errors(tiny, arguments, kinds):
+    assert [(e.kind, e.parameter) for e in check_call(tiny.functions["search"], arguments)] == kinds
+
+
+GOOD_LINE = '{"query": "a red logo", "call": {"name": "search", "arguments": {"content_type": "logo", "extracted_prompt": "red"}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["empty", "0 queries"]),
+        ("\n \n", ["empty"]),
+        ("{nope\n", ["not JSON", "line 1"]),
+        (GOOD_LINE + '{"query": "x"}\n', ["line 2", "not a golden example"]),
+        (GOOD_LINE.replace('"search"', '"serch"'), ["nearest:  search"]),
+        (GOOD_LINE.replace('"logo"', '"logoo"'), ["enum", "logoo", "nearest:  logo"]),
+        (GOOD_LINE.replace('"extracted_prompt": "red"', '"extracted_prompt": 3'), ["type", "extracted_prompt"]),
+        (GOOD_LINE + GOOD_LINE.replace("a red logo", "A  red, logo!"), ["twice", "line 2"]),
+    ],
+)
+def test_bad_golden_files_are_refused(tiny, tmp_path, text, expected):
+    file = tmp_path / "golden.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_golden(file, tiny.functions)
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_a_golden_file_is_read(tiny):
+    examples = load_golden(TINY / "golden.jsonl", tiny.functions)
+    assert len(examples) == 5 and examples[3].arguments == {"city": "Bergen", "people": 4}
+    assert normalise_query("Got any POSTERS, please?") == "got any posters please"
