@@ -90,7 +90,6 @@ def _merge(task: Task) -> None:
     write_json(work / "merge.json", summary)
     _side_files(task, domain, build, splits, summary)
     _commit(task, work, build, summary)
-    task.progress(2 * total, 2 * total)
 
 
 def _strata(task: Task) -> list[dict[str, Any]]:

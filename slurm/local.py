@@ -8,7 +8,6 @@ tasks, says what is done, and a later ``retry`` goes on from the last chunk.
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import signal
 import socket
@@ -284,7 +283,7 @@ def _say(text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """RUN PARENT PACKAGE."""
-    run_dir, parent, package = itertools.islice([*arguments, "0", STAGE_PACKAGE], 3)
+    run_dir, parent, package = arguments
     return Driver(Run.load(run_dir), int(parent), package).work()
 
 

@@ -43,7 +43,12 @@ def test_the_shipped_domains_are_sound(name):
 BAD = [
     ("functions.json", '"enum": ["poster", "logo", "card"]', '"enum": ["poster", "logo"]', ["nodes.csv", "card", "category that the API"]),
     ("functions.json", '"x-role": "category"}', '"x-role": "kategory"}', ["unknown role", "nearest:  category"]),
-    ("domain.yaml", "slots:\n      content_type", "slotz:\n      content_type", ["unknown key", "functions.search.slotz", "nearest:  slots"]),
+    (
+        "domain.yaml",
+        "slots:\n      content_type",
+        "slotz:\n      content_type",
+        ["unknown key", "functions.search.slotz", "nearest:  slots"],
+    ),
     ("domain.yaml", "{type: Scene}", "{type: Scen}", ["no node has this type", "nearest:  Scene"]),
     ("domain.yaml", "{Scene} for {Intent}", "{Scene} for {Intnt}", ["unknown variable", "nearest:  Intent"]),
     ("domain.yaml", "[{Scene}|", "[{Scene|", ["grammar", "at character"]),
@@ -57,7 +62,12 @@ BAD = [
     ("statistics.yaml", "poster: 0.5", "poster: -0.5", ["categories.search.poster", "greater than or equal to 0"]),
     ("statistics.yaml", "search: {heuristic: 0.6", "search: {heuristik: 0.6", ["heuristik", "nearest:  heuristic"]),
     ("statistics.yaml", "short: [1, 5]", "short: [5, 1]", ["empty length bucket"]),
-    ("statistics.yaml", "  book: {short: 0.3, long: 0.7}", "  book: {short: 0.3, lung: 0.7}", ["undeclared length bucket", "nearest:  long"]),
+    (
+        "statistics.yaml",
+        "  book: {short: 0.3, long: 0.7}",
+        "  book: {short: 0.3, lung: 0.7}",
+        ["undeclared length bucket", "nearest:  long"],
+    ),
     ("templates/heuristic/book_plain.txt", "<in {city}|", "[in {city}|", ["a stray"]),
     ("templates/heuristic/book_plain.txt", "<in {city}|for {people}|close to {near}>", "in {city}", ["leave out a slot", "people"]),
     ("templates/heuristic/search_plain.txt", "{find}", "{fnd}", ["unknown variable", "nearest:  find"]),

@@ -1,0 +1,36 @@
+"""Everything random about a row in this stage, from the row's seed alone: counter-based, so order and batch do not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from routenator.sampling.philox import philox, split64
+
+T = TypeVar("T")
+
+# Streams of random decisions; they differ from those of routenator.sampling.
+STREAM_PICK, STREAM_REPLY, STREAM_POOL, STREAM_EXAMPLES, STREAM_ORDER, STREAM_GAPS = (0x67000000 + n for n in range(6))
+
+
+def derive(seed: int, stream: int, attempt: int = 0) -> int:
+    """A number in [0, 2**63) for one decision about one row.
+
+    Args:
+        seed: the row's, in [0, 2**63).
+        stream: which decision.
+        attempt: the same decision drawn again.
+    """
+    w0, w1, _, _ = philox((stream, attempt, 0, 0), split64(seed))
+    return (int(w0) | int(w1) << 32) >> 1
+
+
+def pick(seed: int, stream: int, options: Sequence[T], attempt: int = 0) -> T:
+    """One of ``options``, uniformly; there must be at least one."""
+    return options[derive(seed, stream, attempt) * len(options) >> 63]
+
+
+def shuffled(seed: int, stream: int, items: Sequence[T]) -> list[T]:
+    """The items in a random order."""
+    keys = {position: derive(seed, stream, position) for position in range(len(items))}
+    return [items[position] for position in sorted(keys, key=lambda p: (keys[p], p))]

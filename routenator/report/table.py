@@ -1,0 +1,119 @@
+"""The result table in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.report.summary import METRICS, interval, rejections, seconds_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | Path | None = None) -> None:
+    """Scores before and after, counts at each stage, speed, seconds, and where things are.
+
+    Args:
+        summary: report/summary.json (of a run that has not ended, too: what is not there yet is left out).
+        run_dir: shown before the places, if given.
+    """
+    run = summary["run"]
+    console.print()
+    console.print(f"{run['name']}  {run['title']}", style="bold", markup=False, highlight=False)
+    if summary["scores"]["after"] or summary["scores"]["before"]:
+        console.print(scores_table(summary["scores"]))
+    console.print(counts_table(summary))
+    console.print(stages_table(summary))
+    console.print(places_table(summary["places"], run_dir))
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    return table
+
+
+def score_text(score: Any) -> str:
+    """0.912 [0.880, 0.941]; a dash if it was not measured."""
+    found = interval(score)
+    if found is None:
+        return "-"
+    value, low, high = found
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def scores_table(scores: Mapping[str, Any]) -> Table:
+    """Each metric before and after training, with its 95% interval."""
+    before, after = scores.get("before"), scores.get("after")
+    shown = after or before or {}
+    table = _table(f"Scores on {shown.get('n', '?')} golden queries [95% interval]", "metric", "before", "after")
+    table.title = f"Scores on {shown.get('n', '?')} golden queries, with 95% intervals"
+    for key, name in METRICS.items():
+        if key in shown:
+            table.add_row(name, *(score_text(side.get(key)) if side else "-" for side in (before, after)))
+    return table
+
+
+def counts_table(summary: Mapping[str, Any]) -> Table:
+    """Rows at each step, with rejections by reason."""
+    from rich.text import Text
+
+    counts = summary["counts"]
+    table = _table("Rows", "step", "rows", "share")
+
+    def row(name: str, number: Any, of: Any, style: str = "") -> None:
+        table.add_row(Text(name, style=style), f"{number:,}", f"{number / of:.1%}" if of else "", style=style or None)
+
+    requested = counts["requested"]
+    row("requested", requested, 0)
+    row("generated", counts["generated"], requested)
+    for reason, number, where in rejections(counts):
+        if where == "check":
+            row(f"  rejected: {reason}", number, requested, "dim")
+    row("accepted", counts["accepted"], requested)
+    for reason, number, where in rejections(counts):
+        if where == "merge":
+            row(f"  dropped: {reason}", number, requested, "dim")
+    if "final" in counts:
+        row("final", counts["final"], requested)
+        row("  train", counts["train"], 0)
+        row("  validation", counts["validation"], 0)
+        if counts["backfilled"]:
+            row("  of these back-filled", counts["backfilled"], 0)
+        if counts["missing"]:
+            row(f"missing to the {counts['wanted']:,} wanted", counts["missing"], 0, "yellow")
+    return table
+
+
+def stages_table(summary: Mapping[str, Any]) -> Table:
+    """Shards, rows, seconds and speed of each stage."""
+    table = _table("Stages", "stage", "shards", "rows", "time", "tokens/s")
+    for stage in summary["stages"]:
+        speed = stage["metrics"].get("tokens_per_second")
+        table.add_row(
+            stage["stage"],
+            str(stage["shards"]) if stage["done"] == stage["shards"] else f"{stage['done']} of {stage['shards']}",
+            f"{stage['rows']:,}",
+            seconds_text(stage["seconds"]),
+            f"{speed:,.0f}" if speed else "",
+        )
+    table.add_row("all", "", "", seconds_text(summary["seconds"]), "", style="bold")
+    return table
+
+
+def places_table(places: Mapping[str, str], run_dir: str | Path | None) -> Table:
+    """Where things are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, place in places.items():
+        table.add_row(Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold"))
+    return table

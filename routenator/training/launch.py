@@ -1,0 +1,272 @@
+"""Starts the training processes of this node and looks after them until they end.
+
+A job of one process without DeepSpeed is one child; any other goes through ``torch.distributed.run``. On a signal the processes are asked
+(by a file) to write a checkpoint and end; then whoever handled the signal before gets it. A failure is reported with the exception of the
+process that failed first and the end of the log, not with the launcher's own traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from routenator.errors import InputError, StageError
+from routenator.files import read_json
+from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.worker import LAUNCHER_VARIABLE
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+_TAIL = 40  # lines of log in an error
+_POLL_S = 0.2
+_STOP_GRACE_S = 600.0  # a step and a checkpoint of a large model; the scheduler's own limit comes first
+_KILL_GRACE_S = 5.0
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """This node among those of the job, and where its processes meet."""
+
+    count: int = 1
+    index: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0  # 0: any free one; several nodes must agree on one
+
+
+class StoppedError(StageError):
+    """Training was asked to stop; a checkpoint was written."""
+
+
+def command(job: TrainingJob, nodes: Nodes) -> list[str]:
+    """The command line of this node's processes."""
+    worker = ["-m", "routenator.training.worker", str(job.file)]
+    if job.config.processes == 1 and nodes.count == 1 and not job.config.deepspeed:
+        return [sys.executable, *worker]
+    start = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={job.config.processes}", f"--nnodes={nodes.count}"]
+    if nodes.count == 1:
+        # The store binds port 0 itself: no other job can take the port between choosing and using it.
+        meet = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    else:
+        meet = [f"--node-rank={nodes.index}", f"--master-addr={nodes.address}", f"--master-port={nodes.port}"]
+    return [*start, *meet, *worker]
+
+
+def environment(processes: int, cpu: bool) -> dict[str, str]:
+    """The processes' environment: this one's, without what another launcher left, and with the cores shared out."""
+    foreign = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+    env = {name: value for name, value in os.environ.items() if name not in foreign}
+    env["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    env["TOKENIZERS_PARALLELISM"] = "false"
+    env["PYTHONUNBUFFERED"] = "1"
+    env[LAUNCHER_VARIABLE] = str(os.getpid())
+    here = str(Path(__file__).resolve().parents[2])  # the code that runs here is what the workers shall run
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]))
+    if cpu:
+        env["DS_ACCELERATOR"] = "cpu"
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    return env
+
+
+def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = Nodes(), out: IO[str] | None = None) -> TrainingResult:
+    """Run a job on this node to its end.
+
+    Args:
+        job: its folder is made and its file written here, by node 0.
+        progress: called with each new line of ``metrics.jsonl``.
+        nodes: this node's place; on nodes other than 0 the result is that which node 0 wrote.
+        out: where the processes' log goes; default: this process's stdout.
+
+    Raises:
+        InputError: a worker refused its input.
+        StageError: a worker failed.
+        StoppedError: a signal came, and nobody had handled it before.
+    """
+    if nodes.index == 0:
+        job.root.mkdir(parents=True, exist_ok=True)
+        job.write()
+    process = subprocess.Popen(
+        command(job, nodes),
+        env=environment(job.config.processes, _on_cpu()),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a terminal's Ctrl-C and a scheduler's signal reach this process only, which passes them on in its own way
+    )
+    tail: deque[str] = deque(maxlen=_TAIL)
+    reader = threading.Thread(target=_copy, args=(process.stdout, out or sys.stdout, tail), daemon=True)
+    reader.start()
+    with _Signals() as signals:
+        try:
+            _watch(process, job, signals, _Metrics(job.metrics_file), progress)
+        finally:
+            _end(process)
+            reader.join(timeout=_KILL_GRACE_S)
+        if signals.caught is not None:
+            result = TrainingResult.model_validate(read_json(job.result_file)) if job.result_file.is_file() else None
+            if result is None or not result.finished:
+                signals.pass_on()
+                reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else "before its first step"
+                raise StoppedError(f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to go on")
+    if process.returncode != 0:
+        raise _failure(job, process.returncode, tail)
+    return TrainingResult.model_validate(read_json(job.result_file))
+
+
+def _on_cpu() -> bool:
+    """Whether to train on the CPU: no accelerator's device node is here. torch is not imported to find out."""
+    return not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/kfd"))
+
+
+@dataclass
+class _Signals:
+    """Notes the signals that ask to stop; ``pass_on`` gives the first to its former handler."""
+
+    caught: int | None = None
+    _before: dict[int, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # A handler may interrupt anything, so it only notes; the main loop acts.
+        self.caught = self.caught or number
+
+    def pass_on(self) -> None:
+        former = self._before.get(self.caught or 0)
+        if callable(former):
+            former(self.caught, None)
+
+
+class _Metrics:
+    """The lines of a growing file, each given once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._at = 0
+
+    def new(self) -> list[dict[str, Any]]:
+        import json
+
+        if not self.file.is_file():
+            return []
+        with open(self.file, "rb") as source:
+            source.seek(self._at)
+            text = source.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def _watch(process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress) -> None:
+    """Until the processes end, or do not although asked to."""
+    asked: float | None = None
+    while process.poll() is None:
+        if signals.caught is not None and asked is None:
+            job.ask_to_stop()
+            asked = time.monotonic()
+        if asked is not None and time.monotonic() - asked > _STOP_GRACE_S:
+            return
+        if asked is None and any(job.root.glob("error-*.json")):
+            # One process failed; the others wait for it in a collective until a time-out of many minutes.
+            time.sleep(1.0)
+            return
+        for line in metrics.new():
+            progress(line)
+        time.sleep(_POLL_S)
+    for line in metrics.new():
+        progress(line)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Make sure that nothing that was started here is left."""
+    import psutil
+
+    try:
+        parent = psutil.Process(process.pid)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.terminate()
+        psutil.wait_procs(family, timeout=_KILL_GRACE_S)
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def _copy(source: IO[str] | None, target: IO[str], tail: deque[str]) -> None:
+    for line in source or ():
+        tail.append(line)
+        target.write(line)
+        target.flush()
+
+
+def _failure(job: TrainingJob, code: int, tail: deque[str]) -> StageError | InputError:
+    """The error of the process that failed first, else what the exit code says."""
+    found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
+    end = "end of its log:\n" + "".join(tail).rstrip()
+    if found:
+        first = found[0]
+        if first["input"]:
+            return InputError(first["message"])
+        return StageError(f"training failed on rank {first['rank']}: {first['kind']}: {first['message']}\n{first['trace'].rstrip()}\n{end}")
+    if code < 0 or "SIGKILL" in end or "exitcode: -9" in end.replace(" ", " "):
+        return StageError(f"a training process was killed (exit code {code}); out of memory? {end}")
+    return StageError(f"training ended with exit code {code}; {end}")
+
+
+def slurm_nodes(rendezvous: Path, timeout_s: float = 300.0) -> Nodes:
+    """This node's place among those of a Slurm step of one task a node; alone outside Slurm.
+
+    Node 0 chooses a free port and says where to meet in a file that the others wait for.
+
+    Args:
+        rendezvous: a file on a shared file system, its name unique to this start of the job.
+
+    Raises:
+        StageError: node 0 did not say where to meet.
+    """
+    count = int(os.environ.get("SLURM_NTASKS", os.environ.get("SLURM_NNODES", "1")))
+    index = int(os.environ.get("SLURM_PROCID", "0"))
+    if count == 1:
+        return Nodes()
+    from routenator.files import write_json
+
+    if index == 0:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
+        place = {"address": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), "port": port}
+        write_json(rendezvous, place)
+    else:
+        deadline = time.monotonic() + timeout_s
+        while not rendezvous.is_file():
+            if time.monotonic() > deadline:
+                raise StageError(f"node {index} of {count}: the first node did not say where to meet ({rendezvous}) within {timeout_s:g} s")
+            time.sleep(0.5)
+        place = read_json(rendezvous)
+    return Nodes(count, index, place["address"], place["port"])

@@ -1,0 +1,74 @@
+"""The base model, in nf4 or plain, with a new PEFT adapter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from routenator.config import TrainConfig
+from routenator.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_base(source: str, config: TrainConfig, device: str) -> Any:
+    """The frozen base model.
+
+    Args:
+        source: folder or hub id, as ``resolve_model`` gives it.
+        config: ``qlora`` loads the linear layers in nf4 with double quantisation.
+        device: ``cpu`` or ``cuda:N``.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if config.bf16 else torch.float32
+    options: dict[str, Any] = {"dtype": dtype}
+    # ZeRO-3 places the weights itself.
+    if not (config.deepspeed and config.zero_stage == 3):
+        options["device_map"] = {"": device}
+    if config.method == "qlora":
+        options["quantization_config"] = _nf4(dtype)
+    model = AutoModelForCausalLM.from_pretrained(source, **options)
+    model.config.use_cache = False
+    model.requires_grad_(False)
+    # PEFT's prepare_model_for_kbit_training would also raise embeddings and head to float32. Frozen weights gain nothing by it, and
+    # the head's product, over the whole vocabulary, becomes slow where bfloat16 has hardware of its own.
+    return model
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def attach_adapter(model: Any, config: TrainConfig) -> Any:
+    """A PEFT model with a new adapter, its weights in float32.
+
+    Raises:
+        InputError: ``train.lora_targets`` names layers that the model does not have.
+    """
+    from peft import LoraConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+
+    if config.method == "prompt":
+        tuning = PromptTuningConfig(
+            task_type=TaskType.CAUSAL_LM, num_virtual_tokens=config.prompt_tokens, prompt_tuning_init=PromptTuningInit.RANDOM
+        )
+        return get_peft_model(model, tuning)
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if not list(module.children())}
+    for target in config.lora_targets:
+        if target not in names:
+            raise InputError("the model has no such layer", key="train.lora_targets", found=target, valid=names)
+    lora = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=list(config.lora_targets),
+    )
+    if config.gradient_checkpointing:
+        model.enable_input_require_grads()  # with a frozen embedding, nothing would ask for gradients at a checkpoint's input
+    return get_peft_model(model, lora)

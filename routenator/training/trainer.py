@@ -1,0 +1,275 @@
+"""The transformers Trainer, fitted to this task: loss on answers alone, length-grouped order, checkpoints on request, a line a step."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+
+from routenator.config import TrainConfig
+from routenator.training import checkpoints
+from routenator.training.adapter import AdapterCard
+from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.model import attach_adapter, load_base
+from routenator.training.prompts import PromptFormat
+from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, read_tokens, write_tokens
+from routenator.training.worker import LAUNCHER_VARIABLE, deepspeed_config
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def answer_loss(model: Any, inputs: dict[str, torch.Tensor], total: torch.Tensor | int | None, keeps: bool) -> torch.Tensor:
+    """Cross entropy of the answers' tokens, summed and divided by ``total`` (by their number if None).
+
+    The head, a large share of a small model's work, is computed only from the first position that any example answers at.
+
+    Args:
+        inputs: of shape (rows, positions), padded on the right.
+        keeps: whether the model knows ``logits_to_keep``.
+    """
+    labels = inputs["labels"]
+    first = int((labels != IGNORED).any(dim=0).nonzero()[0])
+    keep = labels.shape[1] - first + 1
+    more = {"logits_to_keep": keep} if keeps else {}
+    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **more).logits
+    logits, wanted = logits[:, -keep:-1], labels[:, first:]
+    loss = cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=IGNORED, reduction="sum")
+    return loss / (total if total is not None else (wanted != IGNORED).sum())
+
+
+class AnswerTrainer(Trainer):
+    """Trainer with ``answer_loss`` and ``LengthGrouped``.
+
+    Attributes:
+        seen: tokens (without padding) of this process's forward passes so far.
+    """
+
+    def __init__(self, order: LengthGrouped, **options: Any) -> None:
+        super().__init__(**options)
+        self.order = order
+        self.seen = 0
+        self.model_accepts_loss_kwargs = True  # asks the Trainer to count the answers' tokens over accumulation steps and processes
+        self.loss_is_scaled_for_ga = True
+        base = self.model.get_base_model()  # type: ignore[union-attr]
+        self._keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss = answer_loss(model, inputs, num_items_in_batch, self._keeps)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, tokens counted over all
+        if model.training:
+            self.seen += int(inputs["attention_mask"].sum())
+        return (loss, {}) if return_outputs else loss
+
+
+class Reporter(TrainerCallback):
+    """Writes a line a step, and stops all processes at the same step when asked to or when the launcher is gone."""
+
+    def __init__(self, job: TrainingJob, trainer: AnswerTrainer) -> None:
+        self.job = job
+        self.trainer = trainer
+        self.stopped = False
+        self.tokens = 0  # of all processes
+        self._began = 0.0
+        self._step_tokens = 0
+        self._last = (0.0, 0)
+        self._launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = time.time()
+        self._last = (self._began, 0)
+        if rank() == 0:
+            self._keep_lines_until(state.global_step)
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # accelerate's set_epoch does not reach the sampler through the wrapper that skips batches on resumption.
+        self.trainer.order.set_epoch(state.global_step // math.ceil(len(self.trainer.order) / self.trainer.order.batch))
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        shared = torch.tensor([float(self._must_stop()), float(self.trainer.seen)], dtype=torch.float64, device=args.device)
+        if dist.is_initialized():
+            dist.all_reduce(shared)
+        self.tokens = int(shared[1])
+        if shared[0] > 0 and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        barrier()  # every process has written its part
+        if rank() == 0:
+            whole = self.job.root / f"checkpoint-{state.global_step}"
+            checkpoints.mark_whole(whole)
+            checkpoints.remove_older(self.job.root.parent, whole)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if rank() or not logs or ("loss" not in logs and "eval_loss" not in logs):
+            return
+        now = time.time()
+        line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
+        line |= {key: logs[key] for key in ("loss", "grad_norm", "learning_rate", "eval_loss") if key in logs}
+        if "loss" in logs:
+            line["tokens"] = self.tokens
+            line["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
+            self._last = (now, self.tokens)
+        line["seconds"] = round(now - self._began, 3)
+        with open(self.job.metrics_file, "a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+
+    def _must_stop(self) -> bool:
+        if self.job.stop_file.exists():
+            return True
+        if not self._launcher:
+            return False
+        import psutil
+
+        return not psutil.pid_exists(self._launcher)
+
+    def _keep_lines_until(self, step: int) -> None:
+        """Take over the lines of the attempt that is gone on from, without those after its checkpoint."""
+        if self.job.resume is None:
+            return
+        earlier = Path(self.job.resume).parent / self.job.metrics_file.name
+        if earlier.is_file():
+            lines = [line for line in earlier.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
+            self.job.metrics_file.write_text("".join(lines))
+
+
+def fit(job: TrainingJob) -> TrainingResult | None:
+    """Train, or go on training, until done or asked to stop; see ``worker.train``."""
+    began = time.time()
+    config = job.config
+    cuda = torch.cuda.is_available()
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
+    arguments = _arguments(job, config, cuda)  # joins the process group; ZeRO-3 must be known before the model is loaded
+    tokenizer = AutoTokenizer.from_pretrained(job.base)
+    if rank() == 0:
+        prompt = PromptFormat(config.prompt, job.tools, tokenizer)
+        write_tokens([Path(file) for file in job.train], prompt, config.max_length, job.root / "train")
+        if job.validation:
+            write_tokens([Path(file) for file in job.validation], prompt, config.max_length, job.root / "validation")
+    barrier()
+    data = read_tokens(job.root / "train")
+    held_out = read_tokens(job.root / "validation") if job.validation else None
+    arguments.warmup_steps = round(config.warmup_share * _planned_steps(config, len(data)))
+    set_seed(job.seed % 2**32)
+    model = attach_adapter(load_base(job.base, config, device), config)
+    trainer = _trainer(job, arguments, model, tokenizer, data, held_out)
+    reporter = Reporter(job, trainer)
+    trainer.add_callback(reporter)
+    ready = time.time()
+    trained = trainer.train(resume_from_checkpoint=job.resume)
+    seconds = time.time() - ready
+    state = trainer.state
+    metrics = {
+        "tokens": reporter.tokens,
+        "tokens_per_second": round(reporter.tokens / max(seconds, 1e-9), 1),
+        "train_seconds": round(seconds, 2),
+        "load_seconds": round(ready - began, 2),
+        "examples": len(data),
+        "processes": world(),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    if not reporter.stopped:
+        metrics["loss"] = float(trained.training_loss)
+        if held_out is not None:
+            metrics["eval_loss"] = float(trainer.evaluate()["eval_loss"])
+        _save(job, trainer, state.global_step)
+    return TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics) if rank() == 0 else None
+
+
+def _arguments(job: TrainingJob, config: TrainConfig, cuda: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(job.root),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.gradient_clip,
+        optim="adamw_torch",
+        bf16=config.bf16,
+        use_cpu=not cuda,
+        ddp_backend=None if cuda else "gloo",
+        ddp_find_unused_parameters=False,
+        gradient_checkpointing=config.gradient_checkpointing and config.method != "prompt",
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        deepspeed=deepspeed_config(config, cuda) if config.deepspeed else None,
+        logging_steps=config.log_steps,
+        logging_nan_inf_filter=False,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if config.eval_steps and job.validation else "no",
+        eval_steps=config.eval_steps or None,
+        prediction_loss_only=True,
+        seed=job.seed % 2**32,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+    )
+
+
+def _planned_steps(config: TrainConfig, examples: int) -> int:
+    if config.max_steps > 0:
+        return config.max_steps
+    return math.ceil(config.epochs * math.ceil(examples / (config.batch_size * config.gradient_accumulation * world())))
+
+
+def _trainer(
+    job: TrainingJob, arguments: TrainingArguments, model: Any, tokenizer: Any, data: TokenSet, held_out: TokenSet | None
+) -> AnswerTrainer:
+    config = job.config
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return AnswerTrainer(
+        order=LengthGrouped(data.lengths, config.batch_size * config.gradient_accumulation * world(), job.seed),
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        eval_dataset=held_out,
+        data_collator=partial(collate, padding=padding),
+        processing_class=tokenizer,
+    )
+
+
+def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
+    """The adapter with its card, as a plain PEFT folder."""
+    trainer.save_model(str(job.adapter))
+    if rank() == 0:
+        (job.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths of this machine
+        AdapterCard(
+            domain=job.domain, base_model=job.base_name, prompt=job.config.prompt, tools=job.tools, method=job.config.method, steps=steps
+        ).write(job.adapter)
+        shutil.rmtree(job.root / "train", ignore_errors=True)
+        shutil.rmtree(job.root / "validation", ignore_errors=True)
+    barrier()

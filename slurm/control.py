@@ -1,0 +1,86 @@
+"""Start, go on, and stop: what ``run``, ``retry`` and ``cancel`` do to a run that has a directory."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from dataclasses import dataclass
+
+from jobs.entry import STAGE_PACKAGE
+from jobs.plan import Run
+from routenator.errors import RoutenatorError
+from slurm import processes, record
+from slurm.local import STOP_GRACE_S, read_driver, start_driver, stop_driver
+from slurm.queue import read_queue
+from slurm.ranges import compact
+
+
+class CancelError(RoutenatorError):
+    """What is to be cancelled cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What ``cancel`` ended.
+
+    Attributes:
+        jobs: Slurm jobs (arrays count once).
+        driver: whether a local driver was stopped.
+        processes: local processes that were left without a driver.
+    """
+
+    jobs: list[str]
+    driver: bool
+    processes: int
+
+
+def submit(run: Run, package: str = STAGE_PACKAGE) -> list[record.Submission]:
+    """Submit what is missing to Slurm: all of a new run, the missing shards of an old one."""
+    from slurm.submit import submit_missing
+
+    return submit_missing(run, package)
+
+
+def describe(submissions: list[record.Submission]) -> list[str]:
+    """One line a job: stage, job id, array expression, what it waits for."""
+    lines = []
+    for item in submissions:
+        array = f" --array={compact(shard - item.offset for shard in item.indices())}" if item.array else ""
+        offset = f" (shards from {item.offset})" if item.offset else ""
+        after = f" after {', '.join(item.depends)}" if item.depends else ""
+        lines.append(f"{item.stage:<9} job {item.job}{array}{offset}{after}")
+    return lines
+
+
+def cancel(run: Run) -> Cancelled:
+    """End what this run has in the queue and on this machine, and nothing else. Safe to repeat; receipts and chunks stay.
+
+    Raises:
+        CancelError: the queue cannot be read, or the driver is on another host.
+    """
+    jobs = _cancel_jobs([item.job for item in record.load(run) if item.kind == "slurm"])
+    driver = read_driver(run)
+    if driver and driver["alive"] and driver["host"] != socket.gethostname():
+        raise CancelError(f"the driver runs on {driver['host']} (process {driver['pid']}); cancel it there")
+    stopped = stop_driver(run)
+    left = processes.end(processes.RUN_VARIABLE, str(run.path), STOP_GRACE_S)
+    return Cancelled(jobs, stopped, left)
+
+
+def _cancel_jobs(jobs: list[str]) -> list[str]:
+    """scancel those of the jobs that are live."""
+    if not jobs:
+        return []
+    queue = read_queue(jobs)
+    if queue.problem:
+        raise CancelError(f"nothing cancelled: {queue.problem}")
+    live = sorted({task.partition("_")[0] for task, entry in queue.entries.items() if entry.live}, key=int)
+    if live:
+        done = subprocess.run(["scancel", *live], capture_output=True, text=True, timeout=60, check=False)
+        # Whatever ended in between is reported as invalid and is what was wanted.
+        if done.returncode and "Invalid job id" not in done.stderr:
+            raise CancelError(f"scancel: {done.stderr.strip()}")
+    return live
+
+
+__all__ = ["CancelError", "Cancelled", "cancel", "describe", "start_driver", "submit"]

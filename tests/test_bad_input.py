@@ -1,0 +1,115 @@
+"""Each bad input is refused by the command a user types: exit code 2, a message that names the place, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, TINY
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python launch.py ARGUMENTS`` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
+
+
+class World:
+    """A config, a domain of its own and an empty place for runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.domain = Path(shutil.copytree(TINY, folder / "domain"))
+        self.runs = folder / "runs"
+        self.config = folder / "run.yaml"
+        self.config.write_text(
+            yaml.safe_dump(
+                {
+                    "name": "bad",
+                    "domain": str(self.domain),
+                    "root": str(self.runs),
+                    "cluster": "local",
+                    "model": "smollm2-135m",
+                    "dataset": {"size": 100},
+                }
+            )
+        )
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.domain / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+GOLDEN = '{"query": "a logo", "call": {"name": "search", "arguments": {"content_type": "logos", "extracted_prompt": "a"}}}\n'
+CASES = {
+    "unknown key": (lambda w: None, ["train.learning_rat=1"], ["unknown key", "nearest:  learning_rate"]),
+    "wrong type": (lambda w: None, ["dataset.size=many"], ["dataset.size", "many", "integer"]),
+    "missing domain file": (lambda w: (w.domain / "edges.csv").unlink(), [], ["missing", "edges.csv"]),
+    "edge to an unknown node": (lambda w: w.edit("edges.csv", "d_logo,s_cake", "d_logo,s_cak"), [], ["edges.csv", "line 9", "s_cake"]),
+    "content type the API lacks": (lambda w: w.edit("statistics.yaml", "card: 0.3}", "cart: 0.3}"), [], ["cart", "nearest:  card"]),
+    "negative weight": (lambda w: w.edit("edges.csv", "d_card,s_dog,1", "d_card,s_dog,-1"), [], ["edges.csv", "-1", "above 0"]),
+    "weights all zero": (lambda w: w.edit("statistics.yaml", "search: 0.6, book: 0.4", "search: 0, book: 0"), [], ["all zero"]),
+    "empty golden file": (lambda w: (w.domain / "golden.jsonl").write_text(""), [], ["golden file is empty"]),
+    "golden call its schema refuses": (lambda w: (w.domain / "golden.jsonl").write_text(GOLDEN), [], ["enum", "logos", "nearest:  logo"]),
+    "golden file missing": (lambda w: None, ["golden=nowhere.jsonl"], ["nowhere.jsonl"]),
+    "model path missing": (lambda w: None, ["model.trainee=/nowhere/model"], ["/nowhere/model"]),
+    "unknown model package": (lambda w: None, ["model.trainee=package:smollm"], ["package:smollm", "nearest"]),
+    "template with an unknown variable": (
+        lambda w: w.edit("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}"),
+        [],
+        ["paraphrase.j2", "drafft", "nearest:  draft"],
+    ),
+    "too little disk": (lambda w: None, ["dataset.size=1000000000000"], ["disk"]),
+    "no write permission": (lambda w: None, ["root=/sys/kernel/runs"], ["/sys/kernel/runs", "writ"]),
+    "fewer rows than cells": (lambda w: None, ["dataset.size=2"], ["fewer rows", "dataset.size"]),
+    "unknown sbatch option": (
+        lambda w: None,
+        ["cluster=slurm", "cluster.extra={partishun: x}"],
+        ["partishun", "nearest:  partition"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_refused_before_anything_is_written(world, name):
+    spoil, overrides, expected = CASES[name]
+    spoil(world)
+    before = sorted(p for p in world.folder.rglob("*"))
+    result = launch("run", str(world.config), *overrides)
+    assert result.returncode == 2, result.stdout + result.stderr
+    for part in expected:
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(p for p in world.folder.rglob("*")) == before, "something was written"
+
+
+def test_a_run_directory_of_another_plan_is_refused(world):
+    run = world.folder / "mine"
+    run.mkdir()
+    (run / "plan.json").write_text(json.dumps({"format": 1, "fingerprint": "0" * 12}))
+    before = sorted(p for p in world.folder.rglob("*"))
+    result = launch("run", str(world.config), f"run_dir={run}")
+    assert result.returncode == 2, result.stderr
+    assert "another plan" in result.stderr and str(run) in result.stderr
+    assert sorted(p for p in world.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "retry", "cancel", "report"])
+def test_commands_on_no_run_say_so(tmp_path, command):
+    result = launch(command, str(tmp_path / "nothing"))
+    assert result.returncode == 2
+    assert "not a run directory" in result.stderr

@@ -1,0 +1,172 @@
+"""The whole pipeline on real parts, small: vLLM with SmolLM2, 4-bit QLoRA through DeepSpeed, Ray, MiniLM; then what re-running does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, TINY
+
+pytestmark = pytest.mark.slow
+STAGES = ["sample", "generate", "merge", "train", "evaluate", "report"]
+
+
+def launch(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
+    )
+    sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
+    return result
+
+
+def run_directory(result: subprocess.CompletedProcess[str]) -> Path:
+    """The last line of ``run`` is the run directory."""
+    return Path(result.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    shutil.copytree(TINY, folder / "domain")
+    config = {
+        "name": "tiny",
+        "domain": str(folder / "domain"),
+        "root": str(folder / "runs"),
+        "cluster": "local",
+        "model": "smollm2-135m",
+        "dataset": {"size": 48, "validation_share": 0.15},
+        "sample": {"shards": 2},
+        "generate": {"shards": 2, "chunk_rows": 8},
+        "checks": {"length": False},
+        "train": {"max_steps": 3, "processes": 2, "batch_size": 2},
+        "evaluate": {"workers": 2},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> subprocess.CompletedProcess[str]:
+    result = launch("run", str(folder / "run.yaml"))
+    assert result.returncode == 0
+    return result
+
+
+def receipts(run: Path, stage: str) -> dict[str, float]:
+    plan = json.loads((run / "plan.json").read_text())
+    directory = (run / plan["stages"][stage]["dir"]).resolve()
+    return {str(p): p.stat().st_mtime for p in directory.glob("shard-*.receipt.json")}
+
+
+def test_the_run_makes_everything_the_user_was_promised(first):
+    run = run_directory(first)
+    assert all(receipts(run, stage) for stage in STAGES)
+    assert len(receipts(run, "sample")) == 2 and len(receipts(run, "generate")) == 2
+    import polars as pl
+
+    train, validation = (pl.read_parquet(run / "dataset" / f"{split}.parquet") for split in ("train", "validation"))
+    assert train.height > 0 and validation.height > 0
+    assert not set(train["group"]) & set(validation["group"])
+    routes = set(train["route"]) | set(validation["route"])
+    assert "heuristic" in routes and "text" in routes, "the language model wrote nothing that was accepted"
+    rows = [json.loads(line) for line in (run / "dataset" / "train.jsonl").read_text().splitlines()]
+    assert len(rows) == train.height
+    call = rows[0]["messages"][-1]["tool_calls"][0]["function"]
+    assert isinstance(json.loads(call["arguments"]), dict) and rows[0]["tools"][0]["function"]["name"] == "search"
+    scores = json.loads((run / "scores.json").read_text())
+    for moment in ("before", "after"):
+        for metric in ("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match"):
+            interval = scores[moment][metric]
+            assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
+    html = (run / "report" / "index.html").read_text()
+    assert "<svg" in html and "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
+    assert (run / "adapter" / "adapter_config.json").is_file()
+    assert "CTA" in first.stdout
+
+
+def test_a_second_run_does_nothing_and_says_so(first, folder):
+    run = run_directory(first)
+    before = {stage: receipts(run, stage) for stage in STAGES}
+    start = time.time()
+    again = launch("run", str(folder / "run.yaml"))
+    assert again.returncode == 0 and run_directory(again) == run
+    assert "nothing to do" in again.stdout.lower()
+    assert time.time() - start < 60
+    assert {stage: receipts(run, stage) for stage in STAGES} == before
+
+
+def test_the_resolved_config_can_be_run_again_as_it_is(first):
+    run = run_directory(first)
+    again = launch("plan", str(run / "config.yaml"), "--json")
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["fingerprint"] == json.loads((run / "plan.json").read_text())["fingerprint"]
+
+
+def test_changing_training_reuses_the_data_and_changing_a_template_does_not(first, folder):
+    def reused(*overrides: str) -> dict[str, bool]:
+        result = launch("plan", str(folder / "run.yaml"), *overrides, "--json")
+        assert result.returncode == 0
+        return {name: stage["reused"] for name, stage in json.loads(result.stdout)["stages"].items()}
+
+    assert reused() == dict.fromkeys(STAGES, True)
+    assert reused("train.learning_rate=0.002") == {s: s in ("sample", "generate", "merge") for s in STAGES}
+    assert reused("evaluate.bootstrap=100") == {s: s in ("sample", "generate", "merge", "train") for s in STAGES}
+    template = folder / "domain" / "templates" / "text" / "paraphrase.j2"
+    text = template.read_text()
+    try:
+        template.write_text(text.replace("other words", "new words"))
+        assert not any(reused().values())
+    finally:
+        template.write_text(text)
+
+
+def test_status_report_and_logs_speak_of_the_run(first):
+    run = str(run_directory(first))
+    status = json.loads(launch("status", run, "--json").stdout)
+    assert {name: (s["done"], s["shards"]) for name, s in status["stages"].items()}["generate"] == (2, 2)
+    assert launch("report", run).returncode == 0
+    assert launch("logs", run, "generate").returncode == 0
+    retry = launch("retry", run)
+    assert retry.returncode == 0 and "nothing" in retry.stdout.lower()
+
+
+def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
+    """Interrupted while the second half is at work; the finished shards' receipts stay as they are, the rest is made."""
+    arguments = [sys.executable, str(ROOT / "launch.py"), "run", str(folder / "run.yaml")]
+    changes = ["seed=12", "generate.routes={heuristic: 1}", "sample.shards=6", "dataset.size=3000", "generate.shards=6"]
+    with subprocess.Popen(arguments + changes, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.time() + 200
+        done: list[Path] = []
+        while time.time() < deadline and len(done) < 2:
+            done = [p for p in (folder / "runs" / "stages").glob("sample-*/shard-*.receipt.json") if _is_new(p, folder)]
+            time.sleep(0.1)
+        assert len(done) >= 2, "the run made no progress"
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    times = {p: p.stat().st_mtime_ns for p in done}
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if _mentions(p, str(folder / "runs"))]
+    assert not left, "processes were left behind"
+    again = launch("run", str(folder / "run.yaml"), *changes, "train.max_steps=1", "evaluate.limit=2", "evaluate.before=false")
+    assert again.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in done} == times
+
+
+def _is_new(receipt: Path, folder: Path) -> bool:
+    return json.loads(receipt.read_text())["metrics"]["requests"] > 3_000
+
+
+def _mentions(cmdline: Path, text: str) -> bool:
+    try:
+        return text.encode() in cmdline.read_bytes() and int(cmdline.parent.name) != os.getpid()
+    except OSError:
+        return False
