@@ -126,6 +126,7 @@ class EngineConfig(Section):
     temperature: Annotated[float, Field(ge=0)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_tokens: Positive = 96
+    guided: bool = True  # hold replies to the slots' words where a template says `guide: slots`; a large model needs no such help
 
 
 class VisionConfig(Section):

@@ -266,13 +266,12 @@ class Expansion:
         return np.array([" ".join(part.strip() for part in row if part.strip()) for row in shuffled], dtype=object)
 
 
-_SPACES = re.compile(r"\s+")
-_BEFORE_PUNCTUATION = re.compile(r"\s+(?=[,.?!;:](?:\s|$))")
+_BEFORE_PUNCTUATION = re.compile(r" (?=[,.?!;:](?: |$))")
 
 
 def tidy(text: str) -> str:
     """Collapse spaces, drop those before punctuation, strip."""
-    return _BEFORE_PUNCTUATION.sub("", _SPACES.sub(" ", text)).strip()
+    return _BEFORE_PUNCTUATION.sub("", " ".join(text.split()))
 
 
 def parse_or_refuse(text: str, file: object, key: str) -> Node:

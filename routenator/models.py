@@ -109,6 +109,11 @@ PACKAGED: dict[str, PackagedModel] = {
 }
 
 
+def cache_folder(configured: str) -> Path:
+    """The cache that a run uses: the variable ROUTENATOR_CACHE, else the config's ``cache``."""
+    return Path(os.environ.get("ROUTENATOR_CACHE") or configured).expanduser()
+
+
 def resolve_model(source: str, cache: Path) -> str:
     """What an engine may load: a hub id or folder as is, a packaged model as its prepared folder.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.plan import Run
+from routenator.errors import InputError
 from slurm.record import Submission, latest, load
 
 _BLOCK = 64 * 1024
@@ -48,4 +49,25 @@ def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
                 path = log_path(run, submission, shard)
                 if path.exists():
                     found.append(ShardLog(name, shard, path))
+    return found
+
+
+def select_logs(run: Run, stage: str | None, failed: bool) -> list[ShardLog]:
+    """The logs to show.
+
+    Args:
+        stage: only of this stage; None: of all.
+        failed: only of shards that failed.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    if stage is not None and stage not in run.plan.stages:
+        raise InputError("no such stage", key="STAGE", found=stage, valid=run.plan.stages)
+    found = shard_logs(run, stage)
+    if failed:
+        from slurm.status import StatusReader
+
+        wanted = {(item.stage, shard) for item in StatusReader(run).read().stages for shard in item.failed_shards}
+        found = [log for log in found if (log.stage, log.shard) in wanted]
     return found

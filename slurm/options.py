@@ -10,17 +10,19 @@ from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors
 
 # Long options of sbatch 22.05 to 25.05 that a user may set under `extra`.
-SBATCH_OPTIONS = frozenset(
-    """
-    account acctg-freq batch bb bbf begin chdir clusters comment constraint container container-id contiguous core-spec cores-per-socket
-    cpu-freq cpus-per-gpu deadline delay-boot distribution exclude exclusive export export-file extra extra-node-info get-user-env gpu-bind
-    gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint hold licenses mail-type mail-user mcs-label mem
-    mem-bind mem-per-cpu mem-per-gpu mincpus network nice no-kill nodefile nodelist ntasks-per-core ntasks-per-gpu ntasks-per-socket
-    oom-kill-step overcommit oversubscribe power prefer priority profile propagate qos reboot reservation resv-ports segment sockets-per-node
-    spread-job stepmgr switches thread-spec threads-per-core time-min tmp tres-bind tres-per-job tres-per-task uid gid use-min-nodes
-    wait-all-nodes wckey x11
-    """.split()
-)
+# fmt: off
+SBATCH_OPTIONS = frozenset({
+    "account", "acctg-freq", "batch", "bb", "bbf", "begin", "chdir", "clusters", "comment", "constraint", "container",
+    "container-id", "contiguous", "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu", "deadline", "delay-boot",
+    "distribution", "exclude", "exclusive", "export", "export-file", "extra", "extra-node-info", "get-user-env", "gid", "gpu-bind",
+    "gpu-freq", "gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "hold", "licenses",
+    "mail-type", "mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice", "no-kill",
+    "nodefile", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "oom-kill-step", "overcommit",
+    "oversubscribe", "power", "prefer", "priority", "profile", "propagate", "qos", "reboot", "reservation", "resv-ports", "segment",
+    "sockets-per-node", "spread-job", "stepmgr", "switches", "thread-spec", "threads-per-core", "time-min", "tmp", "tres-bind",
+    "tres-per-job", "tres-per-task", "uid", "use-min-nodes", "wait-all-nodes", "wckey", "x11",
+})
+# fmt: on
 # Options that this project sets by itself, and the key of the config that decides each.
 MANAGED_OPTIONS: Mapping[str, str] = {
     "array": "cluster.array_parallelism",
@@ -153,7 +155,10 @@ def _extra_errors(extra: Mapping[str, Any], key: str) -> list[InputError]:
         if _long(name) in MANAGED_OPTIONS:
             errors.append(
                 InputError(
-                    "this sbatch option is not set here", key=f"{key}.{name}", found=name, expected=f"set by: {MANAGED_OPTIONS[_long(name)]}"
+                    "this sbatch option is not set here",
+                    key=f"{key}.{name}",
+                    found=name,
+                    expected=f"set by: {MANAGED_OPTIONS[_long(name)]}",
                 )
             )
         elif _long(name) not in SBATCH_OPTIONS:

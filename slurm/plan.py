@@ -40,7 +40,12 @@ def settle(config: RunConfig) -> RunConfig:
     for key in ("root", "cache", "domain", "golden", "run_dir"):
         value[key] = folder(value[key])
     model = value["model"]
-    for section, key in ((model["generator"], "model"), (model, "trainee"), (model, "embedder"), (model["vision"]["engine"] or {}, "model")):
+    for section, key in (
+        (model["generator"], "model"),
+        (model, "trainee"),
+        (model, "embedder"),
+        (model["vision"]["engine"] or {}, "model"),
+    ):
         if section and Path(section[key]).expanduser().is_dir():
             section[key] = folder(section[key])
     return RunConfig.model_validate(value)
@@ -114,9 +119,7 @@ def planned_run(plan: Plan) -> Run:
 
 def missing_shards(run: Run) -> dict[str, set[int]]:
     """Stage -> shards without a receipt; empty where a stage is done and used again."""
-    return {
-        stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in run.plan.stages.items()
-    }
+    return {stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in run.plan.stages.items()}
 
 
 def check_run_dir(plan: Plan) -> bool:

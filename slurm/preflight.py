@@ -104,7 +104,11 @@ def check_writable(path: Path, key: str) -> None:
             pass
     except OSError as error:
         raise InputError(
-            "no permission to write here", file=path, key=key, found=error.strerror or str(error), expected=f"a folder that {_user()} may write"
+            "no permission to write here",
+            file=path,
+            key=key,
+            found=error.strerror or str(error),
+            expected=f"a folder that {_user()} may write",
         ) from None
 
 

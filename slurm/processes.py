@@ -55,12 +55,14 @@ def end(name: str, value: str, grace_s: float) -> int:
     Returns:
         How many processes there were.
     """
-    seen = _signal([process for process in with_variable(name, value) if not _is_controller(process)], signal.SIGINT)
+    seen: set[int] = set()
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline:
         left = with_variable(name, value)
         if not left:
             return len(seen)
+        # Once each: a second interrupt would break into the cleaning up after the first.
+        seen |= _signal([process for process in left if process.pid not in seen and not _is_controller(process)], signal.SIGINT)
         time.sleep(0.1)
     # What is killed may have been about to start another; look again until nothing is left.
     for _ in range(50):

@@ -26,7 +26,7 @@ def expand(expression: str) -> list[int]:
         ValueError: it is no such expression.
     """
     values: set[int] = set()
-    body = expression.split("%")[0].strip()
+    body = expression.partition("%")[0].strip()
     for part in filter(None, body.split(",")):
         interval, _, step = part.partition(":")
         low, _, high = interval.partition("-")

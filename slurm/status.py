@@ -72,6 +72,7 @@ class StageStatus:
     unit: str = "rows"
     eta_s: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
+    failed_shards: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -151,6 +152,8 @@ class StatusReader:
                 at_work.append(index)
             elif reason:
                 reasons[reason.splitlines()[0]] += 1
+            if state == "failed":
+                status.failed_shards.append(index)
             if failure is not None and len(status.failures) < MAX_FAILURES:
                 status.failures.append(failure)
         status.reused = status.done == entry.shards and not newest
@@ -193,7 +196,9 @@ class StatusReader:
         elif found is None:
             reason = "left the queue without a receipt"
         else:
-            reason = " ".join(filter(None, [found.state, f"({found.reason})" if found.reason else "", f"on {found.nodes}" if found.nodes else ""]))
+            reason = " ".join(
+                filter(None, [found.state, f"({found.reason})" if found.reason else "", f"on {found.nodes}" if found.nodes else ""])
+            )
             if found.state == "COMPLETED":
                 reason = "COMPLETED without a receipt"
         return "failed", reason, self._failure(stage, index, submission, reason, failed)

@@ -1,8 +1,8 @@
 """The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
 
-A stage with several shards is an array whose task ids are the shards' own numbers, less an offset where the cluster's ``MaxArraySize`` (which
-caps the id, not the count) asks for several arrays. A stage waits for all of an earlier one (``afterok``), or task by task (``aftercorr``)
-where shard i needs only shard i. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
+A stage with several shards is an array whose task ids are the shards' own numbers, less an offset where the cluster's
+``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for all of an earlier one (``afterok``), or
+task by task (``aftercorr``) where shard i needs only shard i. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from submitit.core.utils import CommandFunction, DelayedSubmission, FailedJobError, JobPaths
 from submitit.slurm.slurm import SlurmExecutor
@@ -154,6 +153,11 @@ def array_limit() -> int:
     return parse_array_limit(done.stdout)
 
 
+def planned_array_limit() -> int:
+    """``array_limit``, or Slurm's default on a machine without Slurm."""
+    return array_limit() if shutil.which("scontrol") else parse_array_limit("")
+
+
 def parse_array_limit(text: str) -> int:
     """The limit in the text of ``scontrol show config``; Slurm's default, 1001, where it is not said."""
     size = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
@@ -182,7 +186,9 @@ def check_cluster(plan: Plan) -> None:
     asked: set[str] = set()
     for stage in plan.stages:
         text = make_executor(run, stage, None).script(None)
-        options = "\n".join(line for line in text.splitlines() if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line)
+        options = "\n".join(
+            line for line in text.splitlines() if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line
+        )
         if options in asked:
             continue
         asked.add(options)
@@ -322,5 +328,3 @@ def _dependency(run: Run, stage: str, shards: set[int], needs: Mapping[str, Stag
         # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on missing shards.
         parts += [f"{'afterany' if lost else 'afterok'}:{job}" for job, lost in jobs.old.items()]
     return ",".join(parts) or None
-
-

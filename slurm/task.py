@@ -91,22 +91,24 @@ class StageTask(Checkpointable):
         self._mark = progress_mark(run, self.stage, self.indices)
         run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
 
-    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
+    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:  # type: ignore[override]
         """Called by submitit in the signal handler: what to run when requeued, or None to end here.
 
         The stage's own checkpoints are files; nothing of its memory is kept.
         """
         if not self.requeue:
-            return self._give_up("stopped", "stopped by a signal, and cluster.requeue is off")
+            self._give_up("stopped", "stopped by a signal, and cluster.requeue is off")
+            return None
         run = Run.load(self.run_dir)
         timed_out = time.time() - self._started >= self.limit_s - self.lead_s - _SIGNAL_SLACK_S
         stalled = timed_out and progress_mark(run, self.stage, self.indices) == self._mark
         stalls = self.stalls + 1 if stalled else 0
         if stalls >= MAX_STALLS:
             minutes = self.limit_s / 60
-            return self._give_up(
+            self._give_up(
                 "timeout", f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; raise cluster.stages.{self.stage}.minutes"
             )
+            return None
         again = StageTask(
             self.run_dir,
             self.stage,

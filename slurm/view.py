@@ -86,7 +86,9 @@ def print_failures(console: Console, status: RunStatus, lines: int = 8) -> None:
     for stage in status.stages:
         for failure in stage.failures:
             where = f" (job {failure.job})" if failure.job else ""
-            console.print(f"\n{failure.stage} shard {failure.shard} failed{where}: {failure.reason}", style="red", markup=False, highlight=False)
+            console.print(
+                f"\n{failure.stage} shard {failure.shard} failed{where}: {failure.reason}", style="red", markup=False, highlight=False
+            )
             for line in failure.tail[-lines:]:
                 console.print(f"  | {line}", markup=False, highlight=False)
             if failure.log:

@@ -136,6 +136,11 @@ def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
     for name, items in raw.items():
         if not isinstance(items, list) or not items:
             raise InputError("not a list of words", file=file, key=str(name), found=type(items).__name__, expected="a non-empty list")
+        odd = next((item for item in items if isinstance(item, bool | None)), "")
+        if odd != "" or isinstance(name, bool):
+            raise InputError(
+                "a word that YAML takes for a boolean or nothing", file=file, key=str(name), found=odd, expected='quotes: "on", "yes", "no"'
+            )
         lexicon[str(name)] = [parse_model(LexiconItem, item if isinstance(item, dict) else {"text": str(item)}, file) for item in items]
     return lexicon
 

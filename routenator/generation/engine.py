@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from routenator.config import EngineConfig
 from routenator.errors import RoutenatorError, StageError
@@ -28,7 +28,7 @@ class Prompt:
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         schema: JSON schema that the reply must satisfy, or None.
-        pattern: regular expression that the whole reply must match, or None. At most one of schema and pattern.
+        grammar: GBNF grammar that the whole reply must match (routenator/generation/guide.py), or None. At most one of the two.
         stop: texts that end the reply (not part of it).
     """
 
@@ -38,7 +38,7 @@ class Prompt:
     temperature: float = 0.9
     top_p: float = 0.95
     schema: dict[str, Any] | None = None
-    pattern: str | None = None
+    grammar: str | None = None
     stop: tuple[str, ...] = ()
 
 
@@ -58,7 +58,7 @@ class Reply:
 
 
 class Engine(ABC):
-    """A loaded model. Use it as a context manager, so that its processes and scratch folder go away.
+    """A loaded model. ``close`` it, so that its processes and scratch folder go away.
 
     Attributes:
         name: the model's name as recorded in the data.
@@ -81,6 +81,8 @@ class Engine(ABC):
         except RoutenatorError:
             raise
         except Exception as error:
+            if _loaded.engine is self:
+                release_engine()  # what a dead engine says next means nothing
             raise StageError(f"the engine of {self.name} failed: {type(error).__name__}: {error}") from error
         result: list[Reply | None] = [None] * len(prompts)
         for position, reply in zip(order, replies, strict=True):
@@ -91,14 +93,42 @@ class Engine(ABC):
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:
         """Replies in the given order; any exception means that the engine is lost."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of memory, processes and scratch files. Safe to repeat."""
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+@dataclass
+class _Loaded:
+    """The engine that this process holds; loading one costs more than many batches."""
+
+    config: EngineConfig | None = None
+    cache: Path | None = None
+    engine: Engine | None = None
+
+
+_loaded = _Loaded()
+
+
+def use_engine(config: EngineConfig, cache: Path) -> Engine:
+    """The engine of a profile: the one that this process holds, if it is the same; else that one goes and this one is loaded.
+
+    Shards that run one after the other in a process so load a model once. Two models at once would rarely fit.
+    """
+    if _loaded.engine is None or (_loaded.config, _loaded.cache) != (config, cache):
+        release_engine()
+        _loaded.engine = open_engine(config, cache)
+        _loaded.config, _loaded.cache = config, cache
+        atexit.register(release_engine)
+    return _loaded.engine
+
+
+def release_engine() -> None:
+    """Let this process's engine go: after a failure, before another stage needs the memory, at exit. Safe to repeat."""
+    engine, _loaded.engine = _loaded.engine, None
+    atexit.unregister(release_engine)
+    if engine is not None:
+        engine.close()
 
 
 def open_engine(config: EngineConfig, cache: Path) -> Engine:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from routenator.generation.seeds import STREAM_GAPS, STREAM_ORDER, pick, shuffled
-from routenator.validation.words import FUNCTION_WORDS
+from routenator.validation.words import FUNCTION_WORDS, SELDOM_LAST
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _ALL_ORDERS = 3  # up to this many slots the model may choose among all orders; beyond, among a few keyed ones
@@ -23,24 +24,31 @@ _KEYED_ORDERS = 4
 _EXTRA = 4  # words that a gap may hold beyond the draft's
 
 
-def glue_words(texts: Iterable[tuple[str, Mapping[str, str]]], language: str) -> frozenset[str]:
+def glue_words(texts: Iterable[tuple[str, Mapping[str, str]]], language: str, at_least: int = 1) -> frozenset[str]:
     """The vocabulary between slots.
 
     Args:
         texts: queries, each with its slots' surfaces, which are left out.
         language: code; its function words are added if they are known.
+        at_least: in how many texts a word must occur; above 1, typing errors stay out.
     """
-    words = set(FUNCTION_WORDS.get(language, ()))
+    counts: Counter[str] = Counter()
     for text, slots in texts:
         rest = text
         for surface in slots.values():
             rest = rest.replace(surface, " ")
-        words.update(_WORD.findall(rest))
-    return frozenset(words)
+        counts.update(set(_WORD.findall(rest)))
+    return frozenset(word for word, count in counts.items() if count >= at_least) | FUNCTION_WORDS.get(language, frozenset())
 
 
 def build_grammar(
-    slots: Mapping[str, str], draft: str, bounds: tuple[int, int], words: frozenset[str], seed: int, json_key: str | None = None
+    slots: Mapping[str, str],
+    draft: str,
+    bounds: tuple[int, int],
+    words: frozenset[str],
+    seed: int,
+    language: str,
+    json_key: str | None = None,
 ) -> str:
     """The grammar of the replies to one request.
 
@@ -50,19 +58,26 @@ def build_grammar(
         bounds: lowest and highest number of words of the query.
         words: vocabulary of the gaps (``glue_words``).
         seed: the row's seed; decides how spare words are spread.
+        language: code; words that seldom end a request do not end the reply.
         json_key: if given, the reply is a JSON object with the query under this key; else the query alone.
     """
     surfaces = list(slots.values())
-    lows, highs = _gaps(surfaces, draft, bounds, seed)
+    lows, highs = _gaps(surfaces, draft, bounds, seed) if words else ([0] * (len(surfaces) + 1), [0] * (len(surfaces) + 1))
     options = [_sequence(order, lows, highs, json_key is not None) for order in _orders(surfaces, draft, seed)]
-    start, end = ('"{\\"' + json_key + '\\": \\"" ', ' "\\"}"') if json_key is not None else ("", "")
-    lower = sorted(words)
-    first = sorted(words | {word[0].upper() + word[1:] for word in words})
+    inside_json = json_key is not None
+    start, end = ('"{\\"' + str(json_key) + '\\": \\"" ', ' "\\"}"') if inside_json else ("", "")
+
+    def rule(name: str, allowed: Iterable[str]) -> str:
+        return f"{name} ::= " + " | ".join(_literal(word, inside_json) for word in sorted(allowed))
+
+    seldom_last = SELDOM_LAST.get(language, frozenset())
+    words = words or frozenset({"."})  # rules may not be empty; with no vocabulary all gaps are, so these are never used
     return "\n".join(
         [
             f"root ::= {start}({' | '.join(options)}) [.?!]?{end}",
-            f"word ::= {' | '.join(_literal(word, json_key is not None) for word in lower)}",
-            f"first ::= {' | '.join(_literal(word, json_key is not None) for word in first)}",
+            rule("word", words),
+            rule("first", words | {word[0].upper() + word[1:] for word in words}),
+            rule("last", [word for word in words if word.lower() not in seldom_last] or words),
         ]
     )
 
@@ -78,18 +93,18 @@ def _sequence(order: Sequence[str], lows: Sequence[int], highs: Sequence[int], i
     parts = []
     low, high = lows[0], highs[0]
     if not order:
-        return f'first (" " word){{{max(low - 1, 0)},{max(high - 1, 0)}}}'
+        return f'first (" " word){{{max(low - 2, 0)},{max(high - 2, 0)}}}' + (' " " last' if high > 1 else "")
     if high:
         opening = f'first " " (word " "){{{max(low - 1, 0)},{high - 1}}}'
         parts.append(opening if low else f"({opening})?")
     for position, surface in enumerate(order):
         parts.append(_literal(surface, inside_json))
-        last = position == len(order) - 1
         low, high = lows[position + 1], highs[position + 1]
-        if high:
-            parts.append(f'(" " word){{{low},{high}}}')
-        if not last:
-            parts.append('" "')
+        if position < len(order) - 1:
+            parts.append((f'(" " word){{{low},{high}}} ' if high else "") + '" "')
+        elif high:
+            closing = f'(" " word){{{max(low - 1, 0)},{high - 1}}} " " last'
+            parts.append(closing if low else f"({closing})?")
     return " ".join(parts)
 
 

@@ -152,7 +152,9 @@ def _shapes(draw: ImageDraw, places: list[Box], record: dict[str, Any], colours:
         elif kind == 2:
             draw.polygon([(middle[0], top), (right, bottom), (left, bottom)], fill=fill, outline=_readable_on(fill))
         elif kind == 3:
-            draw.polygon([(middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1])], fill=fill, outline=_readable_on(fill))
+            draw.polygon(
+                [(middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1])], fill=fill, outline=_readable_on(fill)
+            )
         else:
             radius = min(right - left, bottom - top) // 2
             draw.regular_polygon((middle[0], middle[1], radius), n_sides=5 + key[2] % 3, fill=fill, outline=_readable_on(fill))
@@ -169,7 +171,7 @@ def _title(draw: ImageDraw, box: Box, title: str, colour: Colour) -> None:
     while True:
         font = ImageFont.load_default(font_size)
         per_line = max(1, int(width / max(1.0, font.getlength("n"))))
-        text = "\n".join(textwrap.wrap(title, per_line))
+        text = "\n".join(textwrap.wrap(title, per_line, break_long_words=False))
         left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=font, align="center")
         if (right - left <= width and bottom - top <= height) or font_size <= _SMALLEST_TEXT:
             break

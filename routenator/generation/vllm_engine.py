@@ -100,7 +100,7 @@ class VllmEngine(Engine):
         def held(prompt: Prompt) -> StructuredOutputsParams | None:
             if prompt.schema is not None:
                 return StructuredOutputsParams(json=prompt.schema, disable_any_whitespace=True)
-            return StructuredOutputsParams(regex=prompt.pattern) if prompt.pattern is not None else None
+            return StructuredOutputsParams(grammar=prompt.grammar) if prompt.grammar is not None else None
 
         parameters = [
             SamplingParams(

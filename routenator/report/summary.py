@@ -89,8 +89,8 @@ def stage_row(stage: str, shards: int, receipts: Sequence[Mapping[str, Any]]) ->
         receipts: each with rows, seconds, host, attempt, metrics.
 
     Returns:
-        stage, shards, done, rows, seconds (of all shards together), longest (seconds of the slowest), hosts, retried (shards that took more than one
-        attempt), metrics (added up; ``tokens_per_second`` is that of one task on average).
+        stage, shards, done, rows, seconds (of all shards together), longest (seconds of the slowest), hosts, retried (shards that took
+        more than one attempt), metrics (added up; ``tokens_per_second`` is that of one task on average).
     """
     return {
         "stage": stage,

@@ -51,13 +51,14 @@ def score_text(score: Any) -> str:
 
 def scores_table(scores: Mapping[str, Any]) -> Table:
     """Each metric before and after training, with its 95% interval."""
+    from rich.text import Text
+
     before, after = scores.get("before"), scores.get("after")
     shown = after or before or {}
-    table = _table(f"Scores on {shown.get('n', '?')} golden queries [95% interval]", "metric", "before", "after")
-    table.title = f"Scores on {shown.get('n', '?')} golden queries, with 95% intervals"
+    table = _table(f"Scores on {shown.get('n', '?')} golden queries, with 95% intervals", "metric", "before", "after")
     for key, name in METRICS.items():
         if key in shown:
-            table.add_row(name, *(score_text(side.get(key)) if side else "-" for side in (before, after)))
+            table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in (before, after)))
     return table
 
 

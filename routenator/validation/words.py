@@ -11,15 +11,18 @@ _TEXT = {
         here there now please thanks thank hello hi hey ok let let's i'd i'm i'll it's that's what's where's can't don't
         something anything one ones""",
     "de": """
-        der die das den dem des ein eine einen einem einer und oder aber nicht kein keine mit für von zu zum zur im in am an auf aus bei nach
-        ich du er sie es wir ihr mich mir dich uns mein dein sein ist sind war bin hat habe kann möchte will bitte wie was wo wer wann
+        der die das den dem des ein eine einen einem einer und oder aber nicht kein keine mit für von zu zum zur im in am an auf aus bei
+        nach ich du er sie es wir ihr mich mir dich uns mein dein sein ist sind war bin hat habe kann möchte will bitte
+        wie was wo wer wann
         dass auch nur noch sehr hier bitte danke""",
     "es": """
         el la los las un una unos unas y o pero no con para por de del al en sobre yo tú él ella nosotros me te se mi tu su
-        es son está están era hay quiero quisiera puedo puede necesito qué cuál dónde cuándo cómo por favor gracias muy más también que""",
+        es son está están era hay quiero quisiera puedo puede necesito qué cuál dónde cuándo cómo por favor gracias muy
+        más también que""",
     "fr": """
-        le la les un une des du de au aux et ou mais ne pas avec pour par dans sur chez je tu il elle nous vous ils me te se mon ma mes ton
-        est sont était suis ai a peux veux voudrais puis quel quelle où quand comment merci s'il vous plaît très plus aussi que qui ce cette""",
+        le la les un une des du de au aux et ou mais ne pas avec pour par dans sur chez je tu il elle nous vous ils me te se mon ma mes
+        ton est sont était suis ai a peux veux voudrais puis quel quelle où quand comment merci s'il vous plaît très
+        plus aussi que qui ce cette""",
     "it": """
         il lo la i gli le un uno una e o ma non con per da di del della nel nella su io tu lui lei noi voi mi ti si mio tuo suo
         è sono era ho ha posso voglio vorrei che chi dove quando come per favore grazie molto più anche questo questa""",
@@ -30,10 +33,20 @@ _TEXT = {
 
 FUNCTION_WORDS: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _TEXT.items()}
 
-# A request does not end here; what follows was cut off.
-DANGLING: dict[str, frozenset[str]] = {
-    "en": frozenset(
-        """a an the my our your their this these those of for with in at to from by about into and or but so if than as
-        is are was be am can could would will should may might have has i we you he she they i'd i'm i'll which""".split()
-    )
+# A request does not end with these; what follows was cut off.
+_DANGLING_TEXT = {
+    "en": """
+        a an the my our your their of and or but than as into i we they i'd i'm i'll is are was be am which very""",
+}
+# Nor does a written one often end with these, though a person may ("if you can", "thank you", "to start from").
+_SELDOM_LAST_TEXT = {
+    "en": """
+        this these those some any for with in at to from by about on over under so if not no that it's that's what's where's can't don't let
+        let's can could would will should may might have has had do does did been you he she his her its just only also really then how
+        what who where when why""",
+}
+
+DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}
+SELDOM_LAST: dict[str, frozenset[str]] = {
+    language: DANGLING.get(language, frozenset()) | frozenset(text.split()) for language, text in _SELDOM_LAST_TEXT.items()
 }

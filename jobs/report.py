@@ -1,0 +1,100 @@
+"""Report: gather what all stages say of themselves into ``report/summary.json`` and ``report/index.html``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jobs.plan import NEEDS, STAGES, Run
+from jobs.task import Receipt, Task, read_receipt, verify_file
+from routenator.files import read_json, write_atomic, write_json
+
+VERSION = 1
+
+
+def run(task: Task) -> None:
+    """Write the report of a run whose other stages are done; roles ``summary`` and ``page``.
+
+    Raises:
+        StageError: a stage that it reports on is not done.
+        CorruptShardError: a file differs from its receipt.
+    """
+    if task.is_done():
+        return
+    from routenator.report.page import render
+
+    for stage in NEEDS["report"]:
+        for _ in task.input_receipts(stage):
+            pass
+    summary = gather(task.run)
+    # A name of its own for each attempt's work; the public names are shared, and what lies there last is as good as what lay there first.
+    folder = task.dir / "report"
+    write_json(folder / "summary.json", summary)
+    write_atomic(folder / "index.html", render(summary))
+    task.commit(
+        {"summary": folder / "summary.json", "page": folder / "index.html"},
+        rows=1,
+        metrics={"seconds_of_run": summary["seconds"]},
+    )
+
+
+def gather(run: Run) -> dict[str, Any]:
+    """The summary of a run, also of one that has not ended: stages that are not done are left out.
+
+    Raises:
+        CorruptShardError: a file differs from its receipt.
+    """
+    from routenator.domain.schema import read_yaml
+    from routenator.report.summary import build_summary, stage_row
+
+    rows = []
+    merge = scores = None
+    training: list[dict[str, Any]] = []
+    for stage in STAGES[:-1]:
+        receipts = list(_receipts(run, stage))
+        rows.append(stage_row(stage, run.plan.stages[stage].shards, [receipt.__dict__ for receipt in receipts]))
+        for receipt in receipts:
+            if stage == "merge":
+                merge = read_json(_file(run, receipt, "merge.json"))
+            elif stage == "evaluate":
+                scores = read_json(_file(run, receipt, "scores.json"))
+            elif stage == "train":
+                lines = _file(run, receipt, "training.jsonl").read_text(encoding="utf-8").splitlines()
+                training.extend(json.loads(line) for line in lines if line.strip())
+    plan = run.plan
+    domain = read_yaml(run.domain_dir / "domain.yaml")
+    return build_summary(
+        run={
+            "name": plan.config.name,
+            "domain": plan.config.domain,
+            "title": domain.get("title", plan.config.domain),
+            "fingerprint": plan.fingerprint,
+            "created": plan.created,
+            "version": plan.version,
+            "commit": plan.commit,
+            "trainee": plan.config.model.trainee,
+            "generator": plan.config.model.generator.model,
+        },
+        stages=rows,
+        merge=merge,
+        training=training,
+        scores=scores,
+    )
+
+
+def _receipts(run: Run, stage: str) -> list[Receipt]:
+    directory = run.stage_dir(stage)
+    found = (read_receipt(directory, index) for index in range(run.plan.stages[stage].shards))
+    return [receipt for receipt in found if receipt is not None]
+
+
+def _file(run: Run, receipt: Receipt, name: str) -> Path:
+    """A file of a stage by its name, checked against the receipt if the receipt lists it."""
+    directory = run.stage_dir(receipt.stage)
+    for role, entry in receipt.files.items():
+        if Path(entry["name"]).name == name:
+            path = receipt.path(directory, role)
+            verify_file(path, receipt, role)
+            return path
+    return directory / name

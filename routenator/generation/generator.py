@@ -1,0 +1,255 @@
+"""Requests to candidates: prompt, reply, cleaned query, verdict.
+
+A batch of requests is turned into candidates as a whole, and the result depends on that batch alone, so that a task that was
+interrupted goes on with the same rows. The caller decides what a batch is.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.config import EngineConfig, RunConfig
+from routenator.generation.describe import Describer, Description, UnreadableImageError
+from routenator.generation.engine import Engine, Prompt, Reply, use_engine
+from routenator.generation.guide import build_grammar, glue_words
+from routenator.generation.prompts import PromptError, render_messages, with_image
+from routenator.generation.query import clean_query
+from routenator.generation.render import data_url, render
+from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
+from routenator.validation.checks import Candidate, Context, judge
+
+if TYPE_CHECKING:
+    from routenator.domain.load import Domain
+
+Request = Mapping[str, Any]  # a row of REQUEST_COLUMNS; path, slots and arguments are JSON text
+Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
+
+QUERY_KEY = "query"
+QUERY_SCHEMA = {"type": "object", "properties": {QUERY_KEY: {"type": "string"}}, "required": [QUERY_KEY], "additionalProperties": False}
+# Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's vocabulary is made once.
+_POOLS, _POOL_SIZE = 8, 256
+_COMMON = 3  # texts of a pool in which a word must occur to be in its vocabulary; typing errors do not
+_TOKENS_A_WORD = 4  # room for rare words; a guided reply ends by itself
+
+
+class _Refused(Exception):
+    """A request that gets no reply, with the reason code and detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One row as shown to a person: what was asked, what came back, what became of it."""
+
+    request: Request
+    messages: list[dict[str, Any]]
+    grammar: str | None
+    candidate: Row
+
+
+class Generator:
+    """Turns requests into candidates. Models are loaded when a batch first needs one.
+
+    Args:
+        domain: the domain.
+        config: the run's config.
+        cache: folder of prepared weights.
+    """
+
+    def __init__(self, domain: Domain, config: RunConfig, cache: Path) -> None:
+        self.domain, self.config, self.cache = domain, config, cache
+        texts = {t.name: f"{t.system or ''}\n{t.body}" for t in domain.templates.values() if t.route != "heuristic"}
+        self.context = Context(domain, config.checks, texts)
+        self.engine_seconds = 0.0  # spent in replies since the last reset, loading left out
+        self._describer: Describer | None = None
+        self._images: dict[str, Any] = {}
+        self._sampler: Any = None
+        self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
+
+    def engine_config(self, route: str) -> EngineConfig | None:
+        """What writes the queries of a route; None for the heuristic route."""
+        if route == "heuristic":
+            return None
+        if route == "vision" and self.config.model.vision.kind == "vlm":
+            return self.config.model.vision.engine
+        return self.config.model.generator
+
+    def candidates(self, requests: Sequence[Request]) -> list[Row]:
+        """A candidate for each request, in order. All requests must be of routes that share one engine.
+
+        Raises:
+            StageError: the engine died.
+        """
+        return [preview.candidate for preview in self.preview(requests)]
+
+    def preview(self, requests: Sequence[Request]) -> list[Preview]:
+        """The same, with what the model was asked."""
+        prompts: dict[int, Prompt] = {}
+        refused: dict[int, _Refused] = {}
+        for number, request in enumerate(requests):
+            if request["route"] == "heuristic":
+                continue
+            try:
+                prompts[number] = self._prompt(request)
+            except _Refused as error:
+                refused[number] = error
+        replies: dict[int, Reply] = {}
+        name = ""
+        if prompts:
+            engine = self._open([requests[number]["route"] for number in prompts])
+            name = engine.name
+            started = time.monotonic()
+            replies = dict(zip(prompts, engine.generate(list(prompts.values())), strict=True))
+            self.engine_seconds += time.monotonic() - started
+        result = []
+        for number, request in enumerate(requests):
+            row = self._candidate(request, replies.get(number), refused.get(number), name)
+            prompt = prompts.get(number)
+            result.append(
+                Preview(request, list(prompt.messages) if prompt else [], prompt.grammar if prompt else None, row),
+            )
+        return result
+
+    def _open(self, routes: Sequence[str]) -> Engine:
+        configs = {config.model_dump_json(): config for config in map(self.engine_config, routes) if config is not None}
+        (wanted,) = configs.values()
+        return use_engine(wanted, self.cache)
+
+    def _prompt(self, request: Request) -> Prompt:
+        template = self.domain.templates[request["template"]]
+        seed = request["seed"]
+        low, high = self.domain.statistics.length_buckets[request["length"]]
+        config = self.engine_config(request["route"])
+        assert config is not None
+        slots: dict[str, str] = json.loads(request["slots"])
+        pool, glue = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
+        record = self.domain.records.get(request["record"] or "", {})
+        variables: dict[str, Any] = {
+            "function": {"name": request["function"], "description": self.domain.functions[request["function"]].description},
+            "slots": slots,
+            "arguments": json.loads(request["arguments"]),
+            "path": {step: self.domain.nodes[node].label for step, node in json.loads(request["path"]).items()},
+            "record": record,
+            "length": {"name": request["length"], "low": low, "high": high},
+            "language": request["language"],
+            "draft": request["draft"],
+            "examples": self._examples(pool, seed, (low, high)),
+        }
+        if request["route"] == "vision":
+            variables["image"] = self._image(record)
+        try:
+            messages = render_messages(template, variables, seed)
+        except PromptError as error:
+            raise _Refused("prompt", str(error)) from None
+        if request["route"] == "vision" and self.config.model.vision.kind == "vlm":
+            messages = with_image(messages, data_url(self._drawn(record)))
+        json_output = template.output == "json"
+        grammar = None
+        if template.guide == "slots" and config.guided:
+            grammar = build_grammar(
+                slots, request["draft"], (low, high), glue, seed, request["language"], QUERY_KEY if json_output else None
+            )
+        return Prompt(
+            messages=messages,
+            seed=derive(seed, STREAM_REPLY),
+            max_tokens=template.max_tokens or max(config.max_tokens, _TOKENS_A_WORD * high),
+            temperature=config.temperature if template.temperature is None else template.temperature,
+            top_p=template.top_p or config.top_p,
+            schema=QUERY_SCHEMA if json_output and grammar is None else None,
+            grammar=grammar,
+            stop=() if json_output else ("\n",),
+        )
+
+    def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], frozenset[str]]:
+        """Examples of a function and the words between their slots."""
+        if self._sampler is None:
+            from routenator.sampling.sampler import Sampler
+
+            self._sampler = Sampler(self.domain, self.config)
+        pool = self._sampler.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
+        texts = [(example[key], example["slots"]) for example in pool for key in ("draft", "query")]
+        return pool, glue_words(texts, language, _COMMON)
+
+    def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
+        """Keyed few-shot examples; those of the request's own length come last, where a model heeds them most."""
+        mixed = shuffled(seed, STREAM_EXAMPLES, pool)
+
+        def outside(example: dict[str, Any]) -> int:
+            count = len(example["query"].split())
+            return max(bounds[0] - count, count - bounds[1], 0)
+
+        return sorted(mixed, key=outside)[: self.config.generate.examples][::-1]
+
+    def _drawn(self, record: Mapping[str, Any]) -> Any:
+        if not record:
+            raise _Refused("no_image", "the request has no metadata record")
+        return render(dict(record), self.config.model.vision.image_size)
+
+    def _image(self, record: Mapping[str, Any]) -> Any:
+        """What a template sees as ``image``; for a vision-language model, which sees for itself, only that there is one."""
+        if self.config.model.vision.kind == "vlm":
+            if not record:
+                raise _Refused("no_image", "the request has no metadata record")
+            return Description("", [], "", "the attached image")
+        key = str(record.get("id", ""))
+        if key not in self._images:
+            if self._describer is None:
+                self._describer = Describer()
+            try:
+                self._images[key] = self._describer.describe(self._drawn(record))
+            except UnreadableImageError as error:
+                self._images[key] = error
+        if isinstance(self._images[key], UnreadableImageError):
+            raise _Refused("unreadable_image", f"{key}: {self._images[key]}")
+        return self._images[key]
+
+    def _candidate(self, request: Request, reply: Reply | None, refused: _Refused | None, engine: str) -> Row:
+        row: Row = {
+            **request,
+            "query": "",
+            "raw": None,
+            "generator": "heuristic",
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "accepted": False,
+            "reason": None,
+            "detail": None,
+        }
+        if request["route"] == "heuristic":
+            row["query"] = request["draft"]
+        else:
+            described = request["route"] == "vision" and self.config.model.vision.kind == "described"
+            row["generator"] = f"described+{engine}" if described else engine
+            if refused is not None:
+                return {**row, "reason": refused.reason, "detail": refused.detail}
+            assert reply is not None
+            row.update(raw=reply.text, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+            query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
+            if query is None:
+                return {**row, "reason": "unparsable", "detail": reply.text[:200]}
+            row["query"] = query
+        verdict = judge(self._to_check(request, row["query"]), self.context)
+        if verdict is None:
+            return {**row, "accepted": True}
+        return {**row, "reason": verdict[0], "detail": verdict[1]}
+
+    def _to_check(self, request: Request, query: str) -> Candidate:
+        return Candidate(
+            query=query,
+            function=request["function"],
+            arguments=json.loads(request["arguments"]),
+            slots=json.loads(request["slots"]),
+            category=request["category"],
+            bounds=self.domain.statistics.length_buckets[request["length"]],
+            language=request["language"],
+            template=request["template"],
+        )

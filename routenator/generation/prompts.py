@@ -1,0 +1,178 @@
+"""Prompt templates: sandboxed Jinja2 to chat messages, and the check that a template names only what there is.
+
+A body is one user message, or several turns: a line that is ``[user]`` or ``[assistant]`` starts one. Turns let a template show
+examples as a conversation, which small models follow best.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError, InputErrors
+from routenator.generation.engine import Message
+from routenator.generation.seeds import STREAM_PICK, pick
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from routenator.domain.load import Domain
+    from routenator.domain.templates import Template
+
+VARIABLES = ("function", "slots", "arguments", "path", "record", "length", "language", "draft", "examples", "pick")
+VISION_VARIABLES = (*VARIABLES, "image")
+IMAGE_FIELDS = ("text", "colours", "layout", "description")
+_TURN = re.compile(r"^\[(user|assistant)\][ \t]*$", re.MULTILINE)
+_NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
+
+
+class PromptError(ValueError):
+    """A template cannot be rendered for one request; the row is rejected with the reason ``prompt``."""
+
+
+def render_messages(template: Template, variables: Mapping[str, Any], seed: int) -> list[Message]:
+    """Chat messages for one request.
+
+    Args:
+        template: of an LLM route.
+        variables: see docs/domains.md; without ``pick``.
+        seed: the row's seed, by which ``pick`` draws.
+
+    Raises:
+        PromptError: the template names something that this request does not have.
+    """
+    import jinja2
+
+    draws = iter(range(1 << 30))
+
+    def keyed_pick(options: Sequence[Any]) -> Any:
+        return pick(seed, STREAM_PICK, list(options), next(draws))
+
+    try:
+        text = _compiled(template.body).render({**variables, "pick": keyed_pick})
+    except jinja2.TemplateError as error:
+        raise PromptError(f"{template.name}: {error.message}") from error
+    except Exception as error:  # a sandboxed template may do anything to its variables: divide, index, call
+        raise PromptError(f"{template.name}: {type(error).__name__}: {error}") from error
+    messages = _turns(text)
+    if not messages or messages[-1]["role"] != "user":
+        raise PromptError(f"{template.name}: the last turn must be [user] and hold text")
+    if template.system:
+        messages.insert(0, {"role": "system", "content": template.system.strip()})
+    return messages
+
+
+def with_image(messages: Sequence[Message], url: str) -> list[Message]:
+    """The same messages with an image before the text of the last one, as OpenAI-style parts."""
+    last = {
+        "role": messages[-1]["role"],
+        "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": messages[-1]["content"]}],
+    }
+    return [*messages[:-1], last]
+
+
+def check_template(domain: Domain, template: Template) -> None:
+    """Refuse a template with bad syntax, an unknown variable, or an unknown field of one; by rendering it, too.
+
+    Raises:
+        InputError / InputErrors: with file, line and the nearest valid name.
+    """
+    import jinja2
+    from jinja2 import meta, nodes
+
+    def line(number: int) -> str:
+        return f"line {template.body_line + number - 1}"
+
+    try:
+        tree = _environment().parse(template.body)
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError("a template that is not Jinja2", file=template.file, key=line(error.lineno), found=error.message) from None
+    known = VISION_VARIABLES if template.route == "vision" else VARIABLES
+    unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
+    where = {node.name: node.lineno for node in sorted(tree.find_all(nodes.Name), key=lambda n: -n.lineno)}
+    errors = [
+        InputError("an unknown variable in a template", file=template.file, key=line(where.get(name, 1)), found=name, valid=known)
+        for name in sorted(unknown)
+    ]
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+    for function in template.functions:
+        if function in domain.rules:
+            _try_render(domain, template, function)
+
+
+def _try_render(domain: Domain, template: Template, function: str) -> None:
+    """Render with every slot, then with none that may be absent."""
+    slots = domain.rules[function].slots
+    shares = domain.statistics.slots.get(function, {})
+    required = domain.functions[function].required
+    always = [name for name in slots if name in required or shares.get(name, 1.0) >= 1.0]
+    always = [name for name in always if not slots[name].excludes] or always
+    for present, hint in ((list(slots), ""), (always, "; some requests lack it: write {% if slots.NAME is defined %} around it")):
+        variables = sample_variables(domain, template, function, present)
+        try:
+            render_messages(template, variables, seed=1)
+        except PromptError as error:
+            found = _NO_ATTRIBUTE.search(str(error))
+            fields = {name for value in variables.values() if isinstance(value, dict) for name in value}
+            raise InputError(
+                f"a template that cannot be rendered for {function}{hint if found and found.group(1) in slots else ''}",
+                file=template.file,
+                key=f"line {template.body_line + _line_of(error.__cause__) - 1}",
+                found=found.group(1) if found else str(error),
+                expected=None if found else "a template that renders for every request",
+                valid=fields if found else None,
+            ) from None
+
+
+def sample_variables(domain: Domain, template: Template, function: str, present: Sequence[str]) -> dict[str, Any]:
+    """The variables of a made-up request, with everything that a real one would have."""
+    slots = {name: f"some {name}" for name in present}
+    query = " ".join(slots.values()) or "some words"
+    example = {"draft": query, "query": query, "arguments": dict(slots), "slots": dict(slots)}
+    low, high = next(iter(domain.statistics.length_buckets.values()))
+    variables: dict[str, Any] = {
+        "function": {"name": function, "description": domain.functions[function].description},
+        "slots": slots,
+        "arguments": dict(slots),
+        "path": {step.name: f"some {step.name}" for step in domain.rules[function].path},
+        "record": next(iter(domain.records.values()), {}),
+        "length": {"name": next(iter(domain.statistics.length_buckets)), "low": low, "high": high},
+        "language": next(iter(domain.statistics.languages)),
+        "draft": query,
+        "examples": [example, dict(example)],
+    }
+    if template.route == "vision":
+        variables["image"] = {"text": "Some Title", "colours": ["navy", "white"], "layout": "a large title", "description": "A design."}
+    return variables
+
+
+def _turns(text: str) -> list[Message]:
+    """Split at turn lines; text before the first is the user's. Turns without text are dropped, as loops leave them."""
+    parts = ["user", *_TURN.split(text)]
+    # _TURN.split gives [before, role, text, role, text ...]; with a role put in front, roles and texts alternate.
+    turns = [{"role": role, "content": body.strip()} for role, body in zip(parts[::2], parts[1::2], strict=True)]
+    return [turn for turn in turns if turn["content"]]
+
+
+def _line_of(error: BaseException | None) -> int:
+    """The line of a template, 1-based, at which rendering failed; jinja2 puts it into the traceback."""
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    lines = [frame.lineno for frame in frames if frame.filename == "<template>" and frame.lineno]
+    return lines[-1] if lines else 1
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+
+
+@lru_cache(maxsize=256)
+def _compiled(body: str) -> jinja2.Template:
+    return _environment().from_string(body)

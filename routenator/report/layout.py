@@ -1,0 +1,198 @@
+"""The report page's style and Jinja2 template. They are Python text, so that the package needs no data files."""
+
+STYLE = """
+:root { color-scheme: light dark; --back: #f6f7f9; --card: #ffffff; --ink: #1b2430; --soft: #5b6676; --rule: #dfe3e9; --target: #9aa5b4;
+  --accepted: #8ab8f0; --final: #1f6fd1; --before: #8a94a3; --miss: #c9512f; --hit: #1f6fd1; --empty: #eef1f5; }
+@media (prefers-color-scheme: dark) { :root { --back: #10151c; --card: #18202a; --ink: #e6ebf2; --soft: #9aa7b8; --rule: #2b3644;
+  --target: #6d7a8c; --accepted: #3f6ea8; --final: #6cb0ff; --before: #8794a6; --miss: #ef8a63; --hit: #4f97ea; --empty: #202a36; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 64px; }
+header p, .note { color: var(--soft); margin: 4px 0 0; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 40px 0 12px; }
+h3 { font-size: .95rem; margin: 0 0 8px; }
+code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; margin-top: 20px; }
+.tile, .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px; min-width: 0; }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: .85rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 12px; align-items: start; }
+.wide { grid-column: 1 / -1; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
+th { color: var(--soft); font-weight: 600; }
+tr:last-child td { border-bottom: 0; }
+.n { text-align: right; white-space: nowrap; padding-right: 0; padding-left: 10px; }
+.examples td { overflow-wrap: anywhere; }
+.tag { display: inline-block; white-space: nowrap; border: 1px solid var(--rule); border-radius: 99px; padding: 0 8px; font-size: .8rem; color: var(--soft); }
+ul { margin: 8px 0 0; padding-left: 18px; color: var(--soft); font-size: .88rem; }
+svg.chart { display: block; width: 100%; max-width: 520px; height: auto; font: 11.5px system-ui, sans-serif; }
+svg text { fill: var(--ink); } svg .name { font-size: 11px; } svg .value { fill: var(--soft); }
+svg .target { fill: var(--target); } svg .accepted { fill: var(--accepted); } svg .final { fill: var(--final); }
+svg .before { fill: var(--before); stroke: var(--before); } svg .after { fill: var(--final); stroke: var(--final); }
+svg rect.before, svg rect.after { stroke: none; } svg .range { stroke-width: 2.5; }
+svg .miss { fill: var(--miss); } svg .hit { fill: var(--hit); } svg .empty { fill: var(--empty); }
+svg .grid { stroke: var(--rule); } svg .whisker { stroke: var(--soft); } svg .median { stroke: var(--card); stroke-width: 2.5; }
+svg .curve { fill: none; stroke: var(--final); stroke-width: 1.6; stroke-linejoin: round; }
+svg .count { font-size: 10.5px; } svg .count.on { fill: var(--card); }
+@media (max-width: 640px) { main { padding: 16px 10px 40px; } .card, .tile { padding: 12px; }
+  td.n { white-space: normal; } .examples thead { display: none; } .examples tr, .examples td { display: block; } .examples td { border: 0; padding: 1px 0; }
+  .examples tr { border-bottom: 1px solid var(--rule); padding: 8px 0; } }
+@media print { body { background: #fff; } .card, .tile { break-inside: avoid; } }
+"""
+
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{ run.name }}: RouteNator report</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{{ run.title }}</h1>
+<p>Run {{ run.name }}, plan <code>{{ run.fingerprint }}</code>, made {{ run.created }} by RouteNator {{ run.version }}
+{%- if run.commit %}, commit <code>{{ run.commit }}</code>{% endif %}.</p>
+</header>
+<div class="tiles">
+{% for name, figure, note in tiles %}
+<div class="tile"><span>{{ name }}</span><b>{{ figure }}</b><span>{{ note }}</span></div>
+{% endfor %}
+</div>
+
+{% if score_chart %}
+<h2>Scores on the golden set</h2>
+<div class="grid">
+<div class="card">{{ score_chart }}
+<p class="note">Lines are 95% bootstrap intervals.
+{% if "before" not in sides %}The untrained model was not scored.{% endif %}</p></div>
+<div class="card scroll"><table>
+<tr><th>metric</th>{% for side in sides %}<th class="n">{{ side }}</th>{% endfor %}</tr>
+{% for key, name in metrics.items() %}
+<tr><td>{{ name }}</td>{% for side in sides.values() %}<td class="n">{{ side.get(key) | score }}</td>{% endfor %}</tr>
+{% endfor %}
+{% for key, name in [("n", "Queries"), ("prompt", "Prompt"), ("seconds", "Seconds"), ("queries_per_second", "Queries/s")] %}
+<tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = side.get(key) %}
+<td class="n">{{ "-" if value is none else ("%.1f" % value if value is float else value) }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+{% for item in confusions %}
+<div class="card"><h3>Functions {{ item.side }} training</h3><div class="scroll">{{ item.chart }}</div>
+<p class="note">Rows are the gold function, columns the predicted one; {{ item.errors }} wrong.</p>
+{% if item.pairs %}<ul>{% for number, gold, predicted in item.pairs %}
+<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
+{% endfor %}
+{% if functions %}
+<div class="card scroll"><h3>By function</h3><table>
+<tr><th>function</th>{% for column in functions.columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
+{% for name, figures in functions.rows %}
+<tr><td>{{ name }}</td>{% for figure in figures %}<td class="n">{{ figure }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>{% if functions.more %}<p class="note">and {{ functions.more }} more, in summary.json</p>{% endif %}</div>
+{% endif %}
+{% if errors %}
+<div class="card scroll"><h3>Wrong calls by kind</h3><table>
+<tr><th>kind</th>{% for side in sides %}<th class="n">{{ side }}</th>{% endfor %}</tr>
+{% for kind, numbers in errors %}
+<tr><td>{{ kind }}</td>{% for number in numbers %}<td class="n">{{ number | count }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+{% endif %}
+</div>
+{% endif %}
+
+<h2>From request to example</h2>
+<div class="grid">
+<div class="card"><h3>Rows at each step</h3>{{ steps_chart }}
+{% if counts.get("backfilled") %}<p class="note">{{ counts.backfilled | count }} of the final rows fill the
+place of another route or template of their function, category, length and language.</p>{% endif %}
+{% if counts.get("missing") %}<p class="note">{{ counts.missing | count }} of the {{ counts.wanted | count }} wanted rows are missing, in
+{{ summary.deficits | selectattr("missing") | list | length }} strata.</p>{% endif %}</div>
+{% if rejection_chart %}
+<div class="card"><h3>Rejected, by reason</h3>{{ rejection_chart }}
+<p class="note">Each rejected row is kept with its reason in <code>dataset/rejected.parquet</code>. <code>surplus</code> rows are good ones
+beyond their stratum's quota.</p></div>
+{% endif %}
+</div>
+
+{% if dimensions %}
+<h2>Distribution: target, accepted, final</h2>
+<div class="grid">
+{% for item in dimensions %}
+<div class="card"><h3>By {{ item.name }}</h3>{{ item.chart }}
+{% if not item.single and item.measures.rows %}
+<ul><li>Chi-square{% if item.measures.chi_square.statistic is not none %} {{ "%.2f" % item.measures.chi_square.statistic }}
+({{ item.measures.chi_square.degrees }} degree
+{{- "" if item.measures.chi_square.degrees == 1 else "s" }} of freedom){% endif %}: {{ item.measures.chi_square.meaning }}</li>
+<li>Total variation {{ "%.4f" % item.measures.total_variation.value }}: {{ item.measures.total_variation.meaning }}</li>
+<li>KL divergence{% if item.measures.kl.value is not none %} {{ "%.4f" % item.measures.kl.value }} bits{% endif %}:
+{{ item.measures.kl.meaning }}</li></ul>
+{% endif %}</div>
+{% endfor %}
+{% if joint and joint.rows %}
+<div class="card"><h3>All strata together</h3><ul>
+<li>{{ joint.chi_square.meaning }}</li><li>{{ joint.total_variation.meaning }}</li><li>{{ joint.kl.meaning }}</li></ul></div>
+{% endif %}
+</div>
+{% endif %}
+
+{% if words_chart %}
+<h2>Queries</h2>
+<div class="grid">
+<div class="card"><h3>Words of a query, by function</h3>{{ words_chart }}
+<p class="note">Boxes span the quartiles, the line is the median, whiskers the least and the greatest.</p>
+<div class="scroll"><table><tr><th>function</th><th class="n">rows</th><th class="n">q1</th><th class="n">median</th><th class="n">q3</th>
+<th class="n">mean</th></tr>
+{% for name, row in summary.words.items() %}
+<tr><td>{{ name }}</td><td class="n">{{ row.rows | count }}</td>
+<td class="n">{{ "%g" % row.q1 }}</td><td class="n">{{ "%g" % row.median }}</td>
+<td class="n">{{ "%g" % row.q3 }}</td><td class="n">{{ "%.1f" % row.mean }}</td></tr>
+{% endfor %}</table></div></div>
+{% for function, chart, absent in positions %}
+<div class="card"><h3>Where {{ function }} says the category</h3>{{ chart }}
+<p class="note">Thirds of the query.{% if absent %} {{ absent | count }} queries do not say it in these words.{% endif %}</p></div>
+{% endfor %}
+</div>
+{% endif %}
+
+<h2>Training and time</h2>
+<div class="grid">
+{% if loss_chart %}<div class="card"><h3>Training loss</h3>{{ loss_chart }}</div>{% endif %}
+<div class="card"><h3>Time by stage</h3>{{ stage_chart }}
+<div class="scroll"><table><tr><th>stage</th><th class="n">shards</th><th class="n">rows</th>
+<th class="n">slowest</th><th class="n">retried</th>
+<th class="n">tokens/s</th></tr>
+{% for stage in summary.stages %}{% set speed = stage.metrics.get("tokens_per_second") %}
+<tr><td>{{ stage.stage }}</td><td class="n">{{ stage.shards if stage.done == stage.shards else stage.done ~ " of " ~ stage.shards }}</td>
+<td class="n">{{ stage.rows | count }}</td><td class="n">{{ stage.longest | seconds }}</td><td class="n">{{ stage.retried }}</td>
+<td class="n">{{ "%.0f" % speed if speed else "" }}</td></tr>
+{% endfor %}</table></div>
+<p class="note">Seconds of all shards of a stage together.</p></div>
+</div>
+
+{% if examples %}
+<h2>{{ examples | length }} examples</h2>
+<div class="card"><table class="examples">
+<thead><tr><th>query</th><th>call</th><th>route</th></tr></thead>
+<tbody>
+{% for row in examples %}
+<tr><td>{{ row.query }}</td><td><code>{{ row.call }}</code></td><td><span class="tag">{{ row.route }}</span></td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+
+<h2>Where things are</h2>
+<div class="card"><table>
+{% for name, place in summary.places.items() %}
+<tr><td>{{ name }}</td><td><code>{{ place }}</code></td></tr>
+{% endfor %}
+</table><p class="note">Relative to the run directory. The figures of this page are in <code>report/summary.json</code>.</p></div>
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,195 @@
+"""The HTML report: one file that needs no other, made from summary.json.
+
+Everything that comes from data passes through Jinja2's escaping or ``charts.element``: a query may hold HTML, and is shown as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from routenator.report import charts
+from routenator.report.layout import STYLE, TEMPLATE
+from routenator.report.summary import METRICS, interval, rejections, seconds_text
+from routenator.report.table import score_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_SERIES = {"target": "target", "accepted": "accepted", "final": "final"}
+_SIDES = {"before": "before", "after": "after"}
+_FUNCTIONS = 60  # rows of the table of functions
+_CONFUSIONS = 12  # pairs named below the matrix
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """The page as text."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(seconds=seconds_text, count=lambda value: f"{value:,}", score=_score)
+    return environment.from_string(TEMPLATE).render(
+        style=_style(),
+        summary=summary,
+        run=summary["run"],
+        counts=summary["counts"],
+        tiles=_tiles(summary),
+        metrics={key: name for key, name in METRICS.items() if key in _shown(summary)},
+        sides=_present_sides(summary),
+        score_chart=_score_chart(summary),
+        steps_chart=_steps_chart(summary["counts"]),
+        rejections=rejections(summary["counts"]),
+        rejection_chart=_rejection_chart(summary["counts"]),
+        dimensions=_dimensions(summary["distribution"]),
+        joint=summary["distribution"]["joint"]["final"] if summary["distribution"] else None,
+        words_chart=_words_chart(summary),
+        positions=_positions(summary["positions"]),
+        confusions=_confusions(summary),
+        functions=_functions(summary),
+        errors=_errors(summary),
+        loss_chart=_loss_chart(summary["training"]["steps"]),
+        stage_chart=_stage_chart(summary["stages"]),
+        examples=[{**row, "call": json.dumps(row["call"], ensure_ascii=False)} for row in summary["examples"]],
+    )
+
+
+def _score(value: Any) -> str:
+    return score_text(value).replace(", ", ",\u00a0")  # an interval may stand below its value, but is not broken itself
+
+
+def _style() -> Markup:
+    from markupsafe import Markup
+
+    return Markup(STYLE)  # ours, and a style element would not be unescaped
+
+
+def _shown(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    return summary["scores"]["after"] or summary["scores"]["before"] or {}
+
+
+def _present_sides(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {side: summary["scores"][side] for side in _SIDES if summary["scores"][side]}
+
+
+def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, figure, note) of the figures that come first."""
+    counts, scores = summary["counts"], summary["scores"]
+    tiles = []
+    for key in ("function_f1_macro", "cta", "ss", "exact_match"):
+        after, before = (interval((scores[side] or {}).get(key)) for side in ("after", "before"))
+        if after:
+            tiles.append((METRICS[key], f"{after[0]:.3f}", f"{before[0]:.3f} before training" if before else "after training"))
+    if "final" in counts:
+        note = f"{counts['train']:,} train, {counts['validation']:,} validation"
+        tiles.append(("Examples", f"{counts['final']:,}", note))
+    if counts["generated"]:
+        tiles.append(("Accepted", f"{counts['accepted'] / counts['generated']:.1%}", f"of {counts['generated']:,} candidates"))
+    if summary["generate"].get("tokens_per_second"):
+        speed = summary["generate"]["tokens_per_second"]
+        tiles.append(("Generation", f"{speed:,.0f}", "tokens/s in one task"))
+    tiles.append(("Time", seconds_text(summary["seconds"]), "all tasks together"))
+    return tiles
+
+
+def _score_chart(summary: Mapping[str, Any]) -> Markup | None:
+    sides = _present_sides(summary)
+    if not sides:
+        return None
+    rows = [(name, [interval(side.get(key)) for side in sides.values()]) for key, name in METRICS.items() if key in _shown(summary)]
+    return charts.intervals("Scores with 95% intervals", rows, {side: _SIDES[side] for side in sides})
+
+
+def _steps_chart(counts: Mapping[str, Any]) -> Markup:
+    steps = [step for step in ("requested", "generated", "accepted", "final") if step in counts]
+    return charts.bars("Rows at each step", [(step, [counts[step]]) for step in steps], {"rows": "final"}, style="count")
+
+
+def _rejection_chart(counts: Mapping[str, Any]) -> Markup | None:
+    rows: list[tuple[str, list[float]]] = [(reason, [number]) for reason, number, _ in rejections(counts)]
+    return charts.bars("Rejection reasons", rows, {"rows": "miss"}, style="count") if rows else None
+
+
+def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    if not distribution:
+        return []
+    shown = []
+    for name, table in distribution["dimensions"].items():
+        rows = [(row["name"], [row["target"], row["accepted"]["share"], row["final"]["share"]]) for row in table["rows"]]
+        chart = charts.bars(f"Distribution by {name}", rows, _SERIES)
+        shown.append({"name": name, "chart": chart, "measures": table["measures"]["final"], "single": len(rows) == 1})
+    return shown
+
+
+def _words_chart(summary: Mapping[str, Any]) -> Markup | None:
+    rows: list[tuple[str, str, Mapping[str, float]]] = []
+    for function, row in summary["words"].items():
+        rows.append((function, "final", row))
+        if function in summary["golden_words"]:
+            rows.append(("golden queries", "target", summary["golden_words"][function]))
+    return charts.boxes("Words of a query, by function", rows) if rows else None
+
+
+def _positions(positions: Mapping[str, Any]) -> list[tuple[str, Markup, int]]:
+    shown = []
+    for function, table in positions.items():
+        targets = all(row["target"] is not None for row in table["rows"])
+        series = {"target": "target", "final": "final"} if targets else {"final": "final"}
+        rows = [(row["name"], [row["target"], row["share"]] if targets else [row["share"]]) for row in table["rows"]]
+        shown.append((function, charts.bars(f"Where {function} says the category", rows, series), table["absent"]))
+    return shown
+
+
+def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    shown = []
+    for side, scores in reversed(_present_sides(summary).items()):
+        confusion = scores.get("confusion")
+        if not confusion or not confusion["labels"]:
+            continue
+        labels, counts = confusion["labels"], confusion["counts"]
+        pairs = [
+            (number, labels[gold], labels[predicted])
+            for gold, row in enumerate(counts)
+            for predicted, number in enumerate(row)
+            if number and gold != predicted
+        ]
+        pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+        chart = charts.matrix(f"Confusion of functions {side} training", labels, counts)
+        shown.append({"side": side, "chart": chart, "pairs": pairs[:_CONFUSIONS], "errors": sum(pair[0] for pair in pairs)})
+    return shown
+
+
+def _functions(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table of functions: every figure that all of them have."""
+    table = _shown(summary).get("per_function")
+    if not table:
+        return None
+    first = next(iter(table.values()))
+    columns = [key for key, value in first.items() if interval(value) is not None] if isinstance(first, Mapping) else ["value"]
+    rows = [
+        (name, [_figure(row.get(column) if isinstance(row, Mapping) else row) for column in columns])
+        for name, row in list(table.items())[:_FUNCTIONS]
+    ]
+    return {"columns": [column.replace("_", " ") for column in columns], "rows": rows, "more": max(0, len(table) - _FUNCTIONS)}
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else score_text(value)
+
+
+def _errors(summary: Mapping[str, Any]) -> list[tuple[str, list[int]]]:
+    """Kinds of wrong calls, with their number on each side."""
+    sides = _present_sides(summary).values()
+    kinds = sorted({kind for side in sides for kind in side.get("errors") or {}})
+    rows = [(kind, [int((side.get("errors") or {}).get(kind, 0)) for side in sides]) for kind in kinds]
+    return sorted(rows, key=lambda row: (-row[1][-1], row[0]))
+
+
+def _loss_chart(steps: list[Mapping[str, Any]]) -> Markup | None:
+    losses = [(float(row["step"]), float(row["loss"])) for row in steps if row.get("loss") is not None]
+    held_out = [(float(row["step"]), float(row["eval_loss"])) for row in steps if row.get("eval_loss") is not None]
+    return charts.curve("Training loss", losses, held_out) if losses else None
+
+
+def _stage_chart(stages: list[Mapping[str, Any]]) -> Markup:
+    return charts.bars("Seconds by stage", [(row["stage"], [row["seconds"]]) for row in stages], {"seconds": "accepted"}, style="seconds")

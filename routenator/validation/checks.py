@@ -1,0 +1,261 @@
+"""The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else None.
+
+Duplicates and leakage of golden queries are no matter of one candidate; the merge looks at those.
+To add a check: write the function, add it to ``CHECKS`` with its reason code and a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from routenator.config import ChecksConfig
+from routenator.domain.functions import check_call
+from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
+from routenator.validation.words import DANGLING, FUNCTION_WORDS
+
+if TYPE_CHECKING:
+    from routenator.domain.load import Domain
+
+_LONGEST = 600  # characters; no user types more into one line
+_ECHO = 6  # words in a row that only the prompt would say
+_LONGEST_WORD = 24
+_REPLY_HABITS = re.compile(
+    r"""^\W*(
+      sure\b | certainly\b | of\ course\b | absolutely\b | here('s|\ is|\ are)\ (a|an|the|your|some)\b[^:]{0,60}: | as\ an\ ai\b | i'm\ sorry\b | i\ am\ sorry\b
+    | i\ apologi[sz]e\b | i\ cannot\b | i\ can't\ (help|assist|provide)\b
+    | (the\ )?(rewritten|rephrased|rewrite|paraphrase|query|request|search\ query|user|assistant)\s*:
+    | (answer|output|response|note|example|facts)\s*:
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|https?:/|^\s*[{\[]", re.IGNORECASE)
+_VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{5,}$")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is checked.
+
+    Attributes:
+        query: the cleaned query.
+        function: name of the gold call's function.
+        arguments: the gold call's arguments.
+        slots: surface by slot, as the query must say it.
+        category: the request's category.
+        bounds: lowest and highest number of words of its length bucket.
+        language: code.
+        template: name of the template that wrote it.
+    """
+
+    query: str
+    function: str
+    arguments: Mapping[str, Any]
+    slots: Mapping[str, str]
+    category: str
+    bounds: tuple[int, int]
+    language: str
+    template: str
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return words(self.query)
+
+    @cached_property
+    def glue(self) -> list[str]:
+        """The query's words outside the slots' surfaces; "\\0" stands for a surface."""
+        return without_phrases(self.slots.values(), self.words)
+
+
+@dataclass
+class Context:
+    """What the checks know besides the candidate.
+
+    Attributes:
+        domain: functions, categories and their surfaces.
+        config: the run's ``checks`` section.
+        prompt_texts: template's name -> its fixed text (system message and body), which a query must not repeat.
+    """
+
+    domain: Domain
+    config: ChecksConfig
+    prompt_texts: Mapping[str, str]
+    _echoes: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    _surfaces: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def echoes(self, template: str) -> set[tuple[str, ...]]:
+        if template not in self._echoes:
+            self._echoes[template] = grams(words(self.prompt_texts.get(template, "")), _ECHO)
+        return self._echoes[template]
+
+    def surfaces(self, function: str, category: str) -> list[str]:
+        key = (function, category)
+        if key not in self._surfaces:
+            self._surfaces[key] = self.domain.category_surfaces(function, category)
+        return self._surfaces[key]
+
+    @cached_property
+    def categories(self) -> dict[str, list[str]]:
+        """Category names by function."""
+        return {function: list(shares) for function, shares in self.domain.statistics.categories.items()}
+
+
+def empty(candidate: Candidate, context: Context) -> str | None:
+    return None if candidate.words else "no words"
+
+
+def too_long(candidate: Candidate, context: Context) -> str | None:
+    if "\n" in candidate.query:
+        return "more than one line"
+    return f"{len(candidate.query)} characters" if len(candidate.query) > _LONGEST else None
+
+
+def boilerplate(candidate: Candidate, context: Context) -> str | None:
+    found = _REPLY_HABITS.search(candidate.query)
+    return found.group(0).strip() if found else None
+
+
+def markup(candidate: Candidate, context: Context) -> str | None:
+    found = _MARKUP.search(candidate.query)
+    return found.group(0).strip() if found else None
+
+
+def prompt_echo(candidate: Candidate, context: Context) -> str | None:
+    shared = grams(candidate.words, _ECHO) & context.echoes(candidate.template)
+    return " ".join(min(shared)) if shared else None
+
+
+def quotes(candidate: Candidate, context: Context) -> str | None:
+    text = candidate.query
+    if text.count('"') % 2:
+        return 'an odd number of "'
+    for left, right in ("()", "[]", "{}", "“”"):
+        if text.count(left) != text.count(right):
+            return f"{left} and {right} do not match"
+    return None
+
+
+def repetition(candidate: Candidate, context: Context) -> str | None:
+    limit, run = context.config.max_repetition, 1
+    for before, word in zip(candidate.words, candidate.words[1:], strict=False):
+        run = run + 1 if word == before else 1
+        if run >= limit:
+            return f"{word!r} {run} times in a row"
+    for size in (2, 3, 4):
+        for start in range(len(candidate.words) - 2 * size + 1):
+            first = candidate.words[start : start + size]
+            if first == candidate.words[start + size : start + 2 * size]:
+                return f"{' '.join(first)!r} twice in a row"
+    return None
+
+
+def language(candidate: Candidate, context: Context) -> str | None:
+    """A cheap test of what the slots do not fix: script, function words of another language, words that cannot be words."""
+    if not context.config.language:
+        return None
+    own = FUNCTION_WORDS.get(candidate.language)
+    if own is None:
+        return None
+    glue = [word for word in candidate.glue if word != "\0"]
+    letters = [sign for word in glue for sign in word if sign.isalpha()]
+    foreign = [sign for sign in letters if ord(sign) > 0x24F]
+    if len(foreign) * 5 > len(letters):
+        return f"{len(foreign)} of {len(letters)} letters are not Latin"
+    odd = [word for word in glue if len(word) > _LONGEST_WORD or _VOWELLESS.match(word)]
+    if odd:
+        return f"{odd[0]!r} is no word"
+    hits = sum(word in own for word in glue)
+    for code, others in FUNCTION_WORDS.items():
+        theirs = [word for word in glue if word in others and word not in own]
+        if code != candidate.language and len(theirs) >= 2 and len(theirs) > hits:
+            return f"looks like {code}: {' '.join(theirs[:4])}"
+    return None
+
+
+def schema(candidate: Candidate, context: Context) -> str | None:
+    errors = check_call(context.domain.functions[candidate.function], dict(candidate.arguments))
+    return f"{errors[0].kind}: {errors[0].message}" if errors else None
+
+
+def ungrounded(candidate: Candidate, context: Context) -> str | None:
+    """Every value must be said; the category by any of its surfaces."""
+    function = context.domain.functions[candidate.function]
+    for name, surface in candidate.slots.items():
+        if find_phrase(surface, candidate.words) >= 0:
+            continue
+        if name == function.category and any(
+            find_phrase(other, candidate.words) >= 0 for other in context.surfaces(candidate.function, candidate.category)
+        ):
+            continue
+        if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
+            return f"{name}: {surface!r} is not said"
+    return None
+
+
+def contradicts(candidate: Candidate, context: Context) -> str | None:
+    """The query names a category, but another one than the call, or one more."""
+    function = context.domain.functions[candidate.function]
+    if function.category is None or function.category not in candidate.slots:
+        return None
+    mine = {words(surface) for surface in context.surfaces(candidate.function, candidate.category)}
+    for other in context.categories.get(candidate.function, []):
+        if other == candidate.category:
+            continue
+        for surface in context.surfaces(candidate.function, other):
+            if words(surface) not in mine and find_phrase(surface, candidate.glue) >= 0:
+                return f"says {surface!r} ({other})"
+    return None
+
+
+def length(candidate: Candidate, context: Context) -> str | None:
+    if not context.config.length:
+        return None
+    count, (low, high) = len(candidate.query.split()), candidate.bounds
+    return None if low <= count <= high else f"{count} words, not {low} to {high}"
+
+
+def incomplete(candidate: Candidate, context: Context) -> str | None:
+    last = candidate.glue[-1] if candidate.glue else ""
+    return f"ends with {last!r}" if last in DANGLING.get(candidate.language, ()) else None
+
+
+Check = Callable[[Candidate, Context], str | None]
+
+# Order matters: the first failure is the reason, so the more telling ones stand first.
+CHECKS: dict[str, tuple[Check, str]] = {
+    "empty": (empty, "no words at all"),
+    "too_long": (too_long, "longer than a user would type, or several lines"),
+    "boilerplate": (boilerplate, "a chat model's habit (Sure, here is; Query:) instead of a query"),
+    "markup": (markup, "signs of a template, a chat format, JSON or a web address"),
+    "prompt_echo": (prompt_echo, "repeats the prompt's own words"),
+    "quotes": (quotes, "unbalanced quotes or brackets"),
+    "repetition": (repetition, "a word or phrase again and again"),
+    "language": (language, "not in the request's language"),
+    "schema": (schema, "the gold call breaks the function's schema"),
+    "ungrounded": (ungrounded, "does not say a value of the gold call"),
+    "contradicts": (contradicts, "names another category than the gold call"),
+    "length": (length, "outside its length bucket"),
+    "incomplete": (incomplete, "breaks off"),
+}
+
+# Reasons that are given before there is a query to check.
+EARLY_REASONS: dict[str, str] = {
+    "prompt": "the template cannot be rendered for this request",
+    "no_image": "the vision route has no metadata record to draw",
+    "unreadable_image": "nothing could be read in the image",
+    "unparsable": "the reply is not the JSON that was asked for",
+}
+
+REASONS: dict[str, str] = {**EARLY_REASONS, **{code: text for code, (_, text) in CHECKS.items()}}
+
+
+def judge(candidate: Candidate, context: Context) -> tuple[str, str] | None:
+    """The first failing check's reason code and what it saw, or None if the candidate is accepted."""
+    for code, (check, _) in CHECKS.items():
+        detail = check(candidate, context)
+        if detail is not None:
+            return code, detail
+    return None

@@ -1,0 +1,47 @@
+"""Words and phrases of a query, compared without case and punctuation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+@lru_cache(maxsize=65536)
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words; a sign inside a word divides it, an apostrophe does not."""
+    return tuple(_WORD.findall(text.lower().replace("’", "'")))
+
+
+def find_phrase(phrase: str, text: Sequence[str]) -> int:
+    """Position of a phrase's words in a row in ``text``, or -1; an empty phrase is at 0."""
+    wanted = words(phrase)
+    for start in range(len(text) - len(wanted) + 1):
+        if tuple(text[start : start + len(wanted)]) == wanted:
+            return start
+    return -1
+
+
+def without_phrases(phrases: Iterable[str], text: Sequence[str]) -> list[str]:
+    """``text`` without the first occurrence of each phrase, longest phrases first."""
+    rest = list(text)
+    for phrase in sorted(phrases, key=lambda p: (-len(words(p)), p)):
+        start = find_phrase(phrase, rest)
+        size = len(words(phrase))
+        if start >= 0 and size:
+            # A mark stays, so that what stood before and after does not become a phrase.
+            rest[start : start + size] = ["\0"]
+    return rest
+
+
+def spoken_share(phrase: str, text: Sequence[str]) -> float:
+    """Which share of a phrase's words ``text`` says, in any order; 1.0 for a phrase without words."""
+    wanted = words(phrase)
+    return sum(word in text for word in wanted) / len(wanted) if wanted else 1.0
+
+
+def grams(text: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    """All runs of ``size`` words."""
+    return {tuple(text[start : start + size]) for start in range(len(text) - size + 1)}

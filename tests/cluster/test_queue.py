@@ -1,0 +1,156 @@
+"""Toy stages through a real Slurm: arrays, dependencies, failures, requeues, cancel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.plan import Run
+from jobs.task import done_shards, read_receipt
+from slurm import control, record
+from slurm.devcluster import DevCluster
+from slurm.queue import read_queue
+from tests.cluster.conftest import ended, slurm_profile, wait_for
+from tests.slurm.conftest import PACKAGE
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def test_the_whole_dag_is_submitted_at_once_and_large_arrays_are_cut(cluster: DevCluster, make_run: Callable[..., Run]) -> None:
+    run = make_run(cluster=slurm_profile(), sample__shards=6, generate__shards=6)
+    made = control.submit(run, PACKAGE)
+    assert [(item.stage, item.shards, item.offset, item.array) for item in made] == [
+        ("sample", "0-3", 0, True),
+        ("sample", "4-5", 4, True),
+        ("generate", "0-3", 0, True),
+        ("generate", "4-5", 4, True),
+        ("merge", "0", 0, False),
+        ("train", "0", 0, False),
+        ("evaluate", "0", 0, False),
+        ("report", "0", 0, False),
+    ]
+    scripts = {item.job: (run.log_dir(item.stage) / f"{item.job}_submission.sh").read_text() for item in made}
+    sample, generate = ([item.job for item in made if item.stage == stage] for stage in ("sample", "generate"))
+    assert [f"--dependency=aftercorr:{need}" in scripts[job] for need, job in zip(sample, generate, strict=True)] == [True, True]
+    assert f"--dependency=afterok:{generate[0]},afterok:{generate[1]},afterok:{sample[0]},afterok:{sample[1]}" in scripts[made[4].job]
+    status = wait_for(run, ended)
+    assert status.state == "done" and status.accounting
+    assert done_shards(run.stage_dir("generate"), 6) == set(range(6))
+    receipt = read_receipt(run.stage_dir("generate"), 5)
+    assert receipt is not None and receipt.job == f"{generate[1]}_1" and receipt.host in ("n1", "n2", "n3")
+    assert (run.path / "report").exists()
+    assert control.submit(run, PACKAGE) == []
+
+
+def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missing(
+    cluster: DevCluster, make_run: Callable[..., Run], toys: Path
+) -> None:
+    run = make_run(cluster=slurm_profile())
+    (toys / "generate-1.fail").touch()
+    (toys / "generate-2.kill").touch()
+    control.submit(run, PACKAGE)
+    status = wait_for(run, lambda seen: ended(seen) and not seen.stage("merge").pending)
+    assert status.state == "failed"
+    generate = status.stage("generate")
+    assert (generate.done, generate.failed) == (1, 2) and generate.failed_shards == [1, 2]
+    reasons = {failure.shard: failure.reason for failure in generate.failures}
+    assert "ValueError: told to fail at generate 1" in reasons[1]
+    assert "FAILED" in reasons[2] and "on n" in reasons[2]
+    assert any("told to fail" in line for line in generate.failures[0].tail)
+    assert status.stage("merge").state == "cancelled"
+
+    (toys / "generate-1.fail").unlink()
+    (toys / "generate-2.kill").unlink()
+    made = control.submit(run, PACKAGE)
+    assert [(item.stage, item.shards) for item in made][:2] == [("generate", "1-2"), ("merge", "0")]
+    assert wait_for(run, ended).state == "done"
+    receipt = read_receipt(run.stage_dir("generate"), 1)
+    assert receipt is not None and receipt.attempt == 2
+
+
+def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
+    cluster: DevCluster, make_run: Callable[..., Run], toys: Path
+) -> None:
+    run = make_run(cluster=slurm_profile())
+    (toys / "generate-0.fail").touch()
+    (toys / "generate-1.sleep").write_text("8")
+    before = control.submit(run, PACKAGE)
+    wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").running >= 1)
+    (toys / "generate-0.fail").unlink()
+    made = control.submit(run, PACKAGE)
+    assert ("generate", "0") in [(item.stage, item.shards) for item in made]
+    assert ("merge", "0") in [(item.stage, item.shards) for item in made]
+    merge = next(item for item in before if item.stage == "merge")
+    assert wait_for(run, ended).state == "done"
+    entry = read_queue([merge.job]).entry(merge.job)
+    assert entry is not None and entry.state == "CANCELLED"
+    assert record.attempts(record.load(run), "generate") == {0: 2, 1: 1, 2: 1}
+
+
+def test_cancel_ends_this_runs_jobs_and_no_others(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
+    (toys / "sample-0.sleep").write_text("120")
+    run, other = make_run(cluster=slurm_profile()), make_run(cluster=slurm_profile(), name="other", seed=5)
+    control.submit(run, PACKAGE)
+    control.submit(other, PACKAGE)
+    for one in (run, other):
+        wait_for(one, lambda seen: seen.stage("sample").running >= 1 and seen.stage("merge").pending == 1)
+    assert len(control.cancel(run).jobs) == 6
+    status = wait_for(run, ended)
+    assert status.state == "cancelled"
+    assert control.cancel(run) == control.Cancelled([], False, 0)
+    assert wait_for(other, lambda seen: True).stage("sample").running >= 1
+    control.cancel(other)
+    wait_for(other, ended)
+
+
+def test_a_warning_signal_requeues_and_the_task_goes_on(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run(cluster=slurm_profile())
+    (toys / "sample-1.sleep").write_text("4")
+    made = control.submit(run, PACKAGE)
+    chunks = run.stage_dir("sample") / "shard-00001.work"
+    wait_for(run, lambda seen: (chunks / "5").exists())
+    subprocess.run(["scancel", "--signal=USR2", f"{made[0].job}_1"], check=True)
+    status = wait_for(run, ended)
+    assert status.state == "done"
+    assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}, "the second attempt made the first one's chunks again"
+    receipt = read_receipt(run.stage_dir("sample"), 1)
+    assert receipt is not None and receipt.attempt == 2
+
+
+def test_submission_from_inside_an_allocation_inherits_nothing(
+    cluster: DevCluster, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CPU_BIND", "quiet,mask_cpu:0x1")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "0:01")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "77")
+    run = make_run(cluster=slurm_profile(setup=["env | sort > $SLURM_JOB_ID.env"]), generate__shards=1)
+    monkeypatch.chdir(run.path)
+    control.submit(run, PACKAGE)
+    assert wait_for(run, ended).state == "done"
+    assert os.environ["SLURM_ARRAY_TASK_ID"] == "77"
+    seen = "".join(path.read_text() for path in run.path.glob("*.env"))
+    assert "mask_cpu:0x1" not in seen and "SBATCH_TIMELIMIT" not in seen and f"SLURM_CONF={cluster.slurm_conf}" in seen
+
+
+def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluster, make_run: Callable[..., Run]) -> None:
+    from slurm.submit import SubmitError
+
+    stages = {**slurm_profile()["stages"], "evaluate": {"cpus": 1, "memory_gib": 0.25, "minutes": 5, "partition": "nowhere"}}
+    run = make_run(cluster=slurm_profile(stages=stages))
+    with pytest.raises(SubmitError, match="refused evaluate"):
+        control.submit(run, PACKAGE)
+    submitted = [item.job for item in record.load(run)]
+    assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())
+
+
+def test_the_test_cluster_ends_with_its_namespace(cluster: DevCluster) -> None:
+    if not cluster.private:
+        pytest.skip("no private PID namespace for a plain user")
+    os.kill(cluster.pid, signal.Signals(0))
+    names = subprocess.run(["ps", "-o", "comm=", "--ppid", str(cluster.pid)], capture_output=True, text=True, check=True).stdout
+    assert "python" in names

@@ -1,0 +1,257 @@
+"""The merge stage end to end, on real shards with receipts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+import jobs.merge
+from jobs.task import Task, read_receipt, receipt_path
+from routenator.domain.golden import normalise_query
+from routenator.domain.load import Domain
+from routenator.errors import CorruptShardError, StageError
+from routenator.files import read_json, sha256_file
+from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema
+from tests.jobs.world import candidate, generate, make_run, merge, merged, sample
+
+
+def distinct(row: dict[str, Any]) -> dict[str, Any]:
+    """No two queries alike, so that only quotas decide."""
+    return {**row, "query": f"{row['query']} n{row['index']}"}
+
+
+def dataset(folder: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(folder / "dataset" / f"{split}.parquet") for split in ("train", "validation")])
+
+
+def test_quotas_are_exact_when_all_is_accepted(tmp_path: Path) -> None:
+    run = merged(tmp_path, distinct)
+    folder = run.stage_dir("merge")
+    counts = read_json(folder / "merge.json")["counts"]
+    assert counts["final"] == counts["wanted"] == run.config.dataset.size == 200
+    assert (counts["missing"], counts["backfilled"]) == (0, 0)
+    strata = {row["stratum"]: row["quota"] for row in jobs.merge._strata(Task(run, "merge", 0))}
+    chosen = {row["index"] for row in dataset(folder).iter_rows(named=True)}
+    requests = [row for path in Task(run, "merge", 0).input_files("sample") for row in pq.read_table(path).to_pylist()]
+    assert Counter(row["stratum"] for row in requests if row["index"] in chosen) == strata
+    # A stratum's first rows are kept.
+    for number, quota in strata.items():
+        indices = sorted(row["index"] for row in requests if row["stratum"] == number)
+        assert [index in chosen for index in indices] == [True] * quota + [False] * (len(indices) - quota)
+
+
+def test_schema_order_and_groups(tmp_path: Path) -> None:
+    run = merged(tmp_path, distinct, dataset={"size": 300, "validation_share": 0.3})
+    folder = run.stage_dir("merge")
+    for split in ("train", "validation"):
+        path = folder / "dataset" / f"{split}.parquet"
+        assert pq.read_schema(path).equals(arrow_schema(EXAMPLE_COLUMNS))
+        frame = pl.read_parquet(path)
+        assert frame["index"].is_sorted()
+        assert frame["split"].unique().to_list() == [split]
+    frame = dataset(folder)
+    assert frame.group_by("group").agg(pl.col("split").n_unique())["split"].to_list() == [1] * frame["group"].n_unique()
+    assert frame.height == 300
+    assert frame["words"].to_list() == [len(query.split()) for query in frame["query"]]
+    for row in frame.iter_rows(named=True):
+        call = json.loads(row["call"])
+        assert list(call) == ["name", "arguments"]
+        assert call["name"] == row["function"]
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    """Each candidate is in the data set or in rejected.parquet, once, with the reason that merge.json counts."""
+
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        if row["index"] % 10 == 3:
+            return {**row, "accepted": False, "reason": "grounding", "detail": "says no dog"}
+        if row["index"] == 20:
+            return {**row, "query": "THANK you card: flowers!"}  # a golden query, but for case and punctuation
+        return row
+
+    run = merged(tmp_path, edit, shards=3)
+    folder = run.stage_dir("merge")
+    counts = read_json(folder / "merge.json")["counts"]
+    rejected = pl.read_parquet(folder / "dataset" / "rejected.parquet")
+    assert rejected.columns == ["index", "query", "reason", "detail"]
+    everything = sorted([*rejected["index"], *dataset(folder)["index"]])
+    assert everything == list(range(counts["generated"]))
+    found = Counter(rejected["reason"])
+    assert found == Counter(counts["rejected"]) + Counter(counts["dropped"])
+    assert found["grounding"] == counts["generated"] // 10
+    assert found["golden_leak"] == 1
+    assert found["duplicate"] > 0
+    assert found["near_duplicate"] > 0
+    assert counts["accepted"] == counts["generated"] - found["grounding"]
+    reasons = {row["index"]: row for row in rejected.iter_rows(named=True)}
+    assert (reasons[3]["reason"], reasons[3]["detail"]) == ("grounding", "says no dog")
+    assert (reasons[20]["reason"], reasons[20]["detail"]) == ("golden_leak", "a golden query")
+    kept = {row["index"]: row["query"] for row in dataset(folder).iter_rows(named=True)} | {i: r["query"] for i, r in reasons.items()}
+    for row in rejected.filter(pl.col("reason") == "duplicate").iter_rows(named=True):
+        first = int(row["detail"].split()[1])
+        assert first < row["index"]
+        assert normalise_query(kept[first]) == normalise_query(row["query"])
+    queries = [normalise_query(query) for query in dataset(folder)["query"]]
+    assert len(queries) == len(set(queries))
+    golden = {normalise_query(json.loads(line)["query"]) for line in run.golden_file.read_text().splitlines()}
+    assert not golden & set(queries)
+
+
+def test_the_shard_count_changes_nothing(tmp_path: Path) -> None:
+    one = merged(tmp_path / "one", shards=1).stage_dir("merge")
+    many = merged(tmp_path / "many", shards=7).stage_dir("merge")
+    names = sorted(path.name for path in (one / "dataset").iterdir() if path.name != "README.md")
+    assert names == ["rejected.parquet", "train.jsonl", "train.parquet", "validation.jsonl", "validation.parquet"]
+    for name in (*(f"dataset/{name}" for name in names), "merge.json"):
+        assert sha256_file(one / name) == sha256_file(many / name), name
+
+
+def test_a_route_that_is_rejected_is_backfilled_from_others(tmp_path: Path) -> None:
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        return {**distinct(row), "accepted": row["route"] != "vision", "reason": "length" if row["route"] == "vision" else None}
+
+    run = merged(tmp_path, edit)
+    summary = read_json(run.stage_dir("merge") / "merge.json")
+    short = [row for row in summary["deficits"] if row["route"] == "vision"]
+    assert sum(row["quota"] for row in short) == sum(row["backfilled"] + row["missing"] for row in short)
+    assert summary["counts"]["backfilled"] == sum(row["backfilled"] for row in summary["deficits"]) > 0
+    routes = {row["name"]: row for row in summary["distribution"]["dimensions"]["route"]["rows"]}
+    assert routes["vision"]["final"]["rows"] == 0
+    assert routes["vision"]["target"] > 0
+    without = merged(tmp_path / "without", edit, merge={"backfill": False})
+    counts = read_json(without.stage_dir("merge") / "merge.json")["counts"]
+    assert counts["backfilled"] == 0
+    assert counts["missing"] == sum(row["quota"] for row in short)
+
+
+def test_every_format_and_large_sets_in_several_files(tmp_path: Path) -> None:
+    formats = ["openai", "axolotl", "llamafactory", "bfcl"]
+    run = merged(tmp_path, distinct, dataset={"size": 200, "rows_per_file": 90}, merge={"formats": formats})
+    folder = run.stage_dir("merge") / "dataset"
+    train = sorted(path.name for path in folder.glob("train*.parquet"))
+    assert train == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"] or len(train) == 3
+    total = pl.read_parquet(folder / "train*.parquet").height
+    for suffix in (".jsonl", ".axolotl.jsonl", ".llamafactory.jsonl", ".bfcl.jsonl", ".bfcl_answers.jsonl"):
+        parts = sorted(folder.glob(f"train-*-of-?????{suffix}"))
+        lines = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+        assert len(lines) == total, suffix
+    info = read_json(folder / "dataset_info.json")
+    assert {entry["file_name"] for entry in info.values()} == {path.name for path in folder.glob("*.llamafactory.jsonl")}
+    receipt = read_receipt(run.stage_dir("merge"), 0)
+    assert receipt is not None
+    assert set(receipt.files) == {path.name for path in folder.iterdir() if path.name != "README.md"} | {"summary"}
+    card = (folder / "README.md").read_text()
+    assert all(name in card for name in formats)
+
+
+def test_openai_rows_hold_the_domains_tools(tmp_path: Path, tiny: Domain) -> None:
+    run = merged(tmp_path, distinct)
+    rows = [json.loads(line) for line in (run.path / "dataset" / "train.jsonl").read_text().splitlines()]
+    frame = pl.read_parquet(run.path / "dataset" / "train.parquet")
+    assert [row["messages"][0]["content"] for row in rows] == frame["query"].to_list()
+    assert all(row["tools"] == tiny.tools() for row in rows)
+    calls = [row["messages"][1]["tool_calls"][0]["function"] for row in rows]
+    assert [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in calls] == [json.loads(c) for c in frame["call"]]
+
+
+def test_the_card_names_plan_config_and_generators(tmp_path: Path) -> None:
+    card = (merged(tmp_path, distinct).path / "dataset" / "README.md").read_text()
+    front = card.split("---\n")[1]
+    assert "license: other" in front
+    for text in ("`abcdef012345`", "package:smollm2-135m-instruct", "no vision-language model", '"oversample"', "| search | 60.0% |"):
+        assert text in card
+
+
+def test_summary_for_the_report(tmp_path: Path) -> None:
+    summary = read_json(merged(tmp_path, distinct).stage_dir("merge") / "merge.json")
+    assert len(summary["examples"]) == 30
+    assert {row["function"] for row in summary["examples"]} == {"search", "book"}
+    assert len({row["route"] for row in summary["examples"]}) == 3
+    assert summary["generators"] == {"heuristic": 200}
+    assert set(summary["words"]) == {"search", "book"}
+    assert summary["golden_words"]["search"]["rows"] == 3
+    search = summary["positions"]["search"]
+    assert sum(row["rows"] for row in search["rows"]) + search["absent"] == summary["words"]["search"]["rows"]
+    assert search["measures"]["total_variation"]["value"] < 0.5
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_corrupt_shard_is_named(tmp_path: Path, damage: str) -> None:
+    run = make_run(tmp_path, 2)
+    path = generate(run, [candidate(request) for request in sample(run)])[1]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data))
+    with pytest.raises(CorruptShardError, match="generate shard 1 "):
+        jobs.merge.run(Task(run, "merge", 0))
+    assert not (run.stage_dir("merge") / "dataset").exists()
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    generate(run, [candidate(request) for request in sample(run)])
+    receipt_path(run.stage_dir("generate"), 1).unlink()
+    with pytest.raises(StageError, match="generate shard 1 is not done"):
+        jobs.merge.run(Task(run, "merge", 0))
+
+
+def test_nothing_accepted_says_why(tmp_path: Path) -> None:
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "accepted": False, "reason": "length" if row["index"] % 3 else "grounding"}
+
+    with pytest.raises(StageError, match=r"none of \d+ candidates was accepted.*reasons: length \d+, grounding \d+"):
+        merged(tmp_path, edit)
+
+
+def test_all_queries_golden_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"reasons: golden_leak \d+"):
+        merged(tmp_path, lambda row: {**row, "query": "Logo w/ a red kite"})
+
+
+def test_done_is_done(tmp_path: Path) -> None:
+    run = merged(tmp_path, distinct)
+    folder = run.stage_dir("merge")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    merge(run)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(folder.glob("*.work")) and not list(folder.glob("*.progress.json"))
+
+
+def test_a_second_attempt_at_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that was beaten to the receipt leaves the winner's files whole."""
+    run = merged(tmp_path, distinct)
+    folder = run.stage_dir("merge")
+    receipt = read_receipt(folder, 0)
+    assert receipt is not None
+    late = Task(run, "merge", 0, attempt=2)
+    monkeypatch.setattr(late, "is_done", lambda: False)  # it looked before the other one committed
+    jobs.merge.run(late)
+    assert read_receipt(folder, 0) == receipt
+    assert len(Task(run, "train", 0).input_files("merge", role="train.parquet")) == 1
+    for role in receipt.files:
+        Task(run, "train", 0).input_files("merge", role=role)  # each still has the receipt's sha256
+
+
+def test_an_attempt_after_a_crash_starts_over(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    generate(run, [distinct(candidate(request)) for request in sample(run)])
+    crashed = Task(run, "merge", 0)
+    (crashed.work_dir / crashed.token / "dataset").mkdir(parents=True)
+    (crashed.work_dir / crashed.token / "dataset" / "train.parquet").write_bytes(b"half")
+    merge(run)
+    assert dataset(run.stage_dir("merge")).height == 200
+    assert not crashed.dir.joinpath("shard-00000.work").exists()
+    shutil.rmtree(run.path)  # the stage store stands by itself
+    assert dataset(crashed.dir).height == 200

@@ -1,0 +1,200 @@
+"""A shard is done if and only if its receipt is there; of two attempts one wins, whole."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.plan import STAGES, Plan, Run
+from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_name, verify_file
+from routenator.errors import CorruptShardError, InputError, StageError
+from routenator.files import sha256_file, write_atomic
+from tests.jobs.world import make_run
+
+
+def write(task: Task, text: str = "data", suffix: str = ".txt") -> Path:
+    path = task.output(suffix)
+    path.write_text(text)
+    return path
+
+
+def test_commit_makes_a_receipt_that_says_what_is_there(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path, 3), "generate", 2, attempt=4, job="17_2")
+    path = write(task)
+    assert not task.is_done()
+    assert task.commit({"data": path}, rows=5, metrics={"tokens": 7})
+    assert task.is_done()
+    receipt = read_receipt(task.dir, 2)
+    assert receipt is not None
+    assert (receipt.stage, receipt.shard, receipt.rows, receipt.attempt, receipt.job) == ("generate", 2, 5, 4, "17_2")
+    assert receipt.metrics == {"tokens": 7}
+    assert receipt.files["data"] == {"name": path.name, "sha256": sha256_file(path), "bytes": 4}
+    assert receipt.path(task.dir) == path
+    assert 0 <= receipt.seconds < 60
+    assert {entry.name for entry in task.dir.iterdir()} == {path.name, receipt_path(task.dir, 2).name}
+
+
+def test_the_second_attempt_to_commit_loses_and_removes_its_file(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    first, second = Task(run, "generate", 0), Task(run, "generate", 0, attempt=2)
+    files = [write(first, "first"), write(second, "second")]
+    shared = first.dir / "shared.json"
+    shared.write_text("both")
+    assert first.commit({"data": files[0], "summary": shared}, rows=1)
+    assert not second.commit({"data": files[1], "summary": shared}, rows=2)
+    assert files[0].read_text() == "first"
+    assert not files[1].exists()
+    assert shared.exists()  # a name that both share belongs to the winner
+    receipt = read_receipt(first.dir, 0)
+    assert receipt is not None
+    assert (receipt.rows, receipt.attempt) == (1, 1)
+
+
+def _race(run_dir: str, attempt: int, barrier: Any, results: Any) -> None:
+    task = Task(Run.load(run_dir), "generate", 0, attempt=attempt)
+    path = write(task, f"attempt {attempt} " * 1000)
+    barrier.wait(timeout=60)
+    results.put((attempt, task.commit({"data": path}, rows=attempt)))
+
+
+def test_of_several_processes_at_once_one_wins_whole(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    context = multiprocessing.get_context("spawn")  # this process has threads, and must not be forked
+    results, barrier = context.Queue(), context.Barrier(4)
+    processes = [context.Process(target=_race, args=(str(run.path), attempt, barrier, results)) for attempt in range(1, 5)]
+    for process in processes:
+        process.start()
+    outcomes = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    winners = [attempt for attempt, won in outcomes if won]
+    assert len(winners) == 1
+    task = Task(run, "merge", 0)
+    (path,) = task.input_files("generate")
+    assert path.read_text() == f"attempt {winners[0]} " * 1000
+    assert len(list(path.parent.glob("*.txt"))) == 1
+
+
+def test_a_file_without_receipt_is_not_done(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 12)
+    for index in (0, 3, 11):
+        task = Task(run, "generate", index)
+        task.commit({"data": write(task)}, rows=1)
+    half = Task(run, "generate", 5)
+    write(half)
+    half.progress(1, 9)
+    assert done_shards(half.dir, 12) == {0, 3, 11}
+    assert done_shards(half.dir, 4) == {0, 3}  # what an older, larger plan left is not counted
+    assert done_shards(tmp_path / "nowhere", 4) == set()
+    assert read_receipt(half.dir, 5) is None
+
+
+def test_input_files_are_in_shard_order(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 11)
+    for index in reversed(range(11)):
+        task = Task(run, "generate", index)
+        task.commit({"data": write(task, str(index))}, rows=1)
+    files = Task(run, "merge", 0).input_files("generate")
+    assert [path.read_text() for path in files] == [str(index) for index in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [("cut", "has 3 bytes, its receipt says 4"), ("flip", "differs from its receipt's sha256"), ("gone", "is missing")],
+)
+def test_damage_is_found_and_named(tmp_path: Path, damage: str, says: str) -> None:
+    run = make_run(tmp_path, 2)
+    for index in range(2):
+        task = Task(run, "generate", index)
+        path = write(task)
+        task.commit({"data": path}, rows=1)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text("dat" if damage == "cut" else "dada")
+    with pytest.raises(CorruptShardError, match=f"generate shard 1 .*{says}.*retry"):
+        Task(run, "merge", 0).input_files("generate")
+    if damage != "gone":
+        assert Task(run, "merge", 0).input_files("generate", verify=False)[1] == path
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    task = Task(run, "generate", 0)
+    task.commit({"data": write(task)}, rows=1)
+    with pytest.raises(StageError, match="generate shard 1 is not done"):
+        Task(run, "merge", 0).input_files("generate")
+
+
+def test_verify_file_accepts_what_was_committed(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path), "generate", 0)
+    path = write(task)
+    task.commit({"data": path}, rows=1)
+    receipt = read_receipt(task.dir, 0)
+    assert receipt is not None
+    verify_file(path, receipt)
+    with pytest.raises(KeyError):
+        verify_file(path, receipt, "other")
+
+
+def test_progress_is_written_sparsely_and_ends_with_the_commit(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path), "generate", 0)
+    path = task.dir / "shard-00000.progress.json"
+    task.progress(1, 10, unit="tokens", speed=2.5)
+    first = json.loads(path.read_text())
+    assert (first["done"], first["total"], first["unit"], first["speed"]) == (1, 10, "tokens", 2.5)
+    task.progress(2, 10)  # within a second of the first
+    assert json.loads(path.read_text())["done"] == 1
+    task.progress(10, 10)  # the last one is always written
+    assert json.loads(path.read_text())["done"] == 10
+    task.commit({"data": write(task)}, rows=1)
+    assert not path.exists()
+
+
+def test_work_dir_survives_an_attempt(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (Task(run, "train", 0).work_dir / "checkpoint").write_text("3")
+    assert (Task(run, "train", 0, attempt=2).work_dir / "checkpoint").read_text() == "3"
+
+
+def test_shard_names_sort_as_numbers() -> None:
+    names = [shard_name(index) for index in (0, 9, 10, 99_999)]
+    assert names == sorted(names)
+
+
+def test_publish_links_relative_and_repeats(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_atomic(run.stage_dir("merge") / "dataset" / "x", "1")
+    for _ in range(2):
+        run.publish("merge")
+    link = run.path / "dataset"
+    assert link.readlink() == Path("../stages/merge-000000000002/dataset")
+    assert (link / "x").read_text() == "1"
+    (tmp_path / "runs").rename(tmp_path / "moved")  # the whole store can be moved
+    assert (tmp_path / "moved" / "test" / "dataset" / "x").read_text() == "1"
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 3)
+    assert Run.load(run.path).plan == run.plan
+    assert set(run.plan.stages) == set(STAGES)
+    assert Plan.model_validate_json((run.path / "plan.json").read_text()) == run.plan
+
+
+def test_no_run_there_names_the_nearest(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(InputError) as caught:
+        Run.load(run.path.parent / "tets")
+    assert caught.value.nearest == "test"
+
+
+def test_another_format_of_plan_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    plan = json.loads((run.path / "plan.json").read_text())
+    write_atomic(run.path / "plan.json", json.dumps({**plan, "format": 99}))
+    with pytest.raises(InputError, match="another format"):
+        Run.load(run.path)

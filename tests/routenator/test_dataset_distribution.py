@@ -1,0 +1,96 @@
+"""The measures against numpy and scipy, and what they say in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare, entropy
+
+from routenator.dataset.distribution import distribution, measures, positions, quartiles, word_quartiles
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=2, max_size=8).filter(lambda rows: sum(n for _, n in rows) > 0))
+def test_measures_agree_with_scipy(rows: list[tuple[int, int]]) -> None:
+    weights, counts = np.array([w for w, _ in rows], float), np.array([n for _, n in rows])
+    target = weights / weights.sum()
+    found = measures(list(target), list(map(int, counts)))
+    share = counts / counts.sum()
+    expected = chisquare(counts, target * counts.sum())
+    assert found["chi_square"]["statistic"] == pytest.approx(expected.statistic, abs=1e-9)
+    assert found["chi_square"]["p"] == pytest.approx(expected.pvalue, abs=1e-9)
+    assert found["kl"]["value"] == pytest.approx(entropy(share, target, base=2), abs=1e-9)
+    assert found["total_variation"]["value"] == pytest.approx(np.abs(share - target).sum() / 2, abs=1e-12)
+
+
+def test_meanings_tell_far_from_near() -> None:
+    assert "do not follow the target" in measures([0.5, 0.5], [900, 100])["chi_square"]["meaning"]
+    assert "nearer than chance" in measures([0.5, 0.5], [500, 500])["chi_square"]["meaning"]
+    assert "no sign of a difference" in measures([0.5, 0.5], [490, 510])["chi_square"]["meaning"]
+    assert "rough" in measures([0.9, 0.1], [9, 1])["chi_square"]["meaning"]
+    assert "40.00% of the rows (400 of 1000)" in measures([0.5, 0.5], [900, 100])["total_variation"]["meaning"]
+
+
+def test_rows_where_the_target_has_none() -> None:
+    found = measures([1.0, 0.0], [5, 1])
+    assert found["kl"]["value"] is None
+    assert "infinite" in found["kl"]["meaning"]
+    assert found["chi_square"]["p"] == 0.0
+
+
+def test_one_value_has_nothing_to_test() -> None:
+    found = measures([1.0], [12])
+    assert (found["chi_square"]["p"], found["total_variation"]["value"], found["kl"]["value"]) == (1.0, 0.0, 0.0)
+
+
+def test_no_rows_no_measures() -> None:
+    assert measures([0.5, 0.5], [0, 0]) == {"rows": 0, "chi_square": None, "total_variation": None, "kl": None}
+
+
+def strata() -> list[dict[str, Any]]:
+    base = {"category": "poster", "length": "short", "language": "en"}
+    return [
+        {**base, "function": "search", "route": "text", "target": 0.2},
+        {**base, "function": "search", "route": "heuristic", "target": 0.4},
+        {**base, "function": "generate", "route": "text", "target": 0.2},
+    ]
+
+
+def test_strata_are_added_up_by_dimension() -> None:
+    found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]})
+    functions = {row["name"]: row for row in found["dimensions"]["function"]["rows"]}
+    assert list(functions) == ["search", "generate"]
+    assert functions["search"]["target"] == pytest.approx(0.75)  # targets are normalised
+    assert functions["search"]["final"] == {"rows": 6, "share": 0.75}
+    assert functions["search"]["accepted"]["share"] == pytest.approx(5 / 7)
+    routes = {row["name"]: row["requested"]["rows"] for row in found["dimensions"]["route"]["rows"]}
+    assert routes == {"text": 6, "heuristic": 4}
+    assert found["joint"]["final"]["total_variation"]["value"] == pytest.approx(0.0)
+    assert found["joint"]["requested"]["total_variation"]["value"] > 0
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_quartiles_agree_with_numpy(values: list[int]) -> None:
+    found = quartiles(Counter(values))
+    expected = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    assert [found[key] for key in ("min", "q1", "median", "q3", "max")] == pytest.approx(list(expected))
+    assert found["mean"] == pytest.approx(np.mean(values))
+
+
+def test_quartiles_of_nothing() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        quartiles({})
+    assert word_quartiles({"search": {}, "book": {3: 2}}).keys() == {"book"}
+
+
+def test_positions_are_shares_of_those_that_say_it() -> None:
+    found = positions({"search": {"first": 3, "last": 1, "absent": 6}, "book": {"middle": 1}}, {"search": {"first": 3, "last": 1}})
+    rows = {row["name"]: row for row in found["search"]["rows"]}
+    assert (rows["first"]["share"], rows["first"]["target"], rows["middle"]["target"]) == (0.75, 0.75, 0.0)
+    assert found["search"]["absent"] == 6
+    assert found["search"]["measures"]["total_variation"]["value"] == pytest.approx(0.0)
+    assert found["book"]["measures"] is None

@@ -1,0 +1,204 @@
+"""Which candidates stay: against a plain reference, and the quota rules one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routenator.dataset.merge import CELL, Decisions, Verdict, decide, open_sources, read_block
+from routenator.domain.golden import normalise_query
+from routenator.errors import CorruptShardError, StageError
+from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+
+
+def stratum(number: int, quota: int, route: str = "text", length: str = "short") -> dict[str, Any]:
+    return {
+        "stratum": number, "function": "search", "category": "poster", "route": route, "template": f"{route}/a", "length": length,
+        "language": "en", "target": 0.5, "quota": quota, "requested": quota,
+    }  # fmt: skip
+
+
+def row(index: int, query: str, number: int = 0, arguments: str = '{"p": "x"}', accepted: bool = True, **more: Any) -> dict[str, Any]:
+    base: dict[str, Any] = dict.fromkeys(CANDIDATE_COLUMNS)
+    return {
+        **base, "index": index, "query": query, "stratum": number, "function": "search", "arguments": arguments, "accepted": accepted,
+        "reason": None if accepted else "length", **more,
+    }  # fmt: skip
+
+
+def write(folder: Path, rows: list[dict[str, Any]], files: int = 1) -> list[tuple[str, Path]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = []
+    for number in range(files):
+        part = rows[number::files]  # not contiguous: the order of shards must not matter
+        path = folder / f"{number}.parquet"
+        pq.write_table(pa.Table.from_pylist(part, schema=arrow_schema(CANDIDATE_COLUMNS)), path)
+        found.append((f"generate shard {number}", path))
+    return found
+
+
+def verdicts(
+    rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str] | None = None, files: int = 1, **how: Any
+) -> Decisions:
+    with TemporaryDirectory() as folder:
+        sources = open_sources(write(Path(folder), rows, files))
+        return decide(sources, strata, golden or [], Path(folder) / "work", **how)
+
+
+def names(decisions: Decisions) -> list[str]:
+    return [Verdict(code).name for code in decisions.codes]
+
+
+def reference(rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str], near: bool, backfill: bool) -> list[str]:
+    """The rules as plain loops."""
+    result = [""] * len(rows)
+    leaks = {normalise_query(query) for query in golden}
+    calls: dict[str, str] = {}
+    bags: set[str] = set()
+    left = {item["stratum"]: item["quota"] for item in strata}
+    for item in rows:
+        key = normalise_query(item["query"])
+        bag = " ".join(sorted(key.split()))
+        if not item["accepted"]:
+            result[item["index"]] = "REJECTED"
+        elif key in leaks:
+            result[item["index"]] = "GOLDEN_LEAK"
+        elif key in calls:
+            result[item["index"]] = "DUPLICATE" if calls[key] == item["arguments"] else "CONFLICT"
+        elif near and bag in bags:
+            result[item["index"]] = "NEAR_DUPLICATE"
+            calls[key] = item["arguments"]
+        else:
+            calls[key] = item["arguments"]
+            bags.add(bag)
+            result[item["index"]] = "FINAL" if left[item["stratum"]] else "SURPLUS"
+            left[item["stratum"]] -= left[item["stratum"]] > 0
+    short: Counter[tuple[str, ...]] = Counter()
+    for item in strata:
+        short[tuple(item[key] for key in CELL)] += left[item["stratum"]]
+    for item in rows:
+        cell = tuple(strata[item["stratum"]][key] for key in CELL)
+        if backfill and result[item["index"]] == "SURPLUS" and short[cell]:
+            result[item["index"]] = "BACKFILLED"
+            short[cell] -= 1
+    return result
+
+
+WORDS = st.lists(st.sampled_from(["dog", "Dog", "poster", "red,", "a"]), min_size=1, max_size=3).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    drawn=st.lists(
+        st.tuples(WORDS, st.integers(0, 3), st.sampled_from(['{"p": "x"}', '{"p": "y"}']), st.booleans() | st.just(True)),
+        min_size=1,
+        max_size=40,
+    ),
+    quotas=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    golden=st.lists(WORDS, max_size=2),
+    near=st.booleans(),
+    backfill=st.booleans(),
+    files=st.integers(1, 3),
+    block=st.integers(1, 50),
+    partition=st.integers(1, 50),
+)
+def test_agrees_with_plain_loops(
+    drawn: list[tuple[str, int, str, bool]],
+    quotas: list[int],
+    golden: list[str],
+    near: bool,
+    backfill: bool,
+    files: int,
+    block: int,
+    partition: int,
+) -> None:
+    strata = [
+        stratum(0, quotas[0]),
+        stratum(1, quotas[1], "vision"),
+        stratum(2, quotas[2], length="long"),
+        stratum(3, quotas[3], "heuristic"),
+    ]
+    rows = [row(index, query, number, call, ok) for index, (query, number, call, ok) in enumerate(drawn)]
+    found = verdicts(rows, strata, golden, files, near_duplicates=near, backfill=backfill, block_rows=block, partition_rows=partition)
+    assert names(found) == reference(rows, strata, golden, near, backfill)
+
+
+def test_the_lowest_index_is_kept_and_named() -> None:
+    rows = [
+        row(0, "a red dog"),
+        row(1, "A red dog!"),
+        row(2, "dog red a"),
+        row(3, "a RED dog", arguments='{"p": "y"}'),
+        row(4, "golden query"),
+    ]
+    found = verdicts(rows, [stratum(0, 9)], ["Golden, query?"])
+    assert names(found) == ["FINAL", "DUPLICATE", "NEAR_DUPLICATE", "CONFLICT", "GOLDEN_LEAK"]
+    assert list(found.kept[1:4]) == [0, 0, 0]
+
+
+def test_a_rejected_row_takes_no_place_and_shadows_no_other() -> None:
+    found = verdicts([row(0, "same", accepted=False), row(1, "same")], [stratum(0, 1)])
+    assert names(found) == ["REJECTED", "FINAL"]
+
+
+def test_deficits_are_filled_within_the_cell_and_named() -> None:
+    strata = [stratum(0, 3, "text"), stratum(1, 1, "heuristic"), stratum(2, 2, "text", length="long")]
+    rows = [row(0, "one", 0), *(row(index, f"query {index}", 1) for index in range(1, 3)), row(3, "long one", 2)]
+    found = verdicts(rows, strata)
+    assert names(found) == ["FINAL", "FINAL", "BACKFILLED", "FINAL"]
+    assert [(d["stratum"], d["quota"], d["own"], d["backfilled"], d["missing"]) for d in found.deficits] == [
+        (0, 3, 1, 1, 1),
+        (2, 2, 1, 0, 1),
+    ]
+    assert found.per_stratum(3) == [1, 2, 1]
+    assert found.final_per_stratum(3) == [1, 2, 1]
+
+
+def test_without_backfill_surplus_stays_surplus() -> None:
+    strata = [stratum(0, 3, "text"), stratum(1, 1, "heuristic")]
+    rows = [row(0, "one", 0), row(1, "two", 1), row(2, "three", 1)]
+    found = verdicts(rows, strata, backfill=False)
+    assert names(found) == ["FINAL", "FINAL", "SURPLUS"]
+    assert found.deficits[0]["missing"] == 2
+
+
+def test_a_missing_column_names_the_shard(tmp_path: Path) -> None:
+    pl.DataFrame({"index": [0]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(CorruptShardError, match=r"generate shard 4 .*lacks the columns accepted"):
+        open_sources([("generate shard 4", tmp_path / "x.parquet")])
+
+
+def test_an_unreadable_file_names_the_shard(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 and then nothing PAR1")
+    with pytest.raises(CorruptShardError, match=r"generate shard 2 .*cannot be read"):
+        open_sources([("generate shard 2", tmp_path / "x.parquet")])
+
+
+def test_indices_beyond_the_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"generate shard 0 .*indices 0 to 7, but there are 2 candidates"):
+        open_sources(write(tmp_path, [row(0, "a"), row(7, "b")]))
+
+
+def test_a_repeated_index_is_refused(tmp_path: Path) -> None:
+    sources = open_sources(write(tmp_path, [row(0, "a"), row(1, "b"), row(1, "c")]))
+    with pytest.raises(StageError, match="2 different indices in 3 candidates"):
+        read_block(sources, 0, 3, ["query"])
+
+
+def test_an_unknown_stratum_is_refused() -> None:
+    with pytest.raises(StageError, match="candidate 1 is of stratum 5, and there are 1 strata"):
+        verdicts([row(0, "a"), row(1, "b", 5)], [stratum(0, 1)])
+
+
+def test_empty_shards_are_skipped(tmp_path: Path) -> None:
+    assert open_sources(write(tmp_path, [row(0, "a")], files=2))[0].rows == 1
+    assert len(open_sources(write(tmp_path, [row(0, "a")], files=2))) == 1

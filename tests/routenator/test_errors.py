@@ -1,0 +1,77 @@
+"""Errors say where, what was found, what was expected and what is nearest, and travel between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from routenator.errors import CorruptShardError, InputError, InputErrors, RoutenatorError, StageError
+
+
+def test_all_parts_in_order() -> None:
+    error = InputError("unknown key", file="a.yaml", key="train.epoch", found="epoch", valid=["epochs", "method"])
+    assert str(error).splitlines() == [
+        "unknown key",
+        "  file:     a.yaml",
+        "  key:      train.epoch",
+        "  found:    epoch",
+        "  expected: one of epochs, method",
+        "  nearest:  epochs",
+    ]
+
+
+def test_only_what_is_known_is_shown() -> None:
+    assert str(InputError("no such file")) == "no such file"
+    assert str(InputError("a bad value", found=0)) == "a bad value\n  found:    0"
+
+
+@pytest.mark.parametrize(
+    ("found", "valid", "nearest"),
+    [
+        ("serach", ["search", "generate"], "search"),
+        ("xyz", ["search", "generate"], None),
+        (None, ["search"], None),
+        (3, ["3.0", "4"], "3.0"),
+    ],
+)
+def test_nearest(found: object, valid: list[str], nearest: str | None) -> None:
+    assert InputError("x", found=found, valid=valid).nearest == nearest
+
+
+def test_an_expectation_given_is_kept() -> None:
+    error = InputError("x", found="a", expected="a number", valid=["a1"])
+    assert (error.expected, error.nearest) == ("a number", "a1")
+
+
+def test_long_lists_are_cut_but_searched_whole() -> None:
+    names = [f"name{number:03}" for number in range(200)]
+    error = InputError("x", found="name19", valid=names)
+    assert error.expected is not None
+    assert error.expected.count(",") == 24
+    assert error.expected.endswith(", ...")
+    assert InputError("x", found="name1990", valid=names).nearest == "name199"
+
+
+def test_several_errors_are_all_shown() -> None:
+    both = InputErrors([InputError("one", key="a"), InputError("two", key="b")])
+    assert str(both) == "one\n  key:      a\ntwo\n  key:      b"
+    assert len(both.errors) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputError("bad", file="f", key="k", found="serach", valid=["search"]), InputErrors([InputError("one"), InputError("two", key="k")])],
+)
+def test_they_survive_another_process(error: InputError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert (copy.key, copy.nearest, copy.exit_code) == (error.key, error.nearest, 2)
+
+
+def test_exit_codes() -> None:
+    assert (InputError("x").exit_code, StageError("x").exit_code, CorruptShardError("x").exit_code) == (2, 1, 1)
+    assert issubclass(InputErrors, InputError)
+    assert issubclass(CorruptShardError, StageError)
+    assert issubclass(StageError, RoutenatorError)

@@ -1,0 +1,102 @@
+"""The result table in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from routenator.report.summary import build_summary, stage_row
+from routenator.report.table import print_summary, score_text
+from tests.routenator.test_report_summary import receipt
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    scores = {
+        "n": 200,
+        "function_f1_macro": {"value": 0.9123, "low": 0.87, "high": 0.95},
+        "cta": {"value": 0.8, "low": 0.7, "high": 0.9},
+        "exact_match": {"value": None},
+        "unparsable": 0.01,
+    }
+    counts = {
+        "wanted": 400, "requested": 1000, "generated": 1000, "accepted": 600, "final": 380, "train": 342, "validation": 38,
+        "backfilled": 12, "missing": 20, "rejected": {"grounding": 400}, "dropped": {"duplicate": 220, "conflict": 0},
+    }  # fmt: skip
+    merge: dict[str, Any] = {
+        "counts": counts, "distribution": None, "deficits": [], "words": {}, "positions": {}, "generators": {}, "examples": [],
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        "run": {"name": "demo[bold]", "title": "Creative [red]content[/red]"},
+        "stages": [
+            stage_row("sample", 2, [receipt(), receipt()]),
+            stage_row("generate", 3, [receipt(metrics={"tokens_per_second": 1234.4}), receipt(metrics={"tokens_per_second": 1234.4})]),
+        ],
+        "merge": merge,
+        "training": [],
+        "scores": {"before": None, "after": scores},
+    }
+    return build_summary(**{**given, **changes})
+
+
+def printed(value: dict[str, Any], **more: Any) -> str:
+    stream = io.StringIO()
+    print_summary(value, Console(file=stream, width=80), **more)
+    return stream.getvalue()
+
+
+def line(text: str, start: str) -> list[str]:
+    return next(row for row in text.splitlines() if row.strip().startswith(start)).split()
+
+
+def test_scores_with_intervals_and_no_before() -> None:
+    text = printed(summary())
+    assert line(text, "Function F1, macro") == ["Function", "F1,", "macro", "-", "0.912", "[0.870,", "0.950]"]
+    assert line(text, "Exact call match")[-1] == "-"
+    assert line(text, "Unparsable")[-1] == "0.010"
+    assert "200 golden queries" in text
+    assert "Subprompt" not in text  # not measured: no row
+
+
+def test_before_and_after_stand_side_by_side() -> None:
+    value = summary(scores={"before": {"n": 9, "cta": {"value": 0.1, "low": 0.0, "high": 0.2}}, "after": {"n": 9, "cta": 0.5}})
+    assert line(printed(value), "Content-type")[2:] == ["0.100", "[0.000,", "0.200]", "0.500"]
+
+
+def test_counts_at_each_step() -> None:
+    text = printed(summary())
+    assert line(text, "requested") == ["requested", "1,000"]
+    assert line(text, "accepted") == ["accepted", "600", "60.0%"]
+    assert line(text, "rejected: grounding")[-2:] == ["400", "40.0%"]
+    assert line(text, "dropped: duplicate")[-2:] == ["220", "22.0%"]
+    assert line(text, "final")[1] == "380"
+    assert line(text, "missing to the 400 wanted")[-1] == "20"
+    assert "conflict" not in text
+
+
+def test_stages_and_places() -> None:
+    text = printed(summary(), run_dir="/somewhere/run")
+    assert line(text, "generate ") == ["generate", "2", "of", "3", "20", "4.0", "s", "1,234"]
+    assert line(text, "all")[1:] == ["8.0", "s"]
+    assert "/somewhere/run/report/index.html" in text
+    assert "report/index.html" in printed(summary())
+
+
+def test_names_are_not_markup() -> None:
+    text = printed(summary())
+    assert "demo[bold]" in text
+    assert "Creative [red]content[/red]" in text
+
+
+def test_it_fits_80_columns_and_needs_no_finished_run() -> None:
+    value = summary(merge=None, scores=None)
+    for text in (printed(summary()), printed(value)):
+        assert max(len(row) for row in text.splitlines()) <= 80
+    assert "Scores" not in printed(value)
+
+
+def test_score_text() -> None:
+    assert score_text({"value": 1 / 3, "low": 0, "high": 1}) == "0.333 [0.000, 1.000]"
+    assert score_text(0.5) == "0.500"
+    assert score_text(None) == "-"

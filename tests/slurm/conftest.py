@@ -1,0 +1,64 @@
+"""A run of toy stages: real plans, receipts, submitit tasks and drivers, and stages that do nothing but obey."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.plan import Run
+from routenator.config import RunConfig
+from slurm.plan import make_plan, materialise
+
+STAGES_PATH = Path(__file__).parent / "stages"
+PACKAGE = "toystages"
+
+
+def make_config(folder: Path, **changes: Any) -> RunConfig:
+    """A valid config whose domain is two small files; only ``check_inputs`` would look into them."""
+    domain = folder / "domain"
+    if not domain.exists():
+        domain.mkdir(parents=True)
+        (domain / "functions.json").write_text("[]")
+        (domain / "golden.jsonl").write_text('{"query": "q", "call": {"name": "f", "arguments": {}}}\n')
+    value: dict[str, Any] = {
+        "name": "toy",
+        "domain": str(domain),
+        "root": str(folder / "runs"),
+        "cache": str(folder / "cache"),
+        "sample": {"shards": 2},
+        "generate": {"shards": 3},
+        "model": {"generator": {"model": "org/generator"}, "trainee": "org/trainee", "embedder": "org/embedder"},
+        "cluster": {"kind": "local", "parallel": 2},
+    }
+    for key, item in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            value.setdefault(section, {})[name] = item
+        else:
+            value[section] = item
+    return RunConfig.model_validate(value)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder whose files tell toy shards what to do; the toy stages can be imported here and in tasks."""
+    control = tmp_path / "control"
+    control.mkdir()
+    monkeypatch.setenv("TOY_CONTROL", str(control))
+    monkeypatch.setenv("PYTHONPATH", str(STAGES_PATH))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(STAGES_PATH)])
+    return control
+
+
+@pytest.fixture
+def make_run(toys: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Makes a run directory of toy stages; keywords change the config (``generate__shards=4``)."""
+
+    def make(**changes: Any) -> Run:
+        return materialise(make_plan(make_config(tmp_path, **changes), package=PACKAGE))
+
+    return make

@@ -1,0 +1,47 @@
+"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (seconds)."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from jobs.plan import NEEDS
+from jobs.task import Task
+
+VERSION = 1
+STEP_S = 0.1
+
+
+def asked(task: Task, what: str) -> Path | None:
+    path = Path(os.environ["TOY_CONTROL"]) / f"{task.stage}-{task.index}.{what}"
+    return path if path.exists() else None
+
+
+def run(task: Task) -> None:
+    if task.is_done():
+        return
+    print(f"toy {task.stage} {task.index} attempt {task.attempt} job {task.job}", flush=True)
+    for need in NEEDS[task.stage]:
+        list(task.input_receipts(need))
+    if asked(task, "fail"):
+        raise ValueError(f"told to fail at {task.stage} {task.index}")
+    if asked(task, "kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if asked(task, "leak"):
+        import subprocess
+
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+    if path := asked(task, "sleep"):
+        steps = int(float(path.read_text()) / STEP_S)
+        chunks = task.work_dir
+        for step in range(steps):
+            if not (chunks / f"{step}").exists():
+                time.sleep(STEP_S)
+                (chunks / f"{step}").write_text(str(task.attempt))
+            task.progress(step + 1, steps)
+    output = task.output(".json")
+    output.write_text(json.dumps({"stage": task.stage, "index": task.index}))
+    for name in ("dataset", "adapter", "report"):
+        (task.dir / name).mkdir(exist_ok=True)
+    task.commit({"data": output}, rows=10)

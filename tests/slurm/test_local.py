@@ -1,0 +1,196 @@
+"""The local driver on real submitit tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from jobs.entry import read_failure
+from jobs.plan import STAGES, Run
+from jobs.task import done_shards, read_receipt
+from slurm import control, processes, record
+from slurm.local import DriverRunningError, read_driver, start_driver
+from slurm.status import StatusReader
+from tests.slurm.conftest import PACKAGE
+
+LIMIT_S = 60
+
+
+@contextmanager
+def driver(run: Run, attached: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """The run's driver; ended with all its tasks whatever the test does."""
+    process = start_driver(run, attached=attached, package=PACKAGE)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(LIMIT_S)
+        processes.end(processes.RUN_VARIABLE, str(run.path), 1.0)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+def test_runs_every_stage_and_publishes(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 0
+    for stage in STAGES:
+        assert done_shards(run.stage_dir(stage), 9) == set(range(run.plan.stages[stage].shards))
+    assert (run.path / "dataset").resolve() == run.stage_dir("merge") / "dataset"
+    receipt = read_receipt(run.stage_dir("generate"), 1)
+    assert receipt is not None and receipt.attempt == 1 and (receipt.job or "").startswith("local-")
+    status = StatusReader(run).read()
+    assert status.state == "done" and status.stage("generate").rows == 30
+    driver_words = read_driver(run)
+    assert driver_words is not None and driver_words["state"] == "done" and not driver_words["alive"]
+
+
+def test_tasks_run_the_snapshot_of_the_code(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    entry = run.path / "code" / "jobs" / "entry.py"
+    entry.write_text(entry.read_text().replace("module.run(task)", "print('from the snapshot', flush=True); module.run(task)"))
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 0
+    logs = [path.read_text() for path in run.log_dir("merge").glob("*_log.out")]
+    assert any("from the snapshot" in text for text in logs)
+
+
+def test_failed_shard_does_not_stop_its_stage_but_the_next(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "generate-1.fail").touch()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 1
+    assert done_shards(run.stage_dir("generate"), 3) == {0, 2}
+    assert not done_shards(run.stage_dir("merge"), 1)
+    failure = read_failure(run, "generate", 1)
+    assert failure is not None and failure["kind"] == "ValueError" and "Traceback" in failure["trace"]
+    status = StatusReader(run).read()
+    assert status.state == "failed"
+    [shown] = status.stage("generate").failures
+    assert shown.shard == 1 and "told to fail at generate 1" in shown.reason and any("told to fail" in line for line in shown.tail)
+    assert status.stage("merge").state == "missing"
+
+    (toys / "generate-1.fail").unlink()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 0
+    counts = record.attempts(record.load(run), "generate")
+    assert counts == {0: 1, 1: 2, 2: 1}
+    receipt = read_receipt(run.stage_dir("generate"), 1)
+    assert receipt is not None and receipt.attempt == 2
+    assert read_failure(run, "generate", 1) is None
+
+
+def test_killed_task_is_named(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-0.kill").touch()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 1
+    [failure] = StatusReader(run).read().stage("sample").failures
+    assert "killed from outside" in failure.reason
+    assert done_shards(run.stage_dir("sample"), 2) == {1}
+
+
+def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "generate-0.sleep").write_text("30")
+    (toys / "generate-0.leak").touch()
+    chunks = run.stage_dir("generate") / "shard-00000.work"
+    with driver(run) as process:
+        until(lambda: (chunks / "3").exists(), "some chunks")
+        status = StatusReader(run).read()
+        assert status.state == "running" and status.stage("generate").running >= 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 130
+    assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
+    kept = sorted(path.name for path in chunks.iterdir())
+    status = StatusReader(run).read()
+    assert status.state == "cancelled" and status.stage("sample").state == "done"
+
+    (toys / "generate-0.sleep").write_text(str(0.1 * len(kept) + 0.2))
+    (toys / "generate-0.leak").unlink()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 0
+    assert {(chunks / name).read_text() for name in kept} == {"1"}, "chunks of the first attempt were made again"
+
+
+def test_task_leaves_no_process_behind(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-1.leak").touch()
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 0
+        assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
+
+
+def test_second_driver_is_refused(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-0.sleep").write_text("30")
+    with driver(run), pytest.raises(DriverRunningError, match="being worked on by process"):
+        start_driver(run, attached=True, package=PACKAGE)
+
+
+def test_attached_driver_stops_when_its_watcher_is_gone(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-0.sleep").write_text("60")
+    code = (
+        "import sys, time; from jobs.plan import Run; from slurm.local import start_driver\n"
+        f"print(start_driver(Run.load({str(run.path)!r}), attached=True, package={PACKAGE!r}).pid, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ["PYTHONPATH"]])}
+    import sys
+
+    watcher = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+    assert watcher.stdout is not None
+    pid = int(watcher.stdout.readline())
+    until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+    watcher.kill()
+    watcher.wait()
+    watcher.stdout.close()
+    until(lambda: processes.started(pid) is None, "the driver's end")
+    assert json.loads((run.path / "driver.json").read_text())["state"] == "stopped"
+
+
+def test_cancel_ends_driver_and_orphans_and_can_be_repeated(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-0.sleep").write_text("60")
+    with driver(run, attached=False) as process:
+        until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+        ended = control.cancel(run)
+        assert ended.driver and process.wait(LIMIT_S) == 130
+        assert control.cancel(run) == control.Cancelled([], False, 0)
+    with driver(run, attached=False) as process:
+        until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+        process.kill()
+        process.wait()
+        ended = control.cancel(run)
+        assert not ended.driver and ended.processes > 0
+    assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
+
+
+def test_task_at_its_time_limit_goes_on_from_its_chunks(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run(cluster={"kind": "local", "signal_delay_s": 56, "stages": {"sample": {"minutes": 2}}})
+    (toys / "sample-0.sleep").write_text("2")
+    with driver(run) as process:
+        until(lambda: (run.stage_dir("sample") / "shard-00000.work" / "2").exists(), "chunks")
+        [task] = [
+            item for item in processes.with_variable(processes.RUN_VARIABLE, str(run.path)) if "submitit.core._submit" in item.cmdline()
+        ]
+        task.send_signal(signal.SIGUSR2)
+        assert process.wait(LIMIT_S) == 0
+    chunks = run.stage_dir("sample") / "shard-00000.work"
+    assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}
+    receipt = read_receipt(run.stage_dir("sample"), 0)
+    assert receipt is not None and receipt.attempt == 2
