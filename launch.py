@@ -91,14 +91,14 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-def _plan(config: str, overrides: list[str] | None) -> Plan:
+def _plan(config: str, overrides: list[str] | None, submitting: bool) -> Plan:
     """Composed, planned, and checked; nothing is written."""
     from routenator.compose import load_config
     from slurm.plan import make_plan
     from slurm.preflight import preflight
 
     plan = make_plan(load_config(config, overrides or []), sys.argv)
-    preflight(plan)
+    preflight(plan, submitting=submitting)
     return plan
 
 
@@ -114,7 +114,7 @@ def run_command(
     """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
     from slurm.plan import materialise
 
-    _go(materialise(_plan(config, overrides)), wait)
+    _go(materialise(_plan(config, overrides, submitting=True)), wait)
 
 
 @app.command()
@@ -126,8 +126,12 @@ def retry(run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wa
     _go(Run.load(run), wait)
 
 
-def _go(run: Run, wait: bool | None) -> NoReturn:
-    """Submit what is missing; wait if asked; end with the run directory and an honest exit code."""
+def _go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
+    """Submit what is missing; wait if asked; end with the run directory and an honest exit code.
+
+    Args:
+        package: where the stage modules are; another one only in tests.
+    """
     from slurm import control
     from slurm.plan import missing_shards
 
@@ -137,9 +141,9 @@ def _go(run: Run, wait: bool | None) -> NoReturn:
         _print_result(run, console)
         code = 0
     elif run.config.cluster.kind == "local":
-        code = _run_local(run, wait is not False, console)
+        code = _run_local(run, wait is not False, console, package)
     else:
-        submissions = control.submit(run)
+        submissions = control.submit(run, package)
         for line in control.describe(submissions) or ["Nothing to submit: what is missing is in the queue."]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         code = _watch_slurm(run, console) if wait else 0
@@ -147,11 +151,11 @@ def _go(run: Run, wait: bool | None) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _run_local(run: Run, wait: bool, console: Console) -> int:
+def _run_local(run: Run, wait: bool, console: Console, package: str) -> int:
     from slurm.local import start_driver, stop_driver
     from slurm.view import print_failures, watch
 
-    process = start_driver(run, attached=wait)
+    process = start_driver(run, attached=wait, package=package)
     if not wait:
         console.print(f"Process {process.pid} works on it; see `status` and `cancel`.", highlight=False)
         return 0
@@ -183,7 +187,7 @@ def _run_local(run: Run, wait: bool, console: Console) -> int:
 def _watch_slurm(run: Run, console: Console) -> int:
     from slurm.view import print_failures, watch
 
-    status = watch(run, console, lambda seen: seen.state not in ("running",) and not seen.problem, SLURM_LOOK_S)
+    status = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), SLURM_LOOK_S)
     if status.state == "done":
         _print_result(run, console)
         return 0
@@ -209,7 +213,7 @@ def plan(
     """What `run` would do: stages, shards, resources, what is used again, node-hours. Writes and submits nothing."""
     from slurm.forecast import forecast, forecast_scripts, print_forecast
 
-    resolved = _plan(config, overrides)
+    resolved = _plan(config, overrides, submitting=False)
     value = forecast(resolved)
     texts = forecast_scripts(resolved) if scripts else {}
     if as_json:

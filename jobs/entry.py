@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.plan import Run
+from jobs.plan import PUBLISHED, Run
 from jobs.task import Task, done_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
@@ -52,13 +53,12 @@ def read_failure(run: Run, stage: str, index: int) -> dict[str, Any] | None:
         return None
 
 
-def publish_if_done(run: Run, stage: str) -> bool:
-    """Link a stage's outputs into the run directory once every shard has its receipt; true if it has."""
+def publish_if_done(run: Run, stage: str) -> None:
+    """Link a stage's outputs into the run directory once every shard has its receipt."""
     shards = run.plan.stages[stage].shards
-    if len(done_shards(run.stage_dir(stage), shards)) < shards:
-        return False
-    run.publish(stage)
-    return True
+    # The stages with many shards publish nothing, and need not list their folder after each of them.
+    if PUBLISHED[stage] and len(done_shards(run.stage_dir(stage), shards)) == shards:
+        run.publish(stage)
 
 
 def run_task(
@@ -84,7 +84,6 @@ def run_task(
     module = importlib.import_module(f"{package}.{stage}")
     first_node = int(os.environ.get("SLURM_PROCID", "0")) == 0
     failures: list[str] = []
-    cause: Exception | None = None
     for index in indices:
         task = Task(run, stage, index, attempt, job)
         try:
@@ -95,12 +94,13 @@ def run_task(
             message = str(error) or type(error).__name__
             kind = type(error).__name__
             trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
+            # The end of the log is what people are shown.
+            print(trace or f"{kind}: {message}", file=sys.stderr, flush=True)
             write_failure(run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace)
             failures.append(f"{stage} shard {index}: {kind}: {message}")
-            cause = error
             continue
         failure_path(run, stage, index).unlink(missing_ok=True)
     if failures:
-        raise StageError("\n".join(failures)) from cause
+        raise StageError("\n".join(failures))
     if first_node:
         publish_if_done(run, stage)

@@ -127,13 +127,14 @@ def _summary(
     splits: dict[str, SplitWriter],
 ) -> dict[str, Any]:
     """merge.json, without anything that differs between two attempts."""
-    from routenator.dataset.distribution import distribution, positions, word_quartiles
-    from routenator.dataset.merge import DROPPED, Verdict
+    from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
+    from routenator.dataset.merge import DROPPED, KEPT, Verdict
+    from routenator.sampling.strata import target_shares
 
     counts = {
-        "requested": decisions.per_stratum(len(strata)),
-        "accepted": decisions.per_stratum(len(strata), Verdict.REJECTED),
-        "final": decisions.final_per_stratum(len(strata)),
+        "requested": decisions.per_stratum(Verdict),
+        "accepted": decisions.per_stratum((*KEPT, *DROPPED)),
+        "final": decisions.per_stratum(KEPT),
     }
     statistics = domain.statistics
     thirds = {name: {str(third): weight for third, weight in table.items()} for name, table in statistics.keyword_position.items()}
@@ -141,7 +142,7 @@ def _summary(
         "counts": {
             "wanted": sum(row["quota"] for row in strata),
             "requested": sum(counts["requested"]),
-            "generated": len(decisions.codes),
+            "generated": found.generated,
             "accepted": sum(counts["accepted"]),
             "rejected": dict(sorted(found.rejected.items(), key=lambda item: (-item[1], item[0]))),
             "dropped": {verdict.reason: decisions.count(verdict) for verdict in DROPPED},
@@ -150,7 +151,7 @@ def _summary(
             "missing": sum(row["missing"] for row in decisions.deficits),
             **{split: writer.written for split, writer in splits.items()},
         },
-        "distribution": distribution(strata, counts),
+        "distribution": distribution(strata, counts, marginals(target_shares(domain, task.config))),
         "deficits": decisions.deficits,
         "words": word_quartiles(found.words),
         "positions": positions(found.positions, thirds),

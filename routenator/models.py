@@ -154,7 +154,7 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
         PACKAGED[name].folder()
         return
     path = Path(source).expanduser()
-    if path.is_dir():
+    if source.strip() and path.is_dir():
         if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
             raise InputError("this folder holds no model", file=file, key=key, found=source, expected="a folder with a config.json")
         return

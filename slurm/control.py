@@ -10,7 +10,7 @@ from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Run
 from routenator.errors import RoutenatorError
 from slurm import processes, record
-from slurm.local import STOP_GRACE_S, read_driver, start_driver, stop_driver
+from slurm.local import STOP_GRACE_S, read_driver, stop_driver
 from slurm.queue import read_queue
 from slurm.ranges import compact
 
@@ -74,13 +74,11 @@ def _cancel_jobs(jobs: list[str]) -> list[str]:
     queue = read_queue(jobs)
     if queue.problem:
         raise CancelError(f"nothing cancelled: {queue.problem}")
-    live = sorted({task.partition("_")[0] for task, entry in queue.entries.items() if entry.live}, key=int)
+    going = {task for task, entry in queue.entries.items() if entry.live and entry.state != "COMPLETING"}
+    live = sorted({task.partition("_")[0] for task in going}, key=int)
     if live:
         done = subprocess.run(["scancel", *live], capture_output=True, text=True, timeout=60, check=False)
         # Whatever ended in between is reported as invalid and is what was wanted.
         if done.returncode and "Invalid job id" not in done.stderr:
             raise CancelError(f"scancel: {done.stderr.strip()}")
     return live
-
-
-__all__ = ["CancelError", "Cancelled", "cancel", "describe", "start_driver", "submit"]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -212,7 +213,7 @@ class Supervisor:
             f"munged --foreground --force --key-file={root}/etc/munge.key --socket={root}/munge/s --pid-file={root}/run/munged.pid "
             f"--seed-file={root}/munge/seed --log-file={root}/log/munged.log --num-threads=10",
         )
-        self._until(lambda: (root / "munge" / "s").exists(), "munge's socket")
+        self._until((root / "munge" / "s").exists, "munge's socket")
         if self.accounting:
             self._accounting()
         self._start("slurmctld", "slurmctld -D")
@@ -238,7 +239,7 @@ class Supervisor:
             f"--socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid --init-file={root}/etc/init.sql "
             "--innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M --performance-schema=off",
         )
-        self._until(lambda: (root / "mariadb" / "s").exists(), "MariaDB's socket")
+        self._until((root / "mariadb" / "s").exists, "MariaDB's socket")
         self._start("slurmdbd", "slurmdbd -D")
         self._until(lambda: self._ask("sacctmgr -n show cluster") is not None, "slurmdbd")
         self._until(lambda: self._ask("sacctmgr -i add cluster devcluster") is not None, "the cluster's record")
@@ -247,8 +248,7 @@ class Supervisor:
         with open(self.root / "log" / f"{name}.out.log", "ab") as log:
             self.daemons[name] = subprocess.Popen(shlex.split(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
-    def _until(self, condition: object, what: str) -> None:
-        assert callable(condition)
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
         while not condition():
             dead = [name for name, process in self.daemons.items() if process.poll() is not None]
             if dead:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Plan
+from routenator.errors import InputError
 from slurm.options import node_hours, resources
 from slurm.plan import missing_shards, planned_run
 from slurm.ranges import compact
@@ -54,7 +55,13 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 
 def forecast_scripts(plan: Plan) -> dict[str, str]:
-    """Stage -> sbatch text of what would be submitted first."""
+    """Stage -> sbatch text of what would be submitted first.
+
+    Raises:
+        InputError: the run is a local one.
+    """
+    if plan.config.cluster.kind == "local":
+        raise InputError("a local run submits no scripts", key="cluster", found="local", expected="cluster=slurm, or a profile of your own")
     from slurm.submit import planned_array_limit, scripts
 
     return scripts(planned_run(plan), planned_array_limit())

@@ -20,7 +20,7 @@ from typing import Any
 
 from jobs.entry import STAGE_PACKAGE, publish_if_done, read_failure, write_failure
 from jobs.plan import Run
-from jobs.task import done_shards
+from jobs.task import done_shards, receipt_path
 from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
 from slurm import processes, record
@@ -245,7 +245,7 @@ class Driver:
         return index, job, marker, submitted
 
     def _succeeded(self, stage: str, index: int, job: str, submitted: float, attempt: int) -> bool:
-        if index in done_shards(self.run.stage_dir(stage), self.run.plan.stages[stage].shards):
+        if receipt_path(self.run.stage_dir(stage), index).exists():
             return True
         failure = read_failure(self.run, stage, index)
         if failure is None or failure["time"] < submitted:

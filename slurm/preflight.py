@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from jobs.plan import Plan
 from routenator.config import RunConfig
 from routenator.errors import InputError, InputErrors
-from slurm.options import check_resources
+from slurm.options import check_resources, resources
 from slurm.plan import check_run_dir, golden_source, missing_shards, planned_run
 
 GIB = 1024**3
@@ -27,8 +28,11 @@ REPORT_BYTES = 20 * 1024**2
 DISK_MARGIN = 1.5
 
 
-def preflight(plan: Plan) -> None:
+def preflight(plan: Plan, *, submitting: bool = True) -> None:
     """Refuse what cannot work. Nothing is written.
+
+    Args:
+        submitting: whether this is the machine that the run shall start from; a plan can be made anywhere.
 
     Raises:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
@@ -40,6 +44,37 @@ def preflight(plan: Plan) -> None:
     check_writable(Path(config.root), "root")
     check_writable(planned_run(plan).path, "run_dir")
     check_disk(plan, tools_bytes)
+    if submitting:
+        check_machine(plan)
+
+
+def check_machine(plan: Plan) -> None:
+    """Whether Slurm would take the jobs; for a local run, whether there are the GPUs that it asks for.
+
+    Raises:
+        InputError: no.
+    """
+    if plan.config.cluster.kind == "slurm":
+        from slurm.submit import check_cluster
+
+        check_cluster(plan)
+        return
+    for stage in plan.stages:
+        needed = resources(plan.config, stage).gpus * min(plan.config.cluster.parallel, plan.stages[stage].shards)
+        if needed and needed > (found := gpu_count()):
+            raise InputError(
+                "this machine has too few GPUs", key=f"cluster.stages.{stage}.gpus", found=f"{found} GPUs",
+                expected=f"{needed} (GPUs a task x tasks at once)",
+            )  # fmt: skip
+
+
+def gpu_count() -> int:
+    """NVIDIA GPUs of this machine, as its driver lists them."""
+    try:
+        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
 def check_inputs(config: RunConfig) -> int:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ TAIL_LINES = 20
 MAX_FAILURES = 20  # shown of one stage; all are counted
 # Between sbatch and the controller's first look a job may be in neither list.
 _JUST_SUBMITTED_S = 15.0
-STATES = ("done", "running", "pending", "failed", "cancelled", "missing")
+STATES = ("done", "running", "pending", "failed", "cancelled", "unknown", "missing")
 
 
 @dataclass
@@ -44,7 +45,9 @@ class StageStatus:
     """One stage.
 
     Attributes:
-        done, running, pending, failed, cancelled, missing: shards in each state; missing: not submitted.
+        done, running, pending, failed, cancelled: shards in each state.
+        unknown: submitted, not done, and the queue cannot be read.
+        missing: not submitted.
         reused: it was done before this run.
         rows: rows of the finished shards and, where they tell, of those at work.
         seconds: task seconds of the finished shards.
@@ -63,6 +66,7 @@ class StageStatus:
     pending: int = 0
     failed: int = 0
     cancelled: int = 0
+    unknown: int = 0
     missing: int = 0
     reused: bool = False
     rows: int = 0
@@ -80,12 +84,13 @@ class StageStatus:
         """One word for all shards."""
         if self.done == self.shards:
             return "done"
-        return next((name for name in ("running", "failed", "cancelled", "pending") if getattr(self, name)), "missing")
+        return next((name for name in ("running", "failed", "unknown", "cancelled", "pending") if getattr(self, name)), "missing")
 
 
 @dataclass
 class RunStatus:
-    """A run: ``done``, ``running`` (tasks at work or waiting), ``failed``, ``cancelled``, or ``incomplete`` (nothing is going on)."""
+    """A run: ``done``, ``running`` (tasks at work or waiting), ``failed``, ``cancelled``, ``unknown`` (the queue cannot be read), or
+    ``incomplete`` (nothing is going on)."""
 
     run: str
     name: str
@@ -108,17 +113,23 @@ class RunStatus:
 
 
 class StatusReader:
-    """Reads a run's status again and again; receipts never change and are read once."""
+    """Reads a run's status again and again; receipts never change and are read once.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: the run.
+        ask: what says how jobs stand in the queue.
+    """
+
+    def __init__(self, run: Run, ask: Callable[[Sequence[str]], QueueView] = read_queue) -> None:
         self.run = run
+        self._ask = ask
         self._receipts: dict[tuple[str, int], Receipt] = {}
 
     def read(self) -> RunStatus:
         """The status now: a listing of each stage's folder, one squeue call and one sacct call."""
         run = self.run
         submissions = record.load(run)
-        queue = read_queue([item.job for item in submissions if item.kind == "slurm"])
+        queue = self._ask([item.job for item in submissions if item.kind == "slurm"])
         driver = read_driver(run)
         stages = [self._stage(stage, submissions, queue, driver) for stage in run.plan.stages]
         kind = run.config.cluster.kind
@@ -187,8 +198,10 @@ class StatusReader:
             if found.waiting:
                 return "pending", found.reason or found.state.lower(), None
             return "running", "", None
-        if failed is None and (queue.problem or (found is None and time.time() - submission.time < _JUST_SUBMITTED_S)):
-            return "pending", queue.problem or "just submitted", None
+        if failed is None and queue.problem:
+            return "unknown", "the queue cannot be read", None
+        if failed is None and found is None and time.time() - submission.time < _JUST_SUBMITTED_S:
+            return "pending", "just submitted", None
         if failed is None and found is not None and (found.state == "CANCELLED" or found.reason == "DependencyNeverSatisfied"):
             return "cancelled", "cancelled", None
         if failed is not None:
@@ -276,6 +289,8 @@ def _run_state(stages: list[StageStatus], driver_alive: bool) -> str:
         return "done"
     if driver_alive or any(stage.running for stage in stages):
         return "running"
+    if any(stage.unknown for stage in stages):
+        return "unknown"
     if any(stage.failed for stage in stages):
         # What waits for a failed shard is removed by the scheduler, but not in the same moment.
         return "failed"

@@ -1,8 +1,9 @@
 """The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
 
 A stage with several shards is an array whose task ids are the shards' own numbers, less an offset where the cluster's
-``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for all of an earlier one (``afterok``), or
-task by task (``aftercorr``) where shard i needs only shard i. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
+``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for every array of the stages it needs
+(``afterok``); task by task (``aftercorr``) would be wrong even for equally many shards, because generate's chunks cross sample's files.
+What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from submitit.core.utils import CommandFunction, DelayedSubmission, FailedJobError, JobPaths
@@ -34,8 +35,6 @@ from slurm.task import StageTask
 
 # A task of ours decides by itself whether another attempt makes sense (slurm.task); submitit's own count shall not.
 _UNLIMITED = 1_000_000
-# Where shard i of a stage reads only shard i of the one before it, if both have equally many.
-SHARD_BY_SHARD = {("generate", "sample")}
 # Of an inherited allocation nothing may reach a new job; how to reach the controller must.
 _DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
@@ -106,11 +105,11 @@ class StageJobs:
     """What of a stage is in the queue now.
 
     Attributes:
-        fresh: submitted by this call: job id -> shards.
+        fresh: ids of jobs submitted by this call.
         old: live from before: job id -> whether some of its tasks ended without a receipt.
     """
 
-    fresh: dict[str, set[int]] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
     old: dict[str, bool] = field(default_factory=dict)
 
 
@@ -246,8 +245,8 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                 jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
                 counts = record.attempts(before, stage)
                 for offset, shards in blocks(missing - live, limit).items():
-                    depends = {need: jobs[need] for need in NEEDS[stage]}
-                    executor = make_executor(run, stage, _dependency(run, stage, shards, depends))
+                    depends = [jobs[need] for need in NEEDS[stage]]
+                    executor = make_executor(run, stage, _dependency(depends))
                     array = compact(shard - offset for shard in shards) if entry.shards > 1 else None
                     tasks = {shard - offset: _task(run, stage, shard, counts.get(shard, 0) + 1, package) for shard in shards}
                     with clean_environment():
@@ -259,11 +258,11 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                         shards=compact(shards),
                         offset=offset,
                         array=array is not None,
-                        depends=[name for item in depends.values() for name in (*item.fresh, *item.old)],
+                        depends=[name for item in depends for name in (*item.fresh, *item.old)],
                     )
                     record.append(run, submission)
                     made.append(submission)
-                    jobs[stage].fresh[job] = shards
+                    jobs[stage].fresh.append(job)
         except (FailedJobError, OSError) as error:
             if ids:
                 subprocess.run(["scancel", *ids], capture_output=True, timeout=60, check=False)
@@ -315,15 +314,10 @@ def _old_jobs(newest: Mapping[int, Submission], missing: set[int], live: set[int
     return {newest[shard].job: newest[shard].job in lost for shard in sorted(live)}
 
 
-def _dependency(run: Run, stage: str, shards: set[int], needs: Mapping[str, StageJobs]) -> str | None:
+def _dependency(needs: Iterable[StageJobs]) -> str | None:
     """Slurm's expression of what a job waits for; None if all of it is done."""
     parts = []
-    for need, jobs in needs.items():
-        equal = run.plan.stages[need].shards == run.plan.stages[stage].shards > 1
-        match = [job for job, others in jobs.fresh.items() if others == shards]
-        if (need, stage) in {(b, a) for a, b in SHARD_BY_SHARD} and equal and not jobs.old and match:
-            parts.append(f"aftercorr:{match[0]}")
-            continue
+    for jobs in needs:
         parts += [f"afterok:{job}" for job in jobs.fresh]
         # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on missing shards.
         parts += [f"{'afterany' if lost else 'afterok'}:{job}" for job, lost in jobs.old.items()]

@@ -7,6 +7,7 @@ task gets on: it is requeued as long as it does, and given up after ``MAX_STALLS
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from submitit.helpers import Checkpointable
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.plan import Run
 from jobs.task import done_shards, shard_name
+from routenator.errors import RoutenatorError
 from routenator.files import digest
 
 MAX_STALLS = 3
@@ -89,7 +91,11 @@ class StageTask(Checkpointable):
         run = Run.load(self.run_dir)
         self._started = time.time()
         self._mark = progress_mark(run, self.stage, self.indices)
-        run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
+        try:
+            run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
+        except RoutenatorError:
+            # It is recorded and in the log; submitit would only add its own frames to the log's end.
+            sys.exit(1)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:  # type: ignore[override]
         """Called by submitit in the signal handler: what to run when requeued, or None to end here.

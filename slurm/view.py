@@ -12,8 +12,8 @@ from slurm.status import STATES, RunStatus, StageStatus, StatusReader
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_STYLES = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "bold red", "cancelled": "magenta", "missing": "dim"}
-_BAR = 24
+_STYLES = {"done": "green", "running": "cyan", "pending": "yellow", "unknown": "yellow", "failed": "bold red", "cancelled": "magenta"}
+_BAR = 16
 # Without a terminal a line is written when something changed, but for one that only counts on, no oftener than this.
 _PLAIN_EVERY_S = 20.0
 
@@ -65,7 +65,7 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
             filled = int(stage.fraction * _BAR)
             shards = f"{'━' * filled}{'╌' * (_BAR - filled)} {stage.fraction:4.0%}  {shards}"
         rows = f"{stage.rows:,}" if stage.rows else "-"
-        style = _STYLES[stage.state]
+        style = _STYLES.get(stage.state, "dim")
         table.add_row(stage.stage, Text(stage.state, style=style), shards, rows, rate(stage), duration(stage.eta_s))
     return table
 

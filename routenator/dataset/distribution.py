@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 DIMENSIONS = ("function", "category", "route", "length", "language")
+KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
 STEPS = ("requested", "accepted", "final")  # what is held against the target
 _FEW = 5  # below this expected count the chi-square approximation is poor (Cochran's rule)
 
@@ -78,41 +79,54 @@ def _percent(share: float) -> str:
     return "under 0.1%" if share < 0.001 else "over 99.9%" if share > 0.999 else f"{share:.1%}"
 
 
-def distribution(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def distribution(
+    strata: Sequence[Mapping[str, Any]],
+    counts: Mapping[str, Sequence[int]],
+    target: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
     """Target against requested, accepted and final, by dimension.
 
     Args:
-        strata: rows of strata.json: the dimensions and ``target``, a share.
+        strata: rows of strata.json.
         counts: step ("requested", "accepted", "final") -> rows of each stratum.
+        target: dimension -> name -> share, from ``marginals``.
 
     Returns:
         {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}}], "measures": {STEP: ...}}},
-        "joint": {STEP: ...}}; rows are in descending order of target.
+        "joint": {STEP: ...}}; rows are in descending order of target. ``joint`` holds the strata one by one against their quotas.
     """
-    whole = math.fsum(row["target"] for row in strata)
     dimensions = {}
     for dimension in DIMENSIONS:
-        target: dict[str, float] = {}
         tallies: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
         for number, row in enumerate(strata):
-            name = str(row[dimension])
-            target[name] = target.get(name, 0.0) + row["target"] / whole
             for step in STEPS:
-                tallies[step][name] += counts[step][number]
-        names = sorted(target, key=lambda name: (-target[name], name))
+                tallies[step][str(row[dimension])] += counts[step][number]
+        names = sorted(target[dimension], key=lambda name: (-target[dimension][name], name))
+        shares = [target[dimension][name] for name in names]
         dimensions[dimension] = {
             "rows": [
                 {
                     "name": name,
-                    "target": target[name],
+                    "target": share,
                     **{step: {"rows": tallies[step][name], "share": tallies[step][name] / max(1, tallies[step].total())} for step in STEPS},
                 }
-                for name in names
+                for name, share in zip(names, shares, strict=True)
             ],
-            "measures": {step: measures([target[name] for name in names], [tallies[step][name] for name in names]) for step in STEPS},
+            "measures": {step: measures(shares, [tallies[step][name] for name in names]) for step in STEPS},
         }
-    shares = [row["target"] / whole for row in strata]
-    return {"dimensions": dimensions, "joint": {step: measures(shares, counts[step]) for step in STEPS}}
+    wanted = sum(row["quota"] for row in strata)
+    quotas = [row["quota"] / wanted for row in strata]
+    return {"dimensions": dimensions, "joint": {step: measures(quotas, counts[step]) for step in STEPS}}
+
+
+def marginals(shares: Mapping[tuple[str, str, str, str, str, str], float]) -> dict[str, dict[str, float]]:
+    """Dimension -> name -> share, of a target as ``routenator.sampling.strata.target_shares`` gives it."""
+    found: dict[str, dict[str, float]] = {dimension: {} for dimension in DIMENSIONS}
+    for key, share in shares.items():
+        row = dict(zip(KEY, key, strict=True))
+        for dimension, table in found.items():
+            table[row[dimension]] = table.get(row[dimension], 0.0) + share
+    return found
 
 
 def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:

@@ -1,15 +1,14 @@
 """Which candidates become examples: leakage, duplicates, conflicts, then exact quotas with back-filling.
 
 Every candidate gets one ``Verdict``, kept in an array with one byte a row. Texts are read in blocks of the index, and duplicates are found
-within partitions of a hash that equal queries share, so the memory needed is about 6 bytes a candidate plus one block or one partition: a
-set of 10**9 candidates merges on a node of 16 GiB. Hashes have 64 bits (128 for exact duplicates); two different queries are mistaken for
-near-duplicates with a chance of about n**2 / 2**65.
+within partitions of a hash that equal queries share, so the memory needed is about 5 bytes a candidate plus one block or one partition.
+Hashes have 64 bits (128 for exact duplicates); two different queries are mistaken for near-duplicates with a chance of about n**2 / 2**65.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,7 @@ class Verdict(enum.IntEnum):
         return self.name.lower()
 
 
+KEPT = (Verdict.FINAL, Verdict.BACKFILLED)
 DROPPED = (Verdict.GOLDEN_LEAK, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.SURPLUS)
 
 
@@ -74,29 +74,23 @@ class Decisions:
         codes: uint8 of shape (candidates,), a ``Verdict`` each, by index.
         strata: int32 of shape (candidates,), by index.
         kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the index that was kept in its place.
+        table: int64 of shape (strata, verdicts): how many candidates of each stratum had each verdict.
         deficits: one row for each stratum that did not fill its quota by itself.
     """
 
     codes: np.ndarray
     strata: np.ndarray
     kept: np.ndarray
+    table: np.ndarray
     deficits: list[dict[str, Any]] = field(default_factory=list)
 
-    def count(self, *verdicts: Verdict) -> int:
-        import numpy as np
+    def count(self, verdict: Verdict) -> int:
+        """Candidates with a verdict."""
+        return int(self.table[:, verdict].sum())
 
-        return int(np.isin(self.codes, verdicts).sum())
-
-    def per_stratum(self, strata: int, *without: Verdict) -> list[int]:
-        """Candidates of each stratum whose verdict is none of ``without``."""
-        import numpy as np
-
-        return [int(n) for n in np.bincount(self.strata[~np.isin(self.codes, without)], minlength=strata)]
-
-    def final_per_stratum(self, strata: int) -> list[int]:
-        import numpy as np
-
-        return [int(n) for n in np.bincount(self.strata[self.codes <= Verdict.BACKFILLED], minlength=strata)]
+    def per_stratum(self, verdicts: Iterable[Verdict]) -> list[int]:
+        """Candidates of each stratum with one of these verdicts."""
+        return [int(number) for number in self.table[:, list(verdicts)].sum(axis=1)]
 
 
 def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
@@ -202,6 +196,7 @@ def decide(
         codes=np.zeros(total, dtype=np.uint8),
         strata=np.zeros(total, dtype=np.int32),
         kept=np.memmap(work_dir / "kept.bin", dtype=np.int64, mode="w+", shape=(max(total, 1),)),
+        table=np.zeros((len(strata), len(Verdict)), dtype=np.int64),
     )
     partitions = max(1, -(-total // partition_rows))
     for number, (low, high) in enumerate(blocks(total, block_rows)):
@@ -210,6 +205,9 @@ def decide(
     for partition in range(partitions):
         _drop_duplicates(work_dir, partition, decisions, near_duplicates)
     _fill_quotas(decisions, strata, backfill, block_rows)
+    for low, high in blocks(total, block_rows):
+        pairs = decisions.strata[low:high].astype(np.int64) * len(Verdict) + decisions.codes[low:high]
+        decisions.table += np.bincount(pairs, minlength=decisions.table.size).reshape(decisions.table.shape)
     return decisions
 
 

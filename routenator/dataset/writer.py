@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation")
 REJECTED_COLUMNS = {"index": "int64", "query": "string", "reason": "string", "detail": "string"}
 THIRDS = ("first", "middle", "last")
-_SHOWN = 12  # examples kept for the report, a function and route
+_SHOWN = 30  # examples kept for the report, a function and route
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Survey:
     """What the first pass learnt.
 
     Attributes:
+        rows: of the final set.
+        generated: candidates that have a query at all; a request may have been refused before there was one.
         rejected: reasons of the generate stage, and how often.
         words: function -> words in a query -> rows.
         positions: function -> first | middle | last | absent -> rows: where the query says the category.
@@ -43,6 +45,7 @@ class Survey:
     """
 
     rows: int = 0
+    generated: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     words: dict[str, Counter[int]] = field(default_factory=dict)
     positions: dict[str, Counter[str]] = field(default_factory=dict)
@@ -84,6 +87,7 @@ def survey(
     with pq.ParquetWriter(rejected_file, arrow_schema(REJECTED_COLUMNS), compression="zstd") as rejected:
         for number, (low, high) in enumerate(blocks(total, block_rows)):
             frame = _with_verdicts(read_block(sources, low, high, columns), decisions, low, high)
+            found.generated += int((frame["query"].fill_null("") != "").sum())
             rejected.write_table(_rejected(frame, found).to_arrow().cast(arrow_schema(REJECTED_COLUMNS)))
             final = _final(frame, categories, seed)
             _gather(final, found)

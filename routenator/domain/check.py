@@ -18,6 +18,7 @@ from routenator.config import RunConfig
 from routenator.domain.golden import load_golden
 from routenator.domain.load import NO_CATEGORY, Domain, load_domain
 from routenator.domain.schema import ROUTES
+from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.grammar import said
 
@@ -146,6 +147,8 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
         for function in template.functions:
             slots = frozenset(domain.rules[function].slots)
             for present in presence_combinations(domain, function):
+                if not _can_meet(domain, template, function, present):
+                    continue
                 missing = present - said(template.grammar, slots, present)
                 if missing:
                     yield InputError(
@@ -156,6 +159,14 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
                         expected="every present slot in every alternative, or in ( ) or < >",
                     )
                     break
+
+
+def _can_meet(domain: Domain, template: Template, function: str, present: frozenset[str]) -> bool:
+    """Whether the template's categories admit these slots: an optional category slot is absent exactly in the category ``none``."""
+    category = domain.functions[function].category
+    if template.categories is None or category not in domain.rules[function].slots or domain.rules[function].category is None:
+        return True
+    return set(template.categories) != {NO_CATEGORY} if category in present else NO_CATEGORY in template.categories
 
 
 def _check_prompts(domain: Domain) -> Iterator[InputError]:

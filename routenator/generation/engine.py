@@ -50,11 +50,13 @@ class Reply:
         text: the reply without special tokens.
         prompt_tokens: length of the prompt in tokens.
         completion_tokens: length of the reply in tokens.
+        refused: why there is no reply ("" if there is one): the prompt and its reply would not fit into the model's context.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    refused: str = ""
 
 
 class Engine(ABC):
@@ -62,9 +64,11 @@ class Engine(ABC):
 
     Attributes:
         name: the model's name as recorded in the data.
+        context: most tokens of a prompt and its reply together.
     """
 
     name: str
+    context: int
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in the order of ``prompts``.
@@ -74,20 +78,38 @@ class Engine(ABC):
         """
         if not prompts:
             return []
-        # Prompts that begin alike follow each other, so that the prefix cache still holds what they share.
-        order = sorted(range(len(prompts)), key=lambda i: json.dumps(list(prompts[i].messages)))
         try:
-            replies = self._generate([prompts[i] for i in order])
+            result: dict[int, Reply] = {}
+            for position, prompt in enumerate(prompts):
+                tokens = self._tokens_if_near(prompt)
+                if tokens + prompt.max_tokens > self.context:
+                    reason = f"{tokens} tokens and {prompt.max_tokens} for the reply, the model takes {self.context}"
+                    result[position] = Reply("", tokens, 0, refused=reason)
+            # Prompts that begin alike follow each other, so that the prefix cache still holds what they share.
+            order = sorted(set(range(len(prompts))) - set(result), key=lambda i: json.dumps(list(prompts[i].messages)))
+            if order:
+                result.update(zip(order, self._generate([prompts[i] for i in order]), strict=True))
         except RoutenatorError:
             raise
         except Exception as error:
             if _loaded.engine is self:
                 release_engine()  # what a dead engine says next means nothing
             raise StageError(f"the engine of {self.name} failed: {type(error).__name__}: {error}") from error
-        result: list[Reply | None] = [None] * len(prompts)
-        for position, reply in zip(order, replies, strict=True):
-            result[position] = reply
-        return [reply for reply in result if reply is not None]
+        return [result[position] for position in range(len(prompts))]
+
+    def _tokens_if_near(self, prompt: Prompt) -> int:
+        """The prompt's length in tokens if it may be too long for the model; 0 if it is certainly not."""
+        texts = [message["content"] for message in prompt.messages]
+        if any(not isinstance(text, str) for text in texts):
+            return 0  # how many tokens an image takes only the engine knows
+        # A token is at least one byte; the chat format adds a few for each message.
+        if sum(len(text.encode()) + 16 for text in texts) + prompt.max_tokens <= self.context:
+            return 0
+        return len(self._tokenize(list(prompt.messages)))
+
+    @abstractmethod
+    def _tokenize(self, messages: list[Message]) -> list[int]:
+        """Token ids of a conversation in the model's chat format."""
 
     @abstractmethod
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:

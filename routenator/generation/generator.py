@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from routenator.config import EngineConfig, RunConfig
 from routenator.generation.describe import Describer, Description, UnreadableImageError
 from routenator.generation.engine import Engine, Prompt, Reply, use_engine
-from routenator.generation.guide import build_grammar, glue_words
+from routenator.generation.guide import Gaps, build_grammar, collect_gaps
 from routenator.generation.prompts import PromptError, render_messages, with_image
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
@@ -32,9 +32,8 @@ Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
 
 QUERY_KEY = "query"
 QUERY_SCHEMA = {"type": "object", "properties": {QUERY_KEY: {"type": "string"}}, "required": [QUERY_KEY], "additionalProperties": False}
-# Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's vocabulary is made once.
+# Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's gaps are collected once.
 _POOLS, _POOL_SIZE = 8, 256
-_COMMON = 3  # texts of a pool in which a word must occur to be in its vocabulary; typing errors do not
 _TOKENS_A_WORD = 4  # room for rare words; a guided reply ends by itself
 
 
@@ -131,7 +130,8 @@ class Generator:
         config = self.engine_config(request["route"])
         assert config is not None
         slots: dict[str, str] = json.loads(request["slots"])
-        pool, glue = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
+        pool, gaps = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
+        examples = self._examples(pool, seed, (low, high))
         record = self.domain.records.get(request["record"] or "", {})
         variables: dict[str, Any] = {
             "function": {"name": request["function"], "description": self.domain.functions[request["function"]].description},
@@ -142,7 +142,7 @@ class Generator:
             "length": {"name": request["length"], "low": low, "high": high},
             "language": request["language"],
             "draft": request["draft"],
-            "examples": self._examples(pool, seed, (low, high)),
+            "examples": examples,
         }
         if request["route"] == "vision":
             variables["image"] = self._image(record)
@@ -155,9 +155,7 @@ class Generator:
         json_output = template.output == "json"
         grammar = None
         if template.guide == "slots" and config.guided:
-            grammar = build_grammar(
-                slots, request["draft"], (low, high), glue, seed, request["language"], QUERY_KEY if json_output else None
-            )
+            grammar = build_grammar(slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None)
         return Prompt(
             messages=messages,
             seed=derive(seed, STREAM_REPLY),
@@ -169,15 +167,15 @@ class Generator:
             stop=() if json_output else ("\n",),
         )
 
-    def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], frozenset[str]]:
-        """Examples of a function and the words between their slots."""
+    def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], Gaps]:
+        """Examples of a function and what stands between their slots."""
         if self._sampler is None:
             from routenator.sampling.sampler import Sampler
 
             self._sampler = Sampler(self.domain, self.config)
         pool = self._sampler.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
         texts = [(example[key], example["slots"]) for example in pool for key in ("draft", "query")]
-        return pool, glue_words(texts, language, _COMMON)
+        return pool, collect_gaps(texts)
 
     def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
         """Keyed few-shot examples; those of the request's own length come last, where a model heeds them most."""
@@ -232,6 +230,8 @@ class Generator:
             if refused is not None:
                 return {**row, "reason": refused.reason, "detail": refused.detail}
             assert reply is not None
+            if reply.refused:
+                return {**row, "prompt_tokens": reply.prompt_tokens, "reason": "prompt_too_long", "detail": reply.refused}
             row.update(raw=reply.text, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
             query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
             if query is None:
@@ -252,4 +252,5 @@ class Generator:
             bounds=self.domain.statistics.length_buckets[request["length"]],
             language=request["language"],
             template=request["template"],
+            draft=request["draft"],
         )

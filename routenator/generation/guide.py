@@ -1,8 +1,9 @@
 """Grammars that hold a small model to the words that a query must say.
 
-The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface once, in an order
-of the model's choice, with words between them from a closed vocabulary: function words of the language and the words of heuristic
-queries for the same function. The model still decides what to say; it cannot drop a value, nor run into gibberish.
+The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface exactly once, joined by
+*gaps*: what stands between two given slots (or before the first, after the last) in heuristic queries for the same function. The model
+decides the order and which gap goes where, by what reads best to it after the prompt; it can neither drop a value nor run into
+gibberish. A vocabulary of single words in the place of whole gaps was tried first: it reads much worse (docs/method.md).
 
 Grammars are GBNF text as xgrammar reads it (vLLM: ``structured_outputs.grammar``).
 """
@@ -11,75 +12,118 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from routenator.generation.seeds import STREAM_GAPS, STREAM_ORDER, pick, shuffled
-from routenator.validation.words import FUNCTION_WORDS, SELDOM_LAST
+from routenator.validation.text import words
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+START, END = "^", "$"  # stand for the query's ends in a pair of slots
 _ALL_ORDERS = 3  # up to this many slots the model may choose among all orders; beyond, among a few keyed ones
-_KEYED_ORDERS = 4
-_EXTRA = 4  # words that a gap may hold beyond the draft's
+_KEYED_ORDERS = 12
+_OPTIONS = 24  # gaps offered at one place; a keyed choice, so that not every query opens alike
+_EXTRA = 3  # words that a gap may hold beyond the draft's
+
+Pair = tuple[str, str]
 
 
-def glue_words(texts: Iterable[tuple[str, Mapping[str, str]]], language: str, at_least: int = 1) -> frozenset[str]:
-    """The vocabulary between slots.
+@dataclass(frozen=True)
+class Gaps:
+    """What stands between two slots, or between a slot and an end, with its spaces and signs.
 
-    Args:
-        texts: queries, each with its slots' surfaces, which are left out.
-        language: code; its function words are added if they are known.
-        at_least: in how many texts a word must occur; above 1, typing errors stay out.
+    Attributes:
+        by_pair: (slot before, slot after) -> texts.
     """
+
+    by_pair: Mapping[Pair, Sequence[str]]
+
+
+def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
+    """Gaps of many queries, each given with its slots' surfaces.
+
+    A gap with a word that only one query has is left out: it may be a typing error.
+    """
+    found: dict[Pair, set[str]] = defaultdict(set)
     counts: Counter[str] = Counter()
     for text, slots in texts:
-        rest = text
-        for surface in slots.values():
-            rest = rest.replace(surface, " ")
-        counts.update(set(_WORD.findall(rest)))
-    return frozenset(word for word, count in counts.items() if count >= at_least) | FUNCTION_WORDS.get(language, frozenset())
+        gaps = split_at_slots(text, slots)
+        if gaps is None:
+            continue
+        counts.update({word for _, gap in gaps for word in words(gap)})
+        for pair, gap in gaps:
+            found[pair].add(gap)
+    return Gaps({pair: sorted(gap for gap in gaps if all(counts[word] > 1 for word in words(gap))) for pair, gaps in found.items()})
 
 
-def build_grammar(
-    slots: Mapping[str, str],
-    draft: str,
-    bounds: tuple[int, int],
-    words: frozenset[str],
-    seed: int,
-    language: str,
-    json_key: str | None = None,
-) -> str:
+def split_at_slots(text: str, slots: Mapping[str, str]) -> list[tuple[Pair, str]] | None:
+    """A query's gaps in order, or None if it does not say every surface."""
+    places: list[tuple[int, int, str]] = []
+    for name, surface in sorted(slots.items(), key=lambda item: -len(item[1])):
+        start = text.find(surface)
+        while start >= 0 and any(start < end and begin < start + len(surface) for begin, end, _ in places):
+            start = text.find(surface, start + 1)
+        if start < 0:
+            return None
+        places.append((start, start + len(surface), name))
+    result, at, before = [], 0, START
+    for begin, end, name in sorted(places):
+        result.append(((before, name), text[at:begin]))
+        at, before = end, name
+    return [*result, ((before, END), text[at:])]
+
+
+def build_grammar(slots: Mapping[str, str], draft: str, bounds: tuple[int, int], gaps: Gaps, seed: int, json_key: str | None = None) -> str:
     """The grammar of the replies to one request.
 
     Args:
-        slots: surface by slot; each must be said once.
-        draft: a query for the same call; its gaps between slots are what the reply's gaps are measured by.
+        slots: surface by slot; each is said once.
+        draft: a query for the same call; the reply's gaps are about as long as its gaps, and it is what can be said where
+            ``gaps`` has nothing that fits.
         bounds: lowest and highest number of words of the query.
-        words: vocabulary of the gaps (``glue_words``).
-        seed: the row's seed; decides how spare words are spread.
-        language: code; words that seldom end a request do not end the reply.
+        gaps: of queries for the same function.
+        seed: the row's seed; it decides which gaps are offered.
         json_key: if given, the reply is a JSON object with the query under this key; else the query alone.
     """
-    surfaces = list(slots.values())
-    lows, highs = _gaps(surfaces, draft, bounds, seed) if words else ([0] * (len(surfaces) + 1), [0] * (len(surfaces) + 1))
-    options = [_sequence(order, lows, highs, json_key is not None) for order in _orders(surfaces, draft, seed)]
-    inside_json = json_key is not None
-    start, end = ('"{\\"' + str(json_key) + '\\": \\"" ', ' "\\"}"') if inside_json else ("", "")
+    own = split_at_slots(draft, slots)
+    if own is None:
+        # Cannot be said in the draft's way; any order with single spaces will do.
+        names = list(slots)
+        own = [((before, after), " ") for before, after in itertools.pairwise([START, *names, END])]
+        own[0], own[-1] = (own[0][0], ""), (own[-1][0], "")
+    lows, highs = _room([gap for _, gap in own], sum(len(surface.split()) for surface in slots.values()), bounds, seed)
+    options = [
+        option
+        for number, order in enumerate(_orders([pair[1] for pair, _ in own[:-1]], seed))
+        if (option := _sequence(order, slots, own if number == 0 else None, lows, highs, gaps, seed, json_key is not None))
+    ]
+    opening, closing = (_literal(f'{{"{json_key}": "', False), _literal('"}', False)) if json_key is not None else ("", "")
+    return f"root ::= {opening} ({' | '.join(dict.fromkeys(options))}) {closing}".strip()
 
-    def rule(name: str, allowed: Iterable[str]) -> str:
-        return f"{name} ::= " + " | ".join(_literal(word, inside_json) for word in sorted(allowed))
 
-    seldom_last = SELDOM_LAST.get(language, frozenset())
-    words = words or frozenset({"."})  # rules may not be empty; with no vocabulary all gaps are, so these are never used
-    return "\n".join(
-        [
-            f"root ::= {start}({' | '.join(options)}) [.?!]?{end}",
-            rule("word", words),
-            rule("first", words | {word[0].upper() + word[1:] for word in words}),
-            rule("last", [word for word in words if word.lower() not in seldom_last] or words),
-        ]
-    )
+def _sequence(
+    order: Sequence[str],
+    slots: Mapping[str, str],
+    own: Sequence[tuple[Pair, str]] | None,
+    lows: Sequence[int],
+    highs: Sequence[int],
+    gaps: Gaps,
+    seed: int,
+    inside_json: bool,
+) -> str:
+    """One order of the slots with its gaps; "" if some pair has no gap that fits. ``own``: the draft, if it has this order."""
+    parts = []
+    for number, pair in enumerate(itertools.pairwise([START, *order, END])):
+        fitting = [gap for gap in gaps.by_pair.get(pair, ()) if lows[number] <= len(gap.split()) <= highs[number]]
+        if not fitting and own is not None:
+            fitting = [own[number][1]]
+        if not fitting:
+            return ""
+        chosen = sorted(shuffled(seed, STREAM_GAPS + (number << 12), fitting)[:_OPTIONS])
+        parts.append("(" + " | ".join(_literal(gap, inside_json) for gap in chosen) + ")")
+        if pair[1] != END:
+            parts.append(_literal(slots[pair[1]], inside_json))
+    return " ".join(parts)
 
 
 def _literal(text: str, inside_json: bool) -> str:
@@ -88,38 +132,17 @@ def _literal(text: str, inside_json: bool) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _sequence(order: Sequence[str], lows: Sequence[int], highs: Sequence[int], inside_json: bool) -> str:
-    """One order of the slots: gap, slot, gap, slot, ..., gap."""
-    parts = []
-    low, high = lows[0], highs[0]
-    if not order:
-        return f'first (" " word){{{max(low - 2, 0)},{max(high - 2, 0)}}}' + (' " " last' if high > 1 else "")
-    if high:
-        opening = f'first " " (word " "){{{max(low - 1, 0)},{high - 1}}}'
-        parts.append(opening if low else f"({opening})?")
-    for position, surface in enumerate(order):
-        parts.append(_literal(surface, inside_json))
-        low, high = lows[position + 1], highs[position + 1]
-        if position < len(order) - 1:
-            parts.append((f'(" " word){{{low},{high}}} ' if high else "") + '" "')
-        elif high:
-            closing = f'(" " word){{{max(low - 1, 0)},{high - 1}}} " " last'
-            parts.append(closing if low else f"({closing})?")
-    return " ".join(parts)
+def _orders(own: Sequence[str], seed: int) -> list[tuple[str, ...]]:
+    """Orders of the slots' names; the draft's own first."""
+    if len(own) <= _ALL_ORDERS:
+        return list(itertools.permutations(own))
+    return list(dict.fromkeys([tuple(own), *(tuple(shuffled(seed, STREAM_ORDER + (n << 12), own)) for n in range(_KEYED_ORDERS))]))
 
 
-def _orders(surfaces: Sequence[str], draft: str, seed: int) -> list[tuple[str, ...]]:
-    own = tuple(sorted(surfaces, key=lambda surface: (draft.find(surface), surface)))
-    if len(surfaces) <= _ALL_ORDERS:
-        return sorted(set(itertools.permutations(own)))
-    return list(dict.fromkeys([own, *(tuple(shuffled(seed, STREAM_ORDER + (n << 8), own)) for n in range(_KEYED_ORDERS))]))
-
-
-def _gaps(surfaces: Sequence[str], draft: str, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
-    """Fewest and most words in each gap, len(surfaces) + 1 of each; any choice within them falls into ``bounds`` if one can."""
-    spoken = sum(len(surface.split()) for surface in surfaces)
+def _room(own: Sequence[str], spoken: int, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
+    """Fewest and most words of each gap, measured by the draft's; any choice within them falls into ``bounds`` if one can."""
     need, free = max(0, bounds[0] - spoken), max(0, bounds[1] - spoken)
-    shape = _draft_gaps(surfaces, draft)
+    shape = [len(gap.split()) for gap in own]
     lows = list(shape)
     while sum(lows) > need:
         lows[lows.index(max(lows))] -= 1
@@ -135,13 +158,3 @@ def _gaps(surfaces: Sequence[str], draft: str, bounds: tuple[int, int], seed: in
             break
         highs[pick(seed, STREAM_GAPS, open_gaps, attempt)] += 1
     return lows, highs
-
-
-def _draft_gaps(surfaces: Sequence[str], draft: str) -> list[int]:
-    """Words of the draft before, between and after the slots."""
-    rest = draft
-    for surface in sorted(surfaces, key=len, reverse=True):
-        rest = rest.replace(surface, "\0", 1)
-    gaps = [len(_WORD.findall(part)) for part in rest.split("\0")]
-    gaps += [0] * (len(surfaces) + 1 - len(gaps))
-    return gaps[: len(surfaces) + 1]

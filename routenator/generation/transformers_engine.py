@@ -7,7 +7,7 @@ from typing import Any
 
 from routenator.config import EngineConfig
 from routenator.errors import InputError
-from routenator.generation.engine import Engine, Prompt, Reply
+from routenator.generation.engine import Engine, Message, Prompt, Reply
 
 
 class TransformersEngine(Engine):
@@ -23,7 +23,7 @@ class TransformersEngine(Engine):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.name, self._config = name, config
+        self.name, self.context, self._config = name, config.max_model_len, config
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
         if self._tokenizer.pad_token_id is None:
@@ -50,13 +50,6 @@ class TransformersEngine(Engine):
         inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(self._model.device)
         width = inputs["input_ids"].shape[1]
         longest = max(prompt.max_tokens for prompt in prompts)
-        if width + longest > self._config.max_model_len:
-            raise InputError(
-                "a prompt and its reply are longer than the model takes",
-                key="model.generator.max_model_len",
-                found=self._config.max_model_len,
-                expected=f"at least {width + longest}",
-            )
         processors = [self._held(prompts), _Sampler(prompts, self._model.device)]
         with torch.inference_mode():
             # Sampling is done by _Sampler, with a generator for each row; what is left to do is to take the largest.
@@ -104,6 +97,9 @@ class TransformersEngine(Engine):
             return self._compiler.compile_grammar(prompt.grammar if prompt.grammar is not None else _ANYTHING)
 
         return LogitsProcessor([compiled(prompt) for prompt in prompts])
+
+    def _tokenize(self, messages: list[Message]) -> list[int]:
+        return list(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False))
 
     def close(self) -> None:
         self._model = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.config import EngineConfig
-from routenator.generation.engine import Engine, Prompt, Reply
+from routenator.generation.engine import Engine, Message, Prompt, Reply
 
 # Left by another launcher in the environment, these would make two engines of a node meet at one port.
 _FOREIGN = ("VLLM_PORT", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -64,7 +64,7 @@ class VllmEngine(Engine):
     """
 
     def __init__(self, name: str, model: str, config: EngineConfig) -> None:
-        self.name = name
+        self.name, self.context = name, config.max_model_len
         self._scratch = Path(tempfile.mkdtemp(prefix="rn-"))
         self._llm: Any = None
         try:
@@ -117,6 +117,10 @@ class VllmEngine(Engine):
         self._llm.reset_prefix_cache()
         outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], parameters, use_tqdm=False)
         return [Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids)) for output in outputs]
+
+    def _tokenize(self, messages: list[Message]) -> list[int]:
+        tokens = self._llm.get_tokenizer().apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        return list(tokens)
 
     def close(self) -> None:
         if self._llm is not None:

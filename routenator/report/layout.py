@@ -18,7 +18,8 @@ code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ove
 .tile b { display: block; font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .85rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 12px; align-items: start; }
-.wide { grid-column: 1 / -1; }
+.flow { columns: 2 430px; column-gap: 12px; }
+.flow .card { break-inside: avoid; margin-bottom: 12px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
@@ -26,8 +27,9 @@ th { color: var(--soft); font-weight: 600; }
 tr:last-child td { border-bottom: 0; }
 .n { text-align: right; white-space: nowrap; padding-right: 0; padding-left: 10px; }
 .examples td { overflow-wrap: anywhere; }
-.tag { display: inline-block; white-space: nowrap; border: 1px solid var(--rule); border-radius: 99px; padding: 0 8px; font-size: .8rem; color: var(--soft); }
-ul { margin: 8px 0 0; padding-left: 18px; color: var(--soft); font-size: .88rem; }
+.tag { display: inline-block; white-space: nowrap; border: 1px solid var(--rule); border-radius: 99px; padding: 0 8px; }
+.tag, ul { color: var(--soft); font-size: .85rem; }
+ul { margin: 8px 0 0; padding-left: 18px; }
 svg.chart { display: block; width: 100%; max-width: 520px; height: auto; font: 11.5px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .name { font-size: 11px; } svg .value { fill: var(--soft); }
 svg .target { fill: var(--target); } svg .accepted { fill: var(--accepted); } svg .final { fill: var(--final); }
@@ -38,7 +40,8 @@ svg .grid { stroke: var(--rule); } svg .whisker { stroke: var(--soft); } svg .me
 svg .curve { fill: none; stroke: var(--final); stroke-width: 1.6; stroke-linejoin: round; }
 svg .count { font-size: 10.5px; } svg .count.on { fill: var(--card); }
 @media (max-width: 640px) { main { padding: 16px 10px 40px; } .card, .tile { padding: 12px; }
-  td.n { white-space: normal; } .examples thead { display: none; } .examples tr, .examples td { display: block; } .examples td { border: 0; padding: 1px 0; }
+  td.n { white-space: normal; } .examples thead { display: none; }
+  .examples tr, .examples td { display: block; } .examples td { border: 0; padding: 1px 0; }
   .examples tr { border-bottom: 1px solid var(--rule); padding: 8px 0; } }
 @media print { body { background: #fff; } .card, .tile { break-inside: avoid; } }
 """
@@ -122,7 +125,7 @@ beyond their stratum's quota.</p></div>
 
 {% if dimensions %}
 <h2>Distribution: target, accepted, final</h2>
-<div class="grid">
+<div class="flow">
 {% for item in dimensions %}
 <div class="card"><h3>By {{ item.name }}</h3>{{ item.chart }}
 {% if not item.single and item.measures.rows %}
@@ -135,7 +138,7 @@ beyond their stratum's quota.</p></div>
 {% endif %}</div>
 {% endfor %}
 {% if joint and joint.rows %}
-<div class="card"><h3>All strata together</h3><ul>
+<div class="card"><h3>Strata one by one, against their quotas</h3><ul>
 <li>{{ joint.chi_square.meaning }}</li><li>{{ joint.total_variation.meaning }}</li><li>{{ joint.kl.meaning }}</li></ul></div>
 {% endif %}
 </div>
@@ -143,7 +146,7 @@ beyond their stratum's quota.</p></div>
 
 {% if words_chart %}
 <h2>Queries</h2>
-<div class="grid">
+<div class="flow">
 <div class="card"><h3>Words of a query, by function</h3>{{ words_chart }}
 <p class="note">Boxes span the quartiles, the line is the median, whiskers the least and the greatest.</p>
 <div class="scroll"><table><tr><th>function</th><th class="n">rows</th><th class="n">q1</th><th class="n">median</th><th class="n">q3</th>

@@ -103,12 +103,7 @@ def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
     functions = normalise(statistics.functions)
     rows: list[tuple[tuple[str, str, str, str, str, str], float, int]] = []
     for (function, share), quota in zip(functions.items(), largest_remainder(list(functions.values()), size), strict=True):
-        cells = {
-            (category, length, language): p * q * r
-            for category, p in category_shares(domain, function).items()
-            for length, q in normalise(statistics.lengths[function]).items()
-            for language, r in normalise(statistics.languages).items()
-        }
+        cells = _cells(domain, function)
         total = 0.0
         given = 0
         for (cell, p), cell_quota in zip(cells.items(), largest_remainder(list(cells.values()), quota), strict=True):
@@ -137,6 +132,29 @@ def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
             requested = math.ceil(count * config.generate.oversample.get(key[2], 1.0))  # type: ignore[call-overload]
             strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=requested))
     return strata
+
+
+def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str, str, str, str], float]:
+    """The target itself: (function, category, route, template, length, language) -> share, adding up to 1.
+
+    ``build_strata`` leaves out what is too rare for a row of a data set of this size; this does not.
+    """
+    return {
+        (function, category, route, template, length, language): share * p * q
+        for function, share in normalise(domain.statistics.functions).items()
+        for (category, length, language), p in _cells(domain, function).items()
+        for (route, template), q in _route_template_shares(domain, config, function, category, length, language).items()
+    }
+
+
+def _cells(domain: Domain, function: str) -> dict[tuple[str, str, str], float]:
+    """P(category, length, language | function)."""
+    return {
+        (category, length, language): p * q * r
+        for category, p in category_shares(domain, function).items()
+        for length, q in normalise(domain.statistics.lengths[function]).items()
+        for language, r in normalise(domain.statistics.languages).items()
+    }
 
 
 def _check_routes(domain: Domain, config: RunConfig) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import IO, Any
 
 from routenator.errors import InputError, StageError
 from routenator.files import read_json
+from routenator.nodes import ALONE, Nodes
 from routenator.training.job import TrainingJob, TrainingResult
 from routenator.training.worker import LAUNCHER_VARIABLE
 
@@ -33,16 +33,6 @@ _STOP_GRACE_S = 600.0  # a step and a checkpoint of a large model; the scheduler
 _KILL_GRACE_S = 5.0
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """This node among those of the job, and where its processes meet."""
-
-    count: int = 1
-    index: int = 0
-    address: str = "127.0.0.1"
-    port: int = 0  # 0: any free one; several nodes must agree on one
 
 
 class StoppedError(StageError):
@@ -79,7 +69,7 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
     return env
 
 
-def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = Nodes(), out: IO[str] | None = None) -> TrainingResult:
+def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = ALONE, out: IO[str] | None = None) -> TrainingResult:
     """Run a job on this node to its end.
 
     Args:
@@ -237,36 +227,3 @@ def _failure(job: TrainingJob, code: int, tail: deque[str]) -> StageError | Inpu
     if code < 0 or "SIGKILL" in end or "exitcode: -9" in end.replace(" ", " "):
         return StageError(f"a training process was killed (exit code {code}); out of memory? {end}")
     return StageError(f"training ended with exit code {code}; {end}")
-
-
-def slurm_nodes(rendezvous: Path, timeout_s: float = 300.0) -> Nodes:
-    """This node's place among those of a Slurm step of one task a node; alone outside Slurm.
-
-    Node 0 chooses a free port and says where to meet in a file that the others wait for.
-
-    Args:
-        rendezvous: a file on a shared file system, its name unique to this start of the job.
-
-    Raises:
-        StageError: node 0 did not say where to meet.
-    """
-    count = int(os.environ.get("SLURM_NTASKS", os.environ.get("SLURM_NNODES", "1")))
-    index = int(os.environ.get("SLURM_PROCID", "0"))
-    if count == 1:
-        return Nodes()
-    from routenator.files import write_json
-
-    if index == 0:
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            port = probe.getsockname()[1]
-        place = {"address": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), "port": port}
-        write_json(rendezvous, place)
-    else:
-        deadline = time.monotonic() + timeout_s
-        while not rendezvous.is_file():
-            if time.monotonic() > deadline:
-                raise StageError(f"node {index} of {count}: the first node did not say where to meet ({rendezvous}) within {timeout_s:g} s")
-            time.sleep(0.5)
-        place = read_json(rendezvous)
-    return Nodes(count, index, place["address"], place["port"])

@@ -35,6 +35,12 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
     if config.method == "qlora":
         options["quantization_config"] = _nf4(dtype)
     model = AutoModelForCausalLM.from_pretrained(source, **options)
+    if config.method == "qlora" and device == "cpu":
+        # In eval mode bitsandbytes would repack the weights for single-token inference: six times slower on a batch, and the packed layer
+        # passes no gradient on, so training after an evaluation would silently learn nothing below the last layer.
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     model.config.use_cache = False
     model.requires_grad_(False)
     if (head := model.get_output_embeddings()) is not None:
@@ -52,9 +58,7 @@ def _contiguous(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 def _nf4(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
 
 def attach_adapter(model: Any, config: TrainConfig) -> Any:

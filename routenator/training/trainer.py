@@ -208,7 +208,11 @@ def fit(job: TrainingJob) -> TrainingResult | None:
         if held_out is not None:
             metrics["eval_loss"] = float(trainer.evaluate()["eval_loss"])
         _save(job, trainer, state.global_step)
-    return TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics) if rank() == 0 else None
+    return (
+        TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
+        if rank() == 0
+        else None
+    )
 
 
 def _without_compiler() -> None:

@@ -25,15 +25,15 @@ _ECHO = 6  # words in a row that only the prompt would say
 _LONGEST_WORD = 24
 _REPLY_HABITS = re.compile(
     r"""^\W*(
-      sure\b | certainly\b | of\ course\b | absolutely\b | here('s|\ is|\ are)\ (a|an|the|your|some)\b[^:]{0,60}: | as\ an\ ai\b | i'm\ sorry\b | i\ am\ sorry\b
-    | i\ apologi[sz]e\b | i\ cannot\b | i\ can't\ (help|assist|provide)\b
+      sure\b | certainly\b | of\ course\b | absolutely\b | here('s|\ is|\ are)\ (a|an|the|your|some)\b[^:]{0,60}:
+    | as\ an\ ai\b | i'm\ sorry\b | i\ am\ sorry\b | i\ apologi[sz]e\b | i\ cannot\b | i\ can't\ (help|assist|provide)\b
     | (the\ )?(rewritten|rephrased|rewrite|paraphrase|query|request|search\ query|user|assistant)\s*:
     | (answer|output|response|note|example|facts)\s*:
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 _MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|https?:/|^\s*[{\[]", re.IGNORECASE)
-_VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{5,}$")
+_VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{6,}$")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Candidate:
         bounds: lowest and highest number of words of its length bucket.
         language: code.
         template: name of the template that wrote it.
+        draft: the heuristic query for the same call.
     """
 
     query: str
@@ -59,6 +60,7 @@ class Candidate:
     bounds: tuple[int, int]
     language: str
     template: str
+    draft: str
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -205,7 +207,12 @@ def contradicts(candidate: Candidate, context: Context) -> str | None:
         if other == candidate.category:
             continue
         for surface in context.surfaces(candidate.function, other):
-            if words(surface) not in mine and find_phrase(surface, candidate.glue) >= 0:
+            # What the draft says between its slots is no category there: "sketch a poster".
+            if (
+                words(surface) not in mine
+                and find_phrase(surface, candidate.glue) >= 0
+                and find_phrase(surface, words(candidate.draft)) < 0
+            ):
                 return f"says {surface!r} ({other})"
     return None
 
@@ -244,6 +251,7 @@ CHECKS: dict[str, tuple[Check, str]] = {
 # Reasons that are given before there is a query to check.
 EARLY_REASONS: dict[str, str] = {
     "prompt": "the template cannot be rendered for this request",
+    "prompt_too_long": "the prompt and its reply do not fit into the model's context",
     "no_image": "the vision route has no metadata record to draw",
     "unreadable_image": "nothing could be read in the image",
     "unparsable": "the reply is not the JSON that was asked for",

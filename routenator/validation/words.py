@@ -1,4 +1,4 @@
-"""Function words by language: the small closed class by which a language is recognised, and which glue any request together."""
+"""Function words by language: the small closed class by which a language is recognised."""
 
 from __future__ import annotations
 
@@ -38,15 +38,5 @@ _DANGLING_TEXT = {
     "en": """
         a an the my our your their of and or but than as into i we they i'd i'm i'll is are was be am which very""",
 }
-# Nor does a written one often end with these, though a person may ("if you can", "thank you", "to start from").
-_SELDOM_LAST_TEXT = {
-    "en": """
-        this these those some any for with in at to from by about on over under so if not no that it's that's what's where's can't don't let
-        let's can could would will should may might have has had do does did been you he she his her its just only also really then how
-        what who where when why""",
-}
 
 DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}
-SELDOM_LAST: dict[str, frozenset[str]] = {
-    language: DANGLING.get(language, frozenset()) | frozenset(text.split()) for language, text in _SELDOM_LAST_TEXT.items()
-}

@@ -71,4 +71,4 @@ def wait_for(run: Run, condition: Callable[[RunStatus], bool]) -> RunStatus:
 
 
 def ended(status: RunStatus) -> bool:
-    return status.state != "running" and status.problem is None
+    return status.state not in ("running", "unknown")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 from jobs.plan import Run
 from jobs.task import done_shards, read_receipt
-from slurm import control, record
-from slurm.devcluster import DevCluster
+from slurm import control, processes, record
+from slurm.devcluster import VARIABLE, DevCluster, down, missing_packages, up
 from slurm.queue import read_queue
+from slurm.status import StatusReader
+from slurm.submit import SubmitError
 from tests.cluster.conftest import ended, slurm_profile, wait_for
 from tests.slurm.conftest import PACKAGE
 
@@ -36,7 +39,7 @@ def test_the_whole_dag_is_submitted_at_once_and_large_arrays_are_cut(cluster: De
     ]
     scripts = {item.job: (run.log_dir(item.stage) / f"{item.job}_submission.sh").read_text() for item in made}
     sample, generate = ([item.job for item in made if item.stage == stage] for stage in ("sample", "generate"))
-    assert [f"--dependency=aftercorr:{need}" in scripts[job] for need, job in zip(sample, generate, strict=True)] == [True, True]
+    assert all(f"--dependency=afterok:{sample[0]},afterok:{sample[1]}" in scripts[job] for job in generate)
     assert f"--dependency=afterok:{generate[0]},afterok:{generate[1]},afterok:{sample[0]},afterok:{sample[1]}" in scripts[made[4].job]
     status = wait_for(run, ended)
     assert status.state == "done" and status.accounting
@@ -138,8 +141,6 @@ def test_submission_from_inside_an_allocation_inherits_nothing(
 
 
 def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluster, make_run: Callable[..., Run]) -> None:
-    from slurm.submit import SubmitError
-
     stages = {**slurm_profile()["stages"], "evaluate": {"cpus": 1, "memory_gib": 0.25, "minutes": 5, "partition": "nowhere"}}
     run = make_run(cluster=slurm_profile(stages=stages))
     with pytest.raises(SubmitError, match="refused evaluate"):
@@ -148,9 +149,33 @@ def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluste
     assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())
 
 
-def test_the_test_cluster_ends_with_its_namespace(cluster: DevCluster) -> None:
-    if not cluster.private:
-        pytest.skip("no private PID namespace for a plain user")
-    os.kill(cluster.pid, signal.Signals(0))
-    names = subprocess.run(["ps", "-o", "comm=", "--ppid", str(cluster.pid)], capture_output=True, text=True, check=True).stdout
-    assert "python" in names
+def test_without_accounting_failures_are_seen_and_down_leaves_nothing(
+    make_run: Callable[..., Run], toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing_packages(accounting=False):
+        pytest.skip("Slurm is not installed")
+    root = Path(tempfile.mkdtemp(prefix="slurm-"))
+    try:
+        cluster = up(root, 1, accounting=False)
+        monkeypatch.setenv("SLURM_CONF", str(cluster.slurm_conf))
+        (toys / "generate-1.kill").touch()
+        (toys / "generate-2.sleep").write_text("600")
+        run = make_run(cluster=slurm_profile())
+        control.submit(run, PACKAGE)
+        status = wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").running == 1)
+        assert status.accounting is False and "FAILED" in status.stage("generate").failures[0].reason
+        assert down(root) and not down(root)
+        assert not root.exists()
+        assert not processes.with_variable(VARIABLE, str(root))
+        assert not processes.with_variable("SLURM_CONF", str(cluster.slurm_conf)), "a job outlived its cluster"
+        # The cluster is gone: nothing may be concluded of what was at work, and status says so.
+        monkeypatch.setenv("PATH", str(root))
+        status = StatusReader(run).read()
+        assert status.state == "unknown" and status.problem is not None and status.stage("generate").unknown == 2
+        with pytest.raises(SubmitError, match="nothing submitted"):
+            control.submit(run, PACKAGE)
+        with pytest.raises(control.CancelError, match="nothing cancelled"):
+            control.cancel(run)
+    finally:
+        down(root)
+        shutil.rmtree(root, ignore_errors=True)

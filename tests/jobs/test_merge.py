@@ -72,6 +72,8 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     def edit(row: dict[str, Any]) -> dict[str, Any]:
         if row["index"] % 10 == 3:
             return {**row, "accepted": False, "reason": "grounding", "detail": "says no dog"}
+        if row["index"] == 4:
+            return {**row, "query": None, "accepted": False, "reason": "no_image"}  # refused before there was a query
         if row["index"] == 20:
             return {**row, "query": "THANK you card: flowers!"}  # a golden query, but for case and punctuation
         return row
@@ -82,14 +84,17 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     rejected = pl.read_parquet(folder / "dataset" / "rejected.parquet")
     assert rejected.columns == ["index", "query", "reason", "detail"]
     everything = sorted([*rejected["index"], *dataset(folder)["index"]])
-    assert everything == list(range(counts["generated"]))
+    assert everything == list(range(counts["requested"]))
+    assert counts["generated"] == counts["requested"] - 1
     found = Counter(rejected["reason"])
     assert found == Counter(counts["rejected"]) + Counter(counts["dropped"])
-    assert found["grounding"] == counts["generated"] // 10
+    assert found["grounding"] == counts["requested"] // 10
+    assert found["no_image"] == 1
     assert found["golden_leak"] == 1
     assert found["duplicate"] > 0
     assert found["near_duplicate"] > 0
     assert counts["accepted"] == counts["generated"] - found["grounding"]
+    assert None in rejected["query"].to_list()
     reasons = {row["index"]: row for row in rejected.iter_rows(named=True)}
     assert (reasons[3]["reason"], reasons[3]["detail"]) == ("grounding", "says no dog")
     assert (reasons[20]["reason"], reasons[20]["detail"]) == ("golden_leak", "a golden query")

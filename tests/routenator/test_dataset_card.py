@@ -8,14 +8,16 @@ import yaml
 from routenator.dataset.card import dataset_card, size_category
 from routenator.dataset.distribution import distribution
 
-STRATUM = {"function": "search", "category": "a|b", "route": "text", "length": "short", "language": "en", "target": 1.0}
+STRATUM = {"function": "search", "category": "a|b", "route": "text", "length": "short", "language": "en", "quota": 10}
+
+TARGET = {name: {str(STRATUM[name]): 1.0} for name in ("function", "category", "route", "length", "language")}
 
 
 def card(**changes: object) -> str:
     counts = {"train": 9, "validation": 1, "requested": 20, "generated": 20, "accepted": 15, "final": 10, "backfilled": 2, "missing": 3}
     summary = {
         "counts": {**counts, "rejected": {"length": 5}, "dropped": {"duplicate": 4, "conflict": 0}, **changes},
-        "distribution": distribution([STRATUM], {"requested": [20], "accepted": [15], "final": [10]}),
+        "distribution": distribution([STRATUM], {"requested": [20], "accepted": [15], "final": [10]}, TARGET),
         "formats": ["openai"],
         "generators": {"<model>": 10},
     }

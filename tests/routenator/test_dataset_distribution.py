@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, entropy
 
-from routenator.dataset.distribution import distribution, measures, positions, quartiles, word_quartiles
+from routenator.dataset.distribution import distribution, marginals, measures, positions, quartiles, word_quartiles
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=2, max_size=8).filter(lambda rows: sum(n for _, n in rows) > 0))
@@ -52,23 +52,38 @@ def test_no_rows_no_measures() -> None:
 
 
 def strata() -> list[dict[str, Any]]:
-    base = {"category": "poster", "length": "short", "language": "en"}
+    base = {"category": "poster", "template": "a", "length": "short", "language": "en"}
     return [
-        {**base, "function": "search", "route": "text", "target": 0.2},
-        {**base, "function": "search", "route": "heuristic", "target": 0.4},
-        {**base, "function": "generate", "route": "text", "target": 0.2},
+        {**base, "function": "search", "route": "text", "quota": 2},
+        {**base, "function": "search", "route": "heuristic", "quota": 4},
+        {**base, "function": "generate", "route": "text", "quota": 2},
     ]
 
 
+SHARES = {
+    ("search", "poster", "text", "a", "short", "en"): 0.25,
+    ("search", "poster", "heuristic", "a", "short", "en"): 0.45,
+    ("generate", "poster", "text", "a", "short", "en"): 0.25,
+    ("generate", "poster", "vision", "a", "short", "en"): 0.05,  # too rare for a stratum of its own
+}
+
+
 def test_strata_are_added_up_by_dimension() -> None:
-    found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]})
+    target = marginals(SHARES)
+    assert target["function"] == pytest.approx({"search": 0.7, "generate": 0.3})
+    found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, target)
     functions = {row["name"]: row for row in found["dimensions"]["function"]["rows"]}
     assert list(functions) == ["search", "generate"]
-    assert functions["search"]["target"] == pytest.approx(0.75)  # targets are normalised
+    assert functions["search"]["target"] == pytest.approx(0.7)
     assert functions["search"]["final"] == {"rows": 6, "share": 0.75}
     assert functions["search"]["accepted"]["share"] == pytest.approx(5 / 7)
-    routes = {row["name"]: row["requested"]["rows"] for row in found["dimensions"]["route"]["rows"]}
-    assert routes == {"text": 6, "heuristic": 4}
+    routes = {row["name"]: (row["target"], row["requested"]["rows"]) for row in found["dimensions"]["route"]["rows"]}
+    assert routes == {"text": (0.5, 6), "heuristic": (0.45, 4), "vision": (0.05, 0)}
+    assert found["dimensions"]["function"]["measures"]["final"]["total_variation"]["value"] == pytest.approx(0.05)
+
+
+def test_strata_one_by_one_are_held_against_their_quotas() -> None:
+    found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, marginals(SHARES))
     assert found["joint"]["final"]["total_variation"]["value"] == pytest.approx(0.0)
     assert found["joint"]["requested"]["total_variation"]["value"] > 0
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routenator.dataset.merge import CELL, Decisions, Verdict, decide, open_sources, read_block
+from routenator.dataset.merge import CELL, KEPT, Decisions, Verdict, decide, open_sources, read_block
 from routenator.domain.golden import normalise_query
 from routenator.errors import CorruptShardError, StageError
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
@@ -159,8 +159,9 @@ def test_deficits_are_filled_within_the_cell_and_named() -> None:
         (0, 3, 1, 1, 1),
         (2, 2, 1, 0, 1),
     ]
-    assert found.per_stratum(3) == [1, 2, 1]
-    assert found.final_per_stratum(3) == [1, 2, 1]
+    assert found.per_stratum(Verdict) == [1, 2, 1]
+    assert found.per_stratum(KEPT) == [1, 2, 1]
+    assert found.count(Verdict.BACKFILLED) == 1
 
 
 def test_without_backfill_surplus_stays_surplus() -> None:

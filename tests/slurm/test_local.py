@@ -110,7 +110,7 @@ def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], 
     (toys / "generate-0.leak").touch()
     chunks = run.stage_dir("generate") / "shard-00000.work"
     with driver(run) as process:
-        until(lambda: (chunks / "3").exists(), "some chunks")
+        until((chunks / "3").exists, "some chunks")
         status = StatusReader(run).read()
         assert status.state == "running" and status.stage("generate").running >= 1
         process.send_signal(signal.SIGTERM)
@@ -155,7 +155,7 @@ def test_attached_driver_stops_when_its_watcher_is_gone(make_run: Callable[..., 
     watcher = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
     assert watcher.stdout is not None
     pid = int(watcher.stdout.readline())
-    until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+    until(lambda: bool(processes.with_variable(processes.RUN_VARIABLE, str(run.path))), "a task")
     watcher.kill()
     watcher.wait()
     watcher.stdout.close()
@@ -167,12 +167,12 @@ def test_cancel_ends_driver_and_orphans_and_can_be_repeated(make_run: Callable[.
     run = make_run()
     (toys / "sample-0.sleep").write_text("60")
     with driver(run, attached=False) as process:
-        until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+        until(lambda: bool(processes.with_variable(processes.RUN_VARIABLE, str(run.path))), "a task")
         ended = control.cancel(run)
         assert ended.driver and process.wait(LIMIT_S) == 130
         assert control.cancel(run) == control.Cancelled([], False, 0)
     with driver(run, attached=False) as process:
-        until(lambda: processes.with_variable(processes.RUN_VARIABLE, str(run.path)), "a task")
+        until(lambda: bool(processes.with_variable(processes.RUN_VARIABLE, str(run.path))), "a task")
         process.kill()
         process.wait()
         ended = control.cancel(run)
@@ -184,7 +184,7 @@ def test_task_at_its_time_limit_goes_on_from_its_chunks(make_run: Callable[..., 
     run = make_run(cluster={"kind": "local", "signal_delay_s": 56, "stages": {"sample": {"minutes": 2}}})
     (toys / "sample-0.sleep").write_text("2")
     with driver(run) as process:
-        until(lambda: (run.stage_dir("sample") / "shard-00000.work" / "2").exists(), "chunks")
+        until((run.stage_dir("sample") / "shard-00000.work" / "2").exists, "chunks")
         [task] = [
             item for item in processes.with_variable(processes.RUN_VARIABLE, str(run.path)) if "submitit.core._submit" in item.cmdline()
         ]

@@ -1,0 +1,103 @@
+"""Train: an adapter on the merged data set. One task, on one node or several; it goes on from the last checkpoint of any attempt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from jobs.nodes import task_nodes
+from jobs.outputs import attempt_folder, commit_folder
+from jobs.task import Task
+from routenator.errors import StageError
+
+VERSION = 1
+
+
+def run(task: Task) -> None:
+    """Write ``adapter/`` and ``training.jsonl`` (a line a logged step).
+
+    On several nodes each runs its own processes; the first commits.
+
+    Raises:
+        InputError: an example is too long, or the model has no such layer.
+        StageError: a training process failed, or was stopped by a signal.
+    """
+    if task.is_done():
+        return
+    try:
+        _train(task)
+    except (OSError, StageError):
+        # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
+        if not task.is_done():
+            raise
+
+
+def _train(task: Task) -> None:
+    from routenator.domain.load import load_domain
+    from routenator.models import resolve_model
+    from routenator.training import checkpoints
+    from routenator.training.job import TrainingJob
+    from routenator.training.launch import launch
+
+    config = task.config
+    nodes = task_nodes(task.work_dir)
+    files = data_files(task)
+    # All nodes of one start share the attempt's folder, so its name comes from the scheduler and not from this process.
+    attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes.count > 1 else task.token
+    resume = checkpoints.newest(task.work_dir)
+    job = TrainingJob(
+        base=resolve_model(config.model.trainee, cache_folder(task)),
+        base_name=config.model.trainee,
+        domain=config.domain,
+        train=[str(path) for path in files["train"]],
+        validation=[str(path) for path in files["validation"]],
+        tools=load_domain(task.run.domain_dir).tools(),
+        config=config.train,
+        seed=config.seed,
+        folder=str(task.work_dir / attempt),
+        resume=str(resume) if resume else None,
+    )
+
+    def progress(line: dict[str, Any]) -> None:
+        if "loss" in line:
+            task.progress(line["step"], line["max_steps"], "steps", loss=line["loss"], tokens_per_second=line["tokens_per_second"])
+
+    result = launch(job, progress, nodes, out=sys.stdout)
+    if nodes.index:
+        return
+    folder = attempt_folder(task)
+    shutil.move(job.adapter, folder / "adapter")
+    shutil.move(job.metrics_file, folder / "training.jsonl")
+    metrics = {**result.metrics, "steps": result.step, "resumed_from": checkpoints.steps_of(resume) if resume else 0}
+    commit_folder(task, folder, ("adapter", "training.jsonl"), rows=int(result.metrics["examples"]), metrics=metrics)
+    shutil.rmtree(task.work_dir, ignore_errors=True)
+
+
+def data_files(task: Task) -> dict[str, list[Path]]:
+    """The merged data set's parquet files by split, checked against the receipt.
+
+    Raises:
+        StageError: there is no training data.
+        CorruptShardError: a file differs from its receipt.
+    """
+    from jobs.task import verify_file
+
+    splits: dict[str, list[Path]] = {"train": [], "validation": []}
+    for receipt, directory in task.input_receipts("merge"):
+        for role in sorted(receipt.files):
+            name = Path(receipt.files[role]["name"]).name
+            for split, paths in splits.items():
+                if name.startswith(split) and name.endswith(".parquet"):
+                    verify_file(receipt.path(directory, role), receipt, role)
+                    paths.append(receipt.path(directory, role))
+    if not splits["train"]:
+        raise StageError("the merge stage left no train*.parquet")
+    return splits
+
+
+def cache_folder(task: Task) -> Path:
+    """Folder of prepared weights."""
+    return Path(os.environ.get("ROUTENATOR_CACHE") or task.config.cache)

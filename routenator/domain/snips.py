@@ -1,0 +1,105 @@
+"""The SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set of the assistant domain.
+
+The benchmark's files ``validate_INTENT.json`` hold queries cut into segments, some of them marked as a slot's value:
+``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]}, ...]}``.
+
+Choices of ours: the intent's name and the slots' names become snake_case (``AddToPlaylist`` -> ``add_to_playlist``, ``timeRange`` ->
+``time_range``); values stay texts as the query says them, spaces normalised; of a slot that occurs twice in a query the first value is
+kept; of queries that are equal but for case and punctuation the first is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from routenator.domain.golden import normalise_query
+from routenator.errors import InputError
+from routenator.files import write_atomic
+
+INTENTS = (
+    "AddToPlaylist",
+    "BookRestaurant",
+    "GetWeather",
+    "PlayMusic",
+    "RateBook",
+    "SearchCreativeWork",
+    "SearchScreeningEvent",
+)
+_SHAPE = '{"INTENT": [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}'
+
+
+def snake_case(name: str) -> str:
+    """``timeRange`` and ``TimeRange`` -> ``time_range``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def import_snips(directory: Path, out_file: Path) -> dict[str, int]:
+    """Write the benchmark's validation queries as a golden file.
+
+    Args:
+        directory: holds validate_AddToPlaylist.json and the six others.
+        out_file: JSON lines of query and call.
+
+    Returns:
+        Queries by function, and ``repeated``: how many were left out because an equal one came before.
+
+    Raises:
+        InputError: a file is missing or has another shape.
+    """
+    rows: list[dict[str, Any]] = []
+    counts: dict[str, int] = {}
+    seen: set[str] = set()
+    repeated = 0
+    for intent in INTENTS:
+        name = snake_case(intent)
+        counts[name] = 0
+        for query, arguments in _queries(directory / f"validate_{intent}.json", intent):
+            key = normalise_query(query)
+            if key in seen:
+                repeated += 1
+                continue
+            seen.add(key)
+            counts[name] += 1
+            rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
+    write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return {**counts, "repeated": repeated}
+
+
+def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError("a file of the benchmark is missing", file=file, expected=f"validate_{intent}.json") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # some files of the benchmark's releases are
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg) from None
+    entries = value.get(intent) if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        raise InputError("not a file of the SNIPS benchmark", file=file, found=found, expected=_SHAPE)
+    for number, entry in enumerate(entries):
+        segments = entry.get("data") if isinstance(entry, dict) else None
+        if not isinstance(segments, list) or not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in segments):
+            raise InputError(
+                "not a query of the SNIPS benchmark", file=file, key=f"{intent}[{number}]", found=str(entry)[:80], expected=_SHAPE
+            )
+        arguments: dict[str, str] = {}
+        for part in segments:
+            if part.get("entity") and part["text"].strip():
+                arguments.setdefault(snake_case(part["entity"]), _spaced(part["text"]))
+        query = _spaced("".join(part["text"] for part in segments))
+        if query:
+            yield query, arguments
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,169 @@
+"""A Ray instance of this task alone, on one node or on all of an allocation's.
+
+It never looks for another instance, never stops one (``ray stop`` would end every Ray on the node), and keeps its files in a folder of its
+own with a short name: its sockets lie there, and a socket's path may have 107 characters.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from routenator.errors import StageError
+from routenator.nodes import ALONE, Nodes
+
+_STORE_BYTES = 100_000_000  # prompts and answers are small; Ray's default would take a third of the memory
+_START_S = 120.0
+_STOP_S = 15.0
+_SHORT = 40  # characters left for the folder
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+
+
+@contextmanager
+def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
+    """Ray, started for the block and connected to, with all of the task's nodes.
+
+    Args:
+        cpus: of this node, as Ray counts them.
+        nodes: this must be the first.
+
+    Raises:
+        StageError: Ray does not start, or a node does not join; its own words are in the message.
+    """
+    import ray
+
+    folder = _short_folder()
+    os.environ.update(_QUIET)
+    os.environ.pop("RAY_ADDRESS", None)
+    head: subprocess.Popen[bytes] | None = None
+    try:
+        with _importable():
+            if nodes.count == 1:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_STORE_BYTES,
+                    _temp_dir=str(folder),
+                    log_to_driver=False,
+                    logging_level="error",
+                )
+            else:
+                head = _start(
+                    ["--head", f"--node-ip-address={nodes.address}", f"--port={nodes.port}", "--include-dashboard=false"], cpus, folder
+                )
+                _connect(head, nodes, folder)
+        yield
+    except (OSError, RuntimeError, ValueError, ConnectionError) as error:
+        raise StageError(f"Ray failed: {type(error).__name__}: {error}") from error
+    finally:
+        ray.shutdown()
+        if head is not None:
+            _end(head)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
+    """Lend this node to the first node's Ray until ``over`` or until that one is gone.
+
+    Raises:
+        StageError: the first node's Ray is not to be reached.
+    """
+    folder = _short_folder()
+    os.environ.update(_QUIET)
+    try:
+        with _importable():
+            deadline = time.monotonic() + _START_S
+            while True:
+                worker = _start([f"--address={nodes.address}:{nodes.port}"], cpus, folder)
+                started = time.monotonic()
+                while worker.poll() is None and not over():
+                    time.sleep(1.0)
+                _end(worker)
+                if over() or time.monotonic() - started > _START_S:
+                    return
+                # The first node may need longer to start than this one.
+                if time.monotonic() > deadline:
+                    raise StageError(f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n{_log(folder)}")
+                time.sleep(2.0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(arguments: list[str], cpus: int, folder: Path) -> subprocess.Popen[bytes]:
+    """``ray start --block``: its processes end with it."""
+    line = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, f"--num-cpus={cpus}", "--block", "--disable-usage-stats"]
+    line += [f"--object-store-memory={_STORE_BYTES}"]
+    if "--head" in arguments:
+        line += [f"--temp-dir={folder}"]
+    with open(folder / "start.log", "ab") as log:
+        return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
+    """Join the head that was just started, and wait for the other nodes."""
+    import ray
+
+    deadline = time.monotonic() + _START_S
+    while True:
+        if head.poll() is not None:
+            raise StageError(f"Ray's head ended with exit code {head.returncode}\n{_log(folder)}")
+        try:
+            ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level="error")
+            break
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise StageError(f"Ray's head does not answer at {nodes.address}:{nodes.port}\n{_log(folder)}") from None
+            time.sleep(1.0)
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < nodes.count:
+        if time.monotonic() > deadline:
+            raise StageError(f"{alive} of {nodes.count} nodes joined Ray within {_START_S:g} s")
+        time.sleep(1.0)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its own session, so only what was started here
+            process.wait()
+
+
+def _short_folder() -> Path:
+    root = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="rn-", dir=root if len(root) < _SHORT else "/tmp"))
+
+
+def _log(folder: Path) -> str:
+    file = folder / "start.log"
+    return "\n".join(file.read_text(errors="replace").splitlines()[-20:]) if file.is_file() else ""
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Ray's processes inherit the environment; they must find this very code, wherever it was imported from."""
+    here = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *filter(None, (before or "").split(os.pathsep))]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before

@@ -1,0 +1,31 @@
+"""Sentence embeddings for subprompt similarity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from routenator.evaluation.metrics import Embed
+
+_BATCH = 128
+
+
+def sentence_embedder(model: str) -> Embed:
+    """Embeddings by a sentence-transformers model, loaded at the first call.
+
+    Args:
+        model: a folder or hub id.
+    """
+
+    def embed(texts: list[str]) -> np.ndarray:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+        encoder = SentenceTransformer(model)
+        vectors: np.ndarray = encoder.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        return vectors
+
+    return embed

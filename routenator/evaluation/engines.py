@@ -1,0 +1,217 @@
+"""A model that answers prompts of token ids greedily, with or without an adapter, so that one load scores both.
+
+On GPUs vLLM serves the adapter beside the base model. On a CPU its LoRA kernels are slow (78 tokens/s instead of 590, SmolLM2-135M on two
+cores), so there the adapter is merged into a copy of the weights first. A QLoRA adapter was trained against nf4 weights and is served here,
+as it would be in production, on the base model's own precision; what that costs is part of what is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from routenator.errors import InputError
+from routenator.files import read_json
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What to load, and for which prompts.
+
+    Attributes:
+        base: folder or hub id of the base model.
+        adapter: folder of a PEFT adapter, or None.
+        kind: which engine; an adapter that is not LoRA (prompt tuning) is run by transformers whatever this says.
+        longest: tokens of the longest prompt.
+        max_new_tokens: of an answer.
+        threads: CPU threads of this engine.
+    """
+
+    base: str
+    adapter: str | None
+    kind: Literal["vllm", "transformers"]
+    longest: int
+    max_new_tokens: int
+    threads: int
+
+    @property
+    def engine(self) -> Literal["vllm", "transformers"]:
+        """The engine that is really used."""
+        return "transformers" if self.adapter is not None and _adapter_config(self.adapter)["peft_type"] != "LORA" else self.kind
+
+
+def _adapter_config(folder: str) -> dict[str, Any]:
+    file = Path(folder) / "adapter_config.json"
+    value = read_json(file)
+    if not isinstance(value, dict) or "peft_type" not in value:
+        raise InputError("not a PEFT adapter's config", file=file, key="peft_type", found="nothing")
+    return value
+
+
+def merge_adapter(base: str, adapter: str, folder: Path) -> None:
+    """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    with torch.inference_mode():
+        merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    merged.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+class GreedyEngine(ABC):
+    """A loaded model."""
+
+    @abstractmethod
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+        """The model's answers, as text without special tokens.
+
+        Args:
+            prompts: token ids.
+            adapted: by the adapter; false: by the base model alone.
+        """
+
+    def close(self) -> None:
+        """Let go of memory and scratch files."""
+
+
+def open_engine(spec: EngineSpec) -> GreedyEngine:
+    """Load the model. Nothing heavy may have been imported before: the number of threads is set here."""
+    os.environ["OMP_NUM_THREADS"] = str(spec.threads)
+    return VllmGreedy(spec) if spec.engine == "vllm" else TransformersGreedy(spec)
+
+
+class VllmGreedy(GreedyEngine):
+    """vLLM, the adapter as a LoRA request."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        from routenator.generation.vllm_engine import on_cpu, prepare_environment
+
+        self._spec = spec
+        self._llm: Any = None
+        self._scratch = Path(tempfile.mkdtemp(prefix="rn-"))
+        try:
+            cpu = on_cpu()
+            prepare_environment(self._scratch, cpu, kv_cache_gib=1.0)
+            from vllm import LLM
+
+            more: dict[str, Any] = {}
+            if spec.adapter is not None:
+                rank = max([_adapter_config(spec.adapter)["r"], *_adapter_config(spec.adapter).get("rank_pattern", {}).values()])
+                allowed = [value for value in _RANKS if value >= rank]
+                if not allowed:
+                    raise InputError(
+                        "vLLM serves no adapter of this rank", file=spec.adapter, key="r", found=rank, expected=f"at most {_RANKS[-1]}"
+                    )
+                more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed[0]}
+            self._llm = LLM(
+                model=spec.base,
+                dtype="auto",
+                max_model_len=spec.longest + spec.max_new_tokens,
+                max_num_seqs=64 if cpu else 256,
+                enforce_eager=cpu,  # compiling takes longer than the golden set
+                enable_prefix_caching=True,
+                seed=0,
+                disable_log_stats=True,
+                **more,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+        from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
+
+        request = LoRARequest("adapter", 1, self._spec.adapter) if adapted else None
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+            SamplingParams(temperature=0.0, max_tokens=self._spec.max_new_tokens),
+            use_tqdm=False,
+            lora_request=request,
+        )
+        return [output.outputs[0].text for output in outputs]
+
+    def close(self) -> None:
+        if self._llm is not None:
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            self._llm = None
+            gc.collect()
+            cleanup_dist_env_and_memory()  # the next model is loaded into this process
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class TransformersGreedy(GreedyEngine):
+    """transformers' generate, the adapter by PEFT, in batches of like length."""
+
+    _ROWS = 32
+
+    def __init__(self, spec: EngineSpec) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._spec = spec
+        if not torch.cuda.is_available():
+            torch.set_num_threads(spec.threads)
+        self._tokenizer = AutoTokenizer.from_pretrained(spec.base)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: Any = AutoModelForCausalLM.from_pretrained(spec.base, dtype="auto").to(device)
+        self._learned_prompt = False
+        if spec.adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, spec.adapter)
+            self._learned_prompt = _adapter_config(spec.adapter)["peft_type"] != "LORA"
+        self._model: Any = model.eval()
+
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+        if self._spec.adapter is not None and not adapted:
+            with self._model.disable_adapter():
+                return self._all(prompts)
+        return self._all(prompts)
+
+    def _all(self, prompts: Sequence[Sequence[int]]) -> list[str]:
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        batches: list[list[int]] = []
+        for number in order:
+            # Padding would come between a learned prompt and the query and shift the query's positions; so such batches have one length.
+            full = not batches or len(batches[-1]) == self._ROWS
+            if full or (self._learned_prompt and len(prompts[batches[-1][0]]) != len(prompts[number])):
+                batches.append([])
+            batches[-1].append(number)
+        texts = [""] * len(prompts)
+        for batch in batches:
+            for number, text in zip(batch, self._batch([prompts[number] for number in batch]), strict=True):
+                texts[number] = text
+        return texts
+
+    def _batch(self, prompts: list[Sequence[int]]) -> list[str]:
+        import torch
+
+        longest = max(map(len, prompts))
+        padding = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._tokenizer.eos_token_id
+        ids = torch.tensor([[padding] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=self._model.device)
+        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self._model.device)
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=self._spec.max_new_tokens, pad_token_id=padding
+            )
+        # With a learned prompt, generate starts from embeddings and gives the answer alone.
+        start = 0 if output.shape[1] <= self._spec.max_new_tokens and self._learned_prompt else longest
+        return [str(text) for text in self._tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
+
+    def close(self) -> None:
+        self._model = None
+        gc.collect()

@@ -1,0 +1,210 @@
+"""All numbers of one model on one golden set. Definitions, as docs/method.md has them:
+
+- **function F1**: of the predicted function, by function; macro: their mean, micro: of the pooled counts. Functions are those that the
+  golden set holds. An unparsable reply, or a function that is not among them, is a miss of the gold function and no false alarm of another.
+- **CTA** (content-type accuracy): share of the golden queries whose call has the category parameter that got function and category right.
+- **SS** (subprompt similarity): mean, over the golden queries whose call has the subprompt parameter, of the cosine of the sentence
+  embeddings of gold and predicted subprompt; 0 if none was predicted. The paper gives no formula; this one is ours.
+- **exact match**: same function and same arguments, texts compared but for case and spaces.
+- **argument F1**: of (name, value) pairs, pooled; under a wrong function no pair counts as right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample
+from routenator.evaluation.bootstrap import Statistic, interval, mean_of, ratio_of
+from routenator.evaluation.verdict import ERRORS, NONE, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Embed = Callable[[list[str]], "np.ndarray"]  # texts -> float32 of shape (texts, dimensions), rows of length 1
+
+_SHOWN_CATEGORIES = 30  # rows of the category confusion; the rest is pooled
+_OTHER = "(other)"
+
+
+def score(
+    golden: Sequence[GoldenExample],
+    verdicts: Sequence[Verdict],
+    functions: Mapping[str, Function],
+    embed: Embed,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The scores of one model, as ``scores.json`` holds them (without speed).
+
+    Args:
+        golden: the queries and their gold calls.
+        verdicts: of each, in the same order.
+        functions: the API.
+        embed: sentence embeddings for SS.
+        resamples: bootstrap samples for the intervals.
+        seed: of the bootstrap.
+    """
+    import numpy as np
+
+    labels = [name for name in functions if any(example.name == name for example in golden)]
+    gold_codes, codes = _codes(golden, verdicts, labels)
+
+    def estimate(statistic: Statistic, n: int) -> dict[str, float | None]:
+        return interval(statistic, n, resamples, seed).as_dict()
+
+    exact = np.array([verdict.exact for verdict in verdicts], dtype=float)
+    unparsable = np.array([any(kind == "unparsable" for kind, _ in verdict.errors) for verdict in verdicts], dtype=float)
+    category = np.array([verdict.category_right for verdict in verdicts if verdict.category is not None], dtype=float)
+    similarity = similarities(verdicts, embed)
+    measured = similarity[~np.isnan(similarity)]
+    matched = np.array([2 * verdict.matched for verdict in verdicts], dtype=float)
+    pairs = np.array([verdict.predicted + verdict.gold for verdict in verdicts], dtype=float)
+    n = len(golden)
+    return {
+        "function_f1_macro": estimate(f1_statistic(gold_codes, codes, len(labels), macro=True), n),
+        "function_f1_micro": estimate(f1_statistic(gold_codes, codes, len(labels), macro=False), n),
+        "cta": estimate(mean_of(category), len(category)),
+        "ss": estimate(mean_of(measured), len(measured)),
+        "exact_match": estimate(mean_of(exact), n),
+        "argument_f1": estimate(ratio_of(matched, pairs), n),
+        "unparsable": estimate(mean_of(unparsable), n),
+        "n": n,
+        "n_cta": len(category),
+        "n_ss": len(measured),
+        "per_function": _per_function(golden, verdicts, labels, gold_codes, codes, similarity),
+        "per_category": _per_category(golden, verdicts),
+        "confusion": _confusion([*labels, *(name for name in functions if name not in labels)], golden, verdicts),
+        "confusion_categories": _category_confusion(verdicts),
+        "errors": {kind: count for kind in ERRORS if (count := sum(any(k == kind for k, _ in v.errors) for v in verdicts))},
+    }
+
+
+def similarities(verdicts: Sequence[Verdict], embed: Embed) -> np.ndarray:
+    """Cosine of gold and predicted subprompt.
+
+    Returns:
+        float64 of shape (verdicts,); NaN where the gold call has no subprompt, 0 where none was predicted.
+    """
+    import numpy as np
+
+    result = np.full(len(verdicts), np.nan)
+    texts: dict[str, int] = {}
+    for verdict in verdicts:
+        if verdict.subprompt is not None and verdict.subprompt[1] is not None:
+            for text in verdict.subprompt:
+                texts.setdefault(str(text), len(texts))
+    vectors = embed(list(texts)) if texts else np.zeros((0, 1))
+    for number, verdict in enumerate(verdicts):
+        if verdict.subprompt is None:
+            continue
+        gold, said = verdict.subprompt
+        result[number] = 0.0 if said is None else float(np.dot(vectors[texts[gold]], vectors[texts[said]]))
+    return result
+
+
+def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro: bool) -> Statistic:
+    """F1 of the predicted label as a statistic for the bootstrap; equals scikit-learn's ``f1_score`` with these labels.
+
+    Args:
+        gold: int of shape (n,), below ``labels``.
+        predicted: int of shape (n,); ``labels`` stands for anything else.
+        labels: how many.
+        macro: mean of the labels' F1, else F1 of the pooled counts. A label that is neither gold nor predicted among the drawn rows has no
+            F1 and is left out of their mean; among all rows there is none such.
+    """
+    import numpy as np
+
+    width = labels + 1
+    cells = gold * width + predicted
+
+    def statistic(rows: np.ndarray) -> np.ndarray:
+        offsets = np.arange(len(rows))[:, None] * width * width
+        counts = np.bincount((cells[rows] + offsets).ravel(), minlength=len(rows) * width * width).reshape(len(rows), width, width)
+        right = np.einsum("rii->ri", counts)[:, :labels].astype(float)
+        said, true = counts.sum(axis=1)[:, :labels], counts.sum(axis=2)[:, :labels]
+        if not macro:
+            right, said, true = (part.sum(axis=1, keepdims=True) for part in (right, said, true))
+        below = said + true
+        scores = np.divide(2 * right, below, out=np.zeros_like(right), where=below != 0)
+        return scores.sum(axis=1) / np.maximum((below != 0).sum(axis=1), 1)
+
+    return statistic
+
+
+def _codes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    code = {name: number for number, name in enumerate(labels)}
+    gold = np.array([code[example.name] for example in golden], dtype=np.int64)
+    predicted = np.array([code.get(verdict.function, len(labels)) for verdict in verdicts], dtype=np.int64)
+    return gold, predicted
+
+
+def _per_function(
+    golden: Sequence[GoldenExample],
+    verdicts: Sequence[Verdict],
+    labels: list[str],
+    gold: np.ndarray,
+    codes: np.ndarray,
+    similarity: np.ndarray,
+) -> dict[str, Any]:
+    import numpy as np
+
+    table: dict[str, Any] = {}
+    for number, name in enumerate(labels):
+        mine = gold == number
+        right, said, true = int((mine & (codes == number)).sum()), int((codes == number).sum()), int(mine.sum())
+        own = [verdict for verdict, example in zip(verdicts, golden, strict=True) if example.name == name]
+        categories = [verdict.category_right for verdict in own if verdict.category is not None]
+        measured = similarity[mine & ~np.isnan(similarity)]
+        table[name] = {
+            "n": true,
+            "precision": right / said if said else 0.0,
+            "recall": right / true,
+            "f1": 2 * right / (said + true),
+            "cta": sum(map(bool, categories)) / len(categories) if categories else None,
+            "ss": float(measured.mean()) if len(measured) else None,
+            "exact_match": sum(verdict.exact for verdict in own) / true,
+            "errors": dict(Counter(kind for verdict in own for kind in {kind for kind, _ in verdict.errors})),
+        }
+    return table
+
+
+def _per_category(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    groups: dict[str, list[tuple[str, Verdict]]] = {}
+    for example, verdict in zip(golden, verdicts, strict=True):
+        if verdict.category is not None:
+            groups.setdefault(verdict.category[0], []).append((example.name, verdict))
+    return {
+        category: {
+            "n": len(group),
+            "cta": sum(bool(verdict.category_right) for _, verdict in group) / len(group),
+            "function_accuracy": sum(verdict.function == name for name, verdict in group) / len(group),
+            "exact_match": sum(verdict.exact for _, verdict in group) / len(group),
+        }
+        for category, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    }
+
+
+def _confusion(names: list[str], golden: Sequence[GoldenExample], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    pairs = Counter((example.name, verdict.function) for example, verdict in zip(golden, verdicts, strict=True))
+    return _matrix(names, pairs)
+
+
+def _category_confusion(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    found = [verdict.category for verdict in verdicts if verdict.category is not None]
+    common = [name for name, _ in Counter(gold for gold, _ in found).most_common(_SHOWN_CATEGORIES)]
+    known = {*common, NONE}
+    pairs = Counter((gold if gold in known else _OTHER, said if said in known else _OTHER) for gold, said in found)
+    pooled = [_OTHER] if any(_OTHER in pair for pair in pairs) else []
+    return _matrix([*sorted(common), *pooled], pairs)
+
+
+def _matrix(names: list[str], pairs: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """A square table, gold in rows and predicted in columns; ``NONE`` comes last if it was predicted."""
+    labels = [*names, NONE] if any(said == NONE for _, said in pairs) else names
+    return {"labels": labels, "counts": [[pairs.get((gold, said), 0) for said in labels] for gold in labels]}

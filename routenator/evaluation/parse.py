@@ -1,0 +1,61 @@
+"""A model's reply to a call. Tolerant of what surrounds the call (code fences, tags, a sentence), strict about the call itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+_DECODER = json.JSONDecoder()
+_ARGUMENTS = ("arguments", "parameters")  # the second is what Llama's own tool format says
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply as understood.
+
+    Attributes:
+        name, arguments: the call; None if there is none.
+        problem: why there is none: ``empty``, ``no_json`` (no whole JSON object), ``no_call`` (JSON, but no name with arguments); None
+            if there is a call.
+    """
+
+    name: str | None = None
+    arguments: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+def parse_reply(text: str) -> Reply:
+    """The first call in a reply.
+
+    A call is a JSON object with a text ``name`` and an object ``arguments`` (or ``parameters``; or JSON text of an object, as OpenAI writes
+    it). Wrappers such as ``{"function": {...}}``, lists and tags are looked through.
+    """
+    if not text.strip():
+        return Reply(problem="empty")
+    found_json = False
+    position = text.find("{")
+    while position >= 0:
+        try:
+            value, _ = _DECODER.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            found_json = True
+            call = _call(value)
+            if call is not None:
+                return Reply(*call)
+        # The next brace may lie inside this object: a wrapper holds the call.
+        position = text.find("{", position + 1)
+    return Reply(problem="no_call" if found_json else "no_json")
+
+
+def _call(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    name = value.get("name")
+    arguments = next((value[key] for key in _ARGUMENTS if key in value), None)
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except json.JSONDecodeError:
+            return None
+    return (name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None

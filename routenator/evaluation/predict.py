@@ -1,0 +1,182 @@
+"""Answers to the golden queries by several engines at once: Ray actors over the task's nodes, each with one engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from routenator.errors import InputError, RoutenatorError, StageError
+from routenator.evaluation.cluster import ray_instance
+from routenator.evaluation.engines import EngineSpec, GreedyEngine, merge_adapter, open_engine
+from routenator.nodes import ALONE, Nodes
+
+Progress = Callable[[int, int], None]
+
+_BATCH = 32  # queries an actor is given at once; what an answer depends on besides the query must not depend on the number of actors
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model to be asked: the base model alone, or with the adapter.
+
+    Attributes:
+        prompts: token ids of each query's prompt.
+        adapted: with the adapter.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    adapted: bool
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a side said.
+
+    Attributes:
+        texts: in the order of its prompts.
+        seconds: from its first batch to its last, loading included.
+        engine: which engine it was.
+    """
+
+    texts: list[str]
+    seconds: float
+    engine: str
+
+
+def ask(
+    sides: dict[str, Side],
+    spec: EngineSpec,
+    workers: int,
+    scratch: Path,
+    *,
+    progress: Progress = lambda done, total: None,
+    nodes: Nodes = ALONE,
+) -> dict[str, Answers]:
+    """Ask all sides all their queries.
+
+    Args:
+        sides: by name, asked in this order.
+        spec: base model and adapter; an adapter is needed if a side is adapted.
+        workers: actors, spread over the nodes, at most one a GPU.
+        scratch: a folder that all nodes see, for merged weights.
+        progress: called with (queries done, queries of all sides).
+        nodes: the task's nodes; this must be the first.
+
+    Raises:
+        InputError: the model or adapter is not what it should be.
+        StageError: an actor died, or Ray or an engine does not start.
+    """
+    from routenator.generation.vllm_engine import on_cpu
+
+    cpu = on_cpu()
+    total = sum(len(side.prompts) for side in sides.values())
+    specs = _specs(sides, spec, scratch, merge=cpu and spec.engine == "vllm")
+    batches = [
+        _Batch(name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + _BATCH])
+        for name, side in sides.items()
+        for low in range(0, len(side.prompts), _BATCH)
+    ]
+    workers = max(1, min(workers, len(batches)))
+    texts: dict[str, list[str]] = {name: [""] * len(side.prompts) for name, side in sides.items()}
+    ended: dict[str, float] = {}
+    done, began = 0, time.monotonic()
+    with ray_instance(max(workers, len(os.sched_getaffinity(0))), nodes):
+        for batch, answers in _answers(batches, workers, gpus=0 if cpu else 1):
+            texts[batch.side][batch.low : batch.low + len(answers)] = answers
+            ended[batch.side] = time.monotonic()
+            done += len(answers)
+            progress(done, total)
+    result = {}
+    for name in sides:
+        end = ended.get(name, began)
+        result[name] = Answers(texts[name], round(end - began, 3), specs[name].engine)
+        began = end
+    return result
+
+
+@dataclass(frozen=True)
+class _Batch:
+    side: str
+    low: int
+    spec: EngineSpec
+    adapted: bool
+    prompts: Sequence[Sequence[int]]
+
+
+class _Actor:
+    """One engine in a process of its own; it loads another model when a batch needs it."""
+
+    def __init__(self) -> None:
+        self._spec: EngineSpec | None = None
+        self._engine: GreedyEngine | None = None
+
+    def answer(self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]) -> list[str]:
+        if self._engine is None or spec != self._spec:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = open_engine(spec)
+            self._spec = spec
+        return self._engine.answer(prompts, adapted)
+
+    def close(self) -> None:
+        """Remove scratch files; Ray ends the process without asking."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str]]]:
+    """Each batch with its answers, as they come. An actor gets its next batch when it has answered one, in order."""
+    import ray
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    # Spread over the nodes; an actor that dies is an error, not something to be hidden by starting it again.
+    remote: Any = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0)
+    actors = [remote.remote() for _ in range(workers)]
+    waiting = list(reversed(batches))
+    asked: dict[Any, tuple[Any, _Batch]] = {}
+
+    def give(actor: Any) -> None:
+        if waiting:
+            batch = waiting.pop()
+            asked[actor.answer.remote(batch.spec, batch.adapted, batch.prompts)] = (actor, batch)
+
+    for actor in actors:
+        give(actor)
+    while asked:
+        (ready,), _ = ray.wait(list(asked), num_returns=1)
+        actor, batch = asked.pop(ready)
+        try:
+            answers = ray.get(ready)
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, RoutenatorError):
+                raise cause from None
+            raise StageError(f"an evaluation worker failed: {type(cause).__name__}: {cause}\n{error}") from None
+        except RayActorError as error:
+            raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
+        except RayError as error:
+            raise StageError(f"an evaluation worker was lost: {type(error).__name__}: {error}") from None
+        yield batch, answers
+        give(actor)
+    ray.get([actor.close.remote() for actor in actors])
+
+
+def _specs(sides: dict[str, Side], spec: EngineSpec, scratch: Path, *, merge: bool) -> dict[str, EngineSpec]:
+    """What each side loads: one engine for both where it can serve the adapter beside the base model."""
+    if any(side.adapted for side in sides.values()) and spec.adapter is None:
+        raise InputError("there is no adapter to be asked", key="model", found=spec.base)
+    if not merge or spec.adapter is None:
+        plain = spec if any(side.adapted for side in sides.values()) else replace(spec, adapter=None)
+        return dict.fromkeys(sides, plain)
+    specs = {name: replace(spec, adapter=None) for name in sides}
+    for name, side in sides.items():
+        if side.adapted:
+            merged = scratch / "merged"
+            if not merged.is_dir():
+                merge_adapter(spec.base, spec.adapter, merged)
+            specs[name] = replace(spec, base=str(merged), adapter=None)
+    return specs

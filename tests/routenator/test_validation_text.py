@@ -1,0 +1,36 @@
+"""Words and phrases of a query."""
+
+from __future__ import annotations
+
+from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
+
+
+def test_words_ignore_case_and_signs() -> None:
+    assert words("Play R&B, at 5:30 — don’t stop!") == ("play", "r", "b", "at", "5", "30", "don't", "stop")
+    assert words("") == () and words("...") == ()
+    assert words("Café für Añejo 日本") == ("café", "für", "añejo", "日本")
+
+
+def test_phrases_are_whole_words_in_a_row() -> None:
+    text = words("a birthday card for a card player")
+    assert find_phrase("Birthday Card", text) == 1
+    assert find_phrase("card player", text) == 5
+    assert find_phrase("birthday player", text) == -1
+    assert find_phrase("day card", text) == -1
+    assert find_phrase("", text) == 0
+
+
+def test_longer_phrases_are_taken_out_first() -> None:
+    assert without_phrases(["card", "birthday card"], words("a birthday card with a card")) == ["a", "\0", "with", "a", "\0"]
+    # What stands around a removed phrase does not become a phrase of its own.
+    assert find_phrase("a with", without_phrases(["birthday card"], words("a birthday card with"))) == -1
+
+
+def test_spoken_share() -> None:
+    assert spoken_share("red dog running", words("a dog is running")) == 2 / 3
+    assert spoken_share("", ()) == 1.0
+
+
+def test_grams() -> None:
+    assert grams(("a", "b", "c"), 2) == {("a", "b"), ("b", "c")}
+    assert grams(("a",), 2) == set()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from routenator.errors import InputError
+from slurm import doctor
+from slurm.devcluster import down, missing_packages, read_cluster, up
+from slurm.devconfig import ClusterSpec, slurm_conf, slurmdbd_conf
+
+
+def test_what_is_missing_comes_with_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "REQUIRED", "pydantic no-such-package")
+    findings = doctor.examine(tmp_path)
+    by_level = {level: [finding for finding in findings if finding.level == level] for level in ("ok", "note", "error")}
+    [error] = by_level["error"]
+    assert error.text == "missing: no-such-package" and error.mend is not None and "pip install" in error.mend
+    assert any("no Slurm here" in finding.text for finding in by_level["note"])
+    assert any("no NVIDIA GPU" in finding.text for finding in by_level["note"])
+    assert any(finding.topic == "models" for finding in findings)
+
+
+def test_a_broken_slurm_is_an_error_where_one_is_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in doctor.SLURM_COMMANDS:
+        (tmp_path / name).write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv("SLURM_CONF", "/etc/ours.conf")
+    [finding] = [finding for finding in doctor.examine(tmp_path) if finding.topic == "slurm"]
+    assert finding.level == "error" and "Unable to contact" in finding.text
+    (tmp_path / "sbatch").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    [finding] = [finding for finding in doctor.examine(tmp_path) if finding.topic == "slurm"]
+    assert finding.level == "error" and "without sbatch" in finding.text
+
+
+def test_settings_of_the_cluster_that_bear_on_jobs() -> None:
+    text = "ClusterName = c1\nSLURM_VERSION = 24.05.1\nMaxArraySize            = 5001\nPreemptMode             = REQUEUE\n"
+    first, second = doctor._cluster(text + "SlurmctldParameters     = (null)\n")
+    assert first.text == "cluster c1, Slurm 24.05.1, arrays of up to 5001 tasks"
+    assert second.level == "note" and second.mend is not None and "preempt_send_user_signal" in second.mend
+    assert len(list(doctor._cluster(text + "SlurmctldParameters     = preempt_send_user_signal\n"))) == 1
+
+
+def test_the_test_cluster_names_missing_packages_and_touches_no_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.devcluster._PATH", str(tmp_path))
+    assert missing_packages() == ["mariadb-server", "munge", "slurm-client", "slurmctld", "slurmd", "slurmdbd"]
+    assert missing_packages(accounting=False) == ["munge", "slurm-client", "slurmctld", "slurmd"]
+    with pytest.raises(InputError, match="apt-get install"):
+        up(tmp_path / "cluster")
+    (tmp_path / "precious").touch()
+    assert read_cluster(tmp_path) is None and not down(tmp_path)
+    assert (tmp_path / "precious").exists()
+
+
+def test_the_test_clusters_files_name_its_own_folder_and_ports(tmp_path: Path) -> None:
+    spec = ClusterSpec(tmp_path, 2, True, 4, "me", [7001, 7002, 7003, 7004, 7005], "secret")
+    text = slurm_conf(spec, gpus=True)
+    assert "MaxArraySize=4" in text and "Gres=gpu:fake:4" in text and "NodeName=n2" in text and "Port=7005" in text
+    assert f"AccountingStoragePass={tmp_path}/munge/s" in text
+    assert "StoragePass=secret" in slurmdbd_conf(spec) and "secret" not in text
+    assert "Gres" not in slurm_conf(spec, gpus=False)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routenator.errors import InputError, InputErrors
+from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS, check_resources, node_hours, sbatch_parameters
+from tests.slurm.conftest import make_config
+
+
+def config(tmp_path: Path, stages: dict[str, Any] | None = None, **cluster: Any) -> Any:
+    return make_config(tmp_path, cluster={"kind": "slurm", **cluster, "stages": stages or {}})
+
+
+def test_resources_become_options(tmp_path: Path) -> None:
+    stages = {"generate": {"cpus": 8, "memory_gib": 1.5, "gpus": 2, "minutes": 90, "partition": "a100", "extra": {"nice": 5}}}
+    value = sbatch_parameters(config(tmp_path, stages, partition="main", account="team", exclusive=True, requeue=False), "generate")
+    assert value["job_name"] == "toy.generate" and value["partition"] == "a100" and value["account"] == "team"
+    assert (value["cpus_per_task"], value["mem"], value["gpus_per_node"], value["time"]) == (8, "1536M", 2, 90)
+    assert value["exclusive"] is True and "qos" not in value
+    assert value["additional_parameters"] == {"kill-on-invalid-dep": "yes", "no-requeue": True, "nice": 5}
+    assert "--cpus-per-task=8" in value["srun_args"], "srun does not take it over from sbatch"
+
+
+def test_gres_replaces_gpus_only_where_gpus_are_asked_for(tmp_path: Path) -> None:
+    both = config(tmp_path, {"train": {"gpus": 4}}, gres="gpu:a100:4")
+    assert sbatch_parameters(both, "train")["gres"] == "gpu:a100:4" and "gpus_per_node" not in sbatch_parameters(both, "train")
+    assert "gres" not in sbatch_parameters(both, "merge")
+
+
+def test_extra_may_replace_a_generic_option_and_false_leaves_out(tmp_path: Path) -> None:
+    value = sbatch_parameters(config(tmp_path, extra={"mem": 0, "mail_type": "FAIL", "hold": False}), "merge")
+    assert "mem" not in value
+    assert value["additional_parameters"]["mem"] == 0 and value["additional_parameters"]["mail-type"] == "FAIL"
+    assert "hold" not in value["additional_parameters"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"extra": {"mail-typ": "END"}}, "nearest:  mail-type"),
+        ({"extra": {"mail-typ": "END"}}, "account, acctg-freq"),
+        ({"extra": {"array": "0-9"}}, "cluster.array_parallelism"),
+        ({"stages": {"merge": {"extra": {"reservatoin": "x"}}}}, "cluster.stages.merge.extra.reservatoin"),
+        ({"stages": {"generate": {"nodes": 2}}}, "generate.shards"),
+        ({"stages": {"train": {"nodes": 2}}}, "train.nodes"),
+        ({"stages": {"report": {"minutes": 2}}}, "signal_delay_s"),
+    ],
+)
+def test_what_no_scheduler_could_give_is_refused(tmp_path: Path, bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_resources(config(tmp_path, **bad))
+    assert said in str(caught.value)
+
+
+def test_several_mistakes_are_shown_together(tmp_path: Path) -> None:
+    with pytest.raises(InputErrors) as caught:
+        check_resources(config(tmp_path, extra={"foo": 1, "bar": 2}))
+    assert len(caught.value.errors) == 2
+
+
+def test_nothing_is_both_free_and_managed() -> None:
+    assert not SBATCH_OPTIONS & set(MANAGED_OPTIONS)
+
+
+def test_node_hours_are_an_upper_bound(tmp_path: Path) -> None:
+    cluster = config(tmp_path, {"generate": {"minutes": 90}}).cluster
+    assert node_hours(cluster, "generate", 4) == 6.0

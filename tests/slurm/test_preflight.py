@@ -1,0 +1,69 @@
+"""What is refused before anything is written. The command line's view of the same is tests/test_bad_input.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from routenator.errors import InputError, InputErrors
+from slurm.plan import make_plan
+from slurm.preflight import GIB, check_disk, check_machine, check_models, check_writable, estimate_bytes
+from tests.slurm.conftest import PACKAGE, make_config
+
+
+def test_estimate_grows_with_rows_routes_and_formats(tmp_path: Path) -> None:
+    small = estimate_bytes(make_config(tmp_path, dataset__size=1000), 2000)
+    large = estimate_bytes(make_config(tmp_path, dataset__size=10_000), 2000)
+    for stage in ("sample", "generate", "merge"):
+        assert large[stage] == 10 * small[stage]
+    heuristic = estimate_bytes(make_config(tmp_path, dataset__size=1000, generate__routes={"heuristic": 1}), 2000)
+    assert heuristic["generate"] < small["generate"] and heuristic["merge"] == small["merge"]
+    formats = estimate_bytes(make_config(tmp_path, dataset__size=1000, merge={"formats": ["openai", "bfcl"]}), 2000)
+    assert formats["merge"] > small["merge"]
+
+
+def test_too_little_disk_is_refused_with_both_numbers(tmp_path: Path, toys: Path) -> None:
+    plan = make_plan(make_config(tmp_path, dataset__size=1_000_000), package=PACKAGE)
+    check_disk(plan, 2000, lambda path: 10**15)
+    with pytest.raises(InputError, match=r"1\.0 GiB free[\s\S]*GiB \(sample"):
+        check_disk(plan, 2000, lambda path: GIB)
+
+
+def test_the_real_disk_is_asked(tmp_path: Path, toys: Path) -> None:
+    with pytest.raises(InputError, match="too little disk"):
+        check_disk(make_plan(make_config(tmp_path, dataset__size=10**12), package=PACKAGE), 2000)
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b", "root")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="no permission to write here"):
+        check_writable(tmp_path / "file" / "runs", "root")
+    with pytest.raises(InputError, match="no permission"):
+        check_writable(Path("/proc/runs"), "root")
+
+
+def test_every_wrong_model_is_named(tmp_path: Path) -> None:
+    config = make_config(tmp_path, model__trainee="package:smollm3", model__embedder=str(tmp_path / "none"))
+    with pytest.raises(InputErrors) as caught:
+        check_models(config)
+    assert [error.key for error in caught.value.errors] == ["model.trainee", "model.embedder"]
+
+
+def test_gpus_that_are_not_there_are_refused(tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plan = make_plan(make_config(tmp_path, cluster={"parallel": 2, "stages": {"generate": {"gpus": 1}}}), package=PACKAGE)
+    with pytest.raises(InputError, match=r"found:\s+0 GPUs\s+expected:\s+2"):
+        check_machine(plan)
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: B'\n")
+    smi.chmod(0o755)
+    check_machine(plan)
+
+
+def test_slurm_needs_a_login_node(tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="no sbatch on this machine"):
+        check_machine(make_plan(make_config(tmp_path, cluster={"kind": "slurm"}), package=PACKAGE))

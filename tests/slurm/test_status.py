@@ -1,0 +1,157 @@
+"""Status from files alone; with a queue it is tested in tests/cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jobs.entry import write_failure
+from jobs.plan import Run
+from jobs.task import Task
+from slurm import record
+from slurm.logs import shard_logs, tail
+from slurm.queue import QueueEntry, QueueView
+from slurm.record import Submission
+from slurm.status import MAX_FAILURES, RunStatus, StatusReader
+from slurm.view import duration, plain_line, print_status
+
+
+def commit(run: Run, stage: str, index: int, rows: int = 10, seconds: float = 5.0) -> None:
+    task = Task(run, stage, index)
+    task.started = time.time() - seconds
+    path = task.output(".txt")
+    path.write_text("x")
+    task.commit({"data": path}, rows=rows)
+
+
+class Queue(dict[str, QueueEntry]):
+    """What a queue says, by task id; the text of the real one is read in test_queue.py."""
+
+    def status(self, run: Run) -> RunStatus:
+        return StatusReader(run, lambda jobs: QueueView(self, True)).read()
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def shown(status: RunStatus) -> str:
+    out = StringIO()
+    print_status(Console(file=out, width=120), status)
+    return out.getvalue()
+
+
+def test_a_run_that_was_never_submitted(make_run: Callable[..., Run]) -> None:
+    status = StatusReader(make_run()).read()
+    assert status.state == "incomplete" and {stage.state for stage in status.stages} == {"missing"}
+    assert json.loads(json.dumps(status.as_dict()))["stages"][1]["missing"] == 3
+
+
+def test_stages_used_again_are_told_from_those_made(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    for index in range(2):
+        commit(run, "sample", index)
+    status = StatusReader(run).read()
+    assert status.stage("sample").reused and status.stage("sample").rows == 20
+    assert "used again" in shown(status)
+    record.append(run, Submission("local", "sample", "1", "0-1"))
+    assert not StatusReader(run).read().stage("sample").reused
+
+
+def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"}, generate__shards=9)
+    old = time.time() - 100
+    record.append(run, Submission("slurm", "generate", "5", "0-7", array=True, time=old))
+    commit(run, "generate", 0)
+    queue["5_1"] = QueueEntry("RUNNING", nodes="n1")
+    queue["5_2"] = QueueEntry("PENDING", "Priority")
+    queue["5_3"] = QueueEntry("OUT_OF_MEMORY", "signal 9", "n2")
+    queue["5_4"] = QueueEntry("CANCELLED")
+    write_failure(run, "generate", 5, kind="ValueError", message="no\nmore", attempt=1, job="5_5")
+    queue["5_5"] = QueueEntry("FAILED", "exit 1", "n2")
+    queue["5_6"] = QueueEntry("PENDING", "DependencyNeverSatisfied")
+    status = queue.status(run)
+    stage = status.stage("generate")
+    counts = {name: getattr(stage, name) for name in ("done", "running", "pending", "failed", "cancelled", "missing")}
+    assert counts == {"done": 1, "running": 1, "pending": 1, "failed": 3, "cancelled": 2, "missing": 1}
+    assert {failure.shard: failure.reason for failure in stage.failures} == {
+        3: "OUT_OF_MEMORY (signal 9) on n2",
+        5: "ValueError: no\nmore",
+        7: "left the queue without a receipt",
+    }
+    assert stage.reasons["Priority"] == 1 and status.state == "running"
+    text = shown(status)
+    assert "OUT_OF_MEMORY" in text and "generate shard 5 failed (job 5_5)" in text
+
+
+def test_an_old_failure_does_not_speak_for_a_new_attempt(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"})
+    write_failure(run, "merge", 0, kind="ValueError", message="old", attempt=1, job="1")
+    record.append(run, Submission("slurm", "merge", "2", "0"))
+    assert queue.status(run).stage("merge").reasons == {"just submitted": 1}
+    queue["2"] = QueueEntry("RUNNING")
+    assert queue.status(run).stage("merge").running == 1
+
+
+def test_many_failures_are_all_counted_but_not_all_shown(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"}, generate__shards=50)
+    record.append(run, Submission("slurm", "generate", "5", "0-49", array=True, time=time.time() - 100))
+    status = queue.status(run)
+    assert status.stage("generate").failed == 50 and len(status.stage("generate").failures) == MAX_FAILURES
+    assert "30 more failed shards" in shown(status)
+
+
+def test_progress_gives_rate_and_time_to_go(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"})
+    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    commit(run, "generate", 0, rows=100)
+    queue["5_1"] = QueueEntry("RUNNING")
+    queue["5_2"] = QueueEntry("PENDING", "Resources")
+    now = time.time()
+    path = run.stage_dir("generate") / "shard-00001.progress.json"
+    path.write_text(json.dumps({"done": 50, "total": 100, "unit": "rows", "time": now, "started": now - 10}))
+    stage = queue.status(run).stage("generate")
+    assert stage.fraction == pytest.approx(0.5) and stage.rate == pytest.approx(5.0) and stage.rows == 150
+    # Half a shard took 10 s with one task at work; one and a half are left.
+    assert stage.eta_s == pytest.approx(30.0)
+    assert "ETA 30s" in plain_line(stage) and "5.0 rows/s" in plain_line(stage)
+
+
+def test_receipts_are_read_once(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    commit(run, "sample", 0)
+    reader = StatusReader(run)
+    assert reader.read().stage("sample").rows == 10
+    receipt = run.stage_dir("sample") / "shard-00000.receipt.json"
+    receipt.write_text("not read again")
+    assert reader.read().stage("sample").rows == 10
+
+
+def test_tail_shows_what_a_progress_bar_last_said(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert tail(log, 5) == []
+    log.write_bytes(b"first\n10%\r50%\r100% done\nlast \xff\n")
+    assert tail(log, 2) == ["100% done", "last �"]
+    log.write_text("x" * 200_000 + "\nend\n")
+    assert tail(log, 1) == ["end"]
+
+
+def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    for job in ("1", "2"):
+        record.append(run, Submission("slurm", "merge", job, "0"))
+        run.log_dir("merge").mkdir(parents=True, exist_ok=True)
+        (run.log_dir("merge") / f"{job}_0_log.out").write_text(job)
+    assert [log.path.read_text() for log in shard_logs(run)] == ["2"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (4.4, "4s"), (75, "1m15s"), (3725, "1h02m")])
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,167 @@
+"""The command line as a user and a script see it. Bad input is tests/test_bad_input.py, the whole pipeline tests/test_end_to_end.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import launch
+import routenator
+from jobs.plan import Run
+from tests.conftest import ROOT, TINY
+from tests.slurm.conftest import PACKAGE, make_run, toys
+
+__all__ = ["make_run", "toys"]
+
+GO = (
+    "import sys, typer, launch; from jobs.plan import Run\n"
+    "try:\n    launch._honest(launch._go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
+    "except typer.Exit as end:\n    sys.exit(end.exit_code)"
+)
+
+
+def go(run: Run, wait: bool = True) -> subprocess.Popen[str]:
+    """``retry RUN`` on toy stages, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
+    return subprocess.Popen(
+        [sys.executable, "-c", GO, str(run.path), "wait" if wait else "no-wait", PACKAGE],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(launch.app, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def config_file(folder: Path, **changes: object) -> Path:
+    file = folder / "run.json"
+    value = {"name": "cli", "domain": str(TINY), "root": str(folder / "runs"), "cluster": "local", "model": "smollm2-135m", **changes}
+    file.write_text(json.dumps({"dataset": {"size": 100}, **value}))
+    return file
+
+
+def test_version() -> None:
+    assert call("--version")[:2] == (0, routenator.__version__ + "\n")
+
+
+def test_plan_writes_nothing_and_says_what_would_run(tmp_path: Path) -> None:
+    file = config_file(tmp_path, generate={"shards": 3})
+    code, out, _ = call("plan", str(file), "--json")
+    assert code == 0
+    value = json.loads(out)
+    assert [(stage["stage"], stage["shards"], stage["to_do"]) for stage in value["stages"]][:3] == [
+        ("sample", 1, 1),
+        ("generate", 3, 3),
+        ("merge", 1, 1),
+    ]
+    assert value["node_hours"] == pytest.approx(sum(stage["node_hours"] for stage in value["stages"])) and value["node_hours"] > 0
+    code, out, _ = call("plan", str(file), "generate.shards=5")
+    assert code == 0 and "generate" in out and "at most" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_plan_prints_the_scripts_of_a_cluster_from_any_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = str(config_file(tmp_path))
+    code, _, err = call("plan", file, "--scripts")
+    assert code == 2 and "a local run submits no scripts" in err
+    code, out, _ = call("plan", file, "cluster=slurm", "--scripts", "--json")
+    assert code == 0
+    scripts = json.loads(out)["scripts"]
+    assert scripts["sample"].startswith("#!/bin/bash") and "--dependency=" in scripts["report"]
+
+
+def test_bad_input_is_exit_2_on_stderr(tmp_path: Path) -> None:
+    code, out, err = call("run", str(config_file(tmp_path)), "trian.epochs=1")
+    assert code == 2 and out == "" and "error:" in err and "nearest:" in err
+    code, out, err = call("status", str(tmp_path))
+    assert code == 2 and "not a run directory" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "generate-1.fail").touch()
+    process = go(run)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    lines = out.strip().splitlines()
+    assert lines[-1] == str(run.path)
+    assert any("generate shard 1 failed" in line and "told to fail at generate 1" in line for line in lines)
+    assert "launch.py retry" in out and "\x1b[" not in out
+
+    code, out, _ = call("status", str(run.path), "--json")
+    value = json.loads(out)
+    assert code == 0 and value["state"] == "failed"
+    assert [stage["state"] for stage in value["stages"]] == ["done", "failed", *["missing"] * 4]
+    code, out, _ = call("status", str(run.path))
+    assert code == 0 and "2 done, 1 failed" in out and "told to fail at generate 1" in out
+    code, out, _ = call("logs", str(run.path), "--failed")
+    assert code == 0 and out.count("==>") == 1 and "generate shard 1" in out and "ValueError" in out
+    code, out, _ = call("logs", str(run.path), "sample")
+    assert code == 0 and out.count("==>") == 2 and "toy sample 1" in out
+    code, _, err = call("logs", str(run.path), "smaple")
+    assert code == 2 and "nearest:  sample" in err
+    assert call("cancel", str(run.path))[:2] == (0, "nothing was running\n")
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_ends_the_tasks_and_says_how_to_go_on(
+    make_run: Callable[..., Run], toys: Path, number: signal.Signals, expected: int
+) -> None:
+    from slurm import processes
+
+    run = make_run()
+    (toys / "generate-0.sleep").write_text("60")
+    process = go(run)
+    deadline = time.monotonic() + 60
+    while not (run.stage_dir("generate") / "shard-00000.work" / "2").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert f"launch.py retry {run.path}" in out and out.strip().splitlines()[-1] == str(run.path)
+    assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
+
+
+def test_no_wait_returns_and_cancel_ends_it(make_run: Callable[..., Run], toys: Path) -> None:
+    run = make_run()
+    (toys / "sample-0.sleep").write_text("60")
+    process = go(run, wait=False)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.strip().splitlines()[-1] == str(run.path)
+    second = go(run, wait=False)
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 1 and "being worked on by process" in out
+    assert call("cancel", str(run.path))[:2] == (0, "ended the local driver and its tasks\n")
+    value = json.loads(call("status", str(run.path), "--json")[1])
+    assert value["state"] == "cancelled" and value["driver"]["state"] == "stopped"
+
+
+def test_domain_check(tmp_path: Path) -> None:
+    code, out, _ = call("domain", "check", str(TINY), "--json")
+    assert code == 0 and json.loads(out)["facts"]["functions"] == 2
+    code, _, err = call("domain", "check", str(tmp_path))
+    assert code == 2 and "error:" in err
+
+
+def test_doctor_says_what_there_is() -> None:
+    code, out, _ = call("doctor", "--json")
+    findings = json.loads(out)
+    assert {finding["topic"] for finding in findings} == {"python", "packages", "machine", "gpu", "slurm", "models"}
+    assert code == (1 if any(finding["level"] == "error" for finding in findings) else 0)
+    assert "Python 3." in call("doctor")[1]
