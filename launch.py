@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-LOCAL_LOOK_S = 0.5
-SLURM_LOOK_S = 10.0
 LOG_LINES = 40
 
 app = typer.Typer(
@@ -51,6 +47,7 @@ Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or t
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. cluster=slurm train.epochs=1.", show_default=False)
 ]
+Cache = Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 
 
@@ -133,73 +130,23 @@ def _go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
         package: where the stage modules are; another one only in tests.
     """
     from slurm import control
+    from slurm.follow import print_result, run_local, watch_slurm
     from slurm.plan import missing_shards
 
     console = _console()
     if not any(missing_shards(run).values()):
         console.print("Everything is already done; nothing was submitted.")
-        _print_result(run, console)
+        print_result(run, console)
         code = 0
     elif run.config.cluster.kind == "local":
-        code = _run_local(run, wait is not False, console, package)
+        code = run_local(run, wait is not False, console, package)
     else:
         submissions = control.submit(run, package)
         for line in control.describe(submissions) or ["Nothing to submit: what is missing is in the queue."]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        code = _watch_slurm(run, console) if wait else 0
+        code = watch_slurm(run, console) if wait else 0
     typer.echo(run.path)
     raise typer.Exit(code)
-
-
-def _run_local(run: Run, wait: bool, console: Console, package: str) -> int:
-    from slurm.local import start_driver, stop_driver
-    from slurm.view import print_failures, watch
-
-    process = start_driver(run, attached=wait, package=package)
-    if not wait:
-        console.print(f"Process {process.pid} works on it; see `status` and `cancel`.", highlight=False)
-        return 0
-    # SIGTERM ends the run as Ctrl-C does.
-    stopped_by: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        stopped_by.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        status = watch(run, console, lambda seen: process.poll() is not None, LOCAL_LOOK_S)
-    except KeyboardInterrupt:
-        console.print("\nStopping this run's tasks ...")
-        stop_driver(run)
-        console.print(f"Stopped. Finished shards and chunks are kept; go on with: python launch.py retry {run.path}", soft_wrap=True)
-        return EXIT_TERMINATED if stopped_by else EXIT_INTERRUPTED
-    if status.state == "done":
-        _print_result(run, console)
-        return 0
-    print_failures(console, status)
-    if not any(stage.failures for stage in status.stages):
-        console.print(f"The driver ended early; see {run.path / 'logs' / 'driver.log'}", style="red", highlight=False)
-    console.print(f"\nWhen it is mended, go on with: python launch.py retry {run.path}", highlight=False, soft_wrap=True)
-    return process.returncode or 1
-
-
-def _watch_slurm(run: Run, console: Console) -> int:
-    from slurm.view import print_failures, watch
-
-    status = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), SLURM_LOOK_S)
-    if status.state == "done":
-        _print_result(run, console)
-        return 0
-    print_failures(console, status)
-    return 1
-
-
-def _print_result(run: Run, console: Console) -> None:
-    from jobs.report import gather
-    from routenator.report.table import print_summary
-
-    print_summary(gather(run), console, run.path)
 
 
 @app.command()
@@ -279,12 +226,43 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
     """The result table of a run, also of one that has not ended, and where its HTML report is."""
     from jobs.plan import Run
     from jobs.report import gather
+    from slurm.follow import print_result
 
     loaded = Run.load(run)
     if as_json:
         _print_json(gather(loaded))
         return
-    _print_result(loaded, _console())
+    print_result(loaded, _console())
+
+
+@app.command()
+@_honest
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")],
+    domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
+    golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
+    cache: Cache = Path(".cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Score any base model or adapter on any golden file."""
+    from routenator.compose import find_domain
+    from routenator.config import EvaluateConfig, TrainConfig
+    from routenator.domain.schema import parse_model
+    from routenator.evaluation.run import evaluate_model
+    from routenator.report.table import scores_table
+
+    settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
+    style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
+    scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
+    if as_json:
+        _print_json(scores)
+    else:
+        _console().print(scores_table({"before": None, "after": scores}))
 
 
 @domain_app.command("check")
@@ -321,7 +299,7 @@ def golden_import_snips(
 @_honest
 def models_prepare(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all.", show_default=False)] = None,
-    cache: Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")] = Path(".cache"),
+    cache: Cache = Path(".cache"),
 ) -> None:
     """Check packaged weights and turn them into model folders, once."""
     from routenator.models import PACKAGED, PREFIX, resolve_model

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routenator.config import RunConfig
 from routenator.errors import InputError
@@ -115,7 +115,13 @@ class Run:
             raise InputError(
                 "this plan has another format", file=file, key="format", found=raw.get("format"), expected=str(PLAN_FORMAT)
             )
-        return Run(run, Plan.model_validate(raw))
+        try:
+            return Run(run, Plan.model_validate(raw))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                "this plan cannot be read", file=file, key=".".join(map(str, first["loc"])), found=first["msg"], expected="a plan as written"
+            ) from None
 
     def publish(self, stage: str) -> None:
         """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""

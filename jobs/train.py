@@ -6,12 +6,15 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.nodes import task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.task import Task
 from routenator.errors import StageError
+
+if TYPE_CHECKING:
+    from routenator.training.job import TrainingJob, TrainingResult
 
 VERSION = 1
 
@@ -57,7 +60,8 @@ def _train(task: Task) -> None:
         tools=load_domain(task.run.domain_dir).tools(),
         config=config.train,
         seed=config.seed,
-        folder=str(task.work_dir / attempt),
+        folder=str(task.dir / f"attempt-{attempt}"),
+        checkpoints=str(task.work_dir),
         resume=str(resume) if resume else None,
     )
 
@@ -65,15 +69,26 @@ def _train(task: Task) -> None:
         if "loss" in line:
             task.progress(line["step"], line["max_steps"], "steps", loss=line["loss"], tokens_per_second=line["tokens_per_second"])
 
-    result = launch(job, progress, nodes, out=sys.stdout)
-    if nodes.index:
-        return
+    try:
+        result = launch(job, progress, nodes, out=sys.stdout)
+        if nodes.index == 0:
+            _commit(task, job, result, resume)
+    finally:
+        if nodes.index == 0:
+            shutil.rmtree(job.root, ignore_errors=True)
+
+
+def _commit(task: Task, job: TrainingJob, result: TrainingResult, resume: Path | None) -> None:
+    from routenator.training import checkpoints
+
     folder = attempt_folder(task)
     shutil.move(job.adapter, folder / "adapter")
     shutil.move(job.metrics_file, folder / "training.jsonl")
     metrics = {**result.metrics, "steps": result.step, "resumed_from": checkpoints.steps_of(resume) if resume else 0}
     commit_folder(task, folder, ("adapter", "training.jsonl"), rows=int(result.metrics["examples"]), metrics=metrics)
     shutil.rmtree(task.work_dir, ignore_errors=True)
+    for left in task.dir.glob("attempt-*"):  # of attempts that were killed
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def data_files(task: Task) -> dict[str, list[Path]]:

@@ -45,8 +45,7 @@ class InputError(RoutenatorError):
         self.nearest: str | None = None
         names = sorted(set(valid)) if valid is not None else []
         if names and found is not None:
-            close = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
-            self.nearest = close[0] if close else None
+            self.nearest = nearest_name(str(found), names)
         if names and expected is None:
             self.expected = "one of " + ", ".join(names[:24]) + (", ..." if len(names) > 24 else "")
         super().__init__(str(self))
@@ -63,6 +62,15 @@ class InputError(RoutenatorError):
         if self.nearest is not None:
             lines.append(f"  {'nearest:':<10}{self.nearest}")
         return "\n".join(lines)
+
+
+def nearest_name(found: str, names: list[str]) -> str | None:
+    """The name that was most likely meant: by likeness, else the one that the found text begins or that begins it."""
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    if close:
+        return close[0]
+    starts = [name for name in names if len(found) >= 3 and (name.startswith(found) or found.startswith(name))]
+    return min(starts, key=len) if starts else None
 
 
 class InputErrors(InputError):

@@ -150,7 +150,7 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
     if source.startswith(PREFIX):
         name = source.removeprefix(PREFIX)
         if name not in PACKAGED:
-            raise InputError("no such packaged model", file=file, key=key, found=name, valid=PACKAGED)
+            raise InputError("no such packaged model", file=file, key=key, found=source, valid=[PREFIX + known for known in PACKAGED])
         PACKAGED[name].folder()
         return
     path = Path(source).expanduser()

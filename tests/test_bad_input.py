@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY
+from jobs.plan import Plan
+from tests.conftest import ROOT, TINY, make_config
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,8 +78,8 @@ CASES = {
     "fewer rows than cells": (lambda w: None, ["dataset.size=2"], ["fewer rows", "dataset.size"]),
     "unknown sbatch option": (
         lambda w: None,
-        ["cluster=slurm", "cluster.extra={partishun: x}"],
-        ["partishun", "nearest:  partition"],
+        ["cluster=slurm", "cluster.extra={reservasion: x}"],
+        ["reservasion", "nearest:  reservation"],
     ),
 }
 
@@ -100,7 +100,16 @@ def test_bad_input_is_refused_before_anything_is_written(world, name):
 def test_a_run_directory_of_another_plan_is_refused(world):
     run = world.folder / "mine"
     run.mkdir()
-    (run / "plan.json").write_text(json.dumps({"format": 1, "fingerprint": "0" * 12}))
+    other = Plan(
+        fingerprint="0" * 12,
+        created="2025-01-01T00:00:00Z",
+        version="0.1.0",
+        config=make_config(),
+        domain_sha256="0" * 64,
+        golden_sha256="0" * 64,
+        stages={},
+    )
+    (run / "plan.json").write_text(other.model_dump_json())
     before = sorted(p for p in world.folder.rglob("*"))
     result = launch("run", str(world.config), f"run_dir={run}")
     assert result.returncode == 2, result.stderr

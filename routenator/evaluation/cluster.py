@@ -6,6 +6,7 @@ own with a short name: its sockets lie there, and a socket's path may have 107 c
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -59,7 +60,7 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
                     object_store_memory=_STORE_BYTES,
                     _temp_dir=str(folder),
                     log_to_driver=False,
-                    logging_level="error",
+                    logging_level=logging.ERROR,
                 )
             else:
                 head = _start(
@@ -122,7 +123,7 @@ def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
         if head.poll() is not None:
             raise StageError(f"Ray's head ended with exit code {head.returncode}\n{_log(folder)}")
         try:
-            ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level="error")
+            ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level=logging.ERROR)
             break
         except ConnectionError:
             if time.monotonic() > deadline:

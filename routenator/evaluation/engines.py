@@ -82,6 +82,7 @@ class GreedyEngine(ABC):
             adapted: by the adapter; false: by the base model alone.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of memory and scratch files."""
 
@@ -134,7 +135,7 @@ class VllmGreedy(GreedyEngine):
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
 
-        request = LoRARequest("adapter", 1, self._spec.adapter) if adapted else None
+        request = LoRARequest("adapter", 1, self._spec.adapter) if adapted and self._spec.adapter is not None else None
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             SamplingParams(temperature=0.0, max_tokens=self._spec.max_new_tokens),
@@ -167,7 +168,8 @@ class TransformersGreedy(GreedyEngine):
             torch.set_num_threads(spec.threads)
         self._tokenizer = AutoTokenizer.from_pretrained(spec.base)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = AutoModelForCausalLM.from_pretrained(spec.base, dtype="auto").to(device)
+        model: Any = AutoModelForCausalLM.from_pretrained(spec.base, dtype="auto")
+        model = model.to(device)
         self._learned_prompt = False
         if spec.adapter is not None:
             from peft import PeftModel

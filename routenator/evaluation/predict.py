@@ -135,7 +135,11 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
 
     # Spread over the nodes; an actor that dies is an error, not something to be hidden by starting it again.
     remote: Any = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0)
-    actors = [remote.remote() for _ in range(workers)]
+    have = ray.cluster_resources()
+    # An actor that finds no place would wait for ever, and its batches with it.
+    actors = [remote.remote() for _ in range(min(workers, int(have.get("GPU" if gpus else "CPU", 0))))]
+    if not actors:
+        raise StageError(f"Ray found no {'GPU' if gpus else 'CPU'} on the task's nodes")
     waiting = list(reversed(batches))
     asked: dict[Any, tuple[Any, _Batch]] = {}
 

@@ -223,6 +223,8 @@ def evaluate_model(
     base, adapter, style = which_model(model, prompt)
     check_model(embedder, key="embedder")
     subject = Subject(style, adapted=adapter is not None)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rn-", dir=out) as scratch:
         judged = ask_and_judge(
             {"model": subject},

@@ -34,7 +34,7 @@ QUERY_KEY = "query"
 QUERY_SCHEMA = {"type": "object", "properties": {QUERY_KEY: {"type": "string"}}, "required": [QUERY_KEY], "additionalProperties": False}
 # Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's gaps are collected once.
 _POOLS, _POOL_SIZE = 8, 256
-_TOKENS_A_WORD = 4  # room for rare words; a guided reply ends by itself
+_TOKENS_A_WORD = 4  # room for rare words
 
 
 class _Refused(Exception):
@@ -156,10 +156,12 @@ class Generator:
         grammar = None
         if template.guide == "slots" and config.guided:
             grammar = build_grammar(slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None)
+        # A guided reply ends by itself and must not be cut, so a template's limit is for free replies.
+        longest = _TOKENS_A_WORD * high + (sum(len(surface.encode()) for surface in slots.values()) + 16 if grammar else 0)
         return Prompt(
             messages=messages,
             seed=derive(seed, STREAM_REPLY),
-            max_tokens=template.max_tokens or max(config.max_tokens, _TOKENS_A_WORD * high),
+            max_tokens=longest if grammar else template.max_tokens or max(config.max_tokens, longest),
             temperature=config.temperature if template.temperature is None else template.temperature,
             top_p=template.top_p or config.top_p,
             schema=QUERY_SCHEMA if json_output and grammar is None else None,

@@ -32,5 +32,7 @@ def pick(seed: int, stream: int, options: Sequence[T], attempt: int = 0) -> T:
 
 def shuffled(seed: int, stream: int, items: Sequence[T]) -> list[T]:
     """The items in a random order."""
-    keys = {position: derive(seed, stream, position) for position in range(len(items))}
-    return [items[position] for position in sorted(keys, key=lambda p: (keys[p], p))]
+    import numpy as np
+
+    w0, w1, _, _ = philox((stream, np.arange(len(items)), 0, 0), split64(seed))
+    return [items[position] for position in np.lexsort((w1, w0)).tolist()]

@@ -1,9 +1,9 @@
 """Checkpoints that are whole or not there, of any attempt.
 
-    WORK/ATTEMPT/checkpoint-40/            as transformers and DeepSpeed write it
-    WORK/ATTEMPT/checkpoint-40/WHOLE       written last, when every process has written its part
+    WORK/checkpoint-40-ATTEMPT/     as transformers and DeepSpeed write it, with the metrics up to it
 
-An attempt writes into its own folder alone, so two attempts at once cannot mix; a new one goes on from the newest whole checkpoint of all.
+It is written elsewhere and renamed when every process has written its part. Two attempts at once cannot mix; a new one goes on from the
+checkpoint with the most steps.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ import re
 import shutil
 from pathlib import Path
 
-from routenator.files import write_atomic
-
-MARK = "WHOLE"
-_NAME = re.compile(r"checkpoint-(\d+)")
+_NAME = re.compile(r"checkpoint-(\d+)-.+")
 
 
 def steps_of(checkpoint: Path) -> int:
@@ -24,19 +21,25 @@ def steps_of(checkpoint: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def mark_whole(checkpoint: Path) -> None:
-    """Say that every process has written its part."""
-    write_atomic(checkpoint / MARK, "")
+def keep(written: Path, work_dir: Path) -> Path:
+    """Move a checkpoint that every process has written to where it counts, and remove those with fewer steps.
+
+    An attempt that runs at the same time does not need the removed ones: it has read its own at its start.
+
+    Args:
+        written: ATTEMPT/checkpoint-40.
+        work_dir: on the same file system.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    kept = work_dir / f"{written.name}-{written.parent.name}"
+    written.rename(kept)
+    for path in work_dir.iterdir():
+        if 0 <= steps_of(path) < steps_of(kept):
+            shutil.rmtree(path, ignore_errors=True)
+    return kept
 
 
 def newest(work_dir: Path) -> Path | None:
-    """The whole checkpoint with the most steps, of any attempt."""
-    whole = [mark.parent for mark in work_dir.glob(f"*/checkpoint-*/{MARK}") if steps_of(mark.parent) >= 0]
-    return max(whole, key=lambda path: (steps_of(path), path.parent.name), default=None)
-
-
-def remove_older(work_dir: Path, kept: Path) -> None:
-    """Free the space of checkpoints with fewer steps than ``kept``. An attempt that still runs never reads its own again."""
-    for path in work_dir.glob("*/checkpoint-*"):
-        if 0 <= steps_of(path) < steps_of(kept):
-            shutil.rmtree(path, ignore_errors=True)
+    """The checkpoint with the most steps."""
+    found = [path for path in work_dir.glob("checkpoint-*") if steps_of(path) >= 0]
+    return max(found, key=lambda path: (steps_of(path), path.name), default=None)

@@ -5,7 +5,7 @@
     ATTEMPT/metrics.jsonl    one line a logged step (rank 0)
     ATTEMPT/result.json      how it ended (rank 0)
     ATTEMPT/error-RANK.json  the exception of a process that failed
-    ATTEMPT/checkpoint-N/    checkpoints
+    ATTEMPT/checkpoint-N/    a checkpoint that is being written; see checkpoints.py
     ATTEMPT/adapter/         the adapter, when finished
 
 Files and not signals, because they reach every process of every node in the same way and at a moment that all agree on.
@@ -32,6 +32,7 @@ class TrainingJob(BaseModel):
         tools: the API as OpenAI tools.
         seed: of adapter weights, order and dropout.
         folder: this attempt's own folder.
+        checkpoints: where whole checkpoints are kept, on the same file system as ``folder``.
         resume: checkpoint to go on from.
     """
 
@@ -46,6 +47,7 @@ class TrainingJob(BaseModel):
     config: TrainConfig
     seed: int
     folder: str
+    checkpoints: str
     resume: str | None = None
 
     @property

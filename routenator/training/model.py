@@ -38,6 +38,7 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
     if config.method == "qlora" and device == "cpu":
         # In eval mode bitsandbytes would repack the weights for single-token inference: six times slower on a batch, and the packed layer
         # passes no gradient on, so training after an evaluation would silently learn nothing below the last layer.
+        module: Any
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False

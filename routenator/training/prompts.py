@@ -7,7 +7,7 @@ Two styles:
   no training to make sense.
 
 The answer is always the call as JSON text, ``{"name": ..., "arguments": {...}}``, with arguments in the schema's order.
-Prompt and answer are turned into tokens apart from each other and joined, so that a model meets the same tokens when it is trained and asked.
+Prompt and answer are turned into tokens apart from each other and joined, so that a model meets the same tokens in training and in use.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
-
 from transformers.utils.logging import disable_progress_bar
 
 from routenator.config import TrainConfig
+from routenator.files import write_json
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard
 from routenator.training.job import TrainingJob, TrainingResult
@@ -75,7 +75,7 @@ class AnswerTrainer(Trainer):
         self.seen = 0
         self.model_accepts_loss_kwargs = True  # asks the Trainer to count the answers' tokens over accumulation steps and processes
         self.loss_is_scaled_for_ga = True
-        base = self.model.get_base_model()  # type: ignore[union-attr]
+        base: Any = self.model.get_base_model()  # type: ignore[union-attr,operator]
         self._keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -128,9 +128,10 @@ class Reporter(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         barrier()  # every process has written its part
         if rank() == 0:
-            whole = self.job.root / f"checkpoint-{state.global_step}"
-            checkpoints.mark_whole(whole)
-            checkpoints.remove_older(self.job.root.parent, whole)
+            written = self.job.root / f"checkpoint-{state.global_step}"
+            if self.job.metrics_file.is_file():
+                shutil.copy(self.job.metrics_file, written)
+            checkpoints.keep(written, Path(self.job.checkpoints))
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any) -> None:
         if rank() or not logs or ("loss" not in logs and "eval_loss" not in logs):
@@ -156,17 +157,17 @@ class Reporter(TrainerCallback):
         return not psutil.pid_exists(self._launcher)
 
     def _keep_lines_until(self, step: int) -> None:
-        """Take over the lines of the attempt that is gone on from, without those after its checkpoint."""
+        """Take over the lines up to the checkpoint that is gone on from."""
         if self.job.resume is None:
             return
-        earlier = Path(self.job.resume).parent / self.job.metrics_file.name
+        earlier = Path(self.job.resume) / self.job.metrics_file.name
         if earlier.is_file():
             lines = [line for line in earlier.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
             self.job.metrics_file.write_text("".join(lines))
 
 
-def fit(job: TrainingJob) -> TrainingResult | None:
-    """Train, or go on training, until done or asked to stop; see ``worker.train``."""
+def fit(job: TrainingJob) -> None:
+    """Train, or go on training, until done or asked to stop; rank 0 leaves a checkpoint or the adapter, and the result."""
     began = time.time()
     config = job.config
     cuda = torch.cuda.is_available()
@@ -208,11 +209,10 @@ def fit(job: TrainingJob) -> TrainingResult | None:
         if held_out is not None:
             metrics["eval_loss"] = float(trainer.evaluate()["eval_loss"])
         _save(job, trainer, state.global_step)
-    return (
-        TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
-        if rank() == 0
-        else None
-    )
+    if rank() == 0:
+        result = TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
+        write_json(job.result_file, result.model_dump())
+    barrier()  # no node ends before the result is there
 
 
 def _without_compiler() -> None:
@@ -248,7 +248,6 @@ def _arguments(job: TrainingJob, config: TrainConfig, cuda: bool) -> TrainingArg
         logging_steps=config.log_steps,
         logging_nan_inf_filter=False,
         save_steps=config.save_steps,
-        save_total_limit=2,
         eval_strategy="steps" if config.eval_steps and job.validation else "no",
         eval_steps=config.eval_steps or None,
         prediction_loss_only=True,

@@ -13,7 +13,7 @@ from typing import Any
 from routenator.config import TrainConfig
 from routenator.errors import InputError
 from routenator.files import write_json
-from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.job import TrainingJob
 
 LAUNCHER_VARIABLE = "ROUTENATOR_LAUNCHER"  # process id of this node's launcher
 
@@ -37,25 +37,14 @@ def deepspeed_config(config: TrainConfig, cuda: bool) -> dict[str, Any]:
     }
 
 
-def train(job: TrainingJob) -> TrainingResult | None:
-    """Train, or go on training, until done or asked to stop.
-
-    Returns:
-        How it ended, on rank 0; None on the other processes.
-    """
-    from routenator.training.trainer import fit
-
-    return fit(job)
-
-
 def main(arguments: list[str]) -> int:
     """Run one process of a job; an exception is left in ``error-RANK.json`` for the launcher."""
     job = TrainingJob.read(Path(arguments[0]))
     rank = int(os.environ.get("RANK", "0"))
     try:
-        result = train(job)
-        if result is not None:
-            write_json(job.result_file, result.model_dump())
+        from routenator.training.trainer import fit
+
+        fit(job)
     except BaseException as error:
         value = {
             "rank": rank,

@@ -24,7 +24,7 @@ TEXTS = [
 
 def language(grammar: str) -> set[str]:
     """All texts of a grammar made of literals, alternatives and groups; enough for these."""
-    tokens = [t for t in re.findall(r'"(?:[^"\\]|\\.)*"|[()|]', grammar.removeprefix("root ::="))]
+    tokens: list[str] = re.findall(r'"(?:[^"\\]|\\.)*"|[()|]', grammar.removeprefix("root ::="))
 
     def alternatives(at: int) -> tuple[set[str], int]:
         result: set[str] = set()
