@@ -254,7 +254,7 @@ def evaluate(
     from routenator.config import EvaluateConfig, TrainConfig
     from routenator.domain.schema import parse_model
     from routenator.evaluation.run import evaluate_model
-    from routenator.report.table import scores_table
+    from slurm.follow import print_scores
 
     settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
     style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
@@ -262,7 +262,7 @@ def evaluate(
     if as_json:
         _print_json(scores)
     else:
-        _console().print(scores_table({"before": None, "after": scores}))
+        print_scores(scores, _console())
 
 
 @domain_app.command("check")

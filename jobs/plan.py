@@ -68,10 +68,10 @@ class Plan(BaseModel):
 class Run:
     """A run directory and its plan.
 
-        RUN/plan.json     the plan            RUN/config.yaml   the resolved config, can be run again as it is
-        RUN/code/         snapshot of routenator/, jobs/, slurm/     RUN/domain/  snapshot of the domain, with golden.jsonl
-        RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   what was submitted, by id
-        RUN/dataset, adapter, scores.json, predictions.jsonl, report: links to the stages' outputs once they are done
+    RUN/plan.json     the plan            RUN/config.yaml   the resolved config, can be run again as it is
+    RUN/code/         snapshot of routenator/, jobs/, slurm/     RUN/domain/  snapshot of the domain, with golden.jsonl
+    RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   what was submitted, by id
+    RUN/dataset, adapter, scores.json, predictions.jsonl, report: links to the stages' outputs once they are done
     """
 
     path: Path
@@ -107,28 +107,23 @@ class Run:
         file = run / "plan.json"
         if not file.is_file():
             known = [p.parent.name for p in run.parent.glob("*/plan.json")] if run.parent.is_dir() else []
-            raise InputError(
-                "not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known
-            )
+            raise InputError("not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known)
         raw: dict[str, Any] = read_json(file)
         if raw.get("format") != PLAN_FORMAT:
-            raise InputError(
-                "this plan has another format", file=file, key="format", found=raw.get("format"), expected=str(PLAN_FORMAT)
-            )
+            raise InputError("this plan has another format", file=file, key="format", found=raw.get("format"), expected=str(PLAN_FORMAT))
         try:
             return Run(run, Plan.model_validate(raw))
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(
-                "this plan cannot be read", file=file, key=".".join(map(str, first["loc"])), found=first["msg"], expected="a plan as written"
-            ) from None
+            key = ".".join(str(part) for part in first["loc"])
+            raise InputError("this plan cannot be read", file=file, key=key, found=first["msg"], expected="a plan as written") from None
 
     def publish(self, stage: str) -> None:
         """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""
         for name, inside in PUBLISHED[stage].items():
             target = os.path.join(self.plan.stages[stage].dir, inside)
             link = self.path / name
-            if link.is_symlink() and os.readlink(link) == target:
+            if link.is_symlink() and str(link.readlink()) == target:
                 continue
             temporary = self.path / f".{name}.{os.getpid()}"
             temporary.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
 from slurm.local import start_driver, stop_driver
@@ -86,6 +87,20 @@ def print_result(run: Run, console: Console) -> None:
     from routenator.report.table import print_summary
 
     print_summary(gather(run), console, run.path)
+
+
+def print_scores(scores: Mapping[str, Any], console: Console) -> None:
+    """The scores of one model: what ``evaluate`` prints."""
+    from rich.table import Table
+
+    from routenator.report.summary import METRICS
+    from routenator.report.table import score_text
+
+    table = Table("metric", f"{scores['n']} queries [95% interval]", box=None, pad_edge=False)
+    for key, name in METRICS.items():
+        if key in scores:
+            table.add_row(name, score_text(scores[key]))
+    console.print(table)
 
 
 def _go_on(run: Run) -> str:

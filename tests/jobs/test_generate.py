@@ -200,12 +200,14 @@ def test_an_interrupted_task_and_other_shards_say_the_same(
 
     def dies_once(path: Path, *rest: Any) -> None:
         units.append(path.name)
-        if len(units) == 3:
+        if [name[:11] for name in units].count("text-vision") == 3 and len(set(units)) == len(units):
             raise KeyboardInterrupt
         write(path, *rest)
 
     monkeypatch.setattr(jobs.generate, "_write_unit", dies_once)
     with pytest.raises(KeyboardInterrupt):
         generate(run)
-    assert units[2].startswith("text-vision-"), "heuristic units come first, then the engine's"
+    # Shard 0 has one chunk, shard 1 two; within a shard the engine's units come last, and the last of all is lost.
+    kinds = [name.rsplit("-", 1)[0] for name in units]
+    assert kinds == ["heuristic", "text-vision", "heuristic", "heuristic", "text-vision", "text-vision"]
     assert generate(run) == all_routes[1]

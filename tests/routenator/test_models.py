@@ -113,7 +113,7 @@ def test_two_at_once_prepare_one_folder(package: PackagedModel, tmp_path: Path, 
 def test_unknown_package_names_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         check_model("package:smollm2-135m-instrct", key="model.trainee")
-    assert caught.value.nearest == "smollm2-135m-instruct" and caught.value.key == "model.trainee"
+    assert caught.value.nearest == "package:smollm2-135m-instruct" and caught.value.key == "model.trainee"
 
 
 def test_a_package_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,5 +154,5 @@ def test_command_line(package: PackagedModel, tmp_path: Path, capsys: pytest.Cap
     assert models.main([str(tmp_path), "toy"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_dir()
     assert models.main([str(tmp_path), "toyy"]) == 2
-    assert "nearest:  toy" in capsys.readouterr().err
+    assert "nearest:  package:toy" in capsys.readouterr().err
     assert models.main([]) == 2
