@@ -42,6 +42,7 @@ def run(task: Task) -> None:
 def _evaluate(task: Task) -> None:
     from routenator.domain.golden import load_golden
     from routenator.domain.load import load_domain
+    from routenator.evaluation.embed import sentence_embedder
     from routenator.evaluation.run import Subject, ask_and_judge, compare, scores_of, subset, write_predictions
     from routenator.files import write_json
     from routenator.models import resolve_model
@@ -70,12 +71,12 @@ def _evaluate(task: Task) -> None:
         progress=lambda done, total: task.progress(done, total, "queries"),
         nodes=task_nodes(task.work_dir),
     )
-    embedder = resolve_model(config.model.embedder, cache)
+    embed = sentence_embedder(resolve_model(config.model.embedder, cache))
     settings = {"resamples": config.evaluate.bootstrap, "seed": config.seed}
     scores: dict[str, Any] = {"before": None}
-    scores |= {name: scores_of(judged[name], subject, golden, functions, embedder, **settings) for name, subject in subjects.items()}
+    scores |= {name: scores_of(judged[name], subject, golden, functions, embed, **settings) for name, subject in subjects.items()}
     if "before" in judged:
-        scores["paired"] = compare(judged["before"], judged["after"], embedder, **settings)
+        scores["paired"] = compare(judged["before"], judged["after"], embed, **settings)
     folder = attempt_folder(task)
     write_json(folder / "scores.json", scores)
     write_predictions(folder / "predictions.jsonl", golden, judged)

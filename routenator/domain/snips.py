@@ -37,7 +37,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def import_snips(directory: Path, out_file: Path) -> dict[str, int]:
+def import_snips(directory: Path, out_file: Path) -> int:
     """Write the benchmark's validation queries as a golden file.
 
     Args:
@@ -45,28 +45,22 @@ def import_snips(directory: Path, out_file: Path) -> dict[str, int]:
         out_file: JSON lines of query and call.
 
     Returns:
-        Queries by function, and ``repeated``: how many were left out because an equal one came before.
+        How many queries were written.
 
     Raises:
         InputError: a file is missing or has another shape.
     """
     rows: list[dict[str, Any]] = []
-    counts: dict[str, int] = {}
     seen: set[str] = set()
-    repeated = 0
     for intent in INTENTS:
         name = snake_case(intent)
-        counts[name] = 0
         for query, arguments in _queries(directory / f"validate_{intent}.json", intent):
             key = normalise_query(query)
-            if key in seen:
-                repeated += 1
-                continue
-            seen.add(key)
-            counts[name] += 1
-            rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
+            if key not in seen:
+                seen.add(key)
+                rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
     write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return {**counts, "repeated": repeated}
+    return len(rows)
 
 
 def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from sentence_transformers import SentenceTransformer
 
     from routenator.evaluation.metrics import Embed
 
@@ -19,12 +20,16 @@ def sentence_embedder(model: str) -> Embed:
         model: a folder or hub id.
     """
 
-    def embed(texts: list[str]) -> np.ndarray:
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
+    encoder: SentenceTransformer | None = None
 
-        disable_progress_bar()
-        encoder = SentenceTransformer(model)
+    def embed(texts: list[str]) -> np.ndarray:
+        nonlocal encoder
+        if encoder is None:
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils.logging import disable_progress_bar
+
+            disable_progress_bar()
+            encoder = SentenceTransformer(model)
         vectors: np.ndarray = encoder.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return vectors
 

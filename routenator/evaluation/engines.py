@@ -60,9 +60,14 @@ def _adapter_config(folder: str) -> dict[str, Any]:
 def merge_adapter(base: str, adapter: str, folder: Path) -> None:
     """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision."""
     import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # PEFT imports DeepSpeed, which otherwise prints a warning to stdout
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     with torch.inference_mode():
         merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()

@@ -28,6 +28,7 @@ from routenator.training.prompts import PromptFormat, Style
 if TYPE_CHECKING:
     from routenator.domain.functions import Function
     from routenator.domain.golden import GoldenExample
+    from routenator.evaluation.metrics import Embed
 
 DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
 
@@ -120,13 +121,13 @@ def scores_of(
     subject: Subject,
     golden: Sequence[GoldenExample],
     functions: Mapping[str, Function],
-    embedder: str,
+    embed: Embed,
     *,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """One side of ``scores.json``."""
-    scores = score(golden, judged.verdicts, functions, sentence_embedder(embedder), resamples=resamples, seed=seed)
+    scores = score(golden, judged.verdicts, functions, embed, resamples=resamples, seed=seed)
     speed = {
         "seconds": judged.seconds,
         "queries_per_second": round(len(golden) / judged.seconds, 2) if judged.seconds else None,
@@ -136,7 +137,7 @@ def scores_of(
     return {**scores, **speed}
 
 
-def compare(first: Judged, second: Judged, embedder: str, *, resamples: int, seed: int) -> dict[str, Any]:
+def compare(first: Judged, second: Judged, embed: Embed, *, resamples: int, seed: int) -> dict[str, Any]:
     """Is the second better than the first on the same queries? Differences with intervals, and McNemar's exact p-values."""
     import numpy as np
 
@@ -154,7 +155,6 @@ def compare(first: Judged, second: Judged, embedder: str, *, resamples: int, see
         if len(values):
             difference = paired_difference(values, after[name], resamples, seed)
             result[name] = {"difference": difference.as_dict(), "p_value": mcnemar(values, after[name])}
-    embed = sentence_embedder(embedder)
     one, two = similarities(first.verdicts, embed), similarities(second.verdicts, embed)
     measured = ~np.isnan(one)
     if measured.any():
@@ -225,6 +225,8 @@ def evaluate_model(
     subject = Subject(style, adapted=adapter is not None)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rn-", dir=out) as scratch:
         judged = ask_and_judge(
             {"model": subject},
@@ -236,7 +238,15 @@ def evaluate_model(
             scratch=Path(scratch),
             progress=progress,
         )
-    scores = scores_of(judged["model"], subject, examples, functions, resolve_model(embedder, cache), resamples=config.bootstrap, seed=seed)
+    scores = scores_of(
+        judged["model"],
+        subject,
+        examples,
+        functions,
+        sentence_embedder(resolve_model(embedder, cache)),
+        resamples=config.bootstrap,
+        seed=seed,
+    )
     result = {"model": model, "domain": str(domain), "golden": str(golden), **scores, "wall_seconds": round(time.time() - began, 3)}
     if out is not None:
         write_json(out / "scores.json", result)

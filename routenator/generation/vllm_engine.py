@@ -5,10 +5,13 @@ Everything that tasks on one node could fight over is the task's own: compile ca
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
 
     Args:
         scratch: folder of this task alone, on a local disk with a short path (sockets may have at most 107 characters).
-        cpu: run without an accelerator: one process, threads not pinned (tasks on one node would pin the same cores).
+        cpu: run without an accelerator: threads are not pinned (tasks on one node would pin the same cores).
         kv_cache_gib: memory of the key-value cache on the CPU.
     """
     for name in _FOREIGN:
@@ -43,11 +46,12 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
         TORCHINDUCTOR_CACHE_DIR=str(scratch / "inductor"),
         TRITON_CACHE_DIR=str(scratch / "triton"),
         VLLM_NO_USAGE_STATS="1",
+        # In one process, requests are scheduled in a fixed order (docs.vllm.ai, "Reproducibility"); in two, as they happen to arrive.
+        VLLM_ENABLE_V1_MULTIPROCESSING="0",
     )
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     if cpu:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         if kv_cache_gib is not None:
@@ -89,6 +93,7 @@ class VllmEngine(Engine):
                 disable_log_stats=True,
                 **more,
             )
+            _compile_grammars_at_once(self._llm)
         except BaseException:
             self.close()
             raise
@@ -130,3 +135,29 @@ class VllmEngine(Engine):
 
             gc.collect()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _Inline(Executor):
+    """Runs what it is given at once."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _compile_grammars_at_once(llm: Any) -> None:
+    """Have grammars compiled before their requests are scheduled.
+
+    vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends on time, and with it
+    the rounding of sums, and with that the replies.
+    """
+    core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
+    manager = getattr(core, "structured_output_manager", None)
+    if hasattr(manager, "executor"):
+        manager.executor = _Inline()
+    else:
+        logging.getLogger(__name__).warning("this vLLM keeps its grammars elsewhere: replies may differ a little from run to run")

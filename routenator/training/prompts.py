@@ -19,10 +19,14 @@ from typing import Any, Literal
 
 Style = Literal["compact", "tools"]
 STYLES: tuple[Style, ...] = ("compact", "tools")
+# With the calls' forms written out and "Call:" at the end, an untrained model of 135 M parameters answers 20 of 48 queries with a call of
+# the creative domain; with the functions and a description of the form alone it answers none.
 _INSTRUCTION = (
     "You turn a request into one function call. These are the functions, as JSON:\n{tools}\n"
-    'Answer with the call alone, as JSON: {{"name": <function>, "arguments": {{<parameter>: <value>, ...}}}}'
+    "Answer with one of these calls alone, as JSON, and fill in the values from the request:\n{forms}"
 )
+_REQUEST = "Request: {query}\nCall:"
+_SHOWN = 2  # parameters in the form of a function that requires none
 _MARK = "\u2603"  # stands for the answer while the template's end of turn is looked up
 
 
@@ -52,11 +56,16 @@ class PromptFormat:
     def instruction(self) -> str:
         """The system message of the ``tools`` style."""
         lines = [json.dumps(tool["function"], ensure_ascii=False, separators=(",", ":")) for tool in self.tools]
-        return _INSTRUCTION.format(tools="\n".join(lines))
+        forms = []
+        for tool in self.tools:
+            schema = tool["function"]["parameters"]
+            names = schema.get("required") or list(schema.get("properties", {}))[:_SHOWN]
+            forms.append(call_text(tool["function"]["name"], dict.fromkeys(names, "...")))
+        return _INSTRUCTION.format(tools="\n".join(lines), forms="\n".join(forms))
 
     def messages(self, query: str) -> list[dict[str, str]]:
         """OpenAI messages of the ``tools`` style."""
-        return [{"role": "system", "content": self.instruction}, {"role": "user", "content": _clean(query)}]
+        return [{"role": "system", "content": self.instruction}, {"role": "user", "content": _REQUEST.format(query=_clean(query))}]
 
     def prompt_text(self, query: str) -> str:
         """The whole prompt as text, special tokens written out."""

@@ -285,10 +285,14 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
     """The adapter with its card, as a plain PEFT folder."""
     trainer.save_model(str(job.adapter))
     if rank() == 0:
-        (job.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths of this machine
+        # A pickle of this machine's paths, and PEFT's model card, an empty form.
+        for name in ("training_args.bin", "README.md"):
+            (job.adapter / name).unlink(missing_ok=True)
         AdapterCard(
             domain=job.domain, base_model=job.base_name, prompt=job.config.prompt, tools=job.tools, method=job.config.method, steps=steps
         ).write(job.adapter)
-        shutil.rmtree(job.root / "train", ignore_errors=True)
-        shutil.rmtree(job.root / "validation", ignore_errors=True)
+        umask = os.umask(0)
+        os.umask(umask)
+        for file in job.adapter.iterdir():  # safetensors writes 0600, and a team shares its runs
+            file.chmod(0o666 & ~umask)
     barrier()

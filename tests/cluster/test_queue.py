@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from jobs.plan import Run
 from jobs.task import done_shards, read_receipt
 from slurm import control, processes, record
 from slurm.devcluster import VARIABLE, DevCluster, down, missing_packages, up
+from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS
 from slurm.queue import read_queue
 from slurm.status import StatusReader
 from slurm.submit import SubmitError
@@ -179,3 +181,9 @@ def test_without_accounting_failures_are_seen_and_down_leaves_nothing(
     finally:
         down(root)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def test_every_option_of_this_sbatch_is_known(cluster: DevCluster) -> None:
+    text = subprocess.run(["sbatch", "--help"], capture_output=True, text=True, check=True).stdout
+    own = {"help", "usage", "version", "quiet", "verbose", "ignore-pbs", "requeue", "no-requeue"}
+    assert set(re.findall(r"--([a-z][a-z0-9-]+)", text)) - own - SBATCH_OPTIONS - set(MANAGED_OPTIONS) == set()

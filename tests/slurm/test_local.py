@@ -59,6 +59,7 @@ def test_runs_every_stage_and_publishes(make_run: Callable[..., Run]) -> None:
     assert driver_words is not None and driver_words["state"] == "done" and not driver_words["alive"]
 
 
+@pytest.mark.slow
 def test_tasks_run_the_snapshot_of_the_code(make_run: Callable[..., Run]) -> None:
     run = make_run()
     entry = run.path / "code" / "jobs" / "entry.py"
@@ -104,6 +105,7 @@ def test_killed_task_is_named(make_run: Callable[..., Run], toys: Path) -> None:
     assert done_shards(run.stage_dir("sample"), 2) == {1}
 
 
+@pytest.mark.slow
 def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run()
     (toys / "generate-0.sleep").write_text("30")
@@ -127,6 +129,7 @@ def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], 
     assert {(chunks / name).read_text() for name in kept} == {"1"}, "chunks of the first attempt were made again"
 
 
+@pytest.mark.slow
 def test_task_leaves_no_process_behind(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run()
     (toys / "sample-1.leak").touch()
@@ -180,6 +183,7 @@ def test_cancel_ends_driver_and_orphans_and_can_be_repeated(make_run: Callable[.
     assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
 
 
+@pytest.mark.slow
 def test_task_at_its_time_limit_goes_on_from_its_chunks(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run(cluster={"kind": "local", "signal_delay_s": 56, "stages": {"sample": {"minutes": 2}}})
     (toys / "sample-0.sleep").write_text("2")

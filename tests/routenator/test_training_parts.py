@@ -1,0 +1,180 @@
+"""Checkpoints, cards, command lines and the loss: what training is made of, without training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routenator.config import TrainConfig
+from routenator.errors import InputError
+from routenator.files import write_json
+from routenator.nodes import Nodes
+from routenator.training import checkpoints
+from routenator.training.adapter import AdapterCard, base_model_of, is_adapter, read_card
+from routenator.training.job import TrainingJob
+from routenator.training.launch import command, environment
+from routenator.training.worker import deepspeed_config
+from tests.routenator.tiny_model import TOOLS, byte_tokenizer, make_job, save_tiny_model
+
+
+def written(folder: Path, attempt: str, steps: int) -> Path:
+    path = folder / attempt / f"checkpoint-{steps}"
+    path.mkdir(parents=True)
+    (path / "state").write_text(attempt)
+    return path
+
+
+def test_a_checkpoint_counts_only_when_it_was_moved(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    assert checkpoints.newest(work) is None
+    half = written(tmp_path, "one", 10)
+    assert checkpoints.newest(work) is None
+    kept = checkpoints.keep(half, work)
+    assert not half.exists()
+    assert checkpoints.newest(work) == kept
+    assert checkpoints.steps_of(kept) == 10
+
+
+def test_the_newest_checkpoint_of_any_attempt_wins_and_older_ones_go(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for attempt, steps in (("one", 9), ("two", 100), ("one", 20)):
+        checkpoints.keep(written(tmp_path, attempt, steps), work)
+    newest = checkpoints.newest(work)
+    assert newest is not None
+    assert (newest.name, (newest / "state").read_text()) == ("checkpoint-100-two", "two")
+    assert sorted(path.name for path in work.iterdir()) == ["checkpoint-100-two", "checkpoint-20-one"]
+    (work / "notes").mkdir()
+    assert checkpoints.newest(work) == newest
+
+
+def card(**changes: Any) -> AdapterCard:
+    fields = {"domain": "d", "base_model": "org/base", "prompt": "compact", "tools": TOOLS, "method": "qlora", "steps": 7}
+    return AdapterCard.model_validate({**fields, **changes})
+
+
+def test_a_card_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    assert read_card(tmp_path) is None
+    card().write(tmp_path)
+    assert read_card(tmp_path) == card()
+
+
+def test_a_card_of_another_format_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "routenator.json", {**card().model_dump(), "format": 99})
+    with pytest.raises(InputError, match="another format"):
+        read_card(tmp_path)
+    write_json(tmp_path / "routenator.json", {**card().model_dump(), "prompt": "loud"})
+    with pytest.raises(InputError, match="damaged") as caught:
+        read_card(tmp_path)
+    assert caught.value.key == "prompt"
+
+
+def test_a_plain_adapter_names_its_base_model(tmp_path: Path) -> None:
+    assert not is_adapter(tmp_path)
+    write_json(tmp_path / "adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "org/base"})
+    assert is_adapter(tmp_path)
+    assert base_model_of(tmp_path) == "org/base"
+    write_json(tmp_path / "adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(InputError, match="no base model"):
+        base_model_of(tmp_path)
+
+
+def test_one_process_without_deepspeed_needs_no_launcher(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tmp_path)
+    assert command(job, Nodes()) == [sys.executable, "-m", "routenator.training.worker", str(job.file)]
+
+
+def test_several_processes_of_one_node_take_any_free_port(tmp_path: Path) -> None:
+    line = command(make_job(tmp_path, tmp_path, processes=3), Nodes())
+    assert line[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node=3", "--nnodes=1"]
+    assert "--rdzv-endpoint=127.0.0.1:0" in line
+
+
+def test_several_nodes_meet_where_the_first_said(tmp_path: Path) -> None:
+    line = command(make_job(tmp_path, tmp_path), Nodes(count=2, index=1, address="n07", port=4711))
+    assert line[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1", "--master-addr=n07", "--master-port=4711"]
+
+
+def test_processes_share_the_cores_and_inherit_no_other_launchers_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    env = environment(processes=3, cpu=True)
+    assert env["OMP_NUM_THREADS"] == "2"
+    assert env["DS_ACCELERATOR"] == "cpu"
+    assert "MASTER_PORT" not in env
+    assert "RANK" not in env
+    assert "DS_ACCELERATOR" not in environment(processes=1, cpu=False)
+
+
+def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tmp_path, method="lora")
+    job.write()
+    assert TrainingJob.read(job.file) == job
+
+
+def test_deepspeed_is_told_its_stage() -> None:
+    assert deepspeed_config(TrainConfig(), cuda=True)["zero_optimization"]["stage"] == 2
+    assert deepspeed_config(TrainConfig(zero_stage=3), cuda=True)["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+    assert deepspeed_config(TrainConfig(), cuda=False)["zero_optimization"]["overlap_comm"] is False
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_loss_is_that_of_transformers_on_the_answers(tiny_model: Path, keeps: bool) -> None:
+    import torch
+
+    from routenator.training.model import attach_adapter, load_base
+    from routenator.training.prompts import PromptFormat
+    from routenator.training.tokens import IGNORED, collate
+    from routenator.training.trainer import answer_loss
+
+    config = TrainConfig(method="lora", bf16=False, deepspeed=False, lora_dropout=0.0, gradient_checkpointing=False)
+    model = attach_adapter(load_base(str(tiny_model), config, "cpu", longest=100), config).eval()
+    prompt = PromptFormat("compact", TOOLS, byte_tokenizer())
+    rows = []
+    for query in ("cats", "a much longer query about dogs"):
+        question, answer = prompt.prompt_ids(query), prompt.answer_ids("search", {"content_type": query})
+        rows.append({"input_ids": question + answer, "labels": [IGNORED] * len(question) + answer})
+    batch = collate(rows, padding=258)
+    with torch.no_grad():
+        theirs = model(**batch).loss
+        ours = answer_loss(model, batch, None, keeps)
+        assert torch.allclose(ours, theirs, rtol=1e-5)
+        count = int((batch["labels"] != IGNORED).sum())
+        assert torch.allclose(answer_loss(model, batch, 2 * count, keeps), theirs / 2, rtol=1e-5)
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(tiny_model: Path) -> None:
+    from routenator.training.model import attach_adapter, load_base
+
+    config = TrainConfig(method="lora", lora_targets=["q_proj", "k_porj"], deepspeed=False)
+    with pytest.raises(InputError) as caught:
+        attach_adapter(load_base(str(tiny_model), config, "cpu", longest=100), config)
+    assert (caught.value.key, caught.value.found, caught.value.nearest) == ("train.lora_targets", "k_porj", "k_proj")
+
+
+def test_evaluating_in_between_leaves_a_4_bit_model_trainable(tiny_model: Path) -> None:
+    import torch
+
+    from routenator.training.model import attach_adapter, load_base
+
+    config = TrainConfig(deepspeed=False, gradient_checkpointing=False, lora_dropout=0.0)
+    model = attach_adapter(load_base(str(tiny_model), config, "cpu", longest=100), config)
+    ids = torch.arange(40).reshape(2, 20)
+    model.eval()
+    with torch.no_grad():
+        before = model(input_ids=ids, labels=ids).loss
+    model.train()
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    first = [p.grad for name, p in model.named_parameters() if "layers.0" in name and "lora_B" in name]
+    assert first
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in first)
+    assert torch.allclose(before, loss.detach(), rtol=1e-2)

@@ -1,0 +1,185 @@
+"""Training in real processes: DeepSpeed with two of them, stopping and going on, and how failures are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routenator.errors import InputError, StageError
+from routenator.training import checkpoints
+from routenator.training.adapter import read_card
+from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.launch import StoppedError, launch
+from tests.routenator.tiny_model import make_job, save_tiny_model
+
+pytestmark = pytest.mark.slow
+TWO = {"processes": 2, "deepspeed": True, "batch_size": 2, "save_steps": 4, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def lines(job: TrainingJob) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in job.metrics_file.read_text().splitlines()]
+
+
+def weights(job: TrainingJob) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(job.adapter / "adapter_model.safetensors")
+
+
+def at_step(step: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
+    """Act once, when a step's line is seen."""
+    done = []
+
+    def progress(line: dict[str, Any]) -> None:
+        if line["step"] >= step and not done:
+            done.append(True)
+            act()
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingJob, TrainingResult]:
+    job = make_job(model, tmp_path_factory.mktemp("undisturbed"), **TWO)
+    return job, launch(job, out=io.StringIO())
+
+
+def test_two_processes_with_zero_2_train_a_4_bit_model(undisturbed: tuple[TrainingJob, TrainingResult]) -> None:
+    job, result = undisturbed
+    assert (result.finished, result.step, result.max_steps) == (True, 20, 20)  # 40 examples, 4 a step, 2 epochs
+    assert result.metrics["processes"] == 2
+    steps = [line for line in lines(job) if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 21))
+    assert all(line.keys() >= {"loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second"} for line in steps)
+    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    # Each example is seen once an epoch, whichever process it falls to.
+    from routenator.training.tokens import read_tokens
+
+    assert steps[-1]["tokens"] == 2 * sum(read_tokens(job.root / "train").lengths)
+    assert result.metrics["eval_loss"] < steps[0]["loss"]
+
+
+def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, TrainingResult], model: Path) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM, PeftModel
+    from transformers import AutoModelForCausalLM
+
+    job, _ = undisturbed
+    base = AutoModelForCausalLM.from_pretrained(model)
+    ids = torch.arange(12)[None]
+    plain = base(input_ids=ids).logits
+    tuned = PeftModel.from_pretrained(base, str(job.adapter))(input_ids=ids).logits
+    assert not torch.allclose(plain, tuned, atol=1e-2)
+    assert torch.allclose(AutoPeftModelForCausalLM.from_pretrained(str(job.adapter))(input_ids=ids).logits, tuned, atol=1e-2)
+    card = read_card(job.adapter)
+    assert card is not None
+    assert (card.prompt, card.base_model, card.method, card.steps) == ("compact", "tiny", "qlora", 20)
+    assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == []
+
+
+def test_a_stopped_training_goes_on_exactly(undisturbed: tuple[TrainingJob, TrainingResult], model: Path, tmp_path: Path) -> None:
+    first = make_job(model, tmp_path, "first", **TWO)
+    with pytest.raises(StoppedError, match="SIGUSR2 at step"):
+        launch(first, at_step(11, lambda: os.kill(os.getpid(), signal.SIGUSR2)), out=io.StringIO())
+    checkpoint = checkpoints.newest(Path(first.checkpoints))
+    assert checkpoint is not None
+    reached = checkpoints.steps_of(checkpoint)
+    assert 11 <= reached < 20  # in the second epoch
+    assert len(list(Path(first.checkpoints).iterdir())) == 1
+    second = make_job(model, tmp_path, "second", resume=checkpoint, **TWO)
+    result = launch(second, out=io.StringIO())
+    assert (result.finished, result.step) == (True, 20)
+    whole = undisturbed[0]
+    assert [line["step"] for line in lines(second)] == [line["step"] for line in lines(whole)]
+    assert [line.get("loss") for line in lines(second)] == pytest.approx([line.get("loss") for line in lines(whole)], rel=1e-5)
+    for name, value in weights(whole).items():
+        assert (weights(second)[name] == value).all(), name
+
+
+def test_a_signal_reaches_who_handled_it_before_once_the_checkpoint_is_there(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, epochs=30)
+    seen: list[Path | None] = []
+
+    def requeue(number: int, frame: Any) -> None:
+        seen.append(checkpoints.newest(Path(job.checkpoints)))
+        sys.exit(3)
+
+    before = signal.signal(signal.SIGTERM, requeue)
+    try:
+        with pytest.raises(SystemExit):
+            launch(job, at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), out=io.StringIO())
+        assert signal.getsignal(signal.SIGTERM) is requeue
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(seen) == 1
+    assert seen[0] is not None
+
+
+def test_bad_input_found_by_a_worker_is_bad_input_here(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"longer than train\.max_length"):
+        launch(make_job(model, tmp_path, max_length=64, **TWO), out=io.StringIO())
+
+
+def children() -> list[Any]:
+    import psutil
+
+    return psutil.Process().children(recursive=True)
+
+
+def test_a_killed_process_is_an_error_and_leaves_none_behind(model: Path, tmp_path: Path) -> None:
+    def kill_a_worker() -> None:
+        worker = next(child for child in children() if "routenator.training.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline())
+        worker.kill()
+
+    with pytest.raises(StageError, match="killed"):
+        launch(make_job(model, tmp_path, **{**TWO, "epochs": 50}), at_step(1, kill_a_worker), out=io.StringIO())
+    assert [child for child in children() if "routenator.training.worker" in child.cmdline()] == []
+
+
+@pytest.mark.parametrize("changes", [{"method": "prompt", "prompt_tokens": 4}, {"method": "lora", "bf16": False, "eval_steps": 5}])
+def test_other_methods_in_one_process(model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    job = make_job(model, tmp_path, learning_rate=5e-2, epochs=2, **changes)
+    result = launch(job, out=io.StringIO())
+    steps = [line["loss"] for line in lines(job) if "loss" in line]
+    assert result.finished
+    assert steps[-1] < steps[0]
+    assert len([line for line in lines(job) if "eval_loss" in line]) == (5 if "eval_steps" in changes else 1)
+    adapter = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(job.adapter))
+    assert adapter.peft_config["default"].peft_type.value == ("PROMPT_TUNING" if changes["method"] == "prompt" else "LORA")
+
+
+def test_an_orphan_ends_when_its_launcher_is_gone(model: Path, tmp_path: Path) -> None:
+    """The worker asks for its launcher at each step; here the launcher named is a process that has ended."""
+    import subprocess
+
+    from routenator.training.launch import command, environment
+    from routenator.training.worker import LAUNCHER_VARIABLE
+
+    job = make_job(model, tmp_path, epochs=500)
+    job.root.mkdir()
+    job.write()
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    env = environment(1, cpu=True) | {LAUNCHER_VARIABLE: str(gone.pid)}
+    from routenator.nodes import ALONE
+
+    subprocess.run(command(job, ALONE), env=env, check=True, timeout=120, capture_output=True)
+    result = TrainingResult.model_validate_json(job.result_file.read_text())
+    assert not result.finished
+    assert checkpoints.newest(Path(job.checkpoints)) is not None
