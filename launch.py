@@ -291,8 +291,8 @@ def golden_import_snips(
     """The SNIPS benchmark as a golden set of the domain `assistant`."""
     from routenator.domain.snips import import_snips
 
-    count = import_snips(directory, out)
-    typer.echo(f"{count:,} queries written to {out}")
+    count, repeated = import_snips(directory, out)
+    typer.echo(f"{count:,} queries written to {out}" + (f", {repeated} left out that say what an earlier one says" if repeated else ""))
 
 
 @models_app.command("prepare")

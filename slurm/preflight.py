@@ -40,6 +40,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     """
     config = plan.config
     check_resources(config)
+    check_engines(config)
     tools_bytes = check_inputs(config)
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
@@ -47,6 +48,24 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_disk(plan, tools_bytes)
     if submitting:
         check_machine(plan)
+
+
+def check_engines(config: RunConfig) -> None:
+    """Whether a generate task has the GPUs over which its engines are split; on CPUs the processes share the cores.
+
+    Raises:
+        InputError: an engine is split over more GPUs than a task asks for.
+    """
+    gpus = resources(config, "generate").gpus
+    vision = config.model.vision.engine
+    for key, engine in (("model.generator", config.model.generator), ("model.vision.engine", vision)):
+        if engine is not None and gpus and engine.tensor_parallel_size > gpus:
+            raise InputError(
+                "an engine is split over more GPUs than its task asks for",
+                key=f"{key}.tensor_parallel_size",
+                found=engine.tensor_parallel_size,
+                expected=f"at most {gpus}, or cluster.stages.generate.gpus={engine.tensor_parallel_size}",
+            )
 
 
 def check_machine(plan: Plan) -> None:

@@ -153,8 +153,11 @@ def array_limit() -> int:
 
 
 def planned_array_limit() -> int:
-    """``array_limit``, or Slurm's default on a machine without Slurm."""
-    return array_limit() if shutil.which("scontrol") else parse_array_limit("")
+    """``array_limit``, or Slurm's default where no Slurm answers: a script can be read anywhere."""
+    try:
+        return array_limit()
+    except SubmitError:
+        return parse_array_limit("")
 
 
 def parse_array_limit(text: str) -> int:

@@ -37,7 +37,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def import_snips(directory: Path, out_file: Path) -> int:
+def import_snips(directory: Path, out_file: Path) -> tuple[int, int]:
     """Write the benchmark's validation queries as a golden file.
 
     Args:
@@ -45,22 +45,25 @@ def import_snips(directory: Path, out_file: Path) -> int:
         out_file: JSON lines of query and call.
 
     Returns:
-        How many queries were written.
+        How many queries were written, and how many were left out because an equal one came before.
 
     Raises:
         InputError: a file is missing or has another shape.
     """
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
+    repeated = 0
     for intent in INTENTS:
         name = snake_case(intent)
         for query, arguments in _queries(directory / f"validate_{intent}.json", intent):
             key = normalise_query(query)
-            if key not in seen:
+            if key in seen:
+                repeated += 1
+            else:
                 seen.add(key)
                 rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
     write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return len(rows)
+    return len(rows), repeated
 
 
 def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:

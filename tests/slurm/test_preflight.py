@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from slurm.plan import make_plan
-from slurm.preflight import GIB, check_disk, check_machine, check_models, check_writable, estimate_bytes
+from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, check_writable, estimate_bytes
 from tests.slurm.conftest import PACKAGE, make_config
 
 
@@ -67,3 +68,11 @@ def test_slurm_needs_a_login_node(tmp_path: Path, toys: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="no sbatch on this machine"):
         check_machine(make_plan(make_config(tmp_path, cluster={"kind": "slurm"}), package=PACKAGE))
+
+
+def test_an_engine_wider_than_its_task_is_refused() -> None:
+    config = load_config("creative", ["cluster=slurm", "cluster.stages.generate.gpus=2"])
+    with pytest.raises(InputError) as caught:
+        check_engines(config)
+    assert caught.value.key == "model.generator.tensor_parallel_size" and "gpus=4" in str(caught.value)
+    check_engines(load_config("creative", ["cluster=slurm"]))
