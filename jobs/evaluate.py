@@ -11,6 +11,7 @@ from jobs.nodes import task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.task import Task, verify_file
 from routenator.errors import StageError
+from routenator.nodes import Nodes
 
 VERSION = 1
 
@@ -25,21 +26,20 @@ def run(task: Task) -> None:
     if task.is_done():
         return
     nodes = task_nodes(task.work_dir)
+    over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     if nodes.index:
         from routenator.evaluation.cluster import join
 
-        over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
         join(len(os.sched_getaffinity(0)), nodes, lambda: over.exists() or task.is_done())
         return
     try:
-        _evaluate(task)
+        _evaluate(task, nodes)
     finally:
         if nodes.count > 1 and not task.is_done():
-            over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
             over.touch()
 
 
-def _evaluate(task: Task) -> None:
+def _evaluate(task: Task, nodes: Nodes) -> None:
     from routenator.domain.golden import load_golden
     from routenator.domain.load import load_domain
     from routenator.evaluation.embed import sentence_embedder
@@ -69,7 +69,7 @@ def _evaluate(task: Task) -> None:
         config=config.evaluate,
         scratch=scratch,
         progress=lambda done, total: task.progress(done, total, "queries"),
-        nodes=task_nodes(task.work_dir),
+        nodes=nodes,
     )
     embed = sentence_embedder(resolve_model(config.model.embedder, cache))
     settings = {"resamples": config.evaluate.bootstrap, "seed": config.seed}

@@ -5,16 +5,16 @@ It is made by ``slurm.plan``; it lives here because tasks read it and ``jobs`` m
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routenator.config import RunConfig
 from routenator.errors import InputError
-from routenator.files import read_json
+from routenator.files import read_text
 
 PLAN_FORMAT = 1
 STAGES = ("sample", "generate", "merge", "train", "evaluate", "report")
@@ -108,9 +108,13 @@ class Run:
         if not file.is_file():
             known = [p.parent.name for p in run.parent.glob("*/plan.json")] if run.parent.is_dir() else []
             raise InputError("not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known)
-        raw: dict[str, Any] = read_json(file)
-        if raw.get("format") != PLAN_FORMAT:
-            raise InputError("this plan has another format", file=file, key="format", found=raw.get("format"), expected=str(PLAN_FORMAT))
+        try:
+            raw = json.loads(read_text(file, "a plan as written"))
+        except json.JSONDecodeError as error:
+            raise InputError("this plan cannot be read", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON") from None
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        if found != PLAN_FORMAT:
+            raise InputError("this plan has another format", file=file, key="format", found=found, expected=str(PLAN_FORMAT))
         try:
             return Run(run, Plan.model_validate(raw))
         except ValidationError as error:

@@ -61,7 +61,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
                 OmegaConf.update(merged, key, value, force_add=True)
         value = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError("a config that cannot be composed", file=file, found=str(error).splitlines()[0]) from None
+        raise InputError(
+            "a config that cannot be composed",
+            file=file,
+            key=getattr(error, "full_key", None) or None,
+            found=str(error).splitlines()[0],
+            expected="a config as in docs/configuration.md",
+        ) from None
     origin = str(file) + (" " + " ".join(overrides) if overrides else "")
     config = parse_model(RunConfig, value, origin)
     return config.model_copy(update={"domain": str(find_domain(config.domain, configs))})
@@ -73,7 +79,9 @@ def find_domain(name: str, configs: Path = CONFIGS) -> Path:
     Raises:
         InputError: there is none.
     """
-    for candidate in (Path(name), configs / "domains" / name):
+    # A bare name is a domain of ours first: any folder of that name may lie where the user happens to be.
+    ours, path = configs / "domains" / name, Path(name).expanduser()
+    for candidate in (path, ours) if "/" in name else (ours, path):
         if candidate.is_dir():
             return candidate.resolve()
     known = [path.name for path in (configs / "domains").glob("*") if path.is_dir()]

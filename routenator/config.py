@@ -18,7 +18,7 @@ RouteName = Literal["heuristic", "text", "vision"]
 class Section(BaseModel):
     """A closed section of the config."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class DatasetConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from routenator.errors import InputError
 
 _BLOCK = 1 << 20
 
@@ -60,17 +63,74 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         # mkstemp makes 0600; a run directory is shared by a team, so the umask decides.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        Path(temporary).chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
     """``write_atomic`` of indented JSON."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(file: Path, expected: str = "a text file") -> str:
+    """The text of a user's file, without a byte order mark.
+
+    Args:
+        file: what to read.
+        expected: what it should hold, for the message.
+
+    Raises:
+        InputError: it is missing, a folder, unreadable, or not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("a file is missing", file=file, expected=expected) from None
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8 text", file=file, key=f"byte {error.start + 1}", found=error.reason, expected=expected) from None
+    except OSError as error:
+        raise InputError("a file that cannot be read", file=file, found=error.strerror, expected=expected) from None
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself or the nearest folder above it that exists."""
+    path = Path(os.path.abspath(path.expanduser()))
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def check_writable(path: Path, key: str) -> None:
+    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do not tell of
+    read-only file systems, quotas and the super-user.
+
+    Raises:
+        InputError: no.
+    """
+    folder = nearest_folder(path)
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is not a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            "no permission to write here",
+            file=path,
+            key=key,
+            found=error.strerror or str(error),
+            expected=f"a folder that {_user()} may write",
+        ) from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def read_json(path: Path) -> Any:

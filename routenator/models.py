@@ -27,7 +27,7 @@ from routenator.files import read_json, sha256_file, write_json
 
 PREFIX = "package:"
 MARKER = "routenator-model.json"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class CorruptModelError(InputError):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from jobs.plan import Plan
 from routenator.config import RunConfig
 from routenator.errors import InputError, InputErrors
+from routenator.files import canonical_json, check_writable, nearest_folder
 from slurm.options import check_resources, resources
 from slurm.plan import check_run_dir, golden_source, missing_shards, planned_run
 
@@ -105,7 +104,6 @@ def check_inputs(config: RunConfig) -> int:
     """
     from routenator.domain.check import check_domain
     from routenator.domain.golden import load_golden
-    from routenator.files import canonical_json
     from routenator.sampling.strata import build_strata
 
     domain = check_domain(config.domain)
@@ -135,36 +133,6 @@ def check_models(config: RunConfig) -> None:
             errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
-
-
-def nearest_folder(path: Path) -> Path:
-    """The path itself if it exists, else the closest parent that does."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path
-
-
-def check_writable(path: Path, key: str) -> None:
-    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do not tell of
-    read-only file systems, quotas and the super-user.
-
-    Raises:
-        InputError: no.
-    """
-    folder = nearest_folder(path)
-    try:
-        if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is not a folder")
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            "no permission to write here",
-            file=path,
-            key=key,
-            found=error.strerror or str(error),
-            expected=f"a folder that {_user()} may write",
-        ) from None
 
 
 def estimate_bytes(config: RunConfig, tools_bytes: int) -> dict[str, int]:
@@ -215,7 +183,3 @@ def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] =
             found=f"{free / GIB:.1f} GiB free",
             expected=f"{need / GIB:.1f} GiB ({parts}; times {DISK_MARGIN:g} for what is written beside it)",
         )
-
-
-def _user() -> str:
-    return os.environ.get("USER") or f"user {os.getuid()}"

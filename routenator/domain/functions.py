@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.errors import InputError
+from routenator.files import read_text
 
 ROLE_KEY = "x-role"
 ROLES = ("category", "subprompt")
@@ -97,11 +98,9 @@ def load_functions(file: Path) -> dict[str, Function]:
         InputError: not JSON, not a list of OpenAI tools, a bad schema, or a bad mark.
     """
     try:
-        tools = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("a domain file is missing", file=file, expected="a list of OpenAI tools") from None
+        tools = json.loads(read_text(file, "a list of OpenAI tools"))
     except json.JSONDecodeError as error:
-        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg) from None
+        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="a list of OpenAI tools") from None
     if not isinstance(tools, list) or not tools:
         raise InputError("no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools")
     functions: dict[str, Function] = {}

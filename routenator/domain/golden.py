@@ -11,6 +11,7 @@ from typing import Any
 
 from routenator.domain.functions import Function, check_call
 from routenator.errors import InputError, InputErrors
+from routenator.files import read_text
 
 _SHOWN = 20
 
@@ -35,12 +36,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
     Raises:
         InputError: missing or empty file; InputErrors: bad lines (JSON, keys, calls that the schema refuses, duplicates).
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError("the golden file is missing", file=file, expected="JSON lines of query and call") from None
-    except UnicodeDecodeError as error:
-        raise InputError("the golden file is not UTF-8", file=file, key=f"byte {error.start}") from None
+    lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
     examples: list[GoldenExample] = []
     errors: list[InputError] = []
     seen: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.errors import InputError, InputErrors
+from routenator.files import read_text
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -117,9 +119,7 @@ def to_networkx(nodes: dict[str, Node], edges: list[Edge]) -> nx.DiGraph:
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    if not file.is_file():
-        raise InputError("a domain file is missing", file=file, expected="CSV with " + ", ".join(columns))
-    with open(file, encoding="utf-8", newline="") as handle:
+    with io.StringIO(read_text(file, "CSV with " + ", ".join(columns)), newline="") as handle:
         reader: Any = csv.DictReader(handle, restkey="", restval="")
         missing = [column for column in columns if column not in (reader.fieldnames or [])]
         if missing:

@@ -14,7 +14,7 @@ from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.schema import DomainFile, FunctionRule, LexiconItem, Statistics, parse_model, read_yaml
 from routenator.domain.templates import Template, load_templates
 from routenator.errors import InputError, InputErrors
-from routenator.files import sha256_tree
+from routenator.files import read_text, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
 
@@ -91,7 +91,7 @@ def load_domain(path: str | Path) -> Domain:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not (root / "domain.yaml").is_file() and not (root / "functions.json").is_file():
         siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
         raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
     functions = load_functions(root / "functions.json")
@@ -127,8 +127,6 @@ def load_domain(path: str | Path) -> Domain:
 
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
-    if not file.exists():
-        return {}
     raw = read_yaml(file) or {}
     if not isinstance(raw, dict):
         raise InputError("not a mapping", file=file, found=type(raw).__name__, expected="name: [words]")
@@ -147,9 +145,7 @@ def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
 
 def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
     records: dict[str, dict[str, Any]] = {}
-    if not file.exists():
-        return records
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(file, "JSON lines, one metadata record each; it may be empty").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -157,6 +153,8 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise InputError("not JSON", file=file, key=f"line {number}", found=error.msg) from None
         where = f"line {number}"
+        if not isinstance(record, dict):
+            raise InputError("a bad record", file=file, key=where, found=type(record).__name__, expected="a JSON object")
         for key, kind in (("id", str), ("title", str), ("category", str), ("keywords", list), ("colours", list), ("nodes", list)):
             if not isinstance(record.get(key), kind):
                 raise InputError("a bad record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from routenator.config import RouteName
 from routenator.errors import InputError, InputErrors
+from routenator.files import read_text
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weights = dict[str, Weight]
@@ -124,20 +125,36 @@ class LexiconItem(Closed):
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key may stand once in a mapping; the standard loader lets the last one win silently."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
 def read_yaml(file: Path) -> Any:
     """The YAML value in a file.
 
     Raises:
         InputError: no such file, or not YAML.
     """
+    text = read_text(file, "YAML")
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("a file is missing", file=file) from None
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
-        raise InputError("not YAML", file=file, key=where, found=getattr(error, "problem", str(error))) from None
+        raise InputError("not YAML", file=file, key=where, found=getattr(error, "problem", str(error)), expected="YAML") from None
 
 
 M = typing.TypeVar("M", bound=BaseModel)

@@ -62,6 +62,8 @@ def import_snips(directory: Path, out_file: Path) -> tuple[int, int]:
             else:
                 seen.add(key)
                 rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
+    if out_file.is_dir():
+        raise InputError("a folder where a file is to be written", file=out_file, expected="a file's path, e.g. snips.jsonl")
     write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows), repeated
 

@@ -10,6 +10,7 @@ import yaml
 
 from routenator.domain.schema import ROUTES, FrontMatter, parse_model
 from routenator.errors import InputError
+from routenator.files import read_text
 from routenator.grammar import Node, parse_or_refuse
 
 _PARTS = re.compile(r"\A---\s*\n(.*?)\n---\s*\n(.*)\Z", re.DOTALL)
@@ -110,7 +111,7 @@ def load_templates(directory: Path) -> dict[str, Template]:
 
 
 def _load(route: str, file: Path) -> Template:
-    text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    text = read_text(file, "front matter and a body").replace("\r\n", "\n")
     match = _PARTS.match(text)
     if match is None:
         raise InputError(

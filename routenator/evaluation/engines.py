@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from routenator.errors import InputError
+from routenator.errors import InputError, StageError
 from routenator.files import read_json
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
@@ -58,7 +58,11 @@ def _adapter_config(folder: str) -> dict[str, Any]:
 
 
 def merge_adapter(base: str, adapter: str, folder: Path) -> None:
-    """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision."""
+    """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision.
+
+    Raises:
+        StageError: the adapter is not one of this model.
+    """
     import torch
 
     if not torch.cuda.is_available():
@@ -69,8 +73,11 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
 
     disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-    with torch.inference_mode():
-        merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    try:
+        with torch.inference_mode():
+            merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StageError(f"the adapter {adapter} does not fit the model {base}: {error}") from error
     merged.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 

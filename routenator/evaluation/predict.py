@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from routenator.nodes import ALONE, Nodes
 
 Progress = Callable[[int, int], None]
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TRACE = 12  # lines of traceback in an error
 _BATCH = 32  # queries an actor is given at once; what an answer depends on besides the query must not depend on the number of actors
 
 
@@ -159,7 +162,8 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
             cause = error.cause
             if isinstance(cause, RoutenatorError):
                 raise cause from None
-            raise StageError(f"an evaluation worker failed: {type(cause).__name__}: {cause}\n{error}") from None
+            trace = "\n".join(_COLOUR.sub("", str(error)).splitlines()[-_TRACE:])
+            raise StageError(f"an evaluation worker failed: {type(cause).__name__}: {cause}\n{trace}") from None
         except RayActorError as error:
             raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
         except RayError as error:

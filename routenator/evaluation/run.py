@@ -92,7 +92,10 @@ def ask_and_judge(
 
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise InputError("this model has no tokenizer that can be loaded", key="model", found=base, expected=str(error)) from None
     tools = [function.tool() for function in functions.values()]
     formats = {style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}}
     sides = {

@@ -1,9 +1,10 @@
 """Grammars that hold a small model to the words that a query must say.
 
-The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface exactly once, joined by
-*gaps*: what stands between two given slots (or before the first, after the last) in heuristic queries for the same function. The model
-decides the order and which gap goes where, by what reads best to it after the prompt; it can neither drop a value nor run into
-gibberish. A vocabulary of single words in the place of whole gaps was tried first: it reads much worse (docs/method.md).
+The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface exactly once, put
+together from heuristic queries for the same function: a *frame* (how one query begins and ends, which holds what it is about) and
+*gaps* (what stands between two given slots in any query). The model decides the order, the frame and the gaps by what reads best to it
+after the prompt; it can neither drop a value nor run into gibberish. Free words and a vocabulary of single words in the place of frames and
+gaps were tried first; both read much worse (docs/method.md).
 
 Grammars are GBNF text as xgrammar reads it (vLLM: ``structured_outputs.grammar``).
 """
@@ -14,46 +15,54 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from routenator.generation.seeds import STREAM_GAPS, STREAM_ORDER, pick, shuffled
+from routenator.generation.seeds import STREAM_FRAMES, STREAM_GAPS, STREAM_ORDER, pick, shuffled
 from routenator.validation.text import words
 
 START, END = "^", "$"  # stand for the query's ends in a pair of slots
 _ALL_ORDERS = 3  # up to this many slots the model may choose among all orders; beyond, among a few keyed ones
-_KEYED_ORDERS = 12
-_OPTIONS = 24  # gaps offered at one place; a keyed choice, so that not every query opens alike
-_EXTRA = 3  # words that a gap may hold beyond the draft's
+_KEYED_ORDERS = 4
+_OPTIONS = 12  # frames or gaps offered at one place; a keyed choice, so that not every query opens alike
+_EXTRA = 3  # words that a frame's end or a gap may hold beyond the draft's
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What stands between two slots, or between a slot and an end, with its spaces and signs.
+    """What stands around and between slots, with its spaces and signs.
 
     Attributes:
-        by_pair: (slot before, slot after) -> texts.
+        frames: (first slot, last slot) -> (opening, closing) of queries; without slots (END, START) -> (all, "").
+        between: (slot before, slot after) -> texts.
     """
 
-    by_pair: Mapping[Pair, Sequence[str]]
+    frames: Mapping[Pair, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    between: Mapping[Pair, Sequence[str]] = field(default_factory=dict)
 
 
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
-    """Gaps of many queries, each given with its slots' surfaces.
+    """Frames and gaps of many queries, each given with its slots' surfaces.
 
-    A gap with a word that only one query has is left out: it may be a typing error.
+    One with a word that only one query has is left out: it may be a typing error.
     """
-    found: dict[Pair, set[str]] = defaultdict(set)
-    counts: Counter[str] = Counter()
-    for text, slots in texts:
-        gaps = split_at_slots(text, slots)
-        if gaps is None:
-            continue
-        counts.update({word for _, gap in gaps for word in words(gap)})
-        for pair, gap in gaps:
-            found[pair].add(gap)
-    return Gaps({pair: sorted(gap for gap in gaps if all(counts[word] > 1 for word in words(gap))) for pair, gaps in found.items()})
+    split = [gaps for text, slots in texts if (gaps := split_at_slots(text, slots)) is not None]
+    counts = Counter(word for gaps in split for word in {word for _, gap in gaps for word in words(gap)})
+
+    def common(text: str) -> bool:
+        return all(counts[word] > 1 for word in words(text))
+
+    frames: dict[Pair, set[tuple[str, str]]] = defaultdict(set)
+    between: dict[Pair, set[str]] = defaultdict(set)
+    for gaps in split:
+        frame = (gaps[0][1], gaps[-1][1] if len(gaps) > 1 else "")
+        if common(frame[0]) and common(frame[1]) and not frame[1].endswith((",", ";", ":", "-")):
+            frames[gaps[0][0][1], gaps[-1][0][0]].add(frame)
+        for pair, gap in gaps[1:-1]:
+            if common(gap):
+                between[pair].add(gap)
+    return Gaps({pair: sorted(found) for pair, found in frames.items()}, {pair: sorted(found) for pair, found in between.items()})
 
 
 def split_at_slots(text: str, slots: Mapping[str, str]) -> list[tuple[Pair, str]] | None:
@@ -92,38 +101,63 @@ def build_grammar(slots: Mapping[str, str], draft: str, bounds: tuple[int, int],
         own = [((before, after), " ") for before, after in itertools.pairwise([START, *names, END])]
         own[0], own[-1] = (own[0][0], ""), (own[-1][0], "")
     lows, highs = _room([gap for _, gap in own], sum(len(surface.split()) for surface in slots.values()), bounds, seed)
-    options = [
-        option
-        for number, order in enumerate(_orders([pair[1] for pair, _ in own[:-1]], seed))
-        if (option := _sequence(order, slots, own if number == 0 else None, lows, highs, gaps, seed, json_key is not None))
-    ]
+    maker = _Maker(slots, own, lows, highs, gaps, seed, json_key is not None)
+    options = [option for order in _orders([pair[1] for pair, _ in own[:-1]], seed) if (option := maker.sequence(order))]
     opening, closing = (_literal(f'{{"{json_key}": "', False), _literal('"}', False)) if json_key is not None else ("", "")
-    return f"root ::= {opening} ({' | '.join(dict.fromkeys(options))}) {closing}".strip()
+    root = f"root ::= {opening} ({' | '.join(dict.fromkeys(options))}) {closing}".strip()
+    return "\n".join([root, *maker.rules.values()])
 
 
-def _sequence(
-    order: Sequence[str],
-    slots: Mapping[str, str],
-    own: Sequence[tuple[Pair, str]] | None,
-    lows: Sequence[int],
-    highs: Sequence[int],
-    gaps: Gaps,
-    seed: int,
-    inside_json: bool,
-) -> str:
-    """One order of the slots with its gaps; "" if some pair has no gap that fits. ``own``: the draft, if it has this order."""
-    parts = []
-    for number, pair in enumerate(itertools.pairwise([START, *order, END])):
-        fitting = [gap for gap in gaps.by_pair.get(pair, ()) if lows[number] <= len(gap.split()) <= highs[number]]
-        if not fitting and own is not None:
-            fitting = [own[number][1]]
-        if not fitting:
+@dataclass
+class _Maker:
+    """Makes the orders of one request's slots into alternatives; gaps are rules of their own, shared by them."""
+
+    slots: Mapping[str, str]
+    own: Sequence[tuple[Pair, str]]
+    lows: Sequence[int]
+    highs: Sequence[int]
+    gaps: Gaps
+    seed: int
+    inside_json: bool
+    rules: dict[str, str] = field(default_factory=dict)
+
+    def sequence(self, order: Sequence[str]) -> str:
+        """One order of the slots; "" if it has no frame, or some pair no gap, that fits. The draft's own order has the draft's."""
+        drafted = list(order) == [pair[1] for pair, _ in self.own[:-1]]
+        first, last = (order[0], order[-1]) if order else (END, START)
+        frames = [
+            frame
+            for frame in self.gaps.frames.get((first, last), ())
+            if self._fits(frame[0], 0) and (not order or self._fits(frame[1], len(order)))
+        ]
+        if not frames and drafted:
+            frames = [(self.own[0][1], self.own[-1][1] if order else "")]
+        middle = []
+        for number, pair in enumerate(itertools.pairwise(order), 1):
+            fitting = [gap for gap in self.gaps.between.get(pair, ()) if self._fits(gap, number)]
+            if not fitting and drafted:
+                fitting = [self.own[number][1]]
+            if not fitting:
+                return ""
+            middle += [self._rule(number, pair, fitting), _literal(self.slots[pair[1]], self.inside_json)]
+        if not frames:
             return ""
-        chosen = sorted(shuffled(seed, STREAM_GAPS + (number << 12), fitting)[:_OPTIONS])
-        parts.append("(" + " | ".join(_literal(gap, inside_json) for gap in chosen) + ")")
-        if pair[1] != END:
-            parts.append(_literal(slots[pair[1]], inside_json))
-    return " ".join(parts)
+        inner = " ".join([_literal(self.slots[first], self.inside_json), *middle]) if order else ""
+        chosen = sorted(shuffled(self.seed, STREAM_FRAMES, frames)[:_OPTIONS])
+        core = f"core{len(self.rules)}"
+        self.rules[core] = f"{core} ::= {inner or _literal('', False)}"
+        return " | ".join(f"{_literal(a, self.inside_json)} {core} {_literal(b, self.inside_json)}" for a, b in chosen)
+
+    def _fits(self, text: str, place: int) -> bool:
+        return self.lows[place] <= len(text.split()) <= self.highs[place]
+
+    def _rule(self, place: int, pair: Pair, fitting: Sequence[str]) -> str:
+        """The name of the rule of what may stand between two slots at the ``place``-th gap."""
+        key = f"{place} {pair}"
+        if key not in self.rules:
+            chosen = sorted(shuffled(self.seed, STREAM_GAPS + (place << 12), fitting)[:_OPTIONS])
+            self.rules[key] = f"gap{len(self.rules)} ::= " + " | ".join(_literal(gap, self.inside_json) for gap in chosen)
+        return self.rules[key].split(" ", 1)[0]
 
 
 def _literal(text: str, inside_json: bool) -> str:

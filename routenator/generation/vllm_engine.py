@@ -157,7 +157,7 @@ def _compile_grammars_at_once(llm: Any) -> None:
     """
     core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
     manager = getattr(core, "structured_output_manager", None)
-    if hasattr(manager, "executor"):
+    if manager is not None and hasattr(manager, "executor"):
         manager.executor = _Inline()
     else:
         logging.getLogger(__name__).warning("this vLLM keeps its grammars elsewhere: replies may differ a little from run to run")

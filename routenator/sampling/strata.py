@@ -168,6 +168,11 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                     f"no template of route {route} serves {function}",
                     file=domain.path / "statistics.yaml", key=f"routes.{function}.{route}", found=route, valid=served,
                 )  # fmt: skip
+            if route == "vision" and not domain.records:
+                raise InputError(
+                    "the vision route has a share, but there is no metadata to make images of",
+                    file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records", expected="at least one",
+                )  # fmt: skip
             if route != "heuristic" and "heuristic" not in served:
                 raise InputError(
                     f"{function} has no heuristic template, and every route starts from a heuristic draft",

@@ -8,6 +8,7 @@ process that failed first and the end of the log, not with the launcher's own tr
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from routenator.training.worker import LAUNCHER_VARIABLE
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 _TAIL = 40  # lines of log in an error
+_TRACE = 12  # lines of traceback in an error; the log has all
+_KILLED = re.compile(r"exitcode\s*:\s*-9\b")  # how torch.distributed.run tells of it
 _POLL_S = 0.2
 _STOP_GRACE_S = 600.0  # a step and a checkpoint of a large model; the scheduler's own limit comes first
 _KILL_GRACE_S = 5.0
@@ -171,16 +174,17 @@ class _Metrics:
 def _watch(process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress) -> None:
     """Until the processes end, or do not although asked to."""
     asked: float | None = None
+    failed: float | None = None
     while process.poll() is None:
         if signals.caught is not None and asked is None:
             job.ask_to_stop()
             asked = time.monotonic()
         if asked is not None and time.monotonic() - asked > _STOP_GRACE_S:
             return
-        if asked is None and any(job.root.glob("error-*.json")):
-            # One process failed; the others wait for it in a collective until a time-out of many minutes.
-            time.sleep(1.0)
-            return
+        if failed is None and any(job.root.glob("error-*.json")):
+            failed = time.monotonic()
+        if failed is not None and time.monotonic() - failed > _KILL_GRACE_S:
+            return  # the others wait for the failed one in a collective, until a time-out of many minutes
         for line in metrics.new():
             progress(line)
         time.sleep(_POLL_S)
@@ -216,14 +220,16 @@ def _copy(source: IO[str] | None, target: IO[str], tail: deque[str]) -> None:
 
 
 def _failure(job: TrainingJob, code: int, tail: deque[str]) -> StageError | InputError:
-    """The error of the process that failed first, else what the exit code says."""
-    found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
+    """The error of the process that failed first, else what the exit codes say."""
     end = "end of its log:\n" + "".join(tail).rstrip()
-    if found:
-        first = found[0]
-        if first["input"]:
-            return InputError(first["message"])
-        return StageError(f"training failed on rank {first['rank']}: {first['kind']}: {first['message']}\n{first['trace'].rstrip()}\n{end}")
-    if code < 0 or "SIGKILL" in end or "exitcode: -9" in end.replace(" ", " "):
-        return StageError(f"a training process was killed (exit code {code}); out of memory? {end}")
-    return StageError(f"training ended with exit code {code}; {end}")
+    if code == -signal.SIGKILL or any(_KILLED.search(line) for line in tail):
+        # Whatever the other processes then said is but its echo.
+        return StageError(f"a training process was killed (by the kernel, for want of memory?); {end}")
+    found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
+    if not found:
+        return StageError(f"training ended with exit code {code}; {end}")
+    first = found[0]
+    if first["input"]:
+        return InputError(first["message"])
+    trace = "\n".join(first["trace"].rstrip().splitlines()[-_TRACE:])
+    return StageError(f"training failed on rank {first['rank']}: {first['kind']}: {first['message']}\n{trace}")

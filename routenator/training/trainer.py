@@ -99,7 +99,8 @@ class Reporter(TrainerCallback):
         self.job = job
         self.trainer = trainer
         self.stopped = False
-        self.tokens = 0  # of all processes
+        self.earlier = 0  # tokens of the attempts that this one goes on from
+        self.tokens = 0  # of all processes in this attempt
         self._began = 0.0
         self._step_tokens = 0
         self._last = (0.0, 0)
@@ -140,7 +141,7 @@ class Reporter(TrainerCallback):
         line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
         line |= {key: logs[key] for key in ("loss", "grad_norm", "learning_rate", "eval_loss") if key in logs}
         if "loss" in logs:
-            line["tokens"] = self.tokens
+            line["tokens"] = self.earlier + self.tokens
             line["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
             self._last = (now, self.tokens)
         line["seconds"] = round(now - self._began, 3)
@@ -164,6 +165,7 @@ class Reporter(TrainerCallback):
         if earlier.is_file():
             lines = [line for line in earlier.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
             self.job.metrics_file.write_text("".join(lines))
+            self.earlier = max((json.loads(line).get("tokens", 0) for line in lines), default=0)
 
 
 def fit(job: TrainingJob) -> None:
@@ -196,7 +198,7 @@ def fit(job: TrainingJob) -> None:
     seconds = time.time() - ready
     state = trainer.state
     metrics = {
-        "tokens": reporter.tokens,
+        "tokens": reporter.earlier + reporter.tokens,
         "tokens_per_second": round(reporter.tokens / max(seconds, 1e-9), 1),
         "train_seconds": round(seconds, 2),
         "load_seconds": round(ready - began, 2),

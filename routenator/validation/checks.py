@@ -171,7 +171,7 @@ def language(candidate: Candidate, context: Context) -> str | None:
         return f"{odd[0]!r} is no word"
     hits = sum(word in own for word in glue)
     for code, others in FUNCTION_WORDS.items():
-        theirs = [word for word in glue if word in others and word not in own]
+        theirs = list(dict.fromkeys(word for word in glue if word in others and word not in own))
         if code != candidate.language and len(theirs) >= 2 and len(theirs) > hits:
             return f"looks like {code}: {' '.join(theirs[:4])}"
     return None

@@ -36,7 +36,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {language: frozenset(text.split()) f
 # A request does not end with these; what follows was cut off.
 _DANGLING_TEXT = {
     "en": """
-        a an the my our your their of and or but than as into i we they i'd i'm i'll is are was be am which very""",
+        a an the my our your their of and or but than as into i we they i'd i'm i'll which very""",
 }
 
 DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}

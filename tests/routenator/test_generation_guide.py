@@ -23,27 +23,32 @@ TEXTS = [
 
 
 def language(grammar: str) -> set[str]:
-    """All texts of a grammar made of literals, alternatives and groups; enough for these."""
-    tokens: list[str] = re.findall(r'"(?:[^"\\]|\\.)*"|[()|]', grammar.removeprefix("root ::="))
+    """All texts of a grammar made of literals, rules, alternatives and groups; enough for these."""
+    rules = dict(line.split(" ::= ", 1) for line in grammar.splitlines())
 
-    def alternatives(at: int) -> tuple[set[str], int]:
-        result: set[str] = set()
-        texts = {""}
-        while at < len(tokens) and tokens[at] != ")":
-            if tokens[at] == "|":
-                result |= texts
-                texts = {""}
+    def texts_of(rule: str) -> set[str]:
+        tokens: list[str] = re.findall(r'"(?:[^"\\]|\\.)*"|[()|]|\w+', rules[rule])
+
+        def alternatives(at: int) -> tuple[set[str], int]:
+            result: set[str] = set()
+            texts = {""}
+            while at < len(tokens) and tokens[at] != ")":
+                token = tokens[at]
+                if token == "|":
+                    result |= texts
+                    texts = {""}
+                elif token == "(":
+                    inner, at = alternatives(at + 1)
+                    texts = {a + b for a, b in itertools.product(texts, inner)}
+                else:
+                    inner = {re.sub(r"\\(.)", r"\1", token[1:-1])} if token.startswith('"') else texts_of(token)
+                    texts = {a + b for a, b in itertools.product(texts, inner)}
                 at += 1
-                continue
-            if tokens[at] == "(":
-                inner, at = alternatives(at + 1)
-            else:
-                inner = {re.sub(r"\\(.)", r"\1", tokens[at][1:-1])}
-            texts = {a + b for a, b in itertools.product(texts, inner)}
-            at += 1
-        return result | texts, at
+            return result | texts, at
 
-    return alternatives(0)[0]
+        return alternatives(0)[0]
+
+    return texts_of("root")
 
 
 def test_split_at_slots() -> None:
@@ -62,11 +67,24 @@ def test_a_surface_inside_another_is_found_outside_it() -> None:
     assert split_at_slots("a birthday card", slots) is None
 
 
-def test_gaps_leave_out_words_that_occur_once() -> None:
+def test_frames_and_gaps_leave_out_words_that_occur_once() -> None:
     gaps = collect_gaps(TEXTS)
-    assert gaps.by_pair["^", "kind"] == ["", "find a ", "get a "]
-    assert gaps.by_pair["what", "$"] == ["", " please"]  # "thnaks" may be a typing error
-    assert gaps.by_pair["kind", "what"] == [" of ", " with "]
+    assert gaps.frames["kind", "what"] == [("", ""), ("find a ", ""), ("get a ", " please")]  # "thnaks" may be a typing error
+    assert gaps.frames["what", "kind"] == [("find me a ", ""), ("get me ", " please")]
+    assert gaps.between["kind", "what"] == [" of ", " with "]
+    assert collect_gaps([("what is on", {}), ("what is on", {})]).frames == {("$", "^"): [("what is on", "")]}
+
+
+def test_a_frame_stays_whole() -> None:
+    slots = {"kind": "poster", "what": "dogs"}
+    for seed in range(20):
+        for text in language(build_grammar(slots, "get a poster of dogs please", (2, 9), collect_gaps(TEXTS), seed)):
+            assert text.startswith("get") == text.endswith("please")
+
+
+def test_a_closing_that_trails_off_is_left_out() -> None:
+    texts = [("get dogs please,", {"what": "dogs"}), ("get cats please", {"what": "cats"})]
+    assert collect_gaps(texts).frames == {("what", "what"): [("get ", " please")]}
 
 
 def test_every_text_says_every_slot_once_and_fits_its_bounds() -> None:
@@ -90,28 +108,30 @@ def test_orders_are_offered_if_queries_have_them() -> None:
 
 def test_the_draft_is_what_remains_when_nothing_fits() -> None:
     slots = {"a": "x", "b": "y"}
-    assert language(build_grammar(slots, "so x, then y!", (1, 9), Gaps({}), 1)) == {"so x, then y!"}
-    assert language(build_grammar(slots, "a draft without them", (1, 9), Gaps({}), 1)) == {"x y"}
-    assert language(build_grammar({}, "what is on", (1, 9), Gaps({}), 1)) == {"what is on"}
+    assert language(build_grammar(slots, "so x, then y!", (1, 9), Gaps(), 1)) == {"so x, then y!"}
+    assert language(build_grammar(slots, "a draft without them", (1, 9), Gaps(), 1)) == {"x y"}
+    assert language(build_grammar({}, "what is on", (1, 9), Gaps(), 1)) == {"what is on"}
 
 
 def test_many_slots_do_not_make_all_orders() -> None:
     slots = {name: name * 2 for name in "abcdefg"}
-    grammar = build_grammar(slots, "aa bb cc dd ee ff gg", (1, 20), Gaps({pair: [" "] for pair in itertools.permutations(slots, 2)}), 3)
-    assert len(grammar) < 3000
-    assert "aa bb cc dd ee ff gg" in language(grammar)
+    pairs = list(itertools.permutations(slots, 2))
+    gaps = Gaps({pair: [("", "")] for pair in pairs}, {pair: [" "] for pair in pairs})
+    grammar = build_grammar(slots, "aa bb cc dd ee ff gg", (1, 20), gaps, 3)
+    texts = language(grammar)
+    assert "aa bb cc dd ee ff gg" in texts and 1 < len(texts) <= 5
 
 
 def test_the_same_seed_gives_the_same_grammar_and_another_seed_another() -> None:
-    gaps = Gaps({("^", "a"): [f"w{n} " for n in range(99)], ("a", "$"): [""]})
+    gaps = Gaps({("a", "a"): [(f"w{n} ", "") for n in range(99)]})
     made = [build_grammar({"a": "x"}, "say x", (1, 5), gaps, seed) for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
-    assert len(language(made[0])) == 24
+    assert len(language(made[0])) == 12
 
 
 @pytest.mark.parametrize("surface", ['say "hi"', "back\\slash", "Beyoncé", "a|b", "(x)"])
 def test_signs_are_escaped(surface: str) -> None:
-    gaps = Gaps({("^", "a"): ["get "], ("a", "$"): [""]})
+    gaps = Gaps({("a", "a"): [("get ", "")]})
     assert language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1)) == {f"get {surface}"}
     (text,) = language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1, "query"))
     assert json.loads(text) == {"query": f"get {surface}"}

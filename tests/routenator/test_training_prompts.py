@@ -77,7 +77,7 @@ def test_without_an_end_of_turn_in_the_template_the_answer_ends_with_the_end_of_
 def test_an_example_that_is_too_long_is_refused_and_not_cut(tokenizer: Any, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.parquet", example_rows(5))
     prompt = PromptFormat("compact", TOOLS, tokenizer)
-    with pytest.raises(InputError, match="longer than train.max_length") as caught:
+    with pytest.raises(InputError, match=r"longer than train\.max_length") as caught:
         write_tokens([file], prompt, 120, tmp_path / "t")
     assert caught.value.key == "train.max_length"
     assert caught.value.file == str(file)

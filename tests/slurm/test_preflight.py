@@ -8,8 +8,9 @@ import pytest
 
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
+from routenator.files import check_writable
 from slurm.plan import make_plan
-from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, check_writable, estimate_bytes
+from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, estimate_bytes
 from tests.slurm.conftest import PACKAGE, make_config
 
 

@@ -1,0 +1,182 @@
+"""The train stage: what it leaves, what a second attempt does, and that it goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobs.train
+from jobs.outputs import attempt_folder, commit_folder
+from jobs.plan import Run
+from jobs.task import Task, read_receipt
+from routenator.errors import CorruptShardError, StageError
+from routenator.training.adapter import read_card
+from routenator.training.launch import StoppedError
+from tests.conftest import ROOT
+from tests.jobs.world import make_run, merged
+from tests.routenator.tiny_model import save_tiny_model
+
+TRAIN = {
+    "prompt": "compact",
+    "epochs": 1,
+    "batch_size": 16,
+    "deepspeed": False,
+    "gradient_checkpointing": False,
+    "learning_rate": 1e-2,
+    "save_steps": 4,
+}
+
+
+def models(model: Path) -> dict[str, Any]:
+    return {
+        "generator": {"model": "package:smollm2-135m-instruct"},
+        "trainee": str(model),
+        "embedder": "package:all-minilm-l6-v2",
+    }
+
+
+def run_on(folder: Path, model: Path) -> Run:
+    return merged(folder, train=TRAIN, model=models(model))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.slow
+def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_path: Path) -> None:
+    run = run_on(tmp_path, model)
+    task = Task(run, "train", 0)
+    jobs.train.run(task)
+    receipt = read_receipt(task.dir, 0)
+    assert receipt is not None
+    names = sorted(path.name for path in task.dir.iterdir())
+    assert names == ["adapter", "shard-00000.receipt.json", f"train-{task.token}", "training.jsonl"]
+    card = read_card(task.dir / "adapter")
+    assert card is not None
+    assert (card.prompt, card.base_model, card.domain) == ("compact", str(model), run.config.domain)
+    assert [tool["function"]["name"] for tool in card.tools] == ["search", "book"]
+    steps = [json.loads(line) for line in (task.dir / "training.jsonl").read_text().splitlines()]
+    assert steps[-1]["step"] == receipt.metrics["steps"] > 4
+    assert receipt.metrics["eval_loss"] == steps[-1]["eval_loss"]
+    assert receipt.rows == receipt.metrics["examples"] > 100
+    run.publish("train")
+    assert (run.path / "adapter" / "adapter_config.json").is_file()
+    before = sorted((path, path.stat().st_mtime_ns) for path in task.dir.rglob("*"))
+    jobs.train.run(Task(run, "train", 0))
+    assert sorted((path, path.stat().st_mtime_ns) for path in task.dir.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_stopped_task_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_on(tmp_path, model)
+    task = Task(run, "train", 0)
+    reached = []
+
+    def progress(done: int, total: int, unit: str = "rows", **more: float) -> None:
+        if not reached:
+            reached.append(done)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(task, "progress", progress)
+    with pytest.raises(StoppedError, match="run it again to go on"):
+        jobs.train.run(task)
+    assert not task.is_done()
+    assert len(list(task.work_dir.glob("checkpoint-*"))) == 1
+    again = Task(run, "train", 0, attempt=2)
+    jobs.train.run(again)
+    receipt = read_receipt(task.dir, 0)
+    assert receipt is not None
+    assert receipt.metrics["resumed_from"] >= reached[0]
+    steps = [json.loads(line) for line in (task.dir / "training.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps if "loss" in line] == list(range(1, receipt.metrics["steps"] + 1))
+    assert not (task.dir / "shard-00000.work").exists()
+
+
+def test_a_data_set_that_is_not_there_or_damaged_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="merge shard 0 is not done"):
+        jobs.train.run(Task(make_run(tmp_path / "empty", model=models(model)), "train", 0))
+    run = run_on(tmp_path, model)
+    file = run.stage_dir("merge") / "dataset" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CorruptShardError, match=r"train\.parquet"):
+        jobs.train.run(Task(run, "train", 0))
+
+
+def finished(task: Task, text: str) -> Path:
+    folder = attempt_folder(task)
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "weights").write_text(text)
+    return folder
+
+
+def test_of_two_attempts_one_wins_whole(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    first, second = Task(run, "train", 0), Task(run, "train", 0, attempt=2)
+    one, two = finished(first, "one"), finished(second, "two")
+    assert commit_folder(first, one, ["adapter"], rows=1, metrics={})
+    assert not commit_folder(second, two, ["adapter"], rows=1, metrics={})
+    assert (first.dir / "adapter" / "weights").read_text() == "one"
+    assert one.is_dir()
+    assert not two.exists()
+
+
+def test_outputs_are_shown_before_the_receipt_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, a stage that is not done shows a whole output; it never is done and shows none."""
+    run = make_run(tmp_path)
+    task = Task(run, "train", 0)
+
+    def killed(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        commit_folder(task, finished(task, "one"), ["adapter"], rows=1, metrics={})
+    assert not task.is_done()
+    assert (task.dir / "adapter" / "weights").read_text() == "one"
+    again = Task(run, "train", 0)
+    assert commit_folder(again, finished(again, "two"), ["adapter"], rows=1, metrics={})
+    assert (task.dir / "adapter" / "weights").read_text() == "two"
+
+
+def test_an_attempt_that_lost_while_it_trained_is_no_error(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_on(tmp_path, model)
+    winner = Task(run, "train", 0)
+
+    def overtaken(*_: object, **__: object) -> None:
+        commit_folder(winner, finished(winner, "won"), ["adapter"], rows=1, metrics={})
+        shutil.rmtree(winner.work_dir)
+        raise StageError("the work folder is gone")
+
+    monkeypatch.setattr("routenator.training.launch.launch", overtaken)
+    jobs.train.run(Task(run, "train", 0))
+    assert (winner.dir / "adapter" / "weights").read_text() == "won"
+
+
+@pytest.mark.slow
+def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Slurm runs it: the same task once on each node (here both on this machine); the first commits."""
+    run = merged(tmp_path, train={**TRAIN, "deepspeed": True, "zero_stage": 2, "max_steps": 3}, model=models(model))
+    code = f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'train', [0])"
+    place = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURMD_NODENAME": "127.0.0.1"}
+    other = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **place, "SLURM_PROCID": "1"}, cwd=ROOT)
+    for name, value in {**place, "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    task = Task(run, "train", 0)
+    try:
+        jobs.train.run(task)
+        assert other.wait(timeout=60) == 0
+    finally:
+        other.kill()
+    receipt = read_receipt(task.dir, 0)
+    assert receipt is not None
+    assert receipt.metrics["processes"] == 2

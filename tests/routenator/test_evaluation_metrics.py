@@ -1,0 +1,251 @@
+"""Every number against scikit-learn, scipy or a hand count."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample
+from routenator.domain.load import Domain
+from routenator.evaluation.bootstrap import interval, mcnemar, mean_of, paired_difference, ratio_of
+from routenator.evaluation.metrics import f1_statistic, score, similarities
+from routenator.evaluation.parse import Reply, parse_reply
+from routenator.evaluation.verdict import NONE, Verdict, judge, same
+
+
+def function(name: str, category: str | None = "kind", subprompt: str | None = "text") -> Function:
+    properties: dict[str, Any] = {
+        "kind": {"type": "string", "enum": ["cat", "dog"]},
+        "text": {"type": "string"},
+        "count": {"type": "integer"},
+    }
+    schema = {"type": "object", "properties": properties, "required": ["kind"], "additionalProperties": False}
+    return Function(name, "", schema, category, subprompt)
+
+
+API = {name: function(name) for name in ("find", "make", "drop")} | {"bare": function("bare", None, None)}
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    """Direction by length in characters: equal lengths have cosine 1, others less."""
+    angles = np.array([len(text) for text in texts]) * 0.1
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def example(name: str = "find", **arguments: Any) -> GoldenExample:
+    return GoldenExample("q", name, arguments or {"kind": "cat", "text": "in a hat"})
+
+
+def reply(name: str = "find", **arguments: Any) -> Reply:
+    return Reply(name, arguments)
+
+
+@pytest.fixture(scope="module")
+def random_case() -> tuple[list[GoldenExample], list[Verdict]]:
+    generator = np.random.default_rng(8)
+    golden, verdicts = [], []
+    for _ in range(300):
+        name = str(generator.choice(["find", "make", "drop"], p=[0.6, 0.3, 0.1]))
+        said = str(generator.choice([name, "find", "make", "bare", "nonsense"], p=[0.6, 0.15, 0.15, 0.05, 0.05]))
+        gold = example(name, kind=str(generator.choice(["cat", "dog"])), text="x" * int(generator.integers(1, 9)))
+        guess = {"kind": str(generator.choice(["cat", "dog", "cow"])), "text": "x" * int(generator.integers(1, 9))}
+        golden.append(gold)
+        verdicts.append(judge(gold, Reply(problem="no_json") if said == "nonsense" else Reply(said, guess), API))
+    return golden, verdicts
+
+
+def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
+    golden, verdicts = random_case
+    scores = score(golden, verdicts, API, embed, resamples=50, seed=1)
+    true, said = [e.name for e in golden], [v.function for v in verdicts]
+    labels = ["find", "make", "drop"]
+    assert {"bare", NONE} <= set(said)
+    for average in ("macro", "micro"):
+        assert scores[f"function_f1_{average}"]["value"] == pytest.approx(f1_score(true, said, labels=labels, average=average))
+    each = f1_score(true, said, labels=labels, average=None)
+    assert [scores["per_function"][name]["f1"] for name in labels] == pytest.approx(list(each))
+    assert scores["confusion"]["labels"] == ["find", "make", "drop", "bare", NONE]
+    assert scores["confusion"]["counts"] == confusion_matrix(true, said, labels=scores["confusion"]["labels"]).tolist()
+
+
+def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
+    golden, verdicts = random_case
+    scores = score(golden, verdicts, API, embed, resamples=50, seed=1)
+    pairs = [v.category for v in verdicts if v.category is not None]
+    assert scores["n_cta"] == 300
+    assert scores["cta"]["value"] == pytest.approx(accuracy_score([a for a, _ in pairs], [b for _, b in pairs]))
+    labels = scores["confusion_categories"]["labels"]
+    assert labels == ["cat", "dog", "(other)", NONE]
+    pooled = [b if b in ("cat", "dog", NONE) else "(other)" for _, b in pairs]
+    assert scores["confusion_categories"]["counts"] == confusion_matrix([a for a, _ in pairs], pooled, labels=labels).tolist()
+
+
+def test_a_perfect_model_scores_one() -> None:
+    golden = [example("find", kind="cat", text="a"), example("make", kind="dog", count=2), example("bare", kind="cat")]
+    verdicts = [judge(e, Reply(e.name, e.arguments), API) for e in golden]
+    scores = score(golden, verdicts, API, embed, resamples=100, seed=1)
+    for name in ("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1"):
+        assert scores[name] == {"value": pytest.approx(1), "low": pytest.approx(1), "high": pytest.approx(1)}, name
+    assert scores["unparsable"]["value"] == 0
+    assert scores["errors"] == {}
+    assert (scores["n"], scores["n_cta"], scores["n_ss"]) == (3, 2, 1)
+    assert scores["per_function"]["make"]["ss"] is None
+
+
+def test_a_hand_counted_case() -> None:
+    golden = [example("find", kind="cat", text="abc"), example("find", kind="dog", text="abc"), example("make", kind="cat", text="abc")]
+    replies = [reply("find", kind="cat", text="abc"), reply("find", kind="cat", text="abcde"), Reply(problem="no_json")]
+    verdicts = [judge(e, r, API) for e, r in zip(golden, replies, strict=True)]
+    scores = score(golden, verdicts, API, embed, resamples=200, seed=1)
+    assert scores["function_f1_macro"]["value"] == pytest.approx((1 + 0) / 2)
+    assert scores["function_f1_micro"]["value"] == pytest.approx(2 * 2 / (2 + 3))
+    assert scores["cta"]["value"] == pytest.approx(1 / 3)
+    assert scores["ss"]["value"] == pytest.approx((1 + math.cos(0.2) + 0) / 3)
+    assert scores["exact_match"]["value"] == pytest.approx(1 / 3)
+    assert scores["argument_f1"]["value"] == pytest.approx(2 * 2 / (4 + 6))
+    assert scores["errors"] == {"unparsable": 1, "wrong_value": 1}
+    assert scores["per_category"]["cat"] == {"n": 2, "cta": 0.5, "function_accuracy": 0.5, "exact_match": 0.5}
+
+
+def test_no_category_and_no_subprompt_is_not_a_score_of_zero() -> None:
+    golden = [example("bare", kind="cat")]
+    scores = score(golden, [judge(golden[0], reply("bare", kind="cat"), API)], API, embed, resamples=10, seed=1)
+    assert scores["cta"] == scores["ss"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(
+    ("said", "errors"),
+    [
+        (Reply(problem="no_json"), [("unparsable", "")]),
+        (reply("make", kind="cat", text="in a hat"), [("wrong_function", "")]),
+        (reply("unheard_of"), [("wrong_function", "")]),
+        (reply(kind="cat"), [("missing_parameter", "text")]),
+        (reply(kind="cat", text="in a hat", count=3), [("unexpected_parameter", "count")]),
+        (reply(kind="cow", text="in a hat"), [("not_in_enum", "kind")]),
+        (reply(kind="dog", text="in a hat"), [("wrong_value", "kind")]),
+        (reply(kind="cat", text=7), [("wrong_type", "text")]),
+        (reply(kind="dog", colour="red"), [("wrong_value", "kind"), ("missing_parameter", "text"), ("unexpected_parameter", "colour")]),
+        (reply(kind=" CAT", text="In  a hat"), []),
+    ],
+)
+def test_errors_are_typed(said: Reply, errors: list[tuple[str, str]]) -> None:
+    verdict = judge(example(), said, API)
+    assert list(verdict.errors) == errors
+    assert verdict.exact == (not errors)
+
+
+def test_a_wrong_function_gets_no_category_and_no_argument_but_its_subprompt_counts() -> None:
+    verdict = judge(example("find"), reply("make", kind="cat", text="in a hat"), API)
+    assert verdict.category == ("cat", NONE)
+    assert verdict.category_right is False
+    assert verdict.matched == 0
+    assert verdict.subprompt == ("in a hat", "in a hat")
+    assert judge(example("find"), reply("bare", kind="cat", text="in a hat"), API).subprompt == ("in a hat", None)
+    assert judge(example("find"), reply(kind="cat", text="  "), API).subprompt == ("in a hat", None)
+    assert judge(example("find", kind="cat"), reply(kind="cat"), API).subprompt is None
+
+
+def test_similarity_is_zero_where_nothing_was_predicted_and_nan_where_nothing_was_asked() -> None:
+    verdicts = [judge(e, r, API) for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]]
+    measured = similarities(verdicts, embed)
+    assert measured[0] == 0
+    assert np.isnan(measured[1])
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ("Ab  c", "ab C", True),
+        ("ß", "SS", True),
+        (5, 5.0, True),
+        (5, "5", False),
+        (True, 1, False),
+        (True, True, True),
+        (["A", 1], ["a", 1], True),
+        (["a"], ["a", "a"], False),
+        ({"x": "Y"}, {"x": "y"}, True),
+        ({"x": 1}, {"y": 1}, False),
+    ],
+)
+def test_values_are_compared_by_meaning(left: Any, right: Any, equal: bool) -> None:
+    assert same(left, right) is equal
+    assert same(right, left) is equal
+
+
+def test_metrics_read_roles_from_the_domain(tiny: Domain) -> None:
+    gold = GoldenExample("q", "book", {"city": "Bergen", "people": 4})
+    verdict = judge(gold, parse_reply('{"name": "book", "arguments": {"city": "bergen", "people": "4"}}'), tiny.functions)
+    assert verdict.errors == (("wrong_type", "people"),)
+    assert verdict.category is None
+    assert verdict.subprompt == ("Bergen", "bergen")
+
+
+def test_an_interval_is_seeded_and_holds_the_value() -> None:
+    values = np.random.default_rng(1).random(200)
+    first = interval(mean_of(values), 200, 500, seed=3)
+    assert first == interval(mean_of(values), 200, 500, seed=3)
+    assert first != interval(mean_of(values), 200, 500, seed=4)
+    assert first.value == pytest.approx(values.mean())
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low < values.mean() < first.high
+
+
+def test_the_interval_of_a_share_is_as_wide_as_theory_says() -> None:
+    right = np.zeros(400)
+    right[:120] = 1
+    found = interval(mean_of(right), 400, 4000, seed=2)
+    half = 1.96 * math.sqrt(0.3 * 0.7 / 400)
+    assert found.low == pytest.approx(0.3 - half, abs=0.005)
+    assert found.high == pytest.approx(0.3 + half, abs=0.005)
+
+
+def test_drawing_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(50.0)
+    whole = interval(mean_of(values), 50, 101, seed=9)
+    monkeypatch.setattr("routenator.evaluation.bootstrap._CELLS", 50 * 7)
+    assert interval(mean_of(values), 50, 101, seed=9) == whole
+
+
+def test_resampled_f1_equals_scikit_learn_on_each_resample() -> None:
+    generator = np.random.default_rng(5)
+    gold, said = generator.integers(0, 3, 40), generator.integers(0, 4, 40)
+    rows = generator.integers(0, 40, size=(20, 40))
+    for macro, average in ((True, "macro"), (False, "micro")):
+        found = f1_statistic(gold, said, 3, macro=macro)(rows)
+        expected = [f1_score(gold[r], said[r], labels=[0, 1, 2], average=average, zero_division=np.nan) for r in rows]
+        assert found == pytest.approx(expected)
+
+
+def test_a_ratio_over_nothing_is_zero() -> None:
+    assert ratio_of(np.zeros(3), np.zeros(3))(np.array([[0, 1, 2]])).tolist() == [0.0]
+
+
+def test_mcnemar_counts_only_where_two_models_differ() -> None:
+    from scipy.stats import binomtest
+
+    first = np.array([True] * 30 + [False] * 12 + [True] * 2)
+    second = np.array([True] * 30 + [True] * 12 + [False] * 2)
+    assert mcnemar(first, second) == pytest.approx(binomtest(2, 14, 0.5).pvalue)
+    assert mcnemar(first, second) == mcnemar(second, first)
+    assert mcnemar(first, first) == 1.0
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
+    generator = np.random.default_rng(2)
+    first = generator.random(300) < 0.5
+    second = first | (generator.random(300) < 0.1)
+    found = paired_difference(first, second, 1000, seed=1)
+    assert found.value == pytest.approx(second.mean() - first.mean())
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low > 0
+    alone = interval(mean_of(first.astype(float)), 300, 1000, seed=1)
+    assert alone.high is not None
+    assert alone.low is not None
+    assert found.high - found.low < alone.high - alone.low

@@ -1,0 +1,227 @@
+"""Asking real engines through a real Ray, with a tiny model, and how their failures are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routenator.config import EvaluateConfig
+from routenator.domain.golden import GoldenExample
+from routenator.errors import InputError, StageError
+from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
+from routenator.evaluation.predict import Side, ask
+from routenator.evaluation.run import evaluate_model, subset, which_model
+from routenator.files import read_json
+from routenator.training.adapter import AdapterCard
+from tests.conftest import ROOT, TINY
+from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, save_tiny_model
+
+CACHE = ROOT / ".cache"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of random weights, strong enough to change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(1)
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
+    )
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    tokenizer = byte_tokenizer()
+    return [tokenizer(query + "\n")["input_ids"] for query in QUERIES * 8]
+
+
+def spec(model: Path, adapter: Path | None = None, **changes: Any) -> EngineSpec:
+    return EngineSpec(
+        **{
+            "base": str(model),
+            "adapter": str(adapter) if adapter else None,
+            "kind": "transformers",
+            "longest": 99,
+            "max_new_tokens": 8,
+            "threads": 1,
+        }
+        | changes
+    )
+
+
+def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list[list[int]]) -> None:
+    engine = open_engine(spec(model, adapter))
+    together = engine.answer(prompts[:5], adapted=True)
+    assert together == [engine.answer([prompt], adapted=True)[0] for prompt in prompts[:5]]
+    assert together != engine.answer(prompts[:5], adapted=False)
+    engine.close()
+
+
+def test_a_merged_adapter_answers_like_the_adapter(model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    merge_adapter(str(model), str(adapter), tmp_path / "merged")
+    base = AutoModelForCausalLM.from_pretrained(model)
+    ids = torch.tensor([prompts[0]])
+    plain = base(input_ids=ids).logits
+    tuned = PeftModel.from_pretrained(base, str(adapter))(input_ids=ids).logits
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
+    assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
+
+
+def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+    import torch
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(2)
+    get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    ).save_pretrained(tmp_path)
+    learned = spec(model, tmp_path, kind="vllm")
+    assert learned.engine == "transformers"
+    engine = open_engine(learned)
+    together = engine.answer(prompts[:7], adapted=True)
+    assert together == [engine.answer([prompt], adapted=True)[0] for prompt in prompts[:7]]
+    assert all(len(text) <= 8 * 4 for text in together)
+
+
+@pytest.mark.slow
+def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    sides = {"before": Side(prompts, adapted=False), "after": Side(prompts[:33], adapted=True)}
+    answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=lambda done, total: seen.append((done, total)))
+    engine = open_engine(spec(model, adapter))
+    assert answers["before"].texts == [*engine.answer(prompts[:32], adapted=False), *engine.answer(prompts[32:], adapted=False)]
+    assert answers["after"].texts == [*engine.answer(prompts[:32], adapted=True), *engine.answer(prompts[32:33], adapted=True)]
+    assert seen[-1] == (73, 73)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_is_an_error_and_no_hang(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+    import psutil
+
+    def kill(done: int, total: int) -> None:
+        for child in psutil.Process().children(recursive=True):
+            if child.name().startswith("ray::"):
+                child.kill()
+
+    with pytest.raises(StageError, match="an evaluation worker died"):
+        ask({"before": Side(prompts * 4, adapted=False)}, spec(model), workers=1, scratch=tmp_path, progress=kill)
+    assert [child for child in psutil.Process().children(recursive=True) if "ray" in child.name()] == []
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_path: Path) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "no_such_architecture"}')
+    with pytest.raises(StageError, match="no_such_architecture") as caught:
+        ask({"before": Side(prompts, adapted=False)}, spec(tmp_path), workers=1, scratch=tmp_path)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """With real embeddings for SS; a random model says nothing that parses, and the scores say so."""
+    config = EvaluateConfig(engine="transformers", max_new_tokens=6, bootstrap=50)
+    golden = TINY / "golden.jsonl"
+    scores = evaluate_model(str(model), TINY, golden, tmp_path / "base", cache=CACHE, config=config)
+    assert (scores["n"], scores["prompt"], scores["engine"]) == (5, "tools", "transformers")
+    assert scores["unparsable"]["value"] == 1.0
+    assert scores["errors"] == {"unparsable": 5}
+    assert read_json(tmp_path / "base" / "scores.json") == scores
+    rows = [json.loads(line) for line in (tmp_path / "base" / "predictions.jsonl").read_text().splitlines()]
+    assert [row["query"] for row in rows] == [json.loads(line)["query"] for line in golden.read_text().splitlines()]
+    assert all(row["model"]["call"] is None and row["model"]["problem"] for row in rows)
+    tuned = evaluate_model(str(adapter), TINY, golden, cache=CACHE, config=config, prompt="compact")
+    assert (tuned["n"], tuned["prompt"], tuned["cta"]["value"]) == (5, "compact", 0.0)
+
+
+@pytest.mark.slow
+def test_real_embeddings_put_a_paraphrase_nearer_than_another_thing() -> None:
+    from routenator.evaluation.embed import sentence_embedder
+    from routenator.models import resolve_model
+
+    one, near, far = sentence_embedder(resolve_model("package:all-minilm-l6-v2", CACHE))(
+        ["dog on the beach", "puppy by the sea", "tax form"]
+    )
+    assert one @ one == pytest.approx(1, abs=1e-5)
+    assert one @ near > 0.5 > one @ far
+
+
+def golden_of(count: int) -> list[GoldenExample]:
+    return [GoldenExample(f"query {number}", "search", {}) for number in range(count)]
+
+
+def test_a_subset_is_keyed_nested_and_in_order() -> None:
+    golden = golden_of(50)
+    small, large = subset(golden, 10, seed=1), subset(golden, 30, seed=1)
+    assert len(small) == 10
+    assert {e.query for e in small} < {e.query for e in large}
+    assert [golden.index(e) for e in large] == sorted(golden.index(e) for e in large)
+    assert subset(golden, 10, seed=2) != small
+    assert subset(golden, 0, seed=1) == subset(golden, 99, seed=1) == golden
+
+
+def test_a_model_is_an_adapter_by_its_card_or_a_base_model(model: Path, adapter: Path, tmp_path: Path) -> None:
+    assert which_model(str(model), None) == (str(model), None, "tools")
+    assert which_model(str(adapter), "compact") == (str(model), adapter, "compact")
+    for path in adapter.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    AdapterCard(domain="d", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(tmp_path)
+    assert which_model(str(tmp_path), None) == (str(model), tmp_path, "compact")
+    assert which_model(str(tmp_path), "tools")[2] == "tools"
+
+
+def test_a_plain_adapter_needs_a_style_and_a_wrong_path_is_refused(adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no routenator\.json") as caught:
+        which_model(str(adapter), None)
+    assert caught.value.key == "--prompt"
+    with pytest.raises(InputError) as caught:
+        which_model(str(tmp_path / "nowhere"), None)
+    assert caught.value.key == "MODEL"
+
+
+def test_a_model_without_a_tokenizer_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(InputError, match="tokenizer") as caught:
+        evaluate_model(str(tmp_path), TINY, TINY / "golden.jsonl", cache=CACHE)
+    assert caught.value.found == str(tmp_path)
+
+
+def test_an_adapter_of_another_model_is_an_error(model: Path, adapter: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = AutoModelForCausalLM.from_pretrained(model).config
+    config.hidden_size, config.head_dim = 32, 8
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "other")
+    byte_tokenizer().save_pretrained(tmp_path / "other")
+    with pytest.raises(StageError, match="does not fit"):
+        merge_adapter(str(tmp_path / "other"), str(adapter), tmp_path / "merged")
+
+
+def test_an_adapted_side_needs_an_adapter(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no adapter"):
+        ask({"after": Side(prompts, adapted=True)}, spec(model), workers=1, scratch=tmp_path)

@@ -1,0 +1,122 @@
+"""Requests to prompts and candidates, without an engine where none is needed; with the real small model where one is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from routenator.config import RunConfig
+from routenator.domain.load import Domain
+from routenator.errors import InputError
+from routenator.generation.describe import Describer
+from routenator.generation.generator import Generator
+from routenator.sampling.sampler import Sampler
+from tests.conftest import ROOT, make_config
+
+CACHE = ROOT / ".cache"
+PROFILE = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
+
+
+def config(**model: Any) -> RunConfig:
+    return make_config(model={**PROFILE["model"], **model}, generate=PROFILE["generate"], checks={"length": False})
+
+
+@pytest.fixture(scope="module")
+def requests(tiny: Domain) -> list[dict[str, Any]]:
+    sampler = Sampler(tiny, config())
+    columns = sampler.requests(0, sampler.size)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def of_route(requests: list[dict[str, Any]], route: str, count: int = 4) -> list[dict[str, Any]]:
+    return [request for request in requests if request["route"] == route][:count]
+
+
+def test_prompts_are_functions_of_the_request(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    rows = of_route(requests, "text", 8)
+    first, second = (Generator(tiny, config(), CACHE) for _ in range(2))
+    prompts = [first._prompt(row) for row in rows]
+    assert prompts == [second._prompt(row) for row in reversed(rows)][::-1]
+    assert len({prompt.seed for prompt in prompts}) == len(prompts)
+
+
+def test_few_shot_examples_come_from_the_graph_and_are_as_many_as_configured(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    (row,) = of_route(requests, "text", 1)
+    (message,) = Generator(tiny, config(), CACHE)._prompt(row).messages
+    assert message["content"].count("Rewrite:") == PROFILE["generate"]["examples"] + 1
+    assert f"Request: {row['draft']}" in message["content"]
+
+
+def test_a_profile_may_turn_guides_off(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    (row,) = of_route(requests, "text", 1)
+    guided = Generator(tiny, config(), CACHE)._prompt(row)
+    assert guided.grammar is not None and guided.schema is None
+    free = Generator(tiny, config(generator={**PROFILE["model"]["generator"], "guided": False}), CACHE)._prompt(row)
+    assert free.grammar is None and free.schema is not None and free.schema["required"] == ["query"]
+    assert free.max_tokens == tiny.templates[row["template"]].max_tokens
+
+
+def test_the_described_route_puts_the_picture_in_words(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    (row,) = of_route(requests, "vision", 1)
+    text = Generator(tiny, config(), CACHE)._prompt(row).messages[-1]["content"]
+    assert tiny.records[row["record"]]["title"] in text and "A design in" in text
+
+
+def test_pictures_are_described_once(tiny: Domain, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    describe = Describer.describe
+    monkeypatch.setattr(Describer, "describe", lambda self, image: (seen.append(1), describe(self, image))[1])
+    generator = Generator(tiny, config(), CACHE)
+    rows = of_route(requests, "vision", 12)
+    for row in rows:
+        generator._prompt(row)
+    assert len(seen) == len({row["record"] for row in rows}) < len(rows)
+
+
+def test_a_vision_language_model_gets_the_picture_itself(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    engine = {"model": "org/vlm", "max_tokens": 33, "guided": False}
+    generator = Generator(tiny, config(vision={"kind": "vlm", "engine": engine, "image_size": [64, 64]}), CACHE)
+    (row,) = of_route(requests, "vision", 1)
+    picture, text = generator._prompt(row).messages[-1]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,") and "the attached image" in text["text"]
+    assert generator.engine_config("vision") != generator.engine_config("text")
+    assert generator.engine_config("heuristic") is None
+
+
+def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    (row,) = of_route(requests, "vision", 1)
+    blank = dict(tiny.records[row["record"]], title="", id="blank")
+    domain = dataclasses.replace(tiny, records={**tiny.records, "blank": blank})
+    generator = Generator(domain, config(), CACHE)
+    rows = [{**row, "record": None}, {**row, "record": "blank"}]
+    candidates = generator.candidates(rows)
+    assert [candidate["reason"] for candidate in candidates] == ["no_image", "unreadable_image"]
+    assert all(candidate["raw"] is None and not candidate["accepted"] and candidate["detail"] for candidate in candidates)
+
+
+@pytest.mark.slow
+def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    generator = Generator(tiny, config(), CACHE)
+    rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 3), *of_route(requests, "vision", 2)]
+    previews = generator.preview(rows)
+    assert [preview.request["index"] for preview in previews] == [row["index"] for row in rows]
+    for preview in previews:
+        candidate = preview.candidate
+        if candidate["route"] == "heuristic":
+            assert preview.messages == [] and candidate["query"] == candidate["draft"]
+            continue
+        assert preview.messages and preview.grammar and json.loads(candidate["raw"])["query"] == candidate["query"]
+        assert candidate["accepted"], candidate["detail"]
+        for surface in json.loads(candidate["slots"]).values():
+            assert surface in candidate["query"]
+    assert generator.engine_seconds > 0
+
+
+def test_a_model_that_is_not_there_is_named(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    generator = Generator(tiny, config(generator={"model": "/no/such/model"}), CACHE)
+    with pytest.raises(InputError, match="/no/such/model"):
+        generator.candidates(of_route(requests, "text", 1))

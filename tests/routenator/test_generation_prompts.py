@@ -1,0 +1,130 @@
+"""Prompt templates: rendering, turns, and the refusal of what a template may not name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routenator.domain.load import Domain
+from routenator.domain.templates import Template
+from routenator.errors import InputError
+from routenator.generation.prompts import PromptError, check_template, render_messages, sample_variables, with_image
+
+
+def template(tiny: Domain, body: str, name: str = "text/paraphrase", **head: Any) -> Template:
+    """A template of the tiny domain with another body; its body starts at line 7 of the file."""
+    old = tiny.templates[name]
+    return dataclasses.replace(old, body=body, body_line=7, head=old.head.model_copy(update=head))
+
+
+def render(tiny: Domain, body: str, seed: int = 1, **head: Any) -> list[dict[str, Any]]:
+    made = template(tiny, body, **head)
+    return render_messages(made, sample_variables(tiny, made, "search", ["content_type", "extracted_prompt"]), seed)
+
+
+def test_one_message_and_a_system_message(tiny: Domain) -> None:
+    assert render(tiny, "Say {{ draft }}\n", system=" Be short. ") == [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Say some content_type some extracted_prompt"},
+    ]
+
+
+def test_turns(tiny: Domain) -> None:
+    turns = "{% for e in examples %}\n[user]\n{{ e.draft }}\n[assistant]\n{{ e.query }}!\n{% endfor %}\n"
+    body = "Intro\n" + turns + "[user]\nnow {{ slots.content_type }}\n"
+    messages = render(tiny, body)
+    assert [message["role"] for message in messages] == ["user", "user", "assistant", "user", "assistant", "user"]
+    assert messages[0]["content"] == "Intro" and messages[-1]["content"] == "now some content_type"
+    assert messages[2]["content"].endswith("!")
+    # Inside a line it is no turn.
+    assert len(render(tiny, "write [user] here")) == 1
+
+
+@pytest.mark.parametrize("body", ["{# nothing #}\n", "[user]\nhello\n[assistant]\nhi\n"])
+def test_the_last_turn_is_the_users(tiny: Domain, body: str) -> None:
+    with pytest.raises(PromptError, match="last turn"):
+        render(tiny, body)
+
+
+def test_pick_draws_by_the_rows_seed(tiny: Domain) -> None:
+    body = "{{ pick(['a', 'b', 'c']) }}{{ pick(['a', 'b', 'c']) }}{{ pick(['a', 'b', 'c']) }}"
+    texts = [render(tiny, body, seed)[0]["content"] for seed in range(60)]
+    assert texts == [render(tiny, body, seed)[0]["content"] for seed in range(60)]
+    assert len(set(texts)) > 15, "the draws of one prompt are independent"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ slots.update({'a': 1}) }}",
+        "{{ record.clear() }}",
+        "{{ 1 // 0 }}",
+        "{{ pick([]) }}",
+        "{% include '/etc/passwd' %}",
+    ],
+)
+def test_a_template_can_do_no_harm(tiny: Domain, body: str) -> None:
+    with pytest.raises(PromptError):
+        render(tiny, body)
+
+
+def test_an_image_goes_before_the_last_text(tiny: Domain) -> None:
+    messages = with_image(render(tiny, "Look", system="S"), "data:image/png;base64,AAAA")
+    assert messages[0] == {"role": "system", "content": "S"}
+    assert [part["type"] for part in messages[1]["content"]] == ["image_url", "text"]
+
+
+def test_the_domains_own_templates_are_accepted(tiny: Domain) -> None:
+    for made in tiny.templates.values():
+        if made.route != "heuristic":
+            check_template(tiny, made)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "found", "nearest"),
+    [
+        ("one\n{{ drafft }}", 8, "drafft", "draft"),
+        ("{% if 1 %}\n\n{{ slotts.content_type }}{% endif %}", 9, "slotts", "slots"),
+        ("one\ntwo\n{{ slots.content_typ }}", 9, "content_typ", "content_type"),
+        ("{{ function.nam }}", 7, "nam", "name"),
+        ("one\n{{ image.text }}", 8, "image", None),  # only the vision route has one
+    ],
+)
+def test_unknown_names_are_refused_with_line_and_nearest(tiny: Domain, body: str, line: int, found: str, nearest: str | None) -> None:
+    with pytest.raises(InputError) as caught:
+        check_template(tiny, template(tiny, body, functions=["search"]))
+    error = caught.value
+    assert (error.key, error.found, error.nearest) == (f"line {line}", found, nearest)
+    assert Path(str(error.file)).name == "paraphrase.j2"
+
+
+def test_all_unknown_variables_are_named_at_once(tiny: Domain) -> None:
+    with pytest.raises(InputError) as caught:
+        check_template(tiny, template(tiny, "{{ drafft }} {{ langage }}"))
+    assert "drafft" in str(caught.value) and "langage" in str(caught.value)
+
+
+def test_bad_syntax_is_refused(tiny: Domain) -> None:
+    with pytest.raises(InputError) as caught:
+        check_template(tiny, template(tiny, "one\n{% for x in %}"))
+    assert caught.value.key == "line 8" and "not Jinja2" in str(caught.value)
+
+
+def test_a_slot_that_may_be_absent_must_be_guarded(tiny: Domain) -> None:
+    with pytest.raises(InputError, match="is defined") as caught:
+        check_template(tiny, template(tiny, "{{ slots.people }}", functions=["book"]))
+    assert caught.value.found == "people"
+    check_template(
+        tiny, template(tiny, "{% if slots.people is defined %}{{ slots.people }}{% endif %} {{ slots.city }}", functions=["book"])
+    )
+
+
+def test_the_vision_route_has_an_image(tiny: Domain) -> None:
+    check_template(tiny, template(tiny, "{{ image.text }} {{ image.colours | join }} {{ image.layout }}", "vision/picture"))
+    with pytest.raises(InputError) as caught:
+        check_template(tiny, template(tiny, "{{ image.colors }}", "vision/picture"))
+    assert caught.value.nearest == "colours"
