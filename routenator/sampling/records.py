@@ -61,8 +61,9 @@ class RecordIndex:
         rows = np.arange(len(paths))
         size = counts[rows, column]
         offset = np.minimum((which * size).astype(np.int64), np.maximum(size - 1, 0))
-        place = np.minimum(self.start[keys[rows, column]] + offset, len(self.record) - 1)
-        found = self.record[place]
+        place = self.start[keys[rows, column]] + offset
+        # A path that no record touches has no place; it takes the fallback below.
+        found = self.record[np.minimum(place, len(self.record) - 1)] if len(self.record) else place
         pool = self.by_category[category] if block > 0 else np.arange(len(self.ids))
         fallback = pool[np.minimum((which * len(pool)).astype(np.int64), len(pool) - 1)]
         return np.where(sums[:, -1] > 0, found, fallback)

@@ -18,7 +18,7 @@ from routenator.sampling.drafts import Drafter
 from routenator.sampling.permutation import Permutation
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.records import RecordIndex
-from routenator.sampling.strata import build_strata, category_shares
+from routenator.sampling.strata import build_strata, category_shares, heuristic_templates
 from routenator.sampling.walk import Graph
 
 STREAM_DRAFT_TEMPLATE, STREAM_RECORD, STREAM_RECORD_STEP, STREAM_EXAMPLE, STREAM_WALK = 10, 11, 12, 13, 256
@@ -129,7 +129,9 @@ class Sampler:
                 continue
             cell = (s.category, s.length, s.language)
             if cell not in tables:
-                serving = [n for n, t in enumerate(templates) if t.serves(function, *cell)] or list(range(len(templates)))
+                serving = [n for n, t in enumerate(templates) if t.serves(function, *cell)] or [
+                    n for n, t in enumerate(templates) if t.languages is None or s.language in t.languages
+                ]
                 tables[cell] = (serving, np.cumsum([templates[n].weight for n in serving]))
             serving, sums = tables[cell]
             chosen[row] = serving[min(int(np.searchsorted(sums, draws[row] * sums[-1], side="right")), len(serving) - 1)]
@@ -148,11 +150,7 @@ class Sampler:
         picks = np.minimum(np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1)
         categories = np.array([list(shares)[pick] for pick in picks], dtype=object)
         paths = self._walks(function, seeds, categories)
-        templates = [
-            t
-            for t in self.domain.templates.values()
-            if t.route == "heuristic" and function in t.functions and t.weight > 0 and (t.languages is None or language in t.languages)
-        ]
+        templates = heuristic_templates(self.domain, function, language)
         bounds = np.tile(np.array(_NO_BOUNDS, dtype=np.int64), (count, 1))
         nothing: list[dict[str, Any] | None] = [None] * count
         made = []

@@ -1,26 +1,25 @@
 """The target distribution as strata with exact integer quotas.
 
-A stratum is function x category x route x template x length bucket x language. Quotas are made top down, so that the population's own
-marginals are exact whatever the number of rows:
-
-1. function, then (category x length x language) within the function: largest remainder;
-2. (route, template) within such a cell: controlled rounding of the running total (each stratum within one row of its share of the cell's
-   rows, and every route's total within about one row of its share), because cells can be smaller than the number of templates.
+A stratum is function x category x route x template x length bucket x language. Quotas are made top down: function, category within the
+function (both by largest remainder, so exact at every size), then length and language within the category, route within that cell, template
+within the route. A cell can be smaller than the number of its parts; the parts of such cells are rounded with error diffusion: each gets
+its share rounded down or up, up where the totals over the cells so far are owed most. So the totals by length, language, route and
+template stay within a row or two of their shares too.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from routenator.config import RunConfig
 from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.templates import Template
 from routenator.errors import InputError
 
-STRATA_VERSION = 1
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,35 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     return counts
 
 
+class Diffusion:
+    """Integers in proportion to shares, call after call, whose totals along several margins follow theirs."""
+
+    def __init__(self) -> None:
+        self._owed: dict[Any, float] = {}
+
+    def split(self, shares: Mapping[K, float], total: int, cell: tuple[str, ...] = ()) -> dict[K, int]:
+        """Split ``total`` rows: each part is its share rounded down or up.
+
+        Args:
+            shares: part -> share, adding up to about 1.
+            total: rows to give away, 0 or more.
+            cell: where this is; besides a part's total, its total with each of these names is to follow its share.
+        """
+        margins: dict[K, list[tuple[Any, ...]]] = {part: [(part,), *((part, name) for name in cell)] for part in shares}
+        scale = math.fsum(shares.values())
+        exact = {part: share / scale * total for part, share in shares.items()}
+        counts = {part: math.floor(value + 1e-9) for part, value in exact.items()}
+        # Rounding guards the order against the last bits of the sums.
+        owed = {part: round(exact[part] - counts[part] + sum(self._owed.get(m, 0.0) for m in margins[part]), 9) for part in exact}
+        left = total - sum(counts.values())
+        for part in sorted((p for p in exact if exact[p] > 0), key=lambda p: -owed[p])[:left]:
+            counts[part] += 1
+        for part, count in counts.items():
+            for margin in margins[part]:
+                self._owed[margin] = self._owed.get(margin, 0.0) + exact[part] - count
+        return counts
+
+
 def category_shares(domain: Domain, function: str) -> dict[str, float]:
     """P(category | function). Where the category parameter is optional, its absence is the category ``none``."""
     rule = domain.rules[function]
@@ -98,26 +126,25 @@ def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
     Raises:
         InputError: a route or a cell that no template serves; fewer rows than population cells of function and category.
     """
-    statistics, size = domain.statistics, config.dataset.size
+    size = config.dataset.size
     _check_routes(domain, config)
-    functions = normalise(statistics.functions)
+    functions = normalise(domain.statistics.functions)
     rows: list[tuple[tuple[str, str, str, str, str, str], float, int]] = []
     for (function, share), quota in zip(functions.items(), largest_remainder(list(functions.values()), size), strict=True):
-        cells = _cells(domain, function)
-        total = 0.0
-        given = 0
-        for (cell, p), cell_quota in zip(cells.items(), largest_remainder(list(cells.values()), quota), strict=True):
-            shares = _route_template_shares(domain, config, function, *cell)
-            # A keyed order for each cell: a fixed one would beat against the cells' sizes and favour some templates.
-            order = sorted(shares, key=lambda key: hashlib.sha256(repr((config.seed, function, cell, key)).encode()).digest())
-            left = cell_quota
-            for position, (route, template) in enumerate(order):
-                total += shares[route, template] * cell_quota
-                count = left if position == len(order) - 1 else min(left, max(0, math.floor(total + 0.5) - given))
-                given += count
-                left -= count
-                key = (function, cell[0], route, template, cell[1], cell[2])
-                rows.append((key, share * p * shares[route, template], count))
+        categories = category_shares(domain, function)
+        cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
+        for (category, p), rows_of in zip(categories.items(), largest_remainder(list(categories.values()), quota), strict=True):
+            inner = _length_language_shares(domain, function)
+            for (length, language), count in cells.split(inner, rows_of).items():
+                parts = _route_template_shares(domain, config, function, category, length, language)
+                by_route: dict[str, dict[str, float]] = {}
+                for (route, template), q in parts.items():
+                    by_route.setdefault(route, {})[template] = q
+                shares = {route: math.fsum(table.values()) for route, table in by_route.items()}
+                for route, routed in routes.split(shares, count, (length, category)).items():
+                    for template, final in templates.split(normalise(by_route[route]), routed, (length,)).items():
+                        target = share * p * inner[length, language] * parts[route, template]
+                        rows.append(((function, category, route, template, length, language), target, final))
     cells_with_share = sum(len(category_shares(domain, function)) for function in functions)
     if size < cells_with_share:
         raise InputError(
@@ -140,21 +167,33 @@ def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str
     ``build_strata`` leaves out what is too rare for a row of a data set of this size; this does not.
     """
     return {
-        (function, category, route, template, length, language): share * p * q
+        (function, category, route, template, length, language): share * p_category * p_cell * q
         for function, share in normalise(domain.statistics.functions).items()
-        for (category, length, language), p in _cells(domain, function).items()
+        for category, p_category in category_shares(domain, function).items()
+        for (length, language), p_cell in _length_language_shares(domain, function).items()
         for (route, template), q in _route_template_shares(domain, config, function, category, length, language).items()
     }
 
 
-def _cells(domain: Domain, function: str) -> dict[tuple[str, str, str], float]:
-    """P(category, length, language | function)."""
+def _length_language_shares(domain: Domain, function: str) -> dict[tuple[str, str], float]:
+    """P(length, language | function)."""
     return {
-        (category, length, language): p * q * r
-        for category, p in category_shares(domain, function).items()
+        (length, language): q * r
         for length, q in normalise(domain.statistics.lengths[function]).items()
         for language, r in normalise(domain.statistics.languages).items()
     }
+
+
+def heuristic_templates(domain: Domain, function: str, language: str) -> list[Template]:
+    """The heuristic templates that may draft a query of this function in this language."""
+    return [
+        template
+        for template in domain.templates.values()
+        if template.grammar is not None
+        and function in template.functions
+        and template.weight > 0
+        and (template.languages is None or language in template.languages)
+    ]
 
 
 def _check_routes(domain: Domain, config: RunConfig) -> None:
@@ -173,9 +212,10 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                     "the vision route has a share, but there is no metadata to make images of",
                     file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records", expected="at least one",
                 )  # fmt: skip
-            if route != "heuristic" and "heuristic" not in served:
+        for language in normalise(domain.statistics.languages):
+            if not heuristic_templates(domain, function, language):
                 raise InputError(
-                    f"{function} has no heuristic template, and every route starts from a heuristic draft",
+                    f"{function} has no heuristic template for the language {language}, and every route starts from a heuristic draft",
                     file=domain.path / "templates" / "heuristic", found="none", expected="at least one",
                 )  # fmt: skip
 

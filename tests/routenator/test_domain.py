@@ -69,7 +69,12 @@ BAD = [
         ["undeclared length bucket", "nearest:  long"],
     ),
     ("templates/heuristic/book_plain.txt", "<in {city}|", "[in {city}|", ["a stray"]),
-    ("templates/heuristic/book_plain.txt", "<in {city}|for {people}|close to {near}>", "in {city}", ["leave out a slot", "near may go unsaid"]),
+    (
+        "templates/heuristic/book_plain.txt",
+        "<in {city}|for {people}|close to {near}>",
+        "in {city}",
+        ["leave out a slot", "near may go unsaid"],
+    ),
     ("templates/heuristic/search_plain.txt", "{find}", "{fnd}", ["unknown variable", "nearest:  find"]),
     ("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}", ["unknown variable", "drafft", "nearest:  draft"]),
     ("templates/text/paraphrase.j2", "guide: slots", "guid: slots", ["unknown key", "nearest:  guide"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 
 import numpy as np
@@ -12,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.domain.functions import check_call
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.load import NO_CATEGORY, Domain, load_domain
 from routenator.errors import InputError
 from routenator.sampling.permutation import Permutation
 from routenator.sampling.philox import philox, row_seeds, uniforms
 from routenator.sampling.sampler import Sampler
-from routenator.sampling.strata import build_strata, category_shares, largest_remainder
+from routenator.sampling.strata import build_strata, category_shares, largest_remainder, target_shares
 from routenator.sampling.walk import Graph
-from tests.conftest import make_config
+from tests.conftest import ROOT, TINY, make_config
 
 # Known answers of philox4x32_10 from the Random123 distribution's kat_vectors.
 KNOWN_ANSWERS = [
@@ -94,6 +95,27 @@ def test_routes_are_near_their_shares_even_with_more_templates_than_rows_a_cell(
         if stratum.function == "search":
             routes[stratum.route] += stratum.quota
     assert abs(routes["heuristic"] - 36) <= 4 and abs(routes["text"] - 18) <= 4 and abs(routes["vision"] - 6) <= 3
+
+
+@pytest.mark.parametrize("size", [40, 137, 1000, 20_000])
+@pytest.mark.parametrize("name", ["tiny", "creative"])
+def test_the_marginals_are_met_at_every_size(name, size):
+    domain = load_domain(TINY if name == "tiny" else ROOT / "configs" / "domains" / name)
+    config = make_config(dataset={"size": size}, domain=str(domain.path))
+    strata, target = build_strata(domain, config), target_shares(domain, config)
+    assert math.fsum(target.values()) == pytest.approx(1)
+    for field, place, slack in (("function", 0, 1), ("category", 1, 1), ("length", 4, 2.5), ("route", 2, 3), ("language", 5, 1)):
+        for function in domain.statistics.functions:
+            quota, wanted = Counter(), Counter()
+            for stratum in strata:
+                if stratum.function == function:
+                    quota[getattr(stratum, field)] += stratum.quota
+            for key, share in target.items():
+                if key[0] == function:
+                    wanted[key[place]] += share * size
+            for value, rows in wanted.items():
+                # The function's own rows are whole, which moves its parts by less than a row.
+                assert abs(quota[value] - rows) <= slack + 1, f"{function} {field} {value}: {quota[value]} of {rows:.2f}"
 
 
 def test_fewer_rows_than_population_cells_are_refused(tiny):
