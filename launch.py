@@ -89,6 +89,15 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+def _load(run: Path) -> Run:
+    """The run, whole: with the outputs of what is done."""
+    from jobs.plan import Run
+
+    loaded = Run.load(run)
+    loaded.check_store()
+    return loaded
+
+
 def _plan(config: str, overrides: list[str] | None, submitting: bool) -> Plan:
     """Composed, planned, and checked; nothing is written."""
     from routenator.compose import load_config
@@ -119,9 +128,7 @@ def run_command(
 @_honest
 def retry(run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")] = None) -> None:
     """Go on with a run: only shards that are missing and not at work are submitted."""
-    from jobs.plan import Run
-
-    _go(Run.load(run), wait)
+    _go(_load(run), wait)
 
 
 def _go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
@@ -176,11 +183,10 @@ def plan(
 @_honest
 def status(run: RunDir, as_json: AsJson = False) -> None:
     """Where a run stands: each stage's shards, rows, speed, time to go; failed shards with the end of their log."""
-    from jobs.plan import Run
     from slurm.status import StatusReader
     from slurm.view import print_status
 
-    seen = StatusReader(Run.load(run)).read()
+    seen = StatusReader(_load(run)).read()
     if as_json:
         _print_json(seen.as_dict())
     else:
@@ -196,10 +202,9 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", help="Lines of each log.", min=1)] = LOG_LINES,
 ) -> None:
     """The end of each shard's newest log."""
-    from jobs.plan import Run
     from slurm.logs import select_logs, tail
 
-    found = select_logs(Run.load(run), stage, failed)
+    found = select_logs(_load(run), stage, failed)
     for log in found:
         typer.echo(f"==> {log.stage} shard {log.shard}: {log.path}")
         typer.echo("\n".join(tail(log.path, lines)) + "\n")
@@ -225,11 +230,10 @@ def cancel(run: RunDir) -> None:
 @_honest
 def report(run: RunDir, as_json: AsJson = False) -> None:
     """The result table of a run, also of one that has not ended, and where its HTML report is."""
-    from jobs.plan import Run
     from jobs.report import gather
     from slurm.follow import print_result
 
-    loaded = Run.load(run)
+    loaded = _load(run)
     if as_json:
         _print_json(gather(loaded))
         return

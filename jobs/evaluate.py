@@ -34,6 +34,10 @@ def run(task: Task) -> None:
         return
     try:
         _evaluate(task, nodes)
+    except (OSError, StageError):
+        # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
+        if not task.is_done():
+            raise
     finally:
         if nodes.count > 1 and not task.is_done():
             over.touch()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from routenator.errors import StageError
-from routenator.files import read_json, write_json
+from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
 
 _WAIT_S = 600.0  # nodes of one job start within minutes of each other
@@ -37,11 +40,23 @@ def task_nodes(folder: Path) -> Nodes:
         with socket.socket() as probe:
             probe.bind(("", 0))
             port = probe.getsockname()[1]
-        write_json(file, {"address": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), "port": port})
+        address = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        _write_private(file, {"address": address, "port": port, "secret": secrets.token_hex(32)})
     deadline = time.monotonic() + _WAIT_S
     while not file.is_file():
         if time.monotonic() > deadline:
             raise StageError(f"node {index} of {count}: the first node did not say where to meet within {_WAIT_S:g} s ({file})")
         time.sleep(_POLL_S)
     place = read_json(file)
-    return Nodes(count, index, place["address"], place["port"])
+    return Nodes(count, index, place["address"], place["port"], place["secret"])
+
+
+def _write_private(file: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all, and for this user alone."""
+    temporary = file.with_name(f".{file.name}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.rename(file)

@@ -122,6 +122,23 @@ class Run:
             key = ".".join(str(part) for part in first["loc"])
             raise InputError("this plan cannot be read", file=file, key=key, found=first["msg"], expected="a plan as written") from None
 
+    def check_store(self) -> None:
+        """Whether the outputs of finished stages are where the plan says.
+
+        Raises:
+            InputError: the run was moved without the stages beside it, or they were removed.
+        """
+        for stage, names in PUBLISHED.items():
+            for name in names:
+                link = self.path / name
+                if link.is_symlink() and not link.exists():
+                    raise InputError(
+                        f"the output of {stage} is not where the plan says",
+                        file=self.stage_dir(stage),
+                        found="nothing there",
+                        expected="the folder of stages beside the run, moved together with it; `run` makes removed stages again",
+                    )
+
     def publish(self, stage: str) -> None:
         """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""
         for name, inside in PUBLISHED[stage].items():

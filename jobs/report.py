@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import NEEDS, STAGES, Run
 from jobs.task import Receipt, Task, read_receipt, verify_file
 from routenator.files import read_json, write_atomic, write_json
@@ -28,15 +29,10 @@ def run(task: Task) -> None:
         for _ in task.input_receipts(stage):
             pass
     summary = gather(task.run)
-    # A name of its own for each attempt's work; the public names are shared, and what lies there last is as good as what lay there first.
-    folder = task.dir / "report"
-    write_json(folder / "summary.json", summary)
-    write_atomic(folder / "index.html", render(summary))
-    task.commit(
-        {"summary": folder / "summary.json", "page": folder / "index.html"},
-        rows=1,
-        metrics={"seconds_of_run": summary["seconds"]},
-    )
+    folder = attempt_folder(task)
+    write_json(folder / "report" / "summary.json", summary)
+    write_atomic(folder / "report" / "index.html", render(summary))
+    commit_folder(task, folder, ("report",), rows=1, metrics={"seconds_of_run": summary["seconds"]})
 
 
 def gather(run: Run) -> dict[str, Any]:

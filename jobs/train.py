@@ -98,6 +98,8 @@ def data_files(task: Task) -> dict[str, list[Path]]:
         StageError: there is no training data.
         CorruptShardError: a file differs from its receipt.
     """
+    import pyarrow.parquet as pq
+
     from jobs.task import verify_file
 
     splits: dict[str, list[Path]] = {"train": [], "validation": []}
@@ -106,10 +108,12 @@ def data_files(task: Task) -> dict[str, list[Path]]:
             name = Path(receipt.files[role]["name"]).name
             for split, paths in splits.items():
                 if name.startswith(split) and name.endswith(".parquet"):
-                    verify_file(receipt.path(directory, role), receipt, role)
-                    paths.append(receipt.path(directory, role))
+                    path = receipt.path(directory, role)
+                    verify_file(path, receipt, role)
+                    if pq.read_metadata(path).num_rows:  # none where the set is small or no validation share is wanted
+                        paths.append(path)
     if not splits["train"]:
-        raise StageError("the merge stage left no train*.parquet")
+        raise StageError("the merge stage left no training data")
     return splits
 
 

@@ -25,7 +25,7 @@ class DatasetConfig(Section):
     """What the data set shall be."""
 
     size: Positive = 1000  # accepted examples wanted, both splits together
-    validation_share: Share = 0.1
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     rows_per_file: Positive = 1_000_000  # larger sets are written as several files
 
 

@@ -45,7 +45,8 @@ def sha256_tree(root: Path, exclude: Callable[[str], bool] = lambda name: False)
     state = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
-        if "__pycache__" in name or exclude(name):
+        # Editors' swap files and the like are no input, and snapshots leave them out.
+        if "__pycache__" in name or any(part.startswith(".") for part in name.split("/")) or exclude(name):
             continue
         state.update(f"{name}\0{sha256_file(path)}\n".encode())
     return state.hexdigest()

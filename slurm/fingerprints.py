@@ -28,8 +28,8 @@ def shard_counts(config: RunConfig) -> dict[str, int]:
 def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str, versions: Mapping[str, int]) -> dict[str, str]:
     """Stage -> 12 hex digits.
 
-    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``. Shard counts are in, although the rows do
-    not depend on them, because the files do.
+    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how often training saves and logs.
+    Shard counts are in, although the rows do not depend on them, because the files do.
 
     Args:
         domain_sha256: of the domain's files without the golden set.
@@ -38,6 +38,8 @@ def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str
     """
     value: dict[str, Any] = config.model_dump(mode="json")
     generate, model = value["generate"], value["model"]
+    train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps")}
+    vision = model["vision"] if model["vision"]["kind"] == "vlm" else {**model["vision"], "engine": None}
     evaluate = {key: item for key, item in value["evaluate"].items() if key != "workers"}
     prints: dict[str, str] = {}
 
@@ -57,12 +59,12 @@ def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str
         "generate",
         sample=prints["sample"],
         generator=model["generator"],
-        vision=model["vision"],
+        vision=vision,
         generate=generate,
         checks=value["checks"],
     )
     add("merge", generate=prints["generate"], dataset=value["dataset"], merge=value["merge"], golden=golden_sha256)
-    add("train", merge=prints["merge"], train=value["train"], trainee=model["trainee"])
+    add("train", merge=prints["merge"], train=train, trainee=model["trainee"])
     add("evaluate", train=prints["train"], evaluate=evaluate, golden=golden_sha256, embedder=model["embedder"])
     add("report", name=value["name"], **{stage: prints[stage] for stage in STAGES if stage != "report"})
     return prints

@@ -24,6 +24,7 @@ from jobs.task import done_shards, receipt_path
 from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
 from slurm import processes, record
+from slurm.allocation import drop_inherited
 from slurm.options import resources
 from slurm.task import StageTask, code_environment
 
@@ -284,6 +285,8 @@ def _say(text: str) -> None:
 def main(arguments: list[str]) -> int:
     """RUN PARENT PACKAGE."""
     run_dir, parent, package = arguments
+    # Inside an allocation a local task would take itself for one node of several.
+    drop_inherited()
     return Driver(Run.load(run_dir), int(parent), package).work()
 
 

@@ -26,6 +26,7 @@ from jobs.plan import NEEDS, Plan, Run
 from jobs.task import done_shards
 from routenator.errors import InputError, RoutenatorError
 from slurm import record
+from slurm.allocation import drop_inherited
 from slurm.options import resources, sbatch_parameters
 from slurm.plan import planned_run
 from slurm.queue import QueueView, read_queue
@@ -35,9 +36,6 @@ from slurm.task import StageTask
 
 # A task of ours decides by itself whether another attempt makes sense (slurm.task); submitit's own count shall not.
 _UNLIMITED = 1_000_000
-# Of an inherited allocation nothing may reach a new job; how to reach the controller must.
-_DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
-_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 # sbatch --test-only refuses these too, although they pass with time.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
 
@@ -208,9 +206,7 @@ def check_cluster(plan: Plan) -> None:
 @contextlib.contextmanager
 def clean_environment() -> Iterator[None]:
     """Without the variables of an allocation that this process may be in; sbatch hands its environment on to the job."""
-    saved = {name: value for name, value in os.environ.items() if name.startswith(_DROPPED) and name not in _KEPT}
-    for name in saved:
-        del os.environ[name]
+    saved = drop_inherited()
     try:
         yield
     finally:

@@ -182,15 +182,17 @@ def third_of(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
         return pl.format(" {} ", text.str.to_lowercase().str.extract_all(r"[^\W_]+").list.join(" "))
 
     text, phrase = padded(query), padded(surface)
-    at = text.str.find(phrase, literal=True)
+    # Split, not find and slice: polars finds in bytes and slices in characters.
+    parts = text.str.splitn(phrase, 2).struct
+    found = parts.field("field_1").is_not_null()
     # Spaces before the phrase are the words before it: the padding's one space stands for none.
-    before = text.str.slice(0, at).str.count_matches(" ", literal=True)
+    before = parts.field("field_0").str.count_matches(" ", literal=True)
     middle = before + (phrase.str.count_matches(" ", literal=True) - 1) / 2
     share = middle / (text.str.count_matches(" ", literal=True) - 1)
     return (
         pl.when(surface.is_null())
         .then(None)
-        .when(at.is_null())
+        .when(~found)
         .then(pl.lit("absent"))
         .when(share < 1 / 3)
         .then(pl.lit("first"))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,8 +49,7 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
     import ray
 
     folder = _short_folder()
-    os.environ.update(_QUIET)
-    os.environ.pop("RAY_ADDRESS", None)
+    _environment(nodes)
     head: subprocess.Popen[bytes] | None = None
     try:
         with _importable():
@@ -84,7 +85,7 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
         StageError: the first node's Ray is not to be reached.
     """
     folder = _short_folder()
-    os.environ.update(_QUIET)
+    _environment(nodes)
     try:
         with _importable():
             deadline = time.monotonic() + _START_S
@@ -102,6 +103,12 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
                 time.sleep(2.0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(nodes: Nodes) -> None:
+    """Ray runs whatever who reaches it asks for, so it gets a token of this task's own (and leaves none in the home directory)."""
+    os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=nodes.secret or secrets.token_hex(32))
+    os.environ.pop("RAY_ADDRESS", None)
 
 
 def _start(arguments: list[str], cpus: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -123,12 +130,14 @@ def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
         if head.poll() is not None:
             raise StageError(f"Ray's head ended with exit code {head.returncode}\n{_log(folder)}")
         try:
-            ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level=logging.ERROR)
+            # Ray's own attempt, once failed, is not to be repeated in one process.
+            socket.create_connection((nodes.address, nodes.port), timeout=5.0).close()
             break
-        except ConnectionError:
+        except OSError:
             if time.monotonic() > deadline:
                 raise StageError(f"Ray's head does not answer at {nodes.address}:{nodes.port}\n{_log(folder)}") from None
-            time.sleep(1.0)
+            time.sleep(0.5)
+    ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level=logging.ERROR)
     while (alive := sum(node["Alive"] for node in ray.nodes())) < nodes.count:
         if time.monotonic() > deadline:
             raise StageError(f"{alive} of {nodes.count} nodes joined Ray within {_START_S:g} s")
