@@ -227,7 +227,7 @@ def curve(title: str, points: Sequence[tuple[float, float]], others: Sequence[tu
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About ``count`` round numbers that span [low, high]."""
-    if not high > low:
+    if not high - low > 1e-9 * max(1.0, abs(low)):
         high = low + 1.0
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))

@@ -45,7 +45,7 @@ class StoppedError(StageError):
 def command(job: TrainingJob, nodes: Nodes) -> list[str]:
     """The command line of this node's processes."""
     worker = ["-m", "routenator.training.worker", str(job.file)]
-    if job.config.processes == 1 and nodes.count == 1 and not job.config.deepspeed:
+    if _is_plain(job, nodes):
         return [sys.executable, *worker]
     start = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={job.config.processes}", f"--nnodes={nodes.count}"]
     if nodes.count == 1:
@@ -54,6 +54,10 @@ def command(job: TrainingJob, nodes: Nodes) -> list[str]:
     else:
         meet = [f"--node-rank={nodes.index}", f"--master-addr={nodes.address}", f"--master-port={nodes.port}"]
     return [*start, *meet, *worker]
+
+
+def _is_plain(job: TrainingJob, nodes: Nodes) -> bool:
+    return job.config.processes == 1 and nodes.count == 1 and not job.config.deepspeed
 
 
 def environment(processes: int, cpu: bool) -> dict[str, str]:
@@ -70,6 +74,13 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
         env["DS_ACCELERATOR"] = "cpu"
         env["CUDA_VISIBLE_DEVICES"] = ""
     return env
+
+
+def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
+    """A process without a launcher sees one GPU; with more, transformers would silently multiply the batch over all of them."""
+    if not _is_plain(job, nodes) or _on_cpu():
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
 
 
 def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = ALONE, out: IO[str] | None = None) -> TrainingResult:
@@ -91,7 +102,7 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
         job.write()
     process = subprocess.Popen(
         command(job, nodes),
-        env=environment(job.config.processes, _on_cpu()),
+        env=environment(job.config.processes, _on_cpu()) | _one_device(job, nodes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -128,7 +128,8 @@ class Reporter(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         barrier()  # every process has written its part
-        if rank() == 0:
+        # Not the last step's: transformers would take one more step when it resumes there. The one before leads to the same end.
+        if rank() == 0 and state.global_step < state.max_steps:
             written = self.job.root / f"checkpoint-{state.global_step}"
             if self.job.metrics_file.is_file():
                 shutil.copy(self.job.metrics_file, written)
@@ -194,7 +195,7 @@ def fit(job: TrainingJob) -> None:
     reporter = Reporter(job, trainer)
     trainer.add_callback(reporter)
     ready = time.time()
-    trained = trainer.train(resume_from_checkpoint=job.resume)
+    trainer.train(resume_from_checkpoint=job.resume)
     seconds = time.time() - ready
     state = trainer.state
     metrics = {
@@ -207,7 +208,8 @@ def fit(job: TrainingJob) -> None:
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     if not reporter.stopped:
-        metrics["loss"] = float(trained.training_loss)
+        # From the lines, because transformers averages the steps of this attempt only.
+        metrics["loss"] = mean_loss(job.metrics_file) if rank() == 0 else None
         if held_out is not None:
             metrics["eval_loss"] = float(trainer.evaluate()["eval_loss"])
         _save(job, trainer, state.global_step)
@@ -215,6 +217,17 @@ def fit(job: TrainingJob) -> None:
         result = TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
         write_json(job.result_file, result.model_dump())
     barrier()  # no node ends before the result is there
+
+
+def mean_loss(metrics_file: Path) -> float | None:
+    """Mean training loss over all steps of all attempts; None if none was logged."""
+    total, last = 0.0, 0
+    for text in metrics_file.read_text(encoding="utf-8").splitlines() if metrics_file.is_file() else ():
+        line = json.loads(text)
+        if "loss" in line:  # the mean since the line before
+            total += line["loss"] * (line["step"] - last)
+            last = line["step"]
+    return total / last if last else None
 
 
 def _without_compiler() -> None:
