@@ -46,10 +46,10 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
     Raises:
         StageError: Ray does not start, or a node does not join; its own words are in the message.
     """
+    _environment(nodes)
     import ray
 
     folder = _short_folder()
-    _environment(nodes)
     head: subprocess.Popen[bytes] | None = None
     try:
         with _importable():
@@ -106,8 +106,14 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
 
 
 def _environment(nodes: Nodes) -> None:
-    """Ray runs whatever who reaches it asks for, so it gets a token of this task's own (and leaves none in the home directory)."""
-    os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=nodes.secret or secrets.token_hex(32))
+    """To be set before Ray is imported. Ray runs whatever who reaches it asks for, so it gets a token that only this task knows.
+
+    Ray reads its token once a process; a second instance in this process has the same.
+    """
+    os.environ.update(_QUIET, RAY_AUTH_MODE="token")
+    if nodes.secret:
+        os.environ["RAY_AUTH_TOKEN"] = nodes.secret
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.pop("RAY_ADDRESS", None)
 
 
@@ -130,7 +136,6 @@ def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
         if head.poll() is not None:
             raise StageError(f"Ray's head ended with exit code {head.returncode}\n{_log(folder)}")
         try:
-            # Ray's own attempt, once failed, is not to be repeated in one process.
             socket.create_connection((nodes.address, nodes.port), timeout=5.0).close()
             break
         except OSError:

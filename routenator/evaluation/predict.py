@@ -41,7 +41,8 @@ class Answers:
 
     Attributes:
         texts: in the order of its prompts.
-        seconds: from its first batch to its last, loading included.
+        seconds: from when its first batch was given out to its last answer, loading included; with several actors, the end of one side
+            and the beginning of the next run at the same time.
         engine: which engine it was.
     """
 
@@ -85,20 +86,17 @@ def ask(
     ]
     workers = max(1, min(workers, len(batches)))
     texts: dict[str, list[str]] = {name: [""] * len(side.prompts) for name, side in sides.items()}
+    given: dict[str, float] = {}
     ended: dict[str, float] = {}
     done, began = 0, time.monotonic()
     with ray_instance(max(workers, len(os.sched_getaffinity(0))), nodes):
-        for batch, answers in _answers(batches, workers, gpus=0 if cpu else 1):
+        for batch, answers, start in _answers(batches, workers, gpus=0 if cpu else 1):
             texts[batch.side][batch.low : batch.low + len(answers)] = answers
+            given[batch.side] = min(start, given.get(batch.side, start))
             ended[batch.side] = time.monotonic()
             done += len(answers)
             progress(done, total)
-    result = {}
-    for name in sides:
-        end = ended.get(name, began)
-        result[name] = Answers(texts[name], round(end - began, 3), specs[name].engine)
-        began = end
-    return result
+    return {name: Answers(texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine) for name in sides}
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,11 @@ class _Actor:
             self._engine.close()
 
 
-def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str]]]:
-    """Each batch with its answers, as they come. An actor gets its next batch when it has answered one, in order."""
+def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], float]]:
+    """Each batch with its answers and when it was given out (monotonic seconds), as they come.
+
+    Batches are given out in order; an actor gets its next when it has answered one.
+    """
     import ray
     from ray.exceptions import RayActorError, RayError, RayTaskError
 
@@ -144,18 +145,18 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
     if not actors:
         raise StageError(f"Ray found no {'GPU' if gpus else 'CPU'} on the task's nodes")
     waiting = list(reversed(batches))
-    asked: dict[Any, tuple[Any, _Batch]] = {}
+    asked: dict[Any, tuple[Any, _Batch, float]] = {}
 
     def give(actor: Any) -> None:
         if waiting:
             batch = waiting.pop()
-            asked[actor.answer.remote(batch.spec, batch.adapted, batch.prompts)] = (actor, batch)
+            asked[actor.answer.remote(batch.spec, batch.adapted, batch.prompts)] = (actor, batch, time.monotonic())
 
     for actor in actors:
         give(actor)
     while asked:
         (ready,), _ = ray.wait(list(asked), num_returns=1)
-        actor, batch = asked.pop(ready)
+        actor, batch, start = asked.pop(ready)
         try:
             answers = ray.get(ready)
         except RayTaskError as error:
@@ -168,7 +169,7 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
             raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
         except RayError as error:
             raise StageError(f"an evaluation worker was lost: {type(error).__name__}: {error}") from None
-        yield batch, answers
+        yield batch, answers, start
         give(actor)
     ray.get([actor.close.remote() for actor in actors])
 

@@ -111,12 +111,14 @@ def test_a_task_outside_slurm_or_alone_has_one_node(tmp_path: Path, monkeypatch:
 def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1", "SLURMD_NODENAME": "n1"}.items():
         monkeypatch.setenv(name, value)
-    write_json(tmp_path / "meet-77-0.json", {"address": "n9", "port": 1})  # of an earlier start
+    write_json(tmp_path / "meet-77-0.json", {"address": "n9", "port": 1, "secret": "old"})  # of an earlier start
     monkeypatch.setenv("SLURM_PROCID", "0")
     first = task_nodes(tmp_path)
     assert (first.count, first.index, first.address) == (2, 0, "n1")
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert task_nodes(tmp_path) == Nodes(2, 1, "n1", first.port)
+    assert task_nodes(tmp_path) == Nodes(2, 1, "n1", first.port, first.secret)
+    assert len(first.secret) == 64
+    assert (tmp_path / "meet-77-1.json").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     monkeypatch.setattr("jobs.nodes._WAIT_S", 0.0)
     with pytest.raises(StageError, match="did not say where to meet"):
@@ -124,20 +126,17 @@ def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_nodes_do_it_together(model: Path, tmp_path: Path) -> None:
     """As Slurm runs it: the same task once on each node (here both on this machine); the first commits."""
     run = trained(tmp_path, model)
     code = f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'evaluate', [0])"
     place = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURMD_NODENAME": "127.0.0.1"}
-    other = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **place, "SLURM_PROCID": "1"}, cwd=ROOT)
-    for name, value in {**place, "SLURM_PROCID": "0"}.items():
-        monkeypatch.setenv(name, value)
-    task = Task(run, "evaluate", 0)
+    nodes = [subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **place, "SLURM_PROCID": rank}, cwd=ROOT) for rank in "01"]
     try:
-        jobs.evaluate.run(task)
-        assert other.wait(timeout=60) == 0
+        assert [node.wait(timeout=150) for node in nodes] == [0, 0]
     finally:
-        other.kill()
-    receipt = read_receipt(task.dir, 0)
+        for node in nodes:
+            node.kill()
+    receipt = read_receipt(run.stage_dir("evaluate"), 0)
     assert receipt is not None
     assert receipt.metrics["queries"] == 10
