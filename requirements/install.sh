@@ -16,11 +16,11 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then
 fi
 echo "Installing into $venv from $lock (some minutes the first time)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
+pip() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@"; }
 # pip first looks for torch's CPU build; the other packages are installed without their own wishes, which would draw in CUDA builds.
-grep -E '^torch==' "$lock" | xargs "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps
+grep -E '^torch==' "$lock" | xargs "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps
 grep -vE '^(torch|deepspeed)==|^ *(#|$)' "$lock" >"$venv/lock.txt"
 pip --no-deps -r "$venv/lock.txt"
 # deepspeed comes as source and its set-up imports torch: after torch, and in this environment.
-grep -E '^deepspeed==' "$lock" | xargs "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation
+grep -E '^deepspeed==' "$lock" | xargs "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation
 echo "$hash" >"$stamp"
