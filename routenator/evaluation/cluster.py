@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
     folder = _short_folder()
     head: subprocess.Popen[bytes] | None = None
     try:
-        with _importable():
+        with _importable(), _handlers_kept():
             if nodes.count == 1:
                 ray.init(
                     address="local",
@@ -167,6 +168,17 @@ def _short_folder() -> Path:
 def _log(folder: Path) -> str:
     file = folder / "start.log"
     return "\n".join(file.read_text(errors="replace").splitlines()[-20:]) if file.is_file() else ""
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray puts its own handler of SIGTERM in the place of the scheduler's, and leaves it there."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def test_damaged_or_missing_input_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def all_routes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[dict[str, Any]]]:
-    run = make_run(tmp_path_factory.mktemp("all"), sample=2, chunk_rows=32, size=60)
+    run = make_run(tmp_path_factory.mktemp("all"), sample=2, chunk_rows=32, size=52)
     return run, generate(run)
 
 
@@ -194,7 +194,7 @@ def test_all_routes_with_the_real_model(all_routes: tuple[Run, list[dict[str, An
 def test_an_interrupted_task_and_other_shards_say_the_same(
     tmp_path: Path, all_routes: tuple[Run, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(tmp_path, sample=1, generate=2, chunk_rows=32, size=60)
+    run = make_run(tmp_path, sample=1, generate=2, chunk_rows=32, size=52)
     write = jobs.generate._write_unit
     units: list[str] = []
 

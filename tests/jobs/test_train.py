@@ -43,8 +43,8 @@ def models(model: Path) -> dict[str, Any]:
     }
 
 
-def run_on(folder: Path, model: Path) -> Run:
-    return merged(folder, train=TRAIN, model=models(model))
+def run_on(folder: Path, model: Path, **train: Any) -> Run:
+    return merged(folder, train={**TRAIN, **train}, model=models(model))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,8 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
 
 @pytest.mark.slow
 def test_a_stopped_task_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_on(tmp_path, model)
+    # Enough steps that on a busy machine, too, the request to stop comes before the end.
+    run = run_on(tmp_path, model, epochs=20)
     task = Task(run, "train", 0)
     reached = []
 

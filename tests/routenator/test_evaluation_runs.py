@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,20 @@ def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(mode
 @pytest.mark.slow
 def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
+    handlers = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
     sides = {"before": Side(prompts, adapted=False), "after": Side(prompts[:33], adapted=True)}
-    answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=lambda done, total: seen.append((done, total)))
+    answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=progress)
     engine = open_engine(spec(model, adapter))
     assert answers["before"].texts == [*engine.answer(prompts[:32], adapted=False), *engine.answer(prompts[32:], adapted=False)]
     assert answers["after"].texts == [*engine.answer(prompts[:32], adapted=True), *engine.answer(prompts[32:33], adapted=True)]
     assert seen[-1] == (73, 73)
+    assert {*handlers, signal.getsignal(signal.SIGTERM)} == {before}  # the scheduler's, not Ray's
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
