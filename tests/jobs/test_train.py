@@ -79,7 +79,7 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
 @pytest.mark.slow
 def test_a_stopped_task_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Enough steps that on a busy machine, too, the request to stop comes before the end.
-    run = run_on(tmp_path, model, epochs=20)
+    run = run_on(tmp_path, model, epochs=2)
     task = Task(run, "train", 0)
     reached = []
 
