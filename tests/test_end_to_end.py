@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sample": {"shards": 2},
         "generate": {"shards": 2, "chunk_rows": 8},
         "checks": {"length": False},
-        "train": {"max_steps": 3, "processes": 2, "batch_size": 2},
+        "train": {"prompt": "compact", "max_steps": 3, "processes": 2, "batch_size": 2, "gradient_checkpointing": False},
         "evaluate": {"workers": 2},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
@@ -90,7 +90,7 @@ def test_the_run_makes_everything_the_user_was_promised(first):
     html = (run / "report" / "index.html").read_text()
     assert "<svg" in html and "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
     assert (run / "adapter" / "adapter_config.json").is_file()
-    assert "CTA" in first.stdout
+    assert "Content-type accuracy" in first.stdout
 
 
 def test_a_second_run_does_nothing_and_says_so(first, folder):
@@ -99,7 +99,7 @@ def test_a_second_run_does_nothing_and_says_so(first, folder):
     start = time.time()
     again = launch("run", str(folder / "run.yaml"))
     assert again.returncode == 0 and run_directory(again) == run
-    assert "nothing to do" in again.stdout.lower()
+    assert "nothing was submitted" in again.stdout
     assert time.time() - start < 60
     assert {stage: receipts(run, stage) for stage in STAGES} == before
 
@@ -115,7 +115,7 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
     def reused(*overrides: str) -> dict[str, bool]:
         result = launch("plan", str(folder / "run.yaml"), *overrides, "--json")
         assert result.returncode == 0
-        return {name: stage["reused"] for name, stage in json.loads(result.stdout)["stages"].items()}
+        return {stage["stage"]: stage["reused"] for stage in json.loads(result.stdout)["stages"]}
 
     assert reused() == dict.fromkeys(STAGES, True)
     assert reused("train.learning_rate=0.002") == {s: s in ("sample", "generate", "merge") for s in STAGES}
@@ -132,7 +132,7 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
 def test_status_report_and_logs_speak_of_the_run(first):
     run = str(run_directory(first))
     status = json.loads(launch("status", run, "--json").stdout)
-    assert {name: (s["done"], s["shards"]) for name, s in status["stages"].items()}["generate"] == (2, 2)
+    assert {s["stage"]: (s["done"], s["shards"]) for s in status["stages"]}["generate"] == (2, 2)
     assert launch("report", run).returncode == 0
     assert launch("logs", run, "generate").returncode == 0
     retry = launch("retry", run)
@@ -142,7 +142,15 @@ def test_status_report_and_logs_speak_of_the_run(first):
 def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
     """Interrupted while the second half is at work; the finished shards' receipts stay as they are, the rest is made."""
     arguments = [sys.executable, str(ROOT / "launch.py"), "run", str(folder / "run.yaml")]
-    changes = ["seed=12", "generate.routes={heuristic: 1}", "sample.shards=6", "dataset.size=3000", "generate.shards=6"]
+    changes = [
+        "seed=12",
+        "evaluate.limit=2",
+        "evaluate.before=false",
+        "generate.routes={heuristic: 1}",
+        "sample.shards=6",
+        "dataset.size=400",
+        "generate.shards=6",
+    ]
     with subprocess.Popen(arguments + changes, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         deadline = time.time() + 200
         done: list[Path] = []
@@ -156,13 +164,13 @@ def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
     times = {p: p.stat().st_mtime_ns for p in done}
     left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if _mentions(p, str(folder / "runs"))]
     assert not left, "processes were left behind"
-    again = launch("run", str(folder / "run.yaml"), *changes, "train.max_steps=1", "evaluate.limit=2", "evaluate.before=false")
+    again = launch("run", str(folder / "run.yaml"), *changes, "train.max_steps=1")
     assert again.returncode == 0
     assert {p: p.stat().st_mtime_ns for p in done} == times
 
 
 def _is_new(receipt: Path, folder: Path) -> bool:
-    return json.loads(receipt.read_text())["metrics"]["requests"] > 3_000
+    return json.loads(receipt.read_text())["metrics"]["requests"] > 200
 
 
 def _mentions(cmdline: Path, text: str) -> bool:
