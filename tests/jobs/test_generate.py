@@ -185,8 +185,8 @@ def test_all_routes_with_the_real_model(all_routes: tuple[Run, list[dict[str, An
         own = [row for row in rows if row["route"] == route]
         assert {row["generator"] for row in own} == {generator}
         assert all(row["raw"] for row in own) and all(row["completion_tokens"] > 0 for row in own)
-        # A guided reply says every slot, so what may be wrong with it is its length.
-        assert {row["reason"] for row in own} <= {None, "length"}
+        # A guided reply says every slot; its length and what the words around them say may still be wrong.
+        assert "ungrounded" not in {row["reason"] for row in own}
         assert numbers["by_route"][route]["accepted"] >= 0.6 * len(own)
 
 
