@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 from routenator.config import RunConfig
 from routenator.domain.load import Domain, load_domain
+
+# Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come before Ray's own.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "domains" / "tiny"
