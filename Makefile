@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/cpu.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test fast lint cluster-packages clean
+.PHONY: help install quickstart test fast lint clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"

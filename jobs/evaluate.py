@@ -49,7 +49,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     from routenator.evaluation.embed import sentence_embedder
     from routenator.evaluation.run import Subject, ask_and_judge, compare, scores_of, subset, write_predictions
     from routenator.files import write_json
-    from routenator.models import resolve_model
+    from routenator.models import cache_folder, resolve_model
     from routenator.training.adapter import read_card
 
     config = task.config
@@ -59,7 +59,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     card = read_card(adapter)
     if card is None:
         raise StageError(f"the adapter has no card: {adapter}")
-    cache = Path(os.environ.get("ROUTENATOR_CACHE") or config.cache)
+    cache = cache_folder(config.cache)
     subjects = {"before": Subject(config.evaluate.before_prompt, False)} if config.evaluate.before else {}
     subjects["after"] = Subject(card.prompt, True)
     scratch = task.work_dir / task.token

@@ -40,7 +40,7 @@ def run(task: Task) -> None:
 
 def _train(task: Task) -> None:
     from routenator.domain.load import load_domain
-    from routenator.models import resolve_model
+    from routenator.models import cache_folder, resolve_model
     from routenator.training import checkpoints
     from routenator.training.job import TrainingJob
     from routenator.training.launch import launch
@@ -52,7 +52,7 @@ def _train(task: Task) -> None:
     attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes.count > 1 else task.token
     resume = checkpoints.newest(task.work_dir)
     job = TrainingJob(
-        base=resolve_model(config.model.trainee, cache_folder(task)),
+        base=resolve_model(config.model.trainee, cache_folder(config.cache)),
         base_name=config.model.trainee,
         domain=config.domain,
         train=[str(path) for path in files["train"]],
@@ -115,8 +115,3 @@ def data_files(task: Task) -> dict[str, list[Path]]:
     if not splits["train"]:
         raise StageError("the merge stage left no training data")
     return splits
-
-
-def cache_folder(task: Task) -> Path:
-    """Folder of prepared weights."""
-    return Path(os.environ.get("ROUTENATOR_CACHE") or task.config.cache)

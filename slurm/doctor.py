@@ -55,7 +55,9 @@ def examine(cache: Path | None = None) -> list[Finding]:
 
 def default_cache() -> Path:
     """Where prepared weights are looked for."""
-    return Path(os.environ.get("ROUTENATOR_CACHE", ".cache"))
+    from routenator.models import cache_folder
+
+    return cache_folder(".cache")
 
 
 def _python() -> Iterator[Finding]:

@@ -228,8 +228,6 @@ def evaluate_model(
     subject = Subject(style, adapted=adapter is not None)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rn-", dir=out) as scratch:
         judged = ask_and_judge(
             {"model": subject},
