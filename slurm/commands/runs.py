@@ -1,0 +1,159 @@
+"""Commands that make, go on with, end and judge runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from routenator.files import check_writable
+from slurm.commands.shared import AsJson, Cache, Config, Overrides, RunDir, console_for_output, honest, load_run, print_json
+
+if TYPE_CHECKING:
+    from jobs.plan import Plan, Run
+
+app = typer.Typer()
+
+
+def compose_plan(config: str, overrides: list[str] | None, submitting: bool) -> Plan:
+    """Composed, planned, and checked; nothing is written."""
+    from routenator.compose import load_config
+    from slurm.plan import make_plan
+    from slurm.preflight import preflight
+
+    plan = make_plan(load_config(config, overrides or []), sys.argv)
+    preflight(plan, submitting=submitting)
+    return plan
+
+
+@app.command("run")
+@honest
+def run_command(
+    config: Config,
+    overrides: Overrides = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not.")
+    ] = None,
+) -> None:
+    """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
+    from slurm.plan import materialise
+
+    go(materialise(compose_plan(config, overrides, submitting=True)), wait)
+
+
+@app.command()
+@honest
+def retry(run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")] = None) -> None:
+    """Go on with a run: only shards that are missing and not at work are submitted."""
+    go(load_run(run), wait)
+
+
+def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
+    """Submit what is missing; wait if asked; end with the run directory and an honest exit code.
+
+    Args:
+        package: where the stage modules are; another one only in tests.
+    """
+    from slurm import control
+    from slurm.follow import print_result, run_local, watch_slurm
+    from slurm.plan import missing_shards
+
+    console = console_for_output()
+    if not any(missing_shards(run).values()):
+        console.print("Everything is already done; nothing was submitted.")
+        print_result(run, console)
+        code = 0
+    elif run.config.cluster.kind == "local":
+        code = run_local(run, wait is not False, console, package)
+    else:
+        submissions = control.submit(run, package)
+        for line in control.describe(submissions) or ["Nothing to submit: what is missing is in the queue."]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        code = watch_slurm(run, console) if wait else 0
+    typer.echo(run.path)
+    raise typer.Exit(code)
+
+
+@app.command()
+@honest
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    scripts: Annotated[bool, typer.Option("--scripts", help="The sbatch text of each stage.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What `run` would do: stages, shards, resources, what is used again, node-hours. Writes and submits nothing."""
+    from slurm.forecast import forecast, forecast_scripts, print_forecast
+
+    resolved = compose_plan(config, overrides, submitting=False)
+    value = forecast(resolved)
+    texts = forecast_scripts(resolved) if scripts else {}
+    if as_json:
+        print_json({**value, "scripts": texts} if scripts else value)
+        return
+    print_forecast(value, console_for_output())
+    for stage, text in texts.items():
+        typer.echo(f"\n# ---- {stage} ----\n{text}")
+
+
+@app.command()
+@honest
+def cancel(run: RunDir) -> None:
+    """End this run's jobs and processes, and no others. What is done stays; `retry` goes on."""
+    from jobs.plan import Run
+    from slurm.control import cancel as cancel_run
+
+    ended = cancel_run(Run.load(run))
+    parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
+    parts += ["the local driver and its tasks"] if ended.driver else []
+    parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
+    typer.echo("ended " + ", ".join(parts) if parts else "nothing was running")
+
+
+@app.command()
+@honest
+def report(run: RunDir, as_json: AsJson = False) -> None:
+    """The result table of a run, also of one that has not ended, and where its HTML report is."""
+    from jobs.report import gather
+    from slurm.follow import print_result
+
+    loaded = load_run(run)
+    if as_json:
+        print_json(gather(loaded))
+        return
+    print_result(loaded, console_for_output())
+
+
+@app.command()
+@honest
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")],
+    domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
+    golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
+    cache: Cache = Path(".cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Score any base model or adapter on any golden file."""
+    from routenator.compose import find_domain
+    from routenator.config import EvaluateConfig, TrainConfig
+    from routenator.domain.schema import parse_model
+    from routenator.evaluation.run import evaluate_model
+    from slurm.follow import print_scores
+
+    settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
+    check_writable(cache, "--cache")
+    if out is not None:
+        check_writable(out / "scores.json", "--out")
+    style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
+    scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
+    if as_json:
+        print_json(scores)
+    else:
+        print_scores(scores, console_for_output())
