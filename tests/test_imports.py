@@ -79,7 +79,7 @@ def modules_after(code: str) -> set[str]:
 
 def test_help_imports_next_to_nothing() -> None:
     loaded = modules_after("import launch\ntry:\n    launch.app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0")
-    assert not loaded & (HEAVY | {"jobs", "slurm", "submitit", "pydantic", "yaml", "omegaconf", "numpy", "psutil"})
+    assert not loaded & (HEAVY | {"jobs", "submitit", "pydantic", "yaml", "omegaconf", "numpy", "psutil"})
 
 
 def test_importing_everything_loads_no_heavy_package() -> None:

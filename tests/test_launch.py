@@ -23,8 +23,8 @@ from tests.slurm.conftest import PACKAGE, make_run, toys
 __all__ = ["make_run", "toys"]
 
 GO = (
-    "import sys, typer, launch; from jobs.plan import Run\n"
-    "try:\n    launch._honest(launch._go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
+    "import sys, typer; from jobs.plan import Run; from slurm.commands.runs import go; from slurm.commands.shared import honest\n"
+    "try:\n    honest(go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
     "except typer.Exit as end:\n    sys.exit(end.exit_code)"
 )
 
