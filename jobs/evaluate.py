@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.nodes import task_nodes
 from jobs.outputs import attempt_folder, commit_folder
@@ -13,7 +14,12 @@ from jobs.task import Task, verify_file
 from routenator.errors import StageError
 from routenator.nodes import Nodes
 
-VERSION = 1
+if TYPE_CHECKING:
+    from routenator.domain.functions import Function
+    from routenator.domain.golden import GoldenExample
+    from routenator.evaluation.metrics import Embed
+
+VERSION = 2
 
 
 def run(task: Task) -> None:
@@ -47,7 +53,8 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     from routenator.domain.golden import load_golden
     from routenator.domain.load import load_domain
     from routenator.evaluation.embed import sentence_embedder
-    from routenator.evaluation.run import Subject, ask_and_judge, compare, scores_of, subset, write_predictions
+    from routenator.evaluation.paired import paired
+    from routenator.evaluation.run import Subject, ask_and_judge, scores_of, subset, write_predictions
     from routenator.files import write_json
     from routenator.models import cache_folder, resolve_model
     from routenator.training.adapter import read_card
@@ -80,12 +87,29 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     scores: dict[str, Any] = {"before": None}
     scores |= {name: scores_of(judged[name], subject, golden, functions, embed, **settings) for name, subject in subjects.items()}
     if "before" in judged:
-        scores["paired"] = compare(judged["before"], judged["after"], embed, **settings)
+        scores["paired"] = paired(judged["before"].verdicts, judged["after"].verdicts, embed, **settings)
+    if config.evaluate.baselines:
+        scores["baselines"] = _baselines(task, golden, functions, embed)
     folder = attempt_folder(task)
     write_json(folder / "scores.json", scores)
     write_predictions(folder / "predictions.jsonl", golden, judged)
     commit_folder(task, folder, ("scores.json", "predictions.jsonl"), rows=len(golden), metrics=_metrics(scores))
     shutil.rmtree(task.work_dir, ignore_errors=True)
+
+
+def _baselines(task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed) -> dict[str, Any]:
+    """Scores of what costs nothing, made of the same training set."""
+    from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
+    from routenator.evaluation.metrics import score
+    from routenator.evaluation.verdict import judge
+
+    train = read_examples(sorted((task.run.stage_dir("merge") / "dataset").glob("train*.parquet")))
+    scores = {}
+    for name in NAMES if train else ():
+        replies = baseline_replies(name, train, [example.query for example in golden], embed)
+        verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        scores[name] = score(golden, verdicts, functions, embed, resamples=task.config.evaluate.bootstrap, seed=task.config.seed)
+    return scores
 
 
 def adapter_folder(task: Task) -> Path:

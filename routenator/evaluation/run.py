@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.config import EvaluateConfig
 from routenator.errors import InputError
-from routenator.evaluation.bootstrap import mcnemar, paired_difference
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
-from routenator.evaluation.metrics import score, similarities
+from routenator.evaluation.metrics import score
 from routenator.evaluation.parse import Reply, parse_reply
 from routenator.evaluation.predict import Progress, Side, ask
 from routenator.evaluation.verdict import Verdict, judge
@@ -138,31 +137,6 @@ def scores_of(
         "engine": judged.engine,
     }
     return {**scores, **speed}
-
-
-def compare(first: Judged, second: Judged, embed: Embed, *, resamples: int, seed: int) -> dict[str, Any]:
-    """Is the second better than the first on the same queries? Differences with intervals, and McNemar's exact p-values."""
-    import numpy as np
-
-    def right(judged: Judged) -> dict[str, np.ndarray]:
-        wrong = {"unparsable", "wrong_function"}
-        return {
-            "function": np.array([not wrong.intersection(kind for kind, _ in verdict.errors) for verdict in judged.verdicts]),
-            "exact_match": np.array([verdict.exact for verdict in judged.verdicts]),
-            "cta": np.array([bool(verdict.category_right) for verdict in judged.verdicts if verdict.category is not None]),
-        }
-
-    before, after = right(first), right(second)
-    result: dict[str, Any] = {}
-    for name, values in before.items():
-        if len(values):
-            difference = paired_difference(values, after[name], resamples, seed)
-            result[name] = {"difference": difference.as_dict(), "p_value": mcnemar(values, after[name])}
-    one, two = similarities(first.verdicts, embed), similarities(second.verdicts, embed)
-    measured = ~np.isnan(one)
-    if measured.any():
-        result["ss"] = {"difference": paired_difference(one[measured], two[measured], resamples, seed).as_dict()}
-    return result
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], judged: Mapping[str, Judged]) -> None:

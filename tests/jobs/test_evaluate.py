@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import jobs.evaluate
@@ -50,9 +51,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Path) -> None:
     run = trained(tmp_path, model)
+    examples = run.stage_dir("merge") / "dataset"
+    examples.mkdir(parents=True)
+    call = {"name": "search", "arguments": {}}
+    pl.DataFrame({"query": ["find a poster"], "call": [json.dumps(call)]}).write_parquet(examples / "train.parquet")
     task = Task(run, "evaluate", 0)
     jobs.evaluate.run(task)
     scores = read_json(task.dir / "scores.json")
+    assert list(scores["baselines"]) == ["majority", "keywords", "nearest"]
+    # One training example: all three can only say its call.
+    assert {side["confusion"]["counts"][1][0] for side in scores["baselines"].values()} == {scores["after"]["per_function"]["book"]["n"]}
     assert (scores["before"]["prompt"], scores["after"]["prompt"]) == ("tools", "compact")
     for side in ("before", "after"):
         assert scores[side]["n"] == 5

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import launch
 from routenator.config import EvaluateConfig
 from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError, StageError
@@ -87,6 +89,17 @@ def test_a_merged_adapter_answers_like_the_adapter(model: Path, adapter: Path, p
     tuned = PeftModel.from_pretrained(base, str(adapter))(input_ids=ids).logits
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
     assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
+
+
+def test_a_full_model_is_written_whole_with_the_adapters_card(model: Path, adapter: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
+    assert done.exit_code == 0, done.output
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in (tmp_path / "full").iterdir()}
+    again = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
+    assert again.exit_code == 2 and "there already" in again.output
+    other = CliRunner().invoke(launch.app, ["merge-adapter", str(model), str(tmp_path / "none")])
+    assert other.exit_code == 2 and "not an adapter" in other.output
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
 def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Baselines that cost nothing: what a trained model must beat. They see the training set that the model saw, and no golden query.
+
+- **majority**: the commonest function of the training set, with its commonest arguments.
+- **keywords**: a decision list: the word, or pair of words, in the query that most surely tells a function in the training set (precision
+  with add-one smoothing) decides; the arguments are the longest values of that function's training examples that the query says.
+- **nearest**: the call of the training query that is nearest by sentence embedding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.evaluation.parse import Reply
+from routenator.validation.text import words
+
+if TYPE_CHECKING:
+    from routenator.evaluation.metrics import Embed
+
+NAMES = ("majority", "keywords", "nearest")
+_MOST = 20_000  # training examples looked at; more change little and make `nearest` slow
+_BLOCK = 256  # queries compared at once
+_LEAST = 3  # examples that a keyword must be seen in
+
+Example = tuple[str, str, dict[str, Any]]  # query, function, arguments
+
+
+def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
+    """The first ``most`` training examples.
+
+    Args:
+        files: the training split of a data set as parquet, in order.
+    """
+    import polars as pl
+
+    if not files:
+        return []
+    frame = pl.scan_parquet(list(files)).select("query", "call").head(most).collect()
+    calls = map(json.loads, frame["call"].to_list())
+    return [(query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)]
+
+
+def baseline_replies(name: str, train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:
+    """What a baseline says to each query.
+
+    Args:
+        name: one of ``NAMES``.
+        train: at least one example.
+        queries: in any order; a reply depends on its own query alone.
+        embed: sentence embeddings, for ``nearest``.
+    """
+    makers: dict[str, Callable[[], list[Reply]]] = {
+        "majority": lambda: _majority(train, len(queries)),
+        "keywords": lambda: _keywords(train, queries),
+        "nearest": lambda: _nearest(train, queries, embed),
+    }
+    return makers[name]()
+
+
+def _majority(train: Sequence[Example], count: int) -> list[Reply]:
+    functions = Counter(function for _, function, _ in train)
+    function = _commonest(functions)
+    calls = Counter(json.dumps(arguments, sort_keys=True) for _, name, arguments in train if name == function)
+    return [Reply(function, json.loads(_commonest(calls)))] * count
+
+
+def _keywords(train: Sequence[Example], queries: Sequence[str]) -> list[Reply]:
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    functions: Counter[str] = Counter()
+    for query, function, _ in train:
+        functions[function] += 1
+        for term in _terms(query):
+            seen[term][function] += 1
+    rules: dict[str, tuple[float, int, str]] = {}
+    for term, counts in seen.items():
+        total = counts.total()
+        if total >= _LEAST:
+            best = _commonest(counts)
+            rules[term] = ((counts[best] + 1) / (total + len(functions)), counts[best], best)
+    values = _values(train)
+    fallback = _commonest(functions)
+    replies = []
+    for query in queries:
+        fired = [(rules[term], term) for term in _terms(query) if term in rules]
+        function = max(fired)[0][2] if fired else fallback
+        replies.append(Reply(function, _spoken(words(query), values.get(function, {}))))
+    return replies
+
+
+def _nearest(train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:
+    import numpy as np
+
+    known = embed([query for query, _, _ in train])
+    replies: list[Reply] = []
+    for low in range(0, len(queries), _BLOCK):
+        asked = embed(list(queries[low : low + _BLOCK]))
+        replies.extend(Reply(train[at][1], dict(train[at][2])) for at in np.argmax(asked @ known.T, axis=1).tolist())
+    return replies
+
+
+def _terms(query: str) -> set[str]:
+    said = words(query)
+    return {*said, *(f"{a} {b}" for a, b in itertools.pairwise(said))}
+
+
+def _values(train: Sequence[Example]) -> dict[str, dict[str, dict[tuple[str, ...], Any]]]:
+    """Function -> parameter -> the words of each value -> the value."""
+    table: dict[str, dict[str, dict[tuple[str, ...], Any]]] = defaultdict(lambda: defaultdict(dict))
+    for _, function, arguments in train:
+        for parameter, value in arguments.items():
+            said = words(str(value))
+            if said:
+                table[function][parameter].setdefault(said, value)
+    return table
+
+
+def _spoken(said: tuple[str, ...], values: Mapping[str, Mapping[tuple[str, ...], Any]]) -> dict[str, Any]:
+    """The longest known value of each parameter among the query's words; the first of equally long ones."""
+    spans = [said[low:high] for low in range(len(said)) for high in range(low + 1, len(said) + 1)]
+    spans.sort(key=lambda span: -len(span))
+    found = {parameter: next((known[span] for span in spans if span in known), None) for parameter, known in values.items()}
+    return {parameter: value for parameter, value in found.items() if value is not None}
+
+
+def _commonest(counts: Counter[str]) -> str:
+    """Ties go to the name that comes first, so that the order of examples changes nothing."""
+    return min(counts, key=lambda name: (-counts[name], name))

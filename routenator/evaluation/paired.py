@@ -1,0 +1,103 @@
+"""Two models on the same queries: differences with paired bootstrap intervals, and McNemar's exact test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError
+from routenator.evaluation.bootstrap import mcnemar, paired_difference
+from routenator.evaluation.metrics import similarities
+from routenator.evaluation.parse import parse_reply
+from routenator.evaluation.verdict import Verdict, judge
+from routenator.files import read_text
+
+if TYPE_CHECKING:
+    from routenator.domain.functions import Function
+    from routenator.domain.golden import GoldenExample
+    from routenator.evaluation.metrics import Embed
+
+_WRONG = frozenset({"unparsable", "wrong_function"})
+
+
+def paired(first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *, resamples: int, seed: int) -> dict[str, Any]:
+    """Is the second better than the first?
+
+    Args:
+        first, second: verdicts on the same queries, in the same order.
+        embed: sentence embeddings for SS.
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+
+    Returns:
+        function, exact_match and cta: ``difference`` (second minus first, with its interval) and ``p_value``; ss: ``difference``.
+    """
+    import numpy as np
+
+    def right(verdicts: Sequence[Verdict]) -> dict[str, np.ndarray]:
+        return {
+            "function": np.array([not _WRONG.intersection(kind for kind, _ in verdict.errors) for verdict in verdicts]),
+            "exact_match": np.array([verdict.exact for verdict in verdicts]),
+            "cta": np.array([bool(verdict.category_right) for verdict in verdicts if verdict.category is not None]),
+        }
+
+    before, after = right(first), right(second)
+    result: dict[str, Any] = {}
+    for name, values in before.items():
+        if len(values):
+            difference = paired_difference(values, after[name], resamples, seed)
+            result[name] = {"difference": difference.as_dict(), "p_value": mcnemar(values, after[name])}
+    one, two = similarities(first, embed), similarities(second, embed)
+    measured = ~np.isnan(one)
+    if measured.any():
+        result["ss"] = {"difference": paired_difference(one[measured], two[measured], resamples, seed).as_dict()}
+    return result
+
+
+def read_verdicts(file: Path, side: str, golden: Sequence[GoldenExample], functions: Mapping[str, Function]) -> list[tuple[str, Verdict]]:
+    """The queries of a predictions.jsonl and what is to be said of each, judged anew from the replies.
+
+    Args:
+        side: ``after``, ``before`` or ``model``.
+        golden: the set that was asked, or one that holds it.
+
+    Raises:
+        InputError: the file holds no such side, or a query that is not in the golden set.
+    """
+    gold = {example.query: example for example in golden}
+    found = []
+    for number, line in enumerate(read_text(file, "predictions as evaluation writes them").splitlines(), 1):
+        row = json.loads(line)
+        if side not in row:
+            raise InputError("these predictions have no such side", file=file, key=f"line {number}", found=side, valid=list(row))
+        if row["query"] not in gold:
+            raise InputError("a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"])
+        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
+    return found
+
+
+def compare_files(
+    first: Path,
+    second: Path,
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    embed: Embed,
+    *,
+    side: str,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """``paired`` over two predictions files, on the queries that both hold.
+
+    Raises:
+        InputError: they have no query in common.
+    """  # fmt: skip
+    one, two = (dict(read_verdicts(file, side, golden, functions)) for file in (first, second))
+    common = [query for query in one if query in two]
+    if not common:
+        raise InputError("the two runs were asked no query in common", file=second, found="0 queries", expected=f"some of {first}")
+    first_said, second_said = ([table[query] for query in common] for table in (one, two))
+    counts = {"n": len(common), "only_first": len(one) - len(common), "only_second": len(two) - len(common)}
+    return {**counts, **paired(first_said, second_said, embed, resamples=resamples, seed=seed)}

@@ -1,0 +1,65 @@
+"""Baselines see the training set alone, and do what their names say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routenator.evaluation.baselines import NAMES, Example, baseline_replies, read_examples
+
+TRAIN: list[Example] = [
+    ("play blue moon", "play", {"song": "Blue Moon"}),
+    ("play halo please", "play", {"song": "halo"}),
+    ("please play blue moon now", "play", {"song": "Blue Moon"}),
+    ("will it rain in rome", "weather", {"city": "rome"}),
+    ("rain in paris please", "weather", {"city": "paris"}),
+    ("is there rain in new york", "weather", {"city": "new york"}),
+    ("play halo", "play", {"song": "halo"}),
+    ("play blue moon again", "play", {"song": "Blue Moon"}),
+]
+
+
+def bag(texts: list[str]) -> np.ndarray:
+    """An embedding that needs no model: normalised letter counts."""
+    rows = np.array([[text.count(chr(97 + letter)) for letter in range(26)] for text in texts], dtype=float)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_majority_says_the_commonest_call_of_the_commonest_function() -> None:
+    replies = baseline_replies("majority", TRAIN, ["anything", "else"], bag)
+    assert [(reply.name, reply.arguments) for reply in replies] == [("play", {"song": "Blue Moon"})] * 2
+
+
+def test_keywords_decide_the_function_and_known_values_fill_the_arguments() -> None:
+    rain, song, unknown = baseline_replies("keywords", TRAIN, ["rain over new york?", "now play Halo!", "zzz"], bag)
+    assert (rain.name, rain.arguments) == ("weather", {"city": "new york"})
+    assert (song.name, song.arguments) == ("play", {"song": "halo"})
+    assert (unknown.name, unknown.arguments) == ("play", {})
+
+
+def test_nearest_copies_the_nearest_call() -> None:
+    (reply,) = baseline_replies("nearest", TRAIN, ["rain in paris"], bag)
+    assert (reply.name, reply.arguments) == ("weather", {"city": "paris"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_neither_the_order_of_queries_nor_of_examples_matters(name: str) -> None:
+    queries = ["rain over new york?", "now play halo", "please"]
+    replies = baseline_replies(name, TRAIN, queries, bag)
+    assert baseline_replies(name, TRAIN, queries[::-1], bag) == replies[::-1]
+    if name != "nearest":  # equally near examples are told apart by their order
+        assert baseline_replies(name, TRAIN[::-1], queries, bag) == replies
+
+
+def test_examples_come_from_the_data_sets_parquet(tmp_path: Path) -> None:
+    import polars as pl
+
+    calls = ['{"name": "play", "arguments": {"song": "halo"}}', '{"name": "weather", "arguments": {}}']
+    for number, call in enumerate(calls):
+        pl.DataFrame({"query": [f"q{number}"], "call": [call], "other": [1]}).write_parquet(tmp_path / f"train-{number}.parquet")
+    files = sorted(tmp_path.glob("*.parquet"))
+    assert read_examples(files) == [("q0", "play", {"song": "halo"}), ("q1", "weather", {})]
+    assert read_examples(files, most=1) == [("q0", "play", {"song": "halo"})]
+    assert read_examples([]) == []
