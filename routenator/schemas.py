@@ -10,13 +10,21 @@ if TYPE_CHECKING:
 REQUEST_COLUMNS = {
     "index": "int64",  # position in [0, N); the request is a pure function of (plan seed, index, domain)
     "stratum": "int32",  # row of strata.json
+    "seed": "int64",  # non-negative, below 2**63: everything random about this row derives from it
+    "path": "list<int32>",  # the walk: each node's position within its type, in the order of the function's path
+    "record": "int32",  # number of the metadata record in the domain's order, or null
+}
+
+DETAIL_COLUMNS = {
+    "index": "int64",  # index, stratum and seed as in the request
+    "stratum": "int32",
     "function": "string",
     "category": "string",  # canonical value; "none" where the function has no category
     "route": "string",  # heuristic | text | vision
     "template": "string",  # "<route>/<file stem>"
     "length": "string",  # length bucket's name
     "language": "string",
-    "seed": "int64",  # non-negative, below 2**63: everything random about this row derives from it
+    "seed": "int64",
     "path": "string",  # JSON {step name: node id}
     "slots": "string",  # JSON {slot: surface as the query must say it}; present slots only, in schema order
     "arguments": "string",  # JSON {parameter: value}: the gold call's arguments
@@ -25,7 +33,7 @@ REQUEST_COLUMNS = {
 }
 
 CANDIDATE_COLUMNS = {
-    **REQUEST_COLUMNS,
+    **DETAIL_COLUMNS,
     "query": "string",  # the generated query, cleaned
     "raw": "string",  # the model's reply, untouched; null on the heuristic route
     "generator": "string",  # heuristic | the model's name | described+<model>
@@ -56,4 +64,7 @@ def arrow_schema(columns: dict[str, str]) -> pa.Schema:
     """The Arrow schema of one of this module's column tables."""
     import pyarrow as pa
 
-    return pa.schema([(name, getattr(pa, kind)()) for name, kind in columns.items()])
+    def of(kind: str) -> pa.DataType:
+        return pa.list_(of(kind[5:-1])) if kind.startswith("list<") else getattr(pa, kind)()
+
+    return pa.schema([(name, of(kind)) for name, kind in columns.items()])

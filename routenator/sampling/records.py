@@ -10,60 +10,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.sampling.alias import U64, Ints
 
-Ints = NDArray[np.int64]
+_HALF = np.uint64(32)
 
 
 class RecordIndex:
-    """(category, node) -> records, as CSR."""
+    """(category, node) -> records, as CSR; a record's number is its place in the domain.
+
+    Attributes:
+        number: block of each category that has records; block 0 holds all categories together, for requests without one.
+    """
 
     def __init__(self, domain: Domain) -> None:
-        self.ids = list(domain.records)
-        categories = sorted({record["category"] for record in domain.records.values()})
-        self.category = {name: number for number, name in enumerate(categories)}
-        self.nodes = {node: number for number, node in enumerate(domain.nodes)}
-        pairs = []
-        for number, record in enumerate(domain.records.values()):
-            category = self.category[record["category"]]
-            for node in dict.fromkeys(record["nodes"]):
-                # The first block holds all categories together, for requests without one.
-                pairs.append((self.nodes[node], number))
-                pairs.append(((category + 1) * len(self.nodes) + self.nodes[node], number))
-        pairs.sort()
-        keys = np.array([pair[0] for pair in pairs], dtype=np.int64)
-        self.start = np.searchsorted(keys, np.arange((len(categories) + 1) * len(self.nodes) + 1)).astype(np.int64)
-        self.record = np.array([pair[1] for pair in pairs], dtype=np.int64)
-        self.by_category = {
-            name: np.array([n for n, r in enumerate(domain.records.values()) if r["category"] == name], dtype=np.int64)
-            for name in categories
-        }
+        names = sorted({record["category"] for record in domain.records.values()})
+        self.number = {NO_CATEGORY: 0} if domain.records else {}
+        self.number.update({name: place for place, name in enumerate(names, 1)})
+        types: dict[str, list[str]] = {}
+        for node in domain.nodes.values():
+            types.setdefault(node.type, []).append(node.id)
+        # Nodes are numbered type by type, so that a position within a type needs only its type's first number added.
+        self._first = dict(zip(types, np.cumsum([0, *map(len, types.values())]).tolist(), strict=False))
+        number = {node: place for place, node in enumerate(node for ids in types.values() for node in ids)}
+        self._nodes = len(number)
+        blocks = np.array([self.number[record["category"]] for record in domain.records.values()], dtype=np.int64)
+        pairs = [(number[node], place) for place, record in enumerate(domain.records.values()) for node in dict.fromkeys(record["nodes"])]
+        nodes, owners = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        self._start, self._record = _grouped(
+            np.concatenate([nodes, blocks[owners] * self._nodes + nodes]), np.concatenate([owners, owners]), len(self.number) * self._nodes
+        )
+        everything = np.arange(len(blocks))
+        self._pool_start, self._pool = _grouped(
+            np.concatenate([np.zeros_like(blocks), blocks]), np.concatenate([everything, everything]), len(self.number)
+        )
 
-    def join(self, category: str, paths: Ints, which: NDArray[np.float64], step: NDArray[np.float64]) -> Ints:
+    def join(self, blocks: Ints, types: list[str], path: list[Ints], word: U64) -> NDArray[np.int32]:
         """A record for each path.
 
         Args:
-            category: of all these rows.
-            paths: node numbers (``self.nodes``), shape (rows, steps).
-            which, step: uniforms in [0, 1), shape (rows,).
+            blocks: category's number of each row (``number``), -1 for one without records, shape (rows,).
+            types: node type of each step.
+            path: node positions within their types, by step, each of shape (rows,).
+            word: 32 bits, shape (rows,); the odds are exact to 2**-32.
 
         Returns:
-            Record numbers (``self.ids``), shape (rows,); -1 where there is none.
+            Record numbers, shape (rows,); -1 where there is none.
         """
-        block = self.category.get(category, -1) + 1
-        known = block > 0 or category == NO_CATEGORY
-        if not self.ids or not known:
-            return np.full(len(paths), -1, dtype=np.int64)
-        keys = block * len(self.nodes) + paths
-        counts = self.start[keys + 1] - self.start[keys]
-        sums = counts.cumsum(axis=1)
-        target = (step * sums[:, -1]).astype(np.int64)
-        column = np.minimum((sums <= target[:, None]).sum(axis=1), paths.shape[1] - 1)
-        rows = np.arange(len(paths))
-        size = counts[rows, column]
-        offset = np.minimum((which * size).astype(np.int64), np.maximum(size - 1, 0))
-        place = self.start[keys[rows, column]] + offset
-        # A path that no record touches has no place; it takes the fallback below.
-        found = self.record[np.minimum(place, len(self.record) - 1)] if len(self.record) else place
-        pool = self.by_category[category] if block > 0 else np.arange(len(self.ids))
-        fallback = pool[np.minimum((which * len(pool)).astype(np.int64), len(pool) - 1)]
-        return np.where(sums[:, -1] > 0, found, fallback)
+        if not self.number:
+            return np.full(len(blocks), -1, dtype=np.int32)
+        block = np.maximum(blocks, 0)
+        base = block * self._nodes
+        starts, sums = [], []
+        total = np.zeros(len(blocks), dtype=np.int64)
+        for kind, positions in zip(types, path, strict=True):
+            key = base + positions
+            key += self._first[kind]
+            start = self._start.take(key)
+            key += 1
+            total = total + self._start.take(key)
+            total -= start
+            starts.append(start)
+            sums.append(total)
+        # The target-th of all records that the path's nodes name, one node after the other.
+        target = ((word * total.view(np.uint64)) >> _HALF).view(np.int64)
+        place = starts[0] + target
+        for before, start in zip(sums, starts[1:], strict=False):
+            np.copyto(place, start + (target - before), where=target >= before)
+        pool = self._pool_start.take(block)
+        size = (self._pool_start.take(block + 1) - pool).view(np.uint64)
+        fallback = pool + ((word * size) >> _HALF).view(np.int64)
+        found = self._pool.take(fallback)
+        if len(self._record):
+            found = np.where(total > 0, self._record.take(place, mode="clip"), found)
+        result: NDArray[np.int32] = np.where(blocks >= 0, found, -1).astype(np.int32)
+        return result
+
+
+def _grouped(key: Ints, value: Ints, groups: int) -> tuple[Ints, Ints]:
+    """CSR of values by key, each group in ascending order."""
+    order = np.lexsort((value, key))
+    start: Ints = np.searchsorted(key[order], np.arange(groups + 1)).astype(np.int64)
+    return start, value[order]

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from routenator.config import RunConfig
 from routenator.domain.load import NO_CATEGORY, Domain
 from routenator.domain.templates import Template
-from routenator.errors import InputError
+from routenator.errors import InputError, StageError
 
 K = TypeVar("K")
 
@@ -101,6 +101,8 @@ class Diffusion:
 
 def category_shares(domain: Domain, function: str) -> dict[str, float]:
     """P(category | function). Where the category parameter is optional, its absence is the category ``none``."""
+    if domain.joint is not None:
+        return domain.joint.categories(function)
     rule = domain.rules[function]
     parameter = domain.functions[function].category
     if rule.category is None:
@@ -120,8 +122,11 @@ def route_shares(domain: Domain, config: RunConfig, function: str) -> dict[str, 
     return normalise({str(k): v for k, v in (override or domain.statistics.routes[function]).items()})
 
 
-def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
+def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | None = None) -> list[Stratum]:
     """The strata of a run, those with a quota of at least one row, numbered in a stable order.
+
+    Args:
+        requested: rows to sample of each stratum, in place of quota times the route's over-sampling: a plan's numbers.
 
     Raises:
         InputError: a route or a cell that no template serves; fewer rows than population cells of function and category.
@@ -134,7 +139,7 @@ def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
         categories = category_shares(domain, function)
         cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
         for (category, p), rows_of in zip(categories.items(), largest_remainder(list(categories.values()), quota), strict=True):
-            inner = _length_language_shares(domain, function)
+            inner = _length_language_shares(domain, function, category)
             for (length, language), count in cells.split(inner, rows_of).items():
                 parts = _route_template_shares(domain, config, function, category, length, language)
                 by_route: dict[str, dict[str, float]] = {}
@@ -156,9 +161,20 @@ def build_strata(domain: Domain, config: RunConfig) -> list[Stratum]:
     strata: list[Stratum] = []
     for key, target, count in rows:
         if count > 0:
-            requested = math.ceil(count * config.generate.oversample.get(key[2], 1.0))  # type: ignore[call-overload]
-            strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=requested))
-    return strata
+            flat = math.ceil(count * config.generate.oversample.get(key[2], 1.0))  # type: ignore[call-overload]
+            strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=flat))
+    return strata if requested is None else with_requested(strata, requested)
+
+
+def with_requested(strata: Sequence[Stratum], requested: Sequence[int]) -> list[Stratum]:
+    """The strata with other numbers of rows to sample.
+
+    Raises:
+        StageError: there are not as many numbers as strata; then they were made for another domain or by other code.
+    """
+    if len(strata) != len(requested):
+        raise StageError(f"the plan tells rows for {len(requested)} strata, and there are {len(strata)}")
+    return [replace(stratum, requested=int(rows)) for stratum, rows in zip(strata, requested, strict=True)]
 
 
 def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str, str, str, str], float]:
@@ -170,13 +186,15 @@ def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str
         (function, category, route, template, length, language): share * p_category * p_cell * q
         for function, share in normalise(domain.statistics.functions).items()
         for category, p_category in category_shares(domain, function).items()
-        for (length, language), p_cell in _length_language_shares(domain, function).items()
+        for (length, language), p_cell in _length_language_shares(domain, function, category).items()
         for (route, template), q in _route_template_shares(domain, config, function, category, length, language).items()
     }
 
 
-def _length_language_shares(domain: Domain, function: str) -> dict[tuple[str, str], float]:
-    """P(length, language | function)."""
+def _length_language_shares(domain: Domain, function: str, category: str) -> dict[tuple[str, str], float]:
+    """P(length, language | function, category); without a joint target it is the same for all categories."""
+    if domain.joint is not None:
+        return domain.joint.cells(function, category)
     return {
         (length, language): q * r
         for length, q in normalise(domain.statistics.lengths[function]).items()
@@ -212,7 +230,7 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                     "the vision route has a share, but there is no metadata to make images of",
                     file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records", expected="at least one",
                 )  # fmt: skip
-        for language in normalise(domain.statistics.languages):
+        for language in normalise(domain.statistics.languages if domain.joint is None else domain.joint.languages(function)):
             if not heuristic_templates(domain, function, language):
                 raise InputError(
                     f"{function} has no heuristic template for the language {language}, and every route starts from a heuristic draft",

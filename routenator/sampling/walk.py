@@ -2,162 +2,300 @@
 
 A path is a tree of steps. For a category, the probability that a node can complete its part of the tree is computed bottom-up (belief
 propagation on a tree, exact); edges are re-weighted by it, so that a walk sampled top-down has the distribution of an unconstrained
-weighted walk given that it completes and meets the category. Edges are arrays (CSR with running sums of weights), a step is one
-``searchsorted`` for all rows.
+weighted walk given that it completes and meets the category. Only the steps from the root to the one that decides the category depend on
+it; these have *states*, pairs of category and node, so that walks of all categories are drawn together. A step is one draw from alias
+tables for all rows, by a word of 32 bits each: odds are exact to 2**-32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routenator.domain.graphfile import graph_files
 from routenator.domain.load import NO_CATEGORY, Domain
 from routenator.domain.schema import Step
 from routenator.errors import InputError
+from routenator.sampling.alias import U64, AliasTable, Ints
+from routenator.sampling.philox import words
+
+STREAM_WALK = 256  # step k takes word k mod 4 of stream STREAM_WALK + k // 4
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Transition:
-    """The edges from one type to another as CSR over the source's node positions.
+    """The edges from one type to another, sorted by source, then target; positions are within the types.
 
     Attributes:
-        start: first edge of each source node, shape (sources + 1,).
-        target: position of each edge's target node within its type, shape (edges,).
-        weight: as in edges.csv, shape (edges,).
+        start: first edge of each source node (CSR), shape (sources + 1,).
+        source, target: shape (edges,).
+        weight: as in the edges' file, shape (edges,).
     """
 
     start: Ints
+    source: Ints
     target: Ints
     weight: Floats
 
-
-@dataclass(frozen=True)
-class _Sampler:
-    """Re-weighted sampling tables of one (function, category)."""
-
-    root: Floats  # running sum over root nodes
-    steps: list[tuple[Ints, Ints, Floats] | None]  # (start, target, running sum with a leading 0) by step
+    def reach(self, belief: Floats) -> Floats:
+        """For each source node, the weighted mean of the targets' ``belief``; 0 where it has no edge."""
+        count = len(self.start) - 1
+        total = np.bincount(self.source, self.weight, count)
+        reached = np.bincount(self.source, self.weight * belief[self.target], count)
+        return np.divide(reached, total, out=np.zeros(count), where=total > 0)
 
 
 class Graph:
-    """A domain's graph, compiled for sampling."""
+    """A domain's graph, compiled for sampling.
+
+    Attributes:
+        types: node ids by type, in the domain's order; a node's position is its place there.
+    """
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
         self.types: dict[str, list[str]] = {}
         for node in domain.nodes.values():
             self.types.setdefault(node.type, []).append(node.id)
-        self.position = {node: i for nodes in self.types.values() for i, node in enumerate(nodes)}
         self._transitions: dict[tuple[str, str], Transition] = {}
-        self._samplers: dict[tuple[str, str], _Sampler] = {}
-        self._by_types: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
-        for edge in domain.edges:
-            key = (domain.nodes[edge.source].type, domain.nodes[edge.target].type)
-            self._by_types.setdefault(key, []).append((self.position[edge.source], self.position[edge.target], edge.weight))
+        self._walkers: dict[str, Walker] = {}
+
+    @cached_property
+    def _edges(self) -> dict[tuple[str, str], list[tuple[int, int, float]]]:
+        nodes = self.domain.nodes
+        position = {node: place for ids in self.types.values() for place, node in enumerate(ids)}
+        table: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
+        for edge in self.domain.edges:
+            key = (nodes[edge.source].type, nodes[edge.target].type)
+            table.setdefault(key, []).append((position[edge.source], position[edge.target], edge.weight))
+        return table
+
+    @property
+    def edge_types(self) -> list[tuple[str, str]]:
+        """Pairs of types that some edge joins."""
+        return list(self._edges)
 
     def transition(self, source: str, target: str) -> Transition:
-        """Edges between two types, sorted by source, then target."""
+        """Edges between two types."""
         key = (source, target)
         if key not in self._transitions:
-            edges = sorted(self._by_types.get(key, []))
-            rows = np.array([edge[0] for edge in edges], dtype=np.int64)
-            self._transitions[key] = Transition(
-                start=np.searchsorted(rows, np.arange(len(self.types[source]) + 1)).astype(np.int64),
-                target=np.array([edge[1] for edge in edges], dtype=np.int64),
-                weight=np.array([edge[2] for edge in edges], dtype=np.float64),
-            )
+            edges = np.array(self._edges.get(key, []), dtype=np.float64).reshape(-1, 3)
+            edges = edges[np.lexsort((edges[:, 1], edges[:, 0]))]
+            rows = edges[:, 0].astype(np.int64)
+            start = np.searchsorted(rows, np.arange(len(self.types[source]) + 1)).astype(np.int64)
+            self._transitions[key] = Transition(start, rows, edges[:, 1].astype(np.int64), edges[:, 2].copy())
         return self._transitions[key]
 
-    def completion(self, function: str, category: str | None) -> list[Floats]:
-        """For each step, P(the walk below completes and meets the category | it is at this node), over the type's nodes."""
-        rule = self.domain.rules[function]
-        beliefs = [np.ones(len(self.types[step.type])) for step in rule.path]
-        for number in reversed(range(len(rule.path))):
-            step = rule.path[number]
-            if category is not None and rule.category is not None and step.name == rule.category.step:
-                nodes = self.types[step.type]
-                beliefs[number] *= [self.domain.node_category(function, self.domain.nodes[node]) == category for node in nodes]
-            parent = parent_of(rule.path, number)
-            if parent is None:
-                continue
-            edges = self.transition(rule.path[parent].type, step.type)
-            totals = _segment_sums(edges.weight, edges.start)
-            reached = _segment_sums(edges.weight * beliefs[number][edges.target], edges.start)
-            beliefs[parent] *= np.divide(reached, totals, out=np.zeros_like(reached), where=totals > 0)
-        return beliefs
+    def walker(self, function: str) -> Walker:
+        """The walks of one function."""
+        if function not in self._walkers:
+            self._walkers[function] = Walker(self, function)
+        return self._walkers[function]
 
-    def root_weights(self, function: str) -> Floats:
-        """Start weights of the nodes of the first step's type; zero for those that the root rule shuts out."""
-        rule = self.domain.rules[function]
-        nodes = [self.domain.nodes[node] for node in self.types[rule.path[0].type]]
-        weights = np.array([node.weight for node in nodes], dtype=np.float64)
-        if rule.root is not None:
-            key, wanted = rule.root.attribute, rule.root.equals
-            builtin = {"id": lambda n: n.id, "label": lambda n: n.label}
-            read = builtin.get(key, lambda n: n.attributes.get(key, ""))
-            weights *= [wanted in read(node).split("|") for node in nodes]
-        return weights
-
-    def _sampler(self, function: str, category: str) -> _Sampler:
-        key = (function, category)
-        if key not in self._samplers:
-            rule = self.domain.rules[function]
-            constrained = None if rule.category is None or category == NO_CATEGORY else category
-            beliefs = self.completion(function, constrained)
-            root = self.root_weights(function) * beliefs[0]
-            if root.sum() <= 0:
-                raise InputError(
-                    "no walk over the graph ends in this category",
-                    file=self.domain.path / "edges.csv",
-                    key=f"path of {function}",
-                    found=category,
-                    expected="edges along " + " -> ".join(step.name for step in rule.path),
-                )
-            steps: list[tuple[Ints, Ints, Floats] | None] = [None]
-            for number in range(1, len(rule.path)):
-                parent = parent_of(rule.path, number)
-                assert parent is not None
-                edges = self.transition(rule.path[parent].type, rule.path[number].type)
-                sums = np.concatenate([[0.0], np.cumsum(edges.weight * beliefs[number][edges.target])])
-                steps.append((edges.start, edges.target, sums))
-            self._samplers[key] = _Sampler(np.cumsum(root), steps)
-        return self._samplers[key]
-
-    def walk(self, function: str, category: str, uniforms: Floats) -> Ints:
-        """Sample walks.
+    def walks(self, function: str, seeds: Ints, categories: NDArray[Any]) -> Ints:
+        """The walk of each seed.
 
         Args:
-            uniforms: numbers in [0, 1), shape (rows, steps).
+            seeds: int64, shape (rows,).
+            categories: in which each must end, strings, shape (rows,).
 
         Returns:
             Node positions within their types, shape (rows, steps).
 
         Raises:
-            InputError: no walk of this function ends in this category.
+            InputError: no walk of this function ends in one of the categories.
         """
-        rule = self.domain.rules[function]
-        sampler = self._sampler(function, category)
-        result = np.empty(uniforms.shape, dtype=np.int64)
-        total = sampler.root[-1]
-        at_root = np.minimum(uniforms[:, 0] * total, np.nextafter(total, -np.inf))
-        result[:, 0] = np.searchsorted(sampler.root, at_root, side="right")
-        for number in range(1, len(rule.path)):
-            table = sampler.steps[number]
-            parent = parent_of(rule.path, number)
-            assert table is not None and parent is not None
-            start, target, sums = table
-            at = result[:, parent]
-            low, high = start[at], start[at + 1]
-            value = sums[low] + uniforms[:, number] * (sums[high] - sums[low])
-            # The product may round up to the segment's end, where an edge of no weight could lie.
-            value = np.minimum(value, np.nextafter(sums[high], -np.inf))
-            result[:, number] = target[np.searchsorted(sums, value, side="right") - 1]
-        return result
+        walker = self.walker(function)
+        names, numbers = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
+        codes = np.array([walker.require(str(name)) for name in names], dtype=np.int64)
+        return np.stack(walker.draw(codes[numbers], walk_words(seeds, walker.steps)), axis=1)
+
+
+class Walker:
+    """The walks of one function, for all its categories.
+
+    Attributes:
+        steps: number of steps.
+        parents: which step each step goes on from.
+        categories: names; a category's number is its place here.
+        mass: P(a weighted walk completes and meets the category), times the roots' weight, by category.
+        chain: steps from the root to the one that decides the category; their tables know states, all others' know nodes.
+        state_nodes: node of each state, by step of the chain.
+        tables: of step k: a draw gives a state or node of k from its parent's; of the root, from the category's number.
+    """
+
+    def __init__(self, graph: Graph, function: str) -> None:
+        self.graph, self.function = graph, function
+        self.rule = graph.domain.rules[function]
+        self.path = self.rule.path
+        self.steps = len(self.path)
+        self.parents = [parent_of(self.path, number) for number in range(self.steps)]
+        self.categories, self._codes = self._category_codes()
+        self.number = {name: number for number, name in enumerate(self.categories)}
+        self.chain = self._chain()
+        self.roots = self._root_weights()
+        self.mass = np.zeros(len(self.categories))
+        self._free = self._beliefs()
+        self._compile()
+
+    def require(self, category: str) -> int:
+        """A category's number.
+
+        Raises:
+            InputError: no walk of this function ends in it.
+        """
+        number = self.number.get(category, -1)
+        if number < 0 or self.mass[number] <= 0:
+            raise InputError(
+                "no walk over the graph ends in this category",
+                file=graph_files(self.graph.domain.path)[1],
+                key=f"path of {self.function}",
+                found=category,
+                expected="edges along " + " -> ".join(step.name for step in self.path),
+            )
+        return number
+
+    def draw(self, categories: Ints, draws: list[U64]) -> list[Ints]:
+        """Sample walks.
+
+        Args:
+            categories: numbers, shape (rows,).
+            draws: a word of 32 bits for each step, each of shape (rows,).
+
+        Returns:
+            Node positions within their types, by step, each of shape (rows,).
+        """
+        places: list[Ints] = []
+        for step in range(self.steps):
+            places.append(self.tables[step].draw(self.segment(step, categories, places), draws[step]))
+        return [self.nodes(step, place) for step, place in enumerate(places)]
+
+    def segment(self, step: int, categories: Ints, places: list[Ints]) -> Ints:
+        """Where a step's table is to be read, given the places (states or nodes) of the steps before it."""
+        parent = self.parents[step]
+        if parent is None:
+            return categories
+        return places[parent] if step in self.chain else self.nodes(parent, places[parent])
+
+    def nodes(self, step: int, places: Ints) -> Ints:
+        """Node positions of places at a step."""
+        return self.state_nodes[step].take(places) if step in self.chain else places
+
+    def edges(self, step: int) -> Transition:
+        """The edges that lead to a step from its parent."""
+        parent = self.parents[step]
+        assert parent is not None
+        return self.graph.transition(self.path[parent].type, self.path[step].type)
+
+    def beliefs(self, category: int) -> tuple[list[Floats], list[Floats]]:
+        """Of every step, over its type's nodes or its parent's.
+
+        Returns:
+            P(the walk below completes and meets the category | it is at this node), and P(it does so by this step | it is at this parent
+            node); the latter holds ones for the root.
+        """
+        belief, reach = [list(part) for part in self._free]
+        if self.categories[category] == NO_CATEGORY:
+            return belief, reach
+        lowest = self.chain[-1]
+        below = belief[lowest] * (self._codes == category)
+        for step in reversed(self.chain):
+            belief[step] = below
+            parent = self.parents[step]
+            if parent is not None:
+                reach[step] = self.edges(step).reach(below)
+                below = np.prod([reach[child] for child in range(1, self.steps) if self.parents[child] == parent], axis=0)
+        return belief, reach
+
+    def _beliefs(self) -> tuple[list[Floats], list[Floats]]:
+        belief = [np.ones(len(self.graph.types[step.type])) for step in self.path]
+        reach = [np.ones(0)] * self.steps
+        for step in reversed(range(1, self.steps)):
+            parent = self.parents[step]
+            assert parent is not None
+            reach[step] = self.edges(step).reach(belief[step])
+            belief[parent] = belief[parent] * reach[step]
+        return belief, reach
+
+    def _category_codes(self) -> tuple[list[str], Ints]:
+        """The categories, and which of them each node of the category step stands for."""
+        rule, domain = self.rule.category, self.graph.domain
+        if rule is None:
+            return [NO_CATEGORY], np.zeros(0, dtype=np.int64)
+        kind = next(step.type for step in self.path if step.name == rule.step)
+        named = [domain.node_category(self.function, domain.nodes[node]) for node in self.graph.types[kind]]
+        categories = list(dict.fromkeys([*named, NO_CATEGORY]))
+        number = {name: place for place, name in enumerate(categories)}
+        return categories, np.array([number[name] for name in named], dtype=np.int64)
+
+    def _chain(self) -> list[int]:
+        step = 0
+        if self.rule.category is not None:
+            step = next(number for number, item in enumerate(self.path) if item.name == self.rule.category.step)
+        chain = [step]
+        while (parent := self.parents[chain[-1]]) is not None:
+            chain.append(parent)
+        return chain[::-1]
+
+    def _root_weights(self) -> Floats:
+        """Start weights of the nodes of the first step's type; zero for those that the root rule shuts out."""
+        nodes = [self.graph.domain.nodes[node] for node in self.graph.types[self.path[0].type]]
+        weights = np.array([node.weight for node in nodes], dtype=np.float64)
+        if self.rule.root is not None:
+            key, wanted = self.rule.root.attribute, self.rule.root.equals
+            builtin = {"id": lambda n: n.id, "label": lambda n: n.label}
+            read = builtin.get(key, lambda n: n.attributes.get(key, ""))
+            weights *= [wanted in read(node).split("|") for node in nodes]
+        return weights
+
+    def _compile(self) -> None:
+        """All tables. States of the chain are numbered category by category."""
+        self.tables: list[AliasTable] = [None] * self.steps  # type: ignore[list-item]
+        parts: dict[int, list[tuple[Ints, Floats, Ints]]] = {step: [] for step in self.chain}  # degree, weight, value by category
+        states: dict[int, list[Ints]] = {step: [] for step in self.chain}
+        counts = dict.fromkeys(self.chain, 0)
+        for category in range(len(self.categories)):
+            belief, _ = self.beliefs(category)
+            root = self.roots * belief[0]
+            self.mass[category] = root.sum()
+            alive = np.flatnonzero(root > 0)
+            parts[0].append((np.array([len(alive)]), root[alive], counts[0] + np.arange(len(alive))))
+            states[0].append(alive)
+            for parent, step in zip(self.chain, self.chain[1:], strict=False):
+                edges, above = self.edges(step), states[parent][-1]
+                known = np.zeros(len(edges.start) - 1, dtype=bool)
+                known[above] = True
+                taken = np.flatnonzero(known[edges.source] & (belief[step][edges.target] > 0) & (edges.weight > 0))
+                nodes, place = np.unique(edges.target[taken], return_inverse=True)
+                degree = np.bincount(np.searchsorted(above, edges.source[taken]), minlength=len(above))
+                parts[step].append((degree, edges.weight[taken] * belief[step][edges.target[taken]], counts[step] + place))
+                states[step].append(nodes)
+            for step in self.chain:
+                counts[step] += len(states[step][-1])
+        self.state_nodes = {step: np.concatenate(nodes) for step, nodes in states.items()}
+        self.state_start = {step: np.cumsum([0, *map(len, nodes)]) for step, nodes in states.items()}
+        for step in self.chain:
+            degree, weight, value = (np.concatenate(part) for part in zip(*parts[step], strict=True))
+            self.tables[step] = AliasTable(np.concatenate([[0], np.cumsum(degree)]), weight, value)
+        belief, _ = self._free
+        for step in set(range(self.steps)) - set(self.chain):
+            edges = self.edges(step)
+            weight = edges.weight * belief[step][edges.target]
+            kept = weight > 0
+            start = np.concatenate([[0], np.cumsum(kept)])[edges.start]
+            self.tables[step] = AliasTable(start, weight[kept], edges.target[kept])
+
+
+def walk_words(seeds: Ints, count: int) -> list[U64]:
+    """A word for each step and as many more as ``count`` asks for; each of shape (rows,)."""
+    calls = [words(seeds, STREAM_WALK + call) for call in range(-(-count // 4))]
+    return [word for call in calls for word in call][:count]
 
 
 def parent_of(path: list[Step], number: int) -> int | None:
@@ -166,8 +304,3 @@ def parent_of(path: list[Step], number: int) -> int | None:
         return None
     origin = path[number].from_
     return number - 1 if origin is None else next(i for i, step in enumerate(path) if step.name == origin)
-
-
-def _segment_sums(values: Floats, start: Ints) -> Floats:
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    return sums[start[1:]] - sums[start[:-1]]

@@ -1,0 +1,129 @@
+"""The knowledge graph's files in any of the formats they come in, as rows of text: CSV or Parquet pairs, GraphML, JSON (node-link)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from routenator.errors import InputError
+from routenator.files import read_text
+
+Row = tuple[str, dict[str, str]]  # where it stands, and its values by column; a missing value is an empty text
+
+_FORMATS = {
+    "CSV": ("nodes.csv", "edges.csv"),
+    "Parquet": ("nodes.parquet", "edges.parquet"),
+    "GraphML": ("graph.graphml", "graph.graphml"),
+    "JSON": ("graph.json", "graph.json"),
+}
+
+
+def graph_files(root: Path) -> tuple[Path, Path]:
+    """The files of a domain's nodes and edges; CSV where there is nothing.
+
+    Raises:
+        InputError: the graph is there in two formats.
+    """
+    found = {name: files for name, files in _FORMATS.items() if any((root / file).exists() for file in files)}
+    if len(found) > 1:
+        names = sorted({file for files in found.values() for file in files if (root / file).exists()})
+        raise InputError("the graph is given twice", file=root, found=", ".join(names), expected="one format: " + " or ".join(_FORMATS))
+    nodes, edges = next(iter(found.values()), _FORMATS["CSV"])
+    return root / nodes, root / edges
+
+
+def read_rows(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    """The nodes or edges in a file.
+
+    Args:
+        part: ``nodes`` or ``edges``.
+        columns: those that must be there.
+
+    Raises:
+        InputError: no such file, not of its format, a column or attribute is missing.
+    """
+    readers = {".csv": _csv, ".parquet": _parquet, ".graphml": _graphml, ".json": _json}
+    return readers[file.suffix](file, part, columns)
+
+
+def _csv(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    with io.StringIO(read_text(file, "CSV with " + ", ".join(columns)), newline="") as handle:
+        reader: Any = csv.DictReader(handle, restkey="", restval="")
+        _need(reader.fieldnames or [], columns, file, "line 1")
+        for row in reader:
+            if "" in row:
+                raise InputError("more values than columns", file=file, key=f"line {reader.line_num}", found=row[""])
+            yield f"line {reader.line_num}", row
+
+
+def _parquet(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not file.is_file():
+        raise InputError("a file is missing", file=file, expected="Parquet with " + ", ".join(columns))
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError("not Parquet", file=file, found=str(error).split("\n", maxsplit=1)[0], expected="Parquet") from None
+    _need(table.column_names, columns, file, "columns")
+    for number, row in enumerate(table.to_pylist(), 1):
+        yield f"row {number}", _texts(row)
+
+
+def _graphml(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    import networkx as nx
+
+    text = read_text(file, "GraphML")
+    try:
+        graph = nx.parse_graphml(text)
+    except Exception as error:  # networkx lets through what its XML parser and its casts raise
+        raise InputError("not GraphML", file=file, found=f"{type(error).__name__}: {error}", expected="GraphML") from None
+    if not graph.is_directed():
+        raise InputError("an undirected graph", file=file, key="edgedefault", found="undirected", expected="directed")
+    items: Any = (
+        ({"id": node, **values} for node, values in graph.nodes(data=True))
+        if part == "nodes"
+        else ({**values, "source": source, "target": target} for source, target, values in graph.edges(data=True))
+    )
+    yield from _checked(items, file, part, columns)
+
+
+def _json(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    try:
+        value = json.loads(read_text(file, "JSON with nodes and edges"))
+    except json.JSONDecodeError as error:
+        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON with nodes and edges") from None
+    key = "links" if part == "edges" and isinstance(value, dict) and "edges" not in value else part  # networkx wrote links before 3.4
+    items = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InputError(
+            "no list of objects", file=file, key=part, found=type(items).__name__, expected="node-link data, as networkx writes it"
+        )
+    if value.get("directed") is False:
+        raise InputError("an undirected graph", file=file, key="directed", found=False, expected="true")
+    yield from _checked(items, file, part, columns)
+
+
+def _checked(items: Any, file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    for number, item in enumerate(items, 1):
+        where = f"{part} {number}"
+        _need(item, columns, file, where)
+        yield where, _texts(item)
+
+
+def _need(given: Any, columns: tuple[str, ...], file: Path, where: str) -> None:
+    missing = [column for column in columns if column not in given]
+    if missing:
+        raise InputError("a column is missing", file=file, key=where, found=", ".join(given), expected=missing[0])
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Values as the CSV form has them: lists joined by |, nothing as an empty text."""
+    return {
+        key: "|".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value) for key, value in row.items()
+    }

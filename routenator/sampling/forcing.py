@@ -1,0 +1,101 @@
+"""Which requests are walked through which edge when edges are to be covered, each known from its own place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routenator.sampling.alias import U64, Ints
+from routenator.sampling.coverage import Coverage
+from routenator.sampling.strata import Stratum
+from routenator.sampling.walk import Walker
+
+
+@dataclass(frozen=True)
+class Group:
+    """The requests of one function and category.
+
+    Attributes:
+        edges: that a completing path of this group can use, each counted at each step that it can be used at.
+        rows: requests.
+        wanted: requests that would walk each edge as often as asked for.
+    """
+
+    function: str
+    category: str
+    edges: int
+    rows: int
+    wanted: int
+
+    @property
+    def forced(self) -> int:
+        """Requests that are walked through a given edge."""
+        return min(self.wanted, self.rows)
+
+    @property
+    def short(self) -> bool:
+        """Whether there are too few requests."""
+        return self.wanted > self.rows
+
+
+class Cover:
+    """Which requests are forced through which edge: spread over the group's ranks, so that every stratum of it has its part.
+
+    A request's rank is its place in the ranges of the permutation's image that its group owns, so it needs no memory and no neighbour.
+    """
+
+    def __init__(self, strata: Sequence[Stratum], walkers: Mapping[str, Walker], times: int) -> None:
+        members: dict[tuple[str, str], list[int]] = {}
+        for stratum in strata:
+            members.setdefault((stratum.function, stratum.category), []).append(stratum.stratum)
+        wanted: dict[str, list[int]] = {}
+        for function, category in members:
+            wanted.setdefault(function, []).append(walkers[function].require(category))
+        self._walks = {function: Coverage(walkers[function], categories) for function, categories in wanted.items()}
+        self.groups: list[Group] = []
+        # By stratum: what to subtract from the image for the rank, and the group's size, edges and forced rows.
+        self._shift, self._size, self._edges, self._forced = np.zeros((4, len(strata)), dtype=np.int64)
+        starts = np.cumsum([0, *(stratum.requested for stratum in strata)])
+        for (function, category), numbers in members.items():
+            rows = sum(strata[number].requested for number in numbers)
+            edges = int(self._walks[function].count[walkers[function].require(category)])
+            group = Group(function, category, edges, rows, times * edges)
+            self.groups.append(group)
+            before = 0
+            for number in numbers:
+                self._shift[number] = starts[number] - before
+                before += strata[number].requested
+            self._size[numbers], self._edges[numbers], self._forced[numbers] = rows, edges, group.forced
+
+    def force(self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]) -> None:
+        """Put the forced rows' walks into ``path``; all arguments are of the function's rows, as for ``Walker.draw``."""
+        chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
+        rows = np.flatnonzero(chosen)
+        edge = number.take(rows) % self._edges.take(stratum.take(rows))
+        for nodes, forced in zip(path, self._walks[function].draw(category.take(rows), edge, [w.take(rows) for w in draws]), strict=False):
+            nodes[rows] = forced
+
+
+def spread(rank: Ints, size: Ints, forced: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    """Choose ``forced`` of ``size`` ranks, evenly spread, in O(1) for each.
+
+    Args:
+        rank: from 0 to ``size`` less one, shape (rows,).
+        size: ranks of the row's group, shape (rows,).
+        forced: how many of them are chosen, at most ``size``, shape (rows,).
+
+    Returns:
+        Whether a rank is chosen, and the how-manieth of the chosen it is (or follows).
+    """
+    stride = size // np.maximum(forced, 1)
+    longer = size - stride * forced  # so many intervals have one rank more; a chosen rank begins an interval
+    edge = longer * (stride + 1)
+    short = rank >= edge
+    length = np.where(short, stride, stride + 1)
+    past = np.where(short, rank - edge, rank)
+    number = past // np.maximum(length, 1)
+    chosen = (past == number * length) & (forced > 0)
+    return chosen, np.where(short, longer + number, number)
