@@ -1,4 +1,4 @@
-"""How near the data set is to the target: shares by dimension, three measures, word counts, keyword positions.
+"""How near the data set is to the target: shares by dimension, three measures, acceptance, word counts, keyword positions.
 
 All of it is computed from counts per stratum and from histograms, so its cost does not grow with the data set.
 """
@@ -13,6 +13,9 @@ from typing import Any
 DIMENSIONS = ("function", "category", "route", "length", "language")
 KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
 STEPS = ("requested", "accepted", "final")  # what is held against the target
+HARD = ("route", "function", "length")  # the margin whose cells are ranked by how many candidates they lose
+_HARD_ROWS = 20  # requests below which a cell's acceptance says too little
+_HARD_SHOWN = 12
 _FEW = 5  # below this expected count the chi-square approximation is poor (Cochran's rule)
 
 
@@ -92,15 +95,20 @@ def distribution(
         target: dimension -> name -> share, from ``marginals``.
 
     Returns:
-        {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}}], "measures": {STEP: ...}}},
-        "joint": {STEP: ...}}; rows are in descending order of target. ``joint`` holds the strata one by one against their quotas.
+        {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}, "acceptance", "missing"}], "measures": {STEP: ...},
+        "checks": ...}}, "joint": {STEP: ...}, "hardest": [...]}. Rows are in descending order of target.
+
+        acceptance: accepted of requested, from ``acceptance``.  missing: rows that the name lacks to its quota.
+        checks: the accepted rows measured against the requested ones: how far rejection alone bends the distribution.
+        joint: the strata one by one against their quotas.  hardest: cells that lack rows or lose the most, from ``hardest``.
     """
     dimensions = {}
     for dimension in DIMENSIONS:
-        tallies: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
+        tallies: dict[str, Counter[str]] = {step: Counter() for step in (*STEPS, "quota")}
         for number, row in enumerate(strata):
             for step in STEPS:
                 tallies[step][str(row[dimension])] += counts[step][number]
+            tallies["quota"][str(row[dimension])] += row["quota"]
         names = sorted(target[dimension], key=lambda name: (-target[dimension][name], name))
         shares = [target[dimension][name] for name in names]
         dimensions[dimension] = {
@@ -109,14 +117,58 @@ def distribution(
                     "name": name,
                     "target": share,
                     **{step: {"rows": tallies[step][name], "share": tallies[step][name] / max(1, tallies[step].total())} for step in STEPS},
+                    "acceptance": acceptance(tallies["accepted"][name], tallies["requested"][name]),
+                    "missing": max(0, tallies["quota"][name] - tallies["final"][name]),
                 }
                 for name, share in zip(names, shares, strict=True)
             ],
             "measures": {step: measures(shares, [tallies[step][name] for name in names]) for step in STEPS},
+            "checks": _bend(tallies["requested"], tallies["accepted"], names),
         }
     wanted = sum(row["quota"] for row in strata)
     quotas = [row["quota"] / wanted for row in strata]
-    return {"dimensions": dimensions, "joint": {step: measures(quotas, counts[step]) for step in STEPS}}
+    joint = {step: measures(quotas, counts[step]) for step in STEPS}
+    return {"dimensions": dimensions, "joint": joint, "hardest": hardest(strata, counts)}
+
+
+def acceptance(accepted: int, requested: int) -> dict[str, float] | None:
+    """The accepted share with its 95% interval (Wilson's score interval); None if nothing was requested."""
+    from scipy.stats import binomtest
+
+    if requested == 0:
+        return None
+    interval = binomtest(accepted, requested).proportion_ci(0.95, method="wilson")
+    return {"value": accepted / requested, "low": float(interval.low), "high": float(interval.high)}
+
+
+def _bend(requested: Counter[str], accepted: Counter[str], names: Sequence[str]) -> dict[str, Any]:
+    total = requested.total()
+    return measures([requested[name] / max(1, total) for name in names], [accepted[name] for name in names])
+
+
+def hardest(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """The cells of route, function and length that lack rows or lose the most, those with the most missing rows first.
+
+    Returns:
+        {"route", "function", "length", "requested", "accepted", "quota", "final", "missing", "acceptance"}; cells of few requests that lack
+        nothing are left out.
+    """
+    table: dict[tuple[str, ...], Counter[str]] = {}
+    for number, row in enumerate(strata):
+        cell = table.setdefault(tuple(str(row[name]) for name in HARD), Counter())
+        cell.update({"quota": row["quota"], **{step: counts[step][number] for step in STEPS}})
+    found: list[dict[str, Any]] = [
+        {
+            **dict(zip(HARD, key, strict=True)),
+            **{name: cell[name] for name in ("requested", "accepted", "quota", "final")},
+            "missing": max(0, cell["quota"] - cell["final"]),
+            "acceptance": acceptance(cell["accepted"], cell["requested"]),
+        }
+        for key, cell in table.items()
+    ]
+    told = [row for row in found if row["missing"] or (row["requested"] >= _HARD_ROWS and row["accepted"] < row["requested"])]
+    told.sort(key=lambda row: (-row["missing"], row["accepted"] / max(1, row["requested"]), *(row[name] for name in HARD)))
+    return told[:_HARD_SHOWN]
 
 
 def marginals(shares: Mapping[tuple[str, str, str, str, str, str], float]) -> dict[str, dict[str, float]]:

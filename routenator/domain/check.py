@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from routenator.config import RunConfig
 from routenator.domain.golden import load_golden
@@ -64,10 +63,11 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     Raises:
         InputError / InputErrors: as ``check_domain``.
     """
+    from routenator.sampling.feasible import rows_to_cover
     from routenator.sampling.strata import build_strata
 
     domain = check_domain(path)
-    build_strata(domain, _probe_config(domain))
+    build_strata(domain, probe_config(domain))
     report = DomainReport(domain)
     report.facts = {
         "functions": len(domain.functions),
@@ -76,6 +76,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         "edges": len(domain.edges),
         "records": len(domain.records),
         **{f"{route} templates": sum(t.route == route for t in domain.templates.values()) for route in ROUTES},
+        "requests to walk every edge": rows_to_cover(domain),
     }
     if golden:
         report.facts["golden queries"] = len(load_golden(domain.path / "golden.jsonl", domain.functions))
@@ -83,7 +84,8 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     return report
 
 
-def _probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
+def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
+    """A config for looking at a domain: whatever it does not name is a default."""
     return RunConfig.model_validate(
         {
             "name": "check",
@@ -95,24 +97,9 @@ def _probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
 
 
 def _check_walks(domain: Domain) -> Iterator[InputError]:
-    from routenator.sampling.strata import category_shares, normalise
-    from routenator.sampling.walk import Graph
+    from routenator.sampling.feasible import check_walks
 
-    graph = Graph(domain)
-    for function in normalise(domain.statistics.functions):
-        shares = category_shares(domain, function)
-        for category, share in shares.items():
-            constrained = None if category == NO_CATEGORY or domain.rules[function].category is None else category
-            mass = float((graph.root_weights(function) * graph.completion(function, constrained)[0]).sum())
-            if mass <= 0:
-                steps = " -> ".join(step.name for step in domain.rules[function].path)
-                yield InputError(
-                    f"no walk of {function} ends in a category that has {share:.1%} of its requests",
-                    file=domain.path / "edges.csv",
-                    key=f"path of {function}",
-                    found=category,
-                    expected=f"edges along {steps}",
-                )
+    yield from check_walks(domain)
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:
@@ -216,17 +203,13 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
     """Buckets that a heuristic template claims but hardly ever meets in one draw."""
     import numpy as np
 
-    from routenator.sampling.drafts import Drafter
-    from routenator.sampling.philox import row_seeds, uniforms
+    from routenator.sampling.philox import row_seeds
     from routenator.sampling.strata import category_shares
-    from routenator.sampling.walk import Graph
+    from routenator.wording.writer import Writer
 
-    graph = Graph(domain)
     seeds = row_seeds(0, np.arange(_DRAWS))
-    open_bounds = np.tile(np.array([1, 1 << 30]), (_DRAWS, 1))
-    nothing: list[dict[str, Any] | None] = [None] * _DRAWS
-    for function, rule in domain.rules.items():
-        drafter = Drafter(domain, function, tries=1)
+    writer = Writer(domain, tries=1)
+    for function in domain.rules:
         shares = category_shares(domain, function) if domain.statistics.functions.get(function, 0) > 0 else {}
         for template in domain.templates.values():
             if template.grammar is None or function not in template.functions or not shares:
@@ -236,13 +219,7 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
             if categories is None:
                 yield f"{template.name} serves no category of {function} that has a share"
                 continue
-            draws = np.stack([uniforms(seeds, 256 + number) for number in range(len(rule.path))], axis=1)
-            paths = np.empty(draws.shape, dtype=np.int64)
-            for category in serving:
-                mask = categories == category
-                paths[mask] = graph.walk(function, category, draws[mask])
-            drafts = drafter.make(seeds, paths, categories, [template], np.zeros(_DRAWS, dtype=np.int64), open_bounds, nothing)
-            words = np.array([len(draft.query.split()) for draft in drafts])
+            words = writer.draw(function, seeds, categories, np.full(_DRAWS, writer.compiled.root[function, template.name])).facts[:, 0]
             for bucket in template.lengths or domain.statistics.length_buckets:
                 if domain.statistics.lengths[function].get(bucket, 0) <= 0:
                     continue

@@ -44,7 +44,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
         if not line.strip():
             continue
         try:
-            example = _one(line, file, number, functions)
+            example = parse_example(line, file, number, functions)
             key = normalise_query(example.query)
             if key in seen:
                 raise InputError("a query occurs twice", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})")
@@ -61,7 +61,12 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
     return examples
 
 
-def _one(line: str, file: Path, number: int, functions: Mapping[str, Function]) -> GoldenExample:
+def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Function]) -> GoldenExample:
+    """One line of a file, checked.
+
+    Raises:
+        InputError: not JSON, or another shape; InputErrors: a call that the function's schema refuses.
+    """
     where = f"line {number}"
     try:
         row = json.loads(line)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from routenator.domain.functions import Function, load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
-from routenator.domain.schema import DomainFile, FunctionRule, LexiconItem, Statistics, parse_model, read_yaml
+from routenator.domain.graphfile import graph_files
+from routenator.domain.joint import Joint, resolve
+from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics, parse_model, read_yaml
+from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import Template, load_templates
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
 
-NO_CATEGORY = "none"
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
 _NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
@@ -39,6 +41,7 @@ class Domain:
     lexicon: dict[str, list[LexiconItem]]
     templates: dict[str, Template]
     records: dict[str, dict[str, Any]]
+    joint: Joint | None = None  # the target as one table; without it the statistics' conditionals are the target
     values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
     surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
 
@@ -73,6 +76,19 @@ class Domain:
         """The nodes of the category step that stand for a category."""
         return self._category_nodes.get((function, category), [])
 
+    def reachable_categories(self, function: str) -> set[str]:
+        """The categories that some node of the function's category step stands for."""
+        return {category for name, category in self._category_nodes if name == function}
+
+    def categories_of(self, function: str) -> list[str]:
+        """The categories that a request for the function may have; ``none`` alone if it has no category."""
+        rule, api = self.rules[function], self.functions[function]
+        if rule.category is None:
+            return [NO_CATEGORY]
+        names = (api.enum(api.category) if api.category else None) or sorted(self.reachable_categories(function))
+        optional = api.category in rule.slots and api.category not in api.required
+        return [*names, NO_CATEGORY] if optional else names
+
     def category_surfaces(self, function: str, category: str) -> list[str]:
         """All ways in which a query may say a category: labels and aliases of its nodes, and its own name with spaces."""
         words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
@@ -96,34 +112,60 @@ def load_domain(path: str | Path) -> Domain:
         raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
     functions = load_functions(root / "functions.json")
     spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")
-    nodes = load_nodes(root / "nodes.csv")
-    edges = load_edges(root / "edges.csv", nodes)
+    node_file, edge_file = graph_files(root)
+    nodes = load_nodes(node_file)
+    edges = load_edges(edge_file, nodes)
     statistics = parse_model(Statistics, read_yaml(root / "statistics.yaml"), root / "statistics.yaml")
     lexicon = _lexicon(root / "lexicon.yaml")
-    domain = Domain(
-        path=root,
-        title=spec.title,
-        description=spec.description,
-        functions=functions,
-        rules=spec.functions,
-        nodes=nodes,
-        edges=edges,
-        statistics=statistics,
-        lexicon=lexicon,
-        templates=load_templates(root / "templates"),
-        records=_records(root / "metadata.jsonl", nodes),
+    return _checked(
+        Domain(
+            path=root,
+            title=spec.title,
+            description=spec.description,
+            functions=functions,
+            rules=spec.functions,
+            nodes=nodes,
+            edges=edges,
+            statistics=statistics,
+            lexicon=lexicon,
+            templates=load_templates(root / "templates"),
+            records=_records(root / "metadata.jsonl", nodes),
+        )
     )
+
+
+def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
+    """The domain with other statistics, given as the content of statistics.yaml.
+
+    Raises:
+        InputError / InputErrors: as ``load_domain``.
+    """
+    parsed = parse_model(Statistics, dict(statistics), domain.path / "statistics.yaml")
+    return _checked(replace(domain, statistics=parsed, joint=None))
+
+
+def _checked(domain: Domain) -> Domain:
+    """The domain with its statistics complete, after all checks of names."""
     errors: list[InputError] = []
-    for check in (_check_rules, _check_statistics, _check_templates, _check_records):
+    complete = domain
+    try:
+        _check_rules(domain)
+        complete = resolve(domain)
+        check_statistics(complete)
+    except InputError as error:
+        errors.extend(_each(error))
+    for check in (_check_templates, _check_records):
         try:
-            check(domain)
-        except InputErrors as several:
-            errors.extend(several.errors)
+            check(complete)
         except InputError as error:
-            errors.append(error)
+            errors.extend(_each(error))
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
-    return domain
+    return complete
+
+
+def _each(error: InputError) -> list[InputError]:
+    return error.errors if isinstance(error, InputErrors) else [error]
 
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
@@ -228,7 +270,7 @@ def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
             node = domain.category_nodes(name, category)[0]
             raise InputError(
                 "a node stands for a category that the API does not have",
-                file=domain.path / "nodes.csv", key=f"node {node.id}", found=category, valid=enum,
+                file=graph_files(domain.path)[0], key=f"node {node.id}", found=category, valid=enum,
             )  # fmt: skip
 
 
@@ -245,61 +287,6 @@ def _check_reference(name: str, known: set[str], attributes: set[str], file: Pat
         raise InputError("an unknown variable", file=file, key=key, found=name, valid=known)
     if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
         raise InputError("no node has this attribute", file=file, key=key, found=name, valid=attributes | {"label"})
-
-
-def _check_statistics(domain: Domain) -> None:
-    file = domain.path / "statistics.yaml"
-    statistics = domain.statistics
-
-    def names(table: Iterable[str], valid: Iterable[str], key: str, what: str) -> None:
-        for name in table:
-            if name not in set(valid):
-                raise InputError(what, file=file, key=f"{key}.{name}", found=name, valid=valid)
-
-    def positive(table: dict[Any, float], key: str) -> None:
-        if not any(weight > 0 for weight in table.values()):
-            raise InputError("the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0")
-
-    positive(statistics.languages, "languages")
-    positive(statistics.functions, "functions")
-    names(statistics.functions, domain.functions, "functions", "a function that the API does not have")
-    names(statistics.functions, domain.rules, "functions", "a function without a rule in domain.yaml")
-    for bucket, (low, high) in statistics.length_buckets.items():
-        if low > high:
-            raise InputError("an empty length bucket", file=file, key=f"length_buckets.{bucket}", found=f"[{low}, {high}]")
-    for section in ("categories", "lengths", "routes", "slots", "keyword_position"):
-        names(getattr(statistics, section), domain.functions, section, "a function that the API does not have")
-    for function, share in statistics.functions.items():
-        if share <= 0:
-            continue
-        for section in ("lengths", "routes"):
-            table = getattr(statistics, section).get(function)
-            if table is None:
-                raise InputError("a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares")
-            positive(table, f"{section}.{function}")
-        names(statistics.lengths[function], statistics.length_buckets, f"lengths.{function}", "an undeclared length bucket")
-        names(statistics.slots.get(function, {}), domain.rules[function].slots, f"slots.{function}", "no such slot")
-        _check_categories(domain, function, file)
-        positive(statistics.categories.get(function, {"": 1.0}), f"categories.{function}")
-
-
-def _check_categories(domain: Domain, function: str, file: Path) -> None:
-    shares = domain.statistics.categories.get(function)
-    if domain.rules[function].category is None:
-        if shares:
-            raise InputError("categories for a function without a category rule", file=file, key=f"categories.{function}")
-        return
-    if not shares:
-        raise InputError("a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares")
-    parameter = domain.functions[function].category
-    enum = domain.functions[function].enum(parameter) if parameter else None
-    reachable = {category for name, category in domain._category_nodes if name == function}
-    for category, share in shares.items():
-        key = f"categories.{function}.{category}"
-        if enum is not None and category not in enum:
-            raise InputError("a category that the API does not have", file=file, key=key, found=category, valid=enum)
-        if share > 0 and category not in reachable:
-            raise InputError("no node stands for this category", file=file, key=key, found=category, valid=reachable)
 
 
 def _check_templates(domain: Domain) -> None:

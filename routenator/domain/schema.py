@@ -17,6 +17,7 @@ Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weights = dict[str, Weight]
 
 ROUTES: tuple[RouteName, ...] = typing.get_args(RouteName)
+NO_CATEGORY = "none"  # the category of a call that has none
 
 
 class Closed(BaseModel):
@@ -88,14 +89,29 @@ class Noise(Closed):
     no_punctuation: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class JointCell(Closed):
+    """One cell of a target that is given as a joint distribution."""
+
+    function: str
+    category: str = NO_CATEGORY
+    length: str
+    language: str = "en"
+    share: Weight
+
+
 class Statistics(Closed):
-    """statistics.yaml: the population, as shares only."""
+    """statistics.yaml: the population, as shares only.
+
+    As written, ``functions`` and ``lengths`` may be missing where ``joint`` or ``word_quantiles`` says them; a loaded domain has them.
+    """
 
     languages: Weights = {"en": 1.0}
-    functions: Weights
+    functions: Weights = {}
     categories: dict[str, Weights] = {}
     length_buckets: dict[str, tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]]
-    lengths: dict[str, Weights]
+    lengths: dict[str, Weights] = {}
+    word_quantiles: dict[str, dict[Annotated[float, Field(gt=0, lt=1)], Annotated[int, Field(ge=1)]]] = {}
+    joint: list[JointCell] | str | None = None  # the cells, or a CSV or Parquet file in the domain's folder
     routes: dict[str, dict[RouteName, Weight]]
     slots: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]] = {}
     keyword_position: dict[str, dict[Literal["first", "middle", "last"], Weight]] = {}

@@ -2,9 +2,10 @@
 
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7f9; --card: #ffffff; --ink: #1b2430; --soft: #5b6676; --rule: #dfe3e9; --target: #9aa5b4;
-  --accepted: #8ab8f0; --final: #1f6fd1; --before: #8a94a3; --miss: #c9512f; --hit: #1f6fd1; --empty: #eef1f5; }
+  --requested: #c9b27a; --accepted: #8ab8f0; --final: #1f6fd1; --before: #8a94a3; --miss: #c9512f; --hit: #1f6fd1; --empty: #eef1f5; }
 @media (prefers-color-scheme: dark) { :root { --back: #10151c; --card: #18202a; --ink: #e6ebf2; --soft: #9aa7b8; --rule: #2b3644;
-  --target: #6d7a8c; --accepted: #3f6ea8; --final: #6cb0ff; --before: #8794a6; --miss: #ef8a63; --hit: #4f97ea; --empty: #202a36; } }
+  --requested: #8f7c4a; --target: #6d7a8c; --accepted: #3f6ea8; --final: #6cb0ff; --before: #8794a6; --miss: #ef8a63;
+  --hit: #4f97ea; --empty: #202a36; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 64px; }
@@ -32,6 +33,7 @@ tr:last-child td { border-bottom: 0; }
 ul { margin: 8px 0 0; padding-left: 18px; }
 svg.chart { display: block; width: 100%; max-width: 520px; height: auto; font: 11.5px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .name { font-size: 11px; } svg .value { fill: var(--soft); }
+svg .requested { fill: var(--requested); }
 svg .target { fill: var(--target); } svg .accepted { fill: var(--accepted); } svg .final { fill: var(--final); }
 svg .before { fill: var(--before); stroke: var(--before); } svg .after { fill: var(--final); stroke: var(--final); }
 svg rect.before, svg rect.after { stroke: none; } svg .range { stroke-width: 2.5; }
@@ -115,7 +117,14 @@ TEMPLATE = """<!doctype html>
 {% if counts.get("backfilled") %}<p class="note">{{ counts.backfilled | count }} of the final rows fill the
 place of another route or template of their function, category, length and language.</p>{% endif %}
 {% if counts.get("missing") %}<p class="note">{{ counts.missing | count }} of the {{ counts.wanted | count }} wanted rows are missing, in
-{{ summary.deficits | selectattr("missing") | list | length }} strata.</p>{% endif %}</div>
+{{ summary.deficits | selectattr("missing") | list | length }} strata.</p>{% endif %}
+{% if summary.rounds | length > 1 %}<table>
+<tr><th>round</th><th class="n">requested</th><th class="n">accepted</th><th class="n">kept after dedup</th><th class="n">final</th></tr>
+{% for row in summary.rounds %}
+<tr><td>{{ "first run" if loop.first else "top-up %d" % loop.index0 }}</td><td class="n">{{ row.requested | count }}</td>
+<td class="n">{{ row.accepted | count }}</td><td class="n">{{ row.kept | count }}</td><td class="n">{{ row.final | count }}</td></tr>
+{% endfor %}
+</table>{% endif %}</div>
 {% if rejection_chart %}
 <div class="card"><h3>Rejected, by reason</h3>{{ rejection_chart }}
 <p class="note">Each rejected row is kept with its reason in <code>dataset/rejected.parquet</code>. <code>surplus</code> rows are good ones
@@ -124,8 +133,28 @@ beyond their stratum's quota.</p></div>
 </div>
 
 {% if dimensions %}
-<h2>Distribution: target, accepted, final</h2>
+<h2>Distribution: target, requested, accepted, final</h2>
 <div class="flow">
+<div class="card scroll"><h3>Distance from the target</h3><table>
+<tr><th></th><th class="n">requested</th><th class="n">accepted</th><th class="n">final</th><th class="n">by checks</th>
+<th class="n">p</th><th class="n">KL</th></tr>
+{% for name, figures in distances %}
+<tr><td>{{ name }}</td>{% for figure in figures %}<td class="n">{{ figure }}</td>{% endfor %}</tr>
+{% endfor %}
+</table><p class="note">The first three are total variation: the share of rows that would have to change place to meet the target. Requests
+are made more than needed where much is rejected, so they may be far from it on purpose. <i>By checks</i> is accepted against requested: how
+far rejection alone bends the distribution. p (chi-square) and KL (bits a row) are those of the final set.</p></div>
+{% if hardest %}
+<div class="card scroll"><h3>Where rows are lost</h3><table>
+<tr><th>route</th><th>function</th><th>length</th><th class="n">requested</th><th class="n">accepted</th><th class="n">missing</th></tr>
+{% for row in hardest %}
+<tr><td>{{ row.route }}</td><td>{{ row.function }}</td><td>{{ row.length }}</td><td class="n">{{ row.requested | count }}</td>
+<td class="n">{{ "%.1f%%" % (100 * row.acceptance.value) if row.acceptance else "-" }}</td>
+<td class="n">{{ row.missing | count if row.missing else "" }}</td></tr>
+{% endfor %}
+</table><p class="note">Those that lack rows to their quota first, then the least accepted.
+<code>topup</code> asks for what is missing.</p></div>
+{% endif %}
 {% for item in dimensions %}
 <div class="card"><h3>By {{ item.name }}</h3>{{ item.chart }}
 {% if not item.single and item.measures.rows %}
@@ -135,7 +164,15 @@ beyond their stratum's quota.</p></div>
 <li>Total variation {{ "%.4f" % item.measures.total_variation.value }}: {{ item.measures.total_variation.meaning }}</li>
 <li>KL divergence{% if item.measures.kl.value is not none %} {{ "%.4f" % item.measures.kl.value }} bits{% endif %}:
 {{ item.measures.kl.meaning }}</li></ul>
-{% endif %}</div>
+{% endif %}
+{% if item.losing %}<div class="scroll"><table>
+<tr><th>{{ item.name }}</th><th class="n">accepted</th><th class="n">95% interval</th><th class="n">missing</th></tr>
+{% for row in item.losing %}
+<tr><td>{{ row.name }}</td>{% if row.acceptance %}<td class="n">{{ "%.1f%%" % (100 * row.acceptance.value) }}</td>
+<td class="n">{{ "%.1f to %.1f%%" % (100 * row.acceptance.low, 100 * row.acceptance.high) }}</td>
+{% else %}<td class="n">-</td><td class="n"></td>{% endif %}<td class="n">{{ row.missing | count if row.missing else "" }}</td></tr>
+{% endfor %}
+</table></div>{% if item.more %}<p class="note">and {{ item.more }} more, in summary.json</p>{% endif %}{% endif %}</div>
 {% endfor %}
 {% if joint and joint.rows %}
 <div class="card"><h3>Strata one by one, against their quotas</h3><ul>

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from routenator.dataset.distribution import STEPS
 from routenator.report import charts
 from routenator.report.layout import STYLE, TEMPLATE
 from routenator.report.summary import METRICS, interval, rejections, seconds_text
@@ -17,9 +18,10 @@ from routenator.report.table import score_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SERIES = {"target": "target", "accepted": "accepted", "final": "final"}
+_SERIES = {"target": "target", "requested": "requested", "accepted": "accepted", "final": "final"}
 _SIDES = {"before": "before", "after": "after"}
 _FUNCTIONS = 60  # rows of the table of functions
+_LOSING = 8  # rows of a dimension's acceptance
 _CONFUSIONS = 12  # pairs named below the matrix
 
 
@@ -42,7 +44,9 @@ def render(summary: Mapping[str, Any]) -> str:
         rejections=rejections(summary["counts"]),
         rejection_chart=_rejection_chart(summary["counts"]),
         dimensions=_dimensions(summary["distribution"]),
+        distances=_distances(summary["distribution"]),
         joint=summary["distribution"]["joint"]["final"] if summary["distribution"] else None,
+        hardest=summary["distribution"]["hardest"] if summary["distribution"] else [],
         words_chart=_words_chart(summary),
         positions=_positions(summary["positions"]),
         confusions=_confusions(summary),
@@ -115,10 +119,44 @@ def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         return []
     shown = []
     for name, table in distribution["dimensions"].items():
-        rows = [(row["name"], [row["target"], row["accepted"]["share"], row["final"]["share"]]) for row in table["rows"]]
+        rows = [
+            (row["name"], [row["target"], *(row[step]["share"] for step in ("requested", "accepted", "final"))]) for row in table["rows"]
+        ]
         chart = charts.bars(f"Distribution by {name}", rows, _SERIES)
-        shown.append({"name": name, "chart": chart, "measures": table["measures"]["final"], "single": len(rows) == 1})
+        losing = [row for row in table["rows"] if row["missing"] or (row["acceptance"] and row["acceptance"]["value"] < 1)]
+        losing.sort(key=lambda row: (-row["missing"], row["acceptance"]["value"] if row["acceptance"] else 0.0))
+        shown.append(
+            {
+                "name": name,
+                "chart": chart,
+                "measures": table["measures"]["final"],
+                "single": len(rows) == 1,
+                "losing": losing[:_LOSING],
+                "more": max(0, len(losing) - _LOSING),
+            }
+        )
     return shown
+
+
+def _distances(distribution: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
+    """(dimension, figures): total variation from the target at each step, what the checks alone bend, and the final set's p and KL."""
+    if not distribution:
+        return []
+    rows = []
+    tables = {
+        **distribution["dimensions"],
+        "strata, against quotas": {"measures": distribution["joint"], "checks": None, "rows": [None] * 2},
+    }
+    for name, table in tables.items():
+        if len(table["rows"]) < 2:
+            continue
+        steps = [table["measures"][step]["total_variation"] for step in STEPS]
+        bent = (table["checks"] or {}).get("total_variation")
+        final = table["measures"]["final"]
+        p = f"{final['chi_square']['p']:.3f}" if final["chi_square"] else "-"
+        kl = f"{final['kl']['value']:.4f}" if final["kl"] and final["kl"]["value"] is not None else "-"
+        rows.append((name, [*(f"{step['value']:.4f}" if step else "-" for step in (*steps, bent)), p, kl]))
+    return rows
 
 
 def _words_chart(summary: Mapping[str, Any]) -> Markup | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,11 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     console.print(f"{run['name']}  {run['title']}", style="bold", markup=False, highlight=False)
     if summary["scores"]["after"] or summary["scores"]["before"]:
         console.print(scores_table(summary["scores"]))
+    if summary["baselines"]:
+        console.print(baselines_table(summary["baselines"]))
     console.print(counts_table(summary))
+    if len(summary["rounds"]) > 1:
+        console.print(rounds_table(summary["rounds"]))
     console.print(stages_table(summary))
     console.print(places_table(summary["places"], run_dir))
 
@@ -62,6 +66,17 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
     return table
 
 
+def baselines_table(baselines: Mapping[str, Any]) -> Table:
+    """What costs nothing and a trained model must beat."""
+    from rich.text import Text
+
+    table = _table("The same by baselines that cost nothing", "metric", *baselines)
+    for key, name in METRICS.items():
+        values = [side.get(key, {}).get("value") for side in baselines.values()]
+        table.add_row(name, *(Text("-" if value is None else f"{value:.3f}") for value in values))
+    return table
+
+
 def counts_table(summary: Mapping[str, Any]) -> Table:
     """Rows at each step, with rejections by reason."""
     from rich.text import Text
@@ -93,6 +108,15 @@ def counts_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def rounds_table(rounds: Sequence[Mapping[str, int]]) -> Table:
+    """What the first run and each top-up brought."""
+    steps = ("requested", "accepted", "kept", "final")
+    table = _table("Rounds (kept: after checks and dedup)", "round", *steps)
+    for number, row in enumerate(rounds):
+        table.add_row("first run" if number == 0 else f"top-up {number}", *(f"{row[step]:,}" for step in steps))
+    return table
+
+
 def stages_table(summary: Mapping[str, Any]) -> Table:
     """Shards, rows, seconds and speed of each stage."""
     table = _table("Stages", "stage", "shards", "rows", "time", "tokens/s")
@@ -116,5 +140,6 @@ def places_table(places: Mapping[str, str], run_dir: str | Path | None) -> Table
 
     table = Table.grid(padding=(0, 2))
     for name, place in places.items():
-        table.add_row(Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold"))
+        if run_dir is None or (Path(run_dir) / place).exists():  # a pilot has no adapter, and a run that goes on not yet
+            table.add_row(Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold"))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,39 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
     for warning in found.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo("no errors")
+
+
+@domain_app.command("fit")
+@honest
+def domain_fit(
+    directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries were meant for.")],
+    queries: Annotated[Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" may be missing.')],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; without it the statistics go to stdout.")] = None,
+    min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = 10,
+    epsilon: Annotated[float | None, typer.Option("--epsilon", help="Budget of differential privacy; without it counts are exact.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Population statistics from a sample of real queries: shares only, no query is kept."""
+    from routenator.compose import find_domain
+    from routenator.domain.load import load_domain
+    from routenator.files import write_atomic
+    from routenator.population.fit import fit, render
+
+    if out is not None:
+        check_writable(out, "--out")
+    domain = load_domain(find_domain(directory))
+    found = fit(domain, queries, min_count=min_count, epsilon=epsilon)
+    text = render(found, domain, min_count=min_count, epsilon=epsilon)
+    if out is not None:
+        write_atomic(out, text)
+    if as_json:
+        print_json(asdict(found))
+        return
+    if out is None:
+        typer.echo(text, nl=False)
+    for line in found.summary():
+        typer.echo(line, err=True)
+    typer.echo("the statistics are on stdout" if out is None else f"the statistics are in {out}", err=True)
 
 
 @import_app.command("snips")

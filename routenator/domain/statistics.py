@@ -1,0 +1,149 @@
+"""Whether the population statistics name only what the domain has, and do not contradict themselves."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.domain.joint import TOLERANCE, in_order
+from routenator.errors import InputError
+
+if TYPE_CHECKING:
+    from routenator.domain.load import Domain
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
+
+
+def check_statistics(domain: Domain) -> None:
+    """Refuse statistics that name what the domain does not have, lack a table, or contradict themselves.
+
+    Raises:
+        InputError: with file, key, found, expected.
+    """
+    file = domain.path / "statistics.yaml"
+    statistics = domain.statistics
+    if not statistics.functions:
+        raise InputError("a key is missing", file=file, key="functions", found="nothing", expected="shares, or a joint")
+    _check_languages(statistics.languages, file)
+    _positive(statistics.languages, "languages", file)
+    _positive(statistics.functions, "functions", file)
+    _names(statistics.functions, domain.functions, "functions", "a function that the API does not have", file)
+    _names(statistics.functions, domain.rules, "functions", "a function without a rule in domain.yaml", file)
+    _check_buckets(statistics.length_buckets, file)
+    for section in ("categories", "lengths", "word_quantiles", "routes", "slots", "keyword_position"):
+        _names(getattr(statistics, section), domain.functions, section, "a function that the API does not have", file)
+    for function in statistics.functions:
+        _check_slots(domain, function, file)
+        _check_keyword(domain, function, file)
+        _check_quantiles(domain, function, file)
+        if domain.rules[function].category is None and statistics.categories.get(function):
+            raise InputError("categories for a function without a category rule", file=file, key=f"categories.{function}")
+    for function, share in statistics.functions.items():
+        if share <= 0:
+            continue
+        for section in ("lengths", "routes"):
+            table = getattr(statistics, section).get(function)
+            if table is None:
+                raise InputError("a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares")
+            _positive(table, f"{section}.{function}", file)
+        _names(statistics.lengths[function], statistics.length_buckets, f"lengths.{function}", "an undeclared length bucket", file)
+        if domain.rules[function].category is not None:
+            _check_categories(domain, function, file)
+
+
+def _names(table: Iterable[str], valid: Iterable[str], key: str, what: str, file: Path) -> None:
+    known = set(valid)
+    for name in table:
+        if name not in known:
+            raise InputError(what, file=file, key=f"{key}.{name}", found=name, valid=known)
+
+
+def _positive(table: Mapping[Any, float], key: str, file: Path) -> None:
+    if not any(weight > 0 for weight in table.values()):
+        raise InputError("the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0")
+
+
+def _check_languages(languages: Mapping[str, float], file: Path) -> None:
+    for name in languages:
+        if not _LANGUAGE.match(name):
+            raise InputError("not a language code", file=file, key=f"languages.{name}", found=name, expected="a code such as en or pt-BR")
+
+
+def _check_buckets(buckets: Mapping[str, tuple[int, int]], file: Path) -> None:
+    before: tuple[str, int] | None = None
+    for bucket, (low, high) in sorted(buckets.items(), key=lambda item: item[1]):
+        key = f"length_buckets.{bucket}"
+        if low > high:
+            raise InputError("an empty length bucket", file=file, key=key, found=f"[{low}, {high}]")
+        if before is not None and low <= before[1]:
+            raise InputError(
+                "two length buckets overlap, so a query's bucket is not certain",
+                file=file, key=key, found=f"[{low}, {high}]", expected=f"words above {before[1]}, where {before[0]} ends",
+            )  # fmt: skip
+        before = (bucket, high)
+
+
+def _check_slots(domain: Domain, function: str, file: Path) -> None:
+    shares = domain.statistics.slots.get(function, {})
+    _names(shares, domain.rules[function].slots, f"slots.{function}", "no such slot", file)
+    for slot, share in shares.items():
+        if slot in domain.functions[function].required and share != 1.0:
+            raise InputError(
+                "a share below 1 for a parameter that every call has",
+                file=file, key=f"slots.{function}.{slot}", found=share, expected="1, or no entry: the API requires it",
+            )  # fmt: skip
+
+
+def _check_keyword(domain: Domain, function: str, file: Path) -> None:
+    table = domain.statistics.keyword_position.get(function)
+    if table is None:
+        return
+    key = f"keyword_position.{function}"
+    if domain.functions[function].category not in domain.rules[function].slots:
+        raise InputError("a keyword position for a function whose calls hold no category", file=file, key=key, found=dict(table))
+    _positive(table, key, file)
+
+
+def _check_quantiles(domain: Domain, function: str, file: Path) -> None:
+    """Quantiles rise, and where length shares are given too, both may be true at once."""
+    statistics = domain.statistics
+    quantiles = statistics.word_quantiles.get(function, {})
+    in_order(function, quantiles, file)
+    shares, buckets = statistics.lengths.get(function, {}), statistics.length_buckets
+    total = math.fsum(shares.values())
+    if not quantiles or not total:
+        return
+    lowest, highest = min(b[0] for b in buckets.values()), max(b[1] for b in buckets.values())
+    for share, given in quantiles.items():
+        words = min(max(given, lowest), highest)  # queries outside all buckets count as in the nearest one
+        for bucket, (_, high) in buckets.items():
+            mass = math.fsum(shares.get(name, 0.0) for name, (_, last) in buckets.items() if last <= high) / total
+            # At least `share` of the queries have at most `words` words, and fewer than `share` have fewer.
+            if (words <= high and mass < share - TOLERANCE) or (words > high and mass > share + TOLERANCE):
+                raise InputError(
+                    "the statistics contradict each other",
+                    file=file, key=f"word_quantiles.{function}.{share:g}", found=f"{given} words",
+                    expected=f"what lengths.{function} allows: {mass:.1%} of its queries have at most {high} words ({bucket})",
+                )  # fmt: skip
+
+
+def _check_categories(domain: Domain, function: str, file: Path) -> None:
+    """A share for every function that has a category, names that the API has and nodes that stand for them."""
+    shares = domain.statistics.categories.get(function)
+    if not shares:
+        if domain.joint is not None:
+            return  # the joint says that its calls have none
+        raise InputError("a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares")
+    parameter = domain.functions[function].category
+    enum = domain.functions[function].enum(parameter) if parameter else None
+    reachable = domain.reachable_categories(function)
+    for category, share in shares.items():
+        key = f"categories.{function}.{category}"
+        if enum is not None and category not in enum:
+            raise InputError("a category that the API does not have", file=file, key=key, found=category, valid=enum)
+        if share > 0 and category not in reachable:
+            raise InputError("no node stands for this category", file=file, key=key, found=category, valid=reachable)
+    _positive(shares, f"categories.{function}", file)

@@ -1,0 +1,159 @@
+"""Histograms of observations, and their noise when they are to be differentially private.
+
+Each histogram has cells that the domain fixes beforehand, never the data, and a query adds 1 to at most one cell of each. So by the Laplace
+mechanism a histogram with integer noise of scale 1 / e costs e of the privacy budget, and the parts add up. Slots are one
+histogram for each optional slot of a function; a query counts in those of its own function only, so the function with the most slots
+tells the cost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.errors import InputError
+from routenator.population.queries import THIRDS, Observation
+
+Key = tuple[Any, ...]
+OTHER = "other"  # languages that the domain does not have
+# How epsilon is divided over the tables that there are: those with few cells, of which all queries tell, can do with less.
+WEIGHTS = {
+    "functions": 1.0,
+    "categories": 2.0,
+    "words": 2.0,
+    "positions": 1.0,
+    "languages": 0.5,
+    "lowercase": 0.5,
+    "no_punctuation": 0.5,
+    "slots": 3.0,
+}
+
+
+@dataclass
+class Histograms:
+    """Counts by table. A noisy count may be negative.
+
+    Attributes:
+        tables: name -> cell -> queries. Cells: functions (function,), categories (function, category), slots (function, slot, present?),
+            words (function, words), positions (function, third), languages (language,), lowercase (yes?,), no_punctuation (yes?,).
+        budget: name -> its part of epsilon; empty if the counts are exact.
+    """
+
+    tables: dict[str, Counter[Key]]
+    budget: dict[str, float] = field(default_factory=dict)
+
+    def of(self, table: str, function: str) -> dict[Any, int]:
+        """The cells of one function, by the rest of their keys: a name, or a tuple."""
+        cells = self.tables.get(table, Counter())
+        return {key[1] if len(key) == 2 else key[1:]: count for key, count in cells.items() if key[0] == function}
+
+
+def nearest_bucket(domain: Domain, words: int) -> tuple[str, int]:
+    """The length bucket that a number of words falls into, and that number; of a number in no bucket the nearest one that is in one."""
+    distance = {
+        name: (max(low - words, words - high, 0), low, min(max(words, low), high))
+        for name, (low, high) in domain.statistics.length_buckets.items()
+    }
+    name = min(distance, key=lambda bucket: distance[bucket][:2])
+    return name, distance[name][2]
+
+
+def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
+    """All cells of each table that can be counted: what the domain can say, whatever the data hold.
+
+    Args:
+        labelled: whether the queries have calls; without them slots are not known.
+    """
+    statistics = domain.statistics
+    words = sorted({word for low, high in statistics.length_buckets.values() for word in range(low, high + 1)})
+    found: dict[str, list[Key]] = {
+        "functions": [(function,) for function in domain.rules],
+        "categories": [(f, c) for f in domain.rules for c in domain.categories_of(f) if domain.rules[f].category and c != NO_CATEGORY],
+        "words": [(function, word) for function in domain.rules for word in words],
+        "positions": [(f, third) for f in statistics.keyword_position if f in domain.rules for third in THIRDS],
+        "languages": [(language,) for language in (*statistics.languages, OTHER)],
+        "lowercase": [(True,), (False,)],
+        "no_punctuation": [(True,), (False,)],
+    }
+    if labelled:
+        found["slots"] = [(f, slot, present) for f in domain.rules for slot in optional_slots(domain, f) for present in (True, False)]
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def optional_slots(domain: Domain, function: str) -> list[str]:
+    """The slots that a call of the function may lack."""
+    return [slot for slot in domain.rules[function].slots if slot not in domain.functions[function].required]
+
+
+def count(domain: Domain, seen: Mapping[Observation, int]) -> Histograms:
+    """Exact counts. Queries whose function is not known are in no table."""
+    labelled = any(o.slots is not None for o in seen)
+    wanted = cells(domain, labelled=labelled)
+    tables: dict[str, Counter[Key]] = {name: Counter(dict.fromkeys(keys, 0)) for name, keys in wanted.items()}
+    for observation, times in seen.items():
+        if observation.function is not None:
+            for name, key in _keys(domain, observation):
+                if key in tables.get(name, ()):
+                    tables[name][key] += times
+    return Histograms(tables)
+
+
+def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
+    """The cells that one observation adds to."""
+    keys: list[tuple[str, Key]] = [
+        ("functions", (o.function,)),
+        ("words", (o.function, nearest_bucket(domain, o.words)[1])),
+        ("lowercase", (o.lowercase,)),
+        ("no_punctuation", (o.bare,)),
+    ]
+    if o.category is not None:
+        keys.append(("categories", (o.function, o.category)))
+    if o.third is not None:
+        keys.append(("positions", (o.function, o.third)))
+    if o.language is not None:
+        keys.append(("languages", (o.language if o.language in domain.statistics.languages else OTHER,)))
+    if o.slots is not None and o.function is not None:
+        for slot, rule in domain.rules[o.function].slots.items():
+            # The statistics' share is drawn only where other slots admit the slot, so only such calls say something of it.
+            if not o.slots & set(rule.excludes) and set(rule.needs) <= o.slots:
+                keys.append(("slots", (o.function, slot, slot in o.slots)))
+    return keys
+
+
+def noisy(domain: Domain, exact: Histograms, epsilon: float) -> Histograms:
+    """The same tables with discrete Laplace noise by OpenDP; epsilon is divided over the tables as ``WEIGHTS`` says.
+
+    Raises:
+        InputError: OpenDP is not installed.
+    """
+    whole = sum(WEIGHTS[name] for name in exact.tables)
+    parts = {name: epsilon * WEIGHTS[name] / whole for name in exact.tables}
+    tables: dict[str, Counter[Key]] = {}
+    for name, table in exact.tables.items():
+        if name != "slots":
+            tables[name] = _with_noise(table, parts[name])
+            continue
+        tables[name] = Counter()
+        for function in domain.rules:
+            own = Counter({key: value for key, value in table.items() if key[0] == function})
+            if own:
+                # A query adds to as many of these cells as its function has optional slots.
+                tables[name].update(_with_noise(own, parts[name] / len(optional_slots(domain, function))))
+    return Histograms(tables, parts)
+
+
+def _with_noise(table: Counter[Key], epsilon: float) -> Counter[Key]:
+    try:
+        import opendp.prelude as dp
+    except ImportError:
+        raise InputError(
+            "counts with noise need OpenDP", key="--epsilon", found="no package opendp", expected='pip install "routenator[privacy]"'
+        ) from None
+
+    dp.enable_features("contrib")  # all of OpenDP's mechanisms ask for it
+    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
+    mechanism = dp.m.make_laplace(*space, scale=1.0 / epsilon)
+    return Counter(dict(zip(table, mechanism(list(table.values())), strict=True)))

@@ -1,0 +1,78 @@
+"""Guesses which function a query is meant for, from nothing but the domain: its heuristic grammar and its descriptions.
+
+A linear classifier over TF-IDF weights of words, word pairs and letters, trained on queries that the domain's own heuristic templates
+write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from routenator.domain.load import Domain
+
+if TYPE_CHECKING:
+    from routenator.wording.composer import Composer
+
+_DRAFTS = 400  # of each function and language; each is said in two ways
+_SURE = 0.5  # least probability of a guess
+_MARGIN = 0.2  # least distance to the next guess
+_SEED = 0  # the same domain gives the same guesses
+
+
+@dataclass
+class Labeller:
+    """Made at its first guess, since most samples have calls."""
+
+    domain: Domain
+    _model: Any = field(default=None, repr=False)
+
+    def guess(self, queries: Sequence[str]) -> list[str | None]:
+        """A function for each query, or None where the guess would be unsure."""
+        if self._model is None:
+            self._model = self._train()
+        if isinstance(self._model, str):
+            return [self._model] * len(queries)
+        import numpy as np
+
+        table = self._model.predict_proba(list(queries))
+        known = self._model[0].transformer_list[0][1].transform(list(queries)).getnnz(axis=1) > 0  # words that the domain has, too
+        names = self._model.classes_
+        order = np.sort(table, axis=1)
+        sure = known & (order[:, -1] >= _SURE) & (order[:, -1] - order[:, -2] >= _MARGIN)
+        best = table.argmax(axis=1)
+        return [str(names[place]) if fine else None for place, fine in zip(best.tolist(), sure.tolist(), strict=True)]
+
+    def _train(self) -> Any:
+        """A scikit-learn pipeline, or the name of the only function."""
+        functions = [name for name, share in self.domain.statistics.functions.items() if share > 0]
+        if len(functions) == 1:
+            return functions[0]
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        from routenator.domain.check import probe_config
+        from routenator.wording.composer import Composer
+
+        composer = Composer(self.domain, probe_config(self.domain), [])
+        texts: list[str] = []
+        labels: list[str] = []
+        for function in functions:
+            written = self._texts(composer, function)
+            texts += written
+            labels += [function] * len(written)
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
+        return make_pipeline(make_union(words, letters), LogisticRegression(max_iter=1000)).fit(texts, labels)
+
+    def _texts(self, composer: Composer, function: str) -> list[str]:
+        from routenator.sampling.strata import heuristic_templates
+
+        texts = [self.domain.functions[function].description]
+        for language, share in self.domain.statistics.languages.items():
+            if share > 0 and heuristic_templates(self.domain, function, language):
+                for example in composer.examples(_SEED, function, language, _DRAFTS):
+                    texts += [example["draft"], example["query"]]
+        return texts

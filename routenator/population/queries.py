@@ -1,0 +1,212 @@
+"""What can be counted of a query. Its words are looked at here and go no further."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.domain.golden import parse_example
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.errors import InputError, InputErrors
+from routenator.files import read_text
+from routenator.language import SURE, base_code, detect, detect_among
+
+if TYPE_CHECKING:
+    from routenator.population.labeller import Labeller
+
+THIRDS = ("first", "middle", "last")
+_PUNCTUATION = frozenset(",.?!;:")
+_SHOWN = 20
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that is counted of one query.
+
+    Attributes:
+        function: of its call, or as guessed; None if the guess is unsure.
+        guessed: whether the function was guessed, for want of a call.
+        category: ``none`` if the call has none; None if it is not known which it is.
+        slots: the call's parameters; None if there is no call.
+        words: its number of words.
+        third: where it says the category: first, middle or last; None if it does not.
+        language: one of the domain's, another if that is sure, or None.
+        lowercase: it has letters, and none is a capital.
+        bare: it has none of the signs , . ? ! ; :
+    """
+
+    function: str | None
+    guessed: bool
+    category: str | None
+    slots: frozenset[str] | None
+    words: int
+    third: str | None
+    language: str | None
+    lowercase: bool
+    bare: bool
+
+
+def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+    """(query, function, arguments) of each line; function and arguments are None in a line without a call.
+
+    Unlike a golden set, a sample may hold a query twice: how often people say it is what is counted.
+
+    Raises:
+        InputError / InputErrors: a missing or empty file; lines that are not JSON, hold no query, or a call that the API refuses.
+    """
+    errors: list[InputError] = []
+    found = 0
+    for number, line in enumerate(read_text(file, "JSON lines of query and, if known, call").split("\n"), 1):
+        if not line.strip():
+            continue
+        found += 1
+        try:
+            row = _query_only(line)
+            if row is not None:
+                yield row, None, None
+                continue
+            example = parse_example(line, file, number, domain.functions)
+            if example.name not in domain.rules:
+                what, where = "a function without a rule in domain.yaml", f"line {number}, name"
+                raise InputError(what, file=file, key=where, found=example.name, valid=domain.rules)
+            yield example.query, example.name, example.arguments
+        except InputErrors as several:
+            errors.extend(several.errors)
+        except InputError as error:
+            errors.append(error)
+        if len(errors) >= _SHOWN:
+            break
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
+    if not found:
+        raise InputError("a file without queries", file=file, found="0 queries", expected="at least one")
+
+
+def _query_only(line: str) -> str | None:
+    """The query of a line that holds a query and no call; None for any other line."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(row, dict) or "call" in row or not isinstance(row.get("query"), str) or not row["query"].strip():
+        return None
+    return str(row["query"])
+
+
+class Observer:
+    """Turns queries into observations.
+
+    Args:
+        domain: whose API the queries were meant for.
+        labeller: guesses functions where there is no call.
+    """
+
+    def __init__(self, domain: Domain, labeller: Labeller) -> None:
+        self.domain, self.labeller = domain, labeller
+        self.languages = {base_code(language): language for language in domain.statistics.languages}
+        self.said = {function: _surfaces(domain, function) for function in domain.rules}
+
+    def count(self, file: Path) -> Counter[Observation]:
+        """The observations of a file, with how often each was made.
+
+        Raises:
+            InputError / InputErrors: as ``read_queries``.
+        """
+        seen: Counter[Observation] = Counter()
+        unlabelled: list[str] = []
+        for query, function, arguments in read_queries(file, self.domain):
+            if function is None or arguments is None:
+                unlabelled.append(query)
+            else:
+                seen[self._labelled(query, function, arguments)] += 1
+        if unlabelled:
+            for query, guess in zip(unlabelled, self.labeller.guess(unlabelled), strict=True):
+                seen[self._guessed(query, guess)] += 1
+        return seen
+
+    def _labelled(self, query: str, function: str, arguments: Mapping[str, Any]) -> Observation:
+        parameter = self.domain.functions[function].category
+        value = arguments.get(parameter) if parameter else None
+        third = None
+        if self.domain.rules[function].category is None or (parameter and value is None):
+            category: str | None = NO_CATEGORY
+        elif parameter is None:
+            category = None  # the call does not say it
+        else:
+            said = _words(str(value))
+            category = self.said[function].get(said)
+            others = [words for words, name in self.said[function].items() if name == category] if category else []
+            third = third_of(_words(query), [said, *others])
+        return self._observation(query, function, False, category, frozenset(arguments), third)
+
+    def _guessed(self, query: str, function: str | None) -> Observation:
+        if function is None:
+            return self._observation(query, None, True, None, None, None)
+        words = _words(query)
+        table = self.said[function]
+        # Of several categories that a query names, the longest name is the likeliest to be meant ("business card", not "card").
+        found = max((said for said in table if _find(said, words) >= 0), key=len, default=None)
+        if found is None:
+            return self._observation(query, function, True, None, None, None)
+        return self._observation(query, function, True, table[found], None, third_of(words, [found]))
+
+    def _observation(
+        self, query: str, function: str | None, guessed: bool, category: str | None, slots: frozenset[str] | None, third: str | None
+    ) -> Observation:
+        return Observation(
+            function=function,
+            guessed=guessed,
+            category=category,
+            slots=slots,
+            words=len(query.split()),
+            third=third,
+            language=self._language(query),
+            lowercase=query == query.lower() and any(sign.isalpha() for sign in query),
+            bare=not _PUNCTUATION & set(query),
+        )
+
+    def _language(self, query: str) -> str | None:
+        text = " ".join(query.split())
+        found, score = detect(text)
+        if found in self.languages:
+            return self.languages[found]
+        if score >= SURE:
+            return found
+        nearest = detect_among(text, self.languages)
+        return None if nearest is None else self.languages[nearest]
+
+
+def third_of(words: tuple[str, ...], phrases: list[tuple[str, ...]]) -> str | None:
+    """The third of a query in which the middle of the first of ``phrases`` that it says lies; None if it says none of them."""
+    for phrase in phrases:
+        start = _find(phrase, words) if phrase else -1
+        if start >= 0:
+            return THIRDS[min(2, math.floor(3 * (start + len(phrase) / 2) / len(words)))]
+    return None
+
+
+def _surfaces(domain: Domain, function: str) -> dict[tuple[str, ...], str]:
+    """Words of every way to say a category -> the category."""
+    if domain.rules[function].category is None:
+        return {}
+    table: dict[tuple[str, ...], str] = {}
+    for category in domain.categories_of(function):
+        if category != NO_CATEGORY:
+            for surface in (category, *domain.category_surfaces(function, category)):
+                table.setdefault(_words(surface), category)
+    return table
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.lower()))
+
+
+def _find(phrase: tuple[str, ...], words: tuple[str, ...]) -> int:
+    return next((at for at in range(len(words) - len(phrase) + 1) if words[at : at + len(phrase)] == phrase), -1)
