@@ -1,7 +1,8 @@
-"""The only callers of ``squeue`` and ``sacct``: one call each a refresh, with named columns, whatever the number of jobs.
+"""The only callers of ``squeue`` and ``sacct`` for a run: one call each a refresh, with named columns, whatever the number of jobs.
 
-Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; columns with a separator are the steady
-interface. Ended jobs are taken from the controller's memory too (``--states=all``), which serves clusters without accounting.
+Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator are the steady
+interface (a column without a size is as wide as it must be). Ended jobs are taken from the controller's memory too (``--states=all``),
+which serves clusters without accounting.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from slurm.ranges import expand
 
@@ -19,9 +20,10 @@ TIMEOUT_S = 60
 # In these states a task still has a place in the queue.
 WAITING_STATES = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 LIVE_STATES = WAITING_STATES | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-_SQUEUE_FORMAT = "%i|%T|%r|%N"
-_SACCT_FIELDS = "JobID,State,ExitCode,NodeList"
+_SQUEUE_FIELDS = ("JobArrayID", "State", "Reason", "NodeList", "StartTime", "EndTime", "RestartCnt", "NumNodes")
+_SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Submit", "Start", "End", "ElapsedRaw", "NNodes", "AllocTRES")
 _ARRAY = re.compile(r"(\d+)_\[([^\]]+)\]$")
+_GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,19 @@ class QueueEntry:
         state: long name, e.g. RUNNING; "CANCELLED by 0" is CANCELLED.
         reason: why it waits, or how it ended ("exit 1", "signal 9"), as far as known.
         nodes: where it runs or ran.
+        start: when it started or, of one that waits, when Slurm expects it to; seconds since the epoch.
+        end: when it ended, or None.
+        restarts: how often Slurm requeued it.
+        node_count: how many nodes it has or wants.
     """
 
     state: str
     reason: str = ""
     nodes: str = ""
+    start: float | None = None
+    end: float | None = None
+    restarts: int = 0
+    node_count: int = 1
 
     @property
     def live(self) -> bool:
@@ -49,6 +59,25 @@ class QueueEntry:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One stay of a task on its nodes, as accounting tells it: a requeued task has several.
+
+    Attributes:
+        submit, start, end: seconds since the epoch; ``end`` is None while it goes on.
+        seconds: on the nodes so far.
+        gpus: of all its nodes; None where the cluster does not account for GPUs (``AccountingStorageTRES``).
+    """
+
+    state: str
+    submit: float
+    start: float | None
+    end: float | None
+    seconds: int
+    nodes: int
+    gpus: int | None = None
+
+
+@dataclass(frozen=True)
 class QueueView:
     """Everything known of some jobs.
 
@@ -56,11 +85,13 @@ class QueueView:
         entries: task id (``12`` or ``12_3``) -> entry.
         accounting: whether sacct answered.
         problem: why the queue could not be read, or None. Then nothing may be concluded from a task's absence.
+        attempts: task id -> its attempts that got nodes, oldest first; empty without accounting.
     """
 
     entries: dict[str, QueueEntry]
     accounting: bool
     problem: str | None = None
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
 
     def entry(self, task_id: str) -> QueueEntry | None:
         """The entry of a task; the one of its whole array where Slurm says it only of that (cancelled before it started)."""
@@ -75,50 +106,114 @@ def read_queue(jobs: Sequence[str]) -> QueueView:
         return QueueView({}, False, "there is no squeue on this machine")
     ids = ",".join(dict.fromkeys(jobs))
     entries: dict[str, QueueEntry] = {}
+    attempts: dict[str, list[Attempt]] = {}
     accounting = False
     if shutil.which("sacct") is not None:
-        code, text = _ask(["sacct", "--noheader", "--parsable2", "--allocations", f"--format={_SACCT_FIELDS}", f"--jobs={ids}"])
+        columns = ",".join(_SACCT_FIELDS)
+        # --duplicates: of a requeued job every attempt, not the last alone.
+        code, text = ask(["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}", f"--jobs={ids}"])
         accounting = code == 0
         if accounting:
-            entries |= parse_sacct(text)
-    code, text = _ask(["squeue", "--noheader", "--states=all", f"--format={_SQUEUE_FORMAT}", f"--jobs={ids}"])
+            entries, attempts = parse_sacct(text)
+    code, text = ask(["squeue", "--noheader", "--states=all", f"--Format={named(_SQUEUE_FIELDS)}", f"--jobs={ids}"])
     # When every id has left the controller's memory squeue says that they are invalid; that is an answer.
     problem = None if code == 0 or "Invalid job id" in text else f"squeue: {text.strip() or f'exit {code}'}"
-    if code == 0:
-        live = parse_squeue(text)
+    if problem is None:
+        live = parse_squeue(text) if code == 0 else {}
         # Of a requeued job accounting may still tell the former end; the controller knows better, but not how a task ended.
         entries |= {key: entry for key, entry in live.items() if entry.live or key not in entries}
-    return QueueView(entries, accounting, problem)
+        # A controller that crashes forgets what it took in its last seconds; accounting would wait for the end of that for ever.
+        lost = {
+            key: replace(entry, state="LOST", reason="the controller forgot it")
+            for key, entry in entries.items()
+            if entry.live and key not in live
+        }
+        entries |= lost
+    return QueueView(entries, accounting, problem, attempts)
 
 
 def parse_squeue(text: str) -> dict[str, QueueEntry]:
-    """Task id -> entry, from lines of ``%i|%T|%r|%N``; pending array tasks come as ``12_[3-7,9%4]``."""
+    """Task id -> entry, from lines of the columns above; pending array tasks come as ``12_[3-7,9%4]``."""
     entries = {}
-    for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) == 4:
-            job, state, reason, nodes = fields
-            entry = QueueEntry(state, "" if reason in ("None", "") else reason.strip("()"), nodes)
-            entries.update(dict.fromkeys(task_ids(job), entry))
+    for job, state, reason, nodes, start, end, restarts, count in rows(text, len(_SQUEUE_FIELDS)):
+        entry = QueueEntry(
+            state=state,
+            reason="" if reason in ("None", "") else reason.strip("()"),
+            nodes=nodes,
+            start=moment(start),
+            end=None if state in LIVE_STATES else moment(end),  # of a live one it is the time limit
+            restarts=int(restarts or 0),
+            node_count=int(count) if count.isdigit() else 1,
+        )
+        entries.update(dict.fromkeys(task_ids(job), entry))
     return entries
 
 
-def parse_sacct(text: str) -> dict[str, QueueEntry]:
-    """Task id -> entry, from lines of ``JobID|State|ExitCode|NodeList``; a requeued job's newest line wins."""
-    entries = {}
-    for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) == 4:
-            job, state, exit_code, nodes = fields
-            entry = QueueEntry(state.split()[0] if state else "UNKNOWN", _ending(exit_code), "" if nodes == "None assigned" else nodes)
-            entries.update(dict.fromkeys(task_ids(job), entry))
-    return entries
+def parse_sacct(text: str) -> tuple[dict[str, QueueEntry], dict[str, list[Attempt]]]:
+    """Task id -> entry of the newest record, and task id -> attempts that got nodes, oldest first."""
+    entries: dict[str, QueueEntry] = {}
+    attempts: dict[str, list[Attempt]] = {}
+    newest: dict[str, float] = {}
+    for job, state, exit_code, nodes, submit, start, end, seconds, count, tres in rows(text, len(_SACCT_FIELDS)):
+        word = state.split()[0] if state else "UNKNOWN"
+        submitted, begun = moment(submit) or 0.0, moment(start)
+        placed = "" if nodes == "None assigned" else nodes
+        entry = QueueEntry(word, _ending(exit_code), placed, begun, moment(end))
+        for task in task_ids(job):
+            if submitted >= newest.get(task, 0.0):
+                newest[task] = submitted
+                entries[task] = entry
+        if placed and begun is not None:
+            gpus = _GPUS.search(tres)
+            attempt = Attempt(word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), int(gpus[1]) if gpus else None)
+            attempts.setdefault(job, []).append(attempt)
+    for found in attempts.values():
+        if len(found) > 1:
+            found.sort(key=lambda item: (item.submit, item.start or 0.0))
+    return entries, attempts
 
 
 def task_ids(job: str) -> Iterable[str]:
     """``12`` -> 12; ``12_3`` -> 12_3; ``12_[0-1,5%2]`` -> 12_0, 12_1, 12_5."""
+    if not job.endswith("]"):
+        return (job,)
     match = _ARRAY.match(job)
-    return [f"{match[1]}_{index}" for index in expand(match[2])] if match else [job]
+    return [f"{match[1]}_{index}" for index in expand(match[2])] if match else (job,)
+
+
+def rows(text: str, columns: int) -> Iterable[list[str]]:
+    """The lines that have so many columns between ``|``; what squeue and sinfo end with one more is dropped."""
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == columns + 1 and not fields[-1]:
+            fields.pop()
+        if len(fields) == columns:
+            yield fields
+
+
+def named(fields: Sequence[str]) -> str:
+    """Columns for ``--Format`` of squeue and sinfo, each as wide as it must be and ended by ``|``."""
+    return ",".join(f"{name}:|" for name in fields)
+
+
+def moment(text: str) -> float | None:
+    """Seconds since the epoch; None for ``N/A``, ``Unknown``, ``None`` and the like."""
+    return float(text) if text.isdigit() and text != "0" else None
+
+
+def ask(command: list[str]) -> tuple[int, str]:
+    """Run a client of Slurm that only reads.
+
+    Returns:
+        Exit code and what it said: on stdout if it went well, on stderr if not.
+    """
+    # Without the first the expression of a large array is cut off; the second makes times plain numbers.
+    environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer in {TIMEOUT_S} seconds"
+    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
 
 def _ending(exit_code: str) -> str:
@@ -126,13 +221,3 @@ def _ending(exit_code: str) -> str:
     if number not in ("", "0"):
         return f"signal {number}"
     return f"exit {code}" if code not in ("", "0") else ""
-
-
-def _ask(command: list[str]) -> tuple[int, str]:
-    # Without this the expression of a large array is cut off.
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False)
-    except subprocess.TimeoutExpired:
-        return 1, f"no answer in {TIMEOUT_S} seconds"
-    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
