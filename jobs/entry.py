@@ -5,22 +5,27 @@ A failure is left as ``logs/STAGE/shard-00042.failed.json``, so that ``status`` 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import socket
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.disk import Reserve, disk_full, is_full
 from jobs.plan import PUBLISHED, Run
 from jobs.task import Task, done_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
 
 STAGE_PACKAGE = "jobs"
+_RECORD_TRIES = 20
+_RECORD_PAUSE_S = 0.5
 
 
 def failure_path(run: Run, stage: str, index: int) -> Path:
@@ -68,6 +73,7 @@ def run_task(
     attempt: int = 1,
     job: str | None = None,
     package: str = STAGE_PACKAGE,
+    need_bytes: int = 0,
 ) -> None:
     """Run these shards of a stage, one after the other.
 
@@ -76,6 +82,7 @@ def run_task(
 
     Args:
         package: where the stage modules are; another one only in tests.
+        need_bytes: what a shard writes, as far as known, for the message of a full disk.
 
     Raises:
         StageError: a shard failed; all failures are named.
@@ -84,22 +91,42 @@ def run_task(
     module = importlib.import_module(f"{package}.{stage}")
     first_node = int(os.environ.get("SLURM_PROCID", "0")) == 0
     failures: list[str] = []
-    for index in indices:
-        task = Task(run, stage, index, attempt, job)
-        try:
-            module.run(task)
-            if first_node and not task.is_done():
-                raise StageError(f"{stage} shard {index} ended without a receipt")
-        except Exception as error:
-            message = str(error) or type(error).__name__
-            kind = type(error).__name__
-            trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
-            # The end of the log is what people are shown.
-            print(trace or f"{kind}: {message}", file=sys.stderr, flush=True)
-            write_failure(run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace)
-            failures.append(f"{stage} shard {index}: {kind}: {message}")
-            continue
-        failure_path(run, stage, index).unlink(missing_ok=True)
+    with Reserve(run.log_dir(stage) / f".reserve-{job or uuid.uuid4().hex}-{os.environ.get('SLURM_PROCID', '0')}") as reserve:
+        for index in indices:
+            task = Task(run, stage, index, attempt, job)
+            try:
+                module.run(task)
+                if first_node and not task.is_done():
+                    raise StageError(f"{stage} shard {index} ended without a receipt")
+            except Exception as error:
+                if task.is_done():
+                    # Another attempt has won meanwhile and removed this one's files under its feet.
+                    print(
+                        f"{stage} shard {index} was done by another attempt ({type(error).__name__}: {error})", file=sys.stderr, flush=True
+                    )
+                    task.discard()
+                    continue
+                # First, because on a full disk it makes the space in which the failure can be told. Logs and failures may lie there too.
+                task.discard()
+                told: Exception = error
+                trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
+                if is_full(error):
+                    told, trace = disk_full(error, run.stage_dir(stage), need_bytes, run.path), ""
+                    reserve.give_back()
+                message = str(told) or type(told).__name__
+                kind = type(told).__name__
+                for _ in range(_RECORD_TRIES):
+                    try:
+                        write_failure(run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace)
+                        break
+                    except OSError:  # what others give up on the full disk comes free bit by bit
+                        time.sleep(_RECORD_PAUSE_S)
+                with contextlib.suppress(OSError):
+                    # The end of the log is what people are shown.
+                    print(trace or f"{kind}: {message}", file=sys.stderr, flush=True)
+                failures.append(f"{stage} shard {index}: {kind}: {message}")
+                continue
+            failure_path(run, stage, index).unlink(missing_ok=True)
     if failures:
         raise StageError("\n".join(failures))
     if first_node:

@@ -2,20 +2,20 @@
 
 Chunks are cut by index over all requests, and shards are made of whole chunks: a model's replies depend on what else is in the batch
 (sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts. Within a shard all chunks of one
-engine come first, then those of the next, so that one model is loaded at a time.
+engine come first, then those of the next, so that one model is loaded at a time. Rows of the heuristic route depend on nothing but
+themselves and are made in large blocks.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.task import Task, verify_file
-from routenator.files import write_atomic
+from routenator.files import read_json, write_atomic
 from routenator.models import cache_folder
 from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from routenator.generation.generator import Generator
+    from routenator.sampling.strata import Stratum
+    from routenator.wording.composer import Composer
 
-VERSION = 1
+VERSION = 2
 ROUTE_ORDER = ("heuristic", "text", "vision")
+HEURISTIC_ROWS = 65_536  # requests looked through for one checkpoint of the heuristic route
 _SECONDS = b"engine_seconds"
 
 
@@ -46,21 +49,24 @@ def _run(task: Task) -> None:
 
     from routenator.domain.load import load_domain
     from routenator.generation.generator import Generator
+    from routenator.wording.composer import Composer
 
     size = task.config.generate.chunk_rows
     start, stop = row_range(sum(receipt.rows for receipt, _ in task.input_receipts("sample")), size, task.index, task.shards)
     requests = read_rows(task, start, stop)
-    generator = Generator(load_domain(task.run.domain_dir), task.config, cache_folder(task.config.cache))
+    domain = load_domain(task.run.domain_dir)
+    composer = Composer(domain, task.config, read_strata(task))
+    generator = Generator(domain, task.config, cache_folder(task.config.cache))
     paths: list[Path] = []
     done, tokens, seconds = 0, 0, 0.0
-    for name, rows in units(generator, requests, start, size):
+    for name, rows in units(generator, composer, requests, start, size):
         path = task.work_dir / f"{name}.parquet"
         if not path.exists():
-            _write_unit(path, generator, rows)
+            _write_unit(path, generator, composer, rows)
         paths.append(path)
-        done += len(rows)
+        done += rows.num_rows
         unit = pq.read_table(path, columns=["completion_tokens"])
-        tokens += sum(unit["completion_tokens"].to_pylist())
+        tokens += _total(unit["completion_tokens"])
         seconds += _seconds(unit)
         task.progress(done, requests.num_rows, tokens_per_second=round(tokens / seconds, 1) if seconds else 0.0)
     table = _gather(paths)
@@ -101,13 +107,30 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def units(generator: Generator, requests: pa.Table, start: int, chunk_rows: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Names and requests of the units of work: for each engine in turn, its rows of each chunk.
+def read_strata(task: Task) -> list[Stratum]:
+    """What the requests' stratum numbers mean.
+
+    Raises:
+        StageError: a shard of sample is missing.
+        CorruptShardError: the file differs from its receipt.
+    """
+    from routenator.sampling.strata import Stratum
+
+    receipt, directory = next(iter(task.input_receipts("sample")))
+    verify_file(receipt.path(directory, "strata"), receipt, "strata")
+    return [Stratum(**row) for row in read_json(receipt.path(directory, "strata"))]
+
+
+def units(generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int) -> Iterator[tuple[str, pa.Table]]:
+    """Names and requests of the units of work: for each engine in turn, its rows of each chunk; of the heuristic route, of each block.
 
     Args:
         requests: the shard's rows; the first is row ``start`` of all.
     """
-    routes = requests["route"].to_pylist()
+    import numpy as np
+
+    number = np.array([ROUTE_ORDER.index(stratum.route) for stratum in composer.strata])[requests["stratum"].to_numpy()]
+    routes = {ROUTE_ORDER[n] for n in np.unique(number)}
     groups: dict[str, set[str]] = {}
     for route in ROUTE_ORDER:
         if route in routes:
@@ -115,9 +138,11 @@ def units(generator: Generator, requests: pa.Table, start: int, chunk_rows: int)
             groups.setdefault(config.model_dump_json() if config else "", set()).add(route)
     for group in groups.values():
         label = "-".join(route for route in ROUTE_ORDER if route in group)
-        for offset in range(0, requests.num_rows, chunk_rows):
-            rows = [row for row in requests.slice(offset, chunk_rows).to_pylist() if row["route"] in group]
-            if rows:
+        size = HEURISTIC_ROWS if label == "heuristic" else chunk_rows
+        for offset in range(0, requests.num_rows, size):
+            wanted = np.isin(number[offset : offset + size], [ROUTE_ORDER.index(route) for route in group])
+            rows = requests.slice(offset, size).filter(wanted)
+            if rows.num_rows:
                 yield f"{label}-{start + offset:012d}", rows
 
 
@@ -128,45 +153,53 @@ def metrics(table: pa.Table, seconds: float) -> dict[str, Any]:
         table: candidates.
         seconds: spent in replies, loading of models left out.
     """
-    columns = ("route", "accepted", "reason", "query", "draft", "completion_tokens", "prompt_tokens")
-    rows = table.select(columns).to_pylist()
-    tokens = sum(row["completion_tokens"] for row in rows)
+    import pyarrow.compute as pc
+
+    tokens = _total(table["completion_tokens"])
     by_route = {}
     for route in ROUTE_ORDER:
-        own = [row for row in rows if row["route"] == route]
-        if own:
-            by_route[route] = {
-                "requested": len(own),
-                "accepted": sum(row["accepted"] for row in own),
-                "rejected": dict(Counter(row["reason"] for row in own if not row["accepted"])),
-            }
+        own = table.filter(pc.equal(table["route"], route))
+        if own.num_rows:
+            by_route[route] = {"requested": own.num_rows, "accepted": _total(own["accepted"]), "rejected": _rejected(own)}
             if route != "heuristic":
                 # A model that only repeats its draft adds nothing; the merge drops such rows where the draft is there too.
-                by_route[route]["copied_draft"] = sum(row["accepted"] and row["query"] == row["draft"] for row in own)
+                by_route[route]["copied_draft"] = _total(pc.and_(own["accepted"], pc.equal(own["query"], own["draft"])))
     return {
-        "requested": len(rows),
-        "generated": sum(bool(row["query"]) for row in rows),
-        "accepted": sum(row["accepted"] for row in rows),
-        "rejected": dict(Counter(row["reason"] for row in rows if not row["accepted"])),
+        "requested": table.num_rows,
+        "generated": _total(pc.not_equal(table["query"], "")),
+        "accepted": _total(table["accepted"]),
+        "rejected": _rejected(table),
         "tokens": tokens,
-        "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
+        "prompt_tokens": _total(table["prompt_tokens"]),
         "engine_seconds": round(seconds, 3),
         "tokens_per_second": round(tokens / seconds, 1) if seconds else 0.0,
         "by_route": by_route,
     }
 
 
-def _write_unit(path: Path, generator: Generator, rows: list[dict[str, Any]]) -> None:
+def _total(column: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(column).as_py() or 0
+
+
+def _rejected(table: pa.Table) -> dict[str, int]:
+    """How many rows each reason rejects, in the order in which the reasons first occur."""
+    import pyarrow.compute as pc
+
+    reasons = table["reason"].filter(pc.invert(table["accepted"]))
+    return {row["values"]: row["counts"] for row in pc.value_counts(reasons).to_pylist()}
+
+
+def _write_unit(path: Path, generator: Generator, composer: Composer, requests: pa.Table) -> None:
     """Make a unit's candidates and commit them whole, with the seconds that their replies took."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     before = generator.engine_seconds
-    candidates = generator.candidates(rows)
+    candidates = generator.table(composer.details(requests))
     seconds = generator.engine_seconds - before
-    schema = arrow_schema(CANDIDATE_COLUMNS).with_metadata({_SECONDS: repr(seconds)})
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(candidates, schema=schema), buffer, compression="zstd")
+    pq.write_table(candidates.replace_schema_metadata({_SECONDS: repr(seconds)}), buffer, compression="zstd")
     write_atomic(path, buffer.getvalue())
 
 

@@ -1,23 +1,33 @@
-"""Merge: from candidates to the data set. One task; Polars does the work in blocks, so memory is bounded whatever the number of rows."""
+"""Merge: from candidates to the data set. One task, which works in blocks on all its cores, so its memory is bounded.
+
+The verdicts on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was killed while it
+wrote the data set leaves them to the next.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.task import Task, verify_file
-from routenator.errors import CorruptShardError, StageError
-from routenator.files import read_json, write_atomic, write_json
+from jobs.loop import candidate_files, check_same_strata, read_strata
+from jobs.scratch import Scratch
+from jobs.task import Task
+from routenator.errors import StageError
+from routenator.files import digest, write_atomic, write_json
 
 if TYPE_CHECKING:
-    from routenator.dataset.merge import Decisions
-    from routenator.dataset.writer import SplitWriter, Survey
+    from routenator.dataset.decisions import Decisions
+    from routenator.dataset.files import SplitWriter
+    from routenator.dataset.sources import Source
+    from routenator.dataset.writer import Survey
+    from routenator.domain.golden import GoldenExample
     from routenator.domain.load import Domain
 
-VERSION = 1
+VERSION = 2
 _EXAMPLES = 30  # shown in the report
 _REASONS_SHOWN = 5
 
@@ -28,87 +38,126 @@ def run(task: Task) -> None:
     Raises:
         CorruptShardError: a shard of candidates does not hold what its receipt says.
         StageError: no candidate was accepted, or the shards do not fit together.
+        InputError: ``merge.spill_dir`` cannot be written or has too little room.
     """
     if task.is_done():
         return
+    scratch = Scratch(task, task.config.merge.spill_dir)
+    build = Scratch(task, None)  # beside the output, which is moved into place
     try:
-        _merge(task)
+        _merge(task, scratch, build)
     except OSError:
         # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
         if not task.is_done():
             raise
 
 
-def _merge(task: Task) -> None:
-    from routenator.dataset.merge import decide, open_sources
-    from routenator.dataset.writer import survey, write_splits
+def _merge(task: Task, scratch: Scratch, build: Scratch) -> None:
+    own = scratch.begin()
+    work = own if build.root == scratch.root else build.begin()
+    try:
+        _build(task, scratch, own, work)
+    except Exception:
+        # A failure of its own; a killed attempt leaves what it finished to the next.
+        scratch.end()
+        if work != own:
+            build.end()
+        raise
+    if scratch.root != build.root:
+        scratch.end()
+    shutil.rmtree(build.root, ignore_errors=True)
+
+
+def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
+    from routenator.dataset.rounds import measure, round_tables
+    from routenator.dataset.sources import open_sources
+    from routenator.dataset.writer import write_dataset
     from routenator.domain.golden import load_golden
     from routenator.domain.load import load_domain
+    from routenator.sampling.acceptance import write_text
 
     config = task.config
     domain = load_domain(task.run.domain_dir)
     golden = load_golden(task.run.golden_file, domain.functions)
     strata = _strata(task)
-    work = task.work_dir / task.token
     build = work / "dataset"
     build.mkdir(parents=True)
 
-    files = [(f"generate shard {number}", path) for number, path in enumerate(task.input_files("generate"))]
+    files, rounds = candidate_files(task)  # of a top-up, also those of the runs before it
+    check_same_strata(task, strata)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
-    decisions = decide(
-        sources,
-        strata,
-        [example.query for example in golden],
-        work,
-        near_duplicates=config.merge.near_duplicates,
-        backfill=config.merge.backfill,
-        progress=lambda done, of: task.progress(done, 2 * of),
-    )
-    categories = {name: function.category for name, function in domain.functions.items()}
-    found = survey(
+    # Deciding reads the candidates once or twice, writing once; progress is told in candidates, each of them a share of these passes.
+    passes = 3 if config.merge.near_duplicates == "minhash" else 2
+    decisions = _decide(task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total))
+    found, splits = write_dataset(
         sources,
         decisions,
-        categories,
-        config.seed,
-        work,
-        build / "rejected.parquet",
-        progress=lambda done, of: task.progress(of + done - 1, 2 * of),
-    )
-    if not found.rows:
-        raise StageError(_why_empty(found, decisions, total))
-    splits = write_splits(
-        found,
+        strata,
+        {name: function.category for name, function in domain.functions.items()},
         build,
         share=config.dataset.validation_share,
         rows_per_file=config.dataset.rows_per_file,
         formats=config.merge.formats,
         tools=domain.tools(),
+        progress=lambda done, of: task.progress(((passes - 1) * of + done - 1) // passes, of),
     )
+    if not found.rows:
+        raise StageError(_why_empty(found, decisions, total))
     summary = _summary(task, domain, strata, decisions, found, splits)
     summary["golden_words"] = _golden_words(golden)
+    note = {"likeness": task.run.plan.likeness, "size": config.dataset.size, "seed": config.seed}
+    acceptance, summary["rounds"] = measure(strata, round_tables(decisions, rounds), note)
+    write_atomic(work / "acceptance.json", write_text(acceptance))
     write_json(work / "merge.json", summary)
     _side_files(task, domain, build, splits, summary)
     _commit(task, work, build, summary)
 
 
+def _decide(
+    task: Task,
+    scratch: Scratch,
+    own: Path,
+    sources: list[Source],
+    strata: list[dict[str, Any]],
+    golden: list[GoldenExample],
+    progress: Callable[[int], None],
+) -> Decisions:
+    """The verdict on every candidate; an earlier attempt's, if it came so far with the same files."""
+    from routenator.dataset.decisions import Decisions
+    from routenator.dataset.merge import decide
+    from routenator.dataset.near import row_bytes
+    from routenator.dataset.spill import check_spill
+
+    config = task.config
+    rows = sum(source.rows for source in sources)
+    # Names of shards hold their attempt, so files of another attempt have other names.
+    step = scratch.step("decisions", digest([[str(source.path), source.rows, source.path.stat().st_size] for source in sources]))
+    if not step.is_dir():
+        minhash = config.merge.near_duplicates == "minhash"
+        check_spill(scratch.root, "merge.spill_dir", rows, row_bytes(config.merge.near_threshold) if minhash else 0)
+        made = decide(
+            sources,
+            strata,
+            [example.query for example in golden],
+            own,
+            near_duplicates=config.merge.near_duplicates,
+            near_threshold=config.merge.near_threshold,
+            seed=config.seed,
+            backfill=config.merge.backfill,
+            progress=lambda done, of: progress(done),
+        )
+        made.save()
+        scratch.finish(made.folder, step)
+    return Decisions.load(step)
+
+
 def _strata(task: Task) -> list[dict[str, Any]]:
-    receipt, directory = next(iter(task.input_receipts("sample")))
-    if "strata" not in receipt.files:
-        raise StageError(f"sample shard 0 ({directory}) has no strata.json")
-    path = receipt.path(directory, "strata")
-    verify_file(path, receipt, "strata")
-    try:
-        rows: list[dict[str, Any]] = read_json(path)
-    except ValueError as error:
-        raise CorruptShardError(f"sample shard 0 ({path}) is not JSON: {error}") from error
-    if any(row["stratum"] != number for number, row in enumerate(rows)):
-        raise CorruptShardError(f"sample shard 0 ({path}): the strata are not numbered 0, 1, 2 ...")
-    return rows
+    return read_strata(*next(iter(task.input_receipts("sample"))))
 
 
 def _why_empty(found: Survey, decisions: Decisions, total: int) -> str:
-    from routenator.dataset.merge import DROPPED
+    from routenator.dataset.decisions import DROPPED
 
     reasons = Counter(found.rejected)
     reasons.update({verdict.reason: decisions.count(verdict) for verdict in DROPPED if decisions.count(verdict)})
@@ -127,8 +176,8 @@ def _summary(
     splits: dict[str, SplitWriter],
 ) -> dict[str, Any]:
     """merge.json, without anything that differs between two attempts."""
+    from routenator.dataset.decisions import DROPPED, KEPT, Verdict
     from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
-    from routenator.dataset.merge import DROPPED, KEPT, Verdict
     from routenator.sampling.strata import target_shares
 
     counts = {
@@ -149,6 +198,8 @@ def _summary(
             "final": found.rows,
             "backfilled": decisions.count(Verdict.BACKFILLED),
             "missing": sum(row["missing"] for row in decisions.deficits),
+            "strata": len(strata),
+            "strata_full": len(strata) - sum(row["missing"] > 0 for row in decisions.deficits),
             **{split: writer.written for split, writer in splits.items()},
         },
         "distribution": distribution(strata, counts, marginals(target_shares(domain, task.config))),
@@ -180,11 +231,11 @@ def _side_files(task: Task, domain: Domain, build: Path, splits: dict[str, Split
     config = task.config
     names = [name for writer in splits.values() for name in writer.files]
     for name in config.merge.formats:
-        suffixes = tuple(FORMATS[name].rows)
+        suffixes = FORMATS[name].suffixes
         for file, text in FORMATS[name].side_files([data for data in names if data.endswith(suffixes)]).items():
             write_atomic(build / file, text)
     parts = ("dataset", "sample", "generate", "checks", "merge")
-    stages = task.run.plan.stages
+    stages, base = task.run.plan.stages, task.run.plan.base
     card = dataset_card(
         summary,
         title=domain.title,
@@ -195,6 +246,7 @@ def _side_files(task: Task, domain: Domain, build: Path, splits: dict[str, Split
             "made by": f"RouteNator {task.run.plan.version}" + (f", commit {task.run.plan.commit}" if task.run.plan.commit else ""),
             "plan": f"`{task.run.plan.fingerprint}` ({config.name})",
             "stages": ", ".join(f"{name} `{stages[name].fingerprint}`" for name in ("sample", "generate", "merge")),
+            **({"tops up": ", ".join(f"{part.run} (generate `{part.generate.fingerprint}`)" for part in base)} if base else {}),
             "seed": str(config.seed),
             "domain sha256": f"`{task.run.plan.domain_sha256}`",
             "generator": f"`{config.model.generator.model}`",
@@ -219,8 +271,9 @@ def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> Non
     """
     target = task.dir / "dataset"
     target.mkdir(exist_ok=True)
-    files = {"summary": task.dir / "merge.json"}
-    os.replace(work / "merge.json", files["summary"])
+    files = {"summary": task.dir / "merge.json", "acceptance": task.dir / "acceptance.json"}
+    for path in files.values():
+        os.replace(work / path.name, path)
     for path in sorted(build.iterdir()):
         os.replace(path, target / path.name)
         # The card names the plan, and two plans may share this stage; so its bytes are not part of the receipt.
@@ -228,4 +281,3 @@ def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> Non
             files[path.name] = target / path.name
     counts = summary["counts"]
     task.commit(files, rows=counts["final"], metrics=counts)
-    shutil.rmtree(task.work_dir, ignore_errors=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from routenator.nodes import ALONE, Nodes
 
 _WAIT_S = 600.0  # nodes of one job start within minutes of each other
 _POLL_S = 0.5
+_ASK_S = 20.0
 
 
 def task_nodes(folder: Path) -> Nodes:
@@ -37,10 +43,10 @@ def task_nodes(folder: Path) -> Nodes:
     job, restarts = os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
     file = folder / f"meet-{job}-{restarts}.json"
     if index == 0:
-        with socket.socket() as probe:
+        address = own_address()
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.bind(("", 0))
             port = probe.getsockname()[1]
-        address = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         _write_private(file, {"address": address, "port": port, "secret": secrets.token_hex(32)})
     deadline = time.monotonic() + _WAIT_S
     while not file.is_file():
@@ -49,6 +55,62 @@ def task_nodes(folder: Path) -> Nodes:
         time.sleep(_POLL_S)
     place = read_json(file)
     return Nodes(count, index, place["address"], place["port"], place["secret"])
+
+
+def wait_for_end(why: str) -> None:
+    """Stay until the scheduler ends this task."""
+    print(f"{why}; waits to be ended", file=sys.stderr, flush=True)
+    deadline = time.monotonic() + _WAIT_S
+    while time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def own_address() -> str:
+    """The IP address under which the other nodes of the allocation reach this one.
+
+    A node's name may not resolve (several slurmds on one host), or resolve to 127.0.1.1 (Debian's /etc/hosts). So what is asked for, in
+    this order, is how Slurm itself reaches this node, how srun did, and the names; the first address that is this machine's and no
+    loopback is taken. A loopback address is right only where there is no other: then all nodes are on one host.
+    """
+    node = os.environ.get("SLURMD_NODENAME", "")
+    names = [_node_address(node), os.environ.get("SLURM_LAUNCH_NODE_IPADDR", ""), node, socket.getfqdn(), socket.gethostname()]
+    inner = ""
+    for name in filter(None, names):
+        for address in _addresses(name):
+            # A loopback address as NodeAddr itself: Slurm's own daemons use it, so the nodes share a host.
+            if not ipaddress.ip_address(address.partition("%")[0]).is_loopback or address == names[0]:
+                return address
+            inner = inner or address
+    return inner or "127.0.0.1"
+
+
+def _node_address(node: str) -> str:
+    """NodeAddr of a node, as scontrol tells it; nothing where there is no scontrol (in a container)."""
+    if not node or shutil.which("scontrol") is None:
+        return ""
+    try:
+        done = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, timeout=_ASK_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
+    return found[1] if found else ""
+
+
+def _addresses(name: str) -> list[str]:
+    """The addresses of a name that are this machine's own, IPv4 first."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    own = []
+    for family, kind, _, _, place in sorted(found, key=lambda item: item[0] != socket.AF_INET):
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind((place[0], 0))
+        except OSError:
+            continue
+        own.append(str(place[0]))
+    return list(dict.fromkeys(own))
 
 
 def _write_private(file: Path, value: dict[str, Any]) -> None:

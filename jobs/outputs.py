@@ -34,6 +34,11 @@ def commit_folder(task: Task, folder: Path, shown: Sequence[str], rows: int, met
     won = task.commit(files, rows, metrics)
     if not won:
         shutil.rmtree(folder, ignore_errors=True)
+    else:
+        # Of attempts that were killed. One that is still at work has lost, and sees so when its folder is gone.
+        for other in task.dir.glob(f"{task.stage}-*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
     receipt = read_receipt(task.dir, task.index)
     if receipt is not None:  # the other attempt may have linked last and committed second
         winner = next(iter(receipt.files.values()))["name"].split("/", 1)[0]

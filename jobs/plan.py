@@ -47,6 +47,26 @@ class StagePlan(BaseModel):
     shards: int
 
 
+class Part(BaseModel):
+    """Candidates of an earlier run that a top-up's merge reads before its own: two finished stages, used where they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str  # the run directory's name, for people
+    sample: StagePlan
+    generate: StagePlan
+    rows: int  # of generate, all shards together
+
+
+class Measured(BaseModel):
+    """Acceptance that the plan's numbers were made of; RUN/acceptance.json is a copy of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str  # where it was read from
+    sha256: str
+
+
 class Plan(BaseModel):
     """A run, resolved: config, stages, fingerprints, and which snapshot of domain and code it uses."""
 
@@ -61,7 +81,16 @@ class Plan(BaseModel):
     config: RunConfig
     domain_sha256: str
     golden_sha256: str
-    stages: dict[str, StagePlan]
+    stages: dict[str, StagePlan]  # those that the run has; a pilot ends with merge
+    likeness: str = ""  # hash of what acceptance depends on; runs that share it can learn from each other's
+    acceptance: Measured | None = None
+    requested: list[int] | None = None  # rows to sample of each stratum; None: by generate.oversample
+    base: list[Part] = []  # of a top-up: what was made before, oldest first
+
+    @property
+    def first(self) -> int:
+        """Index of the first request of this plan's own."""
+        return sum(part.rows for part in self.base)
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,7 @@ class Run:
 
     RUN/plan.json     the plan            RUN/config.yaml   the resolved config, can be run again as it is
     RUN/code/         snapshot of routenator/, jobs/, slurm/     RUN/domain/  snapshot of the domain, with golden.jsonl
+    RUN/acceptance.json  snapshot of the measured acceptance that the requests were planned by, if they were
     RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   what was submitted, by id
     RUN/dataset, adapter, scores.json, predictions.jsonl, report: links to the stages' outputs once they are done
     """
@@ -91,10 +121,14 @@ class Run:
 
     def stage_dir(self, stage: str) -> Path:
         """Absolute directory of a stage's output."""
-        return Path(os.path.normpath(self.path / self.plan.stages[stage].dir))
+        return self.part_dir(self.plan.stages[stage])
 
     def log_dir(self, stage: str) -> Path:
         return self.path / "logs" / stage
+
+    def part_dir(self, stage: StagePlan) -> Path:
+        """Absolute directory of a stage of an earlier run that this one builds on."""
+        return Path(os.path.normpath(self.path / stage.dir))
 
     @staticmethod
     def load(path: str | Path) -> Run:

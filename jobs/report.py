@@ -11,7 +11,7 @@ from jobs.plan import NEEDS, STAGES, Run
 from jobs.task import Receipt, Task, read_receipt, verify_file
 from routenator.files import read_json, write_atomic, write_json
 
-VERSION = 1
+VERSION = 2
 
 
 def run(task: Task) -> None:
@@ -47,7 +47,7 @@ def gather(run: Run) -> dict[str, Any]:
     rows = []
     merge = scores = None
     training: list[dict[str, Any]] = []
-    for stage in STAGES[:-1]:
+    for stage in (name for name in STAGES[:-1] if name in run.plan.stages):
         receipts = list(_receipts(run, stage))
         rows.append(stage_row(stage, run.plan.stages[stage].shards, [receipt.__dict__ for receipt in receipts]))
         for receipt in receipts:

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,10 @@ class Task:
         """A name for a file of this attempt, e.g. shard-00042.1f3c9a7e.parquet for ``.parquet``."""
         return self.dir / f"{shard_name(self.index)}.{self.token}{suffix}"
 
+    def discard(self) -> None:
+        """Remove what this attempt wrote beside the shard's checkpoints, after it failed."""
+        self._sweep(lambda name: self.token in name)
+
     def progress(self, done: int, total: int, unit: str = "rows", **more: float) -> None:
         """Tell how far this shard is; written at most once a second, and when done."""
         now = time.time()
@@ -134,7 +138,7 @@ class Task:
             return
         self._last_progress = now
         value = {"done": done, "total": total, "unit": unit, "time": now, "started": self.started, **more}
-        path = self.dir / f"{shard_name(self.index)}.progress.json"
+        path = self._progress_path
         temporary = path.with_name(f".{path.name}.{self.token}")
         # No fsync: progress is a courtesy, and a node's crash may lose it.
         temporary.write_text(json.dumps(value))
@@ -179,14 +183,20 @@ class Task:
             True if this attempt won; False if another had committed first (this one's files are removed then).
         """
         entries = {}
-        for role, path in files.items():
-            with open(path, "rb") as handle:
-                os.fsync(handle.fileno())
-            entries[role] = {
-                "name": path.relative_to(self.dir).as_posix(),
-                "sha256": sha256_file(path),
-                "bytes": path.stat().st_size,
-            }
+        try:
+            for role, path in files.items():
+                with open(path, "rb") as handle:
+                    os.fsync(handle.fileno())
+                entries[role] = {
+                    "name": path.relative_to(self.dir).as_posix(),
+                    "sha256": sha256_file(path),
+                    "bytes": path.stat().st_size,
+                }
+        except FileNotFoundError:
+            # Whoever committed meanwhile has removed the files of the attempts that lost.
+            if self.is_done():
+                return False
+            raise
         receipt = Receipt(
             stage=self.stage,
             shard=self.index,
@@ -204,10 +214,13 @@ class Task:
         write_json(temporary, receipt.__dict__)
         try:
             os.link(temporary, final)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            if not self.is_done():
+                raise
             for path in files.values():
                 if self.token in path.name:  # shared names belong to the winner too
                     path.unlink(missing_ok=True)
+            self._progress_path.unlink(missing_ok=True)
             return False
         finally:
             temporary.unlink(missing_ok=True)
@@ -216,8 +229,24 @@ class Task:
             os.fsync(directory)
         finally:
             os.close(directory)
-        (self.dir / f"{shard_name(self.index)}.progress.json").unlink(missing_ok=True)
+        self._progress_path.unlink(missing_ok=True)
+        if self.attempt > 1:
+            # Of attempts that were killed. One that is still at work has lost: it finds the receipt when it commits.
+            kept = {final.name, *(str(entry["name"]).partition("/")[0] for entry in entries.values())}
+            self._sweep(lambda name: name not in kept)
         return True
+
+    @property
+    def _progress_path(self) -> Path:
+        return self.dir / f"{shard_name(self.index)}.progress.json"
+
+    def _sweep(self, unwanted: Callable[[str], bool]) -> None:
+        """Remove files of this shard by name; not its folder of checkpoints."""
+        stem = f"{shard_name(self.index)}."
+        for entry in os.scandir(self.dir):
+            name = entry.name
+            if name.removeprefix(".").startswith(stem) and entry.is_file(follow_symlinks=False) and unwanted(name):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def verify_file(path: Path, receipt: Receipt, role: str = "data") -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.nodes import task_nodes
+from jobs.nodes import task_nodes, wait_for_end
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.task import Task
 from routenator.errors import StageError
@@ -43,7 +43,7 @@ def _train(task: Task) -> None:
     from routenator.models import cache_folder, resolve_model
     from routenator.training import checkpoints
     from routenator.training.job import TrainingJob
-    from routenator.training.launch import launch
+    from routenator.training.launch import StoppedError, launch
 
     config = task.config
     nodes = task_nodes(task.work_dir)
@@ -73,6 +73,12 @@ def _train(task: Task) -> None:
         result = launch(job, progress, nodes, out=sys.stdout)
         if nodes.index == 0:
             _commit(task, job, result, resume)
+    except StoppedError as stop:
+        if "SLURM_JOB_ID" in os.environ:
+            # The first node's handler has not ended this: it could not requeue the job, or Slurm will, when it ends it. To end before would
+            # be a failure, and on another node end the first one's attempt at it.
+            wait_for_end(str(stop))
+        raise
     finally:
         if nodes.index == 0:
             shutil.rmtree(job.root, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -33,6 +33,8 @@ class SampleConfig(Section):
     """Graph traversal and routing."""
 
     shards: Positive = 1
+    traversal: Literal["weighted", "coverage"] = "weighted"  # coverage: each edge `coverage` times, the rest by weight
+    coverage: Positive = 1  # with traversal: coverage, walks through each edge of each function and category
     tries: Positive = 24  # draws of a heuristic query until it falls into its length bucket
 
 
@@ -45,7 +47,10 @@ class GenerateConfig(Section):
         "heuristic": 1.25,
         "text": 2.0,
         "vision": 2.0,
-    }  # requests per wanted example, by route
+    }  # requests per wanted example, by route, where no acceptance is measured
+    acceptance: str | None = None  # measured acceptance in place of `oversample`: a run, an acceptance.json, or "auto"
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9  # of a stratum's requests filling its quota at once, with measured acceptance
+    oversample_limit: Annotated[float, Field(ge=1)] = 20.0  # requests per example of a stratum's quota at most, in one run
     routes: dict[RouteName, Annotated[float, Field(ge=0.0)]] | None = None
     # overrides the statistics' route shares for every function (an ablation, or a cheaper run)
     examples: Annotated[int, Field(ge=0)] = 3  # few-shot examples offered to a prompt
@@ -60,12 +65,20 @@ class ChecksConfig(Section):
     language: bool = True
 
 
+def _off(value: object) -> object:
+    """YAML reads a bare ``off`` as false."""
+    return "off" if value is False else value
+
+
 class MergeConfig(Section):
     """From candidates to the data set."""
 
     backfill: bool = True  # fill a stratum's deficit from surplus of the same function, category, length and language
-    near_duplicates: bool = True  # drop queries equal but for case, punctuation and word order
-    formats: list[Literal["openai", "axolotl", "llamafactory", "bfcl"]] = ["openai"]
+    near_duplicates: Annotated[Literal["off", "bag", "minhash"], BeforeValidator(_off)] = "bag"
+    # bag: drop queries equal but for case, punctuation and word order; minhash: also those alike by `near_threshold`
+    near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard similarity of runs of four bytes, for minhash
+    formats: list[Literal["openai", "openai_parquet", "axolotl", "llamafactory", "bfcl"]] = ["openai"]
+    spill_dir: str | None = None  # a fast disk with room for the merge's spill; null: beside the output
 
 
 class TrainConfig(Section):
@@ -109,6 +122,7 @@ class EvaluateConfig(Section):
     bootstrap: Positive = 2000  # resamples for the 95% intervals
     before: bool = True  # score the untrained model too
     before_prompt: Literal["compact", "tools"] = "tools"  # an untrained model must be shown the API
+    baselines: bool = True  # score majority, keywords and nearest neighbour too; they cost seconds
 
 
 class EngineConfig(Section):
@@ -161,10 +175,20 @@ class Resources(Section):
     nodes: Positive = 1
     minutes: Positive = 60  # wall-clock limit
     partition: str | None = None  # overrides the cluster's
+    shards_per_task: Positive | None = None  # slurm: shards that one array task works through; null: chosen when submitted
     extra: dict[str, str | int | bool] = Field(default_factory=dict)  # further sbatch options, long names
 
 
 StageName = Literal["sample", "generate", "merge", "train", "evaluate", "report"]
+
+
+class ContainerConfig(Section):
+    """The image that tasks run in."""
+
+    kind: Literal["apptainer", "pyxis"]
+    image: str  # a file, or what the container's tool takes (docker://..., or registry#image of pyxis)
+    mounts: list[str] = Field(default_factory=list)  # SOURCE[:TARGET[:OPTIONS]]; root, run directory and cache are mounted anyway
+    args: list[str] = Field(default_factory=list)  # further flags: of `apptainer exec`, or of srun for pyxis
 
 
 class ClusterConfig(Section):
@@ -183,7 +207,8 @@ class ClusterConfig(Section):
     requeue: bool = True
     setup: list[str] = Field(default_factory=list)  # shell lines before the task (module load, conda activate)
     python: str | None = None  # interpreter on the nodes; default: the one that submits
-    srun_args: list[str] = Field(default_factory=list)  # e.g. container flags
+    container: ContainerConfig | None = None  # slurm only
+    srun_args: list[str] = Field(default_factory=list)  # further flags of srun
     extra: dict[str, str | int | bool] = Field(default_factory=dict)  # further sbatch options for every stage
     stages: dict[StageName, Resources] = Field(default_factory=dict)
 

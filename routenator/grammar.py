@@ -1,28 +1,20 @@
-"""The small grammar of slot values and heuristic templates (docs/domains.md), expanded over many rows at once.
+"""The small grammar of slot values and heuristic templates (docs/domains.md): its tree, and what can be said of it before any draw.
 
     {name}      a reference        [a|b|c]   one alternative      (a)   only if every slot in it is present
     <a|b|c>     all parts, in a random order                      \\    takes the next sign as it is
 
-Each choice is a *site*; row i's draw at a site comes from the caller's ``draw(site, rows)``, so an expansion is a pure function of
-the rows' keys and can be computed in any order or batch.
+routenator/wording compiles the trees of a domain and draws from them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from routenator.errors import InputError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Rows = Any  # np.ndarray of row positions, int64
-Strings = Any  # np.ndarray of Python strings, object
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?\Z")
-_PERMUTATION_SITES = 64  # sites are numbered in steps of this, so that the parts of <...> draw apart
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,6 @@ class Text:
 @dataclass(frozen=True)
 class Reference:
     name: str  # with .attribute, if any
-    site: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,6 @@ class Sequence:
 @dataclass(frozen=True)
 class Choice:
     options: tuple[Node, ...]
-    site: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,6 @@ class Conditional:
 @dataclass(frozen=True)
 class Permutation:
     parts: tuple[Node, ...]
-    site: int
 
 
 Node = Text | Reference | Sequence | Choice | Conditional | Permutation
@@ -73,11 +62,7 @@ class _Parser:
     _CLOSERS = {"[": "]", "(": ")", "<": ">"}
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self.sites = text, 0, 0
-
-    def site(self) -> int:
-        self.sites += _PERMUTATION_SITES
-        return self.sites
+        self.text, self.at = text, 0
 
     def sequence(self, closers: str) -> Node:
         parts: list[Node] = []
@@ -110,11 +95,10 @@ class _Parser:
         if not _NAME.match(name):
             raise GrammarError(f"a bad reference {self.text[self.at : max(end + 1, self.at + 10)]!r}", self.at)
         self.at = end + 1
-        return Reference(name, self.site())
+        return Reference(name)
 
     def group(self, opener: str) -> Node:
         start, closer = self.at, self._CLOSERS[opener]
-        site = self.site()
         self.at += 1
         options = [self.sequence("|" + closer if opener != "(" else closer)]
         while self.at < len(self.text) and self.text[self.at] == "|":
@@ -124,9 +108,9 @@ class _Parser:
             raise GrammarError(f"{opener!r} is never closed", start)
         self.at += 1
         if opener == "[":
-            return Choice(tuple(options), site)
+            return Choice(tuple(options))
         if opener == "<":
-            return Permutation(tuple(options), site)
+            return Permutation(tuple(options))
         return Conditional(options[0])
 
 
@@ -180,90 +164,6 @@ def said(node: Node, slots: frozenset[str], present: frozenset[str]) -> frozense
         sets = [said(option, slots, present) for option in options]
         return frozenset.intersection(*sets) if sets else frozenset()
     return frozenset()
-
-
-@dataclass
-class Expansion:
-    """Everything an expansion asks of its caller.
-
-    Attributes:
-        draw: (site, rows) -> float64 uniforms in [0, 1), shape (len(rows),).
-        resolve: (reference, rows) -> strings, shape (len(rows),).
-        present: slot -> bool mask over all rows, shape (n,); names that are no slots are missing.
-    """
-
-    draw: Callable[[int, Rows], Any]
-    resolve: Callable[[Reference, Rows], Strings]
-    present: dict[str, Any]
-
-    def expand(self, node: Node, rows: Rows) -> Strings:
-        """Strings for ``rows``, shape (len(rows),), spaces not yet collapsed."""
-        import numpy as np
-
-        if isinstance(node, Text):
-            return np.full(len(rows), node.text, dtype=object)
-        if isinstance(node, Reference):
-            return self.resolve(node, rows)
-        if isinstance(node, Sequence):
-            result = np.full(len(rows), "", dtype=object)
-            for part in node.parts:
-                result = result + self.expand(part, rows)
-            return result
-        if isinstance(node, Conditional):
-            return self._where(self._mask({r.name for r in references(node.part)}, rows), node.part, rows)
-        if isinstance(node, Choice):
-            return self._choose(node, rows)
-        return self._permute(node, rows)
-
-    def _mask(self, names: set[str] | frozenset[str], rows: Rows) -> np.ndarray:
-        import numpy as np
-
-        mask = np.ones(len(rows), dtype=bool)
-        for name in names:
-            if name in self.present:
-                mask &= self.present[name][rows]
-        return mask
-
-    def _where(self, mask: Any, node: Node, rows: Rows) -> Strings:
-        import numpy as np
-
-        result = np.full(len(rows), "", dtype=object)
-        if mask.all():
-            return self.expand(node, rows)
-        if mask.any():
-            result[mask] = self.expand(node, rows[mask])
-        return result
-
-    def _usable(self, parts: tuple[Node, ...], rows: Rows) -> np.ndarray:
-        """Which parts may be used, shape (len(parts), len(rows))."""
-        import numpy as np
-
-        slots = frozenset(self.present)
-        return np.stack([self._mask(demanded(part, slots), rows) for part in parts])
-
-    def _choose(self, node: Choice, rows: Rows) -> Strings:
-        import numpy as np
-
-        usable = self._usable(node.options, rows)
-        count = usable.sum(axis=0)
-        pick = np.minimum((self.draw(node.site, rows) * count).astype(np.int64), np.maximum(count - 1, 0))
-        order = usable.cumsum(axis=0) - 1
-        result = np.full(len(rows), "", dtype=object)
-        for position, option in enumerate(node.options):
-            chosen = usable[position] & (order[position] == pick)
-            if chosen.any():
-                result[chosen] = self.expand(option, rows[chosen])
-        return result
-
-    def _permute(self, node: Permutation, rows: Rows) -> Strings:
-        import numpy as np
-
-        usable = self._usable(node.parts, rows)
-        texts = np.stack([self._where(usable[i], part, rows) for i, part in enumerate(node.parts)], axis=1)
-        keys = np.stack([self.draw(node.site + i, rows) for i in range(len(node.parts))], axis=1)
-        order = np.argsort(keys, axis=1, kind="stable")
-        shuffled = np.take_along_axis(texts, order, axis=1)
-        return np.array([" ".join(part.strip() for part in row if part.strip()) for row in shuffled], dtype=object)
 
 
 _BEFORE_PUNCTUATION = re.compile(r" (?=[,.?!;:](?: |$))")

@@ -45,8 +45,10 @@ def describe(submissions: list[record.Submission]) -> list[str]:
     """One line a job: stage, job id, array expression, what it waits for."""
     lines = []
     for item in submissions:
-        array = f" --array={compact(shard - item.offset for shard in item.indices())}" if item.array else ""
-        offset = f" (shards from {item.offset})" if item.offset else ""
+        array = f" --array={compact(item.tasks())}" if item.array else ""
+        told = [f"{item.per_task} a task"] if item.per_task > 1 else []
+        told += [f"from {item.offset * item.per_task}"] if item.offset else []
+        offset = f" (shards {', '.join(told)})" if told else ""
         after = f" after {', '.join(item.depends)}" if item.depends else ""
         lines.append(f"{item.stage:<9} job {item.job}{array}{offset}{after}")
     return lines

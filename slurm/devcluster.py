@@ -64,6 +64,10 @@ class DevCluster:
     def slurm_conf(self) -> Path:
         return Path(self.root) / "etc" / "slurm.conf"
 
+    def held(self, daemon: str) -> Path:
+        """While this file is there, a daemon (``slurmctld``, ``n1``) that ended is not started again; see ``slurm.devfaults``."""
+        return Path(self.root) / "run" / f"{daemon}.held"
+
 
 def default_root() -> Path:
     """Short, because a socket's path may have 107 bytes; and not in a folder that others cannot enter, which munge refuses."""
@@ -203,10 +207,15 @@ class Supervisor:
         self.root = root
         self.nodes = nodes
         self.accounting = accounting
+        self.commands: dict[str, str] = {}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def serve(self) -> None:
-        """Never returns unless a daemon ends."""
+        """Start the cluster and keep it up: as on a real one, a daemon that ends is started again.
+
+        Raises:
+            ClusterError: a daemon ended before all were up.
+        """
         root = self.root
         self._start(
             "munged",
@@ -221,10 +230,13 @@ class Supervisor:
             self._start(f"n{number}", f"slurmd -D -N n{number}")
         self._until(lambda: self._idle_nodes() == self.nodes, "idle nodes")
         (root / "ready").touch()
-        while all(process.poll() is None for process in self.daemons.values()):
+        while True:
             time.sleep(1.0)
             self._reap()
-        raise ClusterError(f"ended: {[name for name, process in self.daemons.items() if process.poll() is not None]}")
+            for name, process in list(self.daemons.items()):
+                if process.poll() is not None and not (root / "run" / f"{name}.held").exists():
+                    print(f"{name} ended with code {process.returncode}; started again", file=sys.stderr, flush=True)
+                    self._start(name, self.commands[name])
 
     def _accounting(self) -> None:
         root = self.root
@@ -245,6 +257,7 @@ class Supervisor:
         self._until(lambda: self._ask("sacctmgr -i add cluster devcluster") is not None, "the cluster's record")
 
     def _start(self, name: str, command: str) -> None:
+        self.commands[name] = command
         with open(self.root / "log" / f"{name}.out.log", "ab") as log:
             self.daemons[name] = subprocess.Popen(shlex.split(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -277,12 +290,11 @@ class Supervisor:
             os.waitpid(ended.si_pid, 0)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     """ROOT NODES ACCOUNTING: be the cluster."""
     root, nodes, accounting = arguments
     Supervisor(Path(root), int(nodes), accounting == "1").serve()
-    return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

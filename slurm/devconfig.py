@@ -12,6 +12,7 @@ from pathlib import Path
 CORES = 8
 MEMORY_MB = 4000
 GPUS = 4
+GRACE_S = 30  # seconds that a preempted job has to close its chunk
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,15 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         "SelectTypeParameters=CR_CPU_Memory",
         "SlurmdParameters=config_overrides",
         "SlurmctldParameters=preempt_send_user_signal",
+        # A job of a lower tier makes room for one of a higher: only in the partition `spare`, the only one that may be preempted.
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=REQUEUE",
         "ReturnToService=2",
         "SlurmdTimeout=10",
         "KillWait=3",
         f"MaxArraySize={spec.max_array_size}",
+        # Every task of an array counts; the default, 10000, is less than one large stage.
+        "MaxJobCount=200000",
         "SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1,bf_continue",
     ]
     if spec.accounting:
@@ -105,7 +111,13 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
     lines.append(node)
     for number in range(1, spec.nodes + 1):
         lines.append(f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={spec.ports[2 + number]}")
-    lines.append(f"PartitionName=main Nodes=n[1-{spec.nodes}] Default=YES MaxTime=INFINITE DefMemPerCPU=100")
+    every = f"Nodes=n[1-{spec.nodes}] MaxTime=INFINITE DefMemPerCPU=100"
+    lines += [
+        f"PartitionName=main {every} Default=YES PriorityTier=10 PreemptMode=OFF",
+        f"PartitionName=gpu {every} PriorityTier=10 PreemptMode=OFF".replace("n[1-", f"n[{spec.nodes // 2 + 1}-"),
+        f"PartitionName=urgent {every} PriorityTier=20 PreemptMode=OFF",
+        f"PartitionName=spare {every} PriorityTier=1 PreemptMode=REQUEUE GraceTime={GRACE_S}",
+    ]
     return "\n".join(lines) + "\n"
 
 

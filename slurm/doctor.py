@@ -144,14 +144,14 @@ def _slurm() -> Iterator[Finding]:
 
 def _cluster(config: str) -> Iterator[Finding]:
     """What of the cluster's settings bears on our jobs."""
-    from slurm.submit import parse_array_limit
+    from slurm.submit import parse_limits
 
     def value(key: str) -> str:
         match = re.search(rf"^{key}\s*=\s*(.*)$", config, re.MULTILINE)
         return match[1].strip() if match else ""
 
     yield Finding(
-        "slurm", "ok", f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_array_limit(config)} tasks"
+        "slurm", "ok", f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_limits(config).array} tasks"
     )
     if value("PreemptMode") not in ("", "OFF") and "preempt_send_user_signal" not in value("SlurmctldParameters"):
         yield Finding(

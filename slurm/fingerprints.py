@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
-from jobs.plan import STAGES
+from jobs.plan import STAGES, Part
 from routenator.config import RunConfig
 from routenator.files import digest
+from routenator.sampling import GENERATOR
 
 
 def stage_versions(package: str = STAGE_PACKAGE) -> dict[str, int]:
@@ -25,7 +26,47 @@ def shard_counts(config: RunConfig) -> dict[str, int]:
     return counts
 
 
-def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str, versions: Mapping[str, int]) -> dict[str, str]:
+# What decides how many rows are requested, and of which strata; the sample stage's fingerprint holds what comes of it.
+_REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample_limit")
+
+
+def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
+    """Hash of what acceptance depends on: the domain, how queries are made, checked and compared; not size, seed or how many rows.
+
+    Runs that share it can plan by each other's measured acceptance.
+    """
+    value: dict[str, Any] = config.model_dump(mode="json")
+
+    def but(section: str, *keys: str) -> dict[str, Any]:
+        return {key: item for key, item in value[section].items() if key not in keys}
+
+    return digest(
+        {
+            "domain": domain_sha256,
+            "versions": {stage: versions[stage] for stage in ("sample", "generate", "merge")},
+            "sample": but("sample", "shards"),
+            "generate": but("generate", "shards", "chunk_rows", *_REQUEST_KEYS),
+            "generator": value["model"]["generator"],
+            "vision": _vision(value["model"]),
+            "checks": value["checks"],
+            "merge": {key: item for key, item in value["merge"].items() if key.startswith("near_")},
+        }
+    )
+
+
+def _vision(model: Mapping[str, Any]) -> dict[str, Any]:
+    vision: dict[str, Any] = model["vision"]
+    return vision if vision["kind"] == "vlm" else {**vision, "engine": None}
+
+
+def stage_fingerprints(
+    config: RunConfig,
+    domain_sha256: str,
+    golden_sha256: str,
+    versions: Mapping[str, int],
+    requested: Sequence[int] | None = None,
+    base: Sequence[Part] = (),
+) -> dict[str, str]:
     """Stage -> 12 hex digits.
 
     Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how often training saves and logs.
@@ -35,11 +76,12 @@ def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str
         domain_sha256: of the domain's files without the golden set.
         golden_sha256: of the golden file.
         versions: of the stages' modules.
+        requested: rows of each stratum, where they do not follow from ``generate.oversample``.
+        base: of a top-up, what was made before.
     """
     value: dict[str, Any] = config.model_dump(mode="json")
     generate, model = value["generate"], value["model"]
     train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps")}
-    vision = model["vision"] if model["vision"]["kind"] == "vlm" else {**model["vision"], "engine": None}
     evaluate = {key: item for key, item in value["evaluate"].items() if key != "workers"}
     prints: dict[str, str] = {}
 
@@ -48,10 +90,12 @@ def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str
 
     add(
         "sample",
+        generator=GENERATOR,
         seed=value["seed"],
         size=value["dataset"]["size"],
         sample=value["sample"],
-        oversample=generate["oversample"],
+        requests={"oversample": generate["oversample"]} if requested is None else {"requested": list(requested)},
+        first=sum(part.rows for part in base),
         routes=generate["routes"],
         domain=domain_sha256,
     )
@@ -59,11 +103,13 @@ def stage_fingerprints(config: RunConfig, domain_sha256: str, golden_sha256: str
         "generate",
         sample=prints["sample"],
         generator=model["generator"],
-        vision=vision,
-        generate=generate,
+        vision=_vision(model),
+        generate={key: item for key, item in generate.items() if key not in _REQUEST_KEYS},
         checks=value["checks"],
     )
-    add("merge", generate=prints["generate"], dataset=value["dataset"], merge=value["merge"], golden=golden_sha256)
+    before = [part.generate.fingerprint for part in base]
+    merge = {key: item for key, item in value["merge"].items() if key != "spill_dir"}
+    add("merge", generate=prints["generate"], base=before, dataset=value["dataset"], merge=merge, golden=golden_sha256)
     add("train", merge=prints["merge"], train=train, trainee=model["trainee"])
     add("evaluate", train=prints["train"], evaluate=evaluate, golden=golden_sha256, embedder=model["embedder"])
     add("report", name=value["name"], **{stage: prints[stage] for stage in STAGES if stage != "report"})

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
-    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count."""
+    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes`` are sentences."""
+    from routenator.domain.load import load_domain
+    from routenator.sampling.feasible import notes
+
     run = planned_run(plan)
     missing = missing_shards(run)
     stages = []
@@ -48,9 +51,12 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "cluster": plan.config.cluster.kind,
         "rows": plan.config.dataset.size,
+        "requests": None if plan.requested is None else sum(plan.requested),
+        "acceptance": None if plan.acceptance is None else plan.acceptance.file,
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
         "gpu_hours": sum(stage["gpu_hours"] for stage in stages),
+        "notes": notes(load_domain(plan.config.domain), plan.config, plan.requested),
     }
 
 
@@ -62,9 +68,11 @@ def forecast_scripts(plan: Plan) -> dict[str, str]:
     """
     if plan.config.cluster.kind == "local":
         raise InputError("a local run submits no scripts", key="cluster", found="local", expected="cluster=slurm, or a profile of your own")
-    from slurm.submit import planned_array_limit, scripts
+    from slurm.executor import scripts
+    from slurm.submit import planned_limits
 
-    return scripts(planned_run(plan), planned_array_limit())
+    limits = planned_limits()
+    return scripts(planned_run(plan), limits.array, limits.tasks)
 
 
 def print_forecast(value: dict[str, Any], console: Console) -> None:
@@ -95,3 +103,5 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(f"run directory: {value['run']}" + (" (is there already)" if value["exists"] else ""), highlight=False, soft_wrap=True)
+    for note in value["notes"]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -26,6 +26,7 @@ from routenator.files import read_json, write_json
 from slurm import processes, record
 from slurm.allocation import drop_inherited
 from slurm.options import resources
+from slurm.preflight import shard_bytes
 from slurm.task import StageTask, code_environment
 
 STOP_GRACE_S = 10.0
@@ -229,6 +230,7 @@ class Driver:
                 limit_s=asked.minutes * 60,
                 lead_s=config.cluster.signal_delay_s,
                 package=self.package,
+                need_bytes=shard_bytes(self.run, stage),
             )
         )
         record.append(

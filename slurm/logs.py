@@ -36,7 +36,8 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def log_path(run: Run, submission: Submission, shard: int) -> Path:
-    return run.log_dir(submission.stage) / submission.log_name(shard)
+    """The log of the shard's newest start."""
+    return submission.log(run.log_dir(submission.stage), shard)
 
 
 def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:

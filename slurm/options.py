@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.plan import STAGES
@@ -46,8 +48,11 @@ MANAGED_OPTIONS: Mapping[str, str] = {
     "wait": "--wait of the command line",
     "wrap": "nothing",
 }
+SHARDED_STAGES = ("sample", "generate")
 # Only these are written to work on several nodes.
 MULTI_NODE_STAGES = ("train", "evaluate")
+# A stage of short shards has so many tasks for each that runs at once: enough to even out, few enough for their starts not to count.
+SHORT_TASKS_A_PLACE = 4
 
 
 def resources(config: RunConfig, stage: str) -> Resources:
@@ -63,6 +68,10 @@ def check_resources(config: RunConfig) -> None:
     """
     cluster = config.cluster
     errors = _extra_errors(cluster.extra, "cluster.extra")
+    if cluster.container is not None and cluster.kind == "local":
+        errors.append(
+            InputError("cluster=local runs tasks on this machine as it is", key="cluster.container", found="a container", expected="null")
+        )
     for stage in STAGES:
         asked = resources(config, stage)
         key = f"cluster.stages.{stage}"
@@ -75,6 +84,10 @@ def check_resources(config: RunConfig) -> None:
                     found=asked.nodes,
                     expected="1",
                 )
+            )
+        if asked.shards_per_task is not None and stage not in SHARDED_STAGES:
+            errors.append(
+                InputError(f"{stage} has one shard", key=f"{key}.shards_per_task", found=asked.shards_per_task, expected="nothing")
             )
         if asked.nodes > 1 and cluster.kind == "local":
             errors.append(InputError("cluster=local has one node", key=f"{key}.nodes", found=asked.nodes, expected="1"))
@@ -134,9 +147,49 @@ def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
     for name in additional:
         parameters.pop(name.replace("-", "_"), None)
     parameters["additional_parameters"] = additional
-    # Since Slurm 22.05 srun does not take --cpus-per-task over from sbatch, and a step would be bound to one core.
-    parameters["srun_args"] = [f"--cpus-per-task={asked.cpus}", "--kill-on-bad-exit=1", *cluster.srun_args]
     return {name: value for name, value in parameters.items() if value is not None or name == "wckey"}
+
+
+def srun_command(config: RunConfig, stage: str, folders: Sequence[str]) -> str:
+    """The line that starts a task on each of its nodes, up to and with the interpreter; ``LOG`` stands for the log's name.
+
+    Args:
+        folders: what a container must show besides the user's mounts.
+    """
+    cluster, asked = config.cluster, resources(config, stage)
+    # Since Slurm 22.05 srun does not take --cpus-per-task over from sbatch, and a step would be bound to one core.
+    srun = [f"--cpus-per-task={asked.cpus}", "--kill-on-bad-exit=1", *cluster.srun_args]
+    inner: list[str] = []
+    box = cluster.container
+    if box is not None:
+        mounts = [*folders, *box.mounts]
+        if box.kind == "pyxis":
+            shown = ",".join(mount if ":" in mount else f"{mount}:{mount}" for mount in mounts)
+            srun += [f"--container-image={box.image}", f"--container-mounts={shown}", *box.args]
+        else:
+            nv = ["--nv"] if asked.gpus else []
+            inner = ["apptainer", "exec", *nv, *(f"--bind={mount}" for mount in mounts), *box.args, box.image]
+    # The interpreter that submits need not be in the image.
+    python = cluster.python or ("python3" if box is not None else shlex.quote(sys.executable))
+    return " ".join(["srun --unbuffered --output LOG", shlex.join([*srun, *inner]), python])
+
+
+def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> int:
+    """How many neighbouring shards one array task works through.
+
+    Where the profile does not say: so many that the stage has no more tasks than the cluster can well take; and for sample, whose shards
+    last seconds, no more than keep all places of the array busy.
+
+    Args:
+        shards: to be submitted.
+        tasks: that a stage may have.
+    """
+    asked = resources(config, stage).shards_per_task
+    if asked is not None:
+        return asked
+    if stage == "sample":
+        tasks = min(tasks, config.cluster.array_parallelism * SHORT_TASKS_A_PLACE)
+    return max(1, -(-shards // tasks))
 
 
 def node_hours(cluster: ClusterConfig, stage: str, tasks: int) -> float:

@@ -11,19 +11,22 @@ import subprocess
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jobs
 import routenator
 import slurm
 from jobs.entry import STAGE_PACKAGE, publish_if_done
-from jobs.plan import STAGES, Plan, Run, StagePlan
+from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
 from jobs.task import done_shards
+from routenator.compiled import make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
-from slurm.fingerprints import shard_counts, stage_fingerprints, stage_versions
+from slurm.fingerprints import likeness, shard_counts, stage_fingerprints, stage_versions
 
 CODE = (routenator, jobs, slurm)
 # Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the hashes.
@@ -39,6 +42,8 @@ def settle(config: RunConfig) -> RunConfig:
 
     for key in ("root", "cache", "domain", "golden", "run_dir"):
         value[key] = folder(value[key])
+    if value["generate"]["acceptance"] != "auto":
+        value["generate"]["acceptance"] = folder(value["generate"]["acceptance"])
     model = value["model"]
     for section, key in (
         (model["generator"], "model"),
@@ -66,16 +71,40 @@ def code_fingerprint() -> str:
     return digest({name: sha256_tree(folder) for name, folder in code_folders().items()})
 
 
-def make_plan(config: RunConfig, command: Sequence[str] = (), package: str = STAGE_PACKAGE) -> Plan:
-    """Resolve a config: fingerprints, shard table, where outputs go. Reads the domain and the golden file, writes nothing.
+@dataclass(frozen=True)
+class TopUp:
+    """What makes a plan a top-up of earlier runs.
+
+    Attributes:
+        base: their candidates, oldest first; folders relative to the new run directory.
+        requested: rows to sample of each stratum; most are 0.
+        acceptance: what the numbers were made of.
+    """
+
+    base: list[Part]
+    requested: list[int]
+    acceptance: Measured
+
+
+def make_plan(
+    config: RunConfig,
+    command: Sequence[str] = (),
+    package: str = STAGE_PACKAGE,
+    *,
+    stages: Sequence[str] = STAGES,
+    topup: TopUp | None = None,
+) -> Plan:
+    """Resolve a config: fingerprints, requests, shard table, where outputs go. Reads the domain and the golden file, writes nothing.
 
     Args:
         config: as composed, its ``domain`` an existing folder.
         command: how it was asked for, kept as a note.
         package: where the stage modules are; another one only in tests.
+        stages: those that the run shall have; a first part of all.
+        topup: of a top-up only.
 
     Raises:
-        InputError: the golden file is missing.
+        InputError: the golden file is missing; ``generate.acceptance`` names nothing that was measured.
     """
     from routenator.domain.load import domain_fingerprint
 
@@ -85,11 +114,23 @@ def make_plan(config: RunConfig, command: Sequence[str] = (), package: str = STA
         raise InputError("the golden file is missing", file=golden, key="golden", expected="JSON lines of query and call")
     domain_sha256 = domain_fingerprint(Path(config.domain))
     golden_sha256 = sha256_file(golden)
-    prints = stage_fingerprints(config, domain_sha256, golden_sha256, stage_versions(package))
+    versions = stage_versions(package)
+    like = likeness(config, domain_sha256, versions)
+    measured, requested = (topup.acceptance, topup.requested) if topup else (None, None)
+    if topup is None and config.generate.acceptance is not None:
+        from slurm.acceptance import find, plan_requests
+
+        file = find(config, like)
+        if file is not None:
+            measured, requested = plan_requests(config, file)
+        # The resolved config names what was found, so that it means the same when it is run again.
+        generate = config.generate.model_copy(update={"acceptance": str(file) if file else None})
+        config = config.model_copy(update={"generate": generate})
+    base = topup.base if topup else []
+    prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base)
     shards = shard_counts(config)
-    identity = {key: value for key, value in config.model_dump(mode="json").items() if key not in _NOT_IDENTITY}
     # The code is part of the plan's identity (a mended checkout makes a new run directory), but not of the stages': what is done is kept.
-    fingerprint = digest([identity, domain_sha256, golden_sha256, code_fingerprint(), prints])
+    fingerprint = digest([_identity(config), domain_sha256, golden_sha256, code_fingerprint(), {stage: prints[stage] for stage in stages}])
     store = Path(config.root) / "stages"
     run_path = _run_path(config, fingerprint)
     return Plan(
@@ -107,8 +148,12 @@ def make_plan(config: RunConfig, command: Sequence[str] = (), package: str = STA
                 dir=os.path.relpath(store / f"{stage}-{prints[stage]}", run_path),
                 shards=shards[stage],
             )
-            for stage in STAGES
+            for stage in stages
         },
+        likeness=like,
+        acceptance=measured,
+        requested=requested,
+        base=base,
     )
 
 
@@ -166,11 +211,15 @@ def _write(run: Run) -> None:
     plan, path = run.plan, run.path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
+    make_ready(plan.config)
     try:
         for name, folder in code_folders().items():
-            shutil.copytree(folder, temporary / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
+            # What is compiled comes along, with the times of its sources: compiling costs a task many seconds.
+            shutil.copytree(folder, temporary / "code" / name, ignore=shutil.ignore_patterns("*.pyc", ".*"))
         shutil.copytree(plan.config.domain, temporary / "domain", ignore=shutil.ignore_patterns(".*", "__pycache__"))
         shutil.copyfile(golden_source(plan.config), temporary / "domain" / "golden.jsonl")
+        if plan.acceptance is not None:
+            _copy_acceptance(plan.acceptance, temporary / "acceptance.json")
         write_atomic(temporary / "config.yaml", write_config(plan.config))
         write_json(temporary / "plan.json", plan.model_dump(mode="json"))
         try:
@@ -183,14 +232,36 @@ def _write(run: Run) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _copy_acceptance(measured: Measured, target: Path) -> None:
+    try:
+        shutil.copyfile(measured.file, target)
+        same = sha256_file(target) == measured.sha256
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise InputError(
+            "the measured acceptance changed while the plan was made", file=measured.file, key="generate.acceptance",
+            found="another content", expected="a file that stays as it is; plan again",
+        )  # fmt: skip
+
+
 def _run_path(config: RunConfig, fingerprint: str) -> Path:
     return Path(config.run_dir) if config.run_dir else Path(config.root) / f"{config.name}-{fingerprint}"
 
 
+def _identity(config: RunConfig) -> dict[str, Any]:
+    """The config without what does not make it another run; of measured acceptance the numbers count, which are in sample's fingerprint."""
+    value = {key: item for key, item in config.model_dump(mode="json").items() if key not in _NOT_IDENTITY}
+    value["generate"].pop("acceptance")
+    return value
+
+
 def _difference(old: Plan, new: Plan) -> str:
     """In words, where two plans differ."""
-    before, after = (plan.config.model_dump(mode="json") for plan in (old, new))
-    keys = [key for key in before if key not in _NOT_IDENTITY and canonical_json(before[key]) != canonical_json(after[key])]
+    before, after = (_identity(plan.config) for plan in (old, new))
+    keys = [key for key in before if canonical_json(before[key]) != canonical_json(after[key])]
+    if old.requested != new.requested:
+        keys.append("the requests by measured acceptance")
     if old.domain_sha256 != new.domain_sha256:
         keys.append("the domain's files")
     if old.golden_sha256 != new.golden_sha256:

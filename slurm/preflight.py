@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.plan import Plan
+from jobs.plan import Plan, Run
 from routenator.config import RunConfig
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
@@ -15,9 +16,9 @@ from slurm.options import check_resources, resources
 from slurm.plan import check_run_dir, golden_source, missing_shards, planned_run
 
 GIB = 1024**3
-# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 110 a request, 133 a candidate, 55 an example in
+# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate, 55 an example in
 # parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other domains' arguments are longer.
-REQUEST_BYTES = 250
+REQUEST_BYTES = 60
 CANDIDATE_BYTES = 500
 EXAMPLE_BYTES = 600
 PREDICTION_BYTES = 2000
@@ -44,6 +45,8 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
     check_writable(planned_run(plan).path, "run_dir")
+    if config.merge.spill_dir is not None and config.cluster.kind == "local":  # on a cluster it may be a disk that only the nodes have
+        check_writable(Path(os.path.expandvars(config.merge.spill_dir)), "merge.spill_dir")
     check_disk(plan, tools_bytes)
     if submitting:
         check_machine(plan)
@@ -135,29 +138,37 @@ def check_models(config: RunConfig) -> None:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
 
 
-def estimate_bytes(config: RunConfig, tools_bytes: int) -> dict[str, int]:
+def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int] | None = None) -> dict[str, int]:
     """Bytes that each stage will write, roughly: rows times measured bytes a row.
 
     A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates ``dataset.size`` become
-    examples: parquet, and one JSON line in each format; the OpenAI format repeats the API in each line.
+    examples: parquet, and one JSON line in each format, which repeats the API; the format for Parquet holds it once.
 
     Args:
         tools_bytes: bytes of the API as JSON.
+        requested: rows of each stratum, where the plan has its own numbers.
     """
     size = config.dataset.size
     routes = config.generate.routes
     factors = config.generate.oversample
     used = [factors.get(route, 1.0) for route, share in routes.items() if share > 0] if routes else list(factors.values())
-    requests = int(size * max(used, default=1.0))
-    line = EXAMPLE_BYTES + tools_bytes
+    requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
+    formats = config.merge.formats
+    example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(name != "openai_parquet" for name in formats)
     return {
         "sample": requests * REQUEST_BYTES,
         "generate": requests * CANDIDATE_BYTES,
-        "merge": size * (EXAMPLE_BYTES + line * len(config.merge.formats)),
+        "merge": size * example,
         "train": TRAIN_BYTES,
         "evaluate": PREDICTION_BYTES * 10_000,
         "report": REPORT_BYTES,
     }
+
+
+def shard_bytes(run: Run, stage: str) -> int:
+    """Bytes that one shard of a stage will write, by the same count as ``check_disk``."""
+    tools = (run.domain_dir / "functions.json").stat().st_size
+    return round(estimate_bytes(run.config, tools, run.plan.requested)[stage] / run.plan.stages[stage].shards)
 
 
 def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
@@ -169,7 +180,7 @@ def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] =
     Raises:
         InputError: there is too little.
     """
-    estimate = estimate_bytes(plan.config, tools_bytes)
+    estimate = estimate_bytes(plan.config, tools_bytes, plan.requested)
     missing = missing_shards(planned_run(plan))
     need = sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items()) * DISK_MARGIN
     root = Path(plan.config.root)

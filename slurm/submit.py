@@ -1,9 +1,9 @@
 """The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
 
-A stage with several shards is an array whose task ids are the shards' own numbers, less an offset where the cluster's
-``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for every array of the stages it needs
-(``afterok``); task by task (``aftercorr``) would be wrong even for equally many shards, because generate's chunks cross sample's files.
-What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
+A stage with several shards is an array whose task ids are the shards' own numbers (divided by the shards of a task), less an offset where
+the cluster's ``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for every array of the stages it
+needs (``afterok``); task by task (``aftercorr``) would be wrong even for equally many shards, because generate's chunks cross sample's
+files. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
 """
 
 from __future__ import annotations
@@ -11,91 +11,37 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from submitit.core.utils import CommandFunction, DelayedSubmission, FailedJobError, JobPaths
-from submitit.slurm.slurm import SlurmExecutor
+from submitit.core.utils import CommandFunction, FailedJobError
 
+from jobs.disk import disk_full, is_full
 from jobs.entry import STAGE_PACKAGE
 from jobs.plan import NEEDS, Plan, Run
 from jobs.task import done_shards
 from routenator.errors import InputError, RoutenatorError
 from slurm import record
 from slurm.allocation import drop_inherited
-from slurm.options import resources, sbatch_parameters
+from slurm.executor import make_executor
+from slurm.options import resources, shards_per_task
 from slurm.plan import planned_run
+from slurm.preflight import shard_bytes
 from slurm.queue import QueueView, read_queue
 from slurm.ranges import compact
 from slurm.record import Submission
 from slurm.task import StageTask
 
-# A task of ours decides by itself whether another attempt makes sense (slurm.task); submitit's own count shall not.
-_UNLIMITED = 1_000_000
+MAX_ARRAYS = 4  # of one stage, where the shards of a task are chosen here
+JOBS_PART = 4  # of the tasks that the controller keeps, one stage takes at most this part: a quarter
 # sbatch --test-only refuses these too, although they pass with time.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
 
 
 class SubmitError(RoutenatorError):
     """sbatch refused a job, or the cluster could not be asked."""
-
-
-class StageExecutor(SlurmExecutor):
-    """submitit's executor, for arrays whose task ids we choose."""
-
-    @classmethod
-    def affinity(cls) -> int:
-        # The text of a script can be made where there is no Slurm.
-        return 2
-
-    def script(self, array: str | None) -> str:
-        """The sbatch text for these array task ids, or for a plain job."""
-        self._set_array(array)
-        return str(self._make_submission_file_text(self._submitit_command_str, ""))
-
-    def send(self, tasks: Mapping[int, StageTask], array: str | None, submitted: list[str]) -> str:
-        """sbatch one job.
-
-        Args:
-            tasks: array task id -> task; of a plain job only one, at any id.
-            array: the expression, or None for a plain job.
-            submitted: takes the job's id as soon as it is known.
-
-        Returns:
-            The job's id.
-        """
-        self._set_array(array)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pickles = {}
-        for index, task in tasks.items():
-            delayed = DelayedSubmission(task)
-            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
-            pickles[index] = self.folder / f".{uuid.uuid4().hex}.pkl"
-            delayed.dump(pickles[index])
-        try:
-            job = str(self._submit_command(self._submitit_command_str).job_id)
-        except FailedJobError:
-            for pickle in pickles.values():
-                pickle.unlink(missing_ok=True)
-            raise
-        submitted.append(job)
-        # A task that starts before its pickle has this name waits for it.
-        for index, pickle in pickles.items():
-            JobPaths(self.folder, job_id=f"{job}_{index}" if array else job).move_temporary_file(pickle, "submitted_pickle")
-        return job
-
-    def _set_array(self, array: str | None) -> None:
-        additional = {key: value for key, value in self.parameters.get("additional_parameters", {}).items() if key != "array"}
-        self.parameters.pop("map_count", None)
-        if array is not None:
-            additional["array"] = f"{array}%{self.parameters['array_parallelism']}"
-            # Makes submitit name the logs by array and task.
-            self.parameters["map_count"] = 1
-        self.parameters["additional_parameters"] = additional
 
 
 @dataclass
@@ -111,32 +57,26 @@ class StageJobs:
     old: dict[str, bool] = field(default_factory=dict)
 
 
-def make_executor(run: Run, stage: str, dependency: str | None) -> StageExecutor:
-    """An executor for one stage of a run."""
-    config = run.config
-    executor = StageExecutor(run.log_dir(stage), max_num_timeout=_UNLIMITED, python=config.cluster.python)
-    setup = [
-        *config.cluster.setup,
-        # After the user's own lines: the snapshot of the run comes first, whatever they put into the path.
-        f"export PYTHONPATH={shlex.quote(str(run.path / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        "export PYTHONSAFEPATH=1",
-    ]
-    executor.update_parameters(**sbatch_parameters(config, stage), setup=setup, dependency=dependency)
-    return executor
+@dataclass(frozen=True)
+class Limits:
+    """What the cluster allows.
+
+    Attributes:
+        array: tasks of one array: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks``.
+        jobs: tasks that the controller keeps, of all users: ``MaxJobCount``.
+    """
+
+    array: int
+    jobs: int
+
+    @property
+    def tasks(self) -> int:
+        """Tasks of one stage: a few arrays, and a part of what the controller keeps."""
+        return max(1, min(self.array * MAX_ARRAYS, self.jobs // JOBS_PART))
 
 
-def scripts(run: Run, limit: int) -> dict[str, str]:
-    """Stage -> sbatch text of its first job, job ids of what it waits for written as ``$SAMPLE`` and the like."""
-    texts = {}
-    for stage, entry in run.plan.stages.items():
-        needs = [f"afterok:${need.upper()}" for need in NEEDS[stage]]
-        array = compact(range(min(entry.shards, limit))) if entry.shards > 1 else None
-        texts[stage] = make_executor(run, stage, ",".join(needs) or None).script(array)
-    return texts
-
-
-def array_limit() -> int:
-    """How many tasks one array may have: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks`` of the cluster.
+def ask_limits() -> Limits:
+    """The cluster's limits, by one call.
 
     Raises:
         SubmitError: scontrol does not answer.
@@ -147,30 +87,31 @@ def array_limit() -> int:
         raise SubmitError(f"scontrol show config: {error.stderr.strip()}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SubmitError(f"scontrol show config: {error}") from None
-    return parse_array_limit(done.stdout)
+    return parse_limits(done.stdout)
 
 
-def planned_array_limit() -> int:
-    """``array_limit``, or Slurm's default where no Slurm answers: a script can be read anywhere."""
+def planned_limits() -> Limits:
+    """``ask_limits``, or Slurm's defaults where no Slurm answers: a script can be read anywhere."""
     try:
-        return array_limit()
+        return ask_limits()
     except SubmitError:
-        return parse_array_limit("")
+        return parse_limits("")
 
 
-def parse_array_limit(text: str) -> int:
-    """The limit in the text of ``scontrol show config``; Slurm's default, 1001, where it is not said."""
+def parse_limits(text: str) -> Limits:
+    """The limits in the text of ``scontrol show config``; Slurm's defaults where it does not say them."""
     size = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
     tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, re.MULTILINE)
     limits = [int(size[1]) if size else 1001, *([int(tasks[1])] if tasks else [])]
-    return max(min(limits), 1)
+    jobs = re.search(r"^MaxJobCount\s*=\s*(\d+)", text, re.MULTILINE)
+    return Limits(max(min(limits), 1), int(jobs[1]) if jobs else 10_000)
 
 
-def blocks(shards: set[int], limit: int) -> dict[int, set[int]]:
-    """Offset -> shards of one array, so that every task id (shard - offset) is below the limit."""
+def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int]]:
+    """Offset -> shards of one array, so that every task id (shard // per_task - offset) is below the limit."""
     found: dict[int, set[int]] = {}
     for shard in sorted(shards):
-        found.setdefault(shard // limit * limit, set()).add(shard)
+        found.setdefault(shard // per_task // limit * limit, set()).add(shard)
     return found
 
 
@@ -230,7 +171,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         queue = read_queue([item.job for item in before if item.kind == "slurm"])
         if queue.problem:
             raise SubmitError(f"nothing submitted: {queue.problem}")
-        limit = array_limit()
+        limits = ask_limits()
         jobs: dict[str, StageJobs] = {}
         made: list[Submission] = []
         ids: list[str] = []
@@ -239,47 +180,52 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                 missing = set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
                 newest = record.latest(before, stage)
                 live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
-                if any(jobs[need].fresh for need in NEEDS[stage]):
+                if any(jobs[need].fresh for need in NEEDS[stage] if need in jobs):
                     live -= _cancel_waiting(queue, newest, live)
                 jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
-                counts = record.attempts(before, stage)
-                for offset, shards in blocks(missing - live, limit).items():
-                    depends = [jobs[need] for need in NEEDS[stage]]
-                    executor = make_executor(run, stage, _dependency(depends))
-                    array = compact(shard - offset for shard in shards) if entry.shards > 1 else None
-                    tasks = {shard - offset: _task(run, stage, shard, counts.get(shard, 0) + 1, package) for shard in shards}
-                    with clean_environment():
-                        job = executor.send(tasks, array, ids)
+                depends = [jobs[need] for need in NEEDS[stage] if need in jobs]
+                per_task = shards_per_task(run.config, stage, len(missing - live), limits.tasks)
+                for offset, shards in blocks(missing - live, limits.array, per_task).items():
                     submission = Submission(
                         kind="slurm",
                         stage=stage,
-                        job=job,
+                        job="",
                         shards=compact(shards),
                         offset=offset,
-                        array=array is not None,
+                        per_task=per_task,
+                        attempt=record.next_attempt(run, before, stage, shards),
+                        array=entry.shards > 1,
                         depends=[name for item in depends for name in (*item.fresh, *item.old)],
                     )
+                    executor = make_executor(run, stage, _dependency(depends), submission.attempt)
+                    tasks = {task: _task(run, submission, own, package) for task, own in submission.tasks().items()}
+                    with clean_environment():
+                        job = executor.send(tasks, compact(tasks) if submission.array else None, ids)
+                    submission = replace(submission, job=job)
                     record.append(run, submission)
                     made.append(submission)
                     jobs[stage].fresh.append(job)
         except (FailedJobError, OSError) as error:
             if ids:
                 subprocess.run(["scancel", *ids], capture_output=True, timeout=60, check=False)
+            if is_full(error):
+                raise disk_full(error, run.path, 0, run.path) from None
             raise SubmitError(f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue") from None
     return made
 
 
-def _task(run: Run, stage: str, shard: int, attempt: int, package: str) -> StageTask:
+def _task(run: Run, submission: Submission, shards: list[int], package: str) -> StageTask:
     cluster = run.config.cluster
     return StageTask(
         run.path,
-        stage,
-        [shard],
-        attempt=attempt,
-        limit_s=resources(run.config, stage).minutes * 60,
+        submission.stage,
+        shards,
+        attempt=submission.attempt,
+        limit_s=resources(run.config, submission.stage).minutes * 60,
         lead_s=cluster.signal_delay_s,
         requeue=cluster.requeue,
         package=package,
+        need_bytes=shard_bytes(run, submission.stage),
     )
 
 
@@ -299,11 +245,12 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
     waiting = {shard for shard in live if (entry := queue.entry(newest[shard].task_id(shard))) is not None and entry.waiting}
     targets: dict[str, set[int]] = {}
     for shard in waiting:
-        targets.setdefault(newest[shard].job, set()).add(shard - newest[shard].offset)
+        targets.setdefault(newest[shard].job, set()).add(shard // newest[shard].per_task - newest[shard].offset)
     arrays = {newest[shard].job for shard in waiting if newest[shard].array}
     if targets:
         names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
-        CommandFunction(["scancel", *names], verbose=False)()
+        # One that has started since the queue was read goes on; of two attempts at once one wins, whole.
+        CommandFunction(["scancel", "--state=PENDING", *names], verbose=False)()
     return waiting
 
 

@@ -10,16 +10,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
-
-from submitit.core.utils import DelayedSubmission
-from submitit.helpers import Checkpointable
+from typing import TYPE_CHECKING, Any
 
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
+from jobs.nodes import wait_for_end
 from jobs.plan import Run
 from jobs.task import done_shards, shard_name
 from routenator.errors import RoutenatorError
 from routenator.files import digest
+
+if TYPE_CHECKING:
+    # Not needed where a task runs, and a third of what its start would take.
+    from submitit.core.utils import DelayedSubmission
 
 MAX_STALLS = 3
 # Slurm sends its signal up to a minute early; a task stopped in that window was stopped by its time limit.
@@ -48,7 +50,7 @@ def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
     return digest(seen)
 
 
-class StageTask(Checkpointable):
+class StageTask:
     """Shards of one stage as a callable that submitit runs.
 
     Args:
@@ -60,6 +62,7 @@ class StageTask(Checkpointable):
         lead_s: seconds between the warning signal and the end.
         requeue: whether a stopped task may go on by itself.
         package: where the stage modules are.
+        need_bytes: what a shard writes, as estimated.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class StageTask(Checkpointable):
         lead_s: float = 120.0,
         requeue: bool = True,
         package: str = STAGE_PACKAGE,
+        need_bytes: int = 0,
     ) -> None:
         self.run_dir = str(run_dir)
         self.stage = stage
@@ -82,23 +86,38 @@ class StageTask(Checkpointable):
         self.lead_s = lead_s
         self.requeue = requeue
         self.package = package
+        self.need_bytes = need_bytes
         self.stalls = 0
         self.restarts = 0
         self._started = 0.0
         self._mark = ""
+        self._told_to_end = False
 
     def __call__(self) -> None:
         run = Run.load(self.run_dir)
         self._started = time.time()
         self._mark = progress_mark(run, self.stage, self.indices)
         try:
-            run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
-        except RoutenatorError:
+            run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package, self.need_bytes)
+        except RoutenatorError as error:
+            if self._told_to_end:
+                # The signal went to all processes of the task; what it did to them is no failure. Slurm ends, and requeues, it.
+                wait_for_end(f"failed after SIGTERM: {error}")
+            if len(self.indices) > 1:
+                # Other shards may have said much since.
+                print(error, file=sys.stderr, flush=True)
             # It is recorded and in the log; submitit would only add its own frames to the log's end.
             sys.exit(1)
 
-    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:  # type: ignore[override]
-        """Called by submitit in the signal handler: what to run when requeued, or None to end here.
+    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
+        """Called by submitit (local runs) in its signal handler: what to run when started again, or None to end here."""
+        from submitit.core.utils import DelayedSubmission
+
+        again = self.stopped()
+        return None if again is None else DelayedSubmission(again)
+
+    def stopped(self) -> StageTask | None:
+        """Called in a signal handler: the task as it is to go on, or None if it is not.
 
         The stage's own checkpoints are files; nothing of its memory is kept.
         """
@@ -124,10 +143,15 @@ class StageTask(Checkpointable):
             lead_s=self.lead_s,
             requeue=self.requeue,
             package=self.package,
+            need_bytes=self.need_bytes,
         )
         again.stalls = stalls
         again.restarts = self.restarts + 1
-        return DelayedSubmission(again)
+        return again
+
+    def note_end(self, number: int, frame: object) -> None:
+        """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by another signal."""
+        self._told_to_end = True
 
     def _attempt(self) -> int:
         # Slurm counts requeues that it made by itself (a dead node), the pickle those that we asked for; local runs know only the latter.

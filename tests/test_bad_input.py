@@ -75,6 +75,16 @@ CASES = {
     ),
     "too little disk": (lambda w: None, ["dataset.size=1000000000000"], ["disk"]),
     "no write permission": (lambda w: None, ["root=/sys/kernel/runs"], ["/sys/kernel/runs", "writ"]),
+    "categories that no path reaches": (
+        lambda w: (w.edit("edges.csv", "i_sale,d_logo,1\n", ""), w.edit("edges.csv", "i_birthday,d_card,5\n", "")),
+        [],
+        ["edges.csv", "logo (20.0%), card (30.0%)", "50.0% of its requests"],
+    ),
+    "a path that the graph cannot walk": (
+        lambda w: w.edit("domain.yaml", "{type: Design}, {type: Scene}]", "{type: Design}, {type: City, name: Scene}]"),
+        [],
+        ["domain.yaml", "functions.search.path", "Design -> City"],
+    ),
     "fewer rows than cells": (lambda w: None, ["dataset.size=2"], ["fewer rows", "dataset.size"]),
     "unknown sbatch option": (
         lambda w: None,

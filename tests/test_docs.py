@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from routenator.config import ClusterConfig, EngineConfig, Resources, RunConfig, VisionConfig
+from routenator.config import ClusterConfig, ContainerConfig, EngineConfig, Resources, RunConfig, VisionConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -32,6 +32,9 @@ def keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
         kind = field.annotation
         if (model, name) == (ClusterConfig, "stages"):
             found.update(keys(Resources, f"{key}.STAGE."))
+        elif (model, name) == (ClusterConfig, "container"):
+            found[key] = default_of(field)
+            found.update(keys(ContainerConfig, f"{key}."))
         elif (model, name) == (VisionConfig, "engine"):
             assert EngineConfig in typing.get_args(kind)  # the same keys as model.generator, as the page says
             found[key] = default_of(field)

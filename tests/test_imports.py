@@ -16,10 +16,17 @@ from tests.conftest import ROOT
 LAYERS = ("routenator", "jobs", "slurm", "launch")
 HEAVY = {
     "torch", "vllm", "ray", "polars", "transformers", "pandas", "pyarrow", "networkx", "deepspeed", "peft", "accelerate", "datasets",
-    "sentence_transformers", "bitsandbytes", "rapidocr", "onnxruntime", "scipy", "sklearn",
+    "sentence_transformers", "bitsandbytes", "rapidocr", "onnxruntime", "scipy", "sklearn", "numba",
 }  # fmt: skip
-# Sub-classes of a heavy package's classes; nothing but a function's body may import them.
-WORKERS_ONLY = {"routenator/training/trainer.py"}
+# Sub-classes of a heavy package's classes, and what numba compiles; nothing but a function's body may import them.
+WORKERS_ONLY = {
+    "routenator/training/trainer.py",
+    "routenator/validation/clear_kernel.py",
+    "routenator/wording/kernel.py",
+    "routenator/wording/memory.py",
+    "routenator/wording/random.py",
+    "routenator/wording/text.py",
+}
 # Which packages each layer may never import, not even inside a function.
 FORBIDDEN = {
     "routenator": {"jobs", "slurm", "launch", "submitit"},

@@ -70,9 +70,13 @@ def dataset_card(
                 ["missing to the wanted size", f"{counts['missing']:,}"],
             ],
         ),
-        "Rows that share function and arguments (but for case, punctuation and word order) are in one split.",
+        f"Exact quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata (function, category, route, template, length and "
+        "language).",
+        "Rows that share function and arguments (but for case, punctuation and word order) are in one split, and so are queries that have "
+        "the same words in another order.",
         "## Rejected rows",
-        "Kept in `rejected.parquet` (index, query, reason, detail).",
+        "Kept in `rejected*.parquet` (index, query, reason, detail). "
+        f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows said what an earlier row or the golden set says.",
         _table(["reason", "rows"], [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))]),
         "## Functions",
         _table(["function", "description"], [[f"`{_cell(name)}`", _cell(text)] for name, text in functions.items()]),
@@ -89,6 +93,10 @@ def dataset_card(
         "(graph, metadata, templates) and of the generators named under Provenance: some models restrict the use of their output.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _repeats(counts: Mapping[str, Any]) -> int:
+    return sum(rows for reason, rows in counts["dropped"].items() if reason != "surplus")
 
 
 def _reasons(counts: Mapping[str, Any]) -> dict[str, int]:

@@ -1,7 +1,9 @@
-"""Training formats. A format is one entry of ``FORMATS``: file suffix -> a function of (example, tools) that returns a JSON-able row.
+"""Training formats. A format is one entry of ``FORMATS``: suffix of a file -> how examples become its lines, or its table.
 
-Arguments are kept as JSON text wherever the format allows it: JSON loaders that infer a schema would otherwise give every row the
-parameters of all functions, filled with nulls, and fail on parameters of mixed types.
+Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``call``), so no row passes through
+Python; the one exception are the answers of BFCL, whose shape depends on each call's parameters. Arguments are kept as JSON text wherever
+the format allows it: loaders that infer a schema would otherwise give every row the parameters of all functions, filled with nulls, and
+fail on parameters of mixed types.
 """
 
 from __future__ import annotations
@@ -9,9 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Row = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+Tools = list[dict[str, Any]]
+Lines = Callable[[Tools], "pl.Expr"]
+Table = Callable[["pl.DataFrame", Tools], "pa.Table"]
+# What JSON wants escaped, and what some readers of lines take for the end of one.
+_ESCAPED = ['"', "\\", *map(chr, range(32)), "\x85", "\u2028", "\u2029"]
 
 
 @dataclass(frozen=True)
@@ -19,52 +29,138 @@ class Format:
     """One training format.
 
     Attributes:
-        rows: suffix of the file -> how one example becomes one line of it. An example is a row of EXAMPLE_COLUMNS.
         description: one sentence for the data set's card.
+        lines: suffix of a text file -> the expression that makes a line of it from an example, for the API as OpenAI tools.
+        tables: suffix of a Parquet file -> its schema, and how a block of examples becomes a table.
         side_files: names of the data files -> further files (name -> text), e.g. a registration.
     """
 
-    rows: dict[str, Row]
     description: str
+    lines: dict[str, Lines] = field(default_factory=dict)
+    tables: dict[str, tuple[Callable[[], pa.Schema], Table]] = field(default_factory=dict)
     side_files: Callable[[Sequence[str]], dict[str, str]] = field(default=lambda names: {})
 
-
-def _call(example: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    call = json.loads(example["call"])
-    return call["name"], call["arguments"]
-
-
-def _messages(example: dict[str, Any]) -> list[dict[str, Any]]:
-    name, arguments = _call(example)
-    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
-    call = {"id": f"call_{example['index']}", "type": "function", "function": function}
-    return [{"role": "user", "content": example["query"]}, {"role": "assistant", "tool_calls": [call]}]
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return (*self.lines, *self.tables)
 
 
-def openai_row(example: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """OpenAI fine-tuning and TRL: ``messages`` and ``tools``."""
-    return {"messages": _messages(example), "tools": tools}
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
-def axolotl_row(example: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """axolotl ``type: chat_template``: as OpenAI, with each tool's parameters as JSON text, which axolotl parses."""
-    packed = [
-        {**tool, "function": {**tool["function"], "parameters": json.dumps(tool["function"]["parameters"], ensure_ascii=False)}}
-        for tool in tools
+def json_text(column: str) -> pl.Expr:
+    """A column of text as JSON strings, with their quotes."""
+    import polars as pl
+
+    escaped = pl.col(column).str.replace_many(_ESCAPED, [json.dumps(sign)[1:-1] for sign in _ESCAPED])
+    return pl.concat_str(pl.lit('"'), escaped, pl.lit('"'))
+
+
+def call_text(names: Sequence[str]) -> pl.Expr:
+    """A call as JSON text {"name": ..., "arguments": {...}}, of the columns ``function`` and ``arguments``."""
+    import polars as pl
+
+    return pl.concat_str(pl.lit('{"name": '), _name(names), pl.lit(', "arguments": '), pl.col("arguments"), pl.lit("}"))
+
+
+def _name(names: Sequence[str]) -> pl.Expr:
+    import polars as pl
+
+    return pl.col("function").replace_strict({name: _dumps(name) for name in names}, return_dtype=pl.String)
+
+
+def _names(tools: Tools) -> list[str]:
+    return [tool["function"]["name"] for tool in tools]
+
+
+def _messages(tools: Tools) -> list[pl.Expr]:
+    """Parts of the JSON text of an example's messages."""
+    import polars as pl
+
+    return [
+        pl.lit('{"messages": [{"role": "user", "content": '),
+        json_text("query"),
+        pl.lit('}, {"role": "assistant", "tool_calls": [{"id": "call_'),
+        pl.col("index"),
+        pl.lit('", "type": "function", "function": {"name": '),
+        _name(_names(tools)),
+        pl.lit(', "arguments": '),
+        json_text("arguments"),
     ]
-    return {"messages": _messages(example), "tools": packed}
 
 
-def llamafactory_row(example: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
+def openai_line(tools: Tools) -> pl.Expr:
+    """OpenAI fine-tuning and TRL: ``messages`` and ``tools``."""
+    import polars as pl
+
+    return pl.concat_str(*_messages(tools), pl.lit(f'}}}}]}}], "tools": {_dumps(tools)}}}'))
+
+
+def axolotl_line(tools: Tools) -> pl.Expr:
+    """axolotl ``type: chat_template``: as OpenAI, with each tool's parameters as JSON text, which axolotl parses."""
+    packed = [{**tool, "function": {**tool["function"], "parameters": _dumps(tool["function"]["parameters"])}} for tool in tools]
+    import polars as pl
+
+    return pl.concat_str(*_messages(tools), pl.lit(f'}}}}]}}], "tools": {_dumps(packed)}}}'))
+
+
+def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
+    """As ``openai_line``, for Parquet: ``messages`` nested, with arguments as JSON text, and ``tools`` as one JSON text.
+
+    The API is stored once a file (as a dictionary), not once a row, and its parameters get no nulls of each other's. Made of Arrow arrays,
+    which is some ten times as fast as nested Polars expressions.
+    """
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+
+    rows = examples.height
+
+    def texts(expression: pl.Expr) -> pa.Array:
+        array = examples.select(expression).to_series().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        return array.cast(pa.string())
+
+    turns = np.tile(np.array([0, 1]), rows)
+    user, call = turns == 0, turns == 1
+    # The user's turns have the queries, the assistant's none: place ``rows`` of the array is a null.
+    place = np.where(user, np.repeat(np.arange(rows), 2), rows)
+    content = pa.concat_arrays([texts(pl.col("query")), pa.nulls(1, pa.string())]).take(pa.array(place))
+    function = pa.StructArray.from_arrays([texts(pl.col("function")), texts(pl.col("arguments"))], ["name", "arguments"])
+    identity = texts(pl.concat_str(pl.lit("call_"), pl.col("index")))
+    kind = pa.repeat("function", rows)
+    calls = pa.StructArray.from_arrays([identity, kind, function], ["id", "type", "function"])
+    ends = np.concatenate([[0], np.cumsum(call)]).astype(np.int32)
+    tool_calls = pa.ListArray.from_arrays(pa.array(ends), calls, mask=pa.array(user))
+    role = pa.array(["user", "assistant"]).take(pa.array(turns))
+    turn = pa.StructArray.from_arrays([role, content, tool_calls], ["role", "content", "tool_calls"])
+    messages = pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * rows + 1, 2, dtype=np.int32)), turn)
+    api = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), pa.array([_dumps(tools)]))
+    return pa.table({"messages": messages, "tools": api}, schema=openai_schema())
+
+
+def openai_schema() -> pa.Schema:
+    """The schema of ``openai_table``."""
+    import pyarrow as pa
+
+    function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+    call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
+    turn = pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", pa.list_(call))])
+    return pa.schema([("messages", pa.list_(turn)), ("tools", pa.dictionary(pa.int32(), pa.string()))])
+
+
+def llamafactory_line(tools: Tools) -> pl.Expr:
     """LLaMA-Factory sharegpt: a human turn, a function_call turn, and the tools as JSON text."""
-    name, arguments = _call(example)
-    return {
-        "conversations": [
-            {"from": "human", "value": example["query"]},
-            {"from": "function_call", "value": json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)},
-        ],
-        "tools": json.dumps([tool["function"] for tool in tools], ensure_ascii=False),
-    }
+    import polars as pl
+
+    api = _dumps([tool["function"] for tool in tools])
+    return pl.concat_str(
+        pl.lit('{"conversations": [{"from": "human", "value": '),
+        json_text("query"),
+        pl.lit('}, {"from": "function_call", "value": '),
+        json_text("call"),
+        pl.lit(f'}}], "tools": {_dumps(api)}}}'),
+    )
 
 
 def llamafactory_info(names: Sequence[str]) -> dict[str, str]:
@@ -77,9 +173,9 @@ def llamafactory_info(names: Sequence[str]) -> dict[str, str]:
     return {"dataset_info.json": json.dumps(entries, indent=2) + "\n"}
 
 
-def _bfcl_id(example: dict[str, Any], tools: list[dict[str, Any]]) -> str:
+def _bfcl_id(tools: Tools) -> str:
     # BFCL takes the category from the id: one call out of one function is "simple", out of several "multiple".
-    return f"{'simple' if len(tools) == 1 else 'multiple'}_{example['index']}"
+    return f'{{"id": "{"simple" if len(tools) == 1 else "multiple"}_'
 
 
 _BFCL_TYPES = {"object": "dict", "number": "float"}
@@ -97,34 +193,55 @@ def _bfcl_schema(schema: Any) -> Any:
     return renamed
 
 
-def bfcl_row(example: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
+def bfcl_line(tools: Tools) -> pl.Expr:
     """Berkeley Function-Calling Leaderboard: a question."""
+    import polars as pl
+
     functions = [{**tool["function"], "parameters": _bfcl_schema(tool["function"]["parameters"])} for tool in tools]
-    return {"id": _bfcl_id(example, tools), "question": [[{"role": "user", "content": example["query"]}]], "function": functions}
+    return pl.concat_str(
+        pl.lit(_bfcl_id(tools)),
+        pl.col("index"),
+        pl.lit('", "question": [[{"role": "user", "content": '),
+        json_text("query"),
+        pl.lit(f'}}]], "function": {_dumps(functions)}}}'),
+    )
 
 
-def bfcl_answer_row(example: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
+def bfcl_answer_line(tools: Tools) -> pl.Expr:
     """Berkeley Function-Calling Leaderboard: the possible answers to a question, one value for each parameter."""
-    name, arguments = _call(example)
-    return {"id": _bfcl_id(example, tools), "ground_truth": [{name: {key: [value] for key, value in arguments.items()}}]}
+    import polars as pl
+
+    def possible(calls: pl.Series) -> pl.Series:
+        return pl.Series([_dumps([_possible(json.loads(call))]) for call in calls], dtype=pl.String)
+
+    truth = pl.col("call").map_batches(possible, return_dtype=pl.String)
+    return pl.concat_str(pl.lit(_bfcl_id(tools)), pl.col("index"), pl.lit('", "ground_truth": '), truth, pl.lit("}"))
+
+
+def _possible(call: dict[str, Any]) -> dict[str, Any]:
+    return {call["name"]: {key: [value] for key, value in call["arguments"].items()}}
 
 
 FORMATS: dict[str, Format] = {
     "openai": Format(
-        {".jsonl": openai_row},
         "OpenAI fine-tuning and TRL: `messages` and `tools`, arguments as JSON text.",
+        {".jsonl": openai_line},
+    ),
+    "openai_parquet": Format(
+        "the same as Parquet: `messages` nested, arguments and `tools` as JSON text (TRL reads both), the API stored once a file.",
+        tables={".openai.parquet": (openai_schema, openai_table)},
     ),
     "axolotl": Format(
-        {".axolotl.jsonl": axolotl_row},
         "axolotl with `type: chat_template`: as OpenAI, a tool's parameters as JSON text.",
+        {".axolotl.jsonl": axolotl_line},
     ),
     "llamafactory": Format(
-        {".llamafactory.jsonl": llamafactory_row},
         "LLaMA-Factory's sharegpt with `function_call` turns; `dataset_info.json` registers the files.",
-        llamafactory_info,
+        {".llamafactory.jsonl": llamafactory_line},
+        side_files=llamafactory_info,
     ),
     "bfcl": Format(
-        {".bfcl.jsonl": bfcl_row, ".bfcl_answers.jsonl": bfcl_answer_row},
         "Berkeley Function-Calling Leaderboard: questions, and possible answers beside them.",
+        {".bfcl.jsonl": bfcl_line, ".bfcl_answers.jsonl": bfcl_answer_line},
     ),
 }

@@ -18,16 +18,20 @@ from routenator.config import EngineConfig, RunConfig
 from routenator.generation.describe import Describer, Description, UnreadableImageError
 from routenator.generation.engine import Engine, Prompt, Reply, use_engine
 from routenator.generation.guide import Gaps, build_grammar, collect_gaps
+from routenator.generation.heuristic import GENERATOR, candidates, to_check
 from routenator.generation.prompts import PromptError, render_messages, with_image
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
-from routenator.validation.checks import Candidate, Context, judge
+from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+from routenator.validation.checks import Context, judge
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from routenator.domain.load import Domain
 
-Request = Mapping[str, Any]  # a row of REQUEST_COLUMNS; path, slots and arguments are JSON text
+Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and arguments are JSON text
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
 
 QUERY_KEY = "query"
@@ -71,7 +75,7 @@ class Generator:
         self.engine_seconds = 0.0  # spent in replies since the last reset, loading left out
         self._describer: Describer | None = None
         self._images: dict[str, Any] = {}
-        self._sampler: Any = None
+        self._composer: Any = None
         self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
 
     def engine_config(self, route: str) -> EngineConfig | None:
@@ -81,6 +85,19 @@ class Generator:
         if route == "vision" and self.config.model.vision.kind == "vlm":
             return self.config.model.vision.engine
         return self.config.model.generator
+
+    def table(self, details: pa.Table) -> pa.Table:
+        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order; routes as in ``candidates``.
+
+        Raises:
+            StageError: the engine died.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pc.all(pc.equal(details["route"], "heuristic")).as_py() is not False:
+            return candidates(details, self.context)
+        return pa.Table.from_pylist(self.candidates(details.to_pylist()), schema=arrow_schema(CANDIDATE_COLUMNS))
 
     def candidates(self, requests: Sequence[Request]) -> list[Row]:
         """A candidate for each request, in order. All requests must be of routes that share one engine.
@@ -171,11 +188,11 @@ class Generator:
 
     def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], Gaps]:
         """Examples of a function and what stands between their slots."""
-        if self._sampler is None:
-            from routenator.sampling.sampler import Sampler
+        if self._composer is None:
+            from routenator.wording.composer import Composer
 
-            self._sampler = Sampler(self.domain, self.config)
-        pool = self._sampler.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
+            self._composer = Composer(self.domain, self.config, ())
+        pool = self._composer.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
         texts = [(example[key], example["slots"]) for example in pool for key in ("draft", "query")]
         return pool, collect_gaps(texts)
 
@@ -217,7 +234,7 @@ class Generator:
             **request,
             "query": "",
             "raw": None,
-            "generator": "heuristic",
+            "generator": GENERATOR,
             "prompt_tokens": 0,
             "completion_tokens": 0,
             "accepted": False,
@@ -239,20 +256,7 @@ class Generator:
             if query is None:
                 return {**row, "reason": "unparsable", "detail": reply.text[:200]}
             row["query"] = query
-        verdict = judge(self._to_check(request, row["query"]), self.context)
+        verdict = judge(to_check(self.domain, request, row["query"]), self.context)
         if verdict is None:
             return {**row, "accepted": True}
         return {**row, "reason": verdict[0], "detail": verdict[1]}
-
-    def _to_check(self, request: Request, query: str) -> Candidate:
-        return Candidate(
-            query=query,
-            function=request["function"],
-            arguments=json.loads(request["arguments"]),
-            slots=json.loads(request["slots"]),
-            category=request["category"],
-            bounds=self.domain.statistics.length_buckets[request["length"]],
-            language=request["language"],
-            template=request["template"],
-            draft=request["draft"],
-        )

@@ -5,12 +5,14 @@ Everything that tasks on one node could fight over is the task's own: compile ca
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -81,18 +83,19 @@ class VllmEngine(Engine):
                 # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU Generator does
                 # not use offset"), so prompts stay whole.
                 more = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
-            self._llm = LLM(
-                model=model,
-                dtype=config.dtype,
-                tensor_parallel_size=config.tensor_parallel_size,
-                max_model_len=config.max_model_len,
-                max_num_seqs=config.max_num_seqs,
-                enforce_eager=config.enforce_eager,
-                enable_prefix_caching=True,
-                seed=0,
-                disable_log_stats=True,
-                **more,
-            )
+            with _llvm_hidden():
+                self._llm = LLM(
+                    model=model,
+                    dtype=config.dtype,
+                    tensor_parallel_size=config.tensor_parallel_size,
+                    max_model_len=config.max_model_len,
+                    max_num_seqs=config.max_num_seqs,
+                    enforce_eager=config.enforce_eager,
+                    enable_prefix_caching=True,
+                    seed=0,
+                    disable_log_stats=True,
+                    **more,
+                )
             _compile_grammars_at_once(self._llm)
         except BaseException:
             self.close()
@@ -161,3 +164,18 @@ def _compile_grammars_at_once(llm: Any) -> None:
         manager.executor = _Inline()
     else:
         logging.getLogger(__name__).warning("this vLLM keeps its grammars elsewhere: replies may differ a little from run to run")
+
+
+@contextlib.contextmanager
+def _llvm_hidden() -> Iterator[None]:
+    """Without numba's LLVM among the loaded modules, while vLLM looks through all of them for kernels.
+
+    A wrapper in llvmlite claims to have whatever attribute it is asked for, ``__dict__`` too, and vLLM fails at what it gets.
+    """
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "llvmlite"}
+    for name in hidden:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.update(hidden)

@@ -8,6 +8,7 @@ checkpoint with the most steps.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -32,7 +33,10 @@ def keep(written: Path, work_dir: Path) -> Path:
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     kept = work_dir / f"{written.name}-{written.parent.name}"
+    # A node that dies right after the rename must not leave a checkpoint of empty files.
+    sync_tree(written)
     written.rename(kept)
+    sync_tree(work_dir, deep=False)
     for path in work_dir.iterdir():
         if 0 <= steps_of(path) < steps_of(kept):
             shutil.rmtree(path, ignore_errors=True)
@@ -43,3 +47,13 @@ def newest(work_dir: Path) -> Path | None:
     """The checkpoint with the most steps."""
     found = [path for path in work_dir.glob("checkpoint-*") if steps_of(path) >= 0]
     return max(found, key=lambda path: (steps_of(path), path.name), default=None)
+
+
+def sync_tree(folder: Path, deep: bool = True) -> None:
+    """Make a folder's names, and if ``deep`` all that lies below it, outlast a power cut."""
+    for path in (*(folder.rglob("*") if deep else ()), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -100,6 +100,8 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
     if nodes.index == 0:
         job.root.mkdir(parents=True, exist_ok=True)
         job.write()
+    # A scheduler sends its signals to every process of a task; only this one knows what to make of them. The mask is inherited.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     process = subprocess.Popen(
         command(job, nodes),
         env=environment(job.config.processes, _on_cpu()) | _one_device(job, nodes),
@@ -110,6 +112,7 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
         errors="replace",
         start_new_session=True,  # a terminal's Ctrl-C and a scheduler's signal reach this process only, which passes them on in its own way
     )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     tail: deque[str] = deque(maxlen=_TAIL)
     reader = threading.Thread(target=_copy, args=(process.stdout, out or sys.stdout, tail), daemon=True)
     reader.start()
@@ -212,9 +215,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         family = [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         family = []
-    if process.poll() is None:
-        process.terminate()
-        psutil.wait_procs(family, timeout=_KILL_GRACE_S)
     for member in family:
         try:
             member.kill()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.config import ChecksConfig
 from routenator.domain.functions import check_call
+from routenator.language import SURE, base_code, detect, known
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
-from routenator.validation.words import DANGLING, FUNCTION_WORDS
+from routenator.validation.words import DANGLING, FUNCTION_WORDS, TELLING_WORDS
 
 if TYPE_CHECKING:
     from routenator.domain.load import Domain
@@ -155,12 +156,28 @@ def repetition(candidate: Candidate, context: Context) -> str | None:
 
 
 def language(candidate: Candidate, context: Context) -> str | None:
-    """A cheap test of what the slots do not fix: script, function words of another language, words that cannot be words."""
+    """What the slots do not fix (script, function words of another language, words that cannot be words), then the whole query."""
     if not context.config.language:
         return None
     own = FUNCTION_WORDS.get(candidate.language)
-    if own is None:
-        return None
+    seen = None if own is None else _foreign_words(candidate, own)
+    if seen is not None:
+        return seen
+    if any(word in TELLING_WORDS.get(candidate.language, ()) for word in candidate.glue):
+        return None  # a title in another language may stand in a slot
+    return reads_like_another(candidate.query, candidate.language)
+
+
+def reads_like_another(query: str, language: str) -> str | None:
+    """What a query reads like, if that is surely another language."""
+    wanted = base_code(language)
+    found, score = detect(query.replace("\n", " "))
+    if found != wanted and score >= SURE and wanted in known():
+        return f"reads like {found} ({score:.0%})"
+    return None
+
+
+def _foreign_words(candidate: Candidate, own: frozenset[str]) -> str | None:
     glue = [word for word in candidate.glue if word != "\0"]
     letters = [sign for word in glue for sign in word if sign.isalpha()]
     foreign = [sign for sign in letters if ord(sign) > 0x24F]
@@ -200,8 +217,8 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
 def contradicts(candidate: Candidate, context: Context) -> str | None:
     """The query names a category, but another one than the call, or one more."""
     function = context.domain.functions[candidate.function]
-    if function.category is None or function.category not in candidate.slots:
-        return None
+    if function.category is None or function.category not in candidate.slots or candidate.query == candidate.draft:
+        return None  # what a draft says between its slots is no category there, see below
     mine = {words(surface) for surface in context.surfaces(candidate.function, candidate.category)}
     for other in context.categories.get(candidate.function, []):
         if other == candidate.category:

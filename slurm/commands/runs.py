@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from routenator.files import check_writable
-from slurm.commands.shared import AsJson, Cache, Config, Overrides, RunDir, console_for_output, honest, load_run, print_json
+from slurm.commands.shared import AsJson, Config, Overrides, RunDir, console_for_output, honest, load_run, print_json
 
 if TYPE_CHECKING:
     from jobs.plan import Plan, Run
@@ -20,11 +18,15 @@ app = typer.Typer()
 def compose_plan(config: str, overrides: list[str] | None, submitting: bool) -> Plan:
     """Composed, planned, and checked; nothing is written."""
     from routenator.compose import load_config
+    from slurm.acceptance import in_words
     from slurm.plan import make_plan
     from slurm.preflight import preflight
 
-    plan = make_plan(load_config(config, overrides or []), sys.argv)
+    composed = load_config(config, overrides or [])
+    plan = make_plan(composed, sys.argv)
     preflight(plan, submitting=submitting)
+    if said := in_words(composed.generate.acceptance, plan):
+        typer.echo(said, err=True)
     return plan
 
 
@@ -51,10 +53,20 @@ def retry(run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wa
 
 
 def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
-    """Submit what is missing; wait if asked; end with the run directory and an honest exit code.
+    """``start``, and end with the run directory and an honest exit code."""
+    code = start(run, wait, package)
+    typer.echo(run.path)
+    raise typer.Exit(code)
+
+
+def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
+    """Submit what is missing; wait if asked.
 
     Args:
         package: where the stage modules are; another one only in tests.
+
+    Returns:
+        The exit code.
     """
     from slurm import control
     from slurm.follow import print_result, run_local, watch_slurm
@@ -72,8 +84,7 @@ def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
         for line in control.describe(submissions) or ["Nothing to submit: what is missing is in the queue."]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         code = watch_slurm(run, console) if wait else 0
-    typer.echo(run.path)
-    raise typer.Exit(code)
+    return code
 
 
 @app.command()
@@ -96,6 +107,27 @@ def plan(
     print_forecast(value, console_for_output())
     for stage, text in texts.items():
         typer.echo(f"\n# ---- {stage} ----\n{text}")
+
+
+@app.command()
+@honest
+def preview(
+    config: Config,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 20,
+    route: Annotated[str | None, typer.Option("--route", help="Only rows of this route: heuristic, text or vision.")] = None,
+    prompts: Annotated[bool, typer.Option("--prompts/--no-prompts", help="Show what the model is asked.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """The first rows of a run without the run: prompts, raw replies and verdicts. Writes and submits nothing."""
+    from slurm.preview import preview as preview_rows
+    from slurm.preview import print_preview
+
+    rows = preview_rows(compose_plan(config, overrides, submitting=False).config, count, route)
+    if as_json:
+        print_json(rows)
+    else:
+        print_preview(rows, console_for_output(), prompts)
 
 
 @app.command()
@@ -124,36 +156,3 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
         print_json(gather(loaded))
         return
     print_result(loaded, console_for_output())
-
-
-@app.command()
-@honest
-def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")],
-    domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
-    golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
-    cache: Cache = Path(".cache"),
-    as_json: AsJson = False,
-) -> None:
-    """Score any base model or adapter on any golden file."""
-    from routenator.compose import find_domain
-    from routenator.config import EvaluateConfig, TrainConfig
-    from routenator.domain.schema import parse_model
-    from routenator.evaluation.run import evaluate_model
-    from slurm.follow import print_scores
-
-    settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
-    check_writable(cache, "--cache")
-    if out is not None:
-        check_writable(out / "scores.json", "--out")
-    style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
-    scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
-    if as_json:
-        print_json(scores)
-    else:
-        print_scores(scores, console_for_output())

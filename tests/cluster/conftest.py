@@ -1,9 +1,10 @@
-"""A real Slurm for the session: three nodes, accounting, arrays of at most four tasks."""
+"""A real Slurm for the session: four nodes, several partitions, fake GPUs, accounting, arrays of at most 101 tasks; and a small disk."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 import warnings
@@ -20,9 +21,10 @@ from tests.slurm.conftest import make_run, toys
 
 __all__ = ["make_run", "toys"]
 
-MAX_ARRAY_SIZE = 4
-NODES = 3
-LIMIT_S = 180
+MAX_ARRAY_SIZE = 101
+NODES = 4
+LIMIT_S = 240
+DISK_MIB = 32
 # Small enough for several tasks a node; the nodes have 8 cores and 4 GB, whatever the machine has.
 SMALL = {name: {"cpus": 1, "memory_gib": 0.25, "minutes": 5} for name in ("sample", "generate", "merge", "train", "evaluate", "report")}
 
@@ -30,6 +32,10 @@ SMALL = {name: {"cpus": 1, "memory_gib": 0.25, "minutes": 5} for name in ("sampl
 def slurm_profile(**changes: Any) -> dict[str, Any]:
     """A cluster section for the test cluster."""
     return {"kind": "slurm", "partition": "main", "signal_delay_s": 30, "stages": SMALL, **changes}
+
+
+def _disk_folder(root: Path) -> Path:
+    return root.with_name(f"{root.name}-disk")
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +50,10 @@ def cluster() -> Iterator[DevCluster]:
         pytest.skip(reason)
     # Not pytest's own folder: its name is too long for a socket, and others cannot enter it.
     root = Path(tempfile.mkdtemp(prefix="slurm-"))
+    disk = _disk_folder(root)
+    disk.mkdir()
+    # Before the cluster, whose namespace sees what is mounted then.
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", disk], capture_output=True, check=False)
     saved = os.environ.get("SLURM_CONF")
     try:
         running = up(root, NODES, max_array_size=MAX_ARRAY_SIZE)
@@ -55,20 +65,51 @@ def cluster() -> Iterator[DevCluster]:
         else:
             os.environ["SLURM_CONF"] = saved
         down(root)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", disk], check=True)
+        disk.rmdir()
         shutil.rmtree(root, ignore_errors=True)
 
 
-def wait_for(run: Run, condition: Callable[[RunStatus], bool]) -> RunStatus:
+@pytest.fixture
+def small_disk(cluster: DevCluster) -> Path:
+    """A file system of ``DISK_MIB``, to be filled."""
+    disk = _disk_folder(Path(cluster.root))
+    if not disk.is_mount():
+        pytest.skip("only root may mount a small disk")
+    return disk
+
+
+def wait_for(run: Run, condition: Callable[[RunStatus], bool], limit_s: float = LIMIT_S) -> RunStatus:
     """The first status that meets a condition."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     reader = StatusReader(run)
     while True:
         status = reader.read()
         if condition(status):
             return status
-        assert time.monotonic() < deadline, f"waited in vain; {status}"
+        assert time.monotonic() < deadline, f"waited in vain; {told(status)}"
         time.sleep(0.5)
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """What a condition returns as soon as it is true."""
+    deadline = time.monotonic() + LIMIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+    return value
 
 
 def ended(status: RunStatus) -> bool:
     return status.state not in ("running", "unknown")
+
+
+def told(status: RunStatus) -> str:
+    """A status in a few lines, for a failed assertion."""
+    lines = [f"{status.state} {status.problem or ''}"]
+    for stage in status.stages:
+        lines.append(f"{stage.stage}: {stage.done} done of {stage.shards}, {stage.state}")
+        lines += [f"  shard {failure.shard}: {failure.reason}" for failure in stage.failures]
+        lines += [f"    {line}" for failure in stage.failures for line in failure.tail[-3:]]
+    return "\n".join(lines)

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import jobs.merge
+from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
 from routenator.domain.golden import normalise_query
 from routenator.domain.load import Domain
-from routenator.errors import CorruptShardError, StageError
+from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file
 from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema
 from tests.jobs.world import candidate, generate, make_run, merge, merged, sample
@@ -109,13 +110,22 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     assert not golden & set(queries)
 
 
-def test_the_shard_count_changes_nothing(tmp_path: Path) -> None:
-    one = merged(tmp_path / "one", shards=1).stage_dir("merge")
-    many = merged(tmp_path / "many", shards=7).stage_dir("merge")
-    names = sorted(path.name for path in (one / "dataset").iterdir() if path.name != "README.md")
-    assert names == ["rejected.parquet", "train.jsonl", "train.parquet", "validation.jsonl", "validation.parquet"]
-    for name in (*(f"dataset/{name}" for name in names), "merge.json"):
-        assert sha256_file(one / name) == sha256_file(many / name), name
+@pytest.mark.parametrize("near", ["off", "bag", "minhash"])
+def test_the_shard_count_changes_no_byte(tmp_path: Path, near: str) -> None:
+    folders = []
+    for shards in (1, 7, 50):
+        formats = ["openai", "openai_parquet", "bfcl"]
+        run = merged(
+            tmp_path / str(shards),
+            shards=shards,
+            dataset={"size": 200, "rows_per_file": 60},
+            merge={"near_duplicates": near, "formats": formats},
+        )
+        folders.append(run.stage_dir("merge"))
+    names = sorted(path.name for path in (folders[0] / "dataset").iterdir() if path.name != "README.md")
+    assert len(names) > 12
+    for name in (*(f"dataset/{name}" for name in names), "merge.json", "acceptance.json"):
+        assert len({sha256_file(folder / name) for folder in folders}) == 1, name
 
 
 def test_a_route_that_is_rejected_is_backfilled_from_others(tmp_path: Path) -> None:
@@ -151,7 +161,7 @@ def test_every_format_and_large_sets_in_several_files(tmp_path: Path) -> None:
     assert {entry["file_name"] for entry in info.values()} == {path.name for path in folder.glob("*.llamafactory.jsonl")}
     receipt = read_receipt(run.stage_dir("merge"), 0)
     assert receipt is not None
-    assert set(receipt.files) == {path.name for path in folder.iterdir() if path.name != "README.md"} | {"summary"}
+    assert set(receipt.files) == {path.name for path in folder.iterdir() if path.name != "README.md"} | {"summary", "acceptance"}
     card = (folder / "README.md").read_text()
     assert all(name in card for name in formats)
 
@@ -241,7 +251,8 @@ def test_a_second_attempt_at_once_changes_nothing(tmp_path: Path, monkeypatch: p
     receipt = read_receipt(folder, 0)
     assert receipt is not None
     late = Task(run, "merge", 0, attempt=2)
-    monkeypatch.setattr(late, "is_done", lambda: False)  # it looked before the other one committed
+    looked = iter([False])  # it looked before the other one committed
+    monkeypatch.setattr(late, "is_done", lambda: next(looked, True))
     jobs.merge.run(late)
     assert read_receipt(folder, 0) == receipt
     assert len(Task(run, "train", 0).input_files("merge", role="train.parquet")) == 1
@@ -260,3 +271,99 @@ def test_an_attempt_after_a_crash_starts_over(tmp_path: Path) -> None:
     assert not crashed.dir.joinpath("shard-00000.work").exists()
     shutil.rmtree(run.path)  # the stage store stands by itself
     assert dataset(crashed.dir).height == 200
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing of the attempt runs after it."""
+
+
+@pytest.mark.parametrize("place", ["beside", "elsewhere"])
+def test_an_attempt_that_was_killed_while_it_wrote_leaves_its_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    spill = tmp_path / "spill"
+    options = {"merge": {"spill_dir": str(spill)} if place == "elsewhere" else {}}
+    whole = merged(tmp_path / "whole", distinct).stage_dir("merge")
+    run = make_run(tmp_path, **options)
+    generate(run, [distinct(candidate(request)) for request in sample(run)])
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    import routenator.dataset.merge
+    import routenator.dataset.writer
+
+    killed = Task(run, "merge", 0)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(routenator.dataset.writer, "write_dataset", kill)
+        jobs.merge.run(killed)
+    root = next(spill.iterdir()) if place == "elsewhere" else killed.work_dir
+    assert len(list(root.glob("decisions-*"))) == 1
+    assert list(root.glob("attempt-*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(routenator.dataset.merge, "decide", kill)  # must not be asked again
+        merge(run)
+    for name in ("dataset/train.jsonl", "dataset/train.parquet", "dataset/rejected.parquet", "merge.json"):
+        assert sha256_file(run.stage_dir("merge") / name) == sha256_file(whole / name)
+    assert not root.exists() and not killed.dir.joinpath("shard-00000.work").exists()
+
+
+def test_a_dead_attempts_scratch_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path), "merge", 0)
+    living = Scratch(task, None)
+    folder = living.begin()
+    dead = task.work_dir / "attempt-dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    other = Scratch(Task(task.run, "merge", 0), None)
+    mine = other.begin()
+    assert folder.exists() and not dead.exists()
+    other.end()
+    assert folder.exists() and not mine.exists()
+    living.end()
+    assert not (task.dir / "shard-00000.work").exists()
+
+
+def test_a_failure_of_its_own_leaves_no_spill(tmp_path: Path) -> None:
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "accepted": False, "reason": "length"}
+
+    with pytest.raises(StageError, match="reasons: length"):
+        merged(tmp_path, edit, merge={"spill_dir": str(tmp_path / "spill")})
+    assert not list((tmp_path / "spill").iterdir())
+    assert not list(tmp_path.glob("runs/stages/merge-*/*.work"))
+
+
+def test_a_spill_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises((InputError, OSError), match="file"):
+        merged(tmp_path, distinct, merge={"spill_dir": str(tmp_path / "file" / "spill")})
+
+
+def test_too_little_room_is_told_with_figures(tmp_path: Path) -> None:
+    from routenator.dataset.spill import check_spill
+
+    check_spill(tmp_path, "merge.spill_dir", 1000, 0)
+    with pytest.raises(InputError, match=r"(?s)no room for its spill.*key: *merge.spill_dir.*GiB free.*expected: *[0-9.]+ GiB"):
+        check_spill(tmp_path / "not yet there", "merge.spill_dir", 10**13, 500)
+
+
+def test_near_leaks_have_a_reason_of_their_own(tmp_path: Path) -> None:
+    golden = "Thank you card: flowers"
+
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **distinct(row),
+            **({"query": f"{golden} " * (row["index"] == 20) or "flowers card, thank you"} if row["index"] in (20, 21) else {}),
+        }
+
+    run = merged(tmp_path, edit)
+    rejected = pl.read_parquet(run.stage_dir("merge") / "dataset" / "rejected.parquet").filter(pl.col("index").is_in([20, 21]))
+    assert rejected.select("reason", "detail").rows() == [("golden_leak", "a golden query"), ("golden_near_leak", "nearly a golden query")]
+
+
+def test_the_card_tells_quotas_and_duplicates(tmp_path: Path) -> None:
+    run = merged(tmp_path)
+    counts = read_json(run.stage_dir("merge") / "merge.json")["counts"]
+    card = (run.path / "dataset" / "README.md").read_text()
+    assert counts["dropped"]["duplicate"] > 0
+    assert f"| duplicate | {counts['dropped']['duplicate']:,} |" in card
+    assert f"quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata" in card

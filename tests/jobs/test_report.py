@@ -127,7 +127,9 @@ def test_the_page_holds_what_it_promises(reported: Run) -> None:
     assert len(charts) == 15
     for heading in (
         "Scores on the golden set",
-        "Distribution: target, accepted, final",
+        "Distribution: target, requested, accepted, final",
+        "Distance from the target",
+        "Where rows are lost",
         "30 examples",
         "Training loss",
         "Rejected, by reason",

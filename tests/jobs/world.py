@@ -11,8 +11,11 @@ import jobs.merge
 import jobs.sample
 from jobs.plan import STAGES, Plan, Run, StagePlan
 from jobs.task import Task
+from routenator.domain.load import load_domain
 from routenator.files import write_atomic
-from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
+from routenator.wording.composer import Composer
+from routenator.sampling.strata import build_strata
+from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
 from tests.conftest import TINY, make_config
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
@@ -44,14 +47,15 @@ def make_run(folder: Path, shards: int = 1, **config: Any) -> Run:
 
 
 def sample(run: Run) -> list[dict[str, Any]]:
-    """Run the sample stage; its requests, by index."""
+    """Run the sample stage; its requests with their words, by index."""
     import pyarrow.parquet as pq
 
+    composer = Composer(load_domain(run.domain_dir), run.config, build_strata(load_domain(run.domain_dir), run.config))
     rows: list[dict[str, Any]] = []
     for index in range(run.plan.stages["sample"].shards):
         jobs.sample.run(Task(run, "sample", index))
     for path in Task(run, "generate", 0).input_files("sample"):
-        rows.extend(pq.read_table(path).to_pylist())
+        rows.extend(composer.details(pq.read_table(path)).to_pylist())
     return sorted(rows, key=lambda row: row["index"])
 
 
@@ -67,7 +71,7 @@ def candidate(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "reason": None,
         "detail": None,
     }
-    return {**{name: request[name] for name in REQUEST_COLUMNS}, **made, **changes}
+    return {**{name: request[name] for name in DETAIL_COLUMNS}, **made, **changes}
 
 
 def generate(run: Run, rows: list[dict[str, Any]], metrics: dict[str, Any] | None = None) -> list[Path]:

@@ -15,6 +15,7 @@ TARGET = {name: {str(STRATUM[name]): 1.0} for name in ("function", "category", "
 
 def card(**changes: object) -> str:
     counts = {"train": 9, "validation": 1, "requested": 20, "generated": 20, "accepted": 15, "final": 10, "backfilled": 2, "missing": 3}
+    counts |= {"strata": 4, "strata_full": 1}
     summary = {
         "counts": {**counts, "rejected": {"length": 5}, "dropped": {"duplicate": 4, "conflict": 0}, **changes},
         "distribution": distribution([STRATUM], {"requested": [20], "accepted": [15], "final": [10]}, TARGET),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, entropy
 
-from routenator.dataset.distribution import distribution, marginals, measures, positions, quartiles, word_quartiles
+from routenator.dataset.distribution import acceptance, distribution, hardest, marginals, measures, positions, quartiles, word_quartiles
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=2, max_size=8).filter(lambda rows: sum(n for _, n in rows) > 0))
@@ -86,6 +86,35 @@ def test_strata_one_by_one_are_held_against_their_quotas() -> None:
     found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, marginals(SHARES))
     assert found["joint"]["final"]["total_variation"]["value"] == pytest.approx(0.0)
     assert found["joint"]["requested"]["total_variation"]["value"] > 0
+
+
+def test_acceptance_and_deficits_by_margin() -> None:
+    found = distribution(strata(), {"requested": [40, 40, 20], "accepted": [10, 40, 20], "final": [1, 4, 2]}, marginals(SHARES))
+    routes = {row["name"]: row for row in found["dimensions"]["route"]["rows"]}
+    assert routes["text"]["acceptance"]["value"] == pytest.approx(0.5) and routes["text"]["missing"] == 1
+    assert routes["heuristic"]["acceptance"]["value"] == 1.0 and routes["heuristic"]["missing"] == 0
+    assert routes["vision"]["acceptance"] is None
+    # 30 of 100 requests are lost, all of them text: 60 of 100 were text, 30 of 70 are.
+    assert found["dimensions"]["route"]["checks"]["total_variation"]["value"] == pytest.approx(0.6 - 30 / 70)
+    assert found["dimensions"]["category"]["checks"]["total_variation"]["value"] == 0.0
+
+
+def test_the_hardest_cells_lack_rows_first() -> None:
+    counts = {"requested": [40, 30, 10], "accepted": [10, 29, 2], "final": [2, 4, 1]}
+    cells = [(row["route"], row["function"], row["missing"], row["accepted"]) for row in hardest(strata(), counts)]
+    assert cells == [("text", "generate", 1, 2), ("text", "search", 0, 10), ("heuristic", "search", 0, 29)]
+    # Of ten requests that lack nothing, nothing is said.
+    assert [row["function"] for row in hardest(strata(), {**counts, "final": [2, 4, 2]})] == ["search", "search"]
+
+
+@pytest.mark.parametrize(("accepted", "requested"), [(0, 5), (5, 5), (30, 100), (999, 1000)])
+def test_acceptance_has_wilsons_interval(accepted: int, requested: int) -> None:
+    found = acceptance(accepted, requested)
+    assert found is not None
+    z, n, p = 1.959964, requested, accepted / requested
+    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert (found["low"], found["high"]) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-6)
+    assert acceptance(0, 0) is None
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60))

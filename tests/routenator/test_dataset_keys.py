@@ -44,52 +44,24 @@ def test_word_count_counts_runs_of_signs(query: str) -> None:
     assert one(keys.word_count("query"), query=query) == len(query.split())
 
 
-def test_groups_are_keyed_and_stable() -> None:
-    texts = ["search\na b", "search\nb c"]
-    # Written down, so that a change of the hash (which would move rows between splits of published data) is noticed.
-    assert keys.group_hashes(texts, seed=7) == ["0c93251642ffe247", "a56664056baca07b"]
-    assert keys.group_hashes(texts, seed=7) != keys.group_hashes(texts, seed=8)
-
-
-def test_group_ignores_case_punctuation_and_order_of_words() -> None:
-    text = keys.group_text()
-    base = one(text, function="search", arguments='{"type": "poster", "prompt": "red dog"}')
-    assert base == one(text, function="search", arguments='{"type":"Poster","prompt":"dog, red!"}')
-    assert base != one(text, function="generate", arguments='{"type": "poster", "prompt": "red dog"}')
-    assert base != one(text, function="search", arguments='{"type": "poster", "prompt": "red cat"}')
-
-
-LOW, HIGH = "0000000000000001", "ffffffffffffffff"
+LOW, HIGH = 1, 2**64 - 1
 
 
 @pytest.mark.parametrize(
     ("share", "group", "validation"),
-    [
-        (0.0, LOW, False),
-        (1.0, HIGH, True),
-        (0.5, "7fffffffffffffff", True),
-        (0.5, "8000000000000000", False),
-        (0.25, "3fffffffffffffff", True),
-        (0.25, "4000000000000000", False),
-    ],
+    [(0.0, LOW, False), (1.0, HIGH, True), (0.5, 2**63 - 1, True), (0.5, 2**63, False), (0.25, 2**62 - 1, True), (0.25, 2**62, False)],
 )
-def test_threshold(share: float, group: str, validation: bool) -> None:
+def test_threshold(share: float, group: int, validation: bool) -> None:
     assert (group < keys.split_threshold(share, LOW, HIGH)) is validation
 
 
 def test_no_side_is_left_empty_if_two_groups_exist() -> None:
-    low, high = "a000000000000000", "b000000000000000"
+    low, high = 10 * 2**60, 11 * 2**60
     assert low < keys.split_threshold(0.1, low, high) <= high  # both above the share: the lower one is moved
-    low, high = "1000000000000000", "2000000000000000"
-    assert low < keys.split_threshold(0.9, low, high) <= high  # both below it: the higher one is moved
+    low, high = 2**60, 2 * 2**60
+    assert low < keys.split_threshold(0.9, low, high) <= high
 
 
 @pytest.mark.parametrize("group", [LOW, HIGH])
-def test_a_single_group_goes_to_training(group: str) -> None:
+def test_a_single_group_goes_to_training(group: int) -> None:
     assert not group < keys.split_threshold(0.5, group, group)
-
-
-def test_shares_are_met_in_expectation() -> None:
-    groups = keys.group_hashes([f"search\n{number}" for number in range(20_000)], seed=3)
-    threshold = keys.split_threshold(0.1, min(groups), max(groups))
-    assert sum(group < threshold for group in groups) / len(groups) == pytest.approx(0.1, abs=0.008)

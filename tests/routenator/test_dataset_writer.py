@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
-from routenator.dataset.writer import SplitWriter, file_stem, keyword_third, split_files, third_of
+from routenator.dataset import files
+from routenator.dataset.files import SplitWriter, file_stem, split_files
+from routenator.dataset.position import keyword_third, third_of
+from routenator.dataset.writer import _kinds
 from routenator.schemas import EXAMPLE_COLUMNS
 
 
@@ -52,18 +56,57 @@ def test_names_of_files(tmp_path: Path) -> None:
 
 
 def frame(rows: int, start: int = 0) -> pl.DataFrame:
-    text = {name: ["x"] * rows for name in EXAMPLE_COLUMNS}
+    text = {name: ["x"] * rows for name in EXAMPLE_COLUMNS if name not in ("group", "split")}
     call = json.dumps({"name": "search", "arguments": {"p": "x"}})
-    return pl.DataFrame({**text, "index": list(range(start, start + rows)), "words": [1] * rows, "call": [call] * rows})
+    index = pl.Series(range(start, start + rows), dtype=pl.Int64)
+    numbers = {"index": index, "words": [1] * rows, "group": index.cast(pl.UInt64), "function": ["search"] * rows}
+    return pl.DataFrame({**text, **numbers, "call": [call] * rows, "arguments": ['{"p": "x"}'] * rows})
+
+
+TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]
 
 
 @pytest.mark.parametrize(("rows", "limit", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (3, 3, [3]), (3, 9, [3]), (0, 2, [0])])
 def test_files_are_cut_at_the_limit(tmp_path: Path, rows: int, limit: int, sizes: list[int]) -> None:
-    with SplitWriter(tmp_path, "train", rows, limit, ["openai"], []) as writer:
+    kinds = _kinds("train", ["openai", "openai_parquet"], TOOLS)
+    with SplitWriter(tmp_path, "train", rows, limit, kinds) as writer:
         for low in range(0, rows, 3):  # blocks do not match the cuts
             writer.write(frame(min(3, rows - low), low))
     parts = split_files(tmp_path, "train")
     assert [pl.read_parquet(part).height for part in parts] == sizes
     assert pl.read_parquet(parts)["index"].to_list() == list(range(rows))
     assert [len(part.read_text().splitlines()) for part in split_files(tmp_path, "train", ".jsonl")] == sizes
+    assert [pl.read_parquet(part).height for part in split_files(tmp_path, "train", ".openai.parquet")] == sizes
     assert sorted(writer.files) == sorted(path.name for path in tmp_path.iterdir())
+    assert writer.written == rows
+
+
+def test_groups_of_rows_depend_on_their_place_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_ROWS", 4)
+    data = []
+    for cut in (1, 3, 7, 23):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        with SplitWriter(folder, "train", 23, 10, _kinds("train", ["openai"], TOOLS)) as writer:
+            for low in range(0, 23, cut):
+                writer.write(frame(min(cut, 23 - low), low))
+        groups = [pq.ParquetFile(part).metadata for part in split_files(folder, "train")]
+        assert [[meta.row_group(n).num_rows for n in range(meta.num_row_groups)] for meta in groups] == [[4, 4, 2], [4, 4, 2], [3]]
+        data.append([path.read_bytes() for path in sorted(folder.iterdir())])
+    assert data[0] == data[1] == data[2] == data[3]
+
+
+class _FullDisk:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, frame: pl.DataFrame) -> None:
+        raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_goes_wrong_on_a_files_thread_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), SplitWriter(tmp_path, "train", 9, 9, [files.Kind(".x", _FullDisk)]) as writer:
+        writer.write(frame(9))

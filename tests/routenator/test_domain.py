@@ -104,7 +104,7 @@ def test_a_category_that_no_walk_reaches_is_named_with_its_share(copy):
     replace(copy / "edges.csv", "i_sale,d_logo,1\n", "")
     with pytest.raises(InputError, match=r"20\.0%") as error:
         check_domain(copy)
-    assert error.value.found == "logo"
+    assert error.value.found == "logo (20.0%)"
 
 
 def test_dangling_nodes_and_useless_edges_are_warned_of(copy):

@@ -14,6 +14,7 @@ from routenator.domain.load import Domain
 from routenator.errors import InputError
 from routenator.generation.describe import Describer
 from routenator.generation.generator import Generator
+from routenator.wording.composer import Composer
 from routenator.sampling.sampler import Sampler
 from tests.conftest import ROOT, make_config
 
@@ -28,8 +29,8 @@ def config(**model: Any) -> RunConfig:
 @pytest.fixture(scope="module")
 def requests(tiny: Domain) -> list[dict[str, Any]]:
     sampler = Sampler(tiny, config())
-    columns = sampler.requests(0, sampler.size)
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows: list[dict[str, Any]] = Composer(tiny, config(), sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    return rows
 
 
 def of_route(requests: list[dict[str, Any]], route: str, count: int = 4) -> list[dict[str, Any]]:

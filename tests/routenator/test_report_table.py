@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,8 @@ def summary(**changes: Any) -> dict[str, Any]:
         "backfilled": 12, "missing": 20, "rejected": {"grounding": 400}, "dropped": {"duplicate": 220, "conflict": 0},
     }  # fmt: skip
     merge: dict[str, Any] = {
-        "counts": counts, "distribution": None, "deficits": [], "words": {}, "positions": {}, "generators": {}, "examples": [],
+        "counts": counts, "distribution": None, "deficits": [], "rounds": [], "words": {}, "positions": {}, "generators": {},
+        "examples": [],
     }  # fmt: skip
     given: dict[str, Any] = {
         "run": {"name": "demo[bold]", "title": "Creative [red]content[/red]"},
@@ -75,12 +77,23 @@ def test_counts_at_each_step() -> None:
     assert "conflict" not in text
 
 
-def test_stages_and_places() -> None:
-    text = printed(summary(), run_dir="/somewhere/run")
+def test_stages_and_places(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").touch()
+    text = printed(summary(), run_dir=tmp_path)
+    assert "index.html" in text and "adapter" not in text  # what is not there is not shown
     assert line(text, "generate ") == ["generate", "2", "of", "3", "20", "4.0", "s", "1,234"]
     assert line(text, "all")[1:] == ["8.0", "s"]
-    assert "/somewhere/run/report/index.html" in text
     assert "report/index.html" in printed(summary())
+
+
+def test_rounds_are_shown_where_there_were_topups() -> None:
+    value = summary()
+    assert "Rounds" not in printed(value)
+    value["rounds"] = [{"requested": n * 1000, "accepted": n * 100, "kept": n * 10, "final": n} for n in (1, 2)]
+    text = printed(value)
+    assert line(text, "first run")[2:] == ["1,000", "100", "10", "1"]
+    assert line(text, "top-up 1")[2:] == ["2,000", "200", "20", "2"]
 
 
 def test_names_are_not_markup() -> None:

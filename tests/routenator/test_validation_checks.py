@@ -12,6 +12,7 @@ from routenator.config import ChecksConfig
 from routenator.domain.load import Domain
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import CHECKS, REASONS, Candidate, Context, judge
+from routenator.wording.composer import Composer
 from tests.conftest import make_config
 
 GOOD = Candidate(
@@ -136,7 +137,15 @@ def test_the_config_turns_checks_down(tiny: Domain) -> None:
 def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
     assert reason(context, query="ich möchte bitte ein poster mit red beach", language="de") is None
     assert reason(context, query="please show me a poster with red beach", language="de") == "language"
-    assert reason(context, query="poster の red beach", language="ja") is None  # no words known: not judged
+    assert reason(context, query="ik wil een poster met red beach zien", language="nl") is None
+    assert reason(context, query="please show me a poster with red beach", language="nl") == "language"
+    assert reason(context, query="ich möchte ein poster mit red beach", language="tlh") is None  # unknown to the detector: not judged
+
+
+def test_a_title_in_another_language_is_no_fault(context: Context) -> None:
+    title = {"extracted_prompt": "la vie en rose de édith piaf"}
+    assert reason(context, query="a poster of la vie en rose de édith piaf", slots={"content_type": "poster", **title}) is None
+    assert reason(context, query="montre moi poster la vie en rose de édith piaf", slots={"content_type": "poster", **title}) == "language"
 
 
 def test_the_details_say_what_was_seen(context: Context) -> None:
@@ -152,11 +161,9 @@ def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
     """The checks must not refuse what the grammar writes; only its length may be wrong, when no draw fits."""
     config = make_config(dataset={"size": 400})
     sampler = Sampler(tiny, config)
-    columns = sampler.requests(0, sampler.size)
     context = Context(tiny, config.checks, {})
     reasons = set()
-    for values in zip(*columns.values(), strict=True):
-        row = dict(zip(columns, values, strict=True))
+    for row in Composer(tiny, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist():
         verdict = judge(
             Candidate(
                 query=row["draft"],

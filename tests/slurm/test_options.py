@@ -21,7 +21,6 @@ def test_resources_become_options(tmp_path: Path) -> None:
     assert (value["cpus_per_task"], value["mem"], value["gpus_per_node"], value["time"]) == (8, "1536M", 2, 90)
     assert value["exclusive"] is True and "qos" not in value
     assert value["additional_parameters"] == {"kill-on-invalid-dep": "yes", "no-requeue": True, "nice": 5}
-    assert "--cpus-per-task=8" in value["srun_args"], "srun does not take it over from sbatch"
 
 
 def test_gres_replaces_gpus_only_where_gpus_are_asked_for(tmp_path: Path) -> None:

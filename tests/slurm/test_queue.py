@@ -1,51 +1,67 @@
-"""squeue and sacct as captured from Slurm 22.05."""
+"""squeue and sacct as captured from Slurm 22.05 with SLURM_TIME_FORMAT=%s."""
 
 from __future__ import annotations
 
-from slurm.queue import QueueView, parse_sacct, parse_squeue
+import pytest
+
+from slurm.queue import QueueView, moment, parse_sacct, parse_squeue
+from slurm.reasons import in_words
 
 SQUEUE = """\
-12_[2-3,5%2]|PENDING|JobArrayTaskLimit|
-12_0|RUNNING|None|n1
-12_1|COMPLETING|None|n2
-13|PENDING|Dependency|
-14|PENDING|DependencyNeverSatisfied|
-15|COMPLETED|None|n1
-16|FAILED|NonZeroExitCode|n3
+12_[2-3,5%2]|PENDING|JobArrayTaskLimit||N/A|N/A|0|1|
+12_0|RUNNING|None|n1|1795530268|1795530568|1|1|
+12_1|COMPLETING|None|n2|1795530268|1795530291|0|1|
+13|PENDING|Dependency||1795530600|N/A|0|2|
+14|PENDING|DependencyNeverSatisfied||N/A|N/A|0|1|
+15|COMPLETED|None|n1|1795530268|1795530291|0|1|
+16|FAILED|NonZeroExitCode|n3|1795530268|1795530291|0|1|
 """
 SACCT = """\
-12_0|RUNNING|0:0|n1
-12_[2-3,5%2]|PENDING|0:0|None assigned
-17_1|FAILED|1:0|n1
-17_2|OUT_OF_MEMORY|0:125|n2
-18|CANCELLED by 1000|0:0|None assigned
-19|NODE_FAIL|1:0|n2
-19|PENDING|0:0|None assigned
-20|FAILED|0:9|n2
+12_0|REQUEUED|0:0|n1|1795530200|1795530200|1795530223|23|1|billing=1,cpu=1,mem=100M,node=1
+12_0|RUNNING|0:0|n1|1795530268|1795530268|Unknown|24|1|billing=1,cpu=1,gres/gpu=2,mem=100M,node=1
+12_[2-3,5%2]|PENDING|0:0|None assigned|1795530200|Unknown|Unknown|0|1|
+17_1|FAILED|1:0|n1|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
+17_2|OUT_OF_MEMORY|0:125|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
+18|CANCELLED by 1000|0:0|None assigned|1795530200|Unknown|1795530291|0|1|
+19|PENDING|0:0|None assigned|1795530300|Unknown|Unknown|0|1|
+19|NODE_FAIL|1:0|n2|1795530200|1795530268|1795530291|23|2|billing=1,cpu=1,mem=100M,node=2
+20|FAILED|0:9|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
 """
 
 
 def test_squeue_expands_pending_arrays_and_tells_live_from_ended() -> None:
     entries = parse_squeue(SQUEUE)
     assert sorted(entries) == ["12_0", "12_1", "12_2", "12_3", "12_5", "13", "14", "15", "16"]
-    assert entries["12_5"].waiting and entries["12_5"].reason == "JobArrayTaskLimit"
-    assert entries["12_0"].live and not entries["12_0"].waiting and entries["12_0"].nodes == "n1" and entries["12_0"].reason == ""
+    assert entries["12_5"].waiting and entries["12_5"].reason == "JobArrayTaskLimit" and entries["12_5"].start is None
+    running = entries["12_0"]
+    assert running.live and not running.waiting and (running.nodes, running.reason, running.restarts) == ("n1", "", 1)
+    assert running.start == 1795530268 and running.end is None, "its end is but a limit"
     assert entries["12_1"].live
+    assert (entries["13"].start, entries["13"].node_count) == (1795530600, 2)
     assert not entries["14"].live, "it can never start"
-    assert not entries["15"].live and not entries["16"].live
+    assert not entries["15"].live and entries["15"].end == 1795530291 and not entries["16"].live
 
 
 def test_sacct_tells_how_tasks_ended() -> None:
-    entries = parse_sacct(SACCT)
+    entries, _ = parse_sacct(SACCT)
     assert (entries["17_1"].state, entries["17_1"].reason, entries["17_1"].nodes) == ("FAILED", "exit 1", "n1")
     assert (entries["17_2"].state, entries["17_2"].reason) == ("OUT_OF_MEMORY", "signal 125")
     assert entries["18"].state == "CANCELLED" and not entries["18"].live
-    assert entries["19"].state == "PENDING", "the newest line of a requeued job"
+    assert entries["19"].state == "PENDING", "the newest record of a requeued job, wherever it stands"
     assert entries["20"].reason == "signal 9"
 
 
+def test_sacct_keeps_every_attempt_that_got_nodes() -> None:
+    _, attempts = parse_sacct(SACCT)
+    assert sorted(attempts) == ["12_0", "17_1", "17_2", "19", "20"]
+    first, second = attempts["12_0"]
+    assert (first.state, first.seconds, first.end, first.gpus) == ("REQUEUED", 23, 1795530223, None)
+    assert (second.state, second.end, second.gpus) == ("RUNNING", None, 2)
+    assert [item.nodes for item in attempts["19"]] == [2]
+
+
 def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
-    view = QueueView(parse_sacct("30|CANCELLED by 0|0:0|None assigned\n"), True)
+    view = QueueView(parse_sacct("30|CANCELLED by 0|0:0|None assigned|1795530200|Unknown|Unknown|0|1|\n")[0], True)
     entry = view.entry("30_7")
     assert entry is not None and entry.state == "CANCELLED"
     assert view.entry("31_7") is None
@@ -53,4 +69,24 @@ def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
 
 def test_lines_that_are_no_rows_are_left_out() -> None:
     assert parse_squeue("slurm_load_jobs error: x\n\n") == {}
-    assert parse_sacct("") == {}
+    assert parse_sacct("") == ({}, {})
+    assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("Priority", "others are first (Priority)"),
+        (
+            "ReqNodeNotAvail, UnavailableNodes:n1",
+            "nodes that it needs are down, drained or reserved (ReqNodeNotAvail: UnavailableNodes:n1)",
+        ),
+        ("QOSMaxGRESPerUser", "the limit of its QOS is reached: GPUs (QOSMaxGRESPerUser)"),
+        ("AssocGrpCpuLimit", "the limit of its account is reached: cores (AssocGrpCpuLimit)"),
+        ("AssocMaxJobsLimit", "the limit of its account is reached: jobs (AssocMaxJobsLimit)"),
+        ("its turn has not come", "its turn has not come"),
+        ("SomethingNew", "SomethingNew"),
+    ],
+)
+def test_reasons_are_said_in_words(reason: str, words: str) -> None:
+    assert in_words(reason) == words

@@ -21,7 +21,7 @@ def test_what_is_written_is_read_and_the_newest_wins(make_run: Callable[..., Run
     newest = record.latest(record.load(run), "generate")
     assert {shard: item.job for shard, item in newest.items()} == {0: "10", 1: "10", 2: "14", 3: "10", 5: "12", 7: "12"}
     assert record.attempts(record.load(run), "generate")[2] == 2
-    assert second.task_id(7) == "12_3" and second.log_name(7) == "12_3_0_log.out"
+    assert second.task_id(7) == "12_3" and second.log(run.path, 7).name == "12_batch.log"
     assert Submission("slurm", "merge", "15", "0").task_id(0) == "15"
 
 

@@ -88,7 +88,30 @@ def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> N
     }
     assert stage.reasons["Priority"] == 1 and status.state == "running"
     text = shown(status)
-    assert "OUT_OF_MEMORY" in text and "generate shard 5 failed (job 5_5)" in text
+    assert "OUT_OF_MEMORY" in text and "generate shard 5 failed (job 5_5, attempt 1" in text and "exit 1" in text
+    assert "generate: 1 waiting: others are first (Priority)" in text
+    assert stage.running_shards == [1] and sum(stage.failure_reasons.values()) == 3
+
+
+def test_a_task_that_just_ended_may_have_a_receipt_that_is_not_seen_yet(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"})
+    record.append(run, Submission("slurm", "merge", "5", "0", time=time.time() - 500))
+    queue["5"] = QueueEntry("COMPLETED", end=time.time() - 2)
+    assert queue.status(run).stage("merge").state == "running"
+    queue["5"] = QueueEntry("COMPLETED", end=time.time() - 200)
+    assert queue.status(run).stage("merge").failures[0].reason == "COMPLETED without a receipt"
+
+
+def test_the_next_expected_start_is_told(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"})
+    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    now = time.time()
+    for index, away in enumerate((500, 90, 700)):
+        queue[f"5_{index}"] = QueueEntry("PENDING", "Resources", start=now + away)
+    status = queue.status(run)
+    assert status.stage("generate").starts == pytest.approx(now + 90)
+    text = shown(status)
+    assert "Slurm expects the next start in 1m" in text and "3 waiting: waits for free nodes (Resources)" in text
 
 
 def test_an_old_failure_does_not_speak_for_a_new_attempt(make_run: Callable[..., Run], queue: Queue) -> None:
@@ -132,6 +155,33 @@ def test_receipts_are_read_once(make_run: Callable[..., Run]) -> None:
     receipt = run.stage_dir("sample") / "shard-00000.receipt.json"
     receipt.write_text("not read again")
     assert reader.read().stage("sample").rows == 10
+    fresh = StatusReader(run).read().stage("sample")
+    assert fresh.done == 1 and fresh.rows == 0 and fresh.unreadable == [str(receipt)]
+    receipt.unlink()
+    assert reader.read().stage("sample").rows == 0
+    commit(run, "sample", 0, rows=7)
+    assert reader.read().stage("sample").rows == 7
+
+
+def test_the_rate_is_that_of_now_once_two_looks_can_be_compared(make_run: Callable[..., Run], queue: Queue) -> None:
+    run = make_run(cluster={"kind": "slurm"})
+    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    queue["5_1"] = QueueEntry("RUNNING")
+    reader = StatusReader(run, lambda jobs: QueueView(queue, True))
+    run.stage_dir("generate").mkdir(parents=True)
+    path = run.stage_dir("generate") / "shard-00001.progress.json"
+
+    def look(done: int, at: float) -> float | None:
+        value = {"done": done, "total": 100, "unit": "rows", "time": at, "started": 1000.0, "tokens_per_second": 40.0}
+        path.write_text(json.dumps(value))
+        return reader.read().stage("generate").rate
+
+    # It went on from 50 rows of an earlier attempt: only the second word tells how fast it is.
+    assert look(50, 1001.0) == pytest.approx(50.0)
+    assert look(54, 1005.0) == pytest.approx(1.0)
+    assert look(54, 1005.0) == pytest.approx(1.0), "no new word"
+    assert look(74, 1009.0) == pytest.approx(5.0)
+    assert reader.read().stage("generate").tokens_per_second == 40.0
 
 
 def test_tail_shows_what_a_progress_bar_last_said(tmp_path: Path) -> None:
@@ -148,10 +198,10 @@ def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -
     for job in ("1", "2"):
         record.append(run, Submission("slurm", "merge", job, "0"))
         run.log_dir("merge").mkdir(parents=True, exist_ok=True)
-        (run.log_dir("merge") / f"{job}_0_log.out").write_text(job)
+        (run.log_dir("merge") / record.attempt_log(job, 1)).write_text(job)
     assert [log.path.read_text() for log in shard_logs(run)] == ["2"]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (4.4, "4s"), (75, "1m15s"), (3725, "1h02m")])
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (4.4, "4s"), (75, "1m15s"), (3725, "1h02m"), (400_000, "4d15h")])
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text

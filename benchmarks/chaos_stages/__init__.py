@@ -1,0 +1,1 @@
+"""The real stages as ``benchmarks/chaos.py`` runs them: slower, so that faults hit, and with mines, so that faults hit where it hurts."""

@@ -1,0 +1,12 @@
+"""The real stage, slower and mined."""
+
+import jobs.merge
+from chaos_stages.common import run_slowly
+from jobs.merge import VERSION
+from jobs.task import Task
+
+__all__ = ["VERSION", "run"]
+
+
+def run(task: Task) -> None:
+    run_slowly(task, jobs.merge.run)

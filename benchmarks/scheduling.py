@@ -1,0 +1,313 @@
+"""What the scheduler's layer costs on a real Slurm: to submit, to start a task, to ask how a run stands.
+
+    python benchmarks/scheduling.py --shards 1000 10000 --tasks 48 --peer-python PATH
+
+Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against a bare array of ``true``
+with as many tasks; empty tasks of ours against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many shards; and
+datatrove's SlurmPipelineExecutor, if ``--peer-python`` names an interpreter that has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import slurm.submit  # noqa: F401  (no submission shall be measured with its imports)
+from jobs.plan import Run
+from jobs.task import Receipt, done_shards, receipt_path
+from routenator.config import RunConfig
+from routenator.files import write_json
+from slurm import control, record
+from slurm.devcluster import down, up
+from slurm.plan import make_plan, materialise
+from slurm.status import StatusReader
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = "empty_stages"
+NODES = 4
+ARRAY_LIMIT = 1001  # Slurm's default MaxArraySize: ids 0 to 1000
+LIMIT_S = 300.0  # for anything to happen
+GOAL_SUBMIT = 1.3
+GOAL_STATUS_S = 2.0
+_LINE = "  {:<58}{:>10}  {}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=int, nargs="+", default=[1000, 10_000], help="sizes to submit; `status` is asked at the last")
+    parser.add_argument("--tasks", type=int, default=48, help="empty tasks that are really run")
+    parser.add_argument("--at-once", type=int, default=8, help="of them at once")
+    parser.add_argument("--repeat", type=int, default=3, help="submissions of each kind, taken in turn; the median counts")
+    parser.add_argument("--peer-python", type=Path, help="interpreter of an environment that has datatrove")
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    return parser.parse_args()
+
+
+def make_run(root: Path, name: str, shards: int, at_once: int) -> Run:
+    """A run of one empty stage."""
+    config = RunConfig.model_validate(
+        {
+            "name": name,
+            "domain": str(HERE.parent / "tests" / "domains" / "tiny"),
+            "root": str(root),
+            "sample": {"shards": shards},
+            "model": {"generator": {"model": "none"}, "trainee": "none", "embedder": "none"},
+            "cluster": {
+                "kind": "slurm",
+                "array_parallelism": at_once,
+                "signal_delay_s": 30,
+                "stages": {"sample": {"cpus": 1, "memory_gib": 0.4, "minutes": 30}},
+            },
+        }
+    )
+    plan = make_plan(config)
+    return materialise(plan.model_copy(update={"stages": {"sample": plan.stages["sample"]}}))
+
+
+def run_command(*command: str, **more: Any) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def partition(state: str) -> None:
+    """``down``: jobs are taken and do not start, so that a submission is measured alone."""
+    run_command("scontrol", "update", "partitionname=main", f"state={state}")
+
+
+def bare_array(folder: Path, tasks: int, limit: int, at_once: int, command: str) -> float:
+    """Submit ``command`` so often as plain arrays with the same resources; seconds."""
+    script = folder / "bare.sh"
+    script.write_text(f"#!/bin/bash\nsrun {command}\n")
+    began = time.perf_counter()
+    for start in range(0, tasks, limit):
+        count = min(limit, tasks - start)
+        run_command(
+            "sbatch", f"--array=0-{count - 1}%{at_once}", "--cpus-per-task=1", "--mem=410M", "--time=30", "--output=/dev/null", str(script)
+        )
+    return time.perf_counter() - began
+
+
+def clear() -> None:
+    """Cancel all of this cluster's jobs and wait until they are gone."""
+    subprocess.run(["scancel", "--user", run_command("id", "-un").strip()], check=False)
+    wait(lambda: not run_command("squeue", "--noheader").strip())
+
+
+def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
+    """Seconds until a condition holds."""
+    began = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - began > LIMIT_S:
+            raise RuntimeError(f"waited {LIMIT_S:g} s in vain")
+        time.sleep(pause_s)
+    return time.perf_counter() - began
+
+
+def peer(python: Path, folder: Path, tasks: int, at_once: int) -> float:
+    """datatrove: submit so many tasks; its own seconds, without its imports."""
+    (folder / "out").mkdir(parents=True)
+    environment = os.environ | {"PEER_OUT": str(folder / "out")}
+    text = run_command(
+        str(python), str(HERE / "scheduling_peer.py"), str(folder / "logs"), str(tasks), str(at_once), str(ARRAY_LIMIT), env=environment
+    )
+    return float(json.loads(text.splitlines()[-1])["seconds"])
+
+
+def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Ours, bare and the peer in turn, with nothing running."""
+    seconds: dict[str, list[float]] = {"ours": [], "bare": [], "peer": []}
+    value: dict[str, Any] = {"shards": shards, "repeat": options.repeat}
+    partition("down")
+    for number in range(options.repeat):
+        run = make_run(folder / "runs", f"submit-{shards}-{number}", shards, options.at_once)
+        began = time.perf_counter()
+        made = control.submit(run, PACKAGE)
+        seconds["ours"].append(time.perf_counter() - began)
+        value |= {"arrays": len(made), "files": sum(1 for path in (run.path / "logs").rglob("*") if path.is_file())}
+        value["tasks"] = sum(len(item.tasks()) for item in made)
+        clear()
+        seconds["bare"].append(bare_array(folder, shards, ARRAY_LIMIT - 1, options.at_once, "true"))
+        clear()
+        if options.peer_python:
+            seconds["peer"].append(peer(options.peer_python, folder / f"peer-{shards}-{number}", shards, options.at_once))
+            clear()
+    partition("up")
+    value |= {name: round(statistics.median(found), 3) for name, found in seconds.items() if found}
+    return value | {"bare_arrays": -(-shards // (ARRAY_LIMIT - 1)), "ratio": round(value["ours"] / value["bare"], 2)}
+
+
+def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from the submission of empty tasks to the end of the last, a task."""
+    tasks, at_once = options.tasks, options.at_once
+    value: dict[str, Any] = {"tasks": tasks, "at_once": at_once}
+
+    def gone() -> bool:
+        return not run_command("squeue", "--noheader").strip()
+
+    for name, command in (
+        ("true", "true"),
+        ("python", f"{sys.executable} -c pass"),
+        ("imports", f"{sys.executable} -c 'import slurm.start'"),
+    ):
+        value[name] = round(bare_array(folder, tasks, tasks, at_once, command) + wait(gone), 2)
+    run = make_run(folder / "runs", "tasks", tasks, at_once)
+    began = time.perf_counter()
+    control.submit(run, PACKAGE)
+    wait(gone)
+    value["ours"] = round(time.perf_counter() - began, 2)
+    if len(done_shards(run.stage_dir("sample"), tasks)) != tasks:
+        raise RuntimeError(f"not all tasks are done; see {run.path}/logs")
+    if options.peer_python:
+        out = folder / "peer-tasks" / "out"
+        began = time.perf_counter()
+        peer(options.peer_python, folder / "peer-tasks", tasks, at_once)
+        wait(lambda: len(list(out.iterdir())) == tasks)
+        value["peer"] = round(time.perf_counter() - began, 2)
+        clear()
+    return value
+
+
+def measure_start(repeat: int = 7) -> dict[str, float]:
+    """Seconds of CPU until a task's Python is where the stage begins, and of Python alone; the best of several."""
+
+    def best(code: str) -> float:
+        times = []
+        for _ in range(repeat):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return round(min(times), 3)
+
+    return {"python": best("pass"), "ours": best("import slurm.start"), "submitit": best("import submitit.core._submit")}
+
+
+def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
+    """``status`` of a run of which nine tenths are done and the rest waits; calls of Slurm's clients are counted by a shim in the path."""
+    run = make_run(folder / "runs", f"status-{shards}", shards, options.at_once)
+    directory = run.stage_dir("sample")
+    directory.mkdir(parents=True)
+    partition("down")
+    control.submit(run, PACKAGE)
+    job = record.load(run)[0].job
+    for index in range(shards * 9 // 10):
+        file = {"name": f"shard-{index:05d}.00000000.txt", "sha256": "0" * 64, "bytes": 1}
+        receipt = Receipt("sample", index, 1, 1.0, "n1", 1, f"{job}_{index}", "2025-01-01T00:00:00Z", {"data": file})
+        receipt_path(directory, index).write_text(json.dumps(receipt.__dict__))
+    shim, calls = folder / "shim", folder / "calls"
+    shim.mkdir()
+    for name in ("squeue", "sacct", "scontrol", "sinfo"):
+        (shim / name).write_text(f'#!/bin/sh\necho {name} >> {calls}\nexec {shutil.which(name)} "$@"\n')
+        (shim / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
+    began = time.perf_counter()
+    text = run_command(sys.executable, str(HERE.parent / "launch.py"), "status", str(run.path), "--json", env=environment)
+    command = time.perf_counter() - began
+    stage = json.loads(text)["stages"][0]
+    reader = StatusReader(run)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        reader.read()
+        times.append(round(time.perf_counter() - began, 3))
+    clear()
+    partition("up")
+    return {
+        "shards": shards,
+        "done": stage["done"],
+        "pending": stage["pending"],
+        "command": round(command, 2),
+        "read_first": times[0],
+        "read_again": min(times[1:]),
+        "calls": calls.read_text().split(),
+    }
+
+
+def show_submit(item: dict[str, Any]) -> None:
+    bare = item["bare"]
+    print(f"\nto submit {item['shards']:,} shards, median of {item['repeat']}")
+    print(_LINE.format(f"bare: {item['bare_arrays']} x sbatch --array of true", f"{bare:.2f} s", "1.00x"))
+    met = "" if item["ratio"] <= GOAL_SUBMIT else f"  (goal {GOAL_SUBMIT}x missed)"
+    what = f"ours: {item['arrays']} arrays, {item['tasks']:,} tasks, {item['files']} files"
+    print(_LINE.format(what, f"{item['ours']:.2f} s", f"{item['ratio']:.2f}x{met}"))
+    if "peer" in item:
+        print(_LINE.format("datatrove", f"{item['peer']:.2f} s", f"{item['peer'] / bare:.2f}x"), flush=True)
+
+
+def show_tasks(tasks: dict[str, Any]) -> None:
+    print(f"\n{tasks['tasks']} empty tasks, {tasks['at_once']} at once, from the submission to the end of the last")
+    names = {
+        "true": "bare: true",
+        "python": "bare: python -c pass",
+        "imports": "bare: python -c 'import slurm.start'",
+        "ours": "ours: an empty stage, with receipt",
+        "peer": "datatrove: an empty step",
+    }
+    for name, text in names.items():
+        if name in tasks:
+            print(_LINE.format(text, f"{tasks[name]:.2f} s", f"{tasks[name] / tasks['true']:.2f}x"), flush=True)
+
+
+def show_start(start: dict[str, float]) -> None:
+    print("\nPython until a task's stage begins, CPU seconds, best of several")
+    print(_LINE.format("python -c pass", f"{start['python']:.3f} s", ""))
+    print(_LINE.format("import slurm.start", f"{start['ours']:.3f} s", ""))
+    print(_LINE.format("import submitit.core._submit (submitit's own start)", f"{start['submitit']:.3f} s", ""), flush=True)
+
+
+def show_status(status: dict[str, Any]) -> None:
+    print(f"\nstatus of {status['shards']:,} shards ({status['done']:,} done, {status['pending']:,} waiting)")
+    met = "" if status["command"] <= GOAL_STATUS_S else f"(goal {GOAL_STATUS_S:g} s missed)"
+    print(_LINE.format("launch.py status, the whole command", f"{status['command']:.2f} s", met))
+    print(_LINE.format("within a watcher: first / again", f"{status['read_first']:.2f} s", f"{status['read_again']:.2f} s"))
+    print(_LINE.format("calls of Slurm's clients", len(status["calls"]), ", ".join(status["calls"])), flush=True)
+
+
+def main() -> int:
+    options = arguments()
+    # Ended from outside, it takes its cluster along.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if options.peer_python is None:
+        print("NO PEER WAS MEASURED: give --peer-python PATH, an interpreter of an environment with datatrove", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="scheduling-"))
+    try:
+        cluster = up(folder / "dc", NODES, max_array_size=ARRAY_LIMIT)
+        os.environ["SLURM_CONF"] = str(cluster.slurm_conf)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
+        result: dict[str, Any] = {"submit": []}
+        for shards in options.shards:
+            result["submit"].append(measure_submit(folder, shards, options))
+            show_submit(result["submit"][-1])
+        for name, measured, shown in (
+            ("status", lambda: measure_status(folder, options.shards[-1], options), show_status),
+            ("start", measure_start, show_start),
+            ("tasks", lambda: measure_tasks(folder, options), show_tasks),
+        ):
+            result[name] = measured()
+            shown(result[name])
+    finally:
+        down(folder / "dc")
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.json:
+        write_json(options.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

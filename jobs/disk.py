@@ -1,0 +1,94 @@
+"""What to tell people when a disk is full: which file, which disk, how much is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from routenator.errors import StageError
+
+_CODES = (errno.ENOSPC, errno.EDQUOT)
+# Libraries that are no Python raise errors of their own, with the system's words in them.
+_WORDS = tuple(os.strerror(code) for code in _CODES)
+
+
+class DiskFullError(StageError):
+    """There is no space, or no quota, left where a stage writes."""
+
+
+class Reserve:
+    """A little space on a disk, kept for the words that say that the disk is full.
+
+    Args:
+        file: where; of this task alone.
+    """
+
+    BYTES = 32 * 1024
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        # On a disk that is full already there is nothing to keep.
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, self.BYTES)
+            finally:
+                os.close(handle)
+
+    def __enter__(self) -> Reserve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Free the space; safe to repeat."""
+        self._file.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk or a quota is full."""
+    return (isinstance(error, OSError) and error.errno in _CODES) or any(word in str(error) for word in _WORDS)
+
+
+def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) -> DiskFullError:
+    """The error in words.
+
+    Args:
+        error: for which ``is_full`` holds.
+        folder: where the stage writes.
+        need_bytes: what the shard needs, as estimated when the run was planned; 0 if unknown.
+        run: what to retry.
+    """
+    named = getattr(error, "filename", None)
+    file = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else folder
+    disk = mount_of(file)
+    usage, inodes = shutil.disk_usage(disk), os.statvfs(disk)
+    state = f"{size(usage.free)} of {size(usage.total)} free"
+    if isinstance(error, OSError) and error.errno == errno.EDQUOT:
+        state += ", but your quota there is used up"
+    elif inodes.f_files and not inodes.f_favail:
+        state += ", but no inodes"
+    need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
+    return DiskFullError(f"no space to write {file}: disk {disk} has {state}{need}. Make space there, then: python launch.py retry {run}")
+
+
+def mount_of(path: Path) -> Path:
+    """Mount point of the file system that holds a path."""
+    path = Path(os.path.abspath(path))
+    while path != path.parent and not os.path.ismount(path):
+        path = path.parent
+    return path
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: ``1.5 GiB``."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "bytes" else f"{value:.1f} {units[0]}"

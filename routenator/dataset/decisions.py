@@ -1,0 +1,127 @@
+"""The verdict on every candidate, and what is known of it by index."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.dataset.spill import new_array, old_array
+from routenator.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Verdict(enum.IntEnum):
+    """What became of a candidate. The names in lower case are the reasons in rejected.parquet."""
+
+    PENDING = 0
+    FINAL = 1
+    BACKFILLED = 2
+    REJECTED = 3  # by a check of the generate stage, whose reason is kept
+    GOLDEN_LEAK = 4  # a golden query's words in the same order
+    DUPLICATE = 5
+    CONFLICT = 6  # a duplicate with another call
+    NEAR_DUPLICATE = 7
+    SURPLUS = 8
+    GOLDEN_NEAR_LEAK = 9  # a near-duplicate of a golden query
+
+    @property
+    def reason(self) -> str:
+        return self.name.lower()
+
+
+KEPT = (Verdict.FINAL, Verdict.BACKFILLED)
+DROPPED = (
+    Verdict.GOLDEN_LEAK, Verdict.GOLDEN_NEAR_LEAK, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.SURPLUS,
+)  # fmt: skip
+REPLACED = (Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE)  # an earlier row says the same
+
+
+@dataclass
+class Decisions:
+    """The verdict on every candidate. The arrays are files in ``folder``, mapped into memory.
+
+    Attributes:
+        codes: uint8 of shape (candidates,), a ``Verdict`` each, by index.
+        strata: int32 of shape (candidates,), by index.
+        kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the same.
+        groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last word).
+        moved: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
+        table: int64 of shape (strata, verdicts): how many candidates of each stratum had each verdict.
+        deficits: one row for each stratum that did not fill its quota by itself.
+    """
+
+    folder: Path
+    codes: np.ndarray
+    strata: np.ndarray
+    kept: np.ndarray
+    groups: np.ndarray
+    moved: np.ndarray
+    table: np.ndarray
+    deficits: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def new(folder: Path, rows: int, strata: int) -> Decisions:
+        """All pending."""
+        import numpy as np
+
+        folder.mkdir(parents=True, exist_ok=True)
+        return Decisions(
+            folder,
+            codes=new_array(folder / "codes.bin", np.uint8, rows),
+            strata=new_array(folder / "strata.bin", np.int32, rows),
+            kept=new_array(folder / "kept.bin", np.int64, rows),
+            groups=new_array(folder / "groups.bin", np.uint64, rows),
+            moved=np.zeros((2, 0), dtype=np.uint64),
+            table=np.zeros((strata, len(Verdict)), dtype=np.int64),
+        )
+
+    def save(self) -> None:
+        """Write what is not yet in the folder; ``load`` gives the same decisions."""
+        import numpy as np
+
+        for array in (self.codes, self.strata, self.kept, self.groups):
+            if isinstance(array, np.memmap):
+                array.flush()
+        np.save(self.folder / "moved.npy", self.moved)
+        np.save(self.folder / "table.npy", self.table)
+        write_json(self.folder / "deficits.json", self.deficits)
+
+    @staticmethod
+    def load(folder: Path) -> Decisions:
+        """What ``save`` left."""
+        import numpy as np
+
+        return Decisions(
+            folder,
+            codes=old_array(folder / "codes.bin", np.uint8),
+            strata=old_array(folder / "strata.bin", np.int32),
+            kept=old_array(folder / "kept.bin", np.int64),
+            groups=old_array(folder / "groups.bin", np.uint64),
+            moved=np.load(folder / "moved.npy"),
+            table=np.load(folder / "table.npy"),
+            deficits=read_json(folder / "deficits.json"),
+        )
+
+    def group_of(self, low: int, high: int) -> np.ndarray:
+        """uint64 of shape (high - low,): the groups of these candidates."""
+        import numpy as np
+
+        groups = np.array(self.groups[low:high])
+        if self.moved.shape[1]:
+            place = np.minimum(np.searchsorted(self.moved[0], groups), self.moved.shape[1] - 1)
+            found = self.moved[0, place] == groups
+            groups[found] = self.moved[1, place[found]]
+        return groups
+
+    def count(self, verdict: Verdict) -> int:
+        """Candidates with a verdict."""
+        return int(self.table[:, verdict].sum())
+
+    def per_stratum(self, verdicts: Iterable[Verdict]) -> list[int]:
+        """Candidates of each stratum with one of these verdicts."""
+        return [int(number) for number in self.table[:, list(verdicts)].sum(axis=1)]

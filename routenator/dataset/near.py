@@ -1,0 +1,321 @@
+"""Near-duplicates by MinHash-LSH: which queries are alike by the Jaccard similarity of their runs of four bytes.
+
+A query's shingles are the runs of ``GRAM`` bytes of its normalised text with a space at either end, so a typo, an ending or a swapped word
+costs a few of some forty. MinHash (Broder 1997) makes a signature of them, some part of which (a "band") is equal for nearly all alike
+queries. Rows that share a band are compared, first by their signatures, then by their shingles themselves, so none is dropped for a
+likeness that is not there.
+
+Bands are worked off one after the other, each from its own file; within a band the row of lowest index in each bucket is compared with all
+others, then the lowest of those that remain with the rest, and so on. A row that is alike an earlier one is dropped and leads no bucket
+later. So for every dropped row there is an earlier one at least as alike as the threshold, which is kept or was itself dropped for a still
+earlier one. Golden queries come before all rows: what is alike one of them leaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from routenator.dataset import hashing, keys
+from routenator.dataset.decisions import Decisions, Verdict
+from routenator.dataset.sources import Source, ordered_map, stream
+from routenator.dataset.spill import Partitions, new_array, partition_count
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+GRAM = 4  # bytes of a shingle
+HASHES = 128  # of a signature, at most
+FOUND = 0.99  # chance with which a pair at the threshold shares a band
+SLACK = 0.2  # a pair whose signatures agree less than this below the threshold is not looked at
+ROUNDS = 64  # leaders of one bucket, at most
+PAIRS = 1 << 16  # compared at once
+_ROWS = 4096  # whose signatures are made at once: what is needed for them fits into a core's cache
+_PARTITION_ROWS = 4_000_000
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """(bands, hashes a band): the longest bands with which a pair at the threshold is found with ``FOUND``, within ``HASHES``."""
+    best = (HASHES, 1)
+    for width in range(1, HASHES + 1):
+        share = threshold**width
+        bands = 1 if share >= FOUND else math.ceil(math.log(1 - FOUND) / math.log1p(-share))
+        if bands * width > HASHES:
+            break
+        best = (bands, width)
+    return best
+
+
+def row_bytes(threshold: float) -> int:
+    """Bytes of spill a candidate."""
+    bands, width = bands_for(threshold)
+    return bands * (width + 16) + 100
+
+
+def drop(
+    sources: Sequence[Source],
+    decisions: Decisions,
+    golden: Sequence[str],
+    threshold: float,
+    work_dir: Path,
+    block_rows: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Give pending candidates that are alike an earlier one, or a golden query, their verdict.
+
+    Args:
+        threshold: Jaccard similarity of the shingles, above 0.
+        work_dir: for spill, ``row_bytes`` a candidate.
+        progress: called with (steps done, steps).
+    """
+    import numpy as np
+    import polars as pl
+
+    before, total = len(golden), len(decisions.codes)
+    index = _Index(threshold, work_dir / "near", before + total)
+
+    def golden_and_pending() -> Iterator[tuple[int, pl.Series, np.ndarray]]:
+        for low in range(0, before, block_rows):
+            part = golden[low : low + block_rows]
+            yield low, pl.Series(part, dtype=pl.String), np.arange(len(part))
+        for low, frame in stream(sources, ("query",), block_rows):
+            rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Verdict.PENDING)
+            yield before + low, frame["query"].gather(rows), rows
+
+    steps = 2 * total
+    for entry in ordered_map(index.sign, golden_and_pending()):
+        index.append(entry)
+        progress(entry.low, steps)
+    index.close()
+
+    def pending(ids: np.ndarray) -> np.ndarray:
+        alive = ids < before
+        alive[~alive] = decisions.codes[ids[~alive] - before] == Verdict.PENDING
+        return alive
+
+    for band in range(index.bands):
+        # Rows of different buckets have nothing to do with each other, so the partitions of a band can be worked off at once.
+        for rows, leaders in ordered_map(lambda records: index.alike(records, pending), index.take(band)):
+            leaks = leaders < before
+            mine = rows - before
+            decisions.codes[mine[leaks]] = Verdict.GOLDEN_NEAR_LEAK
+            decisions.codes[mine[~leaks]] = Verdict.NEAR_DUPLICATE
+            decisions.kept[mine[~leaks]] = leaders[~leaks] - before
+        progress(total + total * (band + 1) // index.bands, steps)
+    index.remove()
+
+
+class _Entry:
+    """The signatures and texts of some rows."""
+
+    def __init__(self, low: int, rows: np.ndarray, data: np.ndarray, lengths: np.ndarray, signs: np.ndarray, bands: list[list[np.ndarray]]):
+        self.low, self.rows, self.data, self.lengths, self.signs, self.bands = low, rows, data, lengths, signs, bands
+
+
+class _Index:
+    """Signatures, texts and bands on disk.
+
+    Args:
+        threshold: Jaccard similarity.
+        folder: for its files.
+        rows: golden queries and candidates.
+    """
+
+    def __init__(self, threshold: float, folder: Path, rows: int) -> None:
+        import numpy as np
+
+        self.threshold = threshold
+        self.bands, self.width = bands_for(threshold)
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        hashes = self.bands * self.width
+        numbers = hashing.random_numbers(hashes + self.width + 1, b"routenator near 1")
+        self._factors = (numbers[:hashes] >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
+        self._band_factors = numbers[hashes : hashes + self.width] | np.uint64(1)
+        self._band_seed = numbers[-1]
+        self._signs = new_array(folder / "signatures.bin", np.uint8, rows * hashes).reshape(rows, hashes)
+        self._starts = new_array(folder / "starts.bin", np.int64, rows)
+        self._lengths = new_array(folder / "lengths.bin", np.int32, rows)
+        self._texts = open(folder / "texts.bin", "wb")  # noqa: SIM115  (close() does)
+        self._bytes = 0
+        count = min(max(2, partition_count(rows, _PARTITION_ROWS)), 512 // self.bands)
+        fields = [("hash", "u8"), ("row", "i8")]
+        self._parts = [Partitions(folder, f"band-{band:03d}", count, fields) for band in range(self.bands)]
+
+    def sign(self, block: tuple[int, pl.Series, np.ndarray]) -> _Entry:
+        """Signatures of some rows; on any thread.
+
+        Args:
+            block: (number of the block's first row, queries, their places in the block).
+        """
+        import numpy as np
+
+        low, queries, rows = block
+        data, offsets = texts_of(queries)
+        lengths = np.diff(offsets)
+        shingles = shingles_of(data)
+        signs = np.empty((len(rows), len(self._factors)), dtype=np.uint8)
+        hashes = np.empty((self.bands, len(rows)), dtype=np.uint64)
+        order = np.argsort(lengths, kind="stable")  # rows of like length make a table with little to fill up
+        for start in range(0, len(order), _ROWS):
+            part = order[start : start + _ROWS]
+            for few in np.array_split(part, max(1, len(part) // 512)):
+                minima = self._minima(shingles, offsets[few], lengths[few])
+                signs[few] = minima.astype(np.uint8).T
+                hashes[:, few] = self._band_hashes(minima)
+        ids = rows + low
+        bands = [parts.sort(hashes[band], hash=hashes[band], row=ids) for band, parts in enumerate(self._parts)]
+        return _Entry(low, ids, data, lengths, signs, bands)
+
+    def _minima(self, shingles: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """uint32 of shape (hashes, rows): the least value of each hash function over a row's shingles."""
+        import numpy as np
+
+        counts = lengths - (GRAM - 1)
+        place = np.minimum(np.arange(counts.max())[:, None], (counts - 1)[None, :])  # short rows repeat their last shingle
+        table = _stir(shingles[starts[None, :] + place])
+        minima = np.empty((len(self._factors), len(starts)), dtype=np.uint32)
+        product = np.empty_like(table)
+        for number, factor in enumerate(self._factors):
+            np.multiply(table, factor, out=product)
+            np.minimum.reduce(product, axis=0, out=minima[number])
+        return minima
+
+    def _band_hashes(self, minima: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        parts = minima.reshape(self.bands, self.width, -1).astype(np.uint64) * self._band_factors[None, :, None]
+        return hashing.mix(parts.sum(axis=1, dtype=np.uint64) + self._band_seed)
+
+    def append(self, entry: _Entry) -> None:
+        """Write what ``sign`` made; in the order of the rows."""
+        import numpy as np
+
+        self._signs[entry.rows] = entry.signs
+        self._starts[entry.rows] = self._bytes + np.cumsum(entry.lengths) - entry.lengths
+        self._lengths[entry.rows] = entry.lengths
+        entry.data.tofile(self._texts)
+        self._bytes += len(entry.data)
+        for parts, records in zip(self._parts, entry.bands, strict=True):
+            parts.append(records)
+
+    def close(self) -> None:
+        """All rows are there."""
+        import numpy as np
+
+        self._texts.close()
+        for parts in self._parts:
+            parts.close()
+        data = np.memmap(self._folder / "texts.bin", dtype=np.uint8, mode="r") if self._bytes else np.zeros(0, dtype=np.uint8)
+        self._shingles = shingles_of(data)
+
+    def take(self, band: int) -> Iterator[np.ndarray]:
+        """The records of a band, partition by partition; they are removed."""
+        return self._parts[band].take()
+
+    def remove(self) -> None:
+        """Remove the files."""
+        import shutil
+
+        del self._shingles, self._signs, self._starts, self._lengths
+        shutil.rmtree(self._folder)
+
+    def alike(self, records: np.ndarray, pending: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of one partition that are alike an earlier one.
+
+        Args:
+            records: of ``take``, in the order of the rows.
+            pending: which rows (by number) are not dropped yet.
+
+        Returns:
+            (rows, the earlier row of each).
+        """
+        import numpy as np
+
+        records = records[pending(records["row"])]
+        order = np.argsort(records["hash"], kind="stable")
+        bucket = np.cumsum(np.diff(records["hash"][order], prepend=records["hash"][order[:1]]) != 0)
+        rows = records["row"][order]
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for _ in range(ROUNDS):
+            size = np.bincount(bucket) if len(bucket) else np.zeros(0, dtype=np.int64)
+            several = size[bucket] > 1
+            rows, bucket = rows[several], bucket[several]
+            if not len(rows):
+                break
+            first = np.flatnonzero(np.diff(bucket, prepend=-1))
+            is_first = np.zeros(len(rows), dtype=bool)
+            is_first[first] = True
+            leaders = np.repeat(rows[first], np.diff(np.append(first, len(rows))))[~is_first]
+            rows, bucket = rows[~is_first], bucket[~is_first]
+            same = np.zeros(len(rows), dtype=bool)
+            for low in range(0, len(rows), PAIRS):
+                part = slice(low, low + PAIRS)
+                same[part] = self._compare(leaders[part], rows[part])
+            found.append((rows[same], leaders[same]))
+            rows, bucket = rows[~same], bucket[~same]
+        none = np.zeros(0, dtype=np.int64)
+        return np.concatenate([none, *(rows for rows, _ in found)]), np.concatenate([none, *(leaders for _, leaders in found)])
+
+    def _compare(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """bool of shape (pairs,): whether the rows are at least as alike as the threshold. Golden queries among the right are not asked."""
+        import numpy as np
+
+        agree = (self._signs[left] == self._signs[right]).mean(axis=1)
+        likely = np.flatnonzero(agree >= self.threshold - SLACK)
+        same = np.zeros(len(left), dtype=bool)
+        same[likely] = self.jaccard(left[likely], right[likely]) >= self.threshold
+        return same
+
+    def jaccard(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """float64 of shape (pairs,): the similarity of rows, from their shingles."""
+        import numpy as np
+
+        mine, yours = self._keys(left), self._keys(right)
+        both = np.concatenate([mine, yours])
+        both.sort()
+        shared = np.bincount((both[1:][both[1:] == both[:-1]] >> np.uint64(32)).astype(np.int64), minlength=len(left))
+        sizes = [np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(left)) for keys in (mine, yours)]
+        similarity: np.ndarray = shared / np.maximum(sizes[0] + sizes[1] - shared, 1)
+        return similarity
+
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        """The different shingles of each row as (place of the row, shingle) in one number, sorted."""
+        import numpy as np
+
+        counts = self._lengths[rows].astype(np.int64) - (GRAM - 1)
+        place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        shingles = self._shingles[np.repeat(self._starts[rows], counts) + place].astype(np.uint64)
+        pairs = np.repeat(np.arange(len(rows), dtype=np.uint64), counts) << np.uint64(32)
+        return np.unique(pairs | shingles)
+
+
+def texts_of(queries: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised texts, a space before and after, each at least one shingle long, as ``hashing.text_buffer``."""
+    import polars as pl
+
+    text = pl.concat_str(pl.lit(" "), keys.normalised("query"), pl.lit(" ")).str.pad_end(GRAM)
+    return hashing.text_buffer(pl.DataFrame({"query": queries.fill_null("")}).select(text).to_series())
+
+
+def shingles_of(data: np.ndarray) -> np.ndarray:
+    """uint32 of shape (bytes - 3,): the four bytes that begin at each place, without a copy."""
+    import numpy as np
+
+    return np.ndarray((max(0, len(data) - GRAM + 1),), dtype="<u4", buffer=data, strides=(1,))
+
+
+def _stir(x: np.ndarray) -> np.ndarray:
+    """murmur3's 32-bit finaliser: text is far from random, and the multiplications below want it to be."""
+    import numpy as np
+
+    x = x.astype(np.uint32)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x85EBCA6B)
+    x ^= x >> np.uint32(13)
+    x *= np.uint32(0xC2B2AE35)
+    x ^= x >> np.uint32(16)
+    return x

@@ -1,0 +1,56 @@
+"""Where a query says its category."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+THIRDS = ("first", "middle", "last")
+
+
+def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
+    """Where the query says the category: the third of its words in which the middle of the phrase lies, or absent.
+
+    Null for functions without a category parameter, or when the call has none.
+
+    Args:
+        categories: function -> its category parameter, if it has one.
+    """
+    import polars as pl
+
+    surface = pl.lit(None, dtype=pl.String)
+    for function, parameter in categories.items():
+        if parameter is not None:
+            value = pl.col("slots").str.json_path_match(f"$['{parameter}']")
+            surface = pl.when(pl.col("function") == function).then(value).otherwise(surface)
+    return third_of(pl.col("query"), surface)
+
+
+def third_of(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
+    """first | middle | last | absent: where ``query`` says ``surface``; null if there is no surface."""
+    import polars as pl
+
+    def padded(text: pl.Expr) -> pl.Expr:
+        return pl.format(" {} ", text.str.to_lowercase().str.extract_all(r"[^\W_]+").list.join(" "))
+
+    text, phrase = padded(query), padded(surface)
+    # Split, not find and slice: polars finds in bytes and slices in characters.
+    parts = text.str.splitn(phrase, 2).struct
+    found = parts.field("field_1").is_not_null()
+    # Spaces before the phrase are the words before it: the padding's one space stands for none.
+    before = parts.field("field_0").str.count_matches(" ", literal=True)
+    middle = before + (phrase.str.count_matches(" ", literal=True) - 1) / 2
+    share = middle / (text.str.count_matches(" ", literal=True) - 1)
+    return (
+        pl.when(surface.is_null())
+        .then(None)
+        .when(~found)
+        .then(pl.lit("absent"))
+        .when(share < 1 / 3)
+        .then(pl.lit("first"))
+        .when(share < 2 / 3)
+        .then(pl.lit("middle"))
+        .otherwise(pl.lit("last"))
+    )

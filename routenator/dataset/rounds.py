@@ -1,0 +1,100 @@
+"""What the closed loop learns from a merge: acceptance by stratum, and how much each round of requests brought.
+
+Round 1 is the first run; each top-up adds one. Their candidates are numbered one after the other, so a round is a range of the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.dataset.decisions import DROPPED, KEPT, Decisions, Verdict
+from routenator.dataset.distribution import KEY
+from routenator.dataset.sources import BLOCK_ROWS, blocks
+from routenator.sampling.acceptance import Acceptance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STEPS: Mapping[str, tuple[Verdict, ...]] = {
+    "requested": tuple(Verdict),
+    "accepted": (*KEPT, *DROPPED),  # by the checks
+    "kept": (*KEPT, Verdict.SURPLUS),  # after leakage and dedup; these could have filled a quota
+    "final": KEPT,
+}
+
+
+def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray]:
+    """Candidates by stratum and verdict, as ``Decisions.table``, of each round.
+
+    Args:
+        rounds: candidates of each round; together all.
+    """
+    import numpy as np
+
+    ends = [0, *np.cumsum(rounds).tolist()]
+    tables = []
+    for start, stop in pairwise(ends):
+        table = np.zeros_like(decisions.table)
+        for low, high in blocks(stop - start, BLOCK_ROWS):
+            part = slice(start + low, start + high)
+            pairs = decisions.strata[part].astype(np.int64) * len(Verdict) + decisions.codes[part]
+            table += np.bincount(pairs, minlength=table.size).reshape(table.shape)
+        tables.append(table)
+    return tables
+
+
+def measure(
+    strata: Sequence[Mapping[str, Any]], tables: Sequence[np.ndarray], note: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, int]]]:
+    """The content of acceptance.json, and one row a round for merge.json.
+
+    Args:
+        strata: rows of strata.json.
+        tables: from ``round_tables``.
+        note: what else the file shall say.
+    """
+    whole, newest = sum(tables[1:], start=tables[0]), tables[-1]
+    counted = {step: whole[:, list(verdicts)].sum(axis=1).tolist() for step, verdicts in STEPS.items()}
+    asked, kept = (newest[:, list(STEPS[step])].sum(axis=1).tolist() for step in ("requested", "kept"))
+    rows = []
+    for number, row in enumerate(strata):
+        found = {name: row[name] for name in KEY} | {step: counted[step][number] for step in ("requested", "accepted", "kept")}
+        if len(tables) > 1:
+            found["newest"] = {"requested": asked[number], "kept": kept[number]}
+        rows.append(found)
+    rounds = [{step: int(table[:, list(verdicts)].sum()) for step, verdicts in STEPS.items()} for table in tables]
+    return Acceptance(rows, {**note, "rounds": len(tables)}).as_dict(), rounds
+
+
+def rejections(
+    candidates: Sequence[Path], rejected: Sequence[Path], last: Mapping[int, int], shown: int = 3, examples: int = 2
+) -> dict[int, tuple[list[tuple[str, int]], list[dict[str, Any]]]]:
+    """Why the last candidates of some strata are not in the data set.
+
+    Args:
+        candidates: files of candidates.
+        rejected: the merge's files of what it left out.
+        last: stratum -> how many of its candidates, from the greatest index down, to look at.
+        shown: how many reasons.
+        examples: how many rows.
+
+    Returns:
+        Stratum, in the order of ``last`` -> (commonest reasons with their rows, examples of query, reason and detail).
+    """
+    import polars as pl
+
+    rows = pl.scan_parquet(list(candidates)).filter(pl.col("stratum").is_in(list(last))).select("index", "stratum").collect()
+    why = pl.scan_parquet(list(rejected)).filter(pl.col("index").is_in(rows["index"].implode())).collect()
+    joined = rows.join(why, on="index").sort("index")
+    found = {}
+    for stratum, count in last.items():
+        group = joined.filter(pl.col("stratum") == stratum).tail(count)
+        counts = group["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).head(shown)
+        found[stratum] = (
+            [(row["reason"], row["count"]) for row in counts.iter_rows(named=True)],
+            group.filter(pl.col("query").is_not_null()).head(examples).select("query", "reason", "detail").to_dicts(),
+        )
+    return found

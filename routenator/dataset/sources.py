@@ -1,0 +1,188 @@
+"""Files of candidates as one sequence of rows, cut into blocks that do not depend on how many files there are.
+
+Each file holds the rows of one stretch of the index, in order; together they are rows 0 .. N-1. So every pass reads each file once, from
+its beginning to its end, and a block may begin in one file and end in another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from os import sched_getaffinity
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from routenator.errors import CorruptShardError, StageError
+from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+BLOCK_ROWS = 131_072  # candidates in memory at once, for each core
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MEND = "remove its receipt and run `retry`, which makes the shard again"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of candidates.
+
+    Attributes:
+        label: what an error calls it, e.g. "generate shard 3".
+        low, high: its least and greatest index, both included.
+    """
+
+    label: str
+    path: Path
+    rows: int
+    low: int
+    high: int
+
+    def corrupt(self, error: object) -> CorruptShardError:
+        """The error to raise when it cannot be read: which shard, why, how to mend it."""
+        return CorruptShardError(f"{self.label} ({self.path}) cannot be read: {error}; {MEND}")
+
+
+def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
+    """Look into the candidate files; those without rows are left out. Files may come from several stages, in any order.
+
+    Args:
+        files: (label, path) of each shard.
+
+    Returns:
+        The sources in the order of their index.
+
+    Raises:
+        CorruptShardError: a file cannot be read or lacks columns.
+        StageError: the files do not hold one stretch of the index each, together 0 .. rows-1.
+    """
+    sources = sorted((source for label, path in files if (source := _look(label, path)) is not None), key=lambda source: source.low)
+    total = sum(source.rows for source in sources)
+    expected = 0
+    for before, source in zip([None, *sources], sources, strict=False):
+        if source.low != expected:
+            what = f"{before.label} ends at {expected - 1}" if before else "the first index is 0"
+            raise StageError(
+                f"{source.label} ({source.path}) holds indices {source.low} to {source.high}, but {what}; there are {total} candidates: "
+                "a shard is missing or given twice, or the shards do not belong to one plan"
+            )
+        if source.high - source.low + 1 != source.rows:
+            raise StageError(
+                f"{source.label} ({source.path}) holds {source.rows} candidates with indices {source.low} to {source.high}: "
+                "some are missing or occur twice"
+            )
+        expected = source.high + 1
+    return sources
+
+
+def _look(label: str, path: Path) -> Source | None:
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        missing = set(CANDIDATE_COLUMNS) - set(file.schema_arrow.names)
+        if missing:
+            raise CorruptShardError(f"{label} ({path}) lacks the columns {', '.join(sorted(missing))}; {MEND}")
+        rows = file.metadata.num_rows
+        if not rows:
+            return None
+        found = pl.scan_parquet(path).select(low=pl.col("index").min(), high=pl.col("index").max()).collect()
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        raise CorruptShardError(f"{label} ({path}) cannot be read: {error}; {MEND}") from error
+    low, high = found.row(0)
+    return Source(label, path, rows, low, high)
+
+
+def stream(sources: Sequence[Source], columns: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Every candidate once, in the order of the index, in blocks of ``rows`` (the last may be shorter).
+
+    Yields:
+        (index of the block's first row, its columns).
+
+    Raises:
+        CorruptShardError: a file cannot be read.
+        StageError: a file's rows are not in the order of their index.
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    wanted = list(dict.fromkeys(["index", *columns]))
+    schema = arrow_schema({name: CANDIDATE_COLUMNS[name] for name in wanted})
+    pending: list[pa.RecordBatch] = []
+    held = start = 0
+
+    def block(size: int) -> tuple[int, pl.DataFrame]:
+        nonlocal pending, held, start
+        table = pa.Table.from_batches(pending, schema)
+        pending, held = table.slice(size).to_batches(), held - size
+        frame = pl.from_arrow(table.slice(0, size))
+        assert isinstance(frame, pl.DataFrame)
+        start += size
+        return start - size, frame.select(*columns)
+
+    for source in sources:
+        for batch in _batches(source, wanted, schema, rows):
+            pending.append(batch)
+            held += batch.num_rows
+            while held >= rows:
+                yield block(rows)
+    if held:
+        yield block(held)
+
+
+def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = source.low
+    try:
+        with pq.ParquetFile(source.path) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=wanted):
+                index = batch.column("index").to_numpy(zero_copy_only=False)
+                wrong = np.flatnonzero(index != np.arange(expected, expected + len(index)))
+                if len(wrong):
+                    raise StageError(
+                        f"{source.label} ({source.path}) is not in the order of its index: {index[wrong[0]]} stands where "
+                        f"{expected + wrong[0]} should be"
+                    )
+                expected += len(index)
+                yield batch.select(wanted).cast(schema)
+    except (pa.ArrowException, OSError) as error:
+        raise source.corrupt(error) from error
+
+
+def workers() -> int:
+    """Cores that this process may use."""
+    return len(sched_getaffinity(0))
+
+
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``work`` on a thread a core, results in the order of the items; at most two more than these are begun before the first is taken.
+
+    Numpy, Polars and Arrow let go of the interpreter while they work, so threads use all cores, and nothing is copied between processes.
+    """
+    queue: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers())
+    try:
+        for item in items:
+            queue.append(pool.submit(work, item))
+            if len(queue) > workers() + 1:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
+    """[0, total) cut into half-open ranges of ``size``."""
+    for low in range(0, total, size):
+        yield low, min(low + size, total)

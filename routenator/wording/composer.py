@@ -1,0 +1,176 @@
+"""Words for requests: the lean rows of the sample stage become slots, gold arguments and a heuristic draft.
+
+A row's words are a pure function of (seed, stratum, path, record, domain), so the generate stage makes them where it needs them, in any
+batch and any order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routenator.config import RunConfig
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.sampling.philox import row_seeds, uniforms
+from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
+from routenator.schemas import DETAIL_COLUMNS, arrow_schema
+from routenator.wording.placement import NO_WISH
+from routenator.wording.program import serving_templates
+from routenator.wording.writer import Writer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from routenator.domain.templates import Template
+
+# Streams of random decisions, apart from those of the sampler and of kernel.py.
+STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE, STREAM_EXAMPLE = 10, 11, 13
+_BLOCK = 16_384  # rows made at once: offsets of their texts stay far below 2**31, and the memory small
+
+
+Ints = NDArray[np.int64]
+
+
+class _Drafting(NamedTuple):
+    """Which heuristic templates may draft for a stratum.
+
+    Attributes:
+        first: a stratum's first entry, shape (strata + 1,).
+        sums: the stratum's number plus the running share of its entries, shape (entries,).
+        entries: node, lowest and highest number of words, two thresholds of the wish; shape (entries, 5).
+    """
+
+    first: Ints
+    sums: NDArray[np.float64]
+    entries: Ints
+
+
+class Composer:
+    """Makes the words of one run's requests.
+
+    Args:
+        domain: the domain.
+        config: the run's config.
+        strata: what the rows' stratum numbers mean; not needed for ``examples``.
+    """
+
+    def __init__(self, domain: Domain, config: RunConfig, strata: Sequence[Stratum]) -> None:
+        self.domain, self.config, self.strata = domain, config, strata
+        self.writer = Writer(domain, config.sample.tries)
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        """The strings of a stratum by column, one entry a stratum; and the ids of the metadata records."""
+        import pyarrow as pa
+
+        names = ("function", "category", "route", "template", "length", "language")
+        columns = {name: pa.array([getattr(s, name) for s in self.strata], pa.string()) for name in names}
+        return {**columns, "record": pa.array(list(self.domain.records), pa.string())}
+
+    @cached_property
+    def _cells(self) -> Ints:
+        """Function and whether there is a category, by stratum; shape (strata, 2)."""
+        number = self.writer.compiled.function
+        return np.array([(number[s.function], s.category != NO_CATEGORY) for s in self.strata], dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def _drafting(self) -> _Drafting:
+        """The heuristic templates that may draft for each stratum.
+
+        Its own template on the heuristic route; else those that serve the cell; if there are none, those of its function and language.
+        """
+        tables: dict[tuple[str, ...], list[tuple[float, tuple[int, ...]]]] = {}
+        first: list[int] = [0]
+        sums: list[float] = []
+        entries: list[tuple[int, ...]] = []
+        for number, s in enumerate(self.strata):
+            key = (s.function, s.length, s.template) if s.route == "heuristic" else (s.function, s.length, s.category, s.language)
+            if key not in tables:
+                every = serving_templates(self.domain, s.function)
+                if s.route == "heuristic":
+                    serving = [t for t in every if t.name == s.template]
+                else:
+                    serving = [t for t in every if t.serves(s.function, s.category, s.length, s.language)]
+                serving = serving or [t for t in every if t.languages is None or s.language in t.languages]
+                running = np.cumsum([t.weight for t in serving])
+                tables[key] = list(zip((running / running[-1]).tolist(), [self._entry(s, t) for t in serving], strict=True))
+            first.append(first[-1] + len(tables[key]))
+            # A stratum's sums lie between its number and the next one, so that one search finds a row's place among all.
+            sums.extend(number + share for share, _ in tables[key])
+            entries.extend(entry for _, entry in tables[key])
+        return _Drafting(np.array(first), np.array(sums), np.array(entries, dtype=np.int64).reshape(-1, 5))
+
+    def _entry(self, stratum: Stratum, template: Template) -> tuple[int, ...]:
+        root = self.writer.compiled.root[stratum.function, template.name]
+        wish = self.writer.wishes.get((stratum.function, template.name, stratum.length), NO_WISH)
+        return (root, *self.domain.statistics.length_buckets[stratum.length], *wish)
+
+    def _drafted(self, stratum: Ints, seeds: Ints) -> Ints:
+        """Node, bounds and wish of each row's template, drawn by weight where several may draft; shape (rows, 5)."""
+        first, sums, entries = self._drafting
+        chosen = first[stratum]
+        several = np.flatnonzero(first[stratum + 1] - chosen > 1)
+        if several.size:
+            at = stratum[several]
+            place = np.searchsorted(sums, at + uniforms(seeds[several], STREAM_DRAFT_TEMPLATE), side="right")
+            chosen[several] = np.clip(place, first[at], first[at + 1] - 1)
+        return entries[chosen]
+
+    def details(self, requests: pa.Table) -> pa.Table:
+        """Requests (``REQUEST_COLUMNS``) with their words (``DETAIL_COLUMNS``), in the same order."""
+        import pyarrow as pa
+
+        schema = arrow_schema(DETAIL_COLUMNS)
+        blocks = [self._block(requests.slice(start, _BLOCK)) for start in range(0, requests.num_rows, _BLOCK)]
+        return pa.Table.from_batches(blocks, schema=schema)
+
+    def _block(self, requests: pa.Table) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        requests = requests.combine_chunks()
+        path = requests["path"].chunk(0)
+        starts = path.offsets.to_numpy().astype(np.int64)
+        seeds, stratum = requests["seed"].to_numpy(), requests["stratum"].to_numpy().astype(np.int64)
+        record = requests["record"].chunk(0)
+        cells = self._cells[stratum]
+        rows = np.column_stack([cells[:, 0], record.fill_null(-1).to_numpy(), cells[:, 1], self._drafted(stratum, seeds)])
+        words = self.writer.write(seeds, rows, starts - starts[0], path.flatten().to_numpy())
+        columns = {
+            name: values.take(record if name == "record" else requests["stratum"].chunk(0)) for name, values in self._columns.items()
+        }
+        columns |= {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
+        columns |= {"path": words.path, "slots": words.slots, "arguments": words.arguments, "draft": words.query}
+        schema = arrow_schema(DETAIL_COLUMNS)
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+    def examples(self, seed: int, function: str, language: str, count: int) -> list[dict[str, Any]]:
+        """Few-shot examples of a function, drawn from the graph: ``draft`` and ``query`` say one call in two ways.
+
+        A pure function of its arguments and the domain.
+        """
+        if count == 0:
+            return []
+        seeds = row_seeds(seed, np.arange(count) + (STREAM_EXAMPLE << 32))
+        shares = category_shares(self.domain, function)
+        sums = np.cumsum(list(shares.values()))
+        picks = np.minimum(np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1)
+        categories = np.array([list(shares)[pick] for pick in picks], dtype=object)
+        templates = heuristic_templates(self.domain, function, language)
+        roots = np.array([self.writer.compiled.root[function, template.name] for template in templates])
+        made = []
+        for stream in (STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE):
+            # The seeds are the same for both, so the slots are too; only the template differs.
+            chosen = roots[(uniforms(seeds, stream) * len(roots)).astype(np.int64)]
+            made.append(self.writer.draw(function, seeds, categories, chosen))
+        first, second = made
+        return [
+            {"draft": draft, "query": query, "arguments": json.loads(arguments), "slots": json.loads(slots)}
+            for draft, query, arguments, slots in zip(
+                *(column.to_pylist() for column in (first.query, second.query, second.arguments, second.slots)), strict=True
+            )
+        ]

@@ -1,0 +1,217 @@
+"""Bytes of a query inside compiled code: tidying, typing noise, word counts, JSON. Texts are UTF-8; spaces are the only white space.
+
+While a query is made, marks stand around the slots' surfaces: noise stays outside them, and the category word's place can be read off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+SPACE, OPEN, CLOSE, OPEN_CATEGORY = 32, 1, 2, 3
+COMMA, OPENING, CLOSING = 44, 123, 125
+_QUOTE, _BACKSLASH = 34, 92
+_PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
+STRING, INTEGER, NUMBER, BOOLEAN = 0, 1, 2, 3
+
+
+@njit(cache=True, inline="always")
+def is_punctuation(sign: Any) -> Any:
+    """Whether a byte is one of ``, . ? ! ; :``."""
+    return sign in (44, 46, 63, 33, 59, 58)
+
+
+@njit(cache=True, inline="always")
+def copy(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
+    """Append ``source[start:stop]``; returns the new end."""
+    for i in range(start, stop):
+        out[at + i - start] = source[i]
+    return at + stop - start
+
+
+@njit(cache=True, inline="always")
+def _glue(out: Any, first: Any, token: Any, at: Any) -> Any:
+    """Drop the space before a token that is one punctuation sign; returns the new end."""
+    if at - token == 1 and token > first and is_punctuation(out[token]):
+        out[token - 1] = out[token]
+        return at - 1
+    return at
+
+
+@njit(cache=True)
+def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
+    """Append a text without marks and double spaces, as ``routenator.grammar.tidy`` does.
+
+    Args:
+        raw: the text is ``raw[start:stop]``.
+        bare: whether punctuation outside the slots is dropped.
+        out: gets the tidy text from ``at`` on.
+
+    Returns:
+        New end, number of words, third in which the category word's middle stands (-1 if it is not said).
+    """
+    first, token, words = at, -1, 0
+    inside, before, spoken = False, -1, -1
+    for i in range(start, stop):
+        sign = raw[i]
+        if sign in (OPEN, OPEN_CATEGORY):
+            inside = True
+            if sign == OPEN_CATEGORY and before < 0:
+                before = words - (token >= 0)
+        elif sign == CLOSE:
+            inside = False
+            if before >= 0 and spoken < 0:
+                spoken = words - before
+        elif sign == SPACE:
+            if token >= 0:
+                end = _glue(out, first, token, at)
+                words -= at - end
+                at, token = end, -1
+        elif not (bare and not inside and is_punctuation(sign)):
+            if token < 0:
+                if at > first:
+                    out[at] = SPACE
+                    at += 1
+                token = at
+                words += 1
+            out[at] = sign
+            at += 1
+    if token >= 0:
+        end = _glue(out, first, token, at)
+        words -= at - end
+        at = end
+    third = -1
+    if before >= 0 and words > 0:
+        third = min(2, 3 * (2 * before + spoken) // (2 * words))
+    return at, words, third
+
+
+@njit(cache=True)
+def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) -> Any:
+    """One slip of the finger in one word of four letters or more outside the slots: swapped, dropped or doubled letter.
+
+    Args:
+        raw: the text is ``raw[:stop]``; changed in place, there must be room for one more character.
+        where: 32 random bits that choose the letter.
+        kind: 32 random bits: swapped (2 of 5), dropped (3 of 10), doubled (3 of 10).
+        alpha: code point -> whether it is a letter, for those below 2**16.
+        places: int32, room for as many letters as the text has.
+
+    Returns:
+        The new end.
+    """
+    # places holds the starts of the letters with one letter before and two after them, found as the scan leaves them behind.
+    found, run, inside = 0, 0, False
+    last1, last2 = 0, 0  # starts of the character before this one and of the one before that
+    i = 0
+    while i < stop:
+        sign = raw[i]
+        width = 1 if sign < 0x80 else 2 if sign < 0xE0 else 3 if sign < 0xF0 else 4
+        point = _code_point(raw, i, width)
+        if point in (OPEN, OPEN_CATEGORY):
+            inside = True
+        if point == CLOSE:
+            inside = False
+        run = run + 1 if not inside and point < alpha.size and alpha[point] else 0
+        if run >= 4:
+            places[found] = last2
+            found += 1
+        last2, last1 = last1, i
+        i += width
+    if found == 0:
+        return stop
+    here = places[(where * found) >> 32]
+    size = _width(raw[here])
+    following = here + size
+    if kind < 1717986918:  # 2/5 of 2**32
+        return _swap(raw, here, size, _width(raw[following]), stop)
+    if kind < 3006477107:  # 7/10 of 2**32
+        for i in range(following, stop):
+            raw[i - size] = raw[i]
+        return stop - size
+    for i in range(stop - 1, here - 1, -1):
+        raw[i + size] = raw[i]
+    return stop + size
+
+
+@njit(cache=True, inline="always")
+def _width(sign: Any) -> Any:
+    return 1 if sign < 0x80 else 2 if sign < 0xE0 else 3 if sign < 0xF0 else 4
+
+
+@njit(cache=True, inline="always")
+def _code_point(raw: Any, i: Any, width: Any) -> Any:
+    if width == 1:
+        return int(raw[i])
+    point = int(raw[i]) & (0xFF >> (width + 1))
+    for k in range(1, width):
+        point = point << 6 | int(raw[i + k]) & 0x3F
+    return point
+
+
+@njit(cache=True, inline="always")
+def _swap(raw: Any, here: Any, first: Any, second: Any, stop: Any) -> Any:
+    """Exchange two neighbouring characters of ``first`` and ``second`` bytes."""
+    for _ in range(first):
+        sign = raw[here]
+        for i in range(here, here + first + second - 1):
+            raw[i] = raw[i + 1]
+        raw[here + first + second - 1] = sign
+    return stop
+
+
+@njit(cache=True)
+def quoted(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
+    """Append a JSON string; there are no control signs in our texts. Returns the new end."""
+    out[at] = _QUOTE
+    at += 1
+    for i in range(start, stop):
+        if source[i] in (_QUOTE, _BACKSLASH):
+            out[at] = _BACKSLASH
+            at += 1
+        out[at] = source[i]
+        at += 1
+    out[at] = _QUOTE
+    return at + 1
+
+
+@njit(cache=True)
+def typed(source: Any, start: Any, stop: Any, kind: Any, out: Any, at: Any) -> Any:
+    """Append a value as its parameter's JSON type; a text that is no number stays a text. Returns the new end."""
+    if kind == STRING:
+        return quoted(source, start, stop, out, at)
+    if kind == BOOLEAN:
+        word = "true" if _is_yes(source, start, stop) else "false"
+        for i in range(len(word)):
+            out[at + i] = ord(word[i])
+        return at + len(word)
+    first = start + 1 if start < stop and source[start] in (_PLUS, _MINUS) else start
+    dots, digits = 0, 0
+    for i in range(first, stop):
+        if source[i] == _DOT:
+            dots += 1
+        elif _ZERO <= source[i] <= _NINE:
+            digits += 1
+        else:
+            return quoted(source, start, stop, out, at)
+    if digits == 0 or dots > (kind == NUMBER) or source[first] == _DOT or source[stop - 1] == _DOT:
+        return quoted(source, start, stop, out, at)
+    while first < stop - 1 and source[first] == _ZERO and source[first + 1] != _DOT:
+        first += 1
+    if source[start] == _MINUS and not (stop - first == 1 and source[first] == _ZERO):
+        out[at] = _MINUS
+        at += 1
+    return copy(source, first, stop, out, at)
+
+
+@njit(cache=True, inline="always")
+def _is_yes(source: Any, start: Any, stop: Any) -> Any:
+    for word in ("true", "yes"):
+        if stop - start == len(word):
+            same = True
+            for i in range(len(word)):
+                same = same and (source[start + i] | 32) == ord(word[i])
+            if same:
+                return True
+    return False

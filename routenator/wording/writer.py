@@ -1,0 +1,108 @@
+"""A domain's compiled grammars and the loop over rows, with Arrow strings as its result."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.sampling.walk import Graph
+from routenator.wording.placement import NO_WISH, wishes
+from routenator.wording.program import Compiled, Compiler
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Ints = NDArray[np.int64]
+_ANY_LENGTH = (1, 1 << 30)
+
+
+class Words(NamedTuple):
+    """Texts of many rows.
+
+    Attributes:
+        query: Arrow strings.
+        slots, arguments, path: JSON objects, Arrow strings.
+        facts: number of words; the third in which the category word stands (-1 if it is not said); the number of words as counted on
+            pieces, and how many of those were in doubt then; shape (n, 4).
+    """
+
+    query: pa.Array
+    slots: pa.Array
+    arguments: pa.Array
+    path: pa.Array
+    facts: Ints
+
+
+class Writer:
+    """Writes words for rows of one domain.
+
+    Args:
+        domain: the domain.
+        tries: draws of a query until it fits.
+    """
+
+    def __init__(self, domain: Domain, tries: int) -> None:
+        self.domain, self.tries = domain, tries
+        self.compiled: Compiled = Compiler(domain).compile()
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.domain)
+
+    @cached_property
+    def wishes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see placement.py."""
+        found = {}
+        for function in self.domain.rules:
+            for (template, bucket), thresholds in wishes(self.domain, self, function).items():
+                found[function, template, bucket] = thresholds
+        return found
+
+    def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32]) -> Words:
+        """Words, a row each.
+
+        Args:
+            seeds: shape (n,).
+            rows: function, record (-1 for none), 1 if the row has a category, node of its template, lowest and highest number of words, two
+                thresholds of its wish (-1 for none); shape (n, 8). Function and node are those of ``compiled``.
+            starts: where each row's walk begins in ``walks``, shape (n + 1,).
+            walks: node positions within their types.
+        """
+        import pyarrow as pa
+
+        from routenator.wording.kernel import compose
+
+        # Rows of one template in a row: its part of the tables stays in the cache.
+        order = np.argsort(rows[:, 3], kind="stable")
+        *texts, ends, facts = compose(
+            self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
+            np.ascontiguousarray(rows, dtype=np.int64),
+            np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order, self.tries,
+        )  # fmt: skip
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        strings = [
+            pa.StringArray.from_buffers(len(seeds), pa.py_buffer(end), pa.py_buffer(text)).take(pa.array(back))
+            for end, text in zip(ends, texts, strict=True)
+        ]
+        query, slots, arguments, path = strings
+        return Words(query, slots, arguments, path, facts)
+
+    def draw(self, function: str, seeds: Ints, categories: NDArray[Any], roots: Ints) -> Words:
+        """Words for walks drawn here, of any length and without a wish or a record: the first draw of each row.
+
+        Args:
+            seeds: shape (n,).
+            categories: in which the walks end, strings, shape (n,).
+            roots: the templates' nodes, shape (n,).
+        """
+        count = len(seeds)
+        walks = self.graph.walks(function, seeds, categories)
+        rows = np.empty((count, 8), dtype=np.int64)
+        rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = self.compiled.function[function], -1, categories != NO_CATEGORY, roots
+        rows[:, 4:6], rows[:, 6:] = _ANY_LENGTH, NO_WISH
+        return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))

@@ -1,0 +1,65 @@
+"""Words for requests: calls that are valid, drafts that say them."""
+
+from __future__ import annotations
+
+import json
+
+from routenator.config import RunConfig
+from routenator.domain.functions import check_call
+from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.wording.composer import Composer
+from routenator.sampling.sampler import Sampler
+from tests.conftest import make_config
+
+
+def details(domain: Domain, config: RunConfig) -> dict[str, list]:
+    """All rows of a run, as columns."""
+    sampler = Sampler(domain, config)
+    return Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pydict()
+
+
+def test_calls_are_valid(tiny):
+    rows = details(tiny, make_config())
+    for name, arguments, slots, category in zip(rows["function"], rows["arguments"], rows["slots"], rows["category"], strict=True):
+        call = json.loads(arguments)
+        assert check_call(tiny.functions[name], call) == []
+        assert set(call) == set(json.loads(slots))
+        if name == "search":
+            assert call["content_type"] == category
+        else:
+            assert call.get("place", NO_CATEGORY) == category or call["place"].lower() == category
+            assert not ({"people", "near"} <= set(call)), "near excludes people"
+
+
+def test_every_draft_says_every_present_slot(tiny):
+    rows = details(tiny, make_config(dataset={"size": 600}))
+    for draft, slots in zip(rows["draft"], rows["slots"], strict=True):
+        for surface in json.loads(slots).values():
+            assert surface in draft
+        assert not set("\x01\x02\x03") & set(draft)
+
+
+def test_drafts_fall_into_their_length_bucket_where_a_template_can(tiny):
+    rows = details(tiny, make_config(dataset={"size": 600}))
+    inside = [
+        tiny.statistics.length_buckets[bucket][0] <= len(draft.split()) <= tiny.statistics.length_buckets[bucket][1]
+        for bucket, draft, template in zip(rows["length"], rows["draft"], rows["template"], strict=True)
+        if template == "heuristic/search_fragment"
+    ]
+    assert sum(inside) / len(inside) > 0.7
+
+
+def test_optional_slots_have_their_shares(tiny):
+    rows = details(tiny, make_config(dataset={"size": 4000}, sample={"tries": 1}))
+    book = [json.loads(slots) for slots, name in zip(rows["slots"], rows["function"], strict=True) if name == "book"]
+    assert abs(sum("people" in slots for slots in book) / len(book) - 0.5) < 0.04
+    assert abs(sum("place" in slots for slots in book) / len(book) - 0.7) < 0.02
+
+
+def test_examples_are_pure_and_say_one_call_twice(tiny):
+    composer = Composer(tiny, make_config(), ())
+    other = Composer(tiny, make_config(seed=99, dataset={"size": 77}), ())
+    assert composer.examples(5, "search", "en", 3) == other.examples(5, "search", "en", 3)
+    for example in composer.examples(6, "book", "en", 8):
+        assert example["arguments"]["city"].lower() in example["draft"].lower()
+        assert all(surface.lower() in example["query"].lower() for surface in example["slots"].values())

@@ -1,0 +1,326 @@
+"""``domain fit``: aggregates of a sample of queries, and nothing but aggregates."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from routenator.domain.check import inspect_domain
+from routenator.domain.golden import load_golden
+from routenator.domain.load import Domain, load_domain
+from routenator.errors import InputError
+from routenator.population.fit import Fit, fit, render
+from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy
+from routenator.population.labeller import Labeller
+from routenator.population.queries import Observation, Observer, third_of
+from routenator.sampling.sampler import Sampler
+from routenator.wording.composer import Composer
+from tests.conftest import ROOT, TINY, make_config
+
+CREATIVE = ROOT / "configs" / "domains" / "creative"
+ASSISTANT = ROOT / "configs" / "domains" / "assistant"
+
+
+def search(query: str, category: str, prompt: str = "red beach") -> dict[str, Any]:
+    return {"query": query, "call": {"name": "search", "arguments": {"content_type": category, "extracted_prompt": prompt}}}
+
+
+def book(query: str, **arguments: Any) -> dict[str, Any]:
+    return {"query": query, "call": {"name": "book", "arguments": {"city": "Oslo", **arguments}}}
+
+
+SAMPLE = [
+    *[search("poster of a red beach", "poster")] * 30,  # 5 words, category first
+    *[search("Show me the wonderful red beach, as a wall poster!", "poster")] * 20,  # 10 words, last
+    *[search("logo red beach", "logo")] * 15,
+    *[search("red beach card please", "card")] * 4,
+    *[book("a bistro table in Oslo for two people tonight", place="bistro", people=2)] * 12,
+    *[book("a table in Oslo near the lake", near="the lake")] * 11,
+    *[book("somewhere nice in Oslo", place="palace")] * 10,  # no node stands for palace
+]
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    file = folder / "queries.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
+
+
+def loaded(folder: Path, text: str, source: Path = TINY) -> Domain:
+    """The domain with this statistics.yaml, read as any user's is."""
+    copy = Path(shutil.copytree(source, folder / "domain"))
+    (copy / "statistics.yaml").write_text(text)
+    return load_domain(copy)
+
+
+def shares(table: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in table.items()}
+
+
+def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
+    found = fit(tiny, write(tmp_path, SAMPLE), min_count=3)
+    statistics = found.statistics
+    assert shares(statistics["functions"]) == {"search": round(69 / 102, 4), "book": round(33 / 102, 4)}
+    assert shares(statistics["categories"]["search"]) == {"poster": round(50 / 69, 4), "logo": round(15 / 69, 4), "card": round(4 / 69, 4)}
+    assert shares(statistics["lengths"]["search"]) == {"short": round(49 / 69, 4), "long": round(20 / 69, 4)}
+    assert statistics["word_quantiles"]["search"] == {0.1: 3, 0.25: 4, 0.5: 5, 0.75: 10, 0.9: 10}
+    thirds = {"first": round(45 / 69, 4), "middle": round(4 / 69, 4), "last": round(20 / 69, 4)}
+    assert shares(statistics["keyword_position"]["search"]) == thirds
+    assert statistics["languages"] == {"en": 1.0}
+    assert statistics["noise"] == {"lowercase": round(49 / 102, 4), "typo": 0.1, "no_punctuation": round(82 / 102, 4)}
+    assert statistics["routes"] == {"search": {"heuristic": 0.6, "text": 0.3, "vision": 0.1}, "book": {"heuristic": 0.8, "text": 0.2}}
+    assert any("routes" in line for line in found.kept) and (found.labelled, found.guessed, found.unsure) == (102, 0, 0)
+    assert found.warnings == ["book: 10 calls name a category that no node stands for; they are left out of `categories`"]
+
+
+def test_a_slots_share_is_of_the_calls_that_could_have_it(tiny: Domain, tmp_path: Path) -> None:
+    slots = fit(tiny, write(tmp_path, SAMPLE), min_count=3).statistics["slots"]["book"]
+    assert slots["place"] == pytest.approx(22 / 33, abs=1e-4) and slots["people"] == pytest.approx(12 / 33, abs=1e-4)
+    assert slots["near"] == pytest.approx(11 / 21, abs=1e-4)  # people excludes it
+
+
+def test_the_file_is_accepted_as_it_is(tiny: Domain, tmp_path: Path) -> None:
+    found = fit(tiny, write(tmp_path, SAMPLE), min_count=3)
+    domain = loaded(tmp_path, render(found, tiny, min_count=3, epsilon=None))
+    assert domain.statistics.functions["search"] == pytest.approx(69 / 102, abs=1e-6)
+    assert inspect_domain(domain.path).facts["functions"] == 2
+
+
+@pytest.mark.parametrize("folder", [CREATIVE, ASSISTANT], ids=["creative", "assistant"])
+@pytest.mark.parametrize("epsilon", [None, 1.0])
+def test_no_query_is_in_the_file(folder: Path, epsilon: float | None, tmp_path: Path) -> None:
+    """No four words in a row of any query stand in the output, unless all of them are the domain's own names."""
+    domain = load_domain(folder)
+    text = render(fit(domain, folder / "golden.jsonl", min_count=5, epsilon=epsilon), domain, min_count=5, epsilon=epsilon)
+    loaded(tmp_path, text, folder)
+
+    def words(value: str) -> list[str]:
+        return re.findall(r"[^\W_]+", value.casefold())
+
+    output = words(text)
+    names = {word for node in domain.nodes.values() for surface in node.surfaces for word in words(surface)}
+    names |= {word for function in domain.functions.values() for name in (function.name, *function.properties) for word in words(name)}
+    fours = {tuple(output[at : at + 4]) for at in range(len(output) - 3)}
+    examples = load_golden(folder / "golden.jsonl", domain.functions)
+    leaked = [
+        run
+        for example in examples
+        for run in zip(*(words(example.query)[k:] for k in range(4)), strict=False)
+        if run in fours and not set(run) <= names
+    ]
+    assert len(examples) > 100 and leaked == []
+
+
+def test_small_cells_are_pooled_and_listed(tiny: Domain, tmp_path: Path) -> None:
+    found = fit(tiny, write(tmp_path, SAMPLE), min_count=12)
+    # card has 4 of 69 and logo 15: even the pool is below 12, so its share is the domain's (0.3), but no more than 12 queries.
+    categories = found.statistics["categories"]["search"]
+    assert found.pooled["categories.search"] == ["card"]
+    assert categories["card"] == pytest.approx(12 / 77, abs=1e-4) and categories["poster"] == pytest.approx(50 / 77, abs=1e-4)
+    more = [*SAMPLE, *[search("red beach card please", "card")] * 4, *[search("tiny logo", "logo", "tiny")]]
+    found = fit(tiny, write(tmp_path, more), min_count=20)
+    # card 8 and logo 16 make 24 together, which the domain's own shares (0.3 and 0.2) divide.
+    assert found.pooled["categories.search"] == ["card", "logo"]
+    assert shares(found.statistics["categories"]["search"]) == {
+        "poster": round(50 / 74, 4),
+        "logo": round(24 * 0.4 / 74, 4),
+        "card": round(24 * 0.6 / 74, 4),
+    }
+    assert "pooled in categories.search: card, logo" in render(found, tiny, min_count=20, epsilon=None)
+
+
+def test_counts_below_the_minimum_do_not_show(tiny: Domain, tmp_path: Path) -> None:
+    """Two samples that differ in a cell below the minimum only give the same table."""
+    tables = []
+    for times in (1, 4, 9):
+        rows = [*[search("poster of a red beach", "poster")] * 100, *[search("red beach card please", "card")] * times]
+        tables.append(fit(tiny, write(tmp_path, rows), min_count=10).statistics["categories"]["search"])
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_a_table_without_data_is_the_domains_own(tiny: Domain, tmp_path: Path) -> None:
+    found = fit(tiny, write(tmp_path, [row for row in SAMPLE if row["call"]["name"] == "search"]), min_count=10)
+    assert found.statistics["lengths"]["book"] == {"short": 0.3, "long": 0.7}
+    assert found.statistics["functions"]["book"] == pytest.approx(10 / 79, abs=1e-4)  # fewer than ten is all that is known
+    assert any(line.startswith("lengths.book") for line in found.kept)
+    loaded(tmp_path, render(found, tiny, min_count=10, epsilon=None))
+
+
+def test_words_outside_all_buckets_count_as_the_nearest(tiny: Domain) -> None:
+    assert [nearest_bucket(tiny, words) for words in (1, 5, 6, 20, 50)] == [
+        ("short", 1), ("short", 5), ("long", 6), ("long", 20), ("long", 20),
+    ]  # fmt: skip
+
+
+def test_other_languages_are_named_and_left_out(tiny: Domain, tmp_path: Path) -> None:
+    rows = [*SAMPLE, *[search("zeig mir ein plakat mit einem strand für den flohmarkt", "poster", "strand")] * 25]
+    found = fit(tiny, write(tmp_path, rows), min_count=3)
+    assert found.statistics["languages"] == {"en": 1.0}
+    assert any("25 of 127 queries are in languages that the domain does not have" in line and "de 25" in line for line in found.warnings)
+
+
+def test_what_the_templates_cannot_write_is_said(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
+    for file in (copy / "templates").rglob("*.*"):
+        text = file.read_text().replace("functions: [search, book]", "functions: [book]")
+        file.write_text(text.replace("functions: [search]", "functions: [search]\nlengths: [short]"))
+    value = yaml.safe_load((copy / "statistics.yaml").read_text())
+    value["lengths"]["search"], value["routes"]["search"] = {"short": 1.0}, {"heuristic": 1.0}
+    (copy / "statistics.yaml").write_text(yaml.safe_dump(value))
+    found = fit(load_domain(copy), write(tmp_path, SAMPLE), min_count=3)
+    assert any("cannot write all of this" in line and " x long x en" in line for line in found.warnings)
+
+
+def test_a_fit_of_what_the_domain_writes_finds_the_domains_shares(tiny: Domain, tmp_path: Path) -> None:
+    """The way there and back: requests by the statistics, their drafts, and statistics from those."""
+    config = make_config(dataset={"size": 1000}, generate={"oversample": {"heuristic": 1.0, "text": 1.0, "vision": 1.0}})
+    sampler = Sampler(tiny, config)
+    rows = Composer(tiny, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    file = write(
+        tmp_path,
+        [{"query": r["draft"], "call": {"name": r["function"], "arguments": json.loads(r["arguments"])}} for r in rows],
+    )
+    found = fit(tiny, file).statistics
+    assert found["functions"] == pytest.approx({"search": 0.6, "book": 0.4}, abs=0.005)
+    assert found["categories"]["search"] == pytest.approx({"poster": 0.5, "logo": 0.2, "card": 0.3}, abs=0.005)
+    assert found["categories"]["book"] == pytest.approx({"bistro": 0.5, "diner": 0.5}, abs=0.005)
+    assert found["slots"]["book"]["place"] == pytest.approx(0.7, abs=0.01)
+
+
+# Guessed functions
+
+
+def test_functions_are_guessed_from_the_domain_alone(tmp_path: Path) -> None:
+    domain = load_domain(CREATIVE)
+    golden = load_golden(CREATIVE / "golden.jsonl", domain.functions)
+    guesses = Labeller(domain).guess([example.query for example in golden])
+    sure = [(guess, example.name) for guess, example in zip(guesses, golden, strict=True) if guess is not None]
+    assert len(sure) > 0.75 * len(golden)
+    assert sum(guess == name for guess, name in sure) > 0.9 * len(sure)
+
+
+def test_queries_without_calls(tiny: Domain, tmp_path: Path) -> None:
+    rows = [{"query": row["query"]} for row in SAMPLE] + [{"query": "hello"}] * 7
+    found = fit(tiny, write(tmp_path, rows), min_count=3)
+    assert found.labelled == 0 and found.guessed + found.unsure == len(rows) and found.unsure >= 7
+    assert found.statistics["slots"] == {"book": {"place": 0.7, "people": 0.5, "near": 0.4}}  # not to be seen without calls
+    assert shares(found.statistics["categories"]["search"])["poster"] > 0.6
+    text = render(found, tiny, min_count=3, epsilon=None)
+    assert f"{found.guessed} without, whose function was guessed" in text and f"{found.unsure} more are left out" in text
+    loaded(tmp_path, text)
+
+
+def test_a_sample_of_which_nothing_can_be_told(tiny: Domain, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no query's function can be told"):
+        fit(tiny, write(tmp_path, [{"query": "zzz"}] * 20))
+    with pytest.raises(InputError, match="too few queries"):
+        fit(tiny, write(tmp_path, SAMPLE), min_count=1000)
+
+
+# Differential privacy
+
+
+def test_a_query_adds_at_most_one_to_each_histogram(tiny: Domain, tmp_path: Path) -> None:
+    for row in SAMPLE:
+        table = count(tiny, Observer(tiny, Labeller(tiny)).count(write(tmp_path, [row]))).tables
+        for name, histogram in table.items():
+            if name != "slots":
+                assert sum(histogram.values()) <= 1
+        pairs = Counter(key[:2] for key, value in table.get("slots", Counter()).items() for _ in range(value))
+        assert all(times == 1 for times in pairs.values()) and len({function for function, _ in pairs}) <= 1
+
+
+def test_the_cells_do_not_depend_on_the_data(tiny: Domain, tmp_path: Path) -> None:
+    fixed = cells(tiny, labelled=True)
+    for rows in (SAMPLE, SAMPLE[:1], SAMPLE[-1:]):
+        table = count(tiny, Observer(tiny, Labeller(tiny)).count(write(tmp_path, rows))).tables
+        assert {name: set(histogram) for name, histogram in table.items()} == {name: set(keys) for name, keys in fixed.items()}
+
+
+def test_the_parts_of_epsilon_add_up_and_noise_has_their_scale(tiny: Domain) -> None:
+    """Discrete Laplace noise of parameter e has the variance 2 a / (1 - a)**2 with a = exp(-e)."""
+    import math
+
+    exact = Histograms({name: Counter(dict.fromkeys(keys, 1000)) for name, keys in cells(tiny, labelled=True).items()})
+    draws = [noisy(tiny, exact, 4.0) for _ in range(60)]
+    assert sum(draws[0].budget.values()) == pytest.approx(4.0) and set(draws[0].budget) == set(exact.tables)
+    for name, divisor in (("words", 1), ("slots", 3)):  # book has three optional slots
+        errors = [value - 1000 for draw in draws for value in draw.tables[name].values()]
+        a = math.exp(-draws[0].budget[name] / divisor)
+        assert sum(e * e for e in errors) / len(errors) == pytest.approx(2 * a / (1 - a) ** 2, rel=0.4)
+
+
+@pytest.mark.parametrize("size", [40, 400])
+def test_noisy_statistics_are_always_accepted(tiny: Domain, tmp_path: Path, size: int) -> None:
+    draw = random.Random(size)
+    rows = [draw.choice(SAMPLE) for _ in range(size)]
+    file = write(tmp_path, rows)
+    for epsilon in (0.3, 1.0, 5.0, 50.0):
+        for _ in range(5):
+            try:
+                found = fit(tiny, file, min_count=5, epsilon=epsilon)
+            except InputError as error:
+                assert "too few queries" in str(error)  # the noise of a small budget outweighs so small a sample
+    assert found.statistics["functions"]["search"] == pytest.approx(sum(r["call"]["name"] == "search" for r in rows) / size, abs=0.05)
+
+
+def test_with_noise_the_file_holds_no_exact_count(tiny: Domain, tmp_path: Path) -> None:
+    found = fit(tiny, write(tmp_path, SAMPLE), epsilon=2.0, min_count=5)
+    text = render(found, tiny, min_count=5, epsilon=2.0)
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert "epsilon 2" in text and not any("102" in line for line in comments)
+    assert "functions 0.1905, categories 0.381" in text  # 1 and 2 of 10.5 parts
+    loaded(tmp_path, text)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["without queries"]),
+        ("{nope\n", ["not JSON", "line 1"]),
+        ('{"query": "  "}\n', ["line 1"]),
+        ('{"query": 3}\n', ["not a golden example", "line 1"]),
+        ('{"query": "x"}\n{"query": "x", "call": {"name": "serch", "arguments": {}}}\n', ["line 2, name", "nearest:  search"]),
+        ('{"query": "x", "call": {"name": "book", "arguments": {}}}\n', ["line 1, arguments.city", "missing"]),
+    ],
+)
+def test_bad_files_are_refused(tiny: Domain, tmp_path: Path, text: str, expected: list[str]) -> None:
+    file = tmp_path / "queries.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError) as error:
+        fit(tiny, file)
+    for part in [*expected, "queries.jsonl"]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{"min_count": 0}, {"epsilon": 0.0}, {"epsilon": -1.0}, {"epsilon": float("nan")}])
+def test_bad_options_are_refused(tiny: Domain, tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"--min-count|--epsilon"):
+        fit(tiny, write(tmp_path, SAMPLE), **options)
+
+
+def test_thirds() -> None:
+    words = ("a", "poster", "of", "the", "red", "beach")
+    assert third_of(words, [("poster",)]) == "first"
+    assert third_of(words, [("sea",), ("red", "beach")]) == "last"
+    assert third_of(words, [("of", "the")]) == "middle" and third_of(words, [("sea",), ()]) is None
+
+
+def test_an_observation_holds_no_text(tiny: Domain, tmp_path: Path) -> None:
+    seen = Observer(tiny, Labeller(tiny)).count(write(tmp_path, SAMPLE))
+    texts = [value for o in seen for value in vars(o).values() if isinstance(value, str)]
+    assert set(texts) <= {"search", "book", "poster", "logo", "card", "bistro", "none", "first", "middle", "last", "en"}
+    assert all(isinstance(o, Observation) for o in seen) and seen.total() == len(SAMPLE)
+    assert isinstance(fit(tiny, write(tmp_path, SAMPLE)), Fit) and list(itertools.islice(seen, 1))

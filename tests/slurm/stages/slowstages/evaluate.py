@@ -1,0 +1,3 @@
+from jobs.evaluate import VERSION, run
+
+__all__ = ["VERSION", "run"]

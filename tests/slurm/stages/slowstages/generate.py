@@ -1,0 +1,25 @@
+"""SLOW_CHUNK_S: seconds before each chunk. SLOW_MADE: a file that gets the name of each chunk that was made."""
+
+import os
+import time
+from pathlib import Path
+
+import jobs.generate
+from jobs.generate import VERSION
+from jobs.task import Task
+
+_write_unit = jobs.generate._write_unit
+
+
+def run(task: Task) -> None:
+    def slowly(path: Path, *arguments: object) -> None:
+        time.sleep(float(os.environ["SLOW_CHUNK_S"]))
+        _write_unit(path, *arguments)
+        with open(os.environ["SLOW_MADE"], "a") as made:
+            made.write(f"{path.name}\n")
+
+    jobs.generate._write_unit = slowly
+    jobs.generate.run(task)
+
+
+__all__ = ["VERSION", "run"]

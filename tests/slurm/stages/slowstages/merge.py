@@ -1,0 +1,3 @@
+from jobs.merge import VERSION, run
+
+__all__ = ["VERSION", "run"]

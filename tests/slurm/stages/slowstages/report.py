@@ -1,0 +1,3 @@
+from jobs.report import VERSION, run
+
+__all__ = ["VERSION", "run"]

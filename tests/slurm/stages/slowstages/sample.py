@@ -1,0 +1,3 @@
+from jobs.sample import VERSION, run
+
+__all__ = ["VERSION", "run"]

@@ -1,0 +1,3 @@
+from jobs.train import VERSION, run
+
+__all__ = ["VERSION", "run"]

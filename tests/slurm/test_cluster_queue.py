@@ -1,0 +1,101 @@
+"""sinfo, squeue and sshare as captured from Slurm 22.05; the real cluster is in tests/cluster/test_watch.py."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from routenator.errors import InputError
+from slurm.cluster_queue import ClusterView, count_jobs, node_state, parse_sinfo, parse_sshare, read_cluster
+from slurm.cluster_view import cluster_tables
+
+SINFO = """\
+n1|mixed|gpu:a100:4(S:0-1)|gpu:a100:3(IDX:0-2)|gpu|2/6/0/8|1-00:00:00|up|
+n1|mixed|gpu:a100:4(S:0-1)|gpu:a100:3(IDX:0-2)|main*|2/6/0/8|infinite|up|
+n2|idle|gpu:a100:2,gpu:h100:2|gpu:a100:0(IDX:N/A),gpu:h100:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
+n3|mixed+drain|gpu:4|gpu:1(IDX:0)|main*|4/0/4/8|infinite|up|
+n4|down+not_responding|(null)|gpu:0|main*|0/0/8/8|infinite|up|
+n5|allocated|(null)|gpu:0|old|8/0/0/8|infinite|inact|
+"""
+SQUEUE = """\
+12_[2-3,5%2]|main|PENDING|ann|Priority|N/A|2|cpu=1,mem=100M,node=1,billing=1|gres:gpu:2|N/A|run.generate|
+12_0|main|RUNNING|ann|None|1795530268|2|cpu=2,mem=100M,node=2,billing=2,gres/gpu=4,gres/gpu:a100=4|gres:gpu:2|N/A|run.generate|
+13|main,gpu|PENDING|bob|Resources|1795530900|1|cpu=1|N/A|gres:gpu:3|a|name|
+14|gpu|PENDING|bob|ReqNodeNotAvail, UnavailableNodes:n4|1795530300|1|cpu=1|gres:gpu:a100:1|N/A|x|
+15|main|COMPLETING|bob|None|1795530268|1|cpu=1|N/A|N/A|y|
+"""
+
+
+@pytest.fixture
+def view() -> ClusterView:
+    seen = ClusterView(1795530200.0, list(parse_sinfo(SINFO).values()), [], {}, [], [])
+    count_jobs(SQUEUE, seen)
+    return seen
+
+
+def test_partitions_add_up_their_nodes() -> None:
+    partitions = parse_sinfo(SINFO)
+    assert list(partitions) == ["main", "gpu", "old"], "the default first"
+    main = partitions["main"]
+    assert main.default and main.time_limit == "infinite"
+    assert {state: count for state, count in main.nodes.items() if count} == {"mixed": 1, "idle": 1, "drained": 1, "down": 1}
+    assert (main.cpus_total, main.cpus_free) == (32, 14), "what is drained or down has nothing free"
+    assert main.gpus_total == {"a100": 6, "h100": 2, "gpu": 4}
+    assert main.gpus_free == {"a100": 3, "h100": 2, "gpu": 0}
+    assert partitions["gpu"].nodes["mixed"] == 1 and partitions["gpu"].gpus_free == {"a100": 1} and partitions["old"].state == "inact"
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("idle", "idle"),
+        ("IDLE+PLANNED", "idle"),
+        ("mixed", "mixed"),
+        ("allocated+completing", "allocated"),
+        ("idle+drain", "drained"),
+        ("down+drain", "down"),
+        ("idle+not_responding", "down"),
+        ("idle*", "down"),
+        ("idle+reserved", "other"),
+        ("idle+maint", "other"),
+    ],
+)
+def test_states_of_nodes(state: str, word: str) -> None:
+    assert node_state(state) == word
+
+
+def test_jobs_are_counted_by_task(view: ClusterView) -> None:
+    ann, bob = view.users
+    assert (ann.user, ann.tasks, ann.nodes, ann.gpus, ann.gpus_pending) == ("ann", {"pending": 3, "running": 1}, 2, 4, 12)
+    assert (bob.tasks, bob.gpus_pending) == ({"pending": 2, "completing": 1}, 4)
+    assert view.reasons == {"Priority": 3, "Resources": 1, "ReqNodeNotAvail": 1}
+    main, gpu, _ = view.partitions
+    assert (main.running, main.pending, gpu.pending) == (1, 4, 2), "a task that may go to two counts in both"
+    assert [(start.job, start.name) for start in view.starts] == [("14", "x"), ("13", "a|name")]
+
+
+def test_fair_share_is_left_out_where_there_is_none() -> None:
+    assert parse_sshare("root|root|1||0.000000|0.000000\nphysics|||1.0|0.2|\n") == []
+    (share,) = parse_sshare("physics||10|0.500000|0.250000|\nphysics|ann|1|0.100000|0.250000|0.176777\n")
+    assert (share.account, share.user, share.shares, share.usage, share.fair_share) == ("physics", "ann", 0.1, 0.25, 0.176777)
+
+
+def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:
+    view.fair_share = parse_sshare("physics|ann|1|0.100000|0.250000|0.176777\n")
+    out = StringIO()
+    Console(file=out, width=80).print(cluster_tables(view))
+    text = out.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for said in ("main*", "old (inact)", "a100 3/6", "others are first (Priority)", "11m40s", "fair share of ann in physics: 0.177"):
+        assert said in text, text
+    assert json.loads(json.dumps(view.as_dict()))["partitions"][0]["gpus_free"]["a100"] == 3
+
+
+def test_without_slurm_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="there is no Slurm on this machine"):
+        read_cluster()

@@ -1,0 +1,120 @@
+"""The monitor's screens and keys on a run of this machine; on a terminal and a cluster it is in tests/cluster/test_watch.py."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.widgets import DataTable, Static
+
+from jobs.entry import write_failure
+from jobs.plan import Run
+from slurm import record
+from slurm.monitor import LogScreen, Monitor, TasksScreen, exit_code
+from slurm.queue import QueueEntry, QueueView
+from slurm.record import Submission
+from slurm.status import StatusReader
+from tests.slurm.test_status import commit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Run]) -> Run:
+    """Two of three generate shards failed, one with a long log."""
+    run = make_run(cluster={"kind": "slurm"})
+    submission = Submission("slurm", "generate", "5", "0-2", array=True, time=time.time() - 100)
+    record.append(run, submission)
+    commit(run, "generate", 0)
+    write_failure(run, "generate", 1, kind="ValueError", message="no such thing", attempt=1, job="5_1")
+    log = run.log_dir("generate") / record.attempt_log("5_1", 1)
+    log.write_text("\n".join(f"line {number}" for number in range(200)) + "\n")
+    return run
+
+
+def monitor(run: Run, **queue: QueueEntry) -> Monitor:
+    entries = {"5_1": QueueEntry("FAILED", "exit 1", "n1"), "5_2": QueueEntry("OUT_OF_MEMORY", "signal 9", "n2"), **queue}
+    return Monitor(StatusReader(run, lambda jobs: QueueView(entries, True), failures=500, tails=0), every_s=0.2)
+
+
+def text_of(app: Monitor, selector: str) -> str:
+    return str(app.screen.query_one(selector, Static).render())
+
+
+def test_keys_lead_from_a_stage_to_a_failed_tasks_log_and_back(run: Run) -> None:
+    async def use() -> None:
+        app = monitor(run)
+        async with app.run_test(size=(80, 24)) as pilot:
+            while app.status is None:
+                await pilot.pause(0.05)
+            assert "failed" in text_of(app, "#title") and "ended; q leaves" in text_of(app, "#title")
+            await pilot.press("down")
+            assert "generate: 1 done, 2 failed" in text_of(app, "#about")
+            rows = app.screen.query_one(DataTable)
+            assert [str(rows.get_cell(str(row), "mark")) for row in (0, 1)] == [" ", "▸"], "seen without colour too"
+            await pilot.press("enter")
+            assert isinstance(app.screen, TasksScreen) and app.screen.query_one(DataTable).row_count == 2
+            assert "ValueError: no such thing" in text_of(app, "#reason")
+            await pilot.press("down")
+            assert "OUT_OF_MEMORY (signal 9) on n2" in text_of(app, "#reason")
+            await pilot.press("up", "enter")
+            assert isinstance(app.screen, LogScreen)
+            await pilot.pause()
+            assert "line 199" in text_of(app, "#lines")
+            view = app.screen.query_one("#log")
+            assert view.scroll_y == view.max_scroll_y > 0, "the end is shown first"
+            await pilot.press("home")
+            assert view.scroll_y == 0
+            await pilot.press("escape", "escape")
+            assert not isinstance(app.screen, TasksScreen | LogScreen)
+            await pilot.press("q")
+        assert app.return_value == 1
+
+    asyncio.run(use())
+
+
+def test_a_log_that_grows_is_followed(run: Run) -> None:
+    async def use() -> None:
+        app = monitor(run)
+        async with app.run_test(size=(80, 24)) as pilot:
+            while app.status is None:
+                await pilot.pause(0.05)
+            await pilot.press("l")
+            await pilot.pause()
+            with (run.log_dir("generate") / record.attempt_log("5_1", 1)).open("a") as log:
+                log.write("one more\n")
+            assert isinstance(app.screen, LogScreen)
+            while "one more" not in text_of(app, "#lines"):
+                await pilot.pause(0.1)
+            view = app.screen.query_one("#log")
+            await pilot.pause(0.1)
+            assert view.scroll_y == view.max_scroll_y
+
+    asyncio.run(use())
+
+
+def test_it_ends_with_the_run_and_says_how(run: Run) -> None:
+    async def use() -> None:
+        app = monitor(run, **{"5_1": QueueEntry("RUNNING")})
+        async with app.run_test(size=(80, 24)) as pilot:
+            while app.status is None:
+                await pilot.pause(0.05)
+            assert app.status.state == "running" and exit_code(app.status) == 130
+            for stage, entry in run.plan.stages.items():
+                for shard in range(entry.shards):
+                    commit(run, stage, shard)
+            while app.return_value is None:
+                await pilot.pause(0.05)
+        assert app.return_value == 0
+
+    asyncio.run(use())
+
+
+def test_without_a_terminal_it_is_refused_with_what_to_use_instead(run: Run) -> None:
+    done = subprocess.run([sys.executable, "launch.py", "monitor", str(run.path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"status {run.path} --watch" in done.stderr

@@ -1,0 +1,107 @@
+"""What a Slurm task starts: its own task of an array, and how it is kept when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.entry import read_failure
+from jobs.plan import Run
+from jobs.task import Task
+from slurm.start import Stopper, own_task, requeue_mark, stopped_path, write_tasks
+from slurm.task import StageTask, code_environment
+from tests.slurm.conftest import PACKAGE
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run, in the environment of the task 40_3."""
+    for name in ("SLURM_PROCID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "43")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "40")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    return make_run(generate__shards=8)
+
+
+def scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> Path:
+    """A program of that name first in the path, which ends with this code; the file that it writes its arguments to."""
+    folder.mkdir()
+    said = folder / "said"
+    (folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {said}\nexit {code}\n')
+    (folder / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return said
+
+
+def test_a_task_takes_its_own_of_the_array(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = {index: StageTask(run.path, "generate", [2 * index, 2 * index + 1], attempt=index, package=PACKAGE) for index in range(4)}
+    write_tasks(tmp_path, "tasks.pkl", tasks)
+    assert vars(own_task(tmp_path, "tasks.pkl")) == vars(tasks[3])
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name)
+    write_tasks(tmp_path, "one.pkl", {0: tasks[2]})
+    assert vars(own_task(tmp_path, "one.pkl")) == vars(tasks[2])
+
+
+def test_a_stopped_task_is_kept_and_requeued(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = scontrol(tmp_path / "bin", monkeypatch, 0)
+    logs = run.log_dir("generate")
+    logs.mkdir(parents=True)
+    write_tasks(logs, "tasks.pkl", {3: StageTask(run.path, "generate", [3], package=PACKAGE)})
+    with pytest.raises(SystemExit) as end:
+        Stopper(own_task(logs, "tasks.pkl"), logs)(signal.SIGUSR2, None)
+    assert end.value.code == 1 and said.read_text() == "requeue 40_3\n"
+    assert stopped_path(logs).name == "40_3_stopped.pkl"
+    again = own_task(logs, "tasks.pkl")
+    assert (again.indices, again.restarts) == ([3], 1)
+
+
+def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = run.log_dir("generate")
+    logs.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit):
+        Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs)(signal.SIGUSR2, None)
+    assert (logs / requeue_mark("43")).exists()
+
+
+def test_a_task_that_cannot_be_requeued_works_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = scontrol(tmp_path / "bin", monkeypatch, 1)
+    monkeypatch.setattr("slurm.start.REQUEUE_PAUSE_S", 0.0)
+    logs = run.log_dir("generate")
+    logs.mkdir(parents=True)
+    Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs)(signal.SIGUSR2, None)
+    assert set(said.read_text().splitlines()) == {"requeue 40_3"}
+
+
+def test_only_the_first_task_of_a_job_requeues_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    Stopper(StageTask(run.path, "train", [0], package=PACKAGE), tmp_path)(signal.SIGUSR2, None)
+    assert not stopped_path(tmp_path).exists()
+
+
+def test_what_may_not_go_on_ends_with_its_reason(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path)(signal.SIGUSR2, None)
+    failure = read_failure(run, "generate", 3)
+    assert failure is not None and "cluster.requeue is off" in failure["message"]
+    assert not stopped_path(tmp_path).exists()
+
+
+def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None:
+    logs = run.log_dir("sample")
+    logs.mkdir(parents=True)
+    write_tasks(logs, "tasks.pkl", {3: StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE)})
+    code = f"import sys, slurm.start; slurm.start.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
+    environment = os.environ | code_environment(run)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sample on an unknown node, job 40_3" in done.stderr
+    assert Task(run, "sample", 1).is_done()

@@ -1,0 +1,90 @@
+"""Hours used and wasted, from records as sacct gives them and receipts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from jobs.plan import Run
+from slurm.queue import Attempt, QueueEntry, QueueView
+from slurm.record import Submission
+from slurm.stagefiles import Committed
+from slurm.usage import Usage, stage_usage
+
+T0 = 1_800_000_000.0
+ARRAY = Submission("slurm", "generate", "5", "0-2", array=True, time=T0)
+
+
+def receipt(job: str, finished: float, seconds: float = 60.0) -> Committed:
+    text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(finished))
+    return Committed(rows=10, seconds=seconds, attempt=1, job=job, host="n1", finished=text, tokens=0)
+
+
+def attempt(state: str, start: float, seconds: int | None, nodes: int = 1, gpus: int | None = None) -> Attempt:
+    end = None if seconds is None else T0 + start + seconds
+    return Attempt(state, T0 + start, T0 + start, end, 36 if seconds is None else seconds, nodes, gpus)
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Run]) -> Run:
+    stages = {"generate": {"gpus": 2}}
+    return make_run(cluster={"kind": "slurm", "stages": stages})
+
+
+def test_attempts_that_committed_nothing_are_wasted(run: Run) -> None:
+    queue = QueueView(
+        {},
+        accounting=True,
+        attempts={
+            "5_0": [attempt("PREEMPTED", 0, 3600), attempt("COMPLETED", 4000, 1800)],  # the second one committed
+            "5_1": [attempt("FAILED", 0, 360, gpus=4)],
+            "5_2": [attempt("RUNNING", 0, None)],  # is not over, so nothing of it is lost yet
+            "9_0": [attempt("COMPLETED", 0, 99999)],  # another run's
+        },
+    )
+    usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0 + 5800)})
+    assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (4, 1, 2)
+    assert usage.node_hours == pytest.approx(1.0 + 0.5 + 0.1 + 0.01)
+    assert usage.gpu_hours == pytest.approx(2.0 + 1.0 + 0.4 + 0.02), "where accounting tells no GPUs, what the profile asks for"
+    assert usage.wasted_node_hours == pytest.approx(1.1) and usage.wasted_gpu_hours == pytest.approx(2.4)
+
+
+def test_a_task_of_several_shards_wastes_no_attempt_that_committed_one(run: Run) -> None:
+    submission = Submission("slurm", "generate", "5", "0-2", per_task=3, array=True, time=T0)
+    queue = QueueView({}, True, attempts={"5_0": [attempt("NODE_FAIL", 0, 100), attempt("COMPLETED", 200, 50)]})
+    receipts = {0: receipt("5_0", T0 + 40), 1: receipt("5_0", T0 + 230), 2: receipt("5_0", T0 + 250.5)}
+    usage = stage_usage(run, "generate", [submission], queue, receipts)
+    assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (2, 1, 0)
+
+
+def test_records_of_an_earlier_job_of_the_same_id_are_not_ours(run: Run) -> None:
+    queue = QueueView({}, True, attempts={"5_0": [attempt("COMPLETED", -1e7, 3600), attempt("COMPLETED", 0, 36)]})
+    usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0 + 36)})
+    assert (usage.attempts, usage.wasted_attempts) == (1, 0) and usage.node_hours == pytest.approx(0.01)
+
+
+def test_without_accounting_what_was_wasted_is_not_known(run: Run) -> None:
+    now = time.time()
+    queue = QueueView({"5_1": QueueEntry("RUNNING", start=now - 360, restarts=2)}, accounting=False)
+    usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0, seconds=3600)})
+    assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (2, 2, None)
+    assert usage.node_hours == pytest.approx(1.1, abs=0.01) and usage.gpu_hours == pytest.approx(2.2, abs=0.02)
+
+
+def test_a_local_run_tells_what_its_finished_tasks_used(make_run: Callable[..., Run]) -> None:
+    submissions = [Submission("local", "generate", job, str(shard)) for shard, job in enumerate(("41", "42"))]
+    receipts = {0: receipt("local-41", T0, seconds=1800), 1: receipt("local-7", T0, seconds=99999)}
+    usage = stage_usage(make_run(), "generate", submissions, QueueView({}, False), receipts)
+    assert (usage.attempts, usage.node_hours, usage.gpu_hours) == (1, 0.5, 0.0)
+
+
+def test_what_is_unknown_of_a_part_is_unknown_of_the_sum() -> None:
+    total = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)
+    total.add(Usage())  # a stage that has used nothing
+    assert total.wasted_attempts == 0
+    total.add(Usage(attempts=2, node_hours=1.0, wasted_attempts=1, wasted_node_hours=0.5, wasted_gpu_hours=0.0))
+    assert (total.attempts, total.wasted_attempts, total.wasted_node_hours) == (2, 1, 0.5)
+    total.add(Usage(attempts=1, node_hours=1.0))
+    assert total.node_hours == 2.0 and total.wasted_node_hours is None
