@@ -38,14 +38,13 @@ def is_ready() -> bool:
 
 
 def make_ready(config: RunConfig) -> None:
-    """Compile what is not compiled, in a process of its own; takes some seconds, once.
+    """Compile the loops, in a process of its own; takes some seconds.
 
     A failure is no error here: a task that finds nothing compiled compiles for itself, and tells what is wrong.
     """
-    if not is_ready():
-        command = [sys.executable, "-m", "routenator.compiled"]
-        silent = subprocess.DEVNULL
-        subprocess.run(command, cwd=_ROOT.parent, input=config.model_dump_json(), text=True, stdout=silent, stderr=silent, check=False)
+    command = [sys.executable, "-m", "routenator.compiled"]
+    silent = subprocess.DEVNULL
+    subprocess.run(command, cwd=_ROOT.parent, input=config.model_dump_json(), text=True, stdout=silent, stderr=silent, check=False)
 
 
 def _compile(config: RunConfig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import slurm
 from jobs.entry import STAGE_PACKAGE, publish_if_done
 from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
 from jobs.task import done_shards
-from routenator.compiled import make_ready
+from routenator.compiled import is_ready, make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.errors import InputError
@@ -211,7 +212,9 @@ def _write(run: Run) -> None:
     plan, path = run.plan, run.path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
-    make_ready(plan.config)
+    if not is_ready():
+        print("compiling the loops of generate, once for this copy of the code: about 20 seconds", file=sys.stderr, flush=True)
+        make_ready(plan.config)
     try:
         for name, folder in code_folders().items():
             # What is compiled comes along, with the times of its sources: compiling costs a task many seconds.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from slurm.usage import Usage, stage_usage
 from slurm.verdict import Verdict, judge
 
 TAIL_LINES = 20
+_WINDOW_S = 60.0  # over which a shard at work is timed
 MAX_FAILURES = 20  # shown of one stage; all are counted
 STATES = ("done", "running", "pending", "failed", "cancelled", "unknown", "missing")
 
@@ -146,7 +147,7 @@ class StatusReader:
     def __init__(
         self,
         run: Run,
-        ask: Callable[[Sequence[str]], QueueView] = read_queue,
+        ask: Callable[[Sequence[Submission]], QueueView] = read_queue,
         failures: int = MAX_FAILURES,
         tails: int = TAIL_LINES,
     ) -> None:
@@ -155,16 +156,16 @@ class StatusReader:
         self._failures = failures
         self._tails = tails
         self._files = {stage: StageFiles(run, stage) for stage in run.plan.stages}
-        self._before: dict[tuple[str, int], tuple[Progress, float]] = {}
+        self._seen: dict[tuple[str, int], deque[Progress]] = {}
 
     def log(self, stage: str, shard: int) -> Path | None:
         """The log of a shard's newest start; None if it was never submitted."""
         submission = record.latest(record.load(self.run), stage).get(shard)
         return log_path(self.run, submission, shard) if submission else None
 
-    def jobs(self) -> list[str]:
-        """Ids of the Slurm jobs that the run has submitted."""
-        return [item.job for item in record.load(self.run) if item.kind == "slurm"]
+    def submissions(self) -> list[Submission]:
+        """What the run has submitted."""
+        return record.load(self.run)
 
     def read(self, queue: QueueView | None = None) -> RunStatus:
         """The status now: a listing of each stage's folder, one squeue call and one sacct call.
@@ -176,7 +177,7 @@ class StatusReader:
         submissions = record.load(run)
         # Before the files: a task that ends in between has a receipt by then. The other way round it would have neither.
         if queue is None:
-            queue = self._ask([item.job for item in submissions if item.kind == "slurm"])
+            queue = self._ask(submissions)
         driver = read_driver(run)
         stages = [self._stage(stage, submissions, queue, driver) for stage in run.plan.stages]
         kind = run.config.cluster.kind
@@ -283,19 +284,22 @@ class StatusReader:
                 status.eta_s = left * (status.seconds / status.done) / len(at_work)
 
     def _speed(self, key: tuple[str, int], now: Progress) -> float:
-        """Units a second of one shard: since the last word that was seen before, else since its attempt started.
+        """Units a second of one shard over the last minute that was looked at, so that work in lumps and in phases has a steady rate.
 
-        An attempt that goes on from chunks of an earlier one looks faster than it is until a second word is seen.
+        At the first look it is the mean since the attempt started; one that goes on from chunks of an earlier one looks too fast then.
         """
-        speed = now.done / max(now.time - now.started, 0.1)
-        if key in self._before:
-            before, last = self._before[key]
-            if before.started == now.started:
-                if now.time - before.time < 1.0:
-                    return last
-                speed = max(now.done - before.done, 0.0) / (now.time - before.time)
-        self._before[key] = (now, speed)
-        return speed
+        seen = self._seen.setdefault(key, deque())
+        if seen and seen[0].started != now.started:
+            seen.clear()
+        if not seen or now.time > seen[-1].time:
+            seen.append(now)
+        # The newest word from before the window stays: the window begins with it.
+        while len(seen) > 2 and seen[1].time <= now.time - _WINDOW_S:
+            seen.popleft()
+        first = seen[0]
+        if now.time - first.time < 1.0:
+            return now.done / max(now.time - now.started, 0.1)
+        return max(now.done - first.done, 0.0) / (now.time - first.time)
 
 
 def _run_state(stages: list[StageStatus], driver_alive: bool) -> str:

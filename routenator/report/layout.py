@@ -86,6 +86,14 @@ TEMPLATE = """<!doctype html>
 <td class="n">{{ "-" if value is none else ("%.1f" % value if value is float else value) }}</td>{% endfor %}</tr>
 {% endfor %}
 </table></div>
+{% if summary.baselines %}
+<div class="card scroll"><h3>Baselines that cost nothing</h3><table>
+<tr><th>metric</th>{% for name in summary.baselines %}<th class="n">{{ name }}</th>{% endfor %}</tr>
+{% for key, name in metrics.items() %}
+<tr><td>{{ name }}</td>{% for side in summary.baselines.values() %}<td class="n">{{ side.get(key) | score }}</td>{% endfor %}</tr>
+{% endfor %}
+</table><p class="note">Made of the same training set: the commonest call; the surest word; the call of the nearest query.</p></div>
+{% endif %}
 {% for item in confusions %}
 <div class="card"><h3>Functions {{ item.side }} training</h3><div class="scroll">{{ item.chart }}</div>
 <p class="note">Rows are the gold function, columns the predicted one; {{ item.errors }} wrong.</p>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -34,7 +34,10 @@ class Queue(dict[str, QueueEntry]):
     """What a queue says, by task id; the text of the real one is read in test_queue.py."""
 
     def status(self, run: Run) -> RunStatus:
-        return StatusReader(run, lambda jobs: QueueView(self, True)).read()
+        return StatusReader(run, self.view).read()
+
+    def view(self, submissions: Sequence[Submission]) -> QueueView:
+        return QueueView({(task, ""): entry for task, entry in self.items()}, True)
 
 
 @pytest.fixture
@@ -163,11 +166,11 @@ def test_receipts_are_read_once(make_run: Callable[..., Run]) -> None:
     assert reader.read().stage("sample").rows == 7
 
 
-def test_the_rate_is_that_of_now_once_two_looks_can_be_compared(make_run: Callable[..., Run], queue: Queue) -> None:
+def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
     record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
     queue["5_1"] = QueueEntry("RUNNING")
-    reader = StatusReader(run, lambda jobs: QueueView(queue, True))
+    reader = StatusReader(run, queue.view)
     run.stage_dir("generate").mkdir(parents=True)
     path = run.stage_dir("generate") / "shard-00001.progress.json"
 
@@ -180,7 +183,8 @@ def test_the_rate_is_that_of_now_once_two_looks_can_be_compared(make_run: Callab
     assert look(50, 1001.0) == pytest.approx(50.0)
     assert look(54, 1005.0) == pytest.approx(1.0)
     assert look(54, 1005.0) == pytest.approx(1.0), "no new word"
-    assert look(74, 1009.0) == pytest.approx(5.0)
+    assert look(74, 1009.0) == pytest.approx(3.0), "lumps are evened out"
+    assert look(74 + 18, 1069.0) == pytest.approx(18 / 60), "what is older than a minute is forgotten"
     assert reader.read().stage("generate").tokens_per_second == 40.0
 
 
