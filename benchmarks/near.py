@@ -3,8 +3,8 @@
     python benchmarks/near.py --rows 5000000 --peer-rows 5000000 --peer-python /venv/bin/python --scratch /fast/disk
     python benchmarks/near.py                                                               # a smoke run, peers left out
 
-The peers' interpreter needs ``pip install "datatrove[processing]" spacy rensa polars``. rensa gets ``--rensa-rows`` (its time grows faster
-than the rows). Recall: of the rows that have an earlier row at least as alike as the threshold, how many were dropped. Precision: of the
+The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets ``--rensa-rows`` (its
+time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike as the threshold, how many were dropped. Precision: of the
 dropped rows, how many have one. Brute force compares all pairs of the first ``--sample`` rows by the Jaccard similarity of their runs of
 four bytes, so datatrove, which takes runs of words, is measured by another ruler than its own. For that all are run on just these rows.
 """

@@ -66,30 +66,28 @@ MIXED = """ich möchte bitte ein poster mit {}|zeig mir {} für die party|quiero
     |visa mig {} tack"""
 VALUES = ("red beach", "vintage summer sale", "a dog riding a skateboard", "Slow Sunday Soup")
 
-Query = tuple[str, dict[str, str]]  # text, surfaces by slot
-
 
 def sentences(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("|")]
 
 
-def candidate(query: str, slots: dict[str, str]) -> Candidate:
+def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
     return Candidate(
-        query=query, function="", arguments={}, slots=slots, category="", bounds=(1, 99), language="en", template="", draft=""
+        query=query, function="", arguments={}, slots=slots, category="", bounds=(1, 99), language="en", template="", draft=draft
     )  # fmt: skip
 
 
-def function_words(query: str, slots: dict[str, str]) -> bool:
+def function_words(one: Candidate) -> bool:
     """Whether two words of another language, and more than English ones, stand outside the slots: the check without the detector."""
-    glue = [word for word in candidate(query, slots).glue if word != "\0"]
+    glue = [word for word in one.glue if word != "\0"]
     own = FUNCTION_WORDS["en"]
     hits = sum(word in own for word in glue)
     theirs = (len({w for w in glue if w in others and w not in own}) for code, others in FUNCTION_WORDS.items() if code != "en")
     return any(found >= 2 and found > hits for found in theirs)
 
 
-def detector(query: str, slots: dict[str, str]) -> bool:
-    found, score = detect(query)
+def detector(one: Candidate) -> bool:
+    found, score = detect(one.query)
     return found != "en" and score >= SURE
 
 
@@ -103,26 +101,26 @@ def drafts(domain: Domain, rows: int) -> list[dict[str, Any]]:
 
 
 def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    sets: dict[str, list[Query]] = {}
+    sets: dict[str, list[Candidate]] = {}
     for name, domain in domains.items():
         golden = load_golden(domain.path / "golden.jsonl", domain.functions)
-        sets[f"{name}: golden queries"] = [(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden]
-        sets[f"{name}: drafts"] = [(row["draft"], json.loads(row["slots"])) for row in made[name]]
-    sets["other languages"] = [(query, {}) for text in FOREIGN.values() for query in sentences(text)]
-    sets["other languages, English values"] = [(text.format(value), {"x": value}) for text in sentences(MIXED) for value in VALUES]
+        sets[f"{name}: golden queries"] = [candidate(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden]
+        sets[f"{name}: drafts"] = [candidate(row["draft"], json.loads(row["slots"]), row["draft"]) for row in made[name]]
+    sets["other languages"] = [candidate(query, {}) for text in FOREIGN.values() for query in sentences(text)]
+    sets["other languages, English values"] = [candidate(text.format(value), {"x": value}) for text in sentences(MIXED) for value in VALUES]
     context = Context(next(iter(domains.values())), ChecksConfig(), {})
 
-    def whole(query: str, slots: dict[str, str]) -> bool:
-        return language(candidate(query, slots), context) is not None
+    def whole(one: Candidate) -> bool:
+        return language(one, context) is not None
 
-    ways: tuple[Callable[[str, dict[str, str]], bool], ...] = (function_words, detector, whole)
+    ways: tuple[Callable[[Candidate], bool], ...] = (function_words, detector, whole)
     detect("load the model")
     rows = []
     for name, queries in sets.items():
         row: dict[str, Any] = {"set": name, "queries": len(queries)}
         for way, refuses in zip(WAYS, ways, strict=True):
             started = time.perf_counter()
-            row[way] = sum(refuses(query, slots) for query, slots in queries)
+            row[way] = sum(refuses(query) for query in queries)
             row[f"{way}, microseconds"] = 1e6 * (time.perf_counter() - started) / len(queries)
         rows.append(row)
     return rows

@@ -2,14 +2,17 @@
 
     python benchmarks/scheduling.py --shards 1000 10000 --tasks 48 --peer-python PATH
 
-Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against a bare array of ``true``
-with as many tasks; empty tasks of ours against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many shards; and
-datatrove's SlurmPipelineExecutor, if ``--peer-python`` names an interpreter that has it.
+Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against bare arrays of ``true``
+with as many tasks as there are shards, from inside a process that has imported what it needs and as a whole command; empty tasks of ours
+against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many shards; and datatrove's SlurmPipelineExecutor, if
+``--peer-python`` names an interpreter that has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import resource
@@ -20,13 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import slurm.submit  # noqa: F401  (no submission shall be measured with its imports)
+from submitit.core.utils import CommandFunction
+
 from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
 from routenator.config import RunConfig
@@ -35,14 +39,17 @@ from slurm import control, record
 from slurm.devcluster import down, up
 from slurm.plan import make_plan, materialise
 from slurm.status import StatusReader
+from slurm.submit import ask_limits
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "empty_stages"
 NODES = 4
 ARRAY_LIMIT = 1001  # Slurm's default MaxArraySize: ids 0 to 1000
 LIMIT_S = 300.0  # for anything to happen
+SETTLE_S = 0.5  # the controller has work to do after the last job is gone
 GOAL_SUBMIT = 1.3
 GOAL_STATUS_S = 2.0
+_SEEDS = itertools.count(1)
 _LINE = "  {:<58}{:>10}  {}"
 
 
@@ -51,17 +58,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, nargs="+", default=[1000, 10_000], help="sizes to submit; `status` is asked at the last")
     parser.add_argument("--tasks", type=int, default=48, help="empty tasks that are really run")
     parser.add_argument("--at-once", type=int, default=8, help="of them at once")
-    parser.add_argument("--repeat", type=int, default=3, help="submissions of each kind, taken in turn; the median counts")
+    parser.add_argument("--repeat", type=int, default=5, help="submissions of each kind, taken in turn; the median counts")
     parser.add_argument("--peer-python", type=Path, help="interpreter of an environment that has datatrove")
     parser.add_argument("--json", type=Path, help="write the result here too")
     return parser.parse_args()
 
 
-def make_run(root: Path, name: str, shards: int, at_once: int) -> Run:
-    """A run of one empty stage."""
+def make_run(root: Path, name: str, shards: int, at_once: int, per_task: int | None = None) -> Run:
+    """A run of one empty stage. No other shares its stage's folder.
+
+    Args:
+        per_task: shards of a task; None: as the program chooses.
+    """
     config = RunConfig.model_validate(
         {
             "name": name,
+            "seed": next(_SEEDS),
             "domain": str(HERE.parent / "tests" / "domains" / "tiny"),
             "root": str(root),
             "sample": {"shards": shards},
@@ -70,7 +82,7 @@ def make_run(root: Path, name: str, shards: int, at_once: int) -> Run:
                 "kind": "slurm",
                 "array_parallelism": at_once,
                 "signal_delay_s": 30,
-                "stages": {"sample": {"cpus": 1, "memory_gib": 0.4, "minutes": 30}},
+                "stages": {"sample": {"cpus": 1, "memory_gib": 0.4, "minutes": 30, "shards_per_task": per_task}},
             },
         }
     )
@@ -83,6 +95,14 @@ def run_command(*command: str, **more: Any) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def launch_command(name: str, run: Run, *arguments: str, **more: Any) -> tuple[str, float, float]:
+    """A command of launch.py: what it printed, its seconds, and those of CPU, with Slurm's clients that it called."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    text = run_command(sys.executable, str(HERE.parent / "launch.py"), name, str(run.path), *arguments, **more)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return text, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def partition(state: str) -> None:
@@ -107,6 +127,7 @@ def clear() -> None:
     """Cancel all of this cluster's jobs and wait until they are gone."""
     subprocess.run(["scancel", "--user", run_command("id", "-un").strip()], check=False)
     wait(lambda: not run_command("squeue", "--noheader").strip())
+    time.sleep(SETTLE_S)
 
 
 def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
@@ -119,37 +140,73 @@ def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
     return time.perf_counter() - began
 
 
-def peer(python: Path, folder: Path, tasks: int, at_once: int) -> float:
-    """datatrove: submit so many tasks; its own seconds, without its imports."""
+def peer(python: Path, folder: Path, tasks: int, at_once: int) -> tuple[float, float]:
+    """datatrove: submit so many tasks; its own seconds, without its imports, and those of the whole command."""
     (folder / "out").mkdir(parents=True)
     environment = os.environ | {"PEER_OUT": str(folder / "out")}
+    began = time.perf_counter()
     text = run_command(
         str(python), str(HERE / "scheduling_peer.py"), str(folder / "logs"), str(tasks), str(at_once), str(ARRAY_LIMIT), env=environment
     )
-    return float(json.loads(text.splitlines()[-1])["seconds"])
+    return float(json.loads(text.splitlines()[-1])["seconds"]), time.perf_counter() - began
 
 
 def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
     """Ours, bare and the peer in turn, with nothing running."""
-    seconds: dict[str, list[float]] = {"ours": [], "bare": [], "peer": []}
+    seconds: dict[str, list[float]] = {}
     value: dict[str, Any] = {"shards": shards, "repeat": options.repeat}
+    runs = folder / "runs"
     partition("down")
+    began = time.perf_counter()
+    ask_limits()  # once in the life of a process
+    value["limits"] = round(time.perf_counter() - began, 4)
     for number in range(options.repeat):
-        run = make_run(folder / "runs", f"submit-{shards}-{number}", shards, options.at_once)
-        began = time.perf_counter()
-        made = control.submit(run, PACKAGE)
-        seconds["ours"].append(time.perf_counter() - began)
-        value |= {"arrays": len(made), "files": sum(1 for path in (run.path / "logs").rglob("*") if path.is_file())}
-        value["tasks"] = sum(len(item.tasks()) for item in made)
+        for kind, per_task in (("ours", None), ("single", 1)):
+            run = make_run(runs, f"{kind}-{shards}-{number}", shards, options.at_once, per_task)
+            began = time.perf_counter()
+            with timed_commands() as commands:
+                made = control.submit(run, PACKAGE)
+            seconds.setdefault(kind, []).append(time.perf_counter() - began)
+            seconds.setdefault(f"{kind}_sbatch", []).append(sum(commands))
+            value[f"{kind}_arrays"] = len(made)
+            value[f"{kind}_tasks"] = sum(len(item.tasks()) for item in made)
+            value[f"{kind}_files"] = sum(1 for path in (run.path / "logs").rglob("*") if path.is_file())
+            clear()
+        run = make_run(runs, f"command-{shards}-{number}", shards, options.at_once)
+        _, whole, cpu = launch_command("retry", run)
+        seconds.setdefault("command", []).append(whole)
+        seconds.setdefault("command_cpu", []).append(cpu)
         clear()
-        seconds["bare"].append(bare_array(folder, shards, ARRAY_LIMIT - 1, options.at_once, "true"))
+        seconds.setdefault("bare", []).append(bare_array(folder, shards, ARRAY_LIMIT - 1, options.at_once, "true"))
         clear()
         if options.peer_python:
-            seconds["peer"].append(peer(options.peer_python, folder / f"peer-{shards}-{number}", shards, options.at_once))
+            inside, whole = peer(options.peer_python, folder / f"peer-{shards}-{number}", shards, options.at_once)
+            seconds.setdefault("peer", []).append(inside)
+            seconds.setdefault("peer_command", []).append(whole)
             clear()
     partition("up")
-    value |= {name: round(statistics.median(found), 3) for name, found in seconds.items() if found}
+    value |= {name: round(statistics.median(found), 4) for name, found in seconds.items()}
     return value | {"bare_arrays": -(-shards // (ARRAY_LIMIT - 1)), "ratio": round(value["ours"] / value["bare"], 2)}
+
+
+@contextlib.contextmanager
+def timed_commands() -> Iterator[list[float]]:
+    """Seconds of each sbatch that submitit calls."""
+    found: list[float] = []
+    plain = CommandFunction.__call__
+
+    def timed(self: CommandFunction, *args: Any, **kwargs: Any) -> str:
+        began = time.perf_counter()
+        try:
+            return plain(self, *args, **kwargs)
+        finally:
+            found.append(time.perf_counter() - began)
+
+    CommandFunction.__call__ = timed  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        CommandFunction.__call__ = plain  # type: ignore[method-assign]
 
 
 def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -184,7 +241,7 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_start(repeat: int = 7) -> dict[str, float]:
-    """Seconds of CPU until a task's Python is where the stage begins, and of Python alone; the best of several."""
+    """Seconds of CPU until Python has imported what a task, what submits and what asks needs, and of Python alone; the best of several."""
 
     def best(code: str) -> float:
         times = []
@@ -195,7 +252,13 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
             times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         return round(min(times), 3)
 
-    return {"python": best("pass"), "ours": best("import slurm.start"), "submitit": best("import submitit.core._submit")}
+    return {
+        "python": best("pass"),
+        "task": best("import slurm.start"),
+        "submitit": best("import submitit.core._submit"),
+        "retry": best("import launch, slurm.plan, slurm.follow, slurm.submit"),
+        "status": best("import launch, slurm.status, slurm.view"),
+    }
 
 
 def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -216,9 +279,7 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
         (shim / name).write_text(f'#!/bin/sh\necho {name} >> {calls}\nexec {shutil.which(name)} "$@"\n')
         (shim / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
-    began = time.perf_counter()
-    text = run_command(sys.executable, str(HERE.parent / "launch.py"), "status", str(run.path), "--json", env=environment)
-    command = time.perf_counter() - began
+    text, command, cpu = launch_command("status", run, "--json", env=environment)
     stage = json.loads(text)["stages"][0]
     reader = StatusReader(run)
     times = []
@@ -233,6 +294,7 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
         "done": stage["done"],
         "pending": stage["pending"],
         "command": round(command, 2),
+        "command_cpu": round(cpu, 2),
         "read_first": times[0],
         "read_again": min(times[1:]),
         "calls": calls.read_text().split(),
@@ -240,14 +302,25 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
 
 
 def show_submit(item: dict[str, Any]) -> None:
-    bare = item["bare"]
-    print(f"\nto submit {item['shards']:,} shards, median of {item['repeat']}")
-    print(_LINE.format(f"bare: {item['bare_arrays']} x sbatch --array of true", f"{bare:.2f} s", "1.00x"))
-    met = "" if item["ratio"] <= GOAL_SUBMIT else f"  (goal {GOAL_SUBMIT}x missed)"
-    what = f"ours: {item['arrays']} arrays, {item['tasks']:,} tasks, {item['files']} files"
-    print(_LINE.format(what, f"{item['ours']:.2f} s", f"{item['ratio']:.2f}x{met}"))
+    bare, shards = item["bare"], item["shards"]
+
+    def line(text: str, seconds: float, more: str = "") -> None:
+        print(_LINE.format(text, f"{seconds:.3f} s", f"{seconds / bare:.2f}x{more}"), flush=True)
+
+    print(f"\nto submit {shards:,} shards, median of {item['repeat']}; in a process that has imported what it needs")
+    line(f"bare: {item['bare_arrays']} x sbatch --array of true, {shards:,} tasks", bare)
+    for kind, text in (("ours", "ours"), ("single", "ours, one shard a task")):
+        missed = f"  (goal {GOAL_SUBMIT}x missed)" if item[kind] > GOAL_SUBMIT * bare else ""
+        arrays = f"{item[f'{kind}_arrays']} array{'s' if item[f'{kind}_arrays'] > 1 else ''}"
+        line(f"{text}: {arrays}, {item[f'{kind}_tasks']:,} tasks, {item[f'{kind}_files']} files", item[kind], missed)
+        line("  of it sbatch", item[f"{kind}_sbatch"])
+    line("  once a process: the cluster's limits, by scontrol", item["limits"])
     if "peer" in item:
-        print(_LINE.format("datatrove", f"{item['peer']:.2f} s", f"{item['peer'] / bare:.2f}x"), flush=True)
+        line("datatrove", item["peer"])
+    print("as whole commands")
+    line(f"ours: launch.py retry RUN ({item['command_cpu']:.2f} s of CPU)", item["command"])
+    if "peer" in item:
+        line("datatrove: a script that imports and runs it", item["peer_command"])
 
 
 def show_tasks(tasks: dict[str, Any]) -> None:
@@ -265,16 +338,22 @@ def show_tasks(tasks: dict[str, Any]) -> None:
 
 
 def show_start(start: dict[str, float]) -> None:
-    print("\nPython until a task's stage begins, CPU seconds, best of several")
-    print(_LINE.format("python -c pass", f"{start['python']:.3f} s", ""))
-    print(_LINE.format("import slurm.start", f"{start['ours']:.3f} s", ""))
-    print(_LINE.format("import submitit.core._submit (submitit's own start)", f"{start['submitit']:.3f} s", ""), flush=True)
+    print("\nPython and its imports, CPU seconds, best of several")
+    for name, text in (
+        ("python", "python -c pass"),
+        ("task", "a task until its stage begins: slurm.start"),
+        ("submitit", "submitit's own start of a task: submitit.core._submit"),
+        ("retry", "launch.py retry until it submits"),
+        ("status", "launch.py status until it reads"),
+    ):
+        print(_LINE.format(text, f"{start[name]:.3f} s", ""), flush=True)
 
 
 def show_status(status: dict[str, Any]) -> None:
     print(f"\nstatus of {status['shards']:,} shards ({status['done']:,} done, {status['pending']:,} waiting)")
     met = "" if status["command"] <= GOAL_STATUS_S else f"(goal {GOAL_STATUS_S:g} s missed)"
-    print(_LINE.format("launch.py status, the whole command", f"{status['command']:.2f} s", met))
+    what = f"launch.py status, the whole command ({status['command_cpu']:.2f} s of CPU)"
+    print(_LINE.format(what, f"{status['command']:.2f} s", met))
     print(_LINE.format("within a watcher: first / again", f"{status['read_first']:.2f} s", f"{status['read_again']:.2f} s"))
     print(_LINE.format("calls of Slurm's clients", len(status["calls"]), ", ".join(status["calls"])), flush=True)
 

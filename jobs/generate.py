@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from routenator.sampling.strata import Stratum
     from routenator.wording.composer import Composer
 
-VERSION = 2
+VERSION = 3
 ROUTE_ORDER = ("heuristic", "text", "vision")
 HEURISTIC_ROWS = 65_536  # requests looked through for one checkpoint of the heuristic route
 _SECONDS = b"engine_seconds"

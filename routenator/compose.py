@@ -58,7 +58,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
         merged = OmegaConf.merge(*(OmegaConf.create(layer) for layer in layers), OmegaConf.create(raw))
         for key, value in dotted:
             if key not in GROUPS:
-                OmegaConf.update(merged, key, value, force_add=True)
+                # A mapping is set as it is: left-overs of the one below it would be a surprise. Single keys have dotted names.
+                OmegaConf.update(merged, key, value, merge=False, force_add=True)
         value = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(

@@ -60,7 +60,7 @@ def cancel(run: Run) -> Cancelled:
     Raises:
         CancelError: the queue cannot be read, or the driver is on another host.
     """
-    jobs = _cancel_jobs([item.job for item in record.load(run) if item.kind == "slurm"])
+    jobs = _cancel_jobs(record.load(run))
     driver = read_driver(run)
     if driver and driver["alive"] and driver["host"] != socket.gethostname():
         raise CancelError(f"the driver runs on {driver['host']} (process {driver['pid']}); cancel it there")
@@ -69,14 +69,12 @@ def cancel(run: Run) -> Cancelled:
     return Cancelled(jobs, stopped, left)
 
 
-def _cancel_jobs(jobs: list[str]) -> list[str]:
-    """scancel those of the jobs that are live."""
-    if not jobs:
-        return []
-    queue = read_queue(jobs)
+def _cancel_jobs(submissions: list[record.Submission]) -> list[str]:
+    """scancel those of the Slurm jobs that are live."""
+    queue = read_queue(submissions)
     if queue.problem:
         raise CancelError(f"nothing cancelled: {queue.problem}")
-    going = {task for task, entry in queue.entries.items() if entry.live and entry.state != "COMPLETING"}
+    going = {task for (task, _), entry in queue.entries.items() if entry.live and entry.state != "COMPLETING"}
     live = sorted({task.partition("_")[0] for task in going}, key=int)
     if live:
         done = subprocess.run(["scancel", *live], capture_output=True, text=True, timeout=60, check=False)

@@ -241,14 +241,17 @@ class Supervisor:
     def _accounting(self) -> None:
         root = self.root
         data = root / "mariadb" / "data"
+        # A server removes what others have in its folder for temporary tables, so each needs one of its own.
+        temporary = root / "mariadb" / "tmp"
+        temporary.mkdir()
         install = f"mariadb-install-db --no-defaults --user={getpass.getuser()} --datadir={data} --auth-root-authentication-method=normal"
         with open(root / "log" / "mariadb-install.log", "wb") as log:
-            subprocess.run(shlex.split(install), stdout=log, stderr=log, check=True)
+            subprocess.run(shlex.split(install), env={**os.environ, "TMPDIR": str(temporary)}, stdout=log, stderr=log, check=True)
         port = (root / "etc" / "mariadb.port").read_text()
         self._start(
             "mariadbd",
-            f"mariadbd --no-defaults --user={getpass.getuser()} --datadir={data} --bind-address=127.0.0.1 --port={port} "
-            f"--socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid --init-file={root}/etc/init.sql "
+            f"mariadbd --no-defaults --user={getpass.getuser()} --datadir={data} --tmpdir={temporary} --bind-address=127.0.0.1 "
+            f"--port={port} --socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid --init-file={root}/etc/init.sql "
             "--innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M --performance-schema=off",
         )
         self._until((root / "mariadb" / "s").exists, "MariaDB's socket")

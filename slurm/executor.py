@@ -14,10 +14,10 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from jobs.plan import NEEDS, Run
-from slurm.options import sbatch_parameters, shards_per_task, srun_command
+from slurm.options import job_name, sbatch_parameters, shards_per_task, srun_command
 from slurm.ranges import compact
 from slurm.record import attempt_log
-from slurm.start import requeue_mark, write_tasks
+from slurm.start import TASKS_SUFFIX, requeue_mark, write_tasks
 from slurm.task import StageTask
 
 ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
@@ -45,11 +45,12 @@ class StageExecutor(SlurmExecutor):
         self._set_array(array)
         return str(self._make_submission_file_text(self._submitit_command_str, ""))
 
-    def send(self, tasks: Mapping[int, StageTask], array: str | None, submitted: list[str]) -> str:
+    def send(self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[str]) -> str:
         """sbatch one job.
 
         Args:
-            tasks: array task id -> task; of a plain job only one, at any id.
+            task: any of its tasks.
+            own: array task id -> its shards; of a plain job only one, at any id.
             array: the expression, or None for a plain job.
             submitted: takes the job's id as soon as it is known.
 
@@ -60,8 +61,8 @@ class StageExecutor(SlurmExecutor):
             FailedJobError: sbatch refused.
         """
         self._set_array(array)
-        self._tasks_name = f"{uuid.uuid4().hex[:12]}_tasks.pkl"
-        write_tasks(self.folder, self._tasks_name, tasks)
+        self._tasks_name = f"{uuid.uuid4().hex[:12]}{TASKS_SUFFIX}"
+        write_tasks(self.folder, self._tasks_name, task, own)
         try:
             job = str(self._submit_command(self._submitit_command_str).job_id)
         except FailedJobError:
@@ -119,7 +120,7 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
     ]
     parameters = sbatch_parameters(config, stage)
-    executor.update_parameters(**parameters, setup=setup, dependency=dependency, use_srun=False)
+    executor.update_parameters(**parameters, job_name=job_name(run, stage), setup=setup, dependency=dependency, use_srun=False)
     executor.command = srun_command(config, stage, own_folders(run))
     return executor
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 def forecast(plan: Plan) -> dict[str, Any]:
     """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes`` are sentences."""
-    from routenator.domain.load import load_domain
-    from routenator.sampling.feasible import notes
-
     run = planned_run(plan)
     missing = missing_shards(run)
     stages = []
@@ -56,8 +53,16 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
         "gpu_hours": sum(stage["gpu_hours"] for stage in stages),
-        "notes": notes(load_domain(plan.config.domain), plan.config, plan.requested),
+        "notes": feasibility(plan),
     }
+
+
+def feasibility(plan: Plan) -> list[str]:
+    """What the plan's number of rows does not reach, a sentence each."""
+    from routenator.domain.load import load_domain
+    from routenator.sampling.feasible import notes
+
+    return notes(load_domain(plan.config.domain), plan.config, plan.requested)
 
 
 def forecast_scripts(plan: Plan) -> dict[str, str]:

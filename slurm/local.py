@@ -26,7 +26,6 @@ from routenator.files import read_json, write_json
 from slurm import processes, record
 from slurm.allocation import drop_inherited
 from slurm.options import resources
-from slurm.preflight import shard_bytes
 from slurm.task import StageTask, code_environment
 
 STOP_GRACE_S = 10.0
@@ -203,6 +202,8 @@ class Driver:
 
     def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str, float]:
         from submitit import LocalExecutor
+
+        from slurm.preflight import shard_bytes  # `status` reads a driver's words only, and need not import what checks a plan
 
         config, asked = self.run.config, resources(self.run.config, stage)
         executor = LocalExecutor(self.run.log_dir(stage), max_num_timeout=1_000_000)

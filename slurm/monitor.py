@@ -220,6 +220,8 @@ class Monitor(App[int]):
         while True:
             self._now.clear()
             status = await asyncio.to_thread(self._reader.read)
+            if not self.screen_stack or not self.screen_stack[0].query("#title"):
+                return  # closed in the meantime
             self.show(status)
             # A run that had ended when it was opened is looked at for its failures; one that ends now ends this too.
             if ended(status) and self.first is not None and not ended(self.first) and len(self.screen_stack) == 1:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.plan import STAGES
+from jobs.plan import STAGES, Run
 from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors
+from routenator.files import digest
 
 # Long options of sbatch 22.05 to 25.05 that a user may set under `extra`.
 # fmt: off
@@ -113,6 +114,11 @@ def check_resources(config: RunConfig) -> None:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
 
 
+def job_name(run: Run, stage: str) -> str:
+    """What Slurm calls a stage's jobs: no other run's jobs are called so, because a part of the name is a hash of the run's directory."""
+    return f"{run.config.name}.{stage}.{digest(str(run.path))[:8]}"
+
+
 def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
     """Parameters of submitit's SlurmExecutor for one stage; what submitit has no word for goes into ``additional_parameters``.
 
@@ -120,7 +126,6 @@ def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
     """
     cluster, asked = config.cluster, resources(config, stage)
     parameters: dict[str, Any] = {
-        "job_name": f"{config.name}.{stage}",
         "time": asked.minutes,
         "nodes": asked.nodes,
         "ntasks_per_node": 1,

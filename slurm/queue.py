@@ -3,6 +3,8 @@
 Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator are the steady
 interface (a column without a size is as wide as it must be). Ended jobs are taken from the controller's memory too (``--states=all``),
 which serves clusters without accounting.
+
+A controller that crashes may give an id again that it has given before, so a job is known by its id and its name, which no other run has.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from slurm.ranges import expand
+from slurm.record import Submission
 
 TIMEOUT_S = 60
+Key = tuple[str, str]  # task id (``12`` or ``12_3``), name of the job
 # In these states a task still has a place in the queue.
 WAITING_STATES = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 LIVE_STATES = WAITING_STATES | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-_SQUEUE_FIELDS = ("JobArrayID", "State", "Reason", "NodeList", "StartTime", "EndTime", "RestartCnt", "NumNodes")
-_SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Submit", "Start", "End", "ElapsedRaw", "NNodes", "AllocTRES")
+_SQUEUE_FIELDS = ("JobArrayID", "State", "Reason", "NodeList", "StartTime", "EndTime", "RestartCnt", "NumNodes", "Name")
+_SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Submit", "Start", "End", "ElapsedRaw", "NNodes", "AllocTRES", "JobName")
 _ARRAY = re.compile(r"(\d+)_\[([^\]]+)\]$")
+_T = TypeVar("_T")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
@@ -82,31 +88,32 @@ class QueueView:
     """Everything known of some jobs.
 
     Attributes:
-        entries: task id (``12`` or ``12_3``) -> entry.
+        entries: task -> entry.
         accounting: whether sacct answered.
         problem: why the queue could not be read, or None. Then nothing may be concluded from a task's absence.
-        attempts: task id -> its attempts that got nodes, oldest first; empty without accounting.
+        attempts: task -> its attempts that got nodes, oldest first; empty without accounting.
     """
 
-    entries: dict[str, QueueEntry]
+    entries: dict[Key, QueueEntry]
     accounting: bool
     problem: str | None = None
-    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+    attempts: dict[Key, list[Attempt]] = field(default_factory=dict)
 
-    def entry(self, task_id: str) -> QueueEntry | None:
-        """The entry of a task; the one of its whole array where Slurm says it only of that (cancelled before it started)."""
-        return self.entries.get(task_id) or self.entries.get(task_id.partition("_")[0])
+    def entry(self, job: Submission, shard: int = 0) -> QueueEntry | None:
+        """The entry of a shard's task; the one of its whole array where Slurm says it only of that (cancelled before it started)."""
+        return self.entries.get((job.task_id(shard), job.name)) or self.entries.get((job.job, job.name))
 
 
-def read_queue(jobs: Sequence[str]) -> QueueView:
-    """Ask squeue and sacct once for these jobs (ids of jobs or whole arrays)."""
-    if not jobs:
+def read_queue(submissions: Iterable[Submission]) -> QueueView:
+    """Ask squeue and sacct once for the Slurm jobs among these; what else has one of their ids is left out."""
+    asked = {(item.job, item.name) for item in submissions if item.kind == "slurm"}
+    if not asked:
         return QueueView({}, False)
     if shutil.which("squeue") is None:
         return QueueView({}, False, "there is no squeue on this machine")
-    ids = ",".join(dict.fromkeys(jobs))
-    entries: dict[str, QueueEntry] = {}
-    attempts: dict[str, list[Attempt]] = {}
+    ids = ",".join(sorted({job for job, _ in asked}, key=int))
+    entries: dict[Key, QueueEntry] = {}
+    attempts: dict[Key, list[Attempt]] = {}
     accounting = False
     if shutil.which("sacct") is not None:
         columns = ",".join(_SACCT_FIELDS)
@@ -120,8 +127,9 @@ def read_queue(jobs: Sequence[str]) -> QueueView:
     problem = None if code == 0 or "Invalid job id" in text else f"squeue: {text.strip() or f'exit {code}'}"
     if problem is None:
         live = parse_squeue(text) if code == 0 else {}
-        # Of a requeued job accounting may still tell the former end; the controller knows better, but not how a task ended.
-        entries |= {key: entry for key, entry in live.items() if entry.live or key not in entries}
+        # Of a requeued job accounting may still tell the former end, and of one that ended just now that it is live; the controller knows
+        # better, but not how a task ended.
+        entries |= {key: entry for key, entry in live.items() if entry.live or key not in entries or entries[key].live}
         # A controller that crashes forgets what it took in its last seconds; accounting would wait for the end of that for ever.
         lost = {
             key: replace(entry, state="LOST", reason="the controller forgot it")
@@ -129,13 +137,13 @@ def read_queue(jobs: Sequence[str]) -> QueueView:
             if entry.live and key not in live
         }
         entries |= lost
-    return QueueView(entries, accounting, problem, attempts)
+    return QueueView(_only(asked, entries), accounting, problem, _only(asked, attempts))
 
 
-def parse_squeue(text: str) -> dict[str, QueueEntry]:
-    """Task id -> entry, from lines of the columns above; pending array tasks come as ``12_[3-7,9%4]``."""
+def parse_squeue(text: str) -> dict[Key, QueueEntry]:
+    """Task -> entry, from lines of the columns above; pending array tasks come as ``12_[3-7,9%4]``."""
     entries = {}
-    for job, state, reason, nodes, start, end, restarts, count in rows(text, len(_SQUEUE_FIELDS)):
+    for job, state, reason, nodes, start, end, restarts, count, name in rows(text, len(_SQUEUE_FIELDS)):
         entry = QueueEntry(
             state=state,
             reason="" if reason in ("None", "") else reason.strip("()"),
@@ -145,32 +153,37 @@ def parse_squeue(text: str) -> dict[str, QueueEntry]:
             restarts=int(restarts or 0),
             node_count=int(count) if count.isdigit() else 1,
         )
-        entries.update(dict.fromkeys(task_ids(job), entry))
+        entries.update(dict.fromkeys(((task, name) for task in task_ids(job)), entry))
     return entries
 
 
-def parse_sacct(text: str) -> tuple[dict[str, QueueEntry], dict[str, list[Attempt]]]:
-    """Task id -> entry of the newest record, and task id -> attempts that got nodes, oldest first."""
-    entries: dict[str, QueueEntry] = {}
-    attempts: dict[str, list[Attempt]] = {}
-    newest: dict[str, float] = {}
-    for job, state, exit_code, nodes, submit, start, end, seconds, count, tres in rows(text, len(_SACCT_FIELDS)):
+def parse_sacct(text: str) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attempt]]]:
+    """Task -> entry of the newest record, and task -> attempts that got nodes, oldest first."""
+    entries: dict[Key, QueueEntry] = {}
+    attempts: dict[Key, list[Attempt]] = {}
+    newest: dict[Key, float] = {}
+    for job, state, exit_code, nodes, submit, start, end, seconds, count, tres, name in rows(text, len(_SACCT_FIELDS)):
         word = state.split()[0] if state else "UNKNOWN"
         submitted, begun = moment(submit) or 0.0, moment(start)
         placed = "" if nodes == "None assigned" else nodes
         entry = QueueEntry(word, _ending(exit_code), placed, begun, moment(end))
         for task in task_ids(job):
-            if submitted >= newest.get(task, 0.0):
-                newest[task] = submitted
-                entries[task] = entry
+            key = (task, name)
+            if submitted >= newest.get(key, 0.0):
+                newest[key] = submitted
+                entries[key] = entry
         if placed and begun is not None:
             gpus = _GPUS.search(tres)
             attempt = Attempt(word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), int(gpus[1]) if gpus else None)
-            attempts.setdefault(job, []).append(attempt)
+            attempts.setdefault((job, name), []).append(attempt)
     for found in attempts.values():
         if len(found) > 1:
             found.sort(key=lambda item: (item.submit, item.start or 0.0))
     return entries, attempts
+
+
+def _only(asked: set[Key], found: dict[Key, _T]) -> dict[Key, _T]:
+    return {key: value for key, value in found.items() if (key[0].partition("_")[0], key[1]) in asked}
 
 
 def task_ids(job: str) -> Iterable[str]:
@@ -182,7 +195,10 @@ def task_ids(job: str) -> Iterable[str]:
 
 
 def rows(text: str, columns: int) -> Iterable[list[str]]:
-    """The lines that have so many columns between ``|``; what squeue and sinfo end with one more is dropped."""
+    """The lines that have so many columns between ``|``; what squeue and sinfo end with one more is dropped.
+
+    A foreign job whose name holds the separator has more columns and is left out.
+    """
     for line in text.splitlines():
         fields = line.strip().split("|")
         if len(fields) == columns + 1 and not fields[-1]:

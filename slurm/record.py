@@ -30,6 +30,7 @@ class Submission:
     Attributes:
         kind: slurm or local.
         job: Slurm's job id, or the process id of the local task's controller.
+        name: the Slurm job's name; with the id it says which job it is, because a controller that crashed may give an id again.
         shards: the shards, as an array expression.
         offset: array task id = shard // per_task - offset; an array's ids are capped by the cluster, so a large stage takes several arrays.
         per_task: neighbouring shards that one task works through.
@@ -53,6 +54,7 @@ class Submission:
     time: float = field(default_factory=lambda: round(time.time(), 3))
     host: str | None = None
     started: float | None = None
+    name: str = ""
 
     def indices(self) -> list[int]:
         return expand(self.shards)

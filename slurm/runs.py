@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.plan import Run
 from routenator.errors import InputError, RoutenatorError
 from slurm.queue import QueueView, read_queue
+from slurm.record import Submission
 from slurm.status import RunStatus, StageStatus, StatusReader
 from slurm.view import STYLES, duration
 
@@ -86,7 +87,7 @@ class RunsReader:
         InputError: there is no such folder.
     """
 
-    def __init__(self, root: Path, ask: Callable[[Sequence[str]], QueueView] = read_queue) -> None:
+    def __init__(self, root: Path, ask: Callable[[Sequence[Submission]], QueueView] = read_queue) -> None:
         if not root.is_dir():
             raise InputError("no such folder of runs", file=root, key="--root", found="nothing there", expected="a folder of runs")
         self.root = root
@@ -112,7 +113,7 @@ class RunsReader:
                 entries.append(RunEntry(name, plan.stat().st_mtime, None, str(error)))
                 continue
             going[name] = (self._readers[name], marks)
-        queue = self._ask([job for reader, _ in going.values() for job in reader.jobs()])
+        queue = self._ask([item for reader, _ in going.values() for item in reader.submissions()])
         for name, (reader, marks) in going.items():
             status = reader.read(queue)
             created = float(timegm(time.strptime(reader.run.plan.created[:19], "%Y-%m-%dT%H:%M:%S")))

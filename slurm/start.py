@@ -26,35 +26,37 @@ from slurm.task import StageTask, job_id
 # The controller may be restarting at the moment when a task asks to be requeued.
 REQUEUE_TRIES = 5
 REQUEUE_PAUSE_S = 5.0
+TASKS_SUFFIX = "_tasks.pkl"
 
 
-def write_tasks(folder: Path, name: str, tasks: Mapping[int, StageTask]) -> None:
-    """Keep an array's tasks. They differ in shards and attempt only, and that is all that is kept of each, because each reads the file.
+def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list[int]]) -> None:
+    """Keep an array's tasks, which differ in their shards only.
 
     Args:
         folder: of the stage's logs.
         name: the file's name there.
-        tasks: array task id -> task; of a plain job one, at any id.
+        task: any of them.
+        own: array task id -> its shards; of a plain job one, at any id.
     """
-    kept = (next(iter(tasks.values())), {index: (task.indices, task.attempt) for index, task in tasks.items()})
+    kept = (task, dict(own))
     folder.mkdir(parents=True, exist_ok=True)
     # Whole before the job is there; and if the machine that submits loses it in a crash, `retry` makes another.
     (folder / name).write_bytes(pickle.dumps(kept, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def stopped_path(folder: Path) -> Path:
-    """Where this job's task is kept after it was stopped."""
-    return folder / f"{job_id()}_stopped.pkl"
+def stopped_path(folder: Path, name: str) -> Path:
+    """Where this job's task is kept after it was stopped. The array's file is in the name, because the id may be another's later."""
+    return folder / f"{name.removesuffix(TASKS_SUFFIX)}_{job_id()}_stopped.pkl"
 
 
 def own_task(folder: Path, name: str) -> StageTask:
     """This process's task: as it was stopped, if it was, otherwise as it was submitted."""
     try:
-        return cast("StageTask", pickle.loads(stopped_path(folder).read_bytes()))
+        return cast("StageTask", pickle.loads(stopped_path(folder, name).read_bytes()))
     except FileNotFoundError:
         task, own = pickle.loads((folder / name).read_bytes())
     index = os.environ.get("SLURM_ARRAY_TASK_ID")
-    task.indices, task.attempt = own[int(index)] if index is not None else next(iter(own.values()))
+    task.indices = own[int(index)] if index is not None else next(iter(own.values()))
     return cast("StageTask", task)
 
 
@@ -64,20 +66,25 @@ class Stopper:
     Args:
         task: what runs.
         folder: of the stage's logs.
+        name: of the array's file there.
     """
 
-    def __init__(self, task: StageTask, folder: Path) -> None:
+    def __init__(self, task: StageTask, folder: Path, name: str) -> None:
         self.task = task
         self.folder = folder
+        self.name = name
 
     def __call__(self, number: int, frame: types.FrameType | None) -> None:
         say(f"signal {signal.Signals(number).name}")
         if os.environ.get("SLURM_PROCID", "0") != "0":
             return  # the first task of the job requeues it as a whole
+        if self.task.is_done():
+            say("all is done")
+            return
         again = self.task.stopped()
         if again is None:
             sys.exit(1)
-        write_atomic(stopped_path(self.folder), pickle.dumps(again, protocol=pickle.HIGHEST_PROTOCOL))
+        write_atomic(stopped_path(self.folder, self.name), pickle.dumps(again, protocol=pickle.HIGHEST_PROTOCOL))
         if shutil.which("scontrol") is None:
             # In a container; the script outside does it when this has ended.
             (self.folder / requeue_mark(os.environ["SLURM_JOB_ID"])).touch()
@@ -118,7 +125,7 @@ def main(arguments: list[str]) -> None:
     # Slurm sends these two beside its warnings; what ends a task is the warning itself, or a kill.
     signal.signal(signal.SIGTERM, task.note_end)
     signal.signal(signal.SIGCONT, lambda number, frame: None)
-    signal.signal(signal.SIGUSR2, Stopper(task, folder))
+    signal.signal(signal.SIGUSR2, Stopper(task, folder, name))
     say(f"{task.stage} on {os.environ.get('SLURMD_NODENAME', 'an unknown node')}, job {job_id()}")
     task()
 

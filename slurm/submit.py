@@ -9,6 +9,7 @@ files. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from routenator.errors import InputError, RoutenatorError
 from slurm import record
 from slurm.allocation import drop_inherited
 from slurm.executor import make_executor
-from slurm.options import resources, shards_per_task
+from slurm.options import job_name, resources, shards_per_task
 from slurm.plan import planned_run
 from slurm.preflight import shard_bytes
 from slurm.queue import QueueView, read_queue
@@ -76,11 +77,17 @@ class Limits:
 
 
 def ask_limits() -> Limits:
-    """The cluster's limits, by one call.
+    """The cluster's limits, by one call for the whole life of this process: it takes as long as submitting a job.
 
     Raises:
         SubmitError: scontrol does not answer.
     """
+    return _ask_limits(os.environ.get("SLURM_CONF"))
+
+
+@functools.cache
+def _ask_limits(conf: str | None) -> Limits:
+    """``conf`` says which cluster."""
     try:
         done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=True)
     except subprocess.CalledProcessError as error:
@@ -168,24 +175,27 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     """
     with record.submitting(run):
         before = record.load(run)
-        queue = read_queue([item.job for item in before if item.kind == "slurm"])
+        queue = read_queue(before)
         if queue.problem:
             raise SubmitError(f"nothing submitted: {queue.problem}")
-        limits = ask_limits()
+        stages = run.plan.stages
+        absent = {stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in stages.items()}
+        # What is no array has no limit, and asking takes as long as submitting it.
+        limits = ask_limits() if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items()) else parse_limits("")
         jobs: dict[str, StageJobs] = {}
         made: list[Submission] = []
         ids: list[str] = []
         try:
-            for stage, entry in run.plan.stages.items():
-                missing = set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
+            for stage, missing in absent.items():
                 newest = record.latest(before, stage)
                 live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
                 if any(jobs[need].fresh for need in NEEDS[stage] if need in jobs):
                     live -= _cancel_waiting(queue, newest, live)
                 jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
                 depends = [jobs[need] for need in NEEDS[stage] if need in jobs]
-                per_task = shards_per_task(run.config, stage, len(missing - live), limits.tasks)
-                for offset, shards in blocks(missing - live, limits.array, per_task).items():
+                todo = missing - live
+                per_task = shards_per_task(run.config, stage, len(todo), limits.tasks)
+                for offset, shards in blocks(todo, limits.array, per_task).items():
                     submission = Submission(
                         kind="slurm",
                         stage=stage,
@@ -194,13 +204,14 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                         offset=offset,
                         per_task=per_task,
                         attempt=record.next_attempt(run, before, stage, shards),
-                        array=entry.shards > 1,
-                        depends=[name for item in depends for name in (*item.fresh, *item.old)],
+                        array=stages[stage].shards > 1,
+                        depends=[job for item in depends for job in (*item.fresh, *item.old)],
+                        name=job_name(run, stage),
                     )
                     executor = make_executor(run, stage, _dependency(depends), submission.attempt)
-                    tasks = {task: _task(run, submission, own, package) for task, own in submission.tasks().items()}
+                    own = submission.tasks()
                     with clean_environment():
-                        job = executor.send(tasks, compact(tasks) if submission.array else None, ids)
+                        job = executor.send(_task(run, submission, package), own, compact(own) if submission.array else None, ids)
                     submission = replace(submission, job=job)
                     record.append(run, submission)
                     made.append(submission)
@@ -214,12 +225,12 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     return made
 
 
-def _task(run: Run, submission: Submission, shards: list[int], package: str) -> StageTask:
+def _task(run: Run, submission: Submission, package: str) -> StageTask:
     cluster = run.config.cluster
     return StageTask(
         run.path,
         submission.stage,
-        shards,
+        submission.indices(),
         attempt=submission.attempt,
         limit_s=resources(run.config, submission.stage).minutes * 60,
         lead_s=cluster.signal_delay_s,
@@ -232,7 +243,7 @@ def _task(run: Run, submission: Submission, shards: list[int], package: str) -> 
 def _is_live(queue: QueueView, submission: Submission | None, shard: int) -> bool:
     if submission is None or submission.kind != "slurm":
         return False
-    entry = queue.entry(submission.task_id(shard))
+    entry = queue.entry(submission, shard)
     return entry is not None and entry.live
 
 
@@ -242,7 +253,7 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
     Returns:
         Their shards.
     """
-    waiting = {shard for shard in live if (entry := queue.entry(newest[shard].task_id(shard))) is not None and entry.waiting}
+    waiting = {shard for shard in live if (entry := queue.entry(newest[shard], shard)) is not None and entry.waiting}
     targets: dict[str, set[int]] = {}
     for shard in waiting:
         targets.setdefault(newest[shard].job, set()).add(shard // newest[shard].per_task - newest[shard].offset)

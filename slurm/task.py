@@ -149,6 +149,11 @@ class StageTask:
         again.restarts = self.restarts + 1
         return again
 
+    def is_done(self) -> bool:
+        """Whether all its shards have a receipt; then it is about to end."""
+        run = Run.load(self.run_dir)
+        return done_shards(run.stage_dir(self.stage), run.plan.stages[self.stage].shards).issuperset(self.indices)
+
     def note_end(self, number: int, frame: object) -> None:
         """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by another signal."""
         self._told_to_end = True

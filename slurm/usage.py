@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from jobs.plan import Run
 from slurm.options import resources
-from slurm.queue import Attempt, QueueView
+from slurm.queue import Attempt, Key, QueueView
 from slurm.record import Submission
-from slurm.stagefiles import Committed
+from slurm.stagefiles import TIME_FORMAT, Committed
 
 _HOUR_S = 3600.0
 
@@ -65,14 +65,20 @@ def stage_usage(run: Run, stage: str, submissions: Sequence[Submission], queue: 
     """
     asked = resources(run.config, stage)
     # As receipts write it: a process of this machine is told from a job.
-    tasks = {f"local-{item.job}" if item.kind == "local" else item.task_id(shard) for item in submissions for shard in item.indices()}
+    tasks = {
+        (f"local-{item.job}" if item.kind == "local" else item.task_id(shard), item.name)
+        for item in submissions
+        for shard in item.indices()
+    }
+    ids = {task for task, _ in tasks}
+    # Ids of jobs start again at some number after years, or when a controller crashes; what is older than the run is another's.
+    since = min((item.time for item in submissions), default=0.0) - _HOUR_S
+    first = time.strftime(TIME_FORMAT, time.gmtime(since))
     committed: dict[str, list[Committed]] = {}
     for receipt in receipts.values():
-        if receipt.job in tasks:
+        if receipt.job in ids and receipt.finished >= first:
             committed.setdefault(receipt.job, []).append(receipt)
     if queue.accounting:
-        # The ids of jobs start again at some number after years; what was submitted before the run is another's.
-        since = min((item.time for item in submissions), default=0.0) - _HOUR_S
         return _accounted(tasks, {task: _since(queue.attempts.get(task, []), since) for task in tasks}, committed, asked.gpus)
     return _by_receipts(tasks, queue, committed, asked.nodes, asked.gpus)
 
@@ -81,11 +87,11 @@ def _since(attempts: list[Attempt], moment: float) -> list[Attempt]:
     return [item for item in attempts if item.submit >= moment]
 
 
-def _accounted(tasks: set[str], attempts: Mapping[str, list[Attempt]], committed: Mapping[str, list[Committed]], gpus_a_node: int) -> Usage:
+def _accounted(tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Committed]], gpus_a_node: int) -> Usage:
     usage = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)
     for task in tasks:
         made = attempts[task]
-        useful = {_nearest(made, receipt) for receipt in committed.get(task, ())} if made else set()
+        useful = {_nearest(made, receipt) for receipt in committed.get(task[0], ())} if made else set()
         for position, attempt in enumerate(made):
             hours = attempt.nodes * attempt.seconds / _HOUR_S
             gpu_hours = (attempt.gpus if attempt.gpus is not None else gpus_a_node * attempt.nodes) * attempt.seconds / _HOUR_S
@@ -114,14 +120,15 @@ def _nearest(made: list[Attempt], receipt: Committed) -> int:
     return min(range(len(made)), key=lambda position: (distance(position), -position))
 
 
-def _by_receipts(tasks: set[str], queue: QueueView, committed: Mapping[str, list[Committed]], nodes: int, gpus_a_node: int) -> Usage:
+def _by_receipts(tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Committed]], nodes: int, gpus_a_node: int) -> Usage:
     usage = Usage()
     now = time.time()
     for task in tasks:
-        seconds = sum(receipt.seconds for receipt in committed.get(task, ()))
+        mine = committed.get(task[0], [])
+        seconds = sum(receipt.seconds for receipt in mine)
         entry = queue.entries.get(task)
         at_work = entry is not None and entry.live and not entry.waiting
-        if task in committed or at_work:
+        if mine or at_work:
             usage.attempts += 1
         if entry is not None:
             usage.requeued += entry.restarts

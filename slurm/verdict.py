@@ -54,7 +54,7 @@ def judge(
         failure = None
     if submission.kind == "local":
         return _local(submission, driver_alive, failure)
-    entry = queue.entry(submission.task_id(shard))
+    entry = queue.entry(submission, shard)
     if entry is not None and entry.live:
         if entry.waiting:
             return Verdict("pending", entry.reason or entry.state.lower(), submission, entry)

@@ -73,6 +73,18 @@ def test_plan_writes_nothing_and_says_what_would_run(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_run_says_what_its_rows_do_not_reach(tmp_path: Path) -> None:
+    file = str(config_file(tmp_path, dataset={"size": 10}))
+    _, out, _ = call("plan", file, "--json")
+    notes = json.loads(out)["notes"]
+    assert len(notes) == 1 and "too rare for a row of 10" in notes[0]
+    code, out, err = call("run", file, "--no-wait")
+    try:
+        assert code == 0 and f"note: {notes[0]}\n" in err
+    finally:
+        assert call("cancel", out.strip().splitlines()[-1])[0] == 0
+
+
 def test_plan_prints_the_scripts_of_a_cluster_from_any_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     file = str(config_file(tmp_path))

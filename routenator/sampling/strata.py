@@ -139,7 +139,7 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
         categories = category_shares(domain, function)
         cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
         for (category, p), rows_of in zip(categories.items(), largest_remainder(list(categories.values()), quota), strict=True):
-            inner = _length_language_shares(domain, function, category)
+            inner = length_language_shares(domain, function, category)
             for (length, language), count in cells.split(inner, rows_of).items():
                 parts = _route_template_shares(domain, config, function, category, length, language)
                 by_route: dict[str, dict[str, float]] = {}
@@ -186,12 +186,12 @@ def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str
         (function, category, route, template, length, language): share * p_category * p_cell * q
         for function, share in normalise(domain.statistics.functions).items()
         for category, p_category in category_shares(domain, function).items()
-        for (length, language), p_cell in _length_language_shares(domain, function, category).items()
+        for (length, language), p_cell in length_language_shares(domain, function, category).items()
         for (route, template), q in _route_template_shares(domain, config, function, category, length, language).items()
     }
 
 
-def _length_language_shares(domain: Domain, function: str, category: str) -> dict[tuple[str, str], float]:
+def length_language_shares(domain: Domain, function: str, category: str) -> dict[tuple[str, str], float]:
     """P(length, language | function, category); without a joint target it is the same for all categories."""
     if domain.joint is not None:
         return domain.joint.cells(function, category)

@@ -64,7 +64,7 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
     """The processes' environment: this one's, without what another launcher left, and with the cores shared out."""
     foreign = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
     env = {name: value for name, value in os.environ.items() if name not in foreign}
-    env["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    env["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
     env["TOKENIZERS_PARALLELISM"] = "false"
     env["PYTHONUNBUFFERED"] = "1"
     env[LAUNCHER_VARIABLE] = str(os.getpid())
@@ -74,6 +74,12 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
         env["DS_ACCELERATOR"] = "cpu"
         env["CUDA_VISIBLE_DEVICES"] = ""
     return env
+
+
+def _cores() -> int:
+    """This node's share of cores: those it is bound to; where a cluster binds nobody, ``OMP_NUM_THREADS`` may say that it is fewer."""
+    bound, given = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
 def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
@@ -126,7 +132,9 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
             result = TrainingResult.model_validate(read_json(job.result_file)) if job.result_file.is_file() else None
             if result is None or not result.finished:
                 signals.pass_on()
-                reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else "before its first step"
+                # The first node's processes write the result, and may not have yet when another node's have ended.
+                unknown = "before its first step" if nodes.index == 0 else "where the first node's log says"
+                reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else unknown
                 raise StoppedError(f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to go on")
     if process.returncode != 0:
         raise _failure(job, process.returncode, tail)

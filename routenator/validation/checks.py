@@ -165,13 +165,10 @@ def language(candidate: Candidate, context: Context) -> str | None:
         return seen
     if any(word in TELLING_WORDS.get(candidate.language, ()) for word in candidate.glue):
         return None  # a title in another language may stand in a slot
-    return reads_like_another(candidate.query, candidate.language)
-
-
-def reads_like_another(query: str, language: str) -> str | None:
-    """What a query reads like, if that is surely another language."""
-    wanted = base_code(language)
-    found, score = detect(query.replace("\n", " "))
+    if {*words(candidate.draft), "\0"}.issuperset(candidate.glue):
+        return None  # no word but the domain's own; the detector is often wrong about a few bare nouns
+    wanted = base_code(candidate.language)
+    found, score = detect(candidate.query.replace("\n", " "))
     if found != wanted and score >= SURE and wanted in known():
         return f"reads like {found} ({score:.0%})"
     return None

@@ -3,7 +3,8 @@
 ``clear`` is a filter in front of ``routenator.validation.checks.judge``: what it calls clear, ``judge`` accepts (tests hold it to that);
 about the rest it says nothing, and they are judged one by one. Where a check's exact answer would cost much, something stricter and cheap
 stands for it; each is argued at its place in clear_kernel.py. It is meant for drafts of the heuristic route: what they say between their
-slots is no other category by the check's own definition, and no prompt stands behind them that they could repeat.
+slots is no other category by the check's own definition and in the domain's own words, so that no detector is asked for their language, and
+no prompt stands behind them that they could repeat.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator.domain.functions import ROLE_KEY, Function
-from routenator.validation.checks import Context, reads_like_another
-from routenator.validation.words import DANGLING, FUNCTION_WORDS, TELLING_WORDS
+from routenator.validation.checks import Context
+from routenator.validation.words import DANGLING, FUNCTION_WORDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Kinds of properties of a call.
 STRING, INTEGER, NUMBER, BOOLEAN, ENUM = range(5)
-# Marks of a word beside the bits of the other languages that have it: of the language; of it alone; none to end with.
-OWN, TELLING, ENDING = 1 << 40, 1 << 41, 1 << 42
-NOT_CLEAR, CLEAR, READ = range(3)  # verdicts; the last: clear if the whole query reads like its language
+# Marks of a word beside the bits of the other languages that have it: of the language; none to end with.
+OWN, ENDING = 1 << 40, 1 << 41
 _MASK, _PRIME, _OFFSET = (1 << 64) - 1, 0x100000001B3, 0xCBF29CE484222325
 _TYPES = {"string": STRING, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN}
 _SAYS_NOTHING = {"description", "title", "examples", "default", ROLE_KEY}
@@ -94,12 +94,8 @@ def clear(details: pa.Table, context: Context) -> NDArray[np.bool_]:
 
     rows = np.column_stack([numbers("function", functions), numbers("language", languages), bounds[numbers("length", list(buckets))]])
     texts = [part for name in ("draft", "slots", "arguments") for part in _bytes(details[name])]
-    verdicts = clear_rows(rules, np.ascontiguousarray(rows), *texts)
-    if context.config.language:
-        read = np.flatnonzero(verdicts == READ)
-        pairs = zip(details["draft"].take(read).to_pylist(), details["language"].take(read).to_pylist(), strict=True)
-        verdicts[read] = [NOT_CLEAR if reads_like_another(query, language) else CLEAR for query, language in pairs]
-    return verdicts > NOT_CLEAR
+    mask: NDArray[np.bool_] = clear_rows(rules, np.ascontiguousarray(rows), *texts)
+    return mask
 
 
 def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -123,7 +119,7 @@ def _rules(languages: list[str], checked: bool, functions: dict[str, Function]) 
         for number, (code, others) in enumerate(FUNCTION_WORDS.items()):
             for word in others if code != language else ():
                 table[hashed(word)] = table.get(hashed(word), 0) | 1 << number
-        for mark, own in ((OWN, FUNCTION_WORDS), (TELLING, TELLING_WORDS), (ENDING, DANGLING)):
+        for mark, own in ((OWN, FUNCTION_WORDS), (ENDING, DANGLING)):
             for word in own.get(language, ()):
                 table[hashed(word)] = table.get(hashed(word), 0) | mark
         spans.append((len(words), len(words) + len(table)))

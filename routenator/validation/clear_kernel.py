@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from routenator.compiled import discard_stale
-from routenator.validation.clear import BOOLEAN, CLEAR, ENDING, ENUM, INTEGER, NUMBER, OWN, READ, STRING, TELLING
+from routenator.validation.clear import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
 
 discard_stale(Path(__file__).parent)
 
@@ -173,31 +173,22 @@ def _hash(text: Any, start: Any, stop: Any) -> Any:
 
 
 @njit(cache=True)
-def _telling(rules: Any, language: Any, found: Any, start: Any, stop: Any) -> Any:
-    """How many of some words no other language has."""
-    count = 0
-    for i in range(start, stop):
-        count += _marks(rules, language, found[i, 0]) & TELLING != 0
-    return count
-
-
-@njit(cache=True)
-def _said(rules: Any, language: Any, text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
-    """How many telling words the values of a flat JSON object of strings have; -1 if one is not said, word for word and in a row."""
-    i, telling = start + 1, 0
+def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
+    """Whether the values of a flat JSON object of strings are said, each word for word and in a row."""
+    i = start + 1
     if text[start] != _OPENING:
-        return -1
+        return False
     while stop - start > 2:
         end = _string_end(text, i, stop)
         if end < 0 or text[end + 1] != _COLON or text[end + 2] != _SPACE:
-            return -1
+            return False
         first = end + 3
         end = _string_end(text, first, stop)
         if end < 0:
-            return -1
+            return False
         last = tokens(text, first + 1, end, found, count)
         if last < 0:
-            return -1
+            return False
         size, there = last - count, last == count
         for place in range(count - size + 1):
             same = True
@@ -205,12 +196,11 @@ def _said(rules: Any, language: Any, text: Any, start: Any, stop: Any, found: An
                 same = same and found[place + k, 0] == found[count + k, 0]
             there = there or same
         if not there:
-            return -1
-        telling += _telling(rules, language, found, count, last)
+            return False
         if text[end + 1] == _CLOSING:
             break
         i = end + 3
-    return telling
+    return True
 
 
 @njit(cache=True)
@@ -275,7 +265,7 @@ def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any) -> Any:
-    """CLEAR, READ or NOT_CLEAR for each row.
+    """Whether each row passes all checks for certain.
 
     Args:
         rules: ``routenator.validation.clear.Rules``.
@@ -283,7 +273,7 @@ def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, s
         query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of shape (n + 1,).
     """
     count = len(rows)
-    result = np.zeros(count, dtype=np.int8)
+    result = np.zeros(count, dtype=np.bool_)
     found = np.zeros((_MOST + 1, 2), dtype=np.uint64)
     for row in range(count):
         function, language = rows[row, 0], rows[row, 1]
@@ -303,8 +293,6 @@ def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, s
         # If the text's last word is none that breaks off, the last one outside the slots is none either, or a slot comes after it.
         if _marks(rules, language, found[last - 1, 0]) & ENDING or not _no_other_language(rules, language, found, last):
             continue
-        telling = _said(rules, language, slots, slot_ends[row], slot_ends[row + 1], found, last)
-        if telling >= 0 and _valid(rules, function, calls, call_ends[row], call_ends[row + 1]):
-            # More telling words than the slots have: one stands outside them.
-            result[row] = CLEAR if _telling(rules, language, found, 0, last) > telling else READ
+        if _said(slots, slot_ends[row], slot_ends[row + 1], found, last):
+            result[row] = _valid(rules, function, calls, call_ends[row], call_ends[row + 1])
     return result

@@ -29,6 +29,7 @@ STREAM_NOISE, STREAM_SLOTS, STREAM_TEMPLATE = 20, 21, 22
 # Marks on the stack of nodes still to be expanded.
 _PARTS_BEGIN, _PART_BEGIN, _PART_END, _PARTS_END = -1, -2, -3, -4
 _GUESSES = 8
+_NO_BOUND = 1 << 30
 # Columns of Work.places.
 _VALUE, _SURFACE, _VALUE_SAID, _SURFACE_SAID, _COUNT, _DOUBT = 0, 2, 4, 6, 8, 9
 
@@ -113,7 +114,7 @@ def _lexicon(program: Any, node: Any, state: Any) -> Any:
 
 
 @njit(cache=True, inline="always")
-def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, present: Any, state: Any, work: Any, at: Any) -> Any:
+def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, present: Any, most: Any, state: Any, work: Any, at: Any) -> Any:
     """Append a draw of a grammar to ``work.items``.
 
     Args:
@@ -121,6 +122,7 @@ def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, presen
         walks, start: the node positions of the row's walk are ``walks[start:]``.
         record: number of the metadata record, -1 for none.
         present: the slots that are present, as bits.
+        most: words, those in doubt not counted, above which the rest is not drawn.
         at: the end of the items so far.
 
     Returns:
@@ -131,7 +133,7 @@ def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, presen
     words, doubt, before, inside, edge = 0, 0, -1, 0, 0
     stack[0] = root
     top, marked = 1, 0
-    while top > 0:
+    while top > 0 and words - doubt <= most:
         top -= 1
         node = stack[top]
         if node < 0:
@@ -263,19 +265,13 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
     )  # fmt: skip
     work = p.Work(
         bare_of(work.items), bare_of(work.places), bare_of(work.raw), bare_of(work.spoken), bare_of(work.stack), bare_of(work.marks),
-        bare_of(work.letters),
-        bare_of(work.state),
+        bare_of(work.letters), bare_of(work.state),
     )  # fmt: skip
-    seeds, rows, starts, walks, state = bare_of(seeds), bare_of(rows), bare_of(starts), bare_of(walks), work.state
-    order = bare_of(order)
-    count, slots, functions, noise, places = len(seeds), program.slots, program.functions, program.noise, work.places
+    seeds, rows, starts, walks, order = bare_of(seeds), bare_of(rows), bare_of(starts), bare_of(walks), bare_of(order)
+    count, slots, functions, noise, places, state = len(seeds), program.slots, program.functions, program.noise, work.places, work.state
     all_ends, all_facts = np.zeros((4, count + 1), dtype=np.int32), np.empty((count, 4), dtype=np.int64)
-    all_query, all_slots, all_arguments, all_paths = (
-        np.empty(1, np.uint8),
-        np.empty(1, np.uint8),
-        np.empty(1, np.uint8),
-        np.empty(1, np.uint8),
-    )
+    all_query, all_slots = np.empty(1, np.uint8), np.empty(1, np.uint8)
+    all_arguments, all_paths = np.empty(1, np.uint8), np.empty(1, np.uint8)
     ends, facts = bare_of(all_ends), bare_of(all_facts)
     for place in range(count):
         row = order[place]
@@ -291,7 +287,8 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         best, attempt, again, present, said, stop = -1, 0, False, 0, 0, 0
         while True:
             begin(state, seed, STREAM_SLOTS, attempt)
-            present, at, words, doubt, before, inside, begun = 0, 0, 0, 0, -1, 0, 0
+            present, at, words, doubt, before, inside, begun, spoken = 0, 0, 0, 0, -1, 0, 0, 0
+            most = _NO_BOUND if again else rows[row, 5]
             # For each slot its value, then its surface; last of all the template.
             for job in range(2 * slot_count + 1):
                 k, last, surface = job >> 1, job == 2 * slot_count, job & 1
@@ -308,9 +305,14 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                         continue
                     present |= 1 << k
                     root = slots[first + k, p.VALUE]
-                begun = at
-                at, words, doubt, before, inside = _expand(program, root, walks, starts[row], record, seen, state, work, at)
+                if spoken > most:
+                    words, doubt = spoken, 0
+                    break  # the slots alone say too much
+                begun, bound = at, most if last else _NO_BOUND
+                at, words, doubt, before, inside = _expand(program, root, walks, starts[row], record, seen, bound, state, work, at)
                 if not last:
+                    if surface or slots[first + k, p.SURFACE] < 0:
+                        spoken += words - doubt
                     places[k, _SURFACE], places[k, _SURFACE + 1], places[k, _COUNT], places[k, _DOUBT] = begun, at, words, doubt
                     if not surface:
                         places[k, _VALUE], places[k, _VALUE + 1] = begun, at

@@ -92,17 +92,21 @@ class Writer:
         query, slots, arguments, path = strings
         return Words(query, slots, arguments, path, facts)
 
-    def draw(self, function: str, seeds: Ints, categories: NDArray[Any], roots: Ints) -> Words:
-        """Words for walks drawn here, of any length and without a wish or a record: the first draw of each row.
+    def draw(
+        self, function: str, seeds: Ints, categories: NDArray[Any], roots: Ints, bounds: Any = _ANY_LENGTH, wish: tuple[int, int] = NO_WISH
+    ) -> Words:
+        """Words for walks drawn here, without a record; of any length and without a wish unless they are given.
 
         Args:
             seeds: shape (n,).
             categories: in which the walks end, strings, shape (n,).
             roots: the templates' nodes, shape (n,).
+            bounds: lowest and highest number of words, shape (2,) or (n, 2).
+            wish: the wish's two thresholds.
         """
         count = len(seeds)
         walks = self.graph.walks(function, seeds, categories)
         rows = np.empty((count, 8), dtype=np.int64)
         rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = self.compiled.function[function], -1, categories != NO_CATEGORY, roots
-        rows[:, 4:6], rows[:, 6:] = _ANY_LENGTH, NO_WISH
+        rows[:, 4:6], rows[:, 6:] = bounds, wish
         return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))

@@ -60,8 +60,9 @@ def devcluster_up(
 
     check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
-    typer.echo(f"{cluster.nodes} nodes are idle; end them with: python launch.py devcluster down --root {cluster.root}", err=True)
+    typer.echo(f"{cluster.nodes} nodes are idle; runs with cluster=devcluster fit them, once this is exported:", err=True)
     typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")
+    typer.echo(f"end them with: python launch.py devcluster down --root {cluster.root}", err=True)
 
 
 @devcluster_app.command("down")

@@ -40,9 +40,13 @@ def run_command(
     ] = None,
 ) -> None:
     """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
+    from slurm.forecast import feasibility
     from slurm.plan import materialise
 
-    go(materialise(compose_plan(config, overrides, submitting=True)), wait)
+    resolved = compose_plan(config, overrides, submitting=True)
+    for note in feasibility(resolved):
+        typer.echo(f"note: {note}", err=True)
+    go(materialise(resolved), wait)
 
 
 @app.command()

@@ -25,7 +25,8 @@ def test_every_figure_is_measured(tmp_path: Path) -> None:
     assert "NO PEER WAS MEASURED" in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())
     (submit,) = result["submit"]
-    assert submit["arrays"] == 1 and submit["files"] <= 4 and submit["ours"] > 0 and submit["bare"] > 0
+    assert submit["ours_arrays"] == submit["single_arrays"] == 1 and submit["ours_files"] <= 4 and submit["single_tasks"] == 60
+    assert 0 < submit["ours_sbatch"] < submit["ours"] < submit["command"] and submit["bare"] > 0 and submit["limits"] > 0
     assert result["tasks"]["ours"] > 0
     assert (result["status"]["done"], result["status"]["pending"]) == (54, 6)
     assert sorted(result["status"]["calls"]) == ["sacct", "squeue"]

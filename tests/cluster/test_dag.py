@@ -107,7 +107,7 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
         run = Run.load(done.stdout.strip().splitlines()[-1])
         jobs = {item.stage: item for item in record.load(run)}
         assert list(jobs) == list(STAGES) and jobs["generate"].depends == [jobs["sample"].job]
-        queue = read_queue([item.job for item in jobs.values()])
+        queue = read_queue(jobs.values())
         assert any(entry.live for entry in queue.entries.values()), "the command returns while the run has hardly begun"
         assert ours(run, cluster) == []
         status = wait_for(run, lambda seen: seen.state not in ("running", "unknown"), limit_s=600)

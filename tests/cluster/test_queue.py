@@ -90,7 +90,7 @@ def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
     assert ("merge", "0") in [(item.stage, item.shards) for item in made]
     merge = next(item for item in before if item.stage == "merge")
     assert wait_for(run, ended).state == "done"
-    entry = read_queue([merge.job]).entry(merge.job)
+    entry = read_queue([merge]).entry(merge)
     assert entry is not None and entry.state == "CANCELLED"
     assert record.attempts(record.load(run), "generate") == {0: 2, 1: 1, 2: 1}
 
@@ -145,7 +145,7 @@ def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluste
     run = make_run(cluster=slurm_profile(stages=stages))
     with pytest.raises(SubmitError, match="refused evaluate"):
         control.submit(run, PACKAGE)
-    submitted = [item.job for item in record.load(run)]
+    submitted = record.load(run)
     assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())
 
 

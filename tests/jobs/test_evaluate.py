@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 import jobs.evaluate
-from jobs.nodes import task_nodes
+from jobs.nodes import own_address, task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
@@ -122,9 +123,11 @@ def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypat
     write_json(tmp_path / "meet-77-0.json", {"address": "n9", "port": 1, "secret": "old"})  # of an earlier start
     monkeypatch.setenv("SLURM_PROCID", "0")
     first = task_nodes(tmp_path)
-    assert (first.count, first.index, first.address) == (2, 0, "n1")
+    assert (first.count, first.index, first.address) == (2, 0, own_address())
+    with socket.socket(socket.AF_INET6 if ":" in first.address else socket.AF_INET) as probe:
+        probe.bind((first.address, first.port))  # an address of this machine, and a free port
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert task_nodes(tmp_path) == Nodes(2, 1, "n1", first.port, first.secret)
+    assert task_nodes(tmp_path) == Nodes(2, 1, first.address, first.port, first.secret)
     assert len(first.secret) == 64
     assert (tmp_path / "meet-77-1.json").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")

@@ -208,7 +208,7 @@ def test_an_interrupted_task_and_other_shards_say_the_same(
     monkeypatch.setattr(jobs.generate, "_write_unit", dies_once)
     with pytest.raises(KeyboardInterrupt):
         generate(run)
-    # Shard 0 has one chunk, shard 1 two; the heuristic rows of a shard are one unit, the engine's units come last, and the last of all is lost.
+    # Shard 0 has one chunk, shard 1 two; a shard's heuristic rows are one unit, the engine's units come last, and the last of all is lost.
     kinds = [name.rsplit("-", 1)[0] for name in units]
     assert kinds == ["heuristic", "text-vision", "heuristic", "text-vision", "text-vision"]
     assert generate(run) == all_routes[1]

@@ -13,9 +13,9 @@ from jobs.plan import STAGES, Plan, Run, StagePlan
 from jobs.task import Task
 from routenator.domain.load import load_domain
 from routenator.files import write_atomic
-from routenator.wording.composer import Composer
 from routenator.sampling.strata import build_strata
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
+from routenator.wording.composer import Composer
 from tests.conftest import TINY, make_config
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]

@@ -37,6 +37,12 @@ def test_the_config_goes_over_its_profiles_and_overrides_over_both(configs):
     assert load_config("run", ["model=large"], configs).model.trainee == "big"
 
 
+def test_a_mapping_on_the_command_line_replaces_the_one_below(configs):
+    overrides = ["generate.routes={heuristic: 1, text: 2}", "generate.routes.vision=3"]
+    assert load_config("run", overrides, configs).generate.routes == {"heuristic": 1.0, "text": 2.0, "vision": 3.0}
+    assert load_config("run", [*overrides, "generate.routes={text: 1}"], configs).generate.routes == {"text": 1.0}
+
+
 def test_a_resolved_config_can_be_run_again_as_it_is(configs, tmp_path):
     config = load_config("run", ["seed=5"], configs)
     file = tmp_path / "again.yaml"

@@ -7,8 +7,8 @@ import json
 from routenator.config import RunConfig
 from routenator.domain.functions import check_call
 from routenator.domain.load import NO_CATEGORY, Domain
-from routenator.wording.composer import Composer
 from routenator.sampling.sampler import Sampler
+from routenator.wording.composer import Composer
 from tests.conftest import make_config
 
 

@@ -14,8 +14,8 @@ from routenator.domain.load import Domain
 from routenator.errors import InputError
 from routenator.generation.describe import Describer
 from routenator.generation.generator import Generator
-from routenator.wording.composer import Composer
 from routenator.sampling.sampler import Sampler
+from routenator.wording.composer import Composer
 from tests.conftest import ROOT, make_config
 
 CACHE = ROOT / ".cache"

@@ -102,8 +102,12 @@ def test_processes_share_the_cores_and_inherit_no_other_launchers_variables(monk
     monkeypatch.setenv("MASTER_PORT", "1")
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     env = environment(processes=3, cpu=True)
     assert env["OMP_NUM_THREADS"] == "2"
+    for given, threads in (("4", "4"), ("64", "8"), ("0", "8"), ("4,2", "8")):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert environment(processes=1, cpu=True)["OMP_NUM_THREADS"] == threads
     assert env["DS_ACCELERATOR"] == "cpu"
     assert "MASTER_PORT" not in env
     assert "RANK" not in env

@@ -148,6 +148,15 @@ def test_a_title_in_another_language_is_no_fault(context: Context) -> None:
     assert reason(context, query="montre moi poster la vie en rose de édith piaf", slots={"content_type": "poster", **title}) == "language"
 
 
+def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Context) -> None:
+    """The detector takes this for Polish; it is asked only if a word is new."""
+    slots = {"content_type": "pamphlet", "extracted_prompt": "chalk silk ribbon"}
+    said, draft = "customizable pamphlet chalk silk ribbon", "pamphlet chalk silk ribbon customizable"
+    assert reason(context, query=said, draft=said, slots=slots, arguments=GOOD.arguments) is None
+    assert reason(context, query=said, draft=draft, slots=slots, arguments=GOOD.arguments) is None
+    assert reason(context, query=said, draft="pamphlet chalk silk ribbon", slots=slots, arguments=GOOD.arguments) == "language"
+
+
 def test_the_details_say_what_was_seen(context: Context) -> None:
     verdict = judge(dataclasses.replace(GOOD, query="a poster of a beach"), context)
     assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from slurm.queue import read_queue
+from slurm.record import Submission
 
-SACCT = "7_[0-1]|PENDING|0:0|None assigned|1700000000|Unknown|Unknown|0|1|\n8|RUNNING|0:0|n1|1700000000|1700000001|Unknown|9|1|\n"
+SACCT = """\
+7_[0-1]|PENDING|0:0|None assigned|1700000000|Unknown|Unknown|0|1||toy.generate.1
+8|RUNNING|0:0|n1|1700000000|1700000001|Unknown|9|1||toy.merge.1
+"""
+ARRAY = Submission("slurm", "generate", "7", "0-1", array=True, name="toy.generate.1")
+JOB = Submission("slurm", "merge", "8", "0", name="toy.merge.1")
 
 
 def clients(folder: Path, squeue: str, code: int = 0) -> None:
@@ -27,9 +33,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_the_controller_does_not_know_is_lost(folder: Path) -> None:
-    clients(folder, "8|RUNNING|None|n1|1700000001|1800000000|0|1|\n")
-    queue = read_queue(["7", "8"])
-    lost, known = queue.entry("7_1"), queue.entry("8")
+    clients(folder, "8|RUNNING|None|n1|1700000001|1800000000|0|1|toy.merge.1|\n")
+    queue = read_queue([ARRAY, JOB])
+    lost, known = queue.entry(ARRAY, 1), queue.entry(JOB)
     assert queue.problem is None
     assert lost is not None and (lost.state, lost.live) == ("LOST", False)
     assert known is not None and known.live
@@ -37,10 +43,33 @@ def test_what_the_controller_does_not_know_is_lost(folder: Path) -> None:
 
 def test_so_is_all_where_it_knows_none_of_the_jobs(folder: Path) -> None:
     clients(folder, "slurm_load_jobs error: Invalid job id specified\n", code=1)
-    assert [entry.state for entry in read_queue(["7", "8"]).entries.values()] == ["LOST"] * 3
+    assert [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()] == ["LOST"] * 3
 
 
 def test_a_controller_that_does_not_answer_forgets_nothing(folder: Path) -> None:
     clients(folder, "slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
-    queue = read_queue(["7", "8"])
+    queue = read_queue([ARRAY, JOB])
     assert queue.problem is not None and all(entry.live for entry in queue.entries.values())
+
+
+def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
+    """The controller crashed, forgot both jobs and gave their ids again."""
+    foreign = "7_0|RUNNING|None|n1|1700000101|1800000000|0|1|toy.generate.2|\n8|PENDING|Priority||N/A|N/A|0|1|a|b|\n"
+    clients(folder, foreign)
+    (folder / "sacct.txt").write_text(SACCT + "7_0|RUNNING|0:0|n1|1700000100|1700000101|Unknown|9|1||toy.generate.2\n")
+    queue = read_queue([ARRAY, JOB])
+    assert {key: entry.state for key, entry in queue.entries.items()} == {
+        ("7_0", "toy.generate.1"): "LOST",
+        ("7_1", "toy.generate.1"): "LOST",
+        ("8", "toy.merge.1"): "LOST",
+    }
+    assert set(queue.attempts) == {("8", "toy.merge.1")}
+
+
+def test_what_ended_just_now_is_not_live_though_accounting_has_not_heard_of_it(folder: Path) -> None:
+    clients(
+        folder,
+        "7_[0-1]|CANCELLED|None||N/A|1700000200|0|1|toy.generate.1|\n8|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|toy.merge.1|\n",
+    )
+    states = [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()]
+    assert states == ["CANCELLED", "CANCELLED", "FAILED"]

@@ -39,7 +39,10 @@ def run(make_run: Callable[..., Run]) -> Run:
 
 def monitor(run: Run, **queue: QueueEntry) -> Monitor:
     entries = {"5_1": QueueEntry("FAILED", "exit 1", "n1"), "5_2": QueueEntry("OUT_OF_MEMORY", "signal 9", "n2"), **queue}
-    return Monitor(StatusReader(run, lambda jobs: QueueView(entries, True), failures=500, tails=0), every_s=0.2)
+    return Monitor(
+        StatusReader(run, lambda jobs: QueueView({(task, ""): entry for task, entry in entries.items()}, True), failures=500, tails=0),
+        every_s=0.2,
+    )
 
 
 def text_of(app: Monitor, selector: str) -> str:

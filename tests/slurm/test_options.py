@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
+from slurm.devconfig import CORES, MEMORY_MB
 from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS, check_resources, node_hours, sbatch_parameters
 from tests.slurm.conftest import make_config
 
@@ -17,7 +19,7 @@ def config(tmp_path: Path, stages: dict[str, Any] | None = None, **cluster: Any)
 def test_resources_become_options(tmp_path: Path) -> None:
     stages = {"generate": {"cpus": 8, "memory_gib": 1.5, "gpus": 2, "minutes": 90, "partition": "a100", "extra": {"nice": 5}}}
     value = sbatch_parameters(config(tmp_path, stages, partition="main", account="team", exclusive=True, requeue=False), "generate")
-    assert value["job_name"] == "toy.generate" and value["partition"] == "a100" and value["account"] == "team"
+    assert value["partition"] == "a100" and value["account"] == "team"
     assert (value["cpus_per_task"], value["mem"], value["gpus_per_node"], value["time"]) == (8, "1536M", 2, 90)
     assert value["exclusive"] is True and "qos" not in value
     assert value["additional_parameters"] == {"kill-on-invalid-dep": "yes", "no-requeue": True, "nice": 5}
@@ -67,3 +69,10 @@ def test_nothing_is_both_free_and_managed() -> None:
 def test_node_hours_are_an_upper_bound(tmp_path: Path) -> None:
     cluster = config(tmp_path, {"generate": {"minutes": 90}}).cluster
     assert node_hours(cluster, "generate", 4) == 6.0
+
+
+def test_the_test_clusters_profile_fits_its_nodes() -> None:
+    cluster = load_config("quickstart", ["cluster=devcluster"]).cluster
+    assert len(cluster.stages) == 6
+    for asked in cluster.stages.values():
+        assert asked.cpus <= CORES and asked.memory_gib * 1024 <= MEMORY_MB and not asked.gpus, "its GPUs are not real"

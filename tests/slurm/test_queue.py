@@ -2,69 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slurm.queue import QueueView, moment, parse_sacct, parse_squeue
 from slurm.reasons import in_words
+from slurm.record import Submission
 
 SQUEUE = """\
-12_[2-3,5%2]|PENDING|JobArrayTaskLimit||N/A|N/A|0|1|
-12_0|RUNNING|None|n1|1795530268|1795530568|1|1|
-12_1|COMPLETING|None|n2|1795530268|1795530291|0|1|
-13|PENDING|Dependency||1795530600|N/A|0|2|
-14|PENDING|DependencyNeverSatisfied||N/A|N/A|0|1|
-15|COMPLETED|None|n1|1795530268|1795530291|0|1|
-16|FAILED|NonZeroExitCode|n3|1795530268|1795530291|0|1|
+12_[2-3,5%2]|PENDING|JobArrayTaskLimit||N/A|N/A|0|1|toy|
+12_0|RUNNING|None|n1|1795530268|1795530568|1|1|toy|
+12_1|COMPLETING|None|n2|1795530268|1795530291|0|1|toy|
+13|PENDING|Dependency||1795530600|N/A|0|2|toy|
+14|PENDING|DependencyNeverSatisfied||N/A|N/A|0|1|toy|
+15|COMPLETED|None|n1|1795530268|1795530291|0|1|toy|
+16|FAILED|NonZeroExitCode|n3|1795530268|1795530291|0|1|toy|
 """
 SACCT = """\
-12_0|REQUEUED|0:0|n1|1795530200|1795530200|1795530223|23|1|billing=1,cpu=1,mem=100M,node=1
-12_0|RUNNING|0:0|n1|1795530268|1795530268|Unknown|24|1|billing=1,cpu=1,gres/gpu=2,mem=100M,node=1
-12_[2-3,5%2]|PENDING|0:0|None assigned|1795530200|Unknown|Unknown|0|1|
-17_1|FAILED|1:0|n1|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
-17_2|OUT_OF_MEMORY|0:125|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
-18|CANCELLED by 1000|0:0|None assigned|1795530200|Unknown|1795530291|0|1|
-19|PENDING|0:0|None assigned|1795530300|Unknown|Unknown|0|1|
-19|NODE_FAIL|1:0|n2|1795530200|1795530268|1795530291|23|2|billing=1,cpu=1,mem=100M,node=2
-20|FAILED|0:9|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1
+12_0|REQUEUED|0:0|n1|1795530200|1795530200|1795530223|23|1|billing=1,cpu=1,mem=100M,node=1|toy
+12_0|RUNNING|0:0|n1|1795530268|1795530268|Unknown|24|1|billing=1,cpu=1,gres/gpu=2,mem=100M,node=1|toy
+12_[2-3,5%2]|PENDING|0:0|None assigned|1795530200|Unknown|Unknown|0|1||toy
+17_1|FAILED|1:0|n1|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1|toy
+17_2|OUT_OF_MEMORY|0:125|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1|toy
+18|CANCELLED by 1000|0:0|None assigned|1795530200|Unknown|1795530291|0|1||toy
+19|PENDING|0:0|None assigned|1795530300|Unknown|Unknown|0|1||toy
+19|NODE_FAIL|1:0|n2|1795530200|1795530268|1795530291|23|2|billing=1,cpu=1,mem=100M,node=2|toy
+20|FAILED|0:9|n2|1795530200|1795530268|1795530291|23|1|billing=1,cpu=1,mem=100M,node=1|toy
 """
 
 
 def test_squeue_expands_pending_arrays_and_tells_live_from_ended() -> None:
     entries = parse_squeue(SQUEUE)
-    assert sorted(entries) == ["12_0", "12_1", "12_2", "12_3", "12_5", "13", "14", "15", "16"]
-    assert entries["12_5"].waiting and entries["12_5"].reason == "JobArrayTaskLimit" and entries["12_5"].start is None
-    running = entries["12_0"]
+    assert sorted(task for task, _ in entries) == ["12_0", "12_1", "12_2", "12_3", "12_5", "13", "14", "15", "16"]
+    assert entries["12_5", "toy"].waiting and entries["12_5", "toy"].reason == "JobArrayTaskLimit" and entries["12_5", "toy"].start is None
+    running = entries["12_0", "toy"]
     assert running.live and not running.waiting and (running.nodes, running.reason, running.restarts) == ("n1", "", 1)
     assert running.start == 1795530268 and running.end is None, "its end is but a limit"
-    assert entries["12_1"].live
-    assert (entries["13"].start, entries["13"].node_count) == (1795530600, 2)
-    assert not entries["14"].live, "it can never start"
-    assert not entries["15"].live and entries["15"].end == 1795530291 and not entries["16"].live
+    assert entries["12_1", "toy"].live
+    assert (entries["13", "toy"].start, entries["13", "toy"].node_count) == (1795530600, 2)
+    assert not entries["14", "toy"].live, "it can never start"
+    assert not entries["15", "toy"].live and entries["15", "toy"].end == 1795530291 and not entries["16", "toy"].live
 
 
 def test_sacct_tells_how_tasks_ended() -> None:
     entries, _ = parse_sacct(SACCT)
-    assert (entries["17_1"].state, entries["17_1"].reason, entries["17_1"].nodes) == ("FAILED", "exit 1", "n1")
-    assert (entries["17_2"].state, entries["17_2"].reason) == ("OUT_OF_MEMORY", "signal 125")
-    assert entries["18"].state == "CANCELLED" and not entries["18"].live
-    assert entries["19"].state == "PENDING", "the newest record of a requeued job, wherever it stands"
-    assert entries["20"].reason == "signal 9"
+    assert (entries["17_1", "toy"].state, entries["17_1", "toy"].reason, entries["17_1", "toy"].nodes) == ("FAILED", "exit 1", "n1")
+    assert (entries["17_2", "toy"].state, entries["17_2", "toy"].reason) == ("OUT_OF_MEMORY", "signal 125")
+    assert entries["18", "toy"].state == "CANCELLED" and not entries["18", "toy"].live
+    assert entries["19", "toy"].state == "PENDING", "the newest record of a requeued job, wherever it stands"
+    assert entries["20", "toy"].reason == "signal 9"
 
 
 def test_sacct_keeps_every_attempt_that_got_nodes() -> None:
     _, attempts = parse_sacct(SACCT)
-    assert sorted(attempts) == ["12_0", "17_1", "17_2", "19", "20"]
-    first, second = attempts["12_0"]
+    assert sorted(task for task, _ in attempts) == ["12_0", "17_1", "17_2", "19", "20"]
+    first, second = attempts["12_0", "toy"]
     assert (first.state, first.seconds, first.end, first.gpus) == ("REQUEUED", 23, 1795530223, None)
     assert (second.state, second.end, second.gpus) == ("RUNNING", None, 2)
-    assert [item.nodes for item in attempts["19"]] == [2]
+    assert [item.nodes for item in attempts["19", "toy"]] == [2]
 
 
 def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
-    view = QueueView(parse_sacct("30|CANCELLED by 0|0:0|None assigned|1795530200|Unknown|Unknown|0|1|\n")[0], True)
-    entry = view.entry("30_7")
+    view = QueueView(parse_sacct("30|CANCELLED by 0|0:0|None assigned|1795530200|Unknown|Unknown|0|1||toy\n")[0], True)
+    array = Submission("slurm", "generate", "30", "0-9", array=True, name="toy")
+    entry = view.entry(array, 7)
     assert entry is not None and entry.state == "CANCELLED"
-    assert view.entry("31_7") is None
+    assert view.entry(replace(array, job="31"), 7) is None
+    assert view.entry(replace(array, name="other"), 7) is None, "another job that was given the same id"
 
 
 def test_lines_that_are_no_rows_are_left_out() -> None:

@@ -44,11 +44,11 @@ def runs(make_run: Callable[..., Run]) -> list[Run]:
 
 
 def test_all_runs_are_read_with_one_question(runs: list[Run]) -> None:
-    asked: list[Sequence[str]] = []
+    asked: list[list[str]] = []
 
-    def ask(jobs: Sequence[str]) -> QueueView:
-        asked.append(jobs)
-        return QueueView({"5_1": QueueEntry("RUNNING"), "5_2": QueueEntry("PENDING", "Resources")}, True)
+    def ask(submissions: Sequence[Submission]) -> QueueView:
+        asked.append([item.job for item in submissions if item.kind == "slurm"])
+        return QueueView({("5_1", ""): QueueEntry("RUNNING"), ("5_2", ""): QueueEntry("PENDING", "Resources")}, True)
 
     root = runs[0].path.parent
     (root / "broken").mkdir()

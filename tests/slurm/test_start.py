@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.entry import read_failure
+from jobs.entry import read_failure, run_task
 from jobs.plan import Run
 from jobs.task import Task
 from slurm.start import Stopper, own_task, requeue_mark, stopped_path, write_tasks
@@ -41,26 +41,28 @@ def scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> Path:
 
 
 def test_a_task_takes_its_own_of_the_array(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = {index: StageTask(run.path, "generate", [2 * index, 2 * index + 1], attempt=index, package=PACKAGE) for index in range(4)}
-    write_tasks(tmp_path, "tasks.pkl", tasks)
-    assert vars(own_task(tmp_path, "tasks.pkl")) == vars(tasks[3])
+    task = StageTask(run.path, "generate", [], attempt=2, package=PACKAGE)
+    write_tasks(tmp_path, "tasks.pkl", task, {index: [2 * index, 2 * index + 1] for index in range(4)})
+    assert vars(own_task(tmp_path, "tasks.pkl")) == {**vars(task), "indices": [6, 7]}
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name)
-    write_tasks(tmp_path, "one.pkl", {0: tasks[2]})
-    assert vars(own_task(tmp_path, "one.pkl")) == vars(tasks[2])
+    write_tasks(tmp_path, "one.pkl", task, {0: [5]})
+    assert own_task(tmp_path, "one.pkl").indices == [5]
 
 
 def test_a_stopped_task_is_kept_and_requeued(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = scontrol(tmp_path / "bin", monkeypatch, 0)
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
-    write_tasks(logs, "tasks.pkl", {3: StageTask(run.path, "generate", [3], package=PACKAGE)})
+    write_tasks(logs, "abc_tasks.pkl", StageTask(run.path, "generate", [3], package=PACKAGE), {3: [3]})
     with pytest.raises(SystemExit) as end:
-        Stopper(own_task(logs, "tasks.pkl"), logs)(signal.SIGUSR2, None)
+        Stopper(own_task(logs, "abc_tasks.pkl"), logs, "abc_tasks.pkl")(signal.SIGUSR2, None)
     assert end.value.code == 1 and said.read_text() == "requeue 40_3\n"
-    assert stopped_path(logs).name == "40_3_stopped.pkl"
-    again = own_task(logs, "tasks.pkl")
+    assert stopped_path(logs, "abc_tasks.pkl").name == "abc_40_3_stopped.pkl"
+    again = own_task(logs, "abc_tasks.pkl")
     assert (again.indices, again.restarts) == ([3], 1)
+    write_tasks(logs, "def_tasks.pkl", StageTask(run.path, "generate", [5], package=PACKAGE), {3: [5]})
+    assert own_task(logs, "def_tasks.pkl").indices == [5], "another array, to which a controller that crashed gave the same id"
 
 
 def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run
     logs.mkdir(parents=True)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit):
-        Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs)(signal.SIGUSR2, None)
+        Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs, "tasks.pkl")(signal.SIGUSR2, None)
     assert (logs / requeue_mark("43")).exists()
 
 
@@ -77,28 +79,36 @@ def test_a_task_that_cannot_be_requeued_works_on(run: Run, tmp_path: Path, monke
     monkeypatch.setattr("slurm.start.REQUEUE_PAUSE_S", 0.0)
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
-    Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs)(signal.SIGUSR2, None)
+    Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs, "tasks.pkl")(signal.SIGUSR2, None)
     assert set(said.read_text().splitlines()) == {"requeue 40_3"}
+
+
+def test_a_task_whose_shards_are_done_is_not_requeued(run: Run, tmp_path: Path) -> None:
+    task = StageTask(run.path, "sample", [1], package=PACKAGE)
+    assert not task.is_done()
+    run_task(run.path, "sample", [1], package=PACKAGE)
+    Stopper(task, tmp_path, "tasks.pkl")(signal.SIGUSR2, None)  # and ends by itself
+    assert not list(tmp_path.glob("*_stopped.pkl"))
 
 
 def test_only_the_first_task_of_a_job_requeues_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
-    Stopper(StageTask(run.path, "train", [0], package=PACKAGE), tmp_path)(signal.SIGUSR2, None)
-    assert not stopped_path(tmp_path).exists()
+    Stopper(StageTask(run.path, "train", [0], package=PACKAGE), tmp_path, "tasks.pkl")(signal.SIGUSR2, None)
+    assert not stopped_path(tmp_path, "tasks.pkl").exists()
 
 
 def test_what_may_not_go_on_ends_with_its_reason(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path)(signal.SIGUSR2, None)
+        Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path, "tasks.pkl")(signal.SIGUSR2, None)
     failure = read_failure(run, "generate", 3)
     assert failure is not None and "cluster.requeue is off" in failure["message"]
-    assert not stopped_path(tmp_path).exists()
+    assert not stopped_path(tmp_path, "tasks.pkl").exists()
 
 
 def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None:
     logs = run.log_dir("sample")
     logs.mkdir(parents=True)
-    write_tasks(logs, "tasks.pkl", {3: StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE)})
+    write_tasks(logs, "tasks.pkl", StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE), {3: [1]})
     code = f"import sys, slurm.start; slurm.start.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
     environment = os.environ | code_environment(run)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

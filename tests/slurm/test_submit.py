@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from jobs.plan import Run
 from slurm.control import describe
 from slurm.executor import make_executor, scripts
-from slurm.options import shards_per_task
+from slurm.options import job_name, shards_per_task
 from slurm.record import Submission
 from slurm.submit import Limits, StageJobs, _dependency, blocks, clean_environment, parse_limits
 from tests.slurm.conftest import make_config
@@ -71,9 +72,23 @@ def test_the_script_is_this_text(name: str, make_run: Callable[..., Run]) -> Non
     nodes = cluster.get("stages", {}).get("train", {}).get("nodes", 1)
     run = make_run(cluster={"kind": "slurm", **cluster}, train__nodes=nodes)
     text = make_executor(run, stage, "afterok:11" if stage != "sample" else None, attempt=3 if array else 1).script(array)
-    for found, shown in ((str(run.path), "RUN"), (run.config.root, "ROOT"), (run.config.cache, "CACHE"), (sys.executable, "PYTHON")):
+    mark = job_name(run, stage).rpartition(".")[2]
+    for found, shown in (
+        (mark, "MARK"),
+        (str(run.path), "RUN"),
+        (run.config.root, "ROOT"),
+        (run.config.cache, "CACHE"),
+        (sys.executable, "PYTHON"),
+    ):
         text = text.replace(found, shown)
     assert text == (GOLDEN / f"{name}.sh").read_text()
+
+
+def test_no_two_runs_have_jobs_of_one_name(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = make_run()
+    others = [make_run(seed=5), replace(run, path=tmp_path / "elsewhere" / run.path.name)]
+    assert len({job_name(one, stage) for one in (run, *others) for stage in ("sample", "generate")}) == 6
+    assert job_name(run, "sample").startswith("toy.sample.")
 
 
 def test_the_plan_shows_what_is_submitted(make_run: Callable[..., Run]) -> None:

@@ -3,7 +3,7 @@
 # Parameters
 #SBATCH --array=0-2,7%8
 #SBATCH --cpus-per-task=4
-#SBATCH --job-name=toy.sample
+#SBATCH --job-name=toy.sample.MARK
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=16384M
 #SBATCH --nodes=1

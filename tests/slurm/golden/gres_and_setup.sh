@@ -7,7 +7,7 @@
 #SBATCH --dependency=afterok:11
 #SBATCH --exclusive
 #SBATCH --gres=gpu:a100:4
-#SBATCH --job-name=toy.generate
+#SBATCH --job-name=toy.generate.MARK
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mail-type=FAIL
 #SBATCH --mem=131072M

@@ -3,7 +3,7 @@
 # Parameters
 #SBATCH --cpus-per-task=4
 #SBATCH --dependency=afterok:11
-#SBATCH --job-name=toy.merge
+#SBATCH --job-name=toy.merge.MARK
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=16384M
 #SBATCH --nodes=1

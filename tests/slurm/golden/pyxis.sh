@@ -4,7 +4,7 @@
 #SBATCH --cpus-per-task=16
 #SBATCH --dependency=afterok:11
 #SBATCH --gpus-per-node=4
-#SBATCH --job-name=toy.generate
+#SBATCH --job-name=toy.generate.MARK
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=131072M
 #SBATCH --nodes=1

@@ -1,4 +1,7 @@
-"""SLOW_CHUNK_S: seconds before each chunk. SLOW_MADE: a file that gets the name of each chunk that was made."""
+"""SLOW_CHUNK_S: seconds before each chunk. SLOW_MADE: a file that gets the name of each chunk that was made.
+
+Blocks of the heuristic route are as small as a model's chunks.
+"""
 
 import os
 import time
@@ -19,6 +22,7 @@ def run(task: Task) -> None:
             made.write(f"{path.name}\n")
 
     jobs.generate._write_unit = slowly
+    jobs.generate.HEURISTIC_ROWS = task.config.generate.chunk_rows
     jobs.generate.run(task)
 
 
