@@ -4,9 +4,10 @@
     python benchmarks/near.py                                                               # a smoke run, peers left out
 
 The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets ``--rensa-rows`` (its
-time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike as the threshold, how many were dropped. Precision: of the
-dropped rows, how many have one. Brute force compares all pairs of the first ``--sample`` rows by the Jaccard similarity of their runs of
-four bytes, so datatrove, which takes runs of words, is measured by another ruler than its own. For that all are run on just these rows.
+time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike as the threshold, how many were dropped.
+Precision: of the dropped rows, how many have one. Brute force compares all pairs of the first ``--sample`` rows by the Jaccard similarity
+of their runs of four bytes, so datatrove, which takes runs of words, is measured by another ruler than its own. For that all are run on
+just these rows.
 """
 
 from __future__ import annotations
