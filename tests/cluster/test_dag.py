@@ -20,12 +20,12 @@ from jobs.plan import STAGES, Run
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
-from slurm import control, record
+from slurm import control, devfaults, record
 from slurm.devcluster import DevCluster
 from slurm.plan import make_plan, materialise
 from slurm.preflight import check_machine
 from slurm.queue import read_queue
-from tests.cluster.conftest import SMALL, slurm_profile, told, wait_for
+from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
 from tests.conftest import ROOT, TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -122,8 +122,8 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
     assert evaluate is not None and evaluate.metrics["queries"] == 3
     for stage in ("train", "evaluate"):
         assert {path.name for path in run.log_dir(stage).glob("*attempt*")} == {f"{jobs[stage].job}_{node}.attempt-1.log" for node in "01"}
-    assert (run.path / "report" / "index.html").is_file()
-    assert [process for process in psutil.Process(cluster.pid).children(recursive=True) if "slurm.start" in process.cmdline()] == []
+    until((run.path / "report" / "index.html").is_file, "the link to the report, which comes a little after its receipt")
+    until(lambda: not devfaults.tasks(cluster), "the last task's end, which comes a little after its receipt")
 
     # A stage that is lost is made again, and --wait stays to the end and shows the result.
     (run.stage_dir("report") / "shard-00000.receipt.json").unlink()

@@ -20,7 +20,7 @@ from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS
 from slurm.queue import read_queue
 from slurm.status import StatusReader
 from slurm.submit import SubmitError
-from tests.cluster.conftest import ended, slurm_profile, wait_for
+from tests.cluster.conftest import ended, slurm_profile, until, wait_for
 from tests.slurm.conftest import PACKAGE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -46,7 +46,7 @@ def test_the_whole_dag_is_submitted_at_once(cluster: DevCluster, make_run: Calla
     assert done_shards(run.stage_dir("generate"), 6) == set(range(6))
     receipt = read_receipt(run.stage_dir("generate"), 5)
     assert receipt is not None and receipt.job == f"{generate}_5" and receipt.host in ("n1", "n2", "n3", "n4")
-    assert (run.path / "report").exists()
+    until((run.path / "report").exists, "the link to the report, which comes a little after its receipt")
     assert control.submit(run, PACKAGE) == []
 
 
