@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.plan import Measured, Plan, Run
-from jobs.task import read_receipt
+from jobs.task import read_receipt, receipt_path
 from routenator.config import RunConfig
 from routenator.dataset.distribution import KEY
 from routenator.errors import InputError
@@ -58,15 +58,17 @@ def newest(config: RunConfig, likeness: str) -> Path | None:
 
     One of the same size and seed is left out: it is this very run's own, and repeating a command shall find the same plan.
     """
-    found: list[tuple[str, str, Path]] = []
+    found: list[tuple[str, int, str, Path]] = []
     for file in (Path(config.root) / "stages").glob(f"merge-*/{FILE}"):
         receipt = read_receipt(file.parent, 0)
         if receipt is None:
             continue
         note = read_note(file)
         if note.get("likeness") == likeness and (note.get("size"), note.get("seed")) != (config.dataset.size, config.seed):
-            found.append((receipt.finished, file.parent.name, file))
-    return max(found)[2] if found else None
+            # Receipts tell seconds; a top-up can follow its base within one.
+            written = receipt_path(file.parent, 0).stat().st_mtime_ns
+            found.append((receipt.finished, written, file.parent.name, file))
+    return max(found)[-1] if found else None
 
 
 def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
