@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
 	@echo "make test         install, then format, lint, types and all tests"
-	@echo "make fast         the tests without models and clusters (under two minutes)"
+	@echo "make fast         the tests without models and clusters (about two minutes)"
 	@echo "make lint         format, lint and types only"
 	@echo "make clean        remove the environment, the prepared weights and the runs"
 

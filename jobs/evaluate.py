@@ -99,11 +99,12 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
 
 def _baselines(task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed) -> dict[str, Any]:
     """Scores of what costs nothing, made of the same training set."""
+    from routenator.dataset.files import split_files
     from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
     from routenator.evaluation.metrics import score
     from routenator.evaluation.verdict import judge
 
-    train = read_examples(sorted((task.run.stage_dir("merge") / "dataset").glob("train*.parquet")))
+    train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
     scores = {}
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from jobs.plan import Run
 
 _NAMES = {"function": "Function right", "exact_match": "Exact call match", "cta": "Content-type accuracy", "ss": "Subprompt similarity"}
-_SIDES = ("after", "before")
 
 
-def contrast(first: Run, second: Run, side: str, resamples: int) -> dict[str, Any]:
-    """Differences of the second run to the first.
+def contrast(first: Run, second: Run) -> dict[str, Any]:
+    """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the first's.
 
     Raises:
         InputError: a run has not been evaluated, or the two have other golden sets or APIs.
@@ -28,8 +27,6 @@ def contrast(first: Run, second: Run, side: str, resamples: int) -> dict[str, An
     from routenator.evaluation.paired import compare_files
     from routenator.models import cache_folder, resolve_model
 
-    if side not in _SIDES:
-        raise InputError("no such side", key="--side", found=side, valid=_SIDES)
     for run in (first, second):
         if not (run.path / "predictions.jsonl").is_file():
             raise InputError("this run has not been evaluated", file=run.path, found="no predictions.jsonl", expected="a run that is done")
@@ -44,11 +41,10 @@ def contrast(first: Run, second: Run, side: str, resamples: int) -> dict[str, An
         load_golden(first.golden_file, functions),
         functions,
         embed,
-        side=side,
         seed=first.config.seed,
-        resamples=resamples,
+        resamples=first.config.evaluate.bootstrap,
     )
-    return {"first": first.path.name, "second": second.path.name, "side": side, **found}
+    return {"first": first.path.name, "second": second.path.name, **found}
 
 
 def print_contrast(value: Mapping[str, Any], console: Console) -> None:

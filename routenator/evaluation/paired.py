@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from routenator.domain.golden import GoldenExample
     from routenator.evaluation.metrics import Embed
 
+SIDE = "after"  # training, in predictions.jsonl
 _WRONG = frozenset({"unparsable", "wrong_function"})
 
 
@@ -56,25 +57,25 @@ def paired(first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *,
     return result
 
 
-def read_verdicts(file: Path, side: str, golden: Sequence[GoldenExample], functions: Mapping[str, Function]) -> list[tuple[str, Verdict]]:
-    """The queries of a predictions.jsonl and what is to be said of each, judged anew from the replies.
+def read_verdicts(file: Path, golden: Sequence[GoldenExample], functions: Mapping[str, Function]) -> list[tuple[str, Verdict]]:
+    """The queries of a predictions.jsonl and what is to be said of the trained model's replies, judged anew.
 
     Args:
-        side: ``after``, ``before`` or ``model``.
         golden: the set that was asked, or one that holds it.
 
     Raises:
-        InputError: the file holds no such side, or a query that is not in the golden set.
+        InputError: the file holds no replies of a trained model, or a query that is not in the golden set.
     """
     gold = {example.query: example for example in golden}
     found = []
-    for number, line in enumerate(read_text(file, "predictions as evaluation writes them").splitlines(), 1):
+    # Not splitlines: a query may hold other line separators.
+    for number, line in enumerate(read_text(file, "predictions as evaluation writes them").rstrip("\n").split("\n"), 1):
         row = json.loads(line)
-        if side not in row:
-            raise InputError("these predictions have no such side", file=file, key=f"line {number}", found=side, valid=list(row))
+        if SIDE not in row:
+            raise InputError("no reply of a trained model", file=file, key=f"line {number}", found=", ".join(row), expected=SIDE)
         if row["query"] not in gold:
             raise InputError("a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"])
-        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
+        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[SIDE]["reply"]), functions)))
     return found
 
 
@@ -85,7 +86,6 @@ def compare_files(
     functions: Mapping[str, Function],
     embed: Embed,
     *,
-    side: str,
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def compare_files(
 
     Raises:
         InputError: they have no query in common.
-    """  # fmt: skip
-    one, two = (dict(read_verdicts(file, side, golden, functions)) for file in (first, second))
+    """
+    one, two = (dict(read_verdicts(file, golden, functions)) for file in (first, second))
     common = [query for query in one if query in two]
     if not common:
         raise InputError("the two runs were asked no query in common", file=second, found="0 queries", expected=f"some of {first}")

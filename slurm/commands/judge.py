@@ -51,14 +51,12 @@ def evaluate(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run directory.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, evaluated on the same golden queries.")],
-    side: Annotated[str, typer.Option("--side", help="after or before training.")] = "after",
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap samples.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
     """Is RUN_B better than RUN_A on the same queries? Paired bootstrap intervals, and McNemar's exact test."""
     from slurm.contrast import contrast, print_contrast
 
-    value = contrast(load_run(first), load_run(second), side, resamples)
+    value = contrast(load_run(first), load_run(second))
     if as_json:
         print_json(value)
     else:

@@ -16,23 +16,21 @@ from routenator.evaluation.paired import compare_files, read_verdicts
 from tests.routenator.test_evaluation_metrics import embed, example, function
 
 FUNCTIONS: dict[str, Function] = {"find": function("find"), "make": function("make")}
-GOLDEN: list[GoldenExample] = [GoldenExample(f"query {number}", "find", {"text": "red"}) for number in range(12)]
+GOLDEN: list[GoldenExample] = [GoldenExample(f"query\u2028{number}", "find", {"text": "red"}) for number in range(12)]
 
 
 def write(file: Path, right: list[bool], numbers: list[int] | None = None) -> Path:
     rows = []
     for number, good in zip(numbers or range(len(right)), right, strict=True):
         reply = json.dumps({"name": "find" if good else "make", "arguments": {"text": "red"}})
-        rows.append(json.dumps({"query": f"query {number}", "gold": {}, "after": {"reply": reply}}))
+        rows.append(json.dumps({"query": f"query\u2028{number}", "gold": {}, "after": {"reply": reply}}, ensure_ascii=False))
     file.write_text("\n".join(rows) + "\n")
     return file
 
 
 def test_the_difference_is_the_second_minus_the_first(tmp_path: Path) -> None:
     first, second = [True] * 4 + [False] * 8, [True] * 10 + [False] * 2
-    value = compare_files(
-        write(tmp_path / "a", first), write(tmp_path / "b", second), GOLDEN, FUNCTIONS, embed, side="after", seed=1, resamples=300
-    )
+    value = compare_files(write(tmp_path / "a", first), write(tmp_path / "b", second), GOLDEN, FUNCTIONS, embed, seed=1, resamples=300)
     assert value["n"] == 12 and value["only_first"] == value["only_second"] == 0
     assert value["function"]["difference"]["value"] == pytest.approx(0.5)
     assert value["function"]["p_value"] == mcnemar(np.array(first), np.array(second))
@@ -41,7 +39,7 @@ def test_the_difference_is_the_second_minus_the_first(tmp_path: Path) -> None:
 
 def test_only_common_queries_count(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", [True] * 6), write(tmp_path / "b", [False] * 6, [4, 5, 6, 7, 8, 9])
-    value = compare_files(a, b, GOLDEN, FUNCTIONS, embed, side="after", seed=1, resamples=50)
+    value = compare_files(a, b, GOLDEN, FUNCTIONS, embed, seed=1, resamples=50)
     assert (value["n"], value["only_first"], value["only_second"]) == (2, 4, 4)
     assert value["function"]["difference"]["value"] == -1.0
 
@@ -49,8 +47,10 @@ def test_only_common_queries_count(tmp_path: Path) -> None:
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", [True] * 3), write(tmp_path / "b", [True] * 3, [5, 6, 7])
     with pytest.raises(InputError, match="no query in common"):
-        compare_files(a, b, GOLDEN, FUNCTIONS, embed, side="after", seed=1, resamples=50)
-    with pytest.raises(InputError, match="no such side"):
-        read_verdicts(a, "before", GOLDEN, FUNCTIONS)
+        compare_files(a, b, GOLDEN, FUNCTIONS, embed, seed=1, resamples=50)
+    untrained = tmp_path / "c"
+    untrained.write_text(a.read_text().replace('"after"', '"before"'))
+    with pytest.raises(InputError, match="no reply of a trained model"):
+        read_verdicts(untrained, GOLDEN, FUNCTIONS)
     with pytest.raises(InputError, match="golden set does not hold"):
-        read_verdicts(a, "after", [example()], FUNCTIONS)
+        read_verdicts(a, [example()], FUNCTIONS)
