@@ -88,4 +88,9 @@ def attach_adapter(model: Any, config: TrainConfig) -> Any:
     )
     if config.gradient_checkpointing:
         model.enable_input_require_grads()  # with a frozen embedding, nothing would ask for gradients at a checkpoint's input
-    return get_peft_model(model, lora)
+    adapted = get_peft_model(model, lora)
+    if all(weight.device.type == "cpu" for weight in model.parameters()):
+        from routenator.training.fused import fuse_lora
+
+        fuse_lora(adapted)
+    return adapted
