@@ -17,7 +17,7 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): $(LOCK) requirements/install.sh
+$(STAMP): $(LOCK) requirements/vision.txt requirements/install.sh
 	@bash requirements/install.sh "$(PYTHON)" "$(VENV)" "$(LOCK)"
 
 quickstart: $(STAMP)

@@ -8,28 +8,29 @@ themselves and are made in large blocks.
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.chunks import Cost, open_shard, write_chunk
+from jobs.engines import EnginePool, Order, release_pool, use_pool
 from jobs.task import Task, verify_file
-from routenator.files import read_json, write_atomic
-from routenator.models import cache_folder
+from routenator.config import EngineConfig
+from routenator.generation.engine import release_engine
+from routenator.generation.places import Place, engine_places
 from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from routenator.generation.generator import Generator
-    from routenator.sampling.strata import Stratum
     from routenator.wording.composer import Composer
 
-VERSION = 3
+VERSION = 4
 ROUTE_ORDER = ("heuristic", "text", "vision")
 HEURISTIC_ROWS = 65_536  # requests looked through for one checkpoint of the heuristic route
-_SECONDS = b"engine_seconds"
 
 
 def run(task: Task) -> None:
@@ -47,33 +48,57 @@ def run(task: Task) -> None:
 def _run(task: Task) -> None:
     import pyarrow.parquet as pq
 
-    from routenator.domain.load import load_domain
-    from routenator.generation.generator import Generator
-    from routenator.wording.composer import Composer
-
     size = task.config.generate.chunk_rows
     start, stop = row_range(sum(receipt.rows for receipt, _ in task.input_receipts("sample")), size, task.index, task.shards)
     requests = read_rows(task, start, stop)
-    domain = load_domain(task.run.domain_dir)
-    composer = Composer(domain, task.config, read_strata(task))
-    generator = Generator(domain, task.config, cache_folder(task.config.cache))
+    generator, composer = open_shard(task)
     paths: list[Path] = []
-    done, tokens, seconds = 0, 0, 0.0
-    for name, rows in units(generator, composer, requests, start, size):
-        path = task.work_dir / f"{name}.parquet"
-        if not path.exists():
-            _write_unit(path, generator, composer, rows)
-        paths.append(path)
-        done += rows.num_rows
-        unit = pq.read_table(path, columns=["completion_tokens"])
-        tokens += _total(unit["completion_tokens"])
-        seconds += _seconds(unit)
-        task.progress(done, requests.num_rows, tokens_per_second=round(tokens / seconds, 1) if seconds else 0.0)
+    done, cost, start_seconds, engines = 0, Cost(), 0.0, 0
+    for config, chunks in groups(generator, composer, requests, start, size):
+        orders = {task.work_dir / f"{name}.parquet": rows for name, rows in chunks}
+        kept = [path for path in orders if path.exists()]
+        missing = {path: rows for path, rows in orders.items() if path not in kept}
+        pool = None
+        if config is not None:
+            places = engine_places(config)
+            engines = max(engines, len(places))
+            pool = _pool(generator, config, places) if missing else None
+        for path in chain(kept, _make(task, generator, composer, pool, missing)):
+            paths.append(path)
+            done += orders[path].num_rows
+            cost.add(path)
+            task.progress(done, requests.num_rows, tokens_per_second=cost.a_second(cost.tokens))
+        start_seconds += pool.start_seconds if pool else 0.0
     table = _gather(paths)
     data = task.output(".parquet")
     pq.write_table(table, data, compression="zstd")
-    if task.commit({"data": data}, rows=table.num_rows, metrics=metrics(table, seconds)):
+    numbers = metrics(table, cost)
+    if engines:
+        numbers |= {"engines": engines, "engine_start_seconds": round(start_seconds + generator.start_seconds, 1)}
+    if task.commit({"data": data}, rows=table.num_rows, metrics=numbers):
         shutil.rmtree(task.work_dir, ignore_errors=True)
+
+
+def _pool(generator: Generator, config: EngineConfig, places: Sequence[Place]) -> EnginePool | None:
+    """Processes for an engine; None if it works in the task's own: a text model that is alone and on one device.
+
+    An image model may need modules that others must not see (routenator/generation/imaging.py).
+    """
+    if len(places) > 1 or config.tensor_parallel_size > 1 or generator.is_shown_images(config):
+        release_engine()
+        return use_pool(config, places)
+    release_pool()
+    return None
+
+
+def _make(task: Task, generator: Generator, composer: Composer, pool: EnginePool | None, chunks: dict[Path, pa.Table]) -> Iterator[Path]:
+    """Make these chunks and yield each one's path when it is there."""
+    if pool is not None:
+        yield from pool.make([Order(str(task.run.path), task.index, path, rows) for path, rows in chunks.items()])
+        return
+    for path, rows in chunks.items():
+        write_chunk(path, generator, composer, rows)
+        yield path
 
 
 def row_range(rows: int, chunk_rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -107,22 +132,10 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def read_strata(task: Task) -> list[Stratum]:
-    """What the requests' stratum numbers mean.
-
-    Raises:
-        StageError: a shard of sample is missing.
-        CorruptShardError: the file differs from its receipt.
-    """
-    from routenator.sampling.strata import Stratum
-
-    receipt, directory = next(iter(task.input_receipts("sample")))
-    verify_file(receipt.path(directory, "strata"), receipt, "strata")
-    return [Stratum(**row) for row in read_json(receipt.path(directory, "strata"))]
-
-
-def units(generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int) -> Iterator[tuple[str, pa.Table]]:
-    """Names and requests of the units of work: for each engine in turn, its rows of each chunk; of the heuristic route, of each block.
+def groups(
+    generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int
+) -> Iterator[tuple[EngineConfig | None, list[tuple[str, pa.Table]]]]:
+    """For each engine in turn (None: the heuristic route), names and requests of its chunks: its rows of each chunk of all rows, or block.
 
     Args:
         requests: the shard's rows; the first is row ``start`` of all.
@@ -130,32 +143,33 @@ def units(generator: Generator, composer: Composer, requests: pa.Table, start: i
     import numpy as np
 
     number = np.array([ROUTE_ORDER.index(stratum.route) for stratum in composer.strata])[requests["stratum"].to_numpy()]
-    routes = {ROUTE_ORDER[n] for n in np.unique(number)}
-    groups: dict[str, set[str]] = {}
+    present = {ROUTE_ORDER[n] for n in np.unique(number)}
+    routes: dict[str, list[str]] = {}
     for route in ROUTE_ORDER:
-        if route in routes:
+        if route in present:
             config = generator.engine_config(route)
-            groups.setdefault(config.model_dump_json() if config else "", set()).add(route)
-    for group in groups.values():
-        label = "-".join(route for route in ROUTE_ORDER if route in group)
+            routes.setdefault(config.model_dump_json() if config else "", []).append(route)
+    for group in routes.values():
+        label = "-".join(group)
         size = HEURISTIC_ROWS if label == "heuristic" else chunk_rows
+        chunks = []
         for offset in range(0, requests.num_rows, size):
             wanted = np.isin(number[offset : offset + size], [ROUTE_ORDER.index(route) for route in group])
             rows = requests.slice(offset, size).filter(wanted)
             if rows.num_rows:
-                yield f"{label}-{start + offset:012d}", rows
+                chunks.append((f"{label}-{start + offset:012d}", rows))
+        yield generator.engine_config(group[0]), chunks
 
 
-def metrics(table: pa.Table, seconds: float) -> dict[str, Any]:
+def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
     """What the receipt says of a shard.
 
     Args:
         table: candidates.
-        seconds: spent in replies, loading of models left out.
+        cost: of their replies.
     """
     import pyarrow.compute as pc
 
-    tokens = _total(table["completion_tokens"])
     by_route = {}
     for route in ROUTE_ORDER:
         own = table.filter(pc.equal(table["route"], route))
@@ -169,10 +183,12 @@ def metrics(table: pa.Table, seconds: float) -> dict[str, Any]:
         "generated": _total(pc.not_equal(table["query"], "")),
         "accepted": _total(table["accepted"]),
         "rejected": _rejected(table),
-        "tokens": tokens,
-        "prompt_tokens": _total(table["prompt_tokens"]),
-        "engine_seconds": round(seconds, 3),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else 0.0,
+        "tokens": cost.tokens,
+        "prompt_tokens": cost.prompt_tokens,
+        "chunks": cost.chunks,
+        "engine_seconds": round(cost.seconds, 3),
+        "tokens_per_second": cost.a_second(cost.tokens),
+        "prompt_tokens_per_second": cost.a_second(cost.prompt_tokens),
         "by_route": by_route,
     }
 
@@ -189,22 +205,6 @@ def _rejected(table: pa.Table) -> dict[str, int]:
 
     reasons = table["reason"].filter(pc.invert(table["accepted"]))
     return {row["values"]: row["counts"] for row in pc.value_counts(reasons).to_pylist()}
-
-
-def _write_unit(path: Path, generator: Generator, composer: Composer, requests: pa.Table) -> None:
-    """Make a unit's candidates and commit them whole, with the seconds that their replies took."""
-    import pyarrow.parquet as pq
-
-    before = generator.engine_seconds
-    candidates = generator.table(composer.details(requests))
-    seconds = generator.engine_seconds - before
-    buffer = io.BytesIO()
-    pq.write_table(candidates.replace_schema_metadata({_SECONDS: repr(seconds)}), buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())
-
-
-def _seconds(table: pa.Table) -> float:
-    return float((table.schema.metadata or {}).get(_SECONDS, b"0"))
 
 
 def _gather(paths: list[Path]) -> pa.Table:

@@ -20,6 +20,7 @@ from routenator.errors import StageError
 from routenator.files import digest, write_atomic, write_json
 
 if TYPE_CHECKING:
+    from routenator.dataset.ambiguity import Ambiguity
     from routenator.dataset.decisions import Decisions
     from routenator.dataset.files import SplitWriter
     from routenator.dataset.sources import Source
@@ -69,6 +70,7 @@ def _merge(task: Task, scratch: Scratch, build: Scratch) -> None:
 
 
 def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
+    from routenator.dataset.merge import count_passes
     from routenator.dataset.rounds import measure, round_tables
     from routenator.dataset.sources import open_sources
     from routenator.dataset.writer import write_dataset
@@ -87,8 +89,8 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     check_same_strata(task, strata)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
-    # Deciding reads the candidates once or twice, writing once; progress is told in candidates, each of them a share of these passes.
-    passes = 3 if config.merge.near_duplicates == "minhash" else 2
+    # Deciding reads the candidates once or more, writing once; progress is told in candidates, each of them a share of these passes.
+    passes = 1 + count_passes(config.merge.near_duplicates, config.merge.ambiguity != "off")
     decisions = _decide(task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total))
     found, splits = write_dataset(
         sources,
@@ -143,6 +145,7 @@ def _decide(
             own,
             near_duplicates=config.merge.near_duplicates,
             near_threshold=config.merge.near_threshold,
+            ambiguity=_ambiguity(task),
             seed=config.seed,
             backfill=config.merge.backfill,
             progress=lambda done, of: progress(done),
@@ -150,6 +153,19 @@ def _decide(
         made.save()
         scratch.finish(made.folder, step)
     return Decisions.load(step)
+
+
+def _ambiguity(task: Task) -> Ambiguity | None:
+    """What rows are ambiguous, if that is asked for; the embedder is loaded when it is first used."""
+    from routenator.dataset.ambiguity import Ambiguity
+    from routenator.evaluation.embed import sentence_embedder
+    from routenator.models import cache_folder, resolve_model
+
+    merge = task.config.merge
+    if merge.ambiguity == "off":
+        return None
+    embed = sentence_embedder(resolve_model(task.config.model.embedder, cache_folder(task.config.cache)))
+    return Ambiguity(embed, merge.ambiguity, merge.ambiguity_neighbours)
 
 
 def _strata(task: Task) -> list[dict[str, Any]]:

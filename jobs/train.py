@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def run(task: Task) -> None:
-    """Write ``adapter/`` and ``training.jsonl`` (a line a logged step).
+    """Write ``adapter/``, ``training.jsonl`` (a line a logged step) and, if that is the tracker, ``tensorboard/``.
 
     On several nodes each runs its own processes; the first commits.
 
@@ -90,8 +90,12 @@ def _commit(task: Task, job: TrainingJob, result: TrainingResult, resume: Path |
     folder = attempt_folder(task)
     shutil.move(job.adapter, folder / "adapter")
     shutil.move(job.metrics_file, folder / "training.jsonl")
+    names = ["adapter", "training.jsonl"]
+    if job.events.is_dir():
+        shutil.move(job.events, folder / job.events.name)
+        names.append(job.events.name)
     metrics = {**result.metrics, "steps": result.step, "resumed_from": checkpoints.steps_of(resume) if resume else 0}
-    commit_folder(task, folder, ("adapter", "training.jsonl"), rows=int(result.metrics["examples"]), metrics=metrics)
+    commit_folder(task, folder, names, rows=int(result.metrics["examples"]), metrics=metrics)
     shutil.rmtree(task.work_dir, ignore_errors=True)
     for left in task.dir.glob("attempt-*"):  # of attempts that were killed
         shutil.rmtree(left, ignore_errors=True)

@@ -9,7 +9,8 @@ sys.exit(sys.version_info < (3, 11))
 PY
 # The stamp holds the lock's hash, so that a lock file that only got a new date does not install again.
 stamp=$venv/.installed
-hash=$(cat "$lock" "$0" | sha256sum | cut -d' ' -f1)
+vision=$(dirname "$0")/vision.txt
+hash=$(cat "$lock" "$vision" "$0" | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then
   touch "$stamp"
   exit 0
@@ -23,4 +24,17 @@ grep -vE '^(torch|deepspeed)==|^ *(#|$)' "$lock" >"$venv/lock.txt"
 pip --no-deps -r "$venv/lock.txt"
 # deepspeed comes as source and its set-up imports torch: after torch, and in this environment.
 grep -E '^deepspeed==' "$lock" | xargs "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation
+# Beside torch's CPU build torchvision lacks two operators, whose names it needs to be imported; image models of vLLM use neither.
+rm -rf "$venv/vision"
+pip --no-deps --target "$venv/vision" -r "$vision"
+main=$venv/vision/torchvision/__init__.py
+cat - "$main" >"$main.new" <<'PY'
+import torch as _torch
+
+if not hasattr(_torch.ops.torchvision, "nms"):
+    _names = _torch.library.Library("torchvision", "FRAGMENT")
+    for _name in ("nms", "qnms"):
+        _names.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+PY
+mv "$main.new" "$main"
 echo "$hash" >"$stamp"

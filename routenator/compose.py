@@ -37,7 +37,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
     raw = read_yaml(file)
     if not isinstance(raw, dict):
         raise InputError("not a config", file=file, found=type(raw).__name__, expected="a mapping")
-    dotted = [_split(override) for override in overrides]
+    dotted = [split_override(override) for override in overrides]
     chosen: dict[str, str] = {}
     for group in GROUPS:
         own = raw.get(group)
@@ -118,7 +118,12 @@ def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
     return value
 
 
-def _split(override: str) -> tuple[str, Any]:
+def split_override(override: str) -> tuple[str, Any]:
+    """``key=value`` as the key and the value, which is YAML.
+
+    Raises:
+        InputError: it is not that.
+    """
     import yaml
 
     key, equals, text = override.partition("=")

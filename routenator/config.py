@@ -63,6 +63,7 @@ class ChecksConfig(Section):
     max_repetition: Annotated[int, Field(ge=1)] = 3  # one word this often in a row, or more, is degenerate
     length: bool = True  # refuse queries outside their length bucket
     language: bool = True
+    judge: bool = False  # ask the generator whether query and call agree, for rows that a model wrote and the other checks accept
 
 
 def _off(value: object) -> object:
@@ -77,6 +78,9 @@ class MergeConfig(Section):
     near_duplicates: Annotated[Literal["off", "bag", "minhash"], BeforeValidator(_off)] = "bag"
     # bag: drop queries equal but for case, punctuation and word order; minhash: also those alike by `near_threshold`
     near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard similarity of runs of four bytes, for minhash
+    ambiguity: Annotated[Literal["off"] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_off)] = "off"
+    # drop a row if at least this share of its nearest queries by `model.embedder` is of another function
+    ambiguity_neighbours: Positive = 10  # nearest queries looked at
     formats: list[Literal["openai", "openai_parquet", "axolotl", "llamafactory", "bfcl"]] = ["openai"]
     spill_dir: str | None = None  # a fast disk with room for the merge's spill; null: beside the output
 
@@ -110,6 +114,7 @@ class TrainConfig(Section):
     save_steps: Positive = 50  # optimiser steps between two checkpoints
     eval_steps: Annotated[int, Field(ge=0)] = 0  # 0: only at the end
     log_steps: Positive = 1
+    tracker: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "clearml", "swanlab", "trackio", "dvclive", "none"] = "tensorboard"
 
 
 class EvaluateConfig(Section):
@@ -131,7 +136,8 @@ class EngineConfig(Section):
     model: str  # a hub id, a folder, or "package:NAME" (weights that come as a Python package; routenator/models.py)
     engine: Literal["vllm", "transformers"] = "vllm"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    tensor_parallel_size: Positive = 1
+    tensor_parallel_size: Positive = 1  # GPUs an engine
+    engines: Literal["auto"] | Positive = "auto"  # at once in a generate task; auto: as many as its GPUs hold, without GPUs one
     max_model_len: Positive = 4096
     enforce_eager: bool = False
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -164,6 +170,12 @@ class ModelConfig(Section):
     vision: VisionConfig = Field(default_factory=VisionConfig)
     trainee: str  # like EngineConfig.model
     embedder: str  # sentence-transformers model for subprompt similarity
+
+    def writer(self, route: str) -> EngineConfig | None:
+        """What writes the queries of a route; None for the heuristic route."""
+        if route == "heuristic":
+            return None
+        return self.vision.engine if route == "vision" and self.vision.kind == "vlm" else self.generator
 
 
 class Resources(Section):

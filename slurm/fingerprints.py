@@ -46,17 +46,30 @@ def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int])
             "versions": {stage: versions[stage] for stage in ("sample", "generate", "merge")},
             "sample": but("sample", "shards"),
             "generate": but("generate", "shards", "chunk_rows", *_REQUEST_KEYS),
-            "generator": value["model"]["generator"],
+            "generator": _engine(value["model"]["generator"]),
             "vision": _vision(value["model"]),
             "checks": value["checks"],
-            "merge": {key: item for key, item in value["merge"].items() if key.startswith("near_")},
+            "merge": {key: item for key, item in value["merge"].items() if key.startswith("near_")} | _ambiguity(value),
         }
     )
 
 
 def _vision(model: Mapping[str, Any]) -> dict[str, Any]:
     vision: dict[str, Any] = model["vision"]
-    return vision if vision["kind"] == "vlm" else {**vision, "engine": None}
+    return {**vision, "engine": _engine(vision["engine"]) if vision["kind"] == "vlm" else None}
+
+
+def _engine(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's settings without how many of it there are, which changes no row."""
+    return {key: item for key, item in settings.items() if key != "engines"}
+
+
+def _ambiguity(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What the check for ambiguity depends on; nothing where it is off."""
+    merge = value["merge"]
+    if merge["ambiguity"] == "off":
+        return {}
+    return {**{key: merge[key] for key in ("ambiguity", "ambiguity_neighbours")}, "embedder": value["model"]["embedder"]}
 
 
 def stage_fingerprints(
@@ -69,7 +82,8 @@ def stage_fingerprints(
 ) -> dict[str, str]:
     """Stage -> 12 hex digits.
 
-    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how often training saves and logs.
+    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how many engines there are, how often training
+    saves and logs, and where.
     Shard counts are in, although the rows do not depend on them, because the files do.
 
     Args:
@@ -81,7 +95,7 @@ def stage_fingerprints(
     """
     value: dict[str, Any] = config.model_dump(mode="json")
     generate, model = value["generate"], value["model"]
-    train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps")}
+    train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps", "tracker")}
     evaluate = {key: item for key, item in value["evaluate"].items() if key != "workers"}
     prints: dict[str, str] = {}
 
@@ -97,18 +111,20 @@ def stage_fingerprints(
         requests={"oversample": generate["oversample"]} if requested is None else {"requested": list(requested)},
         first=sum(part.rows for part in base),
         routes=generate["routes"],
+        guided=[writer.guided for route in ("text", "vision") if (writer := config.model.writer(route))],
         domain=domain_sha256,
     )
     add(
         "generate",
         sample=prints["sample"],
-        generator=model["generator"],
+        generator=_engine(model["generator"]),
         vision=_vision(model),
         generate={key: item for key, item in generate.items() if key not in _REQUEST_KEYS},
         checks=value["checks"],
     )
     before = [part.generate.fingerprint for part in base]
-    merge = {key: item for key, item in value["merge"].items() if key != "spill_dir"}
+    merge = {key: item for key, item in value["merge"].items() if key != "spill_dir" and not key.startswith("ambiguity")}
+    merge |= _ambiguity(value)
     add("merge", generate=prints["generate"], base=before, dataset=value["dataset"], merge=merge, golden=golden_sha256)
     add("train", merge=prints["merge"], train=train, trainee=model["trainee"])
     add("evaluate", train=prints["train"], evaluate=evaluate, golden=golden_sha256, embedder=model["embedder"])

@@ -138,7 +138,7 @@ def make_plan(
         fingerprint=fingerprint,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         version=routenator.__version__,
-        commit=_commit(code_folders()["routenator"].parent),
+        commit=checkout_commit(),
         command=list(command),
         config=config,
         domain_sha256=domain_sha256,
@@ -212,13 +212,9 @@ def _write(run: Run) -> None:
     plan, path = run.plan, run.path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
-    if not is_ready():
-        print("compiling the loops of generate, once for this copy of the code: about 20 seconds", file=sys.stderr, flush=True)
-        make_ready(plan.config)
+    compile_loops(plan.config)
     try:
-        for name, folder in code_folders().items():
-            # What is compiled comes along, with the times of its sources: compiling costs a task many seconds.
-            shutil.copytree(folder, temporary / "code" / name, ignore=shutil.ignore_patterns("*.pyc", ".*"))
+        copy_code(temporary / "code")
         shutil.copytree(plan.config.domain, temporary / "domain", ignore=shutil.ignore_patterns(".*", "__pycache__"))
         shutil.copyfile(golden_source(plan.config), temporary / "domain" / "golden.jsonl")
         if plan.acceptance is not None:
@@ -233,6 +229,19 @@ def _write(run: Run) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def compile_loops(config: RunConfig) -> None:
+    """Compile the loops of this copy of the code, unless they are."""
+    if not is_ready():
+        print("compiling the loops of generate, once for this copy of the code: about 20 seconds", file=sys.stderr, flush=True)
+        make_ready(config)
+
+
+def copy_code(target: Path) -> None:
+    """A snapshot of the code that is running now, with what is compiled (that costs many seconds) and the times of its sources."""
+    for name, folder in code_folders().items():
+        shutil.copytree(folder, target / name, ignore=shutil.ignore_patterns("*.pyc", ".*"))
 
 
 def _copy_acceptance(measured: Measured, target: Path) -> None:
@@ -272,8 +281,9 @@ def _difference(old: Plan, new: Plan) -> str:
     return "differs in " + ", ".join(keys) if keys else "made by other code"
 
 
-def _commit(root: Path) -> str | None:
-    """Commit of the checkout, ``-dirty`` appended if files differ; None if it is no checkout."""
+def checkout_commit() -> str | None:
+    """Commit of the code that is running now, ``-dirty`` appended if files differ; None if it is no checkout."""
+    root = code_folders()["routenator"].parent
     try:
         head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
         changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)

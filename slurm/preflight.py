@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.plan import Plan, Run
@@ -50,6 +51,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_disk(plan, tools_bytes)
     if submitting:
         check_machine(plan)
+        check_tracker(plan)
 
 
 def check_engines(config: RunConfig) -> None:
@@ -61,12 +63,22 @@ def check_engines(config: RunConfig) -> None:
     gpus = resources(config, "generate").gpus
     vision = config.model.vision.engine
     for key, engine in (("model.generator", config.model.generator), ("model.vision.engine", vision)):
-        if engine is not None and gpus and engine.tensor_parallel_size > gpus:
+        if engine is None or not gpus:
+            continue
+        if engine.tensor_parallel_size > gpus:
             raise InputError(
                 "an engine is split over more GPUs than its task asks for",
                 key=f"{key}.tensor_parallel_size",
                 found=engine.tensor_parallel_size,
                 expected=f"at most {gpus}, or cluster.stages.generate.gpus={engine.tensor_parallel_size}",
+            )
+        needed = engine.tensor_parallel_size * (1 if engine.engines == "auto" else engine.engines)
+        if needed > gpus:
+            raise InputError(
+                "engines need more GPUs than their task asks for",
+                key=f"{key}.engines",
+                found=engine.engines,
+                expected=f"auto, at most {gpus // engine.tensor_parallel_size}, or cluster.stages.generate.gpus={needed}",
             )
 
 
@@ -88,6 +100,22 @@ def check_machine(plan: Plan) -> None:
                 "this machine has too few GPUs", key=f"cluster.stages.{stage}.gpus", found=f"{found} GPUs",
                 expected=f"{needed} (GPUs a task x tasks at once)",
             )  # fmt: skip
+
+
+def check_tracker(plan: Plan) -> None:
+    """Whether the tracker of training is installed; the jobs run by this machine's environment.
+
+    Raises:
+        InputError: no.
+    """
+    name, cluster = plan.config.train.tracker, plan.config.cluster
+    if name == "none" or "train" not in plan.stages or cluster.container is not None:
+        return
+    modules = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+    if not any(find_spec(module) for module in modules):
+        raise InputError(
+            "this tracker is not installed", key="train.tracker", found=name, expected=f"pip install {modules[-1]}, or train.tracker=none"
+        )
 
 
 def gpu_count() -> int:

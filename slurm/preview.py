@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING, Any
 from routenator.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from rich.console import Console
 
     from routenator.config import RunConfig
+    from routenator.sampling.sampler import Sampler
 
-_LOOKED = 64  # requests looked through for one that is shown, where only one route is wanted
+_BLOCK = 4096  # requests looked through at once for those to be shown
 
 
-def preview(config: RunConfig, count: int, route: str | None = None) -> list[dict[str, Any]]:
+def preview(config: RunConfig, count: int, route: str | None = None, template: str | None = None) -> list[dict[str, Any]]:
     """The first requests of a run, generated and judged; nothing is written.
 
     Args:
         config: of the run.
         count: rows.
         route: only rows of this one.
+        template: only rows of this one, as "route/name".
 
     Returns:
         For each row function, category, route, template, length, messages (as the model gets them; none on the heuristic route), grammar,
         raw, query, arguments, accepted, reason, detail.
 
     Raises:
-        InputError: the run has no rows of this route.
+        InputError: the run has no rows of this route or template.
     """
     from routenator.domain.load import load_domain
     from routenator.generation.generator import Generator
@@ -40,12 +43,14 @@ def preview(config: RunConfig, count: int, route: str | None = None) -> list[dic
 
     domain = load_domain(config.domain)
     sampler = Sampler(domain, config)
-    routes = {stratum.route for stratum in sampler.strata}
-    if route is not None and route not in routes:
-        raise InputError("this run has no rows of this route", key="--route", found=route, valid=routes)
-    looked = min(sampler.size, count if route is None else count * _LOOKED)
-    details = Composer(domain, config, sampler.strata).details(sampler.requests(0, looked)).to_pylist()
-    wanted = [row for row in details if route is None or row["route"] == route][:count]
+    strata = sampler.strata
+    for key, name in (("route", route), ("template", template)):
+        valid = {getattr(stratum, key) for stratum in strata}
+        if name is not None and name not in valid:
+            raise InputError(f"this run has no rows of this {key}", key=f"--{key}", found=name, valid=valid)
+        strata = [stratum for stratum in strata if name in (None, getattr(stratum, key))]
+    requests = _first(sampler, [stratum.stratum for stratum in strata], count)
+    wanted = Composer(domain, config, sampler.strata).details(requests).to_pylist()
     generator = Generator(domain, config, cache_folder(config.cache))
     # Rows of one engine are asked together, as the generate stage does.
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -65,6 +70,20 @@ def preview(config: RunConfig, count: int, route: str | None = None) -> list[dic
                 "arguments": json.loads(row["arguments"]),
             }
     return [shown[row["index"]] for row in wanted]
+
+
+def _first(sampler: Sampler, strata: Sequence[int], count: int) -> pa.Table:
+    """The first requests of these strata."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = sampler.requests(0, 0)
+    for start in range(0, sampler.size, _BLOCK):
+        block = sampler.requests(start, min(start + _BLOCK, sampler.size))
+        found = pa.concat_tables([found, block.filter(pc.is_in(block["stratum"], pa.array(strata, pa.int32())))])
+        if found.num_rows >= count:
+            break
+    return found.slice(0, count)
 
 
 def print_preview(rows: Sequence[dict[str, Any]], console: Console, prompts: bool) -> None:

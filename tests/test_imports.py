@@ -20,6 +20,8 @@ HEAVY = {
 }  # fmt: skip
 # Sub-classes of a heavy package's classes, and what numba compiles; nothing but a function's body may import them.
 WORKERS_ONLY = {
+    "routenator/training/fused.py",
+    "routenator/training/trackers.py",
     "routenator/training/trainer.py",
     "routenator/validation/clear_kernel.py",
     "routenator/wording/kernel.py",

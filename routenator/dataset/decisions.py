@@ -28,6 +28,7 @@ class Verdict(enum.IntEnum):
     NEAR_DUPLICATE = 7
     SURPLUS = 8
     GOLDEN_NEAR_LEAK = 9  # a near-duplicate of a golden query
+    AMBIGUOUS = 10  # its nearest queries are of another function
 
     @property
     def reason(self) -> str:
@@ -36,9 +37,21 @@ class Verdict(enum.IntEnum):
 
 KEPT = (Verdict.FINAL, Verdict.BACKFILLED)
 DROPPED = (
-    Verdict.GOLDEN_LEAK, Verdict.GOLDEN_NEAR_LEAK, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.SURPLUS,
+    Verdict.GOLDEN_LEAK, Verdict.GOLDEN_NEAR_LEAK, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.AMBIGUOUS,
+    Verdict.SURPLUS,
 )  # fmt: skip
 REPLACED = (Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE)  # an earlier row says the same
+# What the merge looks at, in a sentence each; routenator/reasons.py has all reasons.
+MEANINGS: dict[Verdict, str] = {
+    Verdict.GOLDEN_LEAK: "says what a golden query says, but for case and punctuation",
+    Verdict.GOLDEN_NEAR_LEAK: "says nearly what a golden query says",
+    Verdict.DUPLICATE: "an earlier row says the same, but for case and punctuation, with the same call",
+    Verdict.CONFLICT: "an earlier row says the same, but for case and punctuation, with another call",
+    Verdict.NEAR_DUPLICATE: "an earlier row says nearly the same",
+    Verdict.AMBIGUOUS: "its nearest queries are of another function",
+    Verdict.SURPLUS: "nothing is wrong with it, its stratum has its quota",
+}
+NAMED = 3  # neighbours of another function that an ambiguous row's detail names
 
 
 @dataclass
@@ -51,6 +64,8 @@ class Decisions:
         kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the same.
         groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last word).
         moved: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
+        neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of another function,
+            of how many, and the index of the nearest of those; -1 where there are fewer.
         table: int64 of shape (strata, verdicts): how many candidates of each stratum had each verdict.
         deficits: one row for each stratum that did not fill its quota by itself.
     """
@@ -61,6 +76,7 @@ class Decisions:
     kept: np.ndarray
     groups: np.ndarray
     moved: np.ndarray
+    neighbours: np.ndarray
     table: np.ndarray
     deficits: list[dict[str, Any]] = field(default_factory=list)
 
@@ -77,6 +93,7 @@ class Decisions:
             kept=new_array(folder / "kept.bin", np.int64, rows),
             groups=new_array(folder / "groups.bin", np.uint64, rows),
             moved=np.zeros((2, 0), dtype=np.uint64),
+            neighbours=np.zeros((0, 3 + NAMED), dtype=np.int64),
             table=np.zeros((strata, len(Verdict)), dtype=np.int64),
         )
 
@@ -88,6 +105,7 @@ class Decisions:
             if isinstance(array, np.memmap):
                 array.flush()
         np.save(self.folder / "moved.npy", self.moved)
+        np.save(self.folder / "neighbours.npy", self.neighbours)
         np.save(self.folder / "table.npy", self.table)
         write_json(self.folder / "deficits.json", self.deficits)
 
@@ -103,6 +121,7 @@ class Decisions:
             kept=old_array(folder / "kept.bin", np.int64),
             groups=old_array(folder / "groups.bin", np.uint64),
             moved=np.load(folder / "moved.npy"),
+            neighbours=np.load(folder / "neighbours.npy"),
             table=np.load(folder / "table.npy"),
             deficits=read_json(folder / "deficits.json"),
         )

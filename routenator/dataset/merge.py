@@ -1,4 +1,4 @@
-"""Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, then exact quotas with back-filling.
+"""Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, then exact quotas with back-filling.
 
 Every candidate gets one ``Verdict``. Each shard is read once for the hashes of its queries (``hashing``); duplicates are found within
 partitions of a hash that equal queries share; quotas are filled in the order of the index. What is known by index (verdict, stratum, what
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from routenator.dataset import ambiguity as ambiguities
 from routenator.dataset import hashing, near
+from routenator.dataset.ambiguity import Ambiguity
 from routenator.dataset.decisions import DROPPED, KEPT, Decisions, Verdict
 from routenator.dataset.quotas import fill_quotas
 from routenator.dataset.sources import BLOCK_ROWS, Source, blocks, open_sources, ordered_map, stream
@@ -52,6 +54,7 @@ def decide(
     *,
     near_duplicates: Near = "bag",
     near_threshold: float = 0.8,
+    ambiguity: Ambiguity | None = None,
     seed: int = 0,
     backfill: bool = True,
     block_rows: int = BLOCK_ROWS,
@@ -68,6 +71,7 @@ def decide(
         near_duplicates: ``bag`` drops queries that differ from an earlier one in word order only; ``minhash`` also those that are alike by
             ``near``; ``off`` keeps them, and puts those that ``bag`` would drop on one side of the split.
         near_threshold: Jaccard similarity, for ``minhash``.
+        ambiguity: drop also rows whose nearest queries are of another function.
         seed: the plan's, for the groups.
         backfill: fill deficits from surplus of the same function, category, length and language.
         progress: called with (candidates done, candidates), over all passes.
@@ -78,7 +82,7 @@ def decide(
     import numpy as np
 
     total = sum(source.rows for source in sources)
-    passes = 2 if near_duplicates == "minhash" else 1
+    passes = count_passes(near_duplicates, ambiguity is not None)
     decisions = Decisions.new(work_dir / "decisions", total, len(strata))
     parts = Partitions(work_dir, "hashes", partition_count(total, partition_rows), _RECORD)
     first_look = _FirstLook(strata, golden, seed, parts)
@@ -98,17 +102,24 @@ def decide(
             decisions.codes[repeats.near] = np.uint8(Verdict.NEAR_DUPLICATE)
     if pairs:
         decisions.moved = join_groups(np.concatenate(pairs, axis=1))
+
+    def further(begun: int) -> Progress:
+        return lambda done, steps: progress(begun * total + done * total // max(1, steps), passes * total)
+
     if near_duplicates == "minhash":
-
-        def nearer(done: int, steps: int) -> None:
-            progress(total + done * total // max(1, steps), 2 * total)
-
-        near.drop(sources, decisions, golden, near_threshold, work_dir, block_rows, nearer)
+        near.drop(sources, decisions, golden, near_threshold, work_dir, block_rows, further(1))
+    if ambiguity is not None:
+        ambiguities.mark(sources, strata, decisions, ambiguity, seed, block_rows, further(passes - 1))
     fill_quotas(decisions, strata, backfill, block_rows)
     for low, high in blocks(total, block_rows):
         cells = decisions.strata[low:high].astype(np.int64) * len(Verdict) + decisions.codes[low:high]
         decisions.table += np.bincount(cells, minlength=decisions.table.size).reshape(decisions.table.shape)
     return decisions
+
+
+def count_passes(near_duplicates: Near, ambiguity: bool) -> int:
+    """In how many parts ``decide`` tells its progress."""
+    return 1 + (near_duplicates == "minhash") + ambiguity
 
 
 class _FirstLook:

@@ -250,6 +250,7 @@ class _Block:
             int(Verdict.GOLDEN_LEAK): "a golden query",
             int(Verdict.GOLDEN_NEAR_LEAK): "nearly a golden query",
         }
+        neighbours = self._neighbours(frame["index"])
         like = pl.when(pl.col("code") == int(Verdict.NEAR_DUPLICATE)).then(pl.lit(" has nearly")).otherwise(pl.lit(" has"))
         rows = frame.select(
             "index",
@@ -261,10 +262,27 @@ class _Block:
             .then(pl.col("detail"))
             .when(pl.col("code").is_in([int(verdict) for verdict in REPLACED]))
             .then(pl.concat_str(pl.lit("row "), pl.col("kept"), like, pl.lit(" the same query")))
+            .when(pl.col("code") == int(Verdict.AMBIGUOUS))
+            .then(pl.col("index").replace_strict(neighbours, default=None, return_dtype=pl.String))
             .otherwise(pl.col("code").replace_strict(detail, default=None, return_dtype=pl.String)),
         )
         found.rejected.update(dict(rows.filter(code == int(Verdict.REJECTED)).group_by("reason").len().iter_rows()))
         return rows
+
+    def _neighbours(self, index: pl.Series) -> dict[int, str]:
+        """What the nearest queries of ambiguous rows are, for those among a block's rejected rows."""
+        import numpy as np
+
+        if index.is_empty():
+            return {}
+        table = self._decisions.neighbours
+        low, high = np.searchsorted(table[:, 0], (index[0], index[-1] + 1))
+        details = {}
+        for row, others, of, *named in table[low:high].tolist():
+            functions = self._strata["function"].gather(self._decisions.strata[[place for place in named if place >= 0]])
+            shown = ", ".join(f"row {place} ({name})" for place, name in zip(named, functions, strict=False))
+            details[row] = f"{others} of its {of} nearest queries are of another function: {shown}"
+        return details
 
     def _examples(self, frame: pl.DataFrame, found: Survey) -> pl.DataFrame:
         """The columns of an example but for the split, with ``arguments``; the group as a number."""

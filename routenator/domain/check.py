@@ -200,7 +200,7 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
 
 
 def _length_warnings(domain: Domain) -> Iterator[str]:
-    """Buckets that a heuristic template claims but hardly ever meets in one draw."""
+    """Buckets that a heuristic template with a weight claims but hardly ever meets in one draw."""
     import numpy as np
 
     from routenator.sampling.philox import row_seeds
@@ -212,7 +212,7 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
     for function in domain.rules:
         shares = category_shares(domain, function) if domain.statistics.functions.get(function, 0) > 0 else {}
         for template in domain.templates.values():
-            if template.grammar is None or function not in template.functions or not shares:
+            if template.grammar is None or function not in template.functions or template.weight == 0 or not shares:
                 continue
             serving = [c for c in shares if template.categories is None or c in template.categories]
             categories = np.array([serving[n % len(serving)] for n in range(_DRAWS)], dtype=object) if serving else None

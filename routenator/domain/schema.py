@@ -126,6 +126,7 @@ class FrontMatter(Closed):
     lengths: list[str] | None = None
     categories: list[str] | None = None
     languages: list[str] | None = None
+    for_: Annotated[Literal["any", "guided", "free"], Field(alias="for")] = "any"
     system: str | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0)] | None = None

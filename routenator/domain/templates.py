@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from routenator.config import EngineConfig
 from routenator.domain.schema import ROUTES, FrontMatter, parse_model
 from routenator.errors import InputError
 from routenator.files import read_text
@@ -79,6 +80,10 @@ class Template:
     @property
     def guide(self) -> str:
         return self.head.guide
+
+    def suits(self, engine: EngineConfig | None) -> bool:
+        """Whether this template is for such a model: one that is held to the slots' words, or one that writes freely."""
+        return self.head.for_ == "any" or engine is None or (self.head.for_ == "guided") == engine.guided
 
     def serves(self, function: str, category: str, length: str, language: str) -> bool:
         """Whether this template may write such a request."""

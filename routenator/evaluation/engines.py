@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,14 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
 
 
 class GreedyEngine(ABC):
-    """A loaded model."""
+    """A loaded model.
+
+    Attributes:
+        seconds: what each answer of the last ``answer`` took, from when the engine was given the query to its last token, in the company
+            of the others; in the order of the prompts.
+    """
+
+    seconds: list[float]
 
     @abstractmethod
     def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
@@ -136,7 +144,7 @@ class VllmGreedy(GreedyEngine):
                 enforce_eager=cpu,  # compiling takes longer than the golden set
                 enable_prefix_caching=True,
                 seed=0,
-                disable_log_stats=True,
+                disable_log_stats=False,  # without them it keeps no time of an answer
                 **more,
             )
         except BaseException:
@@ -154,6 +162,7 @@ class VllmGreedy(GreedyEngine):
             use_tqdm=False,
             lora_request=request,
         )
+        self.seconds = [output.metrics.last_token_ts - output.metrics.queued_ts for output in outputs]
         return [output.outputs[0].text for output in outputs]
 
     def close(self) -> None:
@@ -205,10 +214,13 @@ class TransformersGreedy(GreedyEngine):
             if full or (self._learned_prompt and len(prompts[batches[-1][0]]) != len(prompts[number])):
                 batches.append([])
             batches[-1].append(number)
-        texts = [""] * len(prompts)
+        texts, self.seconds = [""] * len(prompts), [0.0] * len(prompts)
         for batch in batches:
+            began = time.monotonic()
             for number, text in zip(batch, self._batch([prompts[number] for number in batch]), strict=True):
                 texts[number] = text
+            for number in batch:
+                self.seconds[number] = time.monotonic() - began  # all of a batch end together
         return texts
 
     def _batch(self, prompts: list[Sequence[int]]) -> list[str]:

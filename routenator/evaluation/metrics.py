@@ -51,7 +51,7 @@ def score(
     import numpy as np
 
     labels = [name for name in functions if any(example.name == name for example in golden)]
-    gold_codes, codes = _codes(golden, verdicts, labels)
+    gold_codes, codes = function_codes(golden, verdicts, labels)
 
     def estimate(statistic: Statistic, n: int) -> dict[str, float | None]:
         return interval(statistic, n, resamples, seed).as_dict()
@@ -135,7 +135,8 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
     return statistic
 
 
-def _codes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def function_codes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Gold and predicted functions as places in ``labels``, int64 of shape (queries,); what is none of them is ``len(labels)``."""
     import numpy as np
 
     code = {name: number for number, name in enumerate(labels)}

@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-_BATCH = 32  # queries an actor is given at once; what an answer depends on besides the query must not depend on the number of actors
+AT_ONCE = 32  # queries an actor is given at once; what an answer depends on besides the query must not depend on the number of actors
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class Answers:
         seconds: from when its first batch was given out to its last answer, loading included; with several actors, the end of one side
             and the beginning of the next run at the same time.
         engine: which engine it was.
+        latencies: seconds that each answer took, up to ``AT_ONCE`` being given in one engine at the same time; loading excluded.
     """
 
     texts: list[str]
     seconds: float
     engine: str
+    latencies: list[float]
 
 
 def ask(
@@ -80,23 +82,28 @@ def ask(
     total = sum(len(side.prompts) for side in sides.values())
     specs = _specs(sides, spec, scratch, merge=cpu and spec.engine == "vllm")
     batches = [
-        _Batch(name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + _BATCH])
+        _Batch(name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + AT_ONCE])
         for name, side in sides.items()
-        for low in range(0, len(side.prompts), _BATCH)
+        for low in range(0, len(side.prompts), AT_ONCE)
     ]
     workers = max(1, min(workers, len(batches)))
     texts: dict[str, list[str]] = {name: [""] * len(side.prompts) for name, side in sides.items()}
+    latencies: dict[str, list[float]] = {name: [0.0] * len(side.prompts) for name, side in sides.items()}
     given: dict[str, float] = {}
     ended: dict[str, float] = {}
     done, began = 0, time.monotonic()
     with ray_instance(max(workers, len(os.sched_getaffinity(0))), nodes):
-        for batch, answers, start in _answers(batches, workers, gpus=0 if cpu else 1):
+        for batch, answers, seconds, start in _answers(batches, workers, gpus=0 if cpu else 1):
             texts[batch.side][batch.low : batch.low + len(answers)] = answers
+            latencies[batch.side][batch.low : batch.low + len(answers)] = seconds
             given[batch.side] = min(start, given.get(batch.side, start))
             ended[batch.side] = time.monotonic()
             done += len(answers)
             progress(done, total)
-    return {name: Answers(texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine) for name in sides}
+    return {
+        name: Answers(texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine, latencies[name])
+        for name in sides
+    }
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,14 @@ class _Actor:
         self._spec: EngineSpec | None = None
         self._engine: GreedyEngine | None = None
 
-    def answer(self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]) -> list[str]:
+    def answer(self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]) -> tuple[list[str], list[float]]:
+        """The answers, and the seconds that each took."""
         if self._engine is None or spec != self._spec:
             if self._engine is not None:
                 self._engine.close()
             self._engine = open_engine(spec)
             self._spec = spec
-        return self._engine.answer(prompts, adapted)
+        return self._engine.answer(prompts, adapted), self._engine.seconds
 
     def close(self) -> None:
         """Remove scratch files; Ray ends the process without asking."""
@@ -129,8 +137,8 @@ class _Actor:
             self._engine.close()
 
 
-def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], float]]:
-    """Each batch with its answers and when it was given out (monotonic seconds), as they come.
+def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], list[float], float]]:
+    """Each batch with its answers, the seconds that each took, and when it was given out (monotonic seconds), as they come.
 
     Batches are given out in order; an actor gets its next when it has answered one.
     """
@@ -158,7 +166,7 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
         (ready,), _ = ray.wait(list(asked), num_returns=1)
         actor, batch, start = asked.pop(ready)
         try:
-            answers = ray.get(ready)
+            answers, seconds = ray.get(ready)
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, RoutenatorError):
@@ -169,7 +177,7 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
             raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
         except RayError as error:
             raise StageError(f"an evaluation worker was lost: {type(error).__name__}: {error}") from None
-        yield batch, answers, start
+        yield batch, answers, seconds, start
         give(actor)
     ray.get([actor.close.remote() for actor in actors])
 

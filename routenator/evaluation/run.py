@@ -16,7 +16,7 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
 from routenator.evaluation.metrics import score
 from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.predict import Progress, Side, ask
+from routenator.evaluation.predict import AT_ONCE, Progress, Side, ask
 from routenator.evaluation.verdict import Verdict, judge
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import check_model, resolve_model
@@ -54,6 +54,7 @@ class Judged:
     verdicts: list[Verdict]
     seconds: float
     engine: str
+    latencies: list[float]
 
 
 def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[GoldenExample]:
@@ -114,7 +115,7 @@ def ask_and_judge(
     for name, said in answers.items():
         replies = [parse_reply(text) for text in said.texts]
         verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
-        judged[name] = Judged(said.texts, replies, verdicts, said.seconds, said.engine)
+        judged[name] = Judged(said.texts, replies, verdicts, said.seconds, said.engine, said.latencies)
     return judged
 
 
@@ -128,15 +129,32 @@ def scores_of(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """One side of ``scores.json``."""
+    """One side of ``scores.json``: the scores, and how fast it was (``latency`` in seconds, see ``latency_of``)."""
     scores = score(golden, judged.verdicts, functions, embed, resamples=resamples, seed=seed)
     speed = {
         "seconds": judged.seconds,
         "queries_per_second": round(len(golden) / judged.seconds, 2) if judged.seconds else None,
+        "latency": latency_of(judged.latencies),
         "prompt": subject.style,
         "engine": judged.engine,
     }
     return {**scores, **speed}
+
+
+def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
+    """How long one query takes, loading of the model excluded.
+
+    Args:
+        seconds: of each query, from when its engine was given it to its last token. An engine is given up to ``AT_ONCE`` queries at the
+            same time, so this is the latency under that load; a query that comes alone is answered sooner.
+
+    Returns:
+        mean, p50 and p95 in seconds, and ``at_once``.
+    """
+    import numpy as np
+
+    p50, p95 = np.percentile(seconds, [50, 95]).tolist()
+    return {"mean": round(float(np.mean(seconds)), 4), "p50": round(p50, 4), "p95": round(p95, 4), "at_once": min(AT_ONCE, len(seconds))}
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], judged: Mapping[str, Judged]) -> None:

@@ -3,6 +3,8 @@
 engine.py               what an engine is: prompts in, replies out, in order
 vllm_engine.py          vLLM, on GPUs or CPU; text and vision-language models
 transformers_engine.py  transformers' generate, where vLLM does not run
+places.py               which GPUs or cores each of several engines has
+imaging.py              torchvision, which image models need, kept apart on CPU machines
 seeds.py                everything random about a row, from the row's seed
 prompts.py              Jinja2 templates to chat messages; checks of templates
 guide.py                patterns that hold a small model to the words that a query must say

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,29 @@ class _Loaded:
 
 
 _loaded = _Loaded()
+
+
+def _end_process(error: StageError) -> None:
+    print(error, file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
+_tell: list[Callable[[StageError], None]] = []
+
+
+def when_lost(tell: Callable[[StageError], None]) -> None:
+    """Have this called before the process ends because its engine lost a process of its own."""
+    _tell[:] = [tell]
+
+
+def engine_lost(error: StageError) -> None:
+    """End this process: its engine waits for a process that is dead, and whoever waits for the engine would wait as long.
+
+    Called in another thread than the one that waits.
+    """
+    for tell in _tell:
+        tell(error)
+    _end_process(error)
 
 
 def use_engine(config: EngineConfig, cache: Path) -> Engine:

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.config import EngineConfig, RunConfig
+from routenator.generation.agreement import REASON, agreement_prompt, disagrees
 from routenator.generation.describe import Describer, Description, UnreadableImageError
 from routenator.generation.engine import Engine, Prompt, Reply, use_engine
 from routenator.generation.guide import Gaps, build_grammar, collect_gaps
 from routenator.generation.heuristic import GENERATOR, candidates, to_check
-from routenator.generation.prompts import PromptError, render_messages, with_image
+from routenator.generation.imaging import find_torchvision
+from routenator.generation.prompts import DrawnWords, PromptError, render_messages, with_image
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
+from routenator.population.queries import third_of
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from routenator.validation.checks import Context, judge
+from routenator.validation.text import words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +76,8 @@ class Generator:
         self.domain, self.config, self.cache = domain, config, cache
         texts = {t.name: f"{t.system or ''}\n{t.body}" for t in domain.templates.values() if t.route != "heuristic"}
         self.context = Context(domain, config.checks, texts)
-        self.engine_seconds = 0.0  # spent in replies since the last reset, loading left out
+        self.engine_seconds = 0.0  # spent in replies, loading left out
+        self.start_seconds = 0.0  # spent in loading models
         self._describer: Describer | None = None
         self._images: dict[str, Any] = {}
         self._composer: Any = None
@@ -80,11 +85,12 @@ class Generator:
 
     def engine_config(self, route: str) -> EngineConfig | None:
         """What writes the queries of a route; None for the heuristic route."""
-        if route == "heuristic":
-            return None
-        if route == "vision" and self.config.model.vision.kind == "vlm":
-            return self.config.model.vision.engine
-        return self.config.model.generator
+        return self.config.model.writer(route)
+
+    def is_shown_images(self, engine: EngineConfig) -> bool:
+        """Whether an engine is the vision route's vision-language model."""
+        vision = self.config.model.vision
+        return vision.kind == "vlm" and engine == vision.engine
 
     def table(self, details: pa.Table) -> pa.Table:
         """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order; routes as in ``candidates``.
@@ -126,19 +132,40 @@ class Generator:
             started = time.monotonic()
             replies = dict(zip(prompts, engine.generate(list(prompts.values())), strict=True))
             self.engine_seconds += time.monotonic() - started
+        rows = [self._candidate(request, replies.get(number), refused.get(number), name) for number, request in enumerate(requests)]
+        if self.config.checks.judge:
+            self._ask_judge([rows[number] for number in prompts if rows[number]["accepted"]])
         result = []
-        for number, request in enumerate(requests):
-            row = self._candidate(request, replies.get(number), refused.get(number), name)
+        for number, (request, row) in enumerate(zip(requests, rows, strict=True)):
             prompt = prompts.get(number)
             result.append(
                 Preview(request, list(prompt.messages) if prompt else [], prompt.grammar if prompt else None, row),
             )
         return result
 
+    def _ask_judge(self, rows: Sequence[Row]) -> None:
+        """Refuse those of these candidates whose query and call do not agree, as their own generator sees it."""
+        if not rows:
+            return
+        engine = self._open([row["route"] for row in rows])
+        started = time.monotonic()
+        replies = engine.generate([agreement_prompt(self.domain, row, row["query"]) for row in rows])
+        self.engine_seconds += time.monotonic() - started
+        for row, reply in zip(rows, replies, strict=True):
+            row["prompt_tokens"] += reply.prompt_tokens
+            row["completion_tokens"] += reply.completion_tokens
+            if disagrees(reply.text):
+                row.update(accepted=False, reason=REASON, detail=f"{engine.name} says that query and call do not agree")
+
     def _open(self, routes: Sequence[str]) -> Engine:
         configs = {config.model_dump_json(): config for config in map(self.engine_config, routes) if config is not None}
         (wanted,) = configs.values()
-        return use_engine(wanted, self.cache)
+        if self.is_shown_images(wanted) and wanted.engine == "vllm":
+            find_torchvision()
+        started = time.monotonic()
+        engine = use_engine(wanted, self.cache)
+        self.start_seconds += time.monotonic() - started
+        return engine
 
     def _prompt(self, request: Request) -> Prompt:
         template = self.domain.templates[request["template"]]
@@ -150,6 +177,7 @@ class Generator:
         pool, gaps = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
         examples = self._examples(pool, seed, (low, high))
         record = self.domain.records.get(request["record"] or "", {})
+        keyword = slots.get(self.domain.functions[request["function"]].category or "", "")
         variables: dict[str, Any] = {
             "function": {"name": request["function"], "description": self.domain.functions[request["function"]].description},
             "slots": slots,
@@ -158,8 +186,10 @@ class Generator:
             "record": record,
             "length": {"name": request["length"], "low": low, "high": high},
             "language": request["language"],
+            "keyword": {"text": keyword, "place": third_of(words(request["draft"]), [words(keyword)]) or "absent"},
             "draft": request["draft"],
             "examples": examples,
+            "lexicon": DrawnWords(self.domain.lexicon, seed),
         }
         if request["route"] == "vision":
             variables["image"] = self._image(record)
@@ -193,8 +223,7 @@ class Generator:
 
             self._composer = Composer(self.domain, self.config, ())
         pool = self._composer.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
-        texts = [(example[key], example["slots"]) for example in pool for key in ("draft", "query")]
-        return pool, collect_gaps(texts)
+        return pool, collect_gaps((text, example["slots"]) for example in pool for text in {example["draft"], example["query"]})
 
     def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
         """Keyed few-shot examples; those of the request's own length come last, where a model heeds them most."""
@@ -209,7 +238,10 @@ class Generator:
     def _drawn(self, record: Mapping[str, Any]) -> Any:
         if not record:
             raise _Refused("no_image", "the request has no metadata record")
-        return render(dict(record), self.config.model.vision.image_size)
+        try:
+            return render(dict(record), self.config.model.vision.image_size)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise _Refused("unreadable_image", f"{record.get('id')}: it cannot be drawn: {error}") from None
 
     def _image(self, record: Mapping[str, Any]) -> Any:
         """What a template sees as ``image``; for a vision-language model, which sees for itself, only that there is one."""

@@ -45,9 +45,10 @@ class Gaps:
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
     """Frames and gaps of many queries, each given with its slots' surfaces.
 
-    One with a word that only one query has is left out: it may be a typing error.
+    One with a word that only one query has is left out: it may be a typing error. So is a query in which a surface stands twice, as "show"
+    in "show me the show Bluey": what stands between is not known.
     """
-    split = [gaps for text, slots in texts if (gaps := split_at_slots(text, slots)) is not None]
+    split = [gaps for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
     counts = Counter(word for gaps in split for word in {word for _, gap in gaps for word in words(gap)})
 
     def common(text: str) -> bool:
@@ -65,14 +66,20 @@ def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
     return Gaps({pair: sorted(found) for pair, found in frames.items()}, {pair: sorted(found) for pair, found in between.items()})
 
 
-def split_at_slots(text: str, slots: Mapping[str, str]) -> list[tuple[Pair, str]] | None:
-    """A query's gaps in order, or None if it does not say every surface."""
+def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> list[tuple[Pair, str]] | None:
+    """A query's gaps in order, or None if it does not say every surface; with ``only``, or if it says one in more than one place."""
     places: list[tuple[int, int, str]] = []
-    for name, surface in sorted(slots.items(), key=lambda item: -len(item[1])):
-        start = text.find(surface)
+
+    def find(surface: str, start: int) -> int:
+        """Where it stands next, apart from what longer surfaces take."""
+        start = text.find(surface, start)
         while start >= 0 and any(start < end and begin < start + len(surface) for begin, end, _ in places):
             start = text.find(surface, start + 1)
-        if start < 0:
+        return start
+
+    for name, surface in sorted(slots.items(), key=lambda item: -len(item[1])):
+        start = find(surface, 0)
+        if start < 0 or (only and find(surface, start + len(surface)) >= 0):
             return None
         places.append((start, start + len(surface), name))
     result, at, before = [], 0, START

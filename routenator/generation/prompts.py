@@ -6,27 +6,57 @@ examples as a conversation, which small models follow best.
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import json
 import re
 import traceback
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
-from routenator.generation.seeds import STREAM_PICK, pick
+from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
 
 if TYPE_CHECKING:
     import jinja2
 
     from routenator.domain.load import Domain
+    from routenator.domain.schema import LexiconItem
     from routenator.domain.templates import Template
 
-VARIABLES = ("function", "slots", "arguments", "path", "record", "length", "language", "draft", "examples", "pick")
+VARIABLES = ("function", "slots", "arguments", "path", "record", "length", "language", "keyword", "draft", "examples", "lexicon", "pick")
 VISION_VARIABLES = (*VARIABLES, "image")
 IMAGE_FIELDS = ("text", "colours", "layout", "description")
 _TURN = re.compile(r"^\[(user|assistant)\][ \t]*$", re.MULTILINE)
 _NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
+
+
+class DrawnWords(Mapping[str, str]):
+    """The domain's word lists as a template sees them: of each a word or phrase, drawn by the row's seed and the list's weights.
+
+    Args:
+        lexicon: the lists by name.
+        seed: the row's.
+    """
+
+    def __init__(self, lexicon: Mapping[str, Sequence[LexiconItem]], seed: int) -> None:
+        self._lexicon, self._seed = lexicon, seed
+
+    def __getitem__(self, name: str) -> str:
+        items = self._lexicon[name]
+        # The stream's second half is the list's name, so that one list's draw does not depend on which others there are.
+        draw = derive(self._seed, STREAM_WORDS, zlib.crc32(name.encode())) / (1 << 63)
+        sums = list(itertools.accumulate(item.weight for item in items))
+        return items[min(bisect.bisect_right(sums, draw * sums[-1]), len(items) - 1)].text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lexicon)
+
+    def __len__(self) -> int:
+        return len(self._lexicon)
 
 
 class PromptError(ValueError):
@@ -142,8 +172,10 @@ def sample_variables(domain: Domain, template: Template, function: str, present:
         "record": next(iter(domain.records.values()), {}),
         "length": {"name": next(iter(domain.statistics.length_buckets)), "low": low, "high": high},
         "language": next(iter(domain.statistics.languages)),
+        "keyword": {"text": "some words", "place": "first"},
         "draft": query,
         "examples": [example, dict(example)],
+        "lexicon": {name: items[0].text for name, items in domain.lexicon.items()},
     }
     if template.route == "vision":
         variables["image"] = {"text": "Some Title", "colours": ["navy", "white"], "layout": "a large title", "description": "A design."}
@@ -170,7 +202,10 @@ def _environment() -> jinja2.Environment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    # Jinja's own is made for web pages: it writes \u0027 for an apostrophe, and a model would learn to do so.
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    return environment
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,9 @@ from routenator.sampling.philox import philox, split64
 T = TypeVar("T")
 
 # Streams of random decisions; they differ from those of routenator.sampling.
-STREAM_PICK, STREAM_REPLY, STREAM_POOL, STREAM_EXAMPLES, STREAM_ORDER, STREAM_GAPS, STREAM_FRAMES = (0x67000000 + n for n in range(7))
+(STREAM_PICK, STREAM_REPLY, STREAM_POOL, STREAM_EXAMPLES, STREAM_ORDER, STREAM_GAPS, STREAM_FRAMES, STREAM_WORDS) = (
+    0x67000000 + n for n in range(8)
+)
 
 
 def derive(seed: int, stream: int, attempt: int = 0) -> int:

@@ -12,13 +12,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from routenator.config import EngineConfig
-from routenator.generation.engine import Engine, Message, Prompt, Reply
+from routenator.errors import StageError
+from routenator.generation.engine import Engine, Message, Prompt, Reply, engine_lost
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
 
 # Left by another launcher in the environment, these would make two engines of a node meet at one port.
 _FOREIGN = ("VLLM_PORT", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -97,33 +101,19 @@ class VllmEngine(Engine):
                     **more,
                 )
             _compile_grammars_at_once(self._llm)
+            executor = getattr(_core(self._llm), "model_executor", None)
+            if config.tensor_parallel_size > 1 and executor is not None:
+                # vLLM tells who asks; it does not itself stop waiting for what the dead process would have said.
+                lost = StageError(f"the engine of {name} failed: one of its {config.tensor_parallel_size} processes died; the log says how")
+                executor.register_failure_callback(lambda: engine_lost(lost))
         except BaseException:
             self.close()
             raise
 
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
-
-        def held(prompt: Prompt) -> StructuredOutputsParams | None:
-            if prompt.schema is not None:
-                return StructuredOutputsParams(json=prompt.schema, disable_any_whitespace=True)
-            return StructuredOutputsParams(grammar=prompt.grammar) if prompt.grammar is not None else None
-
-        parameters = [
-            SamplingParams(
-                temperature=prompt.temperature,
-                top_p=prompt.top_p,
-                seed=prompt.seed,
-                max_tokens=prompt.max_tokens,
-                stop=list(prompt.stop),
-                structured_outputs=held(prompt),
-            )
-            for prompt in prompts
-        ]
         # Without this, replies would depend on what the cache held, that is on whether a task was interrupted before.
         self._llm.reset_prefix_cache()
-        outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], parameters, use_tqdm=False)
+        outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], sampling_parameters(prompts), use_tqdm=False)
         return [Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids)) for output in outputs]
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
@@ -140,6 +130,29 @@ class VllmEngine(Engine):
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+def sampling_parameters(prompts: Sequence[Prompt]) -> list[SamplingParams]:
+    """What vLLM is asked for, prompt by prompt."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    def held(prompt: Prompt) -> StructuredOutputsParams | None:
+        if prompt.schema is not None:
+            return StructuredOutputsParams(json=prompt.schema, disable_any_whitespace=True)
+        return StructuredOutputsParams(grammar=prompt.grammar) if prompt.grammar is not None else None
+
+    return [
+        SamplingParams(
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            seed=prompt.seed,
+            max_tokens=prompt.max_tokens,
+            stop=list(prompt.stop),
+            structured_outputs=held(prompt),
+        )
+        for prompt in prompts
+    ]
+
+
 class _Inline(Executor):
     """Runs what it is given at once."""
 
@@ -152,13 +165,18 @@ class _Inline(Executor):
         return future
 
 
+def _core(llm: Any) -> Any:
+    """What schedules requests, in this process; None where this vLLM keeps it elsewhere."""
+    return getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
+
+
 def _compile_grammars_at_once(llm: Any) -> None:
     """Have grammars compiled before their requests are scheduled.
 
     vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends on time, and with it
     the rounding of sums, and with that the replies.
     """
-    core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
+    core = _core(llm)
     manager = getattr(core, "structured_output_manager", None)
     if manager is not None and hasattr(manager, "executor"):
         manager.executor = _Inline()

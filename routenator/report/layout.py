@@ -85,7 +85,11 @@ TEMPLATE = """<!doctype html>
 <tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = side.get(key) %}
 <td class="n">{{ "-" if value is none else ("%.1f" % value if value is float else value) }}</td>{% endfor %}</tr>
 {% endfor %}
-</table></div>
+{% for key, name in [("mean", "Seconds a query, mean"), ("p50", "median"), ("p95", "95th percentile")] %}
+<tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = (side.get("latency") or {}).get(key) %}
+<td class="n">{{ "-" if value is none else "%.3f" % value }}</td>{% endfor %}</tr>
+{% endfor %}
+</table><p class="note">Seconds a query: in the company of the others that its engine is given at once, loading excluded.</p></div>
 {% if summary.baselines %}
 <div class="card scroll"><h3>Baselines that cost nothing</h3><table>
 <tr><th>metric</th>{% for name in summary.baselines %}<th class="n">{{ name }}</th>{% endfor %}</tr>
@@ -107,6 +111,18 @@ TEMPLATE = """<!doctype html>
 <tr><td>{{ name }}</td>{% for figure in figures %}<td class="n">{{ figure }}</td>{% endfor %}</tr>
 {% endfor %}
 </table>{% if functions.more %}<p class="note">and {{ functions.more }} more, in summary.json</p>{% endif %}</div>
+{% endif %}
+{% if categories %}
+<div class="card scroll"><h3>By content type</h3><table>
+<tr><th>content type</th><th class="n">queries</th>{% for side in sides %}<th class="n">accuracy {{ side }}</th>{% endfor %}
+<th class="n">exact</th></tr>
+{% for row in categories.rows %}
+<tr><td>{{ row.name }}</td><td class="n">{{ row.n }}</td>{% for value in row.cta %}<td class="n">{{ value | score }}</td>{% endfor %}
+<td class="n">{{ row.exact | score }}</td></tr>
+{% endfor %}
+</table>{% if categories.more %}<p class="note">and {{ categories.more }} more, in summary.json</p>{% endif %}
+{% if categories.pairs %}<p class="note">Most often confused:</p><ul>{% for number, gold, predicted in categories.pairs %}
+<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
 {% endif %}
 {% if errors %}
 <div class="card scroll"><h3>Wrong calls by kind</h3><table>

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SERIES = {"target": "target", "requested": "requested", "accepted": "accepted", "final": "final"}
 _SIDES = {"before": "before", "after": "after"}
-_FUNCTIONS = 60  # rows of the table of functions
+_FUNCTIONS = 60  # rows of the table of functions, and of content types
 _LOSING = 8  # rows of a dimension's acceptance
 _CONFUSIONS = 12  # pairs named below the matrix
 
@@ -51,6 +51,7 @@ def render(summary: Mapping[str, Any]) -> str:
         positions=_positions(summary["positions"]),
         confusions=_confusions(summary),
         functions=_functions(summary),
+        categories=_categories(summary),
         errors=_errors(summary),
         loss_chart=_loss_chart(summary["training"]["steps"]),
         stage_chart=_stage_chart(summary["stages"]),
@@ -185,16 +186,41 @@ def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not confusion or not confusion["labels"]:
             continue
         labels, counts = confusion["labels"], confusion["counts"]
-        pairs = [
-            (number, labels[gold], labels[predicted])
-            for gold, row in enumerate(counts)
-            for predicted, number in enumerate(row)
-            if number and gold != predicted
-        ]
-        pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+        pairs = _confused(confusion)
         chart = charts.matrix(f"Confusion of functions {side} training", labels, counts)
         shown.append({"side": side, "chart": chart, "pairs": pairs[:_CONFUSIONS], "errors": sum(pair[0] for pair in pairs)})
     return shown
+
+
+def _confused(confusion: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+    """(how often, gold, predicted) of what was taken for something else, most frequent first."""
+    labels = confusion["labels"]
+    pairs = [
+        (number, labels[gold], labels[predicted])
+        for gold, row in enumerate(confusion["counts"])
+        for predicted, number in enumerate(row)
+        if number and gold != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))
+
+
+def _categories(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table of content types, the commonest first, and which are taken for which by the model that was trained."""
+    shown, sides = _shown(summary), _present_sides(summary).values()
+    table = shown.get("per_category")
+    if not table:
+        return None
+    rows = [
+        {
+            "name": name,
+            "n": row["n"],
+            "cta": [(side.get("per_category") or {}).get(name, {}).get("cta") for side in sides],
+            "exact": row["exact_match"],
+        }
+        for name, row in list(table.items())[:_FUNCTIONS]
+    ]
+    pairs = _confused(shown["confusion_categories"])[:_CONFUSIONS] if shown.get("confusion_categories") else []
+    return {"rows": rows, "more": max(0, len(table) - _FUNCTIONS), "pairs": pairs}
 
 
 def _functions(summary: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -214,11 +214,15 @@ def heuristic_templates(domain: Domain, function: str, language: str) -> list[Te
     ]
 
 
+def _suits(template: Template, config: RunConfig) -> bool:
+    return template.suits(config.model.writer(template.route))
+
+
 def _check_routes(domain: Domain, config: RunConfig) -> None:
     if config.generate.routes is not None and not any(config.generate.routes.values()):
         raise InputError("the weights are all zero", key="generate.routes", found=config.generate.routes, expected="at least one above 0")
     for function in normalise(domain.statistics.functions):
-        served = {t.route for t in domain.templates.values() if function in t.functions and t.weight > 0}
+        served = {t.route for t in domain.templates.values() if function in t.functions and t.weight > 0 and _suits(t, config)}
         for route in route_shares(domain, config, function):
             if route not in served:
                 raise InputError(
@@ -245,7 +249,9 @@ def _route_template_shares(
     shares: dict[tuple[str, str], float] = {}
     for route, share in route_shares(domain, config, function).items():
         serving = {
-            t.name: t.weight for t in domain.templates.values() if t.route == route and t.serves(function, category, length, language)
+            t.name: t.weight
+            for t in domain.templates.values()
+            if t.route == route and t.serves(function, category, length, language) and _suits(t, config)
         }
         for name, part in normalise(serving).items() if serving else ():
             shares[route, name] = share * part

@@ -73,7 +73,8 @@ def fuse_lora(model: Any) -> int:
     from peft.tuners.lora.layer import LoraLayer
 
     count = 0
-    for layer in [module for module in model.modules() if isinstance(module, LoraLayer)]:
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
         active = layer.active_adapters
         weight = _weight_of(layer.get_base_layer())
         if (

@@ -3,6 +3,7 @@
     ATTEMPT/job.json         the job (launcher)
     ATTEMPT/STOP             asks to write a checkpoint and end (launcher)
     ATTEMPT/metrics.jsonl    one line a logged step (rank 0)
+    ATTEMPT/tensorboard/     TensorBoard's event files, if it is the tracker (rank 0)
     ATTEMPT/result.json      how it ended (rank 0)
     ATTEMPT/error-RANK.json  the exception of a process that failed
     ATTEMPT/checkpoint-N/    a checkpoint that is being written; see checkpoints.py
@@ -67,6 +68,10 @@ class TrainingJob(BaseModel):
         return self.root / "metrics.jsonl"
 
     @property
+    def events(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
     def result_file(self) -> Path:
         return self.root / "result.json"
 
@@ -94,7 +99,7 @@ class TrainingResult(BaseModel):
     Attributes:
         finished: all steps done and the adapter written; false: stopped, with a checkpoint.
         step, max_steps: optimiser steps done and planned.
-        metrics: loss, eval_loss, tokens, tokens_per_second, seconds by part ...
+        metrics: loss, eval_loss, eval_token_accuracy, eval_exact, tokens, tokens_per_second, seconds by part ...
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

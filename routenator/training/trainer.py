@@ -12,10 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import (
+    AutoTokenizer,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from routenator.config import TrainConfig
@@ -26,7 +36,12 @@ from routenator.training.job import TrainingJob, TrainingResult
 from routenator.training.model import attach_adapter, load_base
 from routenator.training.prompts import PromptFormat
 from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, read_tokens, write_tokens
+from routenator.training.trackers import add_tracker
 from routenator.training.worker import LAUNCHER_VARIABLE, deepspeed_config
+
+# What a line of the metrics file may hold, beside its place.
+_STEP = ("loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second")
+_HELD_OUT = ("eval_loss", "eval_token_accuracy", "eval_exact")
 
 
 def rank() -> int:
@@ -42,8 +57,8 @@ def barrier() -> None:
         dist.barrier()
 
 
-def answer_loss(model: Any, inputs: dict[str, torch.Tensor], total: torch.Tensor | int | None, keeps: bool) -> torch.Tensor:
-    """Cross entropy of the answers' tokens, summed and divided by ``total`` (by their number if None).
+def answer_logits(model: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the model says at the answers' tokens, and what it should say.
 
     The head, a large share of a small model's work, is computed only from the first position that any example answers at. No mask is given:
     in a causal model, what is padded on the right is seen by nothing on its left, and attention without a mask is faster.
@@ -51,19 +66,38 @@ def answer_loss(model: Any, inputs: dict[str, torch.Tensor], total: torch.Tensor
     Args:
         inputs: of shape (rows, positions), padded on the right.
         keeps: whether the model knows ``logits_to_keep``.
+
+    Returns:
+        Logits of shape (rows, kept positions, vocabulary); token ids of shape (rows, kept positions), ``IGNORED`` outside the answers.
     """
     labels = inputs["labels"]
     first = int((labels != IGNORED).any(dim=0).nonzero()[0])
     keep = labels.shape[1] - first + 1
     more = {"logits_to_keep": keep} if keeps else {}
     logits = model(input_ids=inputs["input_ids"], **more).logits
-    logits, wanted = logits[:, -keep:-1], labels[:, first:]
+    return logits[:, -keep:-1], labels[:, first:]
+
+
+def answer_loss(logits: torch.Tensor, wanted: torch.Tensor, total: torch.Tensor | int | None) -> torch.Tensor:
+    """Cross entropy of the answers' tokens, summed and divided by ``total`` (by their number if None)."""
     loss = cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=IGNORED, reduction="sum")
     return loss / (total if total is not None else (wanted != IGNORED).sum())
 
 
+def answer_counts(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """int64 of shape (rows, 2): tokens of each answer that the model finds when shown those before them, and all its tokens."""
+    asked = wanted != IGNORED
+    return torch.stack([((logits.argmax(dim=-1) == wanted) & asked).sum(dim=1), asked.sum(dim=1)], dim=1)
+
+
+def accuracy(found: EvalPrediction) -> dict[str, float]:
+    """Share of answer tokens that were found, and of examples with all of them found; from ``answer_counts``."""
+    right, asked = np.asarray(found.predictions).T
+    return {"token_accuracy": float(right.sum() / asked.sum()), "exact": float((right == asked).mean())}
+
+
 class AnswerTrainer(Trainer):
-    """Trainer with ``answer_loss`` and ``LengthGrouped``.
+    """Trainer with ``answer_loss``, ``accuracy`` and ``LengthGrouped``.
 
     Attributes:
         seen: tokens (without padding) of this process's forward passes so far.
@@ -84,12 +118,13 @@ class AnswerTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss = answer_loss(model, inputs, num_items_in_batch, self._keeps)
+        logits, wanted = answer_logits(model, inputs, self._keeps)
+        loss = answer_loss(logits, wanted, num_items_in_batch)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, tokens counted over all
         if model.training:
             self.seen += int(inputs["attention_mask"].sum())
-        return (loss, {}) if return_outputs else loss
+        return (loss, {"loss": loss, "counts": answer_counts(logits, wanted)}) if return_outputs else loss
 
 
 class Reporter(TrainerCallback):
@@ -139,12 +174,13 @@ class Reporter(TrainerCallback):
         if rank() or not logs or ("loss" not in logs and "eval_loss" not in logs):
             return
         now = time.time()
-        line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
-        line |= {key: logs[key] for key in ("loss", "grad_norm", "learning_rate", "eval_loss") if key in logs}
         if "loss" in logs:
-            line["tokens"] = self.earlier + self.tokens
-            line["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
+            # Into the logs, so that a tracker gets them too.
+            logs["tokens"] = self.earlier + self.tokens
+            logs["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
             self._last = (now, self.tokens)
+        line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
+        line |= {key: logs[key] for key in (*_STEP, *_HELD_OUT) if key in logs}
         line["seconds"] = round(now - self._began, 3)
         with open(self.job.metrics_file, "a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
@@ -194,6 +230,8 @@ def fit(job: TrainingJob) -> None:
     trainer = _trainer(job, arguments, model, tokenizer, data, held_out)
     reporter = Reporter(job, trainer)
     trainer.add_callback(reporter)
+    if config.tracker != "none":
+        add_tracker(trainer, config.tracker, job.events, job.metrics_file)
     ready = time.time()
     trainer.train(resume_from_checkpoint=job.resume)
     seconds = time.time() - ready
@@ -211,7 +249,9 @@ def fit(job: TrainingJob) -> None:
         # From the lines, because transformers averages the steps of this attempt only.
         metrics["loss"] = mean_loss(job.metrics_file) if rank() == 0 else None
         if held_out is not None:
-            metrics["eval_loss"] = float(trainer.evaluate()["eval_loss"])
+            done = [log for log in state.log_history[-2:] if "eval_loss" in log and log["step"] == state.global_step]
+            scores = done[-1] if done else trainer.evaluate()
+            metrics |= {key: float(scores[key]) for key in _HELD_OUT}
         _save(job, trainer, state.global_step)
     if rank() == 0:
         result = TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
@@ -265,7 +305,7 @@ def _arguments(job: TrainingJob, config: TrainConfig, cuda: bool) -> TrainingArg
         save_steps=config.save_steps,
         eval_strategy="steps" if config.eval_steps and job.validation else "no",
         eval_steps=config.eval_steps or None,
-        prediction_loss_only=True,
+        label_names=["labels"],
         seed=job.seed % 2**32,
         report_to=[],
         disable_tqdm=True,
@@ -292,6 +332,7 @@ def _trainer(
         train_dataset=data,
         eval_dataset=held_out,
         data_collator=partial(collate, padding=padding),
+        compute_metrics=accuracy,
         processing_class=tokenizer,
     )
 

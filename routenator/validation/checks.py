@@ -1,13 +1,14 @@
 """The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else None.
 
-Duplicates and leakage of golden queries are no matter of one candidate; the merge looks at those.
+Duplicates, leakage of golden queries and ambiguity are no matter of one candidate; the merge looks at those. All reasons:
+routenator/reasons.py.
 To add a check: write the function, add it to ``CHECKS`` with its reason code and a sentence.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from routenator.config import ChecksConfig
 from routenator.domain.functions import check_call
 from routenator.language import SURE, base_code, detect, known
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
-from routenator.validation.words import DANGLING, FUNCTION_WORDS, TELLING_WORDS
+from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
 
 if TYPE_CHECKING:
     from routenator.domain.load import Domain
@@ -24,16 +25,29 @@ if TYPE_CHECKING:
 _LONGEST = 600  # characters; no user types more into one line
 _ECHO = 6  # words in a row that only the prompt would say
 _LONGEST_WORD = 24
+# What a chat model says instead of the query, before it or after it. Found in a slot's own words ("Sure Thing", a song) it is no habit.
 _REPLY_HABITS = re.compile(
     r"""^\W*(
-      sure\b | certainly\b | of\ course\b | absolutely\b | here('s|\ is|\ are)\ (a|an|the|your|some)\b[^:]{0,60}:
+      sure\b | certainly\b | of\ course\b | absolutely\b
+    | ((ok|okay|great|alright)\W+)?here('s|\ is|\ are)\ (a|an|the|your|some)\b[^:]{0,60}:
     | as\ an\ ai\b | i'm\ sorry\b | i\ am\ sorry\b | i\ apologi[sz]e\b | i\ cannot\b | i\ can't\ (help|assist|provide)\b
-    | (the\ )?(rewritten|rephrased|rewrite|paraphrase|query|request|search\ query|user|assistant)\s*:
+    | (the\ )?(rewritten|rephrased?|rewrite|reworded|paraphrased?|query|request|search\ query|user|assistant)\s*:
     | (answer|output|response|note|example|facts)\s*:
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|https?:/|^\s*[{\[]", re.IGNORECASE)
+# Talk about the query, anywhere in it.
+_META = re.compile(
+    r"""\b(
+      (the|this)\ user\ (wants|needs|asks|is|would|has)
+    | (the|this|your)\ (query|request|prompt|rewrite)\ (is|asks|wants|says|means|seems|mentions)
+    | (original|rewritten|rephrased|reworded|paraphrased)\ (query|request|sentence|version|prompt)
+    | i\ hope\ (this|that|it)\ helps | let\ me\ know\ if\ you\ (need|want|have|would|'d) | feel\ free\ to\ ask
+    | as\ an\ ai\ (language\ )?model | (language|ai)\ model,?\ i\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|\*\*|https?:/|^\s*[{\[]", re.IGNORECASE)
 _VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{6,}$")
 
 
@@ -118,7 +132,16 @@ def too_long(candidate: Candidate, context: Context) -> str | None:
 
 def boilerplate(candidate: Candidate, context: Context) -> str | None:
     found = _REPLY_HABITS.search(candidate.query)
-    return found.group(0).strip() if found else None
+    if found is None and candidate.query != candidate.draft:  # a draft is the domain's own words
+        found = _META.search(candidate.query)
+    if found is None:
+        return None
+    before, habit = len(words(candidate.query[: found.start()])), len(words(found.group(0)))
+    for surface in candidate.slots.values():
+        start = find_phrase(surface, candidate.words)
+        if 0 <= start <= before and before + habit <= start + len(words(surface)):
+            return None
+    return found.group(0).strip()
 
 
 def markup(candidate: Candidate, context: Context) -> str | None:
@@ -142,17 +165,25 @@ def quotes(candidate: Candidate, context: Context) -> str | None:
 
 
 def repetition(candidate: Candidate, context: Context) -> str | None:
-    limit, run = context.config.max_repetition, 1
-    for before, word in zip(candidate.words, candidate.words[1:], strict=False):
-        run = run + 1 if word == before else 1
-        if run >= limit:
-            return f"{word!r} {run} times in a row"
-    for size in (2, 3, 4):
-        for start in range(len(candidate.words) - 2 * size + 1):
-            first = candidate.words[start : start + size]
-            if first == candidate.words[start + size : start + 2 * size]:
-                return f"{' '.join(first)!r} twice in a row"
+    """Words that a slot itself repeats (Duran Duran, New York New York) may be said as often as there."""
+    said = candidate.words
+    for size in range(1, len(said) // 2 + 1):
+        limit = context.config.max_repetition if size == 1 else 2
+        for run, times in _runs(said, size):
+            own = max((t for surface in candidate.slots.values() for r, t in _runs(words(surface), size) if r == run), default=1)
+            if times >= limit and times > own:
+                return f"{' '.join(run)!r} {times} times in a row"
     return None
+
+
+def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Runs of ``size`` words that are said again at once, and how often in a row; a run that goes on is given at each of its places."""
+    for start in range(len(said) - 2 * size + 1):
+        run, times = said[start : start + size], 1
+        while said[start + times * size : start + (times + 1) * size] == run:
+            times += 1
+        if times > 1:
+            yield run, times
 
 
 def language(candidate: Candidate, context: Context) -> str | None:
@@ -222,13 +253,16 @@ def contradicts(candidate: Candidate, context: Context) -> str | None:
             continue
         for surface in context.surfaces(candidate.function, other):
             # What the draft says between its slots is no category there: "sketch a poster".
-            if (
-                words(surface) not in mine
-                and find_phrase(surface, candidate.glue) >= 0
-                and find_phrase(surface, words(candidate.draft)) < 0
-            ):
+            if words(surface) not in mine and _names(surface, candidate.glue) and find_phrase(surface, words(candidate.draft)) < 0:
                 return f"says {surface!r} ({other})"
     return None
+
+
+def _names(surface: str, glue: list[str]) -> bool:
+    """Whether the words outside the slots name this thing; "show me", "play the" and their like are verbs."""
+    start = find_phrase(surface, glue)
+    after = start + len(words(surface))
+    return start >= 0 and not (after < len(glue) and glue[after] in OBJECTS)
 
 
 def length(candidate: Candidate, context: Context) -> str | None:
@@ -267,11 +301,9 @@ EARLY_REASONS: dict[str, str] = {
     "prompt": "the template cannot be rendered for this request",
     "prompt_too_long": "the prompt and its reply do not fit into the model's context",
     "no_image": "the vision route has no metadata record to draw",
-    "unreadable_image": "nothing could be read in the image",
+    "unreadable_image": "the record cannot be drawn, or nothing could be read in the image",
     "unparsable": "the reply is not the JSON that was asked for",
 }
-
-REASONS: dict[str, str] = {**EARLY_REASONS, **{code: text for code, (_, text) in CHECKS.items()}}
 
 
 def judge(candidate: Candidate, context: Context) -> tuple[str, str] | None:

@@ -99,8 +99,8 @@ def _plain(text: Any, start: Any, stop: Any) -> Any:
         return False
     for i in range(start, stop):
         sign = text[i]
-        # " ( ) / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot be.
-        if sign < 32 or sign > 126 or sign in (34, 40, 41, 47, 58, 60, 62, 91, 92, 93, 95, 96, 123, 124, 125):
+        # " ( ) * / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot be.
+        if sign < 32 or sign > 126 or sign in (34, 40, 41, 42, 47, 58, 60, 62, 91, 92, 93, 95, 96, 123, 124, 125):
             return False
     return True
 
@@ -121,8 +121,8 @@ def _no_habit(rules: Any, found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_repetition(found: Any, count: Any) -> Any:
-    """No run of one to four words twice in a row; the check allows a few repetitions of one word."""
-    for size in range(1, 5):
+    """No run of words twice in a row; the check allows a few repetitions of one word, and those that a slot has itself."""
+    for size in range(1, count // 2 + 1):
         run = 0
         for i in range(count - size):
             run = run + 1 if found[i, 0] == found[i + size, 0] else 0

@@ -42,7 +42,10 @@ TELLING_WORDS: dict[str, frozenset[str]] = {
 # A request does not end with these; what follows was cut off.
 _DANGLING_TEXT = {
     "en": """
-        a an the my our your their of and or but than as into i we they i'd i'm i'll which very""",
+        a an the my our your their of and or but than as into with i we they i'd i'm i'll which very""",
 }
 
 DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}
+
+# A word before one of these is a verb, not the name of a thing: "show me", "sketch a", "play the".
+OBJECTS = frozenset({"a", "an", "the", "me", "us", "my", "our", "some"})

@@ -20,7 +20,6 @@ from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
 from routenator.wording.placement import NO_WISH
-from routenator.wording.program import serving_templates
 from routenator.wording.writer import Writer
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Composer:
     def _drafting(self) -> _Drafting:
         """The heuristic templates that may draft for each stratum.
 
-        Its own template on the heuristic route; else those that serve the cell; if there are none, those of its function and language.
+        Its own template on the heuristic route; else those that serve the cell; if there are none, those that can say its category.
         """
         tables: dict[tuple[str, ...], list[tuple[float, tuple[int, ...]]]] = {}
         first: list[int] = [0]
@@ -91,12 +90,11 @@ class Composer:
         for number, s in enumerate(self.strata):
             key = (s.function, s.length, s.template) if s.route == "heuristic" else (s.function, s.length, s.category, s.language)
             if key not in tables:
-                every = serving_templates(self.domain, s.function)
                 if s.route == "heuristic":
-                    serving = [t for t in every if t.name == s.template]
+                    serving = [self.domain.templates[s.template]]
                 else:
-                    serving = [t for t in every if t.serves(s.function, s.category, s.length, s.language)]
-                serving = serving or [t for t in every if t.languages is None or s.language in t.languages]
+                    able = self._able(s.function, s.category, s.language)
+                    serving = [t for t in able if t.serves(s.function, s.category, s.length, s.language)] or able
                 running = np.cumsum([t.weight for t in serving])
                 tables[key] = list(zip((running / running[-1]).tolist(), [self._entry(s, t) for t in serving], strict=True))
             first.append(first[-1] + len(tables[key]))
@@ -148,6 +146,11 @@ class Composer:
         schema = arrow_schema(DETAIL_COLUMNS)
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
+    def _able(self, function: str, category: str, language: str) -> list[Template]:
+        """The heuristic templates that can say a category, of any length; if there are none, all of the function and language."""
+        templates = heuristic_templates(self.domain, function, language)
+        return [t for t in templates if t.categories is None or category in t.categories] or templates
+
     def examples(self, seed: int, function: str, language: str, count: int) -> list[dict[str, Any]]:
         """Few-shot examples of a function, drawn from the graph: ``draft`` and ``query`` say one call in two ways.
 
@@ -160,14 +163,16 @@ class Composer:
         sums = np.cumsum(list(shares.values()))
         picks = np.minimum(np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1)
         categories = np.array([list(shares)[pick] for pick in picks], dtype=object)
-        templates = heuristic_templates(self.domain, function, language)
-        roots = np.array([self.writer.compiled.root[function, template.name] for template in templates])
-        made = []
-        for stream in (STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE):
-            # The seeds are the same for both, so the slots are too; only the template differs.
-            chosen = roots[(uniforms(seeds, stream) * len(roots)).astype(np.int64)]
-            made.append(self.writer.draw(function, seeds, categories, chosen))
-        first, second = made
+        roots = np.empty((2, count), dtype=np.int64)
+        for number, category in enumerate(shares):
+            rows = np.flatnonzero(picks == number)
+            able = np.array([self.writer.compiled.root[function, t.name] for t in self._able(function, category, language)])
+            # The template differs, if there are two that can say this category.
+            chosen = (uniforms(seeds[rows], STREAM_DRAFT_TEMPLATE) * len(able)).astype(np.int64)
+            other = (uniforms(seeds[rows], STREAM_SECOND_TEMPLATE) * (len(able) - 1)).astype(np.int64)
+            roots[:, rows] = able[chosen], able[(chosen + 1 + other) % len(able)]
+        # The seeds are the same for both, so the slots are too.
+        first, second = (self.writer.draw(function, seeds, categories, chosen) for chosen in roots)
         return [
             {"draft": draft, "query": query, "arguments": json.loads(arguments), "slots": json.loads(slots)}
             for draft, query, arguments, slots in zip(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from routenator.errors import InputError
 from routenator.files import check_writable
 from slurm.commands.shared import AsJson, honest, print_json
 
@@ -65,6 +66,60 @@ def domain_fit(
     for line in found.summary():
         typer.echo(line, err=True)
     typer.echo("the statistics are on stdout" if out is None else f"the statistics are in {out}", err=True)
+
+
+@domain_app.command("derive")
+@honest
+def domain_derive(
+    directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to start from.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    templates: Annotated[
+        list[str] | None, typer.Option("--templates", metavar="A,B", help="Only these; patterns such as basic_* too.")
+    ] = None,
+    routes: Annotated[list[str] | None, typer.Option("--routes", metavar="ROUTE=SHARE,...", help="Of all functions.")] = None,
+    flat: Annotated[bool, typer.Option("--flat", help="No population statistics: everything equally likely.")] = False,
+    boost: Annotated[list[str] | None, typer.Option("--boost", metavar="FUNCTION.CATEGORY=FACTOR,...", help="Some more often.")] = None,
+    functions: Annotated[int | None, typer.Option("--functions", help="Another number of functions: fewer, or families of them.")] = None,
+    golden: Annotated[Path | None, typer.Option("--golden", help="Golden file to relabel in place of the domain's own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A domain made of another by rule (docs/domains.md): the basis of experiments."""
+    from routenator.compose import find_domain
+    from routenator.domain.derive import DeriveOptions, derive
+    from routenator.domain.schema import parse_model
+
+    asked = {
+        "templates": None if templates is None else _listed(templates),
+        "routes": None if routes is None else _numbers(routes, "routes"),
+        "flat": flat,
+        "boost": _numbers(boost or [], "boost"),
+        "functions": functions,
+        "golden": golden,
+    }
+    made = derive(find_domain(directory), out, parse_model(DeriveOptions, asked, None))
+    if as_json:
+        print_json({**asdict(made), "path": str(made.path), "families": None if made.families is None else made.families.as_list()})
+        return
+    dropped = f" ({made.dropped:,} left out, whose function is)" if made.dropped else ""
+    typer.echo(f"{made.path}: {len(made.functions)} functions, {made.templates} templates, {made.golden:,} golden queries{dropped}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+
+
+def _listed(values: list[str]) -> list[str]:
+    """Items of options that may be repeated and may hold several, with commas between."""
+    return [item.strip() for value in values for item in value.split(",") if item.strip()]
+
+
+def _numbers(values: list[str], key: str) -> dict[str, str]:
+    """NAME=NUMBER,... as a mapping; the numbers are checked where they are used."""
+    pairs = {}
+    for item in _listed(values):
+        name, equals, number = item.rpartition("=")
+        if not equals:
+            raise InputError("no value", key=f"--{key}", found=item, expected="NAME=NUMBER")
+        pairs[name] = number
+    return pairs
 
 
 @import_app.command("snips")

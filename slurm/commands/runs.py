@@ -15,15 +15,23 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-def compose_plan(config: str, overrides: list[str] | None, submitting: bool) -> Plan:
-    """Composed, planned, and checked; nothing is written."""
+def compose_plan(config: str, overrides: list[str] | None, submitting: bool, until: str | None = None) -> Plan:
+    """Composed, planned, and checked; nothing is written.
+
+    Args:
+        until: the last stage that the run shall have.
+    """
+    from jobs.plan import STAGES
     from routenator.compose import load_config
+    from routenator.errors import InputError
     from slurm.acceptance import in_words
     from slurm.plan import make_plan
     from slurm.preflight import preflight
 
+    if until is not None and until not in STAGES:
+        raise InputError("no such stage", key="--until", found=until, valid=STAGES)
     composed = load_config(config, overrides or [])
-    plan = make_plan(composed, sys.argv)
+    plan = make_plan(composed, sys.argv, stages=STAGES[: STAGES.index(until) + 1] if until else STAGES)
     preflight(plan, submitting=submitting)
     if said := in_words(composed.generate.acceptance, plan):
         typer.echo(said, err=True)
@@ -38,12 +46,13 @@ def run_command(
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not.")
     ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="The last stage: merge makes the data set alone.")] = None,
 ) -> None:
     """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
     from slurm.forecast import feasibility
     from slurm.plan import materialise
 
-    resolved = compose_plan(config, overrides, submitting=True)
+    resolved = compose_plan(config, overrides, submitting=True, until=until)
     for note in feasibility(resolved):
         typer.echo(f"note: {note}", err=True)
     go(materialise(resolved), wait)
@@ -120,6 +129,7 @@ def preview(
     overrides: Overrides = None,
     count: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 20,
     route: Annotated[str | None, typer.Option("--route", help="Only rows of this route: heuristic, text or vision.")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="Only rows of this template, such as text/persona.")] = None,
     prompts: Annotated[bool, typer.Option("--prompts/--no-prompts", help="Show what the model is asked.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +137,7 @@ def preview(
     from slurm.preview import preview as preview_rows
     from slurm.preview import print_preview
 
-    rows = preview_rows(compose_plan(config, overrides, submitting=False).config, count, route)
+    rows = preview_rows(compose_plan(config, overrides, submitting=False).config, count, route, template)
     if as_json:
         print_json(rows)
     else:

@@ -122,7 +122,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
     reference = generate(make_run(tmp_path / "whole", routes=HEURISTIC))
     run = make_run(tmp_path / "killed", routes=HEURISTIC)
     made: list[Path] = []
-    write = jobs.generate._write_unit
+    write = jobs.generate.write_chunk
 
     def dies_at_the_third(path: Path, *rest: Any) -> None:
         if len(made) == 2:
@@ -131,7 +131,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
         write(path, *rest)
 
     monkeypatch.setattr(jobs.generate, "HEURISTIC_ROWS", 16)
-    monkeypatch.setattr(jobs.generate, "_write_unit", dies_at_the_third)
+    monkeypatch.setattr(jobs.generate, "write_chunk", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         generate(run)
     kept = {path: path.stat().st_mtime_ns for path in made}
@@ -141,7 +141,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
         assert path not in kept, "a finished chunk was made again"
         write(path, *rest)
 
-    monkeypatch.setattr(jobs.generate, "_write_unit", counted)
+    monkeypatch.setattr(jobs.generate, "write_chunk", counted)
     assert generate(run) == reference
     assert not list(run.stage_dir("generate").glob("*.work")), "checkpoints are removed once the shard is committed"
 
@@ -149,7 +149,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
 def test_a_done_shard_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path, routes=HEURISTIC)
     generate(run)
-    monkeypatch.setattr(jobs.generate, "_write_unit", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(jobs.generate, "write_chunk", lambda *_: pytest.fail("made again"))
     generate(run)
 
 
@@ -196,7 +196,7 @@ def test_an_interrupted_task_and_other_shards_say_the_same(
     tmp_path: Path, all_routes: tuple[Run, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path, sample=1, generate=2, chunk_rows=32, size=52)
-    write = jobs.generate._write_unit
+    write = jobs.generate.write_chunk
     units: list[str] = []
 
     def dies_once(path: Path, *rest: Any) -> None:
@@ -205,7 +205,7 @@ def test_an_interrupted_task_and_other_shards_say_the_same(
             raise KeyboardInterrupt
         write(path, *rest)
 
-    monkeypatch.setattr(jobs.generate, "_write_unit", dies_once)
+    monkeypatch.setattr(jobs.generate, "write_chunk", dies_once)
     with pytest.raises(KeyboardInterrupt):
         generate(run)
     # Shard 0 has one chunk, shard 1 two; a shard's heuristic rows are one unit, the engine's units come last, and the last of all is lost.

@@ -367,3 +367,24 @@ def test_the_card_tells_quotas_and_duplicates(tmp_path: Path) -> None:
     assert counts["dropped"]["duplicate"] > 0
     assert f"| duplicate | {counts['dropped']['duplicate']:,} |" in card
     assert f"quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata" in card
+
+
+@pytest.mark.slow
+def test_ambiguous_rows_are_dropped_with_their_neighbours_named(tmp_path: Path) -> None:
+    """With real embeddings: rows that say what another function's queries say."""
+    said: dict[str, list[str]] = {"search": [], "book": []}
+
+    def swapped(request: dict[str, Any]) -> dict[str, Any]:
+        row = distinct(request)
+        said[row["function"]].append(row["query"])
+        if row["function"] == "search" and row["index"] % 20 == 0 and said["book"]:
+            row["query"] = f"{said['book'][-1]} please"
+        return row
+
+    run = merged(tmp_path, swapped, merge={"ambiguity": 1.0, "ambiguity_neighbours": 5})
+    folder = run.stage_dir("merge")
+    rejected = pl.read_parquet(folder / "dataset" / "rejected.parquet").filter(pl.col("reason") == "ambiguous")
+    assert rejected.height == read_json(folder / "merge.json")["counts"]["dropped"]["ambiguous"] >= 3
+    for row in rejected.iter_rows(named=True):
+        assert row["query"].endswith("please")
+        assert row["detail"].startswith("5 of its 5 nearest queries are of another function: row ") and row["detail"].count("(book)") == 3

@@ -31,7 +31,9 @@ def side(value: float) -> dict[str, Any]:
     return {
         **{name: score(value) for name in names},
         "per_function": {"search": {"precision": value, "f1": value, "n": 3}, "book": {"precision": value, "f1": value, "n": 2}},
-        "per_category": {"poster": value},
+        "per_category": {"poster": {"n": 4, "cta": value, "function_accuracy": value, "exact_match": value / 2}},
+        "confusion_categories": {"labels": ["logo", "poster"], "counts": [[2, 0], [3, 1]]},
+        "latency": {"mean": value, "p50": value + 1, "p95": value + 2, "at_once": 5},
         "confusion": {"labels": ["search", "book", "none"], "counts": [[2, 1, 0], [0, 1, 1], [0, 0, 0]]},
         "errors": {"enum": 4, "missing": 1},
         "n": 5,
@@ -112,6 +114,13 @@ def test_the_page_asks_for_nothing_else(reported: Run) -> None:
     assert "url(" not in text
     assert "@import" not in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_content_types_their_confusions_and_latency_are_shown(reported: Run) -> None:
+    page = "".join(Page((reported.path / "report" / "index.html").read_text()).text.split())
+    assert "Bycontenttypecontenttypequeriesaccuracybeforeaccuracyafterexactposter40.4000.9000.450" in page
+    assert "3×postertakenforlogo" in page
+    assert "Secondsaquery,mean0.4000.900median1.4001.90095thpercentile2.4002.900" in page
 
 
 def test_queries_are_shown_as_they_are(reported: Run) -> None:

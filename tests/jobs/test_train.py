@@ -60,7 +60,8 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
     receipt = read_receipt(task.dir, 0)
     assert receipt is not None
     names = sorted(path.name for path in task.dir.iterdir())
-    assert names == ["adapter", "shard-00000.receipt.json", f"train-{task.token}", "training.jsonl"]
+    assert names == ["adapter", "shard-00000.receipt.json", "tensorboard", f"train-{task.token}", "training.jsonl"]
+    assert any(name.startswith("tensorboard") for name in receipt.files)
     card = read_card(task.dir / "adapter")
     assert card is not None
     assert (card.prompt, card.base_model, card.domain) == ("compact", str(model), run.config.domain)

@@ -9,6 +9,7 @@ import yaml
 
 from routenator.compose import find_domain, load_config, write_config
 from routenator.errors import InputError
+from slurm.preflight import check_engines
 from tests.conftest import ROOT, TINY
 
 MODEL = {"model": {"generator": {"model": "a"}, "trainee": "a", "embedder": "b"}, "train": {"epochs": 2, "lora_r": 4}}
@@ -35,6 +36,17 @@ def test_the_config_goes_over_its_profiles_and_overrides_over_both(configs):
     assert (config.train.epochs, config.train.lora_r) == (5, 32)
     assert (config.cluster.kind, config.cluster.partition) == ("slurm", "debug")
     assert load_config("run", ["model=large"], configs).model.trainee == "big"
+
+
+def test_the_model_profiles_compose_and_fit_their_tasks():
+    for name in sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml")):
+        config = load_config("creative", [f"model={name}"])
+        check_engines(config)
+        vision = config.model.vision
+        assert (vision.kind == "vlm") == (name in ("llama-3.1-70b", "internvl-40b")) and (vision.kind == "described" or vision.engine)
+    generic = load_config("creative", ["model=generic", "model.generator.model=/models/ours"])
+    assert generic.model.generator.model == "/models/ours" and generic.model.generator.engines == "auto"
+    assert load_config("creative", ["model=internvl-40b"]).model.vision.engine.tensor_parallel_size == 4
 
 
 def test_a_mapping_on_the_command_line_replaces_the_one_below(configs):

@@ -12,6 +12,7 @@ import yaml
 from routenator.config import RunConfig
 from routenator.domain.load import Domain
 from routenator.errors import InputError
+from routenator.generation.agreement import agreement_prompt, disagrees
 from routenator.generation.describe import Describer
 from routenator.generation.generator import Generator
 from routenator.sampling.sampler import Sampler
@@ -99,6 +100,16 @@ def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, 
     assert all(candidate["raw"] is None and not candidate["accepted"] and candidate["detail"] for candidate in candidates)
 
 
+@pytest.mark.parametrize("kind", ["described", "vlm"])
+def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(tiny: Domain, requests: list[dict[str, Any]], kind: str) -> None:
+    (row,) = of_route(requests, "vision", 1)
+    broken = dict(tiny.records[row["record"]], topics=5, id="broken")
+    domain = dataclasses.replace(tiny, records={**tiny.records, "broken": broken})
+    generator = Generator(domain, config(vision={"kind": kind, "engine": {"model": "org/vlm", "guided": False}}), CACHE)
+    (candidate,) = generator.candidates([{**row, "record": "broken"}])
+    assert candidate["reason"] == "unreadable_image" and "cannot be drawn" in candidate["detail"] and not candidate["accepted"]
+
+
 @pytest.mark.slow
 def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     generator = Generator(tiny, config(), CACHE)
@@ -115,6 +126,32 @@ def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dic
         for surface in json.loads(candidate["slots"]).values():
             assert surface in candidate["query"]
     assert generator.engine_seconds > 0
+
+
+@pytest.mark.slow
+def test_a_judge_has_the_last_word_on_rows_that_a_model_wrote(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    """By the engine that the test before has loaded; whether the small model judges well is not asked here."""
+    rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 6)]
+    plain = Generator(tiny, config(), CACHE).candidates(rows)
+    asked = config().model_copy(update={"checks": config().checks.model_copy(update={"judge": True})})
+    judged = Generator(tiny, asked, CACHE).candidates(rows)
+    for before, after in zip(plain, judged, strict=True):
+        assert before["accepted"] and after["query"] == before["query"]
+        if before["route"] == "heuristic":
+            assert after == before
+            continue
+        assert after["prompt_tokens"] > before["prompt_tokens"] and after["completion_tokens"] > before["completion_tokens"]
+        assert after["accepted"] or (after["reason"] == "judge" and "do not agree" in after["detail"])
+
+
+def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    (row,) = of_route(requests, "text", 1)
+    prompt = agreement_prompt(tiny, row, "find me something")
+    text = " ".join(message["content"] for message in prompt.messages)
+    assert "find me something" in text and all(name in text for name in tiny.functions)
+    assert json.dumps({"name": row["function"], "arguments": json.loads(row["arguments"])}, ensure_ascii=False) in text
+    assert prompt.temperature == 0.0 and prompt.grammar is not None and "yes" in prompt.grammar
+    assert disagrees("no") and disagrees(" No.") and not disagrees("yes") and not disagrees("")
 
 
 def test_a_model_that_is_not_there_is_named(tiny: Domain, requests: list[dict[str, Any]]) -> None:

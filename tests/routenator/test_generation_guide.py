@@ -67,6 +67,14 @@ def test_a_surface_inside_another_is_found_outside_it() -> None:
     assert split_at_slots("a birthday card", slots) is None
 
 
+def test_gaps_are_not_learnt_from_a_query_that_says_a_surface_twice() -> None:
+    slots = {"kind": "show", "title": "Bluey"}
+    assert split_at_slots("show me the show Bluey", slots) is not None, "as a draft it can still be said"
+    assert split_at_slots("show me the show Bluey", slots, only=True) is None
+    assert collect_gaps([("show me the show Bluey", slots)] * 2) == collect_gaps([])
+    assert collect_gaps([("find the show Bluey", slots)] * 2).between == {("kind", "title"): [" "]}
+
+
 def test_frames_and_gaps_leave_out_words_that_occur_once() -> None:
     gaps = collect_gaps(TEXTS)
     assert gaps.frames["kind", "what"] == [("", ""), ("find a ", ""), ("get a ", " please")]  # "thnaks" may be a typing error

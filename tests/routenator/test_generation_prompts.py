@@ -11,7 +11,7 @@ import pytest
 from routenator.domain.load import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
-from routenator.generation.prompts import PromptError, check_template, render_messages, sample_variables, with_image
+from routenator.generation.prompts import DrawnWords, PromptError, check_template, render_messages, sample_variables, with_image
 
 
 def template(tiny: Domain, body: str, name: str = "text/paraphrase", **head: Any) -> Template:
@@ -54,6 +54,22 @@ def test_pick_draws_by_the_rows_seed(tiny: Domain) -> None:
     texts = [render(tiny, body, seed)[0]["content"] for seed in range(60)]
     assert texts == [render(tiny, body, seed)[0]["content"] for seed in range(60)]
     assert len(set(texts)) > 15, "the draws of one prompt are independent"
+
+
+def test_words_of_the_lexicon_are_drawn_by_the_rows_seed_and_their_weights(tiny: Domain) -> None:
+    draws = [DrawnWords(tiny.lexicon, seed) for seed in range(500)]
+    assert [dict(words) for words in draws] == [dict(DrawnWords(tiny.lexicon, seed)) for seed in range(500)]
+    assert 0.53 < sum(words["find"] == "look for" for words in draws) / 500 < 0.67, "weight 3 of 5"
+    assert {words["mood"] for words in draws} == {"happy", "calm", "bright"}
+    assert len({(words["find"], words["mood"]) for words in draws}) == 9, "two lists are drawn independently"
+    with pytest.raises(InputError) as caught:
+        check_template(tiny, template(tiny, "{{ lexicon.moood }}", functions=["search"]))
+    assert (caught.value.found, caught.value.nearest) == ("moood", "mood")
+
+
+def test_json_in_a_prompt_is_as_a_person_writes_it(tiny: Domain) -> None:
+    (message,) = render(tiny, "{{ {'query': \"Beyoncé's <b>\"} | tojson }}")
+    assert message["content"] == '{"query": "Beyoncé\'s <b>"}'
 
 
 @pytest.mark.parametrize(

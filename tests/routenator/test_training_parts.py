@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_the_loss_is_that_of_transformers_on_the_answers(tiny_model: Path, keeps
     from routenator.training.model import attach_adapter, load_base
     from routenator.training.prompts import PromptFormat
     from routenator.training.tokens import IGNORED, collate
-    from routenator.training.trainer import answer_loss
+    from routenator.training.trainer import answer_logits, answer_loss
 
     config = TrainConfig(method="lora", bf16=False, deepspeed=False, lora_dropout=0.0, gradient_checkpointing=False)
     model = attach_adapter(load_base(str(tiny_model), config, "cpu", longest=100), config).eval()
@@ -150,10 +151,37 @@ def test_the_loss_is_that_of_transformers_on_the_answers(tiny_model: Path, keeps
     batch = collate(rows, padding=258)
     with torch.no_grad():
         theirs = model(**batch).loss
-        ours = answer_loss(model, batch, None, keeps)
-        assert torch.allclose(ours, theirs, rtol=1e-5)
+        logits, wanted = answer_logits(model, batch, keeps)
+        assert torch.allclose(answer_loss(logits, wanted, None), theirs, rtol=1e-5)
         count = int((batch["labels"] != IGNORED).sum())
-        assert torch.allclose(answer_loss(model, batch, 2 * count, keeps), theirs / 2, rtol=1e-5)
+        assert torch.allclose(answer_loss(logits, wanted, 2 * count), theirs / 2, rtol=1e-5)
+
+
+def test_an_answer_is_exact_when_all_its_tokens_are_found_and_only_they_count() -> None:
+    import torch
+    from transformers import EvalPrediction
+
+    from routenator.training.tokens import IGNORED
+    from routenator.training.trainer import accuracy, answer_counts
+
+    found = torch.tensor([[3, 1, 2], [0, 4, 2], [4, 4, 4]])
+    logits = torch.nn.functional.one_hot(found, 5).float()
+    wanted = torch.tensor([[IGNORED, 1, 2], [0, 4, 1], [IGNORED, IGNORED, 4]])
+    counts = answer_counts(logits, wanted)
+    assert counts.tolist() == [[2, 2], [2, 3], [1, 1]]
+    scores = accuracy(EvalPrediction(predictions=counts.numpy(), label_ids=wanted.numpy()))
+    assert scores == {"token_accuracy": pytest.approx(5 / 6), "exact": pytest.approx(2 / 3)}
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    from transformers import Trainer
+
+    from routenator.training.trackers import add_tracker
+
+    with pytest.raises(InputError, match="not installed") as caught:
+        add_tracker(Trainer.__new__(Trainer), "wandb", tmp_path, tmp_path / "metrics.jsonl")
+    assert (caught.value.key, caught.value.found) == ("train.tracker", "wandb")
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(tiny_model: Path) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from routenator.errors import InputError, StageError
+from routenator.evaluation.engines import EngineSpec, open_engine
 from routenator.training import checkpoints
 from routenator.training.adapter import read_card
 from routenator.training.job import TrainingJob, TrainingResult
 from routenator.training.launch import StoppedError, launch
-from tests.routenator.tiny_model import make_job, save_tiny_model
+from tests.routenator.tiny_model import QUERIES, byte_tokenizer, make_job, save_tiny_model
 
 pytestmark = pytest.mark.slow
 TWO = {"processes": 2, "deepspeed": True, "batch_size": 2, "save_steps": 4, "epochs": 2}
@@ -37,6 +38,24 @@ def weights(job: TrainingJob) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(job.adapter / "adapter_model.safetensors")
+
+
+def events(job: TrainingJob, tag: str) -> dict[int, float]:
+    """Step -> value of a curve in TensorBoard's event files."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[int, float] = {}
+    for file in sorted(job.events.glob("events.*")):
+        data, start = file.read_bytes(), 0
+        while start < len(data):  # length (8 bytes), its checksum (4), record, its checksum (4)
+            length = int.from_bytes(data[start : start + 8], "little")
+            event = Event.FromString(data[start + 12 : start + 12 + length])
+            for value in event.summary.value:
+                if value.tag == tag:
+                    assert event.step not in found, f"{tag} twice at {event.step}"
+                    found[event.step] = value.simple_value
+            start += length + 16
+    return found
 
 
 def at_step(step: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
@@ -70,6 +89,13 @@ def test_two_processes_with_zero_2_train_a_4_bit_model(undisturbed: tuple[Traini
 
     assert steps[-1]["tokens"] == 2 * sum(read_tokens(job.root / "train").lengths)
     assert result.metrics["eval_loss"] < steps[0]["loss"]
+    assert 0 <= result.metrics["eval_exact"] <= result.metrics["eval_token_accuracy"] <= 1
+    assert result.metrics["eval_token_accuracy"] > 0.1  # by chance: 1 / 259
+    assert lines(job)[-1]["eval_token_accuracy"] == result.metrics["eval_token_accuracy"]
+    curve = events(job, "train/loss")
+    assert curve == {line["step"]: pytest.approx(line["loss"], abs=1e-6) for line in steps}
+    assert events(job, "train/tokens_per_second").keys() == curve.keys()
+    assert events(job, "eval/token_accuracy") == {20: pytest.approx(result.metrics["eval_token_accuracy"], abs=1e-6)}
 
 
 def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, TrainingResult], model: Path) -> None:
@@ -104,8 +130,10 @@ def test_a_stopped_training_goes_on_exactly(undisturbed: tuple[TrainingJob, Trai
     assert (result.finished, result.step) == (True, 20)
     whole = undisturbed[0]
     assert [line["step"] for line in lines(second)] == [line["step"] for line in lines(whole)]
-    for key in ("loss", "grad_norm", "eval_loss", "learning_rate", "tokens"):
+    for key in ("loss", "grad_norm", "eval_loss", "eval_token_accuracy", "eval_exact", "learning_rate", "tokens"):
         assert [line.get(key) for line in lines(second)] == [line.get(key) for line in lines(whole)], key
+    for tag in ("train/loss", "train/grad_norm", "train/tokens", "eval/loss", "eval/exact"):
+        assert events(second, tag) == events(whole, tag), tag
     for name, value in weights(whole).items():
         assert (weights(second)[name] == value).all(), name
 
@@ -160,9 +188,16 @@ def test_other_methods_in_one_process(model: Path, tmp_path: Path, changes: dict
     steps = [line["loss"] for line in lines(job) if "loss" in line]
     assert result.finished
     assert steps[-1] < steps[0]
-    assert len([line for line in lines(job) if "eval_loss" in line]) == (5 if "eval_steps" in changes else 1)
+    assert len([line for line in lines(job) if "eval_loss" in line]) == (4 if "eval_steps" in changes else 1)
     adapter = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(job.adapter))
     assert adapter.peft_config["default"].peft_type.value == ("PROMPT_TUNING" if changes["method"] == "prompt" else "LORA")
+    # Evaluation runs it: vLLM is asked for in any case, and knows no learned prompts.
+    spec = EngineSpec(str(model), str(job.adapter), "vllm" if changes["method"] == "prompt" else "transformers", 64, 16, threads=1)
+    assert spec.engine == "transformers"
+    engine = open_engine(spec)
+    prompts = [byte_tokenizer()(query + "\n")["input_ids"] for query in QUERIES]
+    assert engine.answer(prompts, adapted=True) != engine.answer(prompts, adapted=False)
+    engine.close()
 
 
 def test_an_orphan_ends_when_its_launcher_is_gone(model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from routenator.config import ChecksConfig
 from routenator.domain.load import Domain
 from routenator.sampling.sampler import Sampler
-from routenator.validation.checks import CHECKS, REASONS, Candidate, Context, judge
+from routenator.validation.checks import CHECKS, Candidate, Context, judge
 from routenator.wording.composer import Composer
 from tests.conftest import make_config
 
@@ -162,8 +162,70 @@ def test_the_details_say_what_was_seen(context: Context) -> None:
     assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")
 
 
-def test_every_check_has_a_code_and_a_sentence() -> None:
-    assert set(CHECKS) < set(REASONS) and all(len(text) > 5 for text in REASONS.values())
+# Each check by itself: a candidate that it lets pass, and near it one that it refuses.
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "empty": ({"query": "poster"}, {"query": "... ?"}),
+    "too_long": ({"query": "x " * 300}, {"query": "x " * 301}),
+    "boilerplate": ({"query": "make sure it is a poster of a red beach"}, {"query": "Sure! a poster of a red beach"}),
+    "markup": ({"query": "poster of red beach, 5 * 7"}, {"query": "**poster** of red beach"}),
+    "prompt_echo": ({"query": "what people type into a poster"}, {"query": "what people type into a search box"}),
+    "quotes": ({"query": 'poster "red beach"'}, {"query": 'poster "red beach'}),
+    "repetition": ({"query": "poster poster red beach"}, {"query": "poster poster poster red beach"}),
+    "language": ({"query": "bitte show me a poster of red beach"}, {"query": "bitte zeig mir poster mit red beach"}),
+    "schema": ({}, {"arguments": {"content_type": "poster", "extracted_prompt": 3}}),
+    "ungrounded": ({"query": "Poster, RED BEACH"}, {"query": "poster, red beaches"}),
+    "contradicts": ({"query": "poster of red beach"}, {"query": "poster and logo of red beach"}),
+    "length": ({"bounds": (8, 9)}, {"bounds": (9, 9)}),
+    "incomplete": ({"query": "a poster of red beach for me"}, {"query": "a poster of red beach for my"}),
+}
+
+
+def test_every_check_has_a_passing_and_a_failing_case() -> None:
+    assert list(CASES) == list(CHECKS)
+
+
+@pytest.mark.parametrize("code", CHECKS)
+def test_each_check_by_itself(context: Context, code: str) -> None:
+    check = CHECKS[code][0]
+    passing, failing = (dataclasses.replace(GOOD, **changes) for changes in CASES[code])
+    assert check(passing, context) is None
+    assert check(failing, context)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "The user wants a poster of red beach",
+        "This request asks for a poster of red beach",
+        "a poster of red beach. I hope this helps!",
+        "poster red beach (original query)",
+        "poster red beach, let me know if you need more",
+        "Okay, here is the request: poster of red beach",
+        "Rephrase: poster red beach",
+    ],
+)
+def test_talk_about_the_query_is_none(context: Context, query: str) -> None:
+    assert reason(context, query=query) == "boilerplate"
+    assert reason(context, query="let me know if there is a poster of red beach") is None
+
+
+def test_a_habit_that_is_a_slots_own_words_is_none(context: Context) -> None:
+    slots = {"content_type": "poster", "extracted_prompt": "Sure Thing"}
+    assert reason(context, query="sure thing poster", slots=slots) is None
+    assert reason(context, query="sure, a poster of sure thing", slots=slots) == "boilerplate"
+
+
+def test_what_a_slot_repeats_may_be_said_as_often(context: Context) -> None:
+    slots = {"content_type": "poster", "extracted_prompt": "new york new york"}
+    assert reason(context, query="poster of new york new york", slots=slots) is None
+    assert reason(context, query="poster of new york new york new york", slots=slots) == "repetition"
+    assert reason(context, query="find a red beach poster now find a red beach poster now") == "repetition"
+
+
+def test_a_verb_is_no_category(context: Context) -> None:
+    """As in "sketch a poster" and "show me a movie", where sketch and show are content types, too."""
+    assert reason(context, query="logo a poster of red beach") is None
+    assert reason(context, query="logo poster of red beach") == "contradicts"
 
 
 def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:

@@ -48,8 +48,8 @@ def byte_tokenizer(template: str = TEMPLATE) -> Any:
     return tokenizer
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Write model and tokenizer; 64 wide, so that nf4's blocks fit."""
+def save_tiny_model(folder: Path, head_dim: int = 16) -> Path:
+    """Write model and tokenizer; 64 wide, so that nf4's blocks fit. vLLM on a CPU has no kernel for heads of less than 32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -62,6 +62,7 @@ def save_tiny_model(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=4096,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -38,6 +38,7 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"generate__shards": 9}, ALL - {"sample"}),
     ({"checks": {"grounding": 0.5}}, ALL - {"sample"}),
     ({"model__generator": {"model": "org/other"}}, ALL - {"sample"}),
+    ({"model__generator": {"model": "org/generator", "guided": False}}, ALL),  # other templates serve
     ({"dataset__validation_share": 0.3}, {"merge", "train", "evaluate", "report"}),
     ({"merge": {"formats": ["bfcl"]}}, {"merge", "train", "evaluate", "report"}),
     ({"train": {"epochs": 1}}, {"train", "evaluate", "report"}),
@@ -46,6 +47,7 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"evaluate": {"limit": 5}}, {"evaluate", "report"}),
     ({"name": "renamed"}, {"report"}),
     ({"evaluate": {"workers": 7}}, set()),
+    ({"model__generator": {"model": "org/generator", "engines": 3}}, set()),
     ({"cluster": {"kind": "slurm", "partition": "gpu"}}, set()),
     ({"root": "elsewhere"}, set()),
     ({"cache": "elsewhere"}, set()),

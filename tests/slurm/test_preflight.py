@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
 from slurm.plan import make_plan
-from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, estimate_bytes
+from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, check_tracker, estimate_bytes
 from tests.slurm.conftest import PACKAGE, make_config
 
 
@@ -65,6 +66,15 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path, toys: Path, monkeyp
     check_machine(plan)
 
 
+@pytest.mark.skipif(find_spec("swanlab") is not None, reason="swanlab is installed")
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, toys: Path) -> None:
+    for tracker in ("tensorboard", "none"):
+        check_tracker(make_plan(make_config(tmp_path, train__tracker=tracker), package=PACKAGE))
+    with pytest.raises(InputError, match="pip install swanlab") as caught:
+        check_tracker(make_plan(make_config(tmp_path, train__tracker="swanlab"), package=PACKAGE))
+    assert caught.value.key == "train.tracker"
+
+
 def test_slurm_needs_a_login_node(tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="no sbatch on this machine"):
@@ -76,4 +86,7 @@ def test_an_engine_wider_than_its_task_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         check_engines(config)
     assert caught.value.key == "model.generator.tensor_parallel_size" and "gpus=4" in str(caught.value)
+    with pytest.raises(InputError, match=r"auto, at most 4, or cluster.stages.generate.gpus=5") as caught:
+        check_engines(load_config("creative", ["cluster=slurm", "model=generic", "model.generator.engines=5"]))
+    assert caught.value.key == "model.generator.engines"
     check_engines(load_config("creative", ["cluster=slurm"]))

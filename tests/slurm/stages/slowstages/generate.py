@@ -11,17 +11,17 @@ import jobs.generate
 from jobs.generate import VERSION
 from jobs.task import Task
 
-_write_unit = jobs.generate._write_unit
+_write_chunk = jobs.generate.write_chunk
 
 
 def run(task: Task) -> None:
     def slowly(path: Path, *arguments: object) -> None:
         time.sleep(float(os.environ["SLOW_CHUNK_S"]))
-        _write_unit(path, *arguments)
+        _write_chunk(path, *arguments)
         with open(os.environ["SLOW_MADE"], "a") as made:
             made.write(f"{path.name}\n")
 
-    jobs.generate._write_unit = slowly
+    jobs.generate.write_chunk = slowly
     jobs.generate.HEURISTIC_ROWS = task.config.generate.chunk_rows
     jobs.generate.run(task)
 

@@ -1,0 +1,210 @@
+"""How well the checks tell good candidates from bad: precision and recall of each, and of all together, on labelled candidates.
+
+    python benchmarks/checks.py
+    python benchmarks/checks.py --judge    # asks SmolLM2, too, whether query and call agree
+
+benchmarks/data/candidates.jsonl holds 300 candidates of the domains `creative` and `assistant`: 150 good ones, of which many are hard
+(odd names, typing errors, lower case, titles in other languages), and 150 bad ones, each with the reason that should be given. They were
+written by hand for this benchmark, before the checks were run on them.
+
+Each check is asked about every candidate by itself. What needs other rows (duplicates, leaks, ambiguity) is asked of the merge, with the
+domain's golden set and so many heuristic drafts of the domain before the candidates, as it would be in a data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.population import drafts
+from routenator.config import ChecksConfig
+from routenator.dataset.ambiguity import Ambiguity
+from routenator.dataset.decisions import MEANINGS, Verdict
+from routenator.dataset.merge import decide, open_sources
+from routenator.domain.golden import load_golden
+from routenator.domain.load import Domain, load_domain
+from routenator.files import write_json
+from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+from routenator.validation.checks import CHECKS, Candidate, Context, judge
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "benchmarks" / "data" / "candidates.jsonl"
+CACHE = ROOT / ".cache"
+EMBEDDER = "package:all-minilm-l6-v2"
+ASKED = "judge"
+MERGE = tuple(verdict.reason for verdict in MEANINGS if verdict is not Verdict.SURPLUS)
+
+Row = dict[str, Any]
+
+
+def read_labelled() -> list[Row]:
+    """The labelled candidates; ``reason`` is null for a good one."""
+    return [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
+
+
+def to_check(row: Row, domain: Domain) -> Candidate:
+    return Candidate(
+        **{name: row[name] for name in ("query", "function", "arguments", "slots", "category", "template", "draft")},
+        bounds=domain.statistics.length_buckets[row["length"]],
+        language="en",
+    )
+
+
+def context_of(domain: Domain) -> Context:
+    texts = {t.name: f"{t.system or ''}\n{t.body}" for t in domain.templates.values() if t.route != "heuristic"}
+    return Context(domain, ChecksConfig(), texts)
+
+
+def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
+    """For each row: all checks that refuse it when each is asked alone, and whether the checks together accept it."""
+    context = context_of(domain)
+    candidates = [to_check(row, domain) for row in rows]
+    return [({code for code, (check, _) in CHECKS.items() if check(one, context)}, judge(one, context) is None) for one in candidates]
+
+
+def merged(
+    rows: Sequence[Row], accepted: Sequence[bool], domain: Domain, before: Sequence[Row], rule: Ambiguity | None
+) -> list[str | None]:
+    """The merge's reason for each row, after these drafts; None where it has none, or the checks refused the row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    context = context_of(domain)
+    names = list(domain.functions)
+    blank: Row = {**dict.fromkeys(CANDIDATE_COLUMNS), "accepted": True}
+    table = []
+    for row in before:
+        call = {"slots": json.loads(row["slots"]), "arguments": json.loads(row["arguments"])}
+        good = judge(to_check({**row, **call, "query": row["draft"]}, domain), context) is None
+        table.append({**blank, "query": row["draft"], "function": row["function"], "arguments": row["arguments"], "accepted": good})
+    for row, good in zip(rows, accepted, strict=True):
+        arguments = json.dumps(row["arguments"])
+        table.append({**blank, "query": row["query"], "function": row["function"], "arguments": arguments, "accepted": good})
+    for index, row in enumerate(table):
+        row.update(index=index, stratum=names.index(row["function"]))
+    strata = [
+        {"stratum": number, "function": name, "category": "", "route": "text", "template": "", "length": "", "language": "en"}
+        | {"target": 1 / len(names), "quota": len(table), "requested": len(table)}
+        for number, name in enumerate(names)
+    ]
+    golden = [example.query for example in load_golden(domain.path / "golden.jsonl", domain.functions)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "candidates.parquet"
+        pq.write_table(pa.Table.from_pylist(table, schema=arrow_schema(CANDIDATE_COLUMNS)), path)
+        sources = open_sources([("candidates", path)])
+        found = decide(sources, strata, golden, Path(folder) / "work", near_duplicates="minhash", ambiguity=rule)
+        codes = [Verdict(int(code)) for code in found.codes[len(before) :]]
+    return [code.reason if code.reason in MERGE else None for code in codes]
+
+
+def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
+    """Whether the generator of the profile smollm2-135m says that query and call disagree."""
+    import yaml
+
+    from routenator.config import EngineConfig
+    from routenator.generation.agreement import agreement_prompt, disagrees
+    from routenator.generation.engine import use_engine
+
+    profile = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
+    engine = use_engine(EngineConfig.model_validate(profile["model"]["generator"]), CACHE)
+    prompts = [agreement_prompt(domain, {**row, "arguments": json.dumps(row["arguments"]), "seed": 0}, row["query"]) for row in rows]
+    return [disagrees(reply.text) for reply in engine.generate(prompts)]
+
+
+def measure(name: str, rows: Sequence[Row], refused: Sequence[bool]) -> Row:
+    """Precision and recall of one check, or of all.
+
+    Args:
+        name: a reason code; recall is of the rows with this label. Anything else: of all bad rows.
+        refused: by it.
+    """
+    labelled = [row["reason"] == name for row in rows]
+    if not any(labelled):
+        labelled = [row["reason"] is not None for row in rows]
+    caught = sum(refused)
+    false = [row["query"] for row, no in zip(rows, refused, strict=True) if no and row["reason"] is None]
+    missed = [row["query"] for row, no, mine in zip(rows, refused, labelled, strict=True) if mine and not no]
+    right = sum(labelled) - len(missed)
+    return {
+        "check": name,
+        "labelled": sum(labelled),
+        "refused": caught,
+        "of these good": len(false),
+        "precision": 1 - len(false) / caught if caught else None,
+        "recall": right / sum(labelled) if any(labelled) else None,
+        "false": false,
+        "missed": missed,
+    }
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    print(f"\n{title}")
+    print(f"  {'check':<18}{'labelled':>9}{'refused':>9}{'of these good':>15}{'precision':>11}{'recall':>8}")
+    for row in rows:
+        shares = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("precision", "recall")]
+        print(f"  {row['check']:<18}{row['labelled']:>9}{row['refused']:>9}{row['of these good']:>15}{shares[0]:>11}{shares[1]:>8}")
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2000, help="drafts of each domain before the candidates")
+    parser.add_argument("--share", type=float, default=1.0, help="merge.ambiguity; 0: without it")
+    parser.add_argument("--neighbours", type=int, default=10, help="merge.ambiguity_neighbours")
+    parser.add_argument("--judge", action="store_true", help="ask the small model, too")
+    parser.add_argument("--verbose", action="store_true", help="name the candidates that were told wrong")
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    options = parser.parse_args(arguments)
+    rule = Ambiguity(embedder(), options.share, options.neighbours) if options.share else None
+    rows, alone, reasons, accepted, disagree = [], [], [], [], []
+    for name in ("creative", "assistant"):
+        domain = load_domain(ROOT / "configs" / "domains" / name)
+        own = [row for row in read_labelled() if row["domain"] == name]
+        verdicts = checked(own, domain)
+        before = drafts(domain, options.rows)
+        rows += own
+        alone += [fired for fired, _ in verdicts]
+        accepted += [good for _, good in verdicts]
+        reasons += merged(own, accepted[-len(own) :], domain, before, rule)
+        if options.judge:
+            disagree += asked(own, domain)
+    codes = [*CHECKS, *(reason for reason in MERGE if rule or reason != Verdict.AMBIGUOUS.reason)]
+    results = [
+        measure(code, rows, [code in fired or reason == code for fired, reason in zip(alone, reasons, strict=True)]) for code in codes
+    ]
+    together = [not good or reason is not None for good, reason in zip(accepted, reasons, strict=True)]
+    totals = [measure("all together", rows, together)]
+    if options.judge:
+        totals.append(measure("the model's judge", rows, disagree))
+        left = [number for number, no in enumerate(together) if not no]
+        totals.append(measure("judge, of the rest", [rows[n] for n in left], [disagree[n] for n in left]))
+    good = sum(row["reason"] is None for row in rows)
+    print(f"{len(rows)} labelled candidates: {good} good, {len(rows) - good} bad")
+    show("Each check by itself (recall: of the candidates with its label)", results)
+    show("Together (recall: of all bad candidates)", totals)
+    if options.verbose:
+        for row in [*results, *totals]:
+            for kind in ("false", "missed"):
+                for query in row[kind]:
+                    print(f"  {row['check']}: {kind}: {query}")
+    result = {"candidates": len(rows), "good": good, "checks": results, "together": totals}
+    if options.json:
+        write_json(options.json, result)
+    return result
+
+
+def embedder() -> Callable[[list[str]], Any]:
+    from routenator.evaluation.embed import sentence_embedder
+    from routenator.models import resolve_model
+
+    return sentence_embedder(resolve_model(EMBEDDER, CACHE))
+
+
+if __name__ == "__main__":
+    main()

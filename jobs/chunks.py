@@ -1,0 +1,104 @@
+"""One chunk of a generate shard: its requests made candidates and kept as a checkpoint, with what their replies cost."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.task import Task, verify_file
+from routenator.files import read_json, write_atomic
+from routenator.models import cache_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from routenator.generation.generator import Generator
+    from routenator.sampling.strata import Stratum
+    from routenator.wording.composer import Composer
+
+_SECONDS, _ENGINES = b"engine_seconds", b"engines"
+
+
+@dataclass
+class Cost:
+    """What replies took, loading of models left out.
+
+    Attributes:
+        seconds: of engines at work, added up.
+        wall: the same, each chunk's divided by how many engines were at work at once.
+        tokens: of replies.
+        prompt_tokens: of prompts.
+        chunks: that needed an engine.
+    """
+
+    seconds: float = 0.0
+    wall: float = 0.0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    chunks: int = 0
+
+    def add(self, path: Path) -> None:
+        """Count in a checkpoint."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=["prompt_tokens", "completion_tokens"])
+        notes = table.schema.metadata or {}
+        seconds = float(notes.get(_SECONDS, b"0"))
+        self.seconds += seconds
+        self.wall += seconds / int(notes.get(_ENGINES, b"1"))
+        self.tokens += pc.sum(table["completion_tokens"]).as_py() or 0
+        self.prompt_tokens += pc.sum(table["prompt_tokens"]).as_py() or 0
+        self.chunks += seconds > 0
+
+    def a_second(self, tokens: int) -> float:
+        """So many tokens as a rate of all engines together; 0 where no engine was at work."""
+        return round(tokens / self.wall, 1) if self.wall else 0.0
+
+
+def open_shard(task: Task) -> tuple[Generator, Composer]:
+    """What makes a shard's chunks; no model is loaded yet.
+
+    Raises:
+        StageError: a shard of sample is missing.
+        CorruptShardError: a file of sample differs from its receipt.
+    """
+    from routenator.domain.load import load_domain
+    from routenator.generation.generator import Generator
+    from routenator.wording.composer import Composer
+
+    domain = load_domain(task.run.domain_dir)
+    composer = Composer(domain, task.config, read_strata(task))
+    return Generator(domain, task.config, cache_folder(task.config.cache)), composer
+
+
+def read_strata(task: Task) -> list[Stratum]:
+    """What the requests' stratum numbers mean.
+
+    Raises:
+        StageError: a shard of sample is missing.
+        CorruptShardError: the file differs from its receipt.
+    """
+    from routenator.sampling.strata import Stratum
+
+    receipt, directory = next(iter(task.input_receipts("sample")))
+    verify_file(receipt.path(directory, "strata"), receipt, "strata")
+    return [Stratum(**row) for row in read_json(receipt.path(directory, "strata"))]
+
+
+def write_chunk(path: Path, generator: Generator, composer: Composer, requests: pa.Table, engines: int = 1) -> None:
+    """Make a chunk's candidates and commit them whole.
+
+    Args:
+        engines: how many make chunks of this task at once.
+    """
+    import pyarrow.parquet as pq
+
+    before = generator.engine_seconds
+    candidates = generator.table(composer.details(requests))
+    cost = {_SECONDS: repr(generator.engine_seconds - before), _ENGINES: str(engines)}
+    buffer = io.BytesIO()
+    pq.write_table(candidates.replace_schema_metadata(cost), buffer, compression="zstd")
+    write_atomic(path, buffer.getvalue())

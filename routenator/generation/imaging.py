@@ -1,0 +1,31 @@
+"""Where image models in vLLM find torchvision. On a CPU machine it is kept apart, in VENV/vision (requirements/install.sh)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from routenator.errors import InputError
+
+
+def find_torchvision() -> None:
+    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported, which looks once.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec("torchvision") is not None:
+        return
+    folder = Path(sys.prefix) / "vision"
+    if not folder.is_dir():
+        raise InputError(
+            "an image model in vLLM needs torchvision",
+            key="model.vision.engine",
+            found="no such module",
+            expected="`make install` (CPU), or `pip install torchvision` in the version that fits torch",
+        )
+    sys.path.append(str(folder))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(folder)]))
+    importlib.invalidate_caches()

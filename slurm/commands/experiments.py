@@ -1,0 +1,46 @@
+"""The command about experiments: several arms, several seeds, one table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slurm.commands.shared import Overrides, console_for_output, honest
+
+app = typer.Typer()
+
+
+@app.command()
+@honest
+def experiment(
+    config: Annotated[
+        str,
+        typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one below configs/experiments.", show_default=False),
+    ],
+    overrides: Overrides = None,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Runs at once; this machine's cores are shared out among them.")] = 1,
+    only: Annotated[list[str] | None, typer.Option("--arm", help="Run this arm only; may be repeated.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path("results"),
+    collect: Annotated[bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
+) -> None:
+    """Run what an experiment lacks, and write its results: a table, plots, raw scores, provenance. Again: only what is missing."""
+    from routenator.files import check_writable
+    from slurm.experiments.conduct import conduct, print_runs
+    from slurm.experiments.config import load_experiment
+
+    loaded = load_experiment(config, overrides or [])
+    if dry_run:
+        print_runs(loaded, console_for_output())
+        return
+    folder = out / loaded.name
+    check_writable(folder, "--results")
+    code = conduct(loaded, folder, parallel=parallel, only=only or [], collecting=collect, say=_say)
+    raise typer.Exit(code)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')} {text}")

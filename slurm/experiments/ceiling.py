@@ -1,0 +1,123 @@
+"""``kind: ceiling``: the model trained on people's own labelled queries, by cross-validation.
+
+Every query is asked once, of a model that was not trained on it. What real queries say stays below ROOT.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
+from slurm.experiments.config import CEILING, Experiment, run_config
+from slurm.experiments.fold import DONE, FoldJob
+from slurm.experiments.planned import arm_domain, work_folder
+from slurm.plan import golden_source, settle
+
+# Of a run's settings, those that change a fold's outcome. All queries are asked, so `limit` does not.
+_TRAIN_FREE = ("save_steps", "log_steps", "processes")
+_EVALUATE = ("engine", "max_new_tokens")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of one seed."""
+
+    job: FoldJob
+    folder: Path
+    measures: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"seed-{self.job.seed}-fold-{self.job.fold}"
+
+    def missing(self) -> dict[str, Path]:
+        """Its folder, unless it is done."""
+        return {} if (self.folder / DONE).is_file() else {"fold": self.folder}
+
+    def command(self, code: Path, folder: Path) -> list[str]:
+        """What does it."""
+        write_json(self.folder / "job.json", self.job.model_dump(mode="json"))
+        return [sys.executable, "-m", "slurm.experiments.fold", str(self.folder)]
+
+    def failure(self) -> str | None:
+        """Nothing: its log has it."""
+        return None
+
+    def summary(self) -> str:
+        """What came of it, on a line."""
+        done = read_json(self.folder / DONE)
+        return f"{done['train']:,} queries to train on, {done['held_out']:,} held out, loss {done['training']['loss']:.3f}"
+
+
+def folds_of(experiment: Experiment) -> list[Fold]:
+    """All folds of all seeds.
+
+    Raises:
+        InputError: the config, the domain or the labelled file is not what it should be.
+    """
+    from routenator.domain.golden import load_golden
+    from routenator.domain.load import load_domain
+
+    composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
+    config = settle(composed)
+    domain, golden = arm_domain(experiment.name, CEILING, None, Path(config.domain), golden_source(config), Path(config.root))
+    functions = load_domain(domain).functions
+    load_golden(golden, functions)
+    train = {key: value for key, value in config.train.model_dump(mode="json").items() if key not in _TRAIN_FREE}
+    evaluate = {key: getattr(config.evaluate, key) for key in _EVALUATE}
+    api = canonical_json([function.tool() for function in functions.values()])
+    folds = []
+    for seed in experiment.seeds:
+        for fold in range(experiment.folds):
+            job = FoldJob(config=config, domain=str(domain), golden=str(golden), folds=experiment.folds, fold=fold, seed=seed)
+            key = digest([train, evaluate, config.model.trainee, api, sha256_file(golden), experiment.folds, fold, seed])
+            place = work_folder(experiment, config.root) / "folds" / f"seed-{seed}-fold-{fold}-{key}"
+            folds.append(Fold(job, place, tuple(experiment.measures)))
+    return folds
+
+
+def read_folds(folds: Sequence[Fold]) -> list[Any]:
+    """A result of each seed all of whose folds are done: the folds' predictions together, scored as one."""
+    by_seed: dict[int, list[Fold]] = {}
+    for fold in folds:
+        by_seed.setdefault(fold.job.seed, []).append(fold)
+    return [_read(many) for many in by_seed.values() if not any(fold.missing() for fold in many)]
+
+
+def _read(folds: Sequence[Fold]) -> Any:
+    from routenator.domain.golden import load_golden
+    from routenator.domain.load import load_domain
+    from routenator.evaluation.metrics import score
+    from routenator.evaluation.paired import read_verdicts
+    from routenator.evaluation.pooled import outcomes
+    from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
+
+    job = folds[0].job
+    functions = load_domain(job.domain).functions
+    golden = load_golden(Path(job.golden), functions)
+    place = {example.query: number for number, example in enumerate(golden)}
+    said = {
+        place[query]: verdict for fold in folds for query, verdict in read_verdicts(fold.folder / "predictions.jsonl", golden, functions)
+    }
+    places = sorted(said)
+    asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
+    embed = remembering(job.config.model.embedder, job.config.cache)
+    found = outcomes(asked, verdicts, functions, embed)
+    done = [read_json(fold.folder / DONE) for fold in folds]
+    training = {key: fmean(one["training"][key] for one in done) for key in ("loss", "steps", "tokens_per_second")}
+    value = {
+        "arm": CEILING,
+        "seed": job.seed,
+        "folds": len(folds),
+        "functions": len(functions),
+        "data": {"counts": {"final": round(fmean(one["train"] for one in done))}, "acceptance": None},
+        "training": {**training, "steps": round(training["steps"]), "seconds": fmean(one["training"]["train_seconds"] for one in done)},
+        "scores": publishable(score(asked, verdicts, functions, embed, resamples=RESAMPLES, seed=job.seed)),
+        "queries": by_query(places, found),
+    }
+    return Result(CEILING, job.seed, [golden[number].query for number in places], found, value)

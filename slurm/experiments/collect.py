@@ -1,0 +1,289 @@
+"""What came of an experiment's runs, as one JSON value: results.json.
+
+Golden sets may not be published, so no query, reply or argument goes in: of single queries only whether they were right, by their place in
+the golden file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.task import read_receipt
+from routenator.errors import InputError
+from routenator.evaluation.paired import read_verdicts
+from routenator.evaluation.pooled import Outcomes, Pooled, outcomes, pool, verdict, weighed
+from routenator.files import digest, read_json, sha256_file
+from routenator.report.summary import METRICS
+from slurm.experiments.config import Experiment
+from slurm.experiments.planned import Entry
+from slurm.plan import golden_source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from routenator.domain.functions import Function
+    from routenator.domain.golden import GoldenExample
+    from routenator.evaluation.metrics import Embed
+    from routenator.evaluation.verdict import Verdict
+
+FORMAT = 1
+RESAMPLES = 2000
+_OTHER = "(other)"
+_FEW = 5  # golden queries of a category below which it is pooled: rare values of an open slot are people's own words
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run that is done.
+
+    Attributes:
+        keys: what tells the asked queries apart, over arms; the queries themselves, so they are kept in memory alone.
+        found: what became of each.
+        value: its part of results.json.
+    """
+
+    arm: str
+    seed: int
+    keys: list[str]
+    found: Outcomes
+    value: dict[str, Any]
+
+
+class Reader:
+    """Reads runs; domains, golden sets and embeddings that several share are read once."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, dict[str, Function]] = {}
+        self._golden: dict[str, list[GoldenExample]] = {}
+        self._embed: dict[str, Embed] = {}
+
+    def read(self, entry: Entry) -> Result:
+        """One run whose stages are done.
+
+        Raises:
+            InputError: its golden file is not the one that it was scored on.
+        """
+        config, run = entry.plan.config, entry.run
+        functions, golden = self._api(config.domain), self._gold(golden_source(config), config.domain)
+        said: list[tuple[str, Verdict]] = read_verdicts(run.stage_dir("evaluate") / "predictions.jsonl", golden, functions)
+        place = {example.query: number for number, example in enumerate(golden)}
+        places = [place[query] for query, _ in said]
+        verdicts = [judged for _, judged in said]
+        embed = self._embedder(config.model.embedder, config.cache)
+        found = outcomes([golden[number] for number in places], verdicts, functions, embed)
+        value = {
+            "arm": entry.arm,
+            "seed": entry.seed,
+            "run": run.path.name,
+            "overrides": [text for text in entry.overrides if not text.startswith(("domain=", "golden="))],
+            "domain": Path(config.domain).name,
+            "functions": len(functions),
+            "stages": {stage: plan.fingerprint for stage, plan in entry.plan.stages.items()},
+            "data": data_of(entry),
+            "training": training_of(entry),
+            "scores": publishable(read_json(run.stage_dir("evaluate") / "scores.json")["after"]),
+            "queries": by_query(places, found),
+        }
+        return Result(entry.arm, entry.seed, [query for query, _ in said], found, value)
+
+    def _api(self, domain: str) -> dict[str, Function]:
+        from routenator.domain.load import load_domain
+
+        if domain not in self._functions:
+            self._functions[domain] = load_domain(domain).functions
+        return self._functions[domain]
+
+    def _gold(self, file: Path, domain: str) -> list[GoldenExample]:
+        from routenator.domain.golden import load_golden
+
+        if str(file) not in self._golden:
+            self._golden[str(file)] = load_golden(file, self._api(domain))
+        return self._golden[str(file)]
+
+    def _embedder(self, name: str, cache: str) -> Embed:
+        if name not in self._embed:
+            self._embed[name] = remembering(name, cache)
+        return self._embed[name]
+
+
+def remembering(name: str, cache: str) -> Embed:
+    """An embedder that embeds each text once: the gold subprompts are those of every run, and most predicted ones are, too."""
+    import numpy as np
+
+    from routenator.evaluation.embed import sentence_embedder
+    from routenator.models import cache_folder, resolve_model
+
+    inner: list[Embed] = []
+    known: dict[str, np.ndarray] = {}
+
+    def embed(texts: list[str]) -> np.ndarray:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            if not inner:
+                inner.append(sentence_embedder(resolve_model(name, cache_folder(cache))))
+            known.update(zip(new, inner[0](new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return embed
+
+
+def publishable(scores: dict[str, Any]) -> dict[str, Any]:
+    """One side of scores.json, with its rare categories pooled."""
+    return {
+        **scores,
+        "per_category": _common(scores["per_category"]),
+        "confusion_categories": _common_matrix(scores["confusion_categories"], scores["per_category"]),
+    }
+
+
+def _common(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    kept = {name: dict(row) for name, row in table.items() if row["n"] >= _FEW}
+    rare = [row for name, row in table.items() if name not in kept]
+    if rare:
+        n = sum(row["n"] for row in rare)
+        kept[_OTHER] = {"n": n, **{key: sum(row["n"] * row[key] for row in rare) / n for key in rare[0] if key != "n"}}
+    return kept
+
+
+def _common_matrix(matrix: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def label(name: str) -> str:
+        return _OTHER if name in table and table[name]["n"] < _FEW else name
+
+    labels = list(dict.fromkeys(label(name) for name in matrix["labels"]))
+    counts = [[0] * len(labels) for _ in labels]
+    for gold, row in zip(matrix["labels"], matrix["counts"], strict=True):
+        for said, count in zip(matrix["labels"], row, strict=True):
+            counts[labels.index(label(gold))][labels.index(label(said))] += count
+    return {"labels": labels, "counts": counts}
+
+
+def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
+    """Of each asked query its place in the golden file, and whether it was right; nothing of what it says."""
+
+    def listed(values: np.ndarray, digits: int = 0) -> list[float | None]:
+        return [None if math.isnan(value) else (round(value, digits) if digits else int(value)) for value in values.tolist()]
+
+    return {
+        "golden_index": places,
+        "function_right": listed(found.right.astype(float)),
+        "category_right": listed(found.category),
+        "ss": listed(found.similarity, 4),
+        "exact": listed(found.exact),
+        "unparsable": listed(found.unparsable),
+    }
+
+
+def data_of(entry: Entry) -> dict[str, Any]:
+    """How the run's data set came out: rows at each step, what was refused, how near it is to its own target."""
+    merge = read_json(entry.run.stage_dir("merge") / "merge.json")
+    counts = merge["counts"]
+    return {
+        "counts": counts,
+        "acceptance": counts["accepted"] / counts["generated"] if counts["generated"] else None,
+        "generators": merge["generators"],
+    }
+
+
+def training_of(entry: Entry) -> dict[str, Any]:
+    """What the train stage's receipt says: steps, loss, tokens a second, seconds."""
+    receipt = read_receipt(entry.run.stage_dir("train"), 0)
+    if receipt is None:
+        raise InputError("the run's training is not done", file=entry.run.path, found="no receipt", expected="a run that is done")
+    return {**receipt.metrics, "seconds": receipt.seconds}
+
+
+def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> dict[str, dict[str, Pooled]]:
+    """Measure -> arm -> its mean over seeds, the interval, and the difference to the reference; without what is not measured."""
+    import numpy as np
+
+    number: dict[str, int] = {}
+    for result in results:
+        for key in result.keys:
+            number.setdefault(key, len(number))
+    found: dict[str, dict[str, Pooled]] = {}
+    for measure in experiment.measures:
+        arms: dict[str, list[Any]] = {}
+        for name in experiment.rows:
+            runs = [result for result in results if result.arm == name]
+            statistics = [weighed(run.found, measure, np.array([number[key] for key in run.keys]), len(number)) for run in runs]
+            if runs and all(statistic is not None for statistic in statistics):
+                arms[name] = statistics
+        if arms:
+            found[measure] = pool(arms, experiment.reference or "", len(number), resamples=RESAMPLES, seed=seed)
+    return found
+
+
+def verdicts_of(pooled: Mapping[str, Mapping[str, Pooled]], experiment: Experiment) -> list[dict[str, Any]]:
+    """The reference against each other arm: in numbers' words and in a sentence."""
+    reference = experiment.reference
+    if reference is None:
+        return []
+    found = []
+    for other in experiment.arms:
+        if other != reference and any(reference in arms and other in arms for arms in pooled.values()):
+            said = verdict(reference, other, pooled)
+            found.append({"reference": reference, "other": other, **said, "sentence": sentence(experiment, other, said)})
+    return found
+
+
+def sentence(experiment: Experiment, other: str, said: Mapping[str, Sequence[str]]) -> str:
+    """A verdict in words."""
+    assert experiment.reference is not None
+
+    def names(measures: Sequence[str]) -> str:
+        return ", ".join(METRICS[measure] for measure in measures)
+
+    parts = [
+        f"better in {names(said['apart'])} with intervals that do not overlap" if said["apart"] else "",
+        f"better in {names(said['better'])} by the interval of the difference" if said["better"] else "",
+        f"worse in {names(said['worse'])} by the interval of the difference" if said["worse"] else "worse in none",
+        f"no difference to be told in {names(said['open'])}" if said["open"] else "",
+    ]
+    return f"{experiment.title(experiment.reference)} against {experiment.title(other)}: " + "; ".join(filter(None, parts)) + "."
+
+
+def results_of(experiment: Experiment, results: Sequence[Result], missing: Sequence[str]) -> dict[str, Any]:
+    """results.json.
+
+    Args:
+        missing: names of the runs that are not done.
+    """
+    seed = int(digest(experiment.name), 16)
+    pooled = pooled_of(results, experiment, seed)
+    return {
+        "format": FORMAT,
+        "name": experiment.name,
+        "kind": experiment.kind,
+        "question": experiment.question,
+        "reference": experiment.reference,
+        "intervals": {"level": 0.95, "resamples": RESAMPLES, "seed": seed, "method": "percentile bootstrap over queries and seeds"},
+        "arms": {
+            name: {
+                "title": experiment.title(name),
+                "seeds": [result.seed for result in results if result.arm == name],
+                "measures": {
+                    measure: {
+                        **arms[name].mean.as_dict(),
+                        "runs": arms[name].runs,
+                        "difference": None if (gap := arms[name].difference) is None else gap.as_dict(),
+                    }
+                    for measure, arms in pooled.items()
+                    if name in arms
+                },
+            }
+            for name in experiment.rows
+        },
+        "verdicts": verdicts_of(pooled, experiment),
+        "runs": [result.value for result in results],
+        "missing": list(missing),
+    }
+
+
+def golden_file(file: Path) -> dict[str, Any]:
+    """What identifies a golden file: where it lies below ROOT, sha256, rows."""
+    rows = sum(bool(line.strip()) for line in file.read_text(encoding="utf-8").split("\n"))
+    return {"name": f"{file.parent.name}/{file.name}", "sha256": sha256_file(file), "rows": rows}

@@ -1,0 +1,149 @@
+"""An experiment from its config to its results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError
+from routenator.files import write_atomic, write_json
+from routenator.report.summary import seconds_text
+from slurm.experiments.ceiling import Fold, folds_of, read_folds
+from slurm.experiments.charts import write_charts
+from slurm.experiments.collect import Reader, golden_file, results_of
+from slurm.experiments.config import Experiment, run_config
+from slurm.experiments.distribution import distributions_of, render_distributions
+from slurm.experiments.planned import Entry, entries_of, work_folder
+from slurm.experiments.provenance import provenance
+from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
+from slurm.experiments.table import render_table
+from slurm.plan import compile_loops, golden_source
+from slurm.preflight import check_inputs, preflight
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from routenator.config import RunConfig
+
+Say = Callable[[str], None]
+
+
+def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequence[str], collecting: bool, say: Say) -> int:
+    """Run what is missing, then write what is there.
+
+    Args:
+        folder: of the results.
+        parallel: runs at once on this machine.
+        only: arms to run; none: all.
+        collecting: run nothing.
+        say: prints a line.
+
+    Returns:
+        Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing when collecting;
+        130 and 143 stopped.
+    """
+    for name in only:
+        if name not in experiment.arms:
+            raise InputError("no such arm", key="--arm", found=name, valid=experiment.arms)
+    works: list[Entry] | list[Fold] = folds_of(experiment) if experiment.kind == "ceiling" else entries_of(experiment)
+    wanted = [work for work in works if isinstance(work, Fold) or not only or work.arm in only]
+    code = 0 if collecting else _run(wanted, experiment, parallel, say)
+    _write(experiment, works, folder, say)
+    missing = [work.name for work in wanted if work.missing()]
+    if not missing:
+        return 0
+    say(f"{len(missing)} of {len(wanted)} are missing: {', '.join(missing)}")
+    if code == 0 and not collecting and _config(wanted[0]).cluster.kind == "slurm":
+        say("They are with the cluster. When they are done, the same command with --collect writes the results.")
+        return 0
+    return code or 1
+
+
+def _config(work: Entry | Fold) -> RunConfig:
+    return work.job.config if isinstance(work, Fold) else work.plan.config
+
+
+def _run(works: Sequence[Entry | Fold], experiment: Experiment, parallel: int, say: Say) -> int:
+    todo = [work for work in works if work.missing()]
+    say(f"{experiment.name}: {len(works)} runs, {len(works) - len(todo)} of them done already")
+    if not todo:
+        return 0
+    # What is wrong is said before anything runs. Seeds differ in nothing that could be.
+    first: dict[str, Entry] = {}
+    for work in todo:
+        if isinstance(work, Entry):
+            first.setdefault(work.arm, work)
+    for work in first.values():
+        preflight(work.plan)
+    config = _config(todo[0])
+    if not first:
+        check_inputs(config)
+    on_cluster = config.cluster.kind == "slurm" and bool(first)
+    numbers = {work.name: number for number, work in enumerate(todo, 1)}
+
+    def began(work: Work, log: Path) -> None:
+        say(f"[{numbers[work.name]}/{len(todo)}] {work.name} begins; its log: {log}")
+
+    def told(ended: Ended) -> None:
+        place = f"[{numbers[ended.work.name]}/{len(todo)}] {ended.work.name}"
+        left = "" if ended.left_s is None or on_cluster else f"; about {seconds_text(ended.left_s)} left"
+        if ended.code:
+            say(f"{place} failed: {why(ended)} (log: {ended.log}){left}")
+        elif ended.work.missing():
+            say(f"{place} is with the cluster" if on_cluster else f"{place} ended and left something undone (log: {ended.log}){left}")
+        else:
+            say(f"{place}: {ended.work.summary()} ({seconds_text(ended.seconds)}{left})")
+
+    compile_loops(config)
+    try:
+        ended = run_all(todo, work_folder(experiment, config.root), 1 if on_cluster else parallel, told=told, began=began)
+    except Stopped as stop:
+        say("stopped; what is done is kept, and the same command goes on")
+        sys.exit(128 + stop.number)
+    return int(any(one.code for one in ended))
+
+
+def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, say: Say) -> None:
+    """Write what is done: results.json, provenance.json, table.md, charts."""
+    done = [work for work in works if not work.missing()]
+    if not done:
+        return
+    missing = [work.name for work in works if work.missing()]
+    files = {Path(work.job.golden) if isinstance(work, Fold) else golden_source(work.plan.config) for work in done}
+    origin = provenance(experiment, [golden_file(file) for file in sorted(files)])
+    entries = [work for work in done if isinstance(work, Entry)]
+    if experiment.kind == "distribution":
+        results = distributions_of(experiment, entries, missing)
+        table = render_distributions(results, origin)
+    else:
+        reader = Reader()
+        read = [reader.read(work) for work in entries] or read_folds([work for work in works if isinstance(work, Fold)])
+        if not read:
+            return
+        results = results_of(experiment, read, missing)
+        table = render_table(results, origin)
+    write_json(folder / "results.json", results)
+    write_json(folder / "provenance.json", origin)
+    write_atomic(folder / "table.md", table)
+    charts = write_charts(results, folder)
+    print(table)
+    say(f"results: {folder}/: table.md, results.json, provenance.json, {', '.join(charts)}")
+
+
+def print_runs(experiment: Experiment, console: Console) -> None:
+    """Each run with its settings."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("arm", "seed", "domain", "settings", box=box.SIMPLE_HEAD, pad_edge=False)
+    for seed in experiment.seeds:
+        for name in experiment.rows:
+            given: dict[str, Any] = {"name": f"{experiment.name}-{name}", "seed": seed}
+            composed, overrides = run_config(experiment, name if experiment.arms else None, given)
+            derive = experiment.arms[name].derive if experiment.arms else None
+            derived = "" if derive is None else f" with {derive.model_dump_json(exclude_defaults=True)}"
+            table.add_row(name, str(seed), Path(composed.domain).name + derived, " ".join(overrides))
+    console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
+    console.print(table, markup=False)

@@ -1,0 +1,130 @@
+"""What an experiment is told: configs/experiments/NAME.yaml, typed and closed. docs/experiments.md explains it to users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from routenator.compose import CONFIGS, load_config, split_override
+from routenator.config import RunConfig, Section
+from routenator.domain.derive import DeriveOptions
+from routenator.domain.schema import parse_model, read_yaml
+from routenator.errors import InputError
+
+Measure = Literal["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+CEILING = "real"  # what stands for an arm where there are none
+# What of the experiment the command line may change.
+OWN = ("name", "golden", "seeds", "reference", "measures", "folds")
+# Settings that the experiment itself gives to its runs.
+_OURS = ("name", "seed", "golden", "run_dir")
+_COMMON = (*_OURS, "root", "cluster")  # of all arms together, or of none
+
+
+class Arm(Section):
+    """One way of making the model."""
+
+    title: str = ""  # as tables name it; default: the arm's key
+    derive: DeriveOptions | None = None  # another domain made of the base's; the options of `domain derive`
+    set: dict[str, Any] = Field(default_factory=dict)  # settings of this arm's runs alone, dotted keys
+
+
+class Experiment(Section):
+    """A question and the runs that answer it."""
+
+    name: Name
+    kind: Literal["arms", "ceiling", "distribution"] = "arms"
+    question: str
+    base: str  # a run config
+    set: dict[str, Any] = Field(default_factory=dict)  # settings of all runs, dotted keys
+    golden: str | None = None  # default: as the base says
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1, 2, 3]
+    arms: dict[Name, Arm] = Field(default_factory=dict)
+    reference: str | None = None  # the arm that the others are compared to
+    measures: Annotated[list[Measure], Field(min_length=1)] = ["function_f1_macro", "cta", "ss", "exact_match"]
+    folds: Annotated[int, Field(ge=2)] = 5  # kind: ceiling
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        if (self.kind == "ceiling") != (not self.arms):
+            raise ValueError("kind: ceiling has no arms, and the other kinds need some")
+        if self.kind == "distribution" and self.reference is not None:
+            raise ValueError("kind: distribution compares each arm with the population; it has no reference")
+        if self.reference is not None and self.reference not in self.arms:
+            raise ValueError(f"reference: {self.reference} is none of the arms: {', '.join(self.arms)}")
+        if any(arm.derive is not None and arm.derive.golden is not None for arm in self.arms.values()):
+            raise ValueError("derive.golden is not an arm's to say; `golden` is the golden file of all arms")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed occurs twice")
+        for where, settings, kept in [
+            ("set", self.set, _OURS),
+            *((f"arms.{name}.set", arm.set, _COMMON) for name, arm in self.arms.items()),
+        ]:
+            for key in settings:
+                if key.partition(".")[0] in kept:
+                    raise ValueError(f"{where}: {key} is not a run's to say here; the experiment gives it")
+        return self
+
+    @property
+    def rows(self) -> list[str]:
+        """What tables have a line for."""
+        return list(self.arms) or [CEILING]
+
+    def title(self, arm: str) -> str:
+        """The name of an arm in tables."""
+        return (self.arms[arm].title or arm) if self.arms else "trained on real queries"
+
+
+def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CONFIGS) -> Experiment:
+    """Compose and validate an experiment.
+
+    Args:
+        path: a YAML file, or the name of one below ``configs/experiments``.
+        overrides: ``key=value``; one of ``OWN`` changes the experiment, any other is a setting of all its runs, as in ``set``.
+        configs: the folder of configs.
+
+    Raises:
+        InputError / InputErrors: file, key, found, expected, nearest valid name.
+    """
+    file = _find(path, configs / "experiments")
+    value = read_yaml(file)
+    if not isinstance(value, dict):
+        raise InputError("not an experiment", file=file, found=type(value).__name__, expected="a mapping")
+    for override in overrides:
+        key, given = split_override(override)
+        if key in OWN:
+            value[key] = given
+        elif key.partition(".")[0] in RunConfig.model_fields:
+            value["set"] = {**(value.get("set") or {}), key: given}
+        else:
+            raise InputError("neither of the experiment nor a setting of runs", key=key, found=key, valid=[*OWN, *RunConfig.model_fields])
+    return parse_model(Experiment, value, str(file) + (" " + " ".join(overrides) if overrides else ""))
+
+
+def run_config(experiment: Experiment, arm: str | None, changes: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
+    """The config of one run and the overrides that make it of the experiment's base.
+
+    Args:
+        arm: None for what has no arms.
+        changes: what the experiment itself gives.
+    """
+    own = experiment.arms[arm].set if arm is not None else {}
+    overrides = [f"{key}={_flow(value)}" for key, value in {**experiment.set, **own, **changes}.items()]
+    return load_config(experiment.base, overrides), overrides
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line; JSON would write 1e-05, which YAML reads as a text."""
+    import yaml
+
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
+
+
+def _find(path: str, folder: Path) -> Path:
+    for candidate in (Path(path), folder / path, folder / f"{path}.yaml"):
+        if candidate.is_file():
+            return candidate
+    raise InputError("no such experiment", file=path, found=Path(path).stem, valid=[file.stem for file in folder.glob("*.yaml")])

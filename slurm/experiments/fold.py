@@ -1,0 +1,153 @@
+"""One fold of a ceiling: train on the other folds' real queries, ask this one's. ``python -m slurm.experiments.fold FOLDER`` does it.
+
+FOLDER/job.json          what is to be done; its hash names the folder
+FOLDER/train.parquet     the other folds' queries and calls
+FOLDER/work/             checkpoints, while it trains
+FOLDER/adapter/          the adapter, while it is asked
+FOLDER/predictions.jsonl, done.json   what came of it; done.json is last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from routenator.config import RunConfig
+from routenator.domain.golden import GoldenExample
+from routenator.errors import RoutenatorError
+from routenator.files import read_json, write_json
+from slurm.allocation import drop_inherited
+
+DONE = "done.json"
+
+
+class FoldJob(BaseModel):
+    """What a fold is told.
+
+    Attributes:
+        config: a run's, of which the trainee, training and evaluation count.
+        domain: folder of the API.
+        golden: the labelled file.
+        folds, fold, seed: which queries are held out; the seed is of training, too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: RunConfig
+    domain: str
+    golden: str
+    folds: int
+    fold: int
+    seed: int
+
+
+def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
+    """The queries to train on, and those held out, in the file's order."""
+    from routenator.domain.golden import load_golden
+    from routenator.domain.load import load_domain
+    from routenator.evaluation.folds import stratified_folds
+
+    examples = load_golden(Path(job.golden), load_domain(job.domain).functions)
+    fold = stratified_folds([one.query for one in examples], [one.name for one in examples], job.folds, job.seed)
+    held_out = [one for one, number in zip(examples, fold, strict=True) if number == job.fold]
+    return [one for one, number in zip(examples, fold, strict=True) if number != job.fold], held_out
+
+
+def work(folder: Path) -> None:
+    """Do what FOLDER/job.json says; goes on from the last checkpoint.
+
+    Raises:
+        StageError: training or an engine failed.
+        InputError: an example is too long.
+    """
+    from routenator.domain.load import load_domain
+    from routenator.evaluation.run import Subject, ask_and_judge, write_predictions
+    from routenator.models import cache_folder, resolve_model
+
+    job = FoldJob.model_validate(read_json(folder / "job.json"))
+    config, began = job.config, time.time()
+    train, held_out = split(job)
+    functions = load_domain(job.domain).functions
+    base = resolve_model(config.model.trainee, cache_folder(config.cache))
+    if not (folder / "training.json").is_file():
+        _train(folder, job, train, [function.tool() for function in functions.values()], base)
+    scratch = folder / f".scratch-{uuid.uuid4().hex[:8]}"
+    scratch.mkdir()
+    try:
+        judged = ask_and_judge(
+            {"after": Subject(config.train.prompt, True)},
+            held_out,
+            functions,
+            base=base,
+            adapter=folder / "adapter",
+            config=config.evaluate,
+            scratch=scratch,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    write_predictions(folder / "predictions.jsonl", held_out, judged)
+    training = read_json(folder / "training.json")
+    write_json(
+        folder / DONE, {"train": len(train), "held_out": len(held_out), "training": training, "seconds": round(time.time() - began, 3)}
+    )
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+
+
+def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[dict[str, object]], base: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from routenator.training import checkpoints
+    from routenator.training.job import TrainingJob
+    from routenator.training.launch import launch
+
+    rows = [{"query": one.query, "call": json.dumps({"name": one.name, "arguments": one.arguments}, ensure_ascii=False)} for one in train]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+    kept = folder / "work"
+    kept.mkdir(exist_ok=True)
+    for left in folder.glob("attempt-*"):  # of attempts that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    resume = checkpoints.newest(kept)
+    attempt = TrainingJob(
+        base=base,
+        base_name=job.config.model.trainee,
+        domain=job.domain,
+        train=[str(folder / "train.parquet")],
+        validation=[],
+        tools=tools,
+        config=job.config.train,
+        seed=job.seed,
+        folder=str(folder / f"attempt-{os.getpid()}"),
+        checkpoints=str(kept),
+        resume=str(resume) if resume else None,
+    )
+    result = launch(attempt, out=sys.stdout)
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    shutil.move(attempt.adapter, folder / "adapter")
+    write_json(folder / "training.json", {**result.metrics, "steps": result.step})
+    for left_over in (attempt.root, kept):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
+def main(folder: Path) -> int:
+    """``work``, with errors on purpose as a message. SIGTERM leaves in order: training keeps a checkpoint, Ray ends its processes."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    drop_inherited()
+    try:
+        work(folder)
+    except RoutenatorError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

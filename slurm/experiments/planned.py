@@ -1,0 +1,165 @@
+"""The runs of an experiment: an arm and a seed each, with the domain that the arm is about.
+
+Domains are copied or derived to ROOT/domains/, named by their content, before any run is planned: so all runs of one command have the same
+domain, whatever happens to the original meanwhile, and the same content is there once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.entry import read_failure
+from jobs.plan import STAGES, Plan, Run
+from jobs.task import done_shards
+from routenator.compose import write_config
+from routenator.config import RunConfig
+from routenator.domain.derive import DeriveOptions
+from routenator.errors import InputError
+from routenator.files import digest, read_json, sha256_file, write_atomic
+from slurm.experiments.config import Experiment, run_config
+from slurm.experiments.table import short_scores
+from slurm.plan import golden_source, make_plan, planned_run
+
+DATA_STAGES = ("sample", "generate", "merge")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of an experiment.
+
+    Attributes:
+        overrides: of the experiment's base; with ``python launch.py run BASE`` they make the run.
+        measures: for the summary.
+        plan: as it would be made now. Its stages' directories are named by what they depend on, so what is done is found by it.
+    """
+
+    arm: str
+    seed: int
+    overrides: list[str]
+    plan: Plan
+    measures: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.seed}"
+
+    @property
+    def run(self) -> Run:
+        return planned_run(self.plan)
+
+    def missing(self) -> dict[str, Path]:
+        """Stages that are not done, with their directories. The report is for people; no result needs it."""
+        run = self.run
+        return {
+            stage: run.stage_dir(stage)
+            for stage, entry in self.plan.stages.items()
+            if stage != "report" and len(done_shards(run.stage_dir(stage), entry.shards)) < entry.shards
+        }
+
+    def command(self, code: Path, folder: Path) -> list[str]:
+        """What runs it."""
+        config = folder / "configs" / f"{self.name}.yaml"
+        write_atomic(config, write_config(self.plan.config))
+        last = list(self.plan.stages)[-1]
+        return [sys.executable, str(code / "launch.py"), "run", str(config), *(() if last == STAGES[-1] else ("--until", last))]
+
+    def failure(self) -> str | None:
+        """What the task that failed said."""
+        run = self.run
+        for stage in self.missing():
+            for index in range(run.plan.stages[stage].shards):
+                failure = read_failure(run, stage, index)
+                if failure is not None:
+                    return f"{stage}: {failure['kind']}: {failure['message'].splitlines()[0]}"
+        return None
+
+    def summary(self) -> str:
+        """What came of it, on a line."""
+        if "evaluate" not in self.plan.stages:
+            counts = read_json(self.run.stage_dir("merge") / "merge.json")["counts"]
+            return f"{counts['final']:,} rows"
+        scores = read_json(self.run.stage_dir("evaluate") / "scores.json")["after"]
+        return short_scores(scores, self.measures)
+
+
+def entries_of(experiment: Experiment) -> list[Entry]:
+    """All runs, seed by seed, so that an experiment that is stopped early has compared all arms.
+
+    Raises:
+        InputError: a config, a domain or a golden file is not what it should be.
+    """
+    config, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
+    domains = {}
+    for name, arm in experiment.arms.items():
+        own, _ = run_config(experiment, name, {"golden": config.golden})
+        domains[name] = arm_domain(experiment.name, name, arm.derive, Path(own.domain), golden_source(own), Path(own.root))
+    stages = DATA_STAGES if experiment.kind == "distribution" else STAGES
+    entries = []
+    for seed in experiment.seeds:
+        for name in experiment.arms:
+            domain, golden = domains[name]
+            given = {"name": f"{experiment.name}-{name}", "seed": seed, "domain": str(domain), "golden": str(golden)}
+            composed, overrides = run_config(experiment, name, given)
+            _check_routes(experiment, name, composed)
+            entries.append(Entry(name, seed, overrides, make_plan(composed, sys.argv, stages=stages), tuple(experiment.measures)))
+    return entries
+
+
+def work_folder(experiment: Experiment, root: str) -> Path:
+    """Where an experiment keeps logs, configs and its snapshot of the code."""
+    return Path(root).expanduser().resolve() / "experiments" / experiment.name
+
+
+def _check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
+    derive = experiment.arms[arm].derive
+    if derive is not None and derive.routes is not None and config.generate.routes is not None:
+        raise InputError(
+            "a setting of the run overrides the routes that its domain is derived with",
+            key=f"arms.{arm}.derive.routes",
+            found=f"generate.routes: {config.generate.routes}",
+            expected="generate.routes: null in this arm's set",
+        )
+
+
+def arm_domain(experiment: str, arm: str, derive: DeriveOptions | None, source: Path, golden: Path, root: Path) -> tuple[Path, Path]:
+    """The domain and the golden file of an arm, made unless they are there.
+
+    Args:
+        source: the base's domain.
+        golden: the golden file of the base's API.
+        root: of the runs.
+
+    Raises:
+        InputError: the domain cannot be derived so.
+    """
+    from routenator.domain.derive import derive as make_domain
+    from routenator.domain.load import domain_fingerprint
+
+    if not golden.is_file():
+        raise InputError("the golden file is missing", file=golden, key="golden", expected="JSON lines of query and call")
+    folder = root.expanduser().resolve() / "domains"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f".{uuid.uuid4().hex[:12]}"
+    try:
+        if derive is None:
+            shutil.copytree(source, made, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+            shutil.copyfile(golden, made / "golden.jsonl")
+            stem = source.name
+        else:
+            make_domain(source, made, derive.model_copy(update={"golden": golden}))
+            stem = f"{experiment}-{arm}"
+        # Not of the notes: they may name folders.
+        place = folder / f"{stem}-{digest([domain_fingerprint(made), sha256_file(made / 'golden.jsonl')])}"
+        if not place.is_dir():
+            try:
+                made.rename(place)
+            except OSError:
+                if not place.is_dir():  # another command has made the same
+                    raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return place, place / "golden.jsonl"

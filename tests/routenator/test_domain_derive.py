@@ -1,0 +1,218 @@
+"""Derived domains: they load and run, their shares are what was asked for, and families keep the population and only rename."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from routenator.config import RunConfig
+from routenator.domain.check import probe_config
+from routenator.domain.derive import Derived, DeriveOptions, derive
+from routenator.domain.families import FILE, Family, free_slots, load_families
+from routenator.domain.golden import load_golden
+from routenator.domain.load import NO_CATEGORY, Domain, load_domain
+from routenator.errors import InputError
+from routenator.generation.heuristic import candidates
+from routenator.sampling.sampler import Sampler
+from routenator.sampling.strata import category_shares, target_shares
+from routenator.validation.checks import Context
+from routenator.wording.composer import Composer
+from tests.conftest import ROOT, TINY
+
+DOMAINS = ROOT / "configs" / "domains"
+
+
+def made(source: Path, out: Path, **options: object) -> tuple[Derived, Domain]:
+    derived = derive(source, out, DeriveOptions.model_validate(options))
+    return derived, load_domain(out)
+
+
+def rows_of(domain: Domain, count: int) -> tuple[dict[str, list], float]:
+    """Requests of a run with their words, and the share of those drafts that passes the checks."""
+    config = RunConfig.model_validate({**probe_config(domain, count).model_dump(), "generate": {"routes": {"heuristic": 1}}})
+    sampler = Sampler(domain, config)
+    details = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size))
+    accepted = candidates(details, Context(domain, config.checks, {})).column("accepted").to_pylist()
+    return details.to_pydict(), sum(accepted) / len(accepted)
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Domain:
+    return load_domain(DOMAINS / "assistant")
+
+
+@pytest.mark.parametrize("name", ["creative", "assistant"])
+def test_plain_and_flat(name, tmp_path):
+    derived, domain = made(
+        DOMAINS / name, tmp_path / "flat", templates=["basic_*", "single_prompt"], flat=True, routes={"text": 1, "heuristic": 0}
+    )
+    source = load_domain(DOMAINS / name)
+    assert derived.functions == list(source.functions)
+    assert {t.route for t in domain.templates.values()} == {"heuristic", "text"}
+    assert {t.weight for t in domain.templates.values()} == {1.0}
+    assert {route for _, _, route, _, _, _ in target_shares(domain, probe_config(domain))} == {"text"}
+    functions = list(domain.statistics.functions.values())
+    assert len(set(functions)) == 1
+    for function in domain.functions:
+        shares = category_shares(domain, function)
+        none = shares.pop(NO_CATEGORY, 0.0)
+        assert none in (0.0, 0.5)
+        assert max(shares.values()) == pytest.approx(min(shares.values()))
+        assert set(shares) >= {c for c, share in source.statistics.categories[function].items() if share > 0}
+    assert set(domain.statistics.length_buckets) == {"any"}
+    assert domain.statistics.noise.typo == domain.statistics.noise.lowercase == 0
+    assert not domain.statistics.keyword_position
+    rows, accepted = rows_of(domain, 300)
+    assert accepted > 0.95
+    assert len(set(rows["template"])) == len([t for t in domain.templates.values() if t.route == "heuristic"])
+    assert load_golden(tmp_path / "flat" / "golden.jsonl", domain.functions) == load_golden(
+        DOMAINS / name / "golden.jsonl", source.functions
+    )
+    readme = (tmp_path / "flat" / "README.md").read_text()
+    assert f"# Derived from the domain {name}" in readme and '"basic_*"' in readme
+
+
+def test_templates_keep_their_weight_and_the_statistics_stay(tmp_path):
+    _, domain = made(TINY, tmp_path / "out", templates=["heuristic/search_fragment", "book_*"])
+    source = load_domain(TINY)
+    assert set(domain.templates) == {"heuristic/search_fragment"} | {n for n in source.templates if n.split("/")[1].startswith("book_")}
+    assert domain.statistics.functions == source.statistics.functions
+    assert domain.statistics.lengths == source.statistics.lengths
+    for name, template in domain.templates.items():
+        assert template.weight == source.templates[name].weight
+        assert template.body == source.templates[name].body
+    for function, shares in domain.statistics.routes.items():
+        assert set(shares) == {t.route for t in domain.templates.values() if function in t.functions} & set(
+            source.statistics.routes[function]
+        )
+        assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_cells_without_a_template_widen_selectors_or_drop_categories(tmp_path):
+    kept = [name for name in load_domain(DOMAINS / "assistant").templates if name.endswith("_plain")]
+    derived, domain = made(DOMAINS / "assistant", tmp_path / "out", templates=[*kept, "screen_*", "weather_*"], flat=True)
+    # Templates for calls without a category word can say no other.
+    assert set(category_shares(domain, "play_music")) == {NO_CATEGORY}
+    assert len(category_shares(domain, "get_weather")) > 1
+    assert any("play_music: no template that is left can say album" in note for note in derived.notes)
+    assert all(note in (tmp_path / "out" / "README.md").read_text() for note in derived.notes)
+
+
+def test_boost_multiplies_a_share(tmp_path, assistant):
+    _, domain = made(DOMAINS / "assistant", tmp_path / "out", boost={"play_music.album": 3, "book_restaurant.food truck": 2})
+    before, after = category_shares(assistant, "play_music"), category_shares(domain, "play_music")
+    assert after["album"] / after["song"] == pytest.approx(3 * before["album"] / before["song"])
+    assert after[NO_CATEGORY] == pytest.approx(before[NO_CATEGORY])
+    assert domain.statistics.functions == assistant.statistics.functions
+    assert domain.statistics.categories["get_weather"] == assistant.statistics.categories["get_weather"]
+
+
+def check_families(source: Domain, out: Path, count: int, rows: int) -> None:
+    """A derived domain of ``count`` functions has the population of its source, names aside."""
+    derived, domain = made(source.path, out, functions=count)
+    names = list(domain.functions)
+    assert len(names) == len(set(names)) == count
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names)
+    assert len({f.description for f in domain.functions.values()}) == count
+    families = load_families(out / FILE)
+    assert families.as_list() == derived.families.as_list()
+    parent = {member.name: member.parent for member in families.members}
+    kept = set(parent.values())
+    # The target is the source's, function by function, category by category, template by template.
+    target: Counter = Counter()
+    for (function, *cell), share in target_shares(domain, probe_config(domain)).items():
+        target[parent[function], *cell] += share
+    expected = {key: share for key, share in target_shares(source, probe_config(source)).items() if key[0] in kept}
+    whole = sum(expected.values())
+    assert target.keys() == expected.keys()
+    assert all(target[key] == pytest.approx(share / whole, abs=1e-9) for key, share in expected.items())
+    # So are the slots of its calls.
+    words, accepted = rows_of(domain, rows)
+    assert accepted > 0.95
+    calls = [json.loads(arguments) for arguments in words["arguments"]]
+    relabelled = [families.of(parent[name], call) for name, call in zip(words["function"], calls, strict=True)]
+    same = sum(a == b for a, b in zip(relabelled, words["function"], strict=True))
+    assert same / len(calls) > 0.995, Counter((a, b) for a, b in zip(relabelled, words["function"], strict=True) if a != b)
+    # Golden calls follow, all that are left.
+    golden = load_golden(out / "golden.jsonl", domain.functions)
+    before = {g.query: g for g in load_golden(source.path / "golden.jsonl", source.functions) if g.name in kept}
+    assert {g.query for g in golden} == set(before)
+    assert all(parent[g.name] == before[g.query].name and g.arguments == before[g.query].arguments for g in golden)
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_functions(count, assistant, tmp_path):
+    check_families(assistant, tmp_path / "out", count, rows=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [50, 100])
+def test_many_functions(count, assistant, tmp_path):
+    check_families(assistant, tmp_path / "out", count, rows=1000)
+
+
+def test_functions_of_a_closed_category(tmp_path):
+    check_families(load_domain(DOMAINS / "creative"), tmp_path / "out", 32, rows=300)
+    domain = load_domain(tmp_path / "out")
+    assert {"search_poster", "generate_menu"} <= set(domain.functions) and "search" not in domain.functions
+    with pytest.raises(InputError, match="at most 32"):
+        derive(DOMAINS / "creative", tmp_path / "more", DeriveOptions(functions=33))
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_slot_splits_only_where_no_other_decides_it(assistant):
+    free = free_slots(assistant, Family("get_weather", "get_weather", "condition_description"))
+    assert "time_range" in free and "geographic_poi" in free
+    assert "city" not in free, "geographic_poi excludes it"
+    without = Family("w", "get_weather", "condition_description", absent=frozenset({"geographic_poi"}))
+    assert free_slots(assistant, without)["city"] == assistant.statistics.slots["get_weather"]["city"]
+    assert "city" not in free_slots(assistant, Family("w", "get_weather", "condition_description", present=frozenset({"geographic_poi"})))
+
+
+def test_family_of_a_call_maps_aliases_in_any_case(tmp_path):
+    golden = tmp_path / "golden.jsonl"
+    calls = [("a", "LP"), ("b", "Songs"), ("c", "gramophone"), ("d", None)]
+    golden.write_text(
+        "".join(
+            json.dumps({"query": query, "call": {"name": "play_music", "arguments": {"music_item": item} if item else {}}}) + "\n"
+            for query, item in calls
+        )
+    )
+    _, domain = made(DOMAINS / "assistant", tmp_path / "out", functions=80, golden=golden)
+    assert [example.name for example in load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)] == [
+        "play_music_record",
+        "play_music_songs",
+        "play_music",
+        "play_music",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "nearest"),
+    [
+        ({"templates": ["serch_fragment"]}, "serch_fragment", "search_fragment"),
+        ({"boost": {"search.postr": 2}}, "postr", "poster"),
+        ({"boost": {"serch.poster": 2}}, "serch", "search"),
+        ({"templates": ["search_fragment"]}, "none", None),
+        ({"templates": ["search_fragment", "book_*"], "routes": {"vision": 1}}, "vision", None),
+        ({}, "none", None),
+    ],
+)
+def test_errors(options, found, nearest, tmp_path):
+    with pytest.raises(InputError) as error:
+        derive(TINY, tmp_path / "out", DeriveOptions.model_validate(options))
+    assert error.value.found == found
+    if nearest:
+        assert f"nearest:  {nearest}" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(InputError, match="new or empty"):
+        derive(TINY, tmp_path, DeriveOptions(flat=True))
+    assert (tmp_path / "mine").read_text() == "x"

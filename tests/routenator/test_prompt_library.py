@@ -1,0 +1,124 @@
+"""The prompts of the domains that come with the project: which model they are for, what examples they show, and the plain ones for comparisons."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from routenator.config import RunConfig
+from routenator.domain.load import Domain, load_domain
+from routenator.generation.generator import Generator
+from routenator.sampling.sampler import Sampler
+from routenator.sampling.strata import build_strata, target_shares
+from routenator.wording.composer import Composer
+from tests.conftest import ROOT
+
+CACHE = ROOT / ".cache"
+DOMAINS = ("assistant", "creative")
+
+
+@pytest.fixture(scope="module", params=DOMAINS)
+def domain(request: pytest.FixtureRequest) -> Domain:
+    return load_domain(ROOT / "configs" / "domains" / request.param)
+
+
+def config(domain: Domain, guided: bool = True, **changes: Any) -> RunConfig:
+    model = {"generator": {"model": "none", "guided": guided}, "trainee": "none", "embedder": "none"}
+    base = {"name": "test", "domain": str(domain.path), "seed": 5, "dataset": {"size": 2000}, "model": model}
+    return RunConfig.model_validate({**base, **changes})
+
+
+def plain(domain: Domain) -> Domain:
+    """The domain with its plain templates alone, as ``weight: 1``; every length admitted."""
+    kept = {
+        name: dataclasses.replace(template, head=template.head.model_copy(update={"weight": 1.0}))
+        for name, template in domain.templates.items()
+        if template.weight == 0
+    }
+    low, high = (
+        min(b[0] for b in domain.statistics.length_buckets.values()),
+        max(b[1] for b in domain.statistics.length_buckets.values()),
+    )
+    buckets = dict.fromkeys(domain.statistics.length_buckets, (low, high))
+    statistics = domain.statistics.model_copy(update={"length_buckets": buckets, "keyword_position": {}})
+    return dataclasses.replace(domain, templates=kept, statistics=statistics)
+
+
+def test_every_cell_has_prompts_for_either_kind_of_model(domain: Domain) -> None:
+    used: dict[bool, set[str]] = {}
+    for guided in (True, False):
+        shares = target_shares(domain, config(domain, guided))
+        used[guided] = {key[3] for key in shares}
+        cells = {(key[0], key[1], key[4]) for key in shares}
+        assert {(key[0], key[1], key[4]) for key in shares if key[2] == "text"} == cells
+    prompts = [t for t in domain.templates.values() if t.route != "heuristic" and t.weight > 0]
+    assert {t.name for t in prompts} <= used[True] | used[False]
+    for template in prompts:
+        assert (template.name in used[True], template.name in used[False]) == {
+            "any": (True, True), "guided": (True, False), "free": (False, True),
+        }[template.head.for_]  # fmt: skip
+        assert template.head.for_ == "free" or template.guide == "slots", "a small model is held to the slots' words"
+
+
+def test_templates_without_weight_are_used_nowhere(domain: Domain) -> None:
+    plain_ones = {t.name for t in domain.templates.values() if t.weight == 0}
+    assert plain_ones == {"text/single_prompt"} | {f"heuristic/basic_{function}" for function in domain.functions}
+    assert not plain_ones & {stratum.template for stratum in build_strata(domain, config(domain))}
+
+
+def test_plain_templates_alone_make_a_domain(domain: Domain) -> None:
+    """Heuristic rows pass the checks; the single prompt's guide offers the plain templates' words."""
+    made = plain(domain)
+    settings = config(made, generate={"routes": {"heuristic": 0.5, "text": 0.5}}, dataset={"size": 600})
+    sampler = Sampler(made, settings)
+    rows = Composer(made, settings, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    generator = Generator(made, settings, CACHE)
+    verdicts = [row["accepted"] for row in generator.candidates([row for row in rows if row["route"] == "heuristic"])]
+    assert sum(verdicts) / len(verdicts) > 0.97
+    for row in [row for row in rows if row["route"] == "text"][:40]:
+        _, gaps = generator._pool(row["function"], "en", 0)
+        prompt = generator._prompt(row)
+        assert prompt.grammar and row["function"] in str(prompt.messages[-1]["content"])
+        openings = {opening.split()[0] for frames in gaps.frames.values() for opening, _ in frames if opening.split()}
+        assert len(openings) <= 12, "few plain openings, whatever the richer templates say"
+
+
+def test_few_shot_examples_say_what_their_call_holds(domain: Domain) -> None:
+    composer = Composer(domain, config(domain), ())
+    for function in domain.rules:
+        examples = composer.examples(3, function, "en", 200)
+        assert all(surface in example[key] for example in examples for key in ("draft", "query") for surface in example["slots"].values())
+        assert sum(example["draft"] == example["query"] for example in examples) < 10, "said in two ways"
+    a, b = composer.examples(3, function, "en", 20), composer.examples(4, function, "en", 20)
+    assert not {example["query"] for example in a} & {example["query"] for example in b}
+
+
+def test_a_prompt_shows_examples_of_the_rows_function_and_near_its_length(domain: Domain) -> None:
+    settings = config(domain, generate={"routes": {"text": 1}, "examples": 4}, dataset={"size": 300})
+    sampler = Sampler(domain, settings)
+    rows = Composer(domain, settings, sampler.strata).details(sampler.requests(0, 120)).to_pylist()
+    generator = Generator(domain, settings, CACHE)
+    seen, near = set(), []
+    for row in rows:
+        pool, _ = generator._pool(row["function"], "en", 0)
+        low, high = domain.statistics.length_buckets[row["length"]]
+        shown = generator._examples(pool, row["seed"], (low, high))
+        assert all(set(example["arguments"]) <= set(domain.functions[row["function"]].properties) for example in shown)
+        near += [low <= len(example["query"].split()) <= high for example in shown]
+        seen.add(tuple(example["query"] for example in shown))
+    assert sum(near) / len(near) > 0.9
+    assert len(seen) > 0.9 * len(rows), "examples differ from row to row"
+
+
+def test_the_keyword_of_a_prompt_stands_where_the_draft_says_it(domain: Domain) -> None:
+    settings = config(domain, guided=False, generate={"routes": {"text": 1}}, dataset={"size": 1500})
+    sampler = Sampler(domain, settings)
+    wanted = {s.stratum for s in sampler.strata if s.template == "text/keyword_place"}
+    requests = sampler.requests(0, sampler.size)
+    rows = Composer(domain, settings, sampler.strata).details(requests.filter([n in wanted for n in requests["stratum"].to_pylist()]))
+    generator = Generator(domain, settings, CACHE)
+    texts = [str(generator._prompt(row).messages[-1]["content"]) for row in rows.to_pylist()]
+    for third in ("first third", "middle", "last third"):
+        assert any(f" in the {third}" in text for text in texts)

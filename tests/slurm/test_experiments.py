@@ -1,0 +1,264 @@
+"""Experiments: what a config may say, how runs share this machine, and what is made of their results; one small experiment end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from routenator.domain.load import load_domain
+from routenator.errors import InputError
+from routenator.evaluation.folds import stratified_folds
+from slurm.experiments.collect import publishable
+from slurm.experiments.config import load_experiment, run_config
+from slurm.experiments.distribution import population
+from slurm.experiments.planned import arm_domain, entries_of
+from slurm.experiments.runner import Ended, Work, cores, run_all, why
+from slurm.experiments.table import render_table
+from tests.conftest import ROOT, TINY
+from tests.routenator.tiny_model import save_tiny_model
+
+
+def world(folder: Path, model: str | None = None, **changes: Any) -> Path:
+    """An experiment of two arms on the tiny domain, and its base; the file."""
+    engine = {"model": model or "package:smollm2-135m-instruct"}
+    base = {
+        "name": "tiny",
+        "domain": str(TINY),
+        "root": str(folder / "runs"),
+        "cluster": "local",
+        "dataset": {"size": 60, "validation_share": 0},
+        "generate": {"routes": {"heuristic": 1}},
+        "checks": {"length": False},
+        "model": {"generator": engine, "trainee": engine["model"], "embedder": "package:all-minilm-l6-v2"},
+        "train": {"prompt": "compact", "method": "lora", "deepspeed": False, "max_steps": 2, "batch_size": 2},
+        "evaluate": {"engine": "transformers", "before": False, "baselines": False, "max_new_tokens": 8},
+    }
+    experiment = {
+        "name": "try",
+        "question": "Does it work?",
+        "base": str(folder / "base.yaml"),
+        "seeds": [1],
+        "reference": "plain",
+        "arms": {"plain": {}, "more": {"title": "more steps", "set": {"train.max_steps": 3}}},
+        **changes,
+    }
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    (folder / "try.yaml").write_text(yaml.safe_dump(experiment))
+    return folder / "try.yaml"
+
+
+def test_the_experiments_that_come_with_it_are_whole() -> None:
+    for file in sorted((ROOT / "configs" / "experiments").glob("*.yaml")):
+        experiment = load_experiment(file.stem)
+        assert experiment.name == file.stem
+        for arm in experiment.arms or [None]:  # type: ignore[list-item]
+            run_config(experiment, arm, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arms": {}}, "needs? some|no arms"),
+        ({"kind": "ceiling"}, "has no arms"),
+        ({"reference": "plian"}, "none of the arms"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"set": {"seed": 3}}, "the experiment gives it"),
+        ({"arms": {"plain": {"set": {"cluster": "slurm"}}}}, "the experiment gives it"),
+        ({"arms": {"plain": {"derive": {"golden": "x.jsonl"}}}}, "not an arm's"),
+        ({"measures": ["accuracy"]}, "function_f1_macro"),
+        ({"question": None}, "question"),
+    ],
+)
+def test_bad_configs_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_experiment(str(world(tmp_path, **changes)))
+
+
+def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nearest: +train"):
+        load_experiment(str(world(tmp_path)), ["trian.epochs=1"])
+    with pytest.raises(InputError, match="nearest: +ablation-assistant"):
+        load_experiment("ablation-asistant")
+    experiment = load_experiment(str(world(tmp_path, set={"train.epoch": 1})))
+    with pytest.raises(InputError, match="nearest: +epochs"):
+        run_config(experiment, "plain", {})
+
+
+def test_settings_reach_the_runs_and_arms_have_the_last_word(tmp_path: Path) -> None:
+    file = world(tmp_path, set={"train.max_steps": 9, "train.learning_rate": 1e-5})
+    experiment = load_experiment(str(file), ["dataset.size=30", "seeds=[4, 5]"])
+    assert experiment.seeds == [4, 5]
+    plain, _ = run_config(experiment, "plain", {})
+    more, _ = run_config(experiment, "more", {})
+    assert (plain.train.max_steps, more.train.max_steps) == (9, 3)
+    assert plain.train.learning_rate == 1e-5 and plain.dataset.size == 30
+
+
+def test_runs_of_one_command_share_a_copy_of_the_domain(tmp_path: Path) -> None:
+    experiment = load_experiment(str(world(tmp_path)), ["seeds=[1, 2]"])
+    entries = entries_of(experiment)
+    assert [(entry.arm, entry.seed) for entry in entries] == [("plain", 1), ("more", 1), ("plain", 2), ("more", 2)]
+    (domain,) = {entry.plan.config.domain for entry in entries}
+    assert Path(domain).parent == tmp_path / "runs" / "domains"
+    assert load_domain(domain).functions.keys() == load_domain(TINY).functions.keys()
+    stages = [entry.plan.stages for entry in entries]
+    assert stages[0]["merge"] == stages[1]["merge"] and stages[0]["train"] != stages[1]["train"]
+    assert stages[0]["sample"] != stages[2]["sample"]
+    assert list(entries[0].missing()) == ["sample", "generate", "merge", "train", "evaluate"]
+
+
+def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
+    arms = {"flat": {"derive": {"flat": True}}, "same": {"derive": {"flat": True}, "set": {"train.max_steps": 3}}}
+    experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
+    first, again = (arm_domain("try", "flat", experiment.arms["flat"].derive, TINY, TINY / "golden.jsonl", tmp_path) for _ in range(2))
+    assert first == again and first[1].is_file()
+    assert len(list((tmp_path / "domains").iterdir())) == 1
+
+
+def test_routes_that_would_not_count_are_refused(tmp_path: Path) -> None:
+    arms = {"only": {"derive": {"flat": True, "routes": {"heuristic": 1}}}}
+    experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
+    with pytest.raises(InputError, match=r"generate\.routes: null"):
+        entries_of(experiment)
+
+
+class Sleep:
+    """A piece of work: a shell line, in no need of models."""
+
+    def __init__(self, folder: Path, name: str, line: str, makes: str | None = None) -> None:
+        self.name, self.line, self.done, self.makes = name, line, folder / f"{name}.done", folder / (makes or name)
+
+    def missing(self) -> dict[str, Path]:
+        return {} if self.done.is_file() else {"it": self.makes}
+
+    def command(self, code: Path, folder: Path) -> list[str]:
+        assert (code / "launch.py").is_file() and (code / "routenator" / "config.py").is_file()
+        return ["sh", "-c", f"{self.line} && date +%s.%N > {self.done}"]
+
+    def failure(self) -> str | None:
+        return None
+
+    def summary(self) -> str:
+        return "slept"
+
+
+def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path) -> None:
+    works = [Sleep(tmp_path, "bad", "echo error: no such thing; false"), Sleep(tmp_path, "good", "true")]
+    told: list[Ended] = []
+    ended = run_all(works, tmp_path / "x", 1, told=told.append, began=lambda work, log: None)
+    assert [(one.work.name, one.code) for one in ended] == [("bad", 1), ("good", 0)] and told == ended
+    assert why(ended[0]) == "error: no such thing"
+    assert ended[0].left_s is not None and ended[1].left_s is None
+
+
+def test_two_that_make_the_same_are_not_at_work_at_once(tmp_path: Path) -> None:
+    line = 'echo "$$ $(date +%s.%N)" >> LOG; sleep 0.5; date +%s.%N >> LOG'.replace("LOG", str(tmp_path / "log"))
+    works: list[Work] = [Sleep(tmp_path, "a", line, "shared"), Sleep(tmp_path, "b", line, "shared")]
+    run_all(works, tmp_path / "x", 2, told=lambda one: None, began=lambda work, log: None)
+    times = [float(text.split()[-1]) for text in (tmp_path / "log").read_text().splitlines()]
+    assert len(times) == 4 and times == sorted(times) and times[2] - times[0] >= 0.5
+
+
+def test_each_run_has_its_own_cores(tmp_path: Path) -> None:
+    every = os.sched_getaffinity(0)
+    assert set().union(*(cores(slot, 2) for slot in range(2))) == every
+    if len(every) > 1:
+        assert not cores(0, 2) & cores(1, 2)
+    assert cores(0, 2 * len(every)) <= every
+    line = f"{sys.executable} -c 'import os; print(sorted(os.sched_getaffinity(0)))' > {tmp_path}/cores"
+    run_all([Sleep(tmp_path, "a", line)], tmp_path / "x", 2, told=lambda one: None, began=lambda work, log: None)
+    assert json.loads((tmp_path / "cores").read_text()) == sorted(cores(0, 2))
+
+
+def test_a_signal_ends_the_children(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.slurm.test_experiments import Sleep; from slurm.experiments.runner import run_all\n"
+        "folder = Path(sys.argv[1])\n"
+        "work = Sleep(folder, 'a', f'echo $$ > {folder}/pid; sleep 60')\n"
+        "run_all([work], folder / 'x', 1, told=print, began=print)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=30)
+    assert b"Stopped" in words
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_rare_categories_are_pooled() -> None:
+    row = {"cta": 0.5, "function_accuracy": 1.0, "exact_match": 0.0}
+    scores = {
+        "per_category": {"poster": {"n": 9, **row}, "odd word": {"n": 1, **row}, "odder": {"n": 3, **row, "cta": 1.0}},
+        "confusion_categories": {"labels": ["odd word", "odder", "poster"], "counts": [[1, 0, 0], [0, 2, 1], [0, 1, 8]]},
+    }
+    found = publishable(scores)
+    assert found["per_category"] == {"poster": {"n": 9, **row}, "(other)": {"n": 4, **row, "cta": 0.875}}
+    assert found["confusion_categories"] == {"labels": ["(other)", "poster"], "counts": [[3, 1], [1, 8]]}
+
+
+def test_folds_are_stratified_keyed_and_cover_everything() -> None:
+    queries = [f"query {number}" for number in range(101)]
+    labels = ["often"] * 80 + ["seldom"] * 21
+    folds = stratified_folds(queries, labels, 5, 1)
+    for label, least, most in (("often", 16, 16), ("seldom", 4, 5)):
+        sizes = [sum(f == fold and one == label for f, one in zip(folds, labels, strict=True)) for fold in range(5)]
+        assert min(sizes) >= least and max(sizes) <= most
+    assert {folds.count(fold) for fold in range(5)} == {20, 21}
+    assert folds != stratified_folds(queries, labels, 5, 2)
+    back = stratified_folds(queries[::-1], labels[::-1], 5, 1)
+    assert back[::-1] == folds
+
+
+def test_the_population_adds_up() -> None:
+    found = population(load_domain(TINY))
+    for shares in found["shares"].values():
+        assert sum(shares.values()) == pytest.approx(1)
+    buckets = load_domain(TINY).statistics.length_buckets
+    for function, words in found["words"].items():
+        used = [buckets[length] for length, share in load_domain(TINY).statistics.lengths[function].items() if share > 0]
+        assert words["min"] == min(low for low, _ in used) and words["max"] == max(high for _, high in used)
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "launch.py", "experiment", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
+    return result
+
+
+@pytest.mark.slow
+def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
+    """Two arms share their data; the second command does nothing, and results hold no query."""
+    file = str(world(tmp_path, model=str(save_tiny_model(tmp_path / "model"))))
+    results = tmp_path / "results"
+    assert launch(file, "--collect", "--results", str(results)).returncode == 1
+    assert launch(file, "--results", str(results)).returncode == 0
+    found = json.loads((results / "try" / "results.json").read_text())
+    assert [run["arm"] for run in found["runs"]] == ["plain", "more"] and not found["missing"]
+    assert [run["training"]["steps"] for run in found["runs"]] == [2, 3]
+    golden = [json.loads(line)["query"] for line in (TINY / "golden.jsonl").read_text().splitlines() if line.strip()]
+    assert found["runs"][0]["queries"]["golden_index"] == list(range(len(golden)))
+    for name in ("results.json", "table.md", "provenance.json"):
+        assert not any(query in (results / "try" / name).read_text() for query in golden)
+    origin = json.loads((results / "try" / "provenance.json").read_text())
+    assert origin["golden"][0]["rows"] == len(golden) and origin["seeds"] == [1]
+    assert (results / "try" / "table.md").read_text() == render_table(found, origin)
+    assert "plain against more steps: " in (results / "try" / "table.md").read_text()
+    ElementTree.fromstring((results / "try" / "scores.svg").read_text())
+    again = launch(file, "--results", str(results))
+    assert again.returncode == 0 and "2 runs, 2 of them done already" in again.stdout and "begins" not in again.stdout
