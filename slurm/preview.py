@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ def preview(config: RunConfig, count: int, route: str | None = None, template: s
         strata = [stratum for stratum in strata if name in (None, getattr(stratum, key))]
     requests = _first(sampler, [stratum.stratum for stratum in strata], count)
     wanted = Composer(domain, config, sampler.strata).details(requests).to_pylist()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the user looks at rows, not at an engine's start
     generator = Generator(domain, config, cache_folder(config.cache))
     # Rows of one engine are asked together, as the generate stage does.
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -131,10 +131,11 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
     for template in domain.templates.values():
         if template.grammar is None:
             continue
+        fine: set[tuple[frozenset[str], frozenset[str]]] = set()  # functions of a family share slots
         for function in template.functions:
             slots = frozenset(domain.rules[function].slots)
             for present in presence_combinations(domain, function):
-                if not _can_meet(domain, template, function, present):
+                if (slots, present) in fine or not _can_meet(domain, template, function, present):
                     continue
                 missing = present - said(template.grammar, slots, present)
                 if missing:
@@ -146,6 +147,7 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
                         expected="every present slot in every alternative, or in ( ) or < >",
                     )
                     break
+                fine.add((slots, present))
 
 
 def _can_meet(domain: Domain, template: Template, function: str, present: frozenset[str]) -> bool:

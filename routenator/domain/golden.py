@@ -11,7 +11,7 @@ from typing import Any
 
 from routenator.domain.functions import Function, check_call
 from routenator.errors import InputError, InputErrors
-from routenator.files import read_text
+from routenator.files import digest, read_text
 
 _SHOWN = 20
 
@@ -97,3 +97,32 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             ]
         )
     return GoldenExample(row["query"], function.name, call["arguments"])
+
+
+def split_golden(file: Path, functions: Mapping[str, Function], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """A golden file's lines in two parts, alike in functions and categories: one to look at errors in, one to report figures of.
+
+    A keyed hash of the query decides within its function and category, so the order of lines does not; it stays in both parts.
+
+    Args:
+        share: of each function's and category's queries that go to the first part, rounded to whole queries.
+
+    Raises:
+        InputError / InputErrors: missing file, a line that is no golden example, a part without queries.
+    """
+    lines = [line for line in read_text(file, "a golden file: JSON lines of query and call").split("\n") if line.strip()]
+    cells: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for number, line in enumerate(lines):
+        example = parse_example(line, file, number + 1, functions)
+        category = str(example.arguments.get(functions[example.name].category or "", "")).casefold()
+        cells.setdefault((example.name, category), []).append((digest([seed, normalise_query(example.query)]), number))
+    first: set[int] = set()
+    owed = 0.0  # queries that rounding has kept from the first part so far: many cells of one query still come to the share
+    for _, keyed in sorted(cells.items()):
+        wanted = share * len(keyed) + owed
+        taken = min(len(keyed), max(0, round(wanted)))
+        owed = wanted - taken
+        first.update(number for _, number in sorted(keyed)[:taken])
+    if not first or len(first) == len(lines):
+        raise InputError("a part without queries", file=file, key="share", found=share, expected=f"one that divides {len(lines)} queries")
+    return [lines[n] for n in sorted(first)], [line for n, line in enumerate(lines) if n not in first]

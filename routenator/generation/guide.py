@@ -45,11 +45,14 @@ class Gaps:
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
     """Frames and gaps of many queries, each given with its slots' surfaces.
 
-    One with a word that only one query has is left out: it may be a typing error. So is a query in which a surface stands twice, as "show"
+    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is a query in which a surface stands twice, as "show"
     in "show me the show Bluey": what stands between is not known.
     """
-    split = [gaps for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
-    counts = Counter(word for gaps in split for word in {word for _, gap in gaps for word in words(gap)})
+    calls: list[tuple[Mapping[str, str], list[tuple[Pair, str]]]] = []
+    calls += [(slots, gaps) for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
+    split = [gaps for _, gaps in calls]
+    # A slip of the finger is drawn for a call, so both of its queries may have it.
+    counts = Counter(word for word, _ in {(word, id(slots)) for slots, gaps in calls for _, gap in gaps for word in words(gap)})
 
     def common(text: str) -> bool:
         return all(counts[word] > 1 for word in words(text))

@@ -8,12 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +61,7 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
     )
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # what a command prints may be read by a script
     if cpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
@@ -87,6 +92,7 @@ class VllmEngine(Engine):
                 # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU Generator does
                 # not use offset"), so prompts stay whole.
                 more = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+            before = multiprocessing.active_children()
             with _llvm_hidden():
                 self._llm = LLM(
                     model=model,
@@ -101,11 +107,8 @@ class VllmEngine(Engine):
                     **more,
                 )
             _compile_grammars_at_once(self._llm)
-            executor = getattr(_core(self._llm), "model_executor", None)
-            if config.tensor_parallel_size > 1 and executor is not None:
-                # vLLM tells who asks; it does not itself stop waiting for what the dead process would have said.
-                lost = StageError(f"the engine of {name} failed: one of its {config.tensor_parallel_size} processes died; the log says how")
-                executor.register_failure_callback(lambda: engine_lost(lost))
+            if parts := [process for process in multiprocessing.active_children() if process not in before]:
+                threading.Thread(target=self._watch, args=(parts,), daemon=True).start()
         except BaseException:
             self.close()
             raise
@@ -115,6 +118,12 @@ class VllmEngine(Engine):
         self._llm.reset_prefix_cache()
         outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], sampling_parameters(prompts), use_tqdm=False)
         return [Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids)) for output in outputs]
+
+    def _watch(self, parts: list[BaseProcess]) -> None:
+        """Wait for one of the processes over which the model is split to die; vLLM itself may wait for its answer without end."""
+        wait([part.sentinel for part in parts])
+        if self._llm is not None:
+            engine_lost(StageError(f"the engine of {self.name} failed: one of its {len(parts)} processes died; the log says how"))
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
         tokens = self._llm.get_tokenizer().apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -165,18 +174,13 @@ class _Inline(Executor):
         return future
 
 
-def _core(llm: Any) -> Any:
-    """What schedules requests, in this process; None where this vLLM keeps it elsewhere."""
-    return getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
-
-
 def _compile_grammars_at_once(llm: Any) -> None:
     """Have grammars compiled before their requests are scheduled.
 
     vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends on time, and with it
     the rounding of sums, and with that the replies.
     """
-    core = _core(llm)
+    core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
     manager = getattr(core, "structured_output_manager", None)
     if manager is not None and hasattr(manager, "executor"):
         manager.executor = _Inline()

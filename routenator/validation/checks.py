@@ -8,6 +8,7 @@ To add a check: write the function, add it to ``CHECKS`` with its reason code an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -165,12 +166,14 @@ def quotes(candidate: Candidate, context: Context) -> str | None:
 
 
 def repetition(candidate: Candidate, context: Context) -> str | None:
-    """Words that a slot itself repeats (Duran Duran, New York New York) may be said as often as there."""
+    """Words that the slots say as often may be said again: Duran Duran; in Lisbon in Lisbon District."""
     said = candidate.words
+    in_slots = Counter(word for surface in candidate.slots.values() for word in words(surface))
+    common = FUNCTION_WORDS.get(candidate.language, frozenset())
     for size in range(1, len(said) // 2 + 1):
         limit = context.config.max_repetition if size == 1 else 2
         for run, times in _runs(said, size):
-            own = max((t for surface in candidate.slots.values() for r, t in _runs(words(surface), size) if r == run), default=1)
+            own = min((in_slots[word] for word in run if word not in common), default=0)
             if times >= limit and times > own:
                 return f"{' '.join(run)!r} {times} times in a row"
     return None

@@ -121,7 +121,7 @@ def _no_habit(rules: Any, found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_repetition(found: Any, count: Any) -> Any:
-    """No run of words twice in a row; the check allows a few repetitions of one word, and those that a slot has itself."""
+    """No run of words twice in a row; the check allows a few repetitions of one word, and those that the slots have themselves."""
     for size in range(1, count // 2 + 1):
         run = 0
         for i in range(count - size):

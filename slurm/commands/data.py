@@ -134,3 +134,27 @@ def golden_import_snips(
     check_writable(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out)
     typer.echo(f"{count:,} queries written to {out}" + (f", {repeated} left out that say what an earlier one says" if repeated else ""))
+
+
+@golden_app.command("split")
+@honest
+def golden_split(
+    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
+    golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
+    first: Annotated[Path, typer.Argument(metavar="FIRST.jsonl", help="One part, to look at errors in.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND.jsonl", help="The rest, to report figures of.")],
+    share: Annotated[float, typer.Option("--share", help="Of the first part.", min=0.0, max=1.0)] = 0.5,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.", min=0)] = 0,
+) -> None:
+    """A golden file in two parts with the same functions and content types, so that what is tuned on one is judged by the other."""
+    from routenator.compose import find_domain
+    from routenator.domain.golden import split_golden
+    from routenator.domain.load import load_domain
+    from routenator.files import write_atomic
+
+    check_writable(first, "FIRST.jsonl")
+    check_writable(second, "SECOND.jsonl")
+    parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
+    for file, lines in zip((first, second), parts, strict=True):
+        write_atomic(file, "".join(line + "\n" for line in lines))
+        typer.echo(f"{len(lines):,} queries written to {file}")

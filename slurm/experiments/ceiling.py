@@ -19,7 +19,7 @@ from slurm.experiments.planned import arm_domain, work_folder
 from slurm.plan import golden_source, settle
 
 # Of a run's settings, those that change a fold's outcome. All queries are asked, so `limit` does not.
-_TRAIN_FREE = ("save_steps", "log_steps", "processes")
+_TRAIN_FREE = ("save_steps", "log_steps")
 _EVALUATE = ("engine", "max_new_tokens")
 
 

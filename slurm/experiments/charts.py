@@ -54,12 +54,14 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
         assert found is not None
         parts.append(element("text", heading, x=_MARGIN, y=y + 14, class_="heading"))
         y += _HEADING
-        parts.append(Markup(chart.replace("<svg ", f'<svg x="{_MARGIN}" y="{y}" width="{found[1]}" height="{found[2]}" ', 1)))
+        parts.append(Markup(str(chart).replace("<svg ", f'<svg x="{_MARGIN}" y="{y}" width="{found[1]}" height="{found[2]}" ', 1)))
         y += float(found[2]) + _MARGIN
     wide = WIDTH + 2 * _MARGIN
     back = element("rect", width=wide, height=y, fill="#ffffff")
     style = element("style", Markup(_STYLE))
-    whole = element("svg", style, back, *parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {wide} {y:g}", width=wide * 2)
+    whole = element(
+        "svg", style, back, *parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {wide} {y:g}", width=wide * 2, height=y * 2
+    )
     return str(whole) + "\n"
 
 

@@ -55,7 +55,7 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
     if not missing:
         return 0
     say(f"{len(missing)} of {len(wanted)} are missing: {', '.join(missing)}")
-    if code == 0 and not collecting and _config(wanted[0]).cluster.kind == "slurm":
+    if code == 0 and not collecting and isinstance(wanted[0], Entry) and _config(wanted[0]).cluster.kind == "slurm":
         say("They are with the cluster. When they are done, the same command with --collect writes the results.")
         return 0
     return code or 1

@@ -100,7 +100,12 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
         elif key.partition(".")[0] in RunConfig.model_fields:
             value["set"] = {**(value.get("set") or {}), key: given}
         else:
-            raise InputError("neither of the experiment nor a setting of runs", key=key, found=key, valid=[*OWN, *RunConfig.model_fields])
+            raise InputError(
+                "neither of the experiment nor a setting of runs",
+                key=key,
+                found=key.partition(".")[0],
+                valid=[*OWN, *RunConfig.model_fields],
+            )
     return parse_model(Experiment, value, str(file) + (" " + " ".join(overrides) if overrides else ""))
 
 

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from benchmarks import checks
 from routenator.domain.load import load_domain
 from routenator.reasons import REASONS
@@ -23,6 +25,7 @@ def test_the_labelled_set_is_whole() -> None:
     assert all(row["length"] in domains[row["domain"]].statistics.length_buckets for row in rows)
 
 
+@pytest.mark.slow
 def test_it_runs_and_its_figures_hold(tmp_path: Path) -> None:
     """Without embeddings, so without ambiguity. The bounds are somewhat below what it printed."""
     result = checks.main(["--rows", "200", "--share", "0", "--json", str(tmp_path / "report.json")])

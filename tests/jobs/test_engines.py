@@ -127,6 +127,7 @@ def test_an_engine_that_does_not_start_says_why_in_the_tasks_name(tmp_path: Path
 def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = sampled(tmp_path, model, tensor_parallel_size=2)
     killed: list[float] = []
+    others: list[psutil.Process] = []
 
     def kill_a_part(self: Task, done: int, total: int, **more: Any) -> None:
         if not killed:
@@ -135,12 +136,14 @@ def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Pa
             assert len(parts) == 2, "one process a device"
             parts[1].kill()
             killed.append(time.monotonic())
+            others.extend([psutil.Process(engine.pid), parts[0]])
 
     with monkeypatch.context() as patch:
         patch.setattr(Task, "progress", kill_a_part)
         with pytest.raises(StageError, match="the engine of model0 failed: "):
             generate(run)
     assert time.monotonic() - killed[0] < 60
+    assert not psutil.wait_procs(others, timeout=30)[1], "what is left of the engine ends too"
 
 
 @pytest.mark.slow

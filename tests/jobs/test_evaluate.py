@@ -67,6 +67,7 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
         assert scores[side]["n"] == 5
         assert scores[side]["function_f1_macro"].keys() == {"value", "low", "high"}
         assert scores[side]["queries_per_second"] > 0
+        assert 0 < scores[side]["latency"]["p50"] <= scores[side]["latency"]["p95"] < scores[side]["seconds"]
         assert scores[side]["confusion"]["labels"][:2] == ["search", "book"]
     assert scores["paired"]["exact_match"]["p_value"] == 1.0
     rows = [json.loads(line) for line in (task.dir / "predictions.jsonl").read_text().splitlines()]

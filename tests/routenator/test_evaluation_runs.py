@@ -16,7 +16,7 @@ from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
 from routenator.evaluation.predict import Side, ask
-from routenator.evaluation.run import evaluate_model, subset, which_model
+from routenator.evaluation.run import evaluate_model, latency_of, subset, which_model
 from routenator.files import read_json
 from routenator.training.adapter import AdapterCard
 from tests.conftest import ROOT, TINY
@@ -74,7 +74,14 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     together = engine.answer(prompts[:5], adapted=True)
     assert together == [engine.answer([prompt], adapted=True)[0] for prompt in prompts[:5]]
     assert together != engine.answer(prompts[:5], adapted=False)
+    assert len(engine.seconds) == 5 and all(0 < seconds < 60 for seconds in engine.seconds)
     engine.close()
+
+
+def test_latency_is_told_by_mean_and_percentiles() -> None:
+    found = latency_of([0.001 * number for number in range(1, 101)])
+    assert found == {"mean": 0.0505, "p50": 0.0505, "p95": pytest.approx(0.095, abs=1e-3), "at_once": 32}
+    assert latency_of([0.5]) == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
 
 
 def test_a_merged_adapter_answers_like_the_adapter(model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path) -> None:
@@ -135,6 +142,8 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
     assert answers["before"].texts == [*engine.answer(prompts[:32], adapted=False), *engine.answer(prompts[32:], adapted=False)]
     assert answers["after"].texts == [*engine.answer(prompts[:32], adapted=True), *engine.answer(prompts[32:33], adapted=True)]
     assert seen[-1] == (73, 73)
+    assert [len(side.latencies) for side in answers.values()] == [40, 33]
+    assert all(0 < seconds < side.seconds for side in answers.values() for seconds in side.latencies)
     assert {*handlers, signal.getsignal(signal.SIGTERM)} == {before}  # the scheduler's, not Ray's
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -170,6 +179,7 @@ def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter:
     scores = evaluate_model(str(model), TINY, golden, tmp_path / "base", cache=CACHE, config=config)
     assert (scores["n"], scores["prompt"], scores["engine"]) == (5, "tools", "transformers")
     assert scores["unparsable"]["value"] == 1.0
+    assert scores["latency"]["at_once"] == 5 and 0 < scores["latency"]["p50"] <= scores["latency"]["p95"] < scores["seconds"]
     assert scores["errors"] == {"unparsable": 5}
     assert read_json(tmp_path / "base" / "scores.json") == scores
     rows = [json.loads(line) for line in (tmp_path / "base" / "predictions.jsonl").read_text().splitlines()]

@@ -72,7 +72,8 @@ def test_gaps_are_not_learnt_from_a_query_that_says_a_surface_twice() -> None:
     assert split_at_slots("show me the show Bluey", slots) is not None, "as a draft it can still be said"
     assert split_at_slots("show me the show Bluey", slots, only=True) is None
     assert collect_gaps([("show me the show Bluey", slots)] * 2) == collect_gaps([])
-    assert collect_gaps([("find the show Bluey", slots)] * 2).between == {("kind", "title"): [" "]}
+    assert collect_gaps([("find the show Bluey", slots), ("find the show Bluey", dict(slots))]).between == {("kind", "title"): [" "]}
+    assert collect_gaps([("fnid the show Bluey", slots)] * 2).frames == {}, "two queries of one call may share a slip of the finger"
 
 
 def test_frames_and_gaps_leave_out_words_that_occur_once() -> None:

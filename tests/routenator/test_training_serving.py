@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 from routenator.evaluation.engines import EngineSpec, open_engine
 from routenator.training.launch import launch
 from tests.conftest import ROOT
-from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, make_job, save_tiny_model
+from tests.routenator.tiny_model import QUERIES, byte_tokenizer, make_job, save_tiny_model
 
-NEW_TOKENS = 24  # the answer's beginning, which is the same for all and so learned well: no rounding turns it
+SHARED = '{"name": "search", "arguments": {'  # how all answers begin; learned so well that no rounding turns it
 # Another process: vLLM takes over the process that it is imported into.
 SERVE = """
 import json, sys
@@ -32,19 +33,18 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_vllm_serves_the_adapter_and_answers_like_transformers(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model")
-    job = make_job(model, tmp_path / "run", method="lora", lora_r=16, epochs=10, learning_rate=2e-2, batch_size=8)
+    model = save_tiny_model(tmp_path / "model", head_dim=32, embedding=20.0)
+    job = make_job(model, tmp_path / "run", method="lora", lora_r=16, lora_dropout=0.0, epochs=40, batch_size=8)
     launch(job, out=io.StringIO())
     tokenizer = byte_tokenizer()
     prompts = [tokenizer(query + "\n")["input_ids"] for query in QUERIES]
-    spec: dict[str, Any] = {"base": str(model), "adapter": str(job.adapter), "longest": 64, "max_new_tokens": NEW_TOKENS, "threads": 2}
+    spec: dict[str, Any] = {"base": str(model), "adapter": str(job.adapter), "longest": 64, "max_new_tokens": len(SHARED), "threads": 2}
     program = tmp_path / "serve.py"
     program.write_text(SERVE)
     command = [sys.executable, str(program), json.dumps([{**spec, "kind": "vllm"}, prompts]), str(tmp_path / "answers.json")]
-    subprocess.run(command, check=True, timeout=300, cwd=ROOT, env={**__import__("os").environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(command, check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
     adapted, plain = json.loads((tmp_path / "answers.json").read_text())
     engine = open_engine(EngineSpec(kind="transformers", **spec))
-    print(adapted, plain, engine.answer(prompts, adapted=True), TOOLS)
-    assert adapted == engine.answer(prompts, adapted=True)
-    assert adapted != plain
+    assert adapted == engine.answer(prompts, adapted=True) == [SHARED] * len(prompts)
+    assert SHARED not in plain
     engine.close()

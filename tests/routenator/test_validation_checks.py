@@ -219,6 +219,8 @@ def test_what_a_slot_repeats_may_be_said_as_often(context: Context) -> None:
     slots = {"content_type": "poster", "extracted_prompt": "new york new york"}
     assert reason(context, query="poster of new york new york", slots=slots) is None
     assert reason(context, query="poster of new york new york new york", slots=slots) == "repetition"
+    two = {"content_type": "poster", "extracted_prompt": "in lisbon", "place": "lisbon district"}
+    assert reason(context, query="poster in lisbon in lisbon district", slots=two) is None
     assert reason(context, query="find a red beach poster now find a red beach poster now") == "repetition"
 
 

@@ -48,8 +48,13 @@ def byte_tokenizer(template: str = TEMPLATE) -> Any:
     return tokenizer
 
 
-def save_tiny_model(folder: Path, head_dim: int = 16) -> Path:
-    """Write model and tokenizer; 64 wide, so that nf4's blocks fit. vLLM on a CPU has no kernel for heads of less than 32."""
+def save_tiny_model(folder: Path, head_dim: int = 16, embedding: float = 1.0) -> Path:
+    """Write model and tokenizer; 64 wide, so that nf4's blocks fit.
+
+    Args:
+        head_dim: vLLM on a CPU has no kernel for heads of less than 32.
+        embedding: makes embeddings and head so many times larger; an adapter can then teach the frozen model more.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -69,7 +74,10 @@ def save_tiny_model(folder: Path, head_dim: int = 16) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight *= embedding
+    model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

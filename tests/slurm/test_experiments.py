@@ -18,6 +18,7 @@ import yaml
 from routenator.domain.load import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
+from slurm.commands.runs import compose_plan
 from slurm.experiments.collect import publishable
 from slurm.experiments.config import load_experiment, run_config
 from slurm.experiments.distribution import population
@@ -53,7 +54,7 @@ def world(folder: Path, model: str | None = None, **changes: Any) -> Path:
         **changes,
     }
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
-    (folder / "try.yaml").write_text(yaml.safe_dump(experiment))
+    (folder / "try.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
     return folder / "try.yaml"
 
 
@@ -85,12 +86,12 @@ def test_bad_configs_are_refused(tmp_path: Path, changes: dict[str, Any], said: 
 
 
 def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nearest: +train"):
+    with pytest.raises(InputError, match=r"nearest: +train"):
         load_experiment(str(world(tmp_path)), ["trian.epochs=1"])
-    with pytest.raises(InputError, match="nearest: +ablation-assistant"):
+    with pytest.raises(InputError, match=r"nearest: +ablation-assistant"):
         load_experiment("ablation-asistant")
     experiment = load_experiment(str(world(tmp_path, set={"train.epoch": 1})))
-    with pytest.raises(InputError, match="nearest: +epochs"):
+    with pytest.raises(InputError, match=r"nearest: +epochs"):
         run_config(experiment, "plain", {})
 
 
@@ -130,6 +131,13 @@ def test_routes_that_would_not_count_are_refused(tmp_path: Path) -> None:
     experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
     with pytest.raises(InputError, match=r"generate\.routes: null"):
         entries_of(experiment)
+
+
+def test_a_run_may_end_before_the_report(tmp_path: Path) -> None:
+    world(tmp_path)
+    assert list(compose_plan(str(tmp_path / "base.yaml"), [], False, "merge").stages) == ["sample", "generate", "merge"]
+    with pytest.raises(InputError, match=r"nearest: +merge"):
+        compose_plan(str(tmp_path / "base.yaml"), [], False, "merg")
 
 
 class Sleep:
@@ -182,7 +190,8 @@ def test_each_run_has_its_own_cores(tmp_path: Path) -> None:
 
 def test_a_signal_ends_the_children(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from tests.slurm.test_experiments import Sleep; from slurm.experiments.runner import run_all\n"
+        "import sys\nfrom pathlib import Path\nfrom tests.slurm.test_experiments import Sleep\n"
+        "from slurm.experiments.runner import run_all\n"
         "folder = Path(sys.argv[1])\n"
         "work = Sleep(folder, 'a', f'echo $$ > {folder}/pid; sleep 60')\n"
         "run_all([work], folder / 'x', 1, told=print, began=print)\n"

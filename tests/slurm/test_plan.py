@@ -41,6 +41,8 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"model__generator": {"model": "org/generator", "guided": False}}, ALL),  # other templates serve
     ({"dataset__validation_share": 0.3}, {"merge", "train", "evaluate", "report"}),
     ({"merge": {"formats": ["bfcl"]}}, {"merge", "train", "evaluate", "report"}),
+    ({"merge": {"ambiguity": 0.9}}, {"merge", "train", "evaluate", "report"}),
+    ({"merge": {"ambiguity_neighbours": 3}}, set()),  # of no account while ambiguity is off
     ({"train": {"epochs": 1}}, {"train", "evaluate", "report"}),
     ({"model__trainee": "org/other"}, {"train", "evaluate", "report"}),
     ({"model__embedder": "org/other"}, {"evaluate", "report"}),
