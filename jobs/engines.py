@@ -7,6 +7,7 @@ that fails ends them all: what it says is what the task says.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import shutil
@@ -107,7 +108,10 @@ class EnginePool:
         for worker in workers:
             if not at_once:
                 worker.process.join(_END_S)
-            worker.process.kill()
+            if worker.process.is_alive() and worker.process.pid:
+                with contextlib.suppress(ProcessLookupError):  # it has not yet made its group
+                    os.killpg(worker.process.pid, signal.SIGKILL)
+                worker.process.kill()
             worker.process.join()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -192,6 +196,7 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    os.setsid()  # a group of its own, with the processes over which a model is split
     scratch.mkdir(parents=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     place.take()

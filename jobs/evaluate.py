@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from routenator.domain.golden import GoldenExample
     from routenator.evaluation.metrics import Embed
 
-VERSION = 2
+VERSION = 3
 
 
 def run(task: Task) -> None:

@@ -123,6 +123,8 @@ class VllmEngine(Engine):
         """Wait for one of the processes over which the model is split to die; vLLM itself may wait for its answer without end."""
         wait([part.sentinel for part in parts])
         if self._llm is not None:
+            for part in parts:  # those that wait for the dead one would wait, busily, for ever
+                part.kill()
             engine_lost(StageError(f"the engine of {self.name} failed: one of its {len(parts)} processes died; the log says how"))
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
