@@ -35,7 +35,8 @@ def measures(frames: Sequence[tuple[str, ...]]) -> dict[str, float]:
     """Of some frames.
 
     Returns:
-        vocabulary: distinct words; distinct_1, distinct_2: distinct words, and pairs of neighbours in a frame, as a share of all (Li et al. 2016);
+        vocabulary: distinct words; distinct_1, distinct_2: distinct words, and pairs of neighbours in a frame, as a share of all
+        (Li et al. 2016);
         frames: distinct frames as a share of the rows; openings: distinct first two words as a share of the rows; words: mean number.
     """
     said = [tuple(word for word in words if word != MASK) for words in frames]

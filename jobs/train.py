@@ -16,7 +16,7 @@ from routenator.errors import StageError
 if TYPE_CHECKING:
     from routenator.training.job import TrainingJob, TrainingResult
 
-VERSION = 1
+VERSION = 2
 
 
 def run(task: Task) -> None:

@@ -45,8 +45,8 @@ class Gaps:
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
     """Frames and gaps of many queries, each given with its slots' surfaces.
 
-    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is a query in which a surface stands twice, as "show"
-    in "show me the show Bluey": what stands between is not known.
+    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is a query in which a
+    surface stands twice, as "show" in "show me the show Bluey": what stands between is not known.
     """
     calls: list[tuple[Mapping[str, str], list[tuple[Pair, str]]]] = []
     calls += [(slots, gaps) for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
