@@ -7,7 +7,6 @@ that fails ends them all: what it says is what the task says.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import os
 import shutil
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 # A scheduler sends its signals to every process of a task; only the first knows what to make of them.
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _END_S = 20.0  # for an engine to let go of what it holds
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_PARENT_DEATH = 1  # PR_SET_PDEATHSIG
+_PARENT_DIED = signal.SIGHUP  # as the guard is told; no scheduler sends it
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,7 @@ class EnginePool:
         for worker in workers:
             if not at_once:
                 worker.process.join(_END_S)
-            if worker.process.is_alive() and worker.process.pid:
-                with contextlib.suppress(ProcessLookupError):  # it has not yet made its group
-                    os.killpg(worker.process.pid, signal.SIGKILL)
-                worker.process.kill()
+            worker.process.kill()  # its parts die with it
             worker.process.join()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -193,10 +190,8 @@ def release_pool(at_once: bool = False) -> None:
 
 def _serve(connection: Connection, place: Place, engines: int, scratch: Path, parent: int) -> None:
     """The process of one engine: makes the chunks that it is sent until there are no more."""
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
+    if not lead_group(parent):
         return
-    os.setsid()  # a group of its own, with the processes over which a model is split
     scratch.mkdir(parents=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     place.take()
@@ -225,3 +220,32 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
         connection.send(error)
     finally:
         release_engine()
+
+
+def lead_group(parent: int) -> bool:
+    """Make one group of this process and the parts of a split model that it starts, which ends when this process or its parent does.
+
+    Parts wait for each other busily, and would go on for ever where the engine is killed from outside. So a guard waits for its end.
+
+    Args:
+        parent: of this process.
+
+    Returns:
+        False if the parent is dead already.
+    """
+    os.setsid()
+    engine = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [_PARENT_DIED])
+    if os.fork() == 0:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # others wait for the ends of the engine's pipes
+        if _die_with(engine, _PARENT_DIED):
+            signal.sigwait([_PARENT_DIED])
+        os.killpg(engine, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [_PARENT_DIED])
+    return _die_with(parent, signal.SIGKILL)
+
+
+def _die_with(parent: int, how: signal.Signals) -> bool:
+    """Have this process sent a signal when its parent dies; False if it is dead already."""
+    ctypes.CDLL(None).prctl(_PARENT_DEATH, how)
+    return os.getppid() == parent

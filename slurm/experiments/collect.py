@@ -79,7 +79,7 @@ class Reader:
             "arm": entry.arm,
             "seed": entry.seed,
             "run": run.path.name,
-            "overrides": [text for text in entry.overrides if not text.startswith(("domain=", "golden="))],
+            "overrides": [text for text in entry.overrides if not text.startswith(("domain=", "golden=", "root="))],
             "domain": Path(config.domain).name,
             "functions": len(functions),
             "stages": {stage: plan.fingerprint for stage, plan in entry.plan.stages.items()},

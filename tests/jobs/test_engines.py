@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import jobs.generate
-from jobs.chunks import open_shard
-from jobs.engines import release_pool
+from jobs.chunks import open_shard, write_chunk
+from jobs.engines import lead_group, release_pool
 from jobs.plan import Run
 from jobs.task import Receipt, Task, read_receipt
+from routenator.config import RunConfig
 from routenator.errors import StageError
 from routenator.generation.engine import release_engine
 from tests.jobs.world import make_run, sample
@@ -48,10 +51,22 @@ def sampled(folder: Path, model: Path, route: str = "text", **engine: Any) -> Ru
     config = run.config.model_copy(
         update={"generate": run.config.generate.model_copy(update={"routes": routes, "chunk_rows": 8})},
     )
-    run = Run(run.path, run.plan.model_copy(update={"config": config}))
-    (run.path / "plan.json").write_text(run.plan.model_dump_json())
+    run = with_config(run, config)
     sample(run)
     return run
+
+
+def with_config(run: Run, config: RunConfig) -> Run:
+    run = Run(run.path, run.plan.model_copy(update={"config": config}))
+    (run.path / "plan.json").write_text(run.plan.model_dump_json())
+    return run
+
+
+def with_engine(run: Run, **changes: Any) -> Run:
+    """The same run, with other settings of its engine."""
+    model = run.config.model
+    generator = model.generator.model_copy(update=changes)
+    return with_config(run, run.config.model_copy(update={"model": model.model_copy(update={"generator": generator})}))
 
 
 def generate(run: Run) -> tuple[list[dict[str, Any]], Receipt]:
@@ -71,22 +86,11 @@ def _nothing_is_left() -> Any:
 
 
 @pytest.mark.slow
-def test_two_engines_write_the_rows_of_one(tmp_path: Path, model: Path) -> None:
-    two, receipt = generate(sampled(tmp_path / "two", model, engines=2))
-    release_pool()
-    one, single = generate(sampled(tmp_path / "one", model, engines=1))
-    assert len(one) == 48 and one == two
-    for numbers, engines in ((receipt.metrics, 2), (single.metrics, 1)):
-        assert numbers["engines"] == engines and numbers["chunks"] == 6 and numbers["engine_start_seconds"] > 0
-        assert numbers["prompt_tokens_per_second"] > numbers["tokens_per_second"] > 0
-    assert receipt.metrics["tokens"] == single.metrics["tokens"] > 0
-
-
-@pytest.mark.slow
-def test_a_killed_engine_ends_the_task_at_once_and_what_was_made_stays(
+def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = sampled(tmp_path, model, engine="transformers", engines=2)
+    two, receipt = generate(sampled(tmp_path / "two", model, engines=2))
+    run = sampled(tmp_path / "killed", model, engines=2)
     killed: list[float] = []
 
     def kill_one(self: Task, done: int, total: int, **more: Any) -> None:
@@ -99,20 +103,52 @@ def test_a_killed_engine_ends_the_task_at_once_and_what_was_made_stays(
         with pytest.raises(StageError, match=r"engine-\d, one of 2 of this task, was ended by SIGKILL"):
             generate(run)
     assert time.monotonic() - killed[0] < 10 and not multiprocessing.active_children()
-    kept = {path: path.stat().st_mtime_ns for path in Task(run, "generate", 0).work_dir.glob("*.parquet")}
+    kept = set(Task(run, "generate", 0).work_dir.glob("*.parquet"))
     assert 0 < len(kept) < 6
+    # What the two had made stays, and one engine makes the rest.
     made: list[Path] = []
-    make = jobs.generate.use_pool
 
-    def seen(*arguments: Any) -> Any:
-        pool = make(*arguments)
-        inner = pool.make
-        monkeypatch.setattr(pool, "make", lambda orders: (made.extend(order.path for order in orders), inner(orders))[1])
-        return pool
+    def seen(path: Path, *rest: Any) -> None:
+        made.append(path)
+        write_chunk(path, *rest)
 
-    monkeypatch.setattr(jobs.generate, "use_pool", seen)
-    rows, _ = generate(run)
-    assert len(rows) == 48 and len(made) == 6 - len(kept) and not set(made) & set(kept)
+    monkeypatch.setattr(jobs.generate, "write_chunk", seen)
+    resumed, _ = generate(with_engine(run, engines=1))
+    assert len(made) == 6 - len(kept) and not set(made) & kept
+    one, single = generate(sampled(tmp_path / "one", model, engines=1))
+    assert len(one) == 48 and one == two == resumed
+    for numbers, engines in ((receipt.metrics, 2), (single.metrics, 1)):
+        assert numbers["engines"] == engines and numbers["chunks"] == 6
+        assert numbers["prompt_tokens_per_second"] > numbers["tokens_per_second"] > 0
+    assert receipt.metrics["engine_start_seconds"] > 0
+    assert receipt.metrics["tokens"] == single.metrics["tokens"] > 0
+
+
+def begin_task(connection: Connection) -> None:
+    """A task with an engine with a part."""
+    task = os.getpid()
+    engine = os.fork()
+    if not engine:
+        assert lead_group(task)
+        connection.send([os.getpid(), subprocess.Popen(["sleep", "60"]).pid])
+        time.sleep(60)
+    os.waitpid(engine, 0)
+
+
+@pytest.mark.parametrize("dead", ["task", "engine"])
+def test_no_part_of_an_engine_outlives_it_or_its_task(dead: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    task = context.Process(target=begin_task, args=(there,))
+    task.start()
+    assert here.poll(30)
+    engine, part = map(psutil.Process, here.recv())
+    everyone = [engine, *engine.children()]
+    assert part in everyone and len(everyone) == 3, "and a guard"
+    os.kill(engine.pid if dead == "engine" else task.pid or 0, signal.SIGKILL)
+    assert not psutil.wait_procs(everyone, timeout=10)[1]
+    task.join(10)
+    assert task.exitcode is not None
 
 
 @pytest.mark.slow
@@ -133,7 +169,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Pa
     def kill_a_part(self: Task, done: int, total: int, **more: Any) -> None:
         if not killed:
             (engine,) = multiprocessing.active_children()
-            parts = [child for child in psutil.Process(engine.pid).children() if "tracker" not in " ".join(child.cmdline())]
+            parts = [child for child in psutil.Process(engine.pid).children() if "VLLM" in " ".join(child.cmdline())]
             assert len(parts) == 2, "one process a device"
             parts[1].kill()
             killed.append(time.monotonic())
