@@ -42,7 +42,7 @@ def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]]) -> dict
 
 
 def nameless(text: str) -> str:
-    """A text without the folders of absolute paths: results are published, and where a golden set lies on a team's disk is its own affair."""
+    """A text without the folders of absolute paths: results are published, and a team's disk is its own affair."""
     return _FOLDERS.sub("", text)
 
 
