@@ -177,6 +177,7 @@ def take_turns(sides: dict[str, Callable[[], int]], repeat: int) -> tuple[dict[s
             started = time.monotonic()
             tokens[name] = sides[name]()
             seconds[name].append(time.monotonic() - started)
+            print(f"turn {turn + 1}, {name}: {seconds[name][-1]:.2f} s, {tokens[name]} tokens", file=sys.stderr, flush=True)
     return seconds, tokens
 
 

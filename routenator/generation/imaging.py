@@ -10,22 +10,30 @@ from pathlib import Path
 from routenator.errors import InputError
 
 
+def has_torchvision() -> bool:
+    """Whether ``find_torchvision`` would find it."""
+    return importlib.util.find_spec("torchvision") is not None or _folder().is_dir()
+
+
 def find_torchvision() -> None:
     """Make torchvision importable, here and in the processes that this one starts; before transformers is imported, which looks once.
 
     Raises:
         InputError: it is not installed.
     """
-    if importlib.util.find_spec("torchvision") is not None:
-        return
-    folder = Path(sys.prefix) / "vision"
-    if not folder.is_dir():
+    if not has_torchvision():
         raise InputError(
             "an image model in vLLM needs torchvision",
             key="model.vision.engine",
             found="no such module",
             expected="`make install` (CPU), or `pip install torchvision` in the version that fits torch",
         )
-    sys.path.append(str(folder))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(folder)]))
-    importlib.invalidate_caches()
+    if importlib.util.find_spec("torchvision") is None:
+        folder = str(_folder())
+        sys.path.append(folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), folder]))
+        importlib.invalidate_caches()
+
+
+def _folder() -> Path:
+    return Path(sys.prefix) / "vision"

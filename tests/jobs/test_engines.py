@@ -23,6 +23,7 @@ from jobs.task import Receipt, Task, read_receipt
 from routenator.config import RunConfig
 from routenator.errors import StageError
 from routenator.generation.engine import release_engine
+from routenator.generation.imaging import has_torchvision
 from tests.jobs.world import make_run, sample
 from tests.routenator.tiny_model import save_tiny_model
 from tests.routenator.tiny_vision import TOKENS, save_tiny_vision_model
@@ -156,8 +157,10 @@ def test_an_engine_that_does_not_start_says_why_in_the_tasks_name(tmp_path: Path
     empty = tmp_path / "model"
     empty.mkdir()
     (empty / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    run = sampled(tmp_path, empty, engine="transformers", engines=2)
+    one_chunk = run.config.generate.model_copy(update={"chunk_rows": 48})  # for which one process is started
     with pytest.raises(StageError, match="does not start: "):
-        generate(sampled(tmp_path, empty, engine="transformers", engines=2))
+        generate(with_config(run, run.config.model_copy(update={"generate": one_chunk})))
 
 
 @pytest.mark.slow
@@ -185,6 +188,8 @@ def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Pa
 
 @pytest.mark.slow
 def test_a_vision_language_model_is_shown_the_images(tmp_path: Path) -> None:
+    if not has_torchvision():
+        pytest.skip("no torchvision could be installed (requirements/install.sh)")
     model = save_tiny_vision_model(tmp_path / "model")
     run = sampled(tmp_path, model, "vision", guided=False)
     rows, receipt = generate(run)

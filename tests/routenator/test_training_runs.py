@@ -179,10 +179,12 @@ def test_a_killed_process_is_an_error_and_leaves_none_behind(model: Path, tmp_pa
 
 
 @pytest.mark.parametrize("changes", [{"method": "prompt", "prompt_tokens": 4}, {"method": "lora", "bf16": False, "eval_steps": 5}])
-def test_other_methods_in_one_process(model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    # With larger embeddings, this untrained model says its last token again and again, and no learned prompt can make it say another.
+    model = save_tiny_model(tmp_path / "model", embedding=0.3)
     job = make_job(model, tmp_path, learning_rate=5e-2, epochs=2, **changes)
     result = launch(job, out=io.StringIO())
     steps = [line["loss"] for line in lines(job) if "loss" in line]
