@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from dataclasses import dataclass
 
 from jobs.entry import STAGE_PACKAGE
@@ -11,7 +10,7 @@ from jobs.plan import Run
 from routenator.errors import RoutenatorError
 from slurm import processes, record
 from slurm.local import STOP_GRACE_S, read_driver, stop_driver
-from slurm.queue import read_queue
+from slurm.queue import read_queue, scancel
 from slurm.ranges import compact
 
 
@@ -76,9 +75,6 @@ def _cancel_jobs(submissions: list[record.Submission]) -> list[str]:
         raise CancelError(f"nothing cancelled: {queue.problem}")
     going = {task for (task, _), entry in queue.entries.items() if entry.live and entry.state != "COMPLETING"}
     live = sorted({task.partition("_")[0] for task in going}, key=int)
-    if live:
-        done = subprocess.run(["scancel", *live], capture_output=True, text=True, timeout=60, check=False)
-        # Whatever ended in between is reported as invalid and is what was wanted.
-        if done.returncode and "Invalid job id" not in done.stderr:
-            raise CancelError(f"scancel: {done.stderr.strip()}")
+    if live and (problem := scancel(live)):
+        raise CancelError(f"scancel: {problem}")
     return live

@@ -1,4 +1,4 @@
-"""The only callers of ``squeue`` and ``sacct`` for a run: one call each a refresh, with named columns, whatever the number of jobs.
+"""The only callers of ``squeue``, ``sacct`` and ``scancel`` for a run: one call each a refresh, whatever the number of jobs.
 
 Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator are the steady
 interface (a column without a size is as wide as it must be). Ended jobs are taken from the controller's memory too (``--states=all``),
@@ -237,3 +237,14 @@ def _ending(exit_code: str) -> str:
     if number not in ("", "0"):
         return f"signal {number}"
     return f"exit {code}" if code not in ("", "0") else ""
+
+
+def scancel(jobs: Iterable[str], *options: str) -> str | None:
+    """Cancel jobs or tasks. One that is gone already, as Slurm has removed what could not start, is what was wanted.
+
+    Returns:
+        What scancel says that is not about one that is gone; None if it says nothing else.
+    """
+    done = subprocess.run(["scancel", *options, *jobs], capture_output=True, text=True, timeout=60, check=False)
+    said = [line for line in done.stderr.splitlines() if line.strip() and "Invalid job id" not in line]
+    return "\n".join(said) if done.returncode and said else None

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from submitit.core.utils import CommandFunction, FailedJobError
+from submitit.core.utils import FailedJobError
 
 from jobs.disk import disk_full, is_full
 from jobs.entry import STAGE_PACKAGE
@@ -30,7 +30,7 @@ from slurm.executor import make_executor
 from slurm.options import job_name, resources, shards_per_task
 from slurm.plan import planned_run
 from slurm.preflight import shard_bytes
-from slurm.queue import QueueView, read_queue
+from slurm.queue import QueueView, read_queue, scancel
 from slurm.ranges import compact
 from slurm.record import Submission
 from slurm.task import StageTask
@@ -218,7 +218,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                     jobs[stage].fresh.append(job)
         except (FailedJobError, OSError) as error:
             if ids:
-                subprocess.run(["scancel", *ids], capture_output=True, timeout=60, check=False)
+                scancel(ids)
             if is_full(error):
                 raise disk_full(error, run.path, 0, run.path) from None
             raise SubmitError(f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue") from None
@@ -261,7 +261,8 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
     if targets:
         names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
         # One that has started since the queue was read goes on; of two attempts at once one wins, whole.
-        CommandFunction(["scancel", "--state=PENDING", *names], verbose=False)()
+        if problem := scancel(names, "--state=PENDING"):
+            raise FailedJobError(f"scancel: {problem}")
     return waiting
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from slurm.queue import QueueView, moment, parse_sacct, parse_squeue
+from slurm.queue import QueueView, moment, parse_sacct, parse_squeue, scancel
 from slurm.reasons import in_words
 from slurm.record import Submission
 
@@ -95,3 +96,26 @@ def test_lines_that_are_no_rows_are_left_out() -> None:
 )
 def test_reasons_are_said_in_words(reason: str, words: str) -> None:
     assert in_words(reason) == words
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "problem"),
+    [
+        (0, "", None),
+        (1, "scancel: error: Kill job error on job id 37: Invalid job id specified", None),
+        (
+            1,
+            "scancel: error: Kill job error on job id 37: Invalid job id specified\nscancel: error: no controller",
+            "scancel: error: no controller",
+        ),
+    ],
+)
+def test_a_job_that_is_gone_needs_no_cancelling(
+    code: int, said: str, problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "scancel"
+    fake.write_text(f"#!/bin/sh\necho \"$@\" >{tmp_path}/asked\necho '{said}' >&2\nexit {code}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert scancel(["37", "38_[1-2]"], "--state=PENDING") == problem
+    assert (tmp_path / "asked").read_text() == "--state=PENDING 37 38_[1-2]\n"
