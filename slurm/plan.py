@@ -282,11 +282,12 @@ def _difference(old: Plan, new: Plan) -> str:
 
 
 def checkout_commit() -> str | None:
-    """Commit of the code that is running now, ``-dirty`` appended if files differ; None if it is no checkout."""
+    """Commit of the code that is running now, ``-dirty`` appended if files other than results differ; None if it is no checkout."""
     root = code_folders()["routenator"].parent
     try:
         head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+        status = ["git", "-C", str(root), "status", "--porcelain", "--", ":(exclude)results"]
+        changed = subprocess.run(status, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")

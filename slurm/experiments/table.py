@@ -11,7 +11,8 @@ from routenator.report.table import score_text
 
 def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """The page."""
-    golden = ", ".join(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"])
+    # Derived domains have their own copies of the same file.
+    golden = ", ".join(dict.fromkeys(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"]))
     lines = [f"# {results['name']}", "", results["question"], ""]
     lines += [f"Golden set: {golden}. Commit {provenance['commit']}, {provenance['date']}.", ""]
     if results["missing"]:
