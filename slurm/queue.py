@@ -245,6 +245,12 @@ def scancel(jobs: Iterable[str], *options: str) -> str | None:
     Returns:
         What scancel says that is not about one that is gone; None if it says nothing else.
     """
-    done = subprocess.run(["scancel", *options, *jobs], capture_output=True, text=True, timeout=60, check=False)
-    said = [line for line in done.stderr.splitlines() if line.strip() and "Invalid job id" not in line]
+    try:
+        done = subprocess.run(["scancel", *options, *jobs], capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "no answer in 60 seconds"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    said = [line for line in lines if "Invalid job id" not in line]
+    if done.returncode and not lines:
+        return f"exit status {done.returncode}"
     return "\n".join(said) if done.returncode and said else None

@@ -188,7 +188,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Pa
 
 @pytest.mark.slow
 def test_a_vision_language_model_is_shown_the_images(tmp_path: Path) -> None:
-    if not has_torchvision():
+    if not has_torchvision() and os.environ.get("CI") != "true":  # there it fails below, by find_torchvision
         pytest.skip("no torchvision could be installed (requirements/install.sh)")
     model = save_tiny_vision_model(tmp_path / "model")
     run = sampled(tmp_path, model, "vision", guided=False)

@@ -102,6 +102,7 @@ def test_reasons_are_said_in_words(reason: str, words: str) -> None:
     ("code", "said", "problem"),
     [
         (0, "", None),
+        (3, "", "exit status 3"),
         (1, "scancel: error: Kill job error on job id 37: Invalid job id specified", None),
         (
             1,
