@@ -136,6 +136,7 @@ class Reporter(TrainerCallback):
         self.stopped = False
         self.earlier = 0  # tokens of the attempts that this one goes on from
         self.tokens = 0  # of all processes in this attempt
+        self.seconds: float | None = None  # of this attempt, if it took the last step
         self._began = 0.0
         self._step_tokens = 0
         self._last = (0.0, 0)
@@ -156,7 +157,11 @@ class Reporter(TrainerCallback):
         if dist.is_initialized():
             dist.all_reduce(shared)
         self.tokens = int(shared[1])
-        if shared[0] > 0 and state.global_step < state.max_steps:
+        if state.global_step >= state.max_steps:
+            self.seconds = time.time() - self._began
+            # Within the training, since trackers close at its end: TensorBoard's, opened again in the same second, overwrites its own file.
+            control.should_evaluate = self.trainer.eval_dataset is not None
+        elif shared[0] > 0:
             self.stopped = True
             control.should_save = True
             control.should_training_stop = True
@@ -234,7 +239,7 @@ def fit(job: TrainingJob) -> None:
         add_tracker(trainer, config.tracker, job.events, job.metrics_file)
     ready = time.time()
     trainer.train(resume_from_checkpoint=job.resume)
-    seconds = time.time() - ready
+    seconds = reporter.seconds or time.time() - ready
     state = trainer.state
     metrics = {
         "tokens": reporter.earlier + reporter.tokens,
@@ -249,8 +254,7 @@ def fit(job: TrainingJob) -> None:
         # From the lines, because transformers averages the steps of this attempt only.
         metrics["loss"] = mean_loss(job.metrics_file) if rank() == 0 else None
         if held_out is not None:
-            done = [log for log in state.log_history[-2:] if "eval_loss" in log and log["step"] == state.global_step]
-            scores = done[-1] if done else trainer.evaluate()
+            scores = next(log for log in reversed(state.log_history) if "eval_loss" in log)  # the last step's
             metrics |= {key: float(scores[key]) for key in _HELD_OUT}
         _save(job, trainer, state.global_step)
     if rank() == 0:

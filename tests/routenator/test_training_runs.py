@@ -45,16 +45,16 @@ def events(job: TrainingJob, tag: str) -> dict[int, float]:
     from tensorboardX.proto.event_pb2 import Event
 
     found: dict[int, float] = {}
-    for file in sorted(job.events.glob("events.*")):
-        data, start = file.read_bytes(), 0
-        while start < len(data):  # length (8 bytes), its checksum (4), record, its checksum (4)
-            length = int.from_bytes(data[start : start + 8], "little")
-            event = Event.FromString(data[start + 12 : start + 12 + length])
-            for value in event.summary.value:
-                if value.tag == tag:
-                    assert event.step not in found, f"{tag} twice at {event.step}"
-                    found[event.step] = value.simple_value
-            start += length + 16
+    (file,) = job.events.glob("events.*")  # a second one, if opened in the same second, would have taken the first one's name
+    data, start = file.read_bytes(), 0
+    while start < len(data):  # length (8 bytes), its checksum (4), record, its checksum (4)
+        length = int.from_bytes(data[start : start + 8], "little")
+        event = Event.FromString(data[start + 12 : start + 12 + length])
+        for value in event.summary.value:
+            if value.tag == tag:
+                assert event.step not in found, f"{tag} twice at {event.step}"
+                found[event.step] = value.simple_value
+        start += length + 16
     return found
 
 
