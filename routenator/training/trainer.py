@@ -135,6 +135,7 @@ class Reporter(TrainerCallback):
         self.trainer = trainer
         self.stopped = False
         self.earlier = 0  # tokens of the attempts that this one goes on from
+        self.earlier_seconds = 0.0
         self.tokens = 0  # of all processes in this attempt
         self.seconds: float | None = None  # of this attempt, if it took the last step
         self._began = 0.0
@@ -186,7 +187,7 @@ class Reporter(TrainerCallback):
             self._last = (now, self.tokens)
         line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
         line |= {key: logs[key] for key in (*_STEP, *_HELD_OUT) if key in logs}
-        line["seconds"] = round(now - self._began, 3)
+        line["seconds"] = round(self.earlier_seconds + now - self._began, 3)
         with open(self.job.metrics_file, "a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
 
@@ -205,9 +206,11 @@ class Reporter(TrainerCallback):
             return
         earlier = Path(self.job.resume) / self.job.metrics_file.name
         if earlier.is_file():
-            lines = [line for line in earlier.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
-            self.job.metrics_file.write_text("".join(lines))
-            self.earlier = max((json.loads(line).get("tokens", 0) for line in lines), default=0)
+            texts = [text for text in earlier.read_text().splitlines(keepends=True) if json.loads(text)["step"] <= step]
+            self.job.metrics_file.write_text("".join(texts))
+            lines = [json.loads(text) for text in texts]
+            self.earlier = max((line.get("tokens", 0) for line in lines), default=0)
+            self.earlier_seconds = max((line["seconds"] for line in lines), default=0.0)
 
 
 def fit(job: TrainingJob) -> None:
@@ -243,8 +246,8 @@ def fit(job: TrainingJob) -> None:
     state = trainer.state
     metrics = {
         "tokens": reporter.earlier + reporter.tokens,
-        "tokens_per_second": round(reporter.tokens / max(seconds, 1e-9), 1),
-        "train_seconds": round(seconds, 2),
+        "tokens_per_second": round(reporter.tokens / max(seconds, 1e-9), 1),  # of this attempt
+        "train_seconds": round(reporter.earlier_seconds + seconds, 2),
         "load_seconds": round(ready - began, 2),
         "examples": len(data),
         "processes": world(),

@@ -189,11 +189,11 @@ def data_of(entry: Entry) -> dict[str, Any]:
 
 
 def training_of(entry: Entry) -> dict[str, Any]:
-    """What the train stage's receipt says: steps, loss, tokens a second, seconds."""
+    """What the train stage's receipt says: steps, loss, tokens a second, seconds of all attempts."""
     receipt = read_receipt(entry.run.stage_dir("train"), 0)
     if receipt is None:
         raise InputError("the run's training is not done", file=entry.run.path, found="no receipt", expected="a run that is done")
-    return {**receipt.metrics, "seconds": receipt.seconds}
+    return {**receipt.metrics, "seconds": receipt.metrics["train_seconds"]}
 
 
 def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> dict[str, dict[str, Pooled]]:

@@ -128,6 +128,9 @@ def test_a_stopped_training_goes_on_exactly(undisturbed: tuple[TrainingJob, Trai
     second = make_job(model, tmp_path, "second", resume=checkpoint, **TWO)
     result = launch(second, out=io.StringIO())
     assert (result.finished, result.step) == (True, 20)
+    seconds = [line["seconds"] for line in lines(second)]
+    assert seconds == sorted(seconds)  # those of the first attempt count, too
+    assert result.metrics["train_seconds"] > next(line["seconds"] for line in lines(second) if line["step"] == reached)
     whole = undisturbed[0]
     assert [line["step"] for line in lines(second)] == [line["step"] for line in lines(whole)]
     for key in ("loss", "grad_norm", "eval_loss", "eval_token_accuracy", "eval_exact", "learning_rate", "tokens"):
