@@ -19,7 +19,7 @@ from slurm.experiments.planned import Entry, entries_of, work_folder
 from slurm.experiments.provenance import provenance
 from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
-from slurm.plan import compile_loops, golden_source
+from slurm.plan import checkout_commit, compile_loops, golden_source
 from slurm.preflight import check_inputs, preflight
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
     for name in only:
         if name not in experiment.arms:
             raise InputError("no such arm", key="--arm", found=name, valid=experiment.arms)
+    commit = checkout_commit()
     works: list[Entry] | list[Fold] = folds_of(experiment) if experiment.kind == "ceiling" else entries_of(experiment)
     wanted = [work for work in works if isinstance(work, Fold) or not only or work.arm in only]
     code = 0 if collecting else _run(wanted, experiment, parallel, say)
-    _write(experiment, works, folder, say)
+    _write(experiment, works, folder, commit, say)
     missing = [work.name for work in wanted if work.missing()]
     if not missing:
         return 0
@@ -105,14 +106,14 @@ def _run(works: Sequence[Entry | Fold], experiment: Experiment, parallel: int, s
     return int(any(one.code for one in ended))
 
 
-def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, say: Say) -> None:
+def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, commit: str | None, say: Say) -> None:
     """Write what is done: results.json, provenance.json, table.md, charts."""
     done = [work for work in works if not work.missing()]
     if not done:
         return
     missing = [work.name for work in works if work.missing()]
     files = {Path(work.job.golden) if isinstance(work, Fold) else golden_source(work.plan.config) for work in done}
-    origin = provenance(experiment, [golden_file(file) for file in sorted(files)])
+    origin = provenance(experiment, [golden_file(file) for file in sorted(files)], commit)
     entries = [work for work in done if isinstance(work, Entry)]
     if experiment.kind == "distribution":
         results = distributions_of(experiment, entries, missing)

