@@ -271,3 +271,33 @@ def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
     ElementTree.fromstring((results / "try" / "scores.svg").read_text())
     again = launch(file, "--results", str(results))
     assert again.returncode == 0 and "2 runs, 2 of them done already" in again.stdout and "begins" not in again.stdout
+
+
+@pytest.mark.slow
+def test_a_ceiling_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """Two folds; Ctrl-C within the training of the first, then the same command again."""
+    file = world(tmp_path, model=str(save_tiny_model(tmp_path / "model")), kind="ceiling", folds=2, arms={}, reference=None)
+    base = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    base["train"] |= {"max_steps": 400, "save_steps": 20}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    command = [str(file), "--results", str(tmp_path / "results")]
+    folder = tmp_path / "runs" / "experiments" / "try"
+    first = subprocess.Popen([sys.executable, "launch.py", "experiment", *command], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (kept := list(folder.glob("folds/*/work/checkpoint-*"))):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
+    kept = list(folder.glob("folds/*/work/checkpoint-*"))
+    assert len(kept) == 1
+    log = folder / "seed-1-fold-0.log"
+    before = log.read_text().count("'loss'")
+    assert 20 <= before < 400
+    assert launch(*command).returncode == 0
+    assert log.read_text().count("'loss'") == 400  # no step was taken twice, and none was left out
+    assert not list(folder.glob("folds/*/work"))
+    found = json.loads((tmp_path / "results" / "try" / "results.json").read_text())
+    golden = (TINY / "golden.jsonl").read_text().splitlines()
+    (run,) = found["runs"]
+    assert run["training"]["steps"] == 400 and len(run["queries"]["golden_index"]) == len(golden)
