@@ -288,7 +288,7 @@ def test_a_ceiling_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) 
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
-    assert first.wait(60) == 130
+    assert first.wait(120) == 130
     kept = list(folder.glob("folds/*/work/checkpoint-*"))
     assert len(kept) == 1
     log = folder / "seed-1-fold-0.log"
