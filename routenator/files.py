@@ -127,6 +127,17 @@ def check_writable(path: Path, key: str) -> None:
         ) from None
 
 
+def check_file(path: Path, key: str) -> None:
+    """Whether a file can be written at ``path``, be it new or in place of one that is there.
+
+    Raises:
+        InputError: no, or a folder is there.
+    """
+    if path.is_dir():
+        raise InputError("a folder where a file is to be written", file=path, key=key, expected="a file's path")
+    check_writable(path.parent, key)  # files are replaced whole, which takes no right but the folder's
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

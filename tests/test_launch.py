@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import launch
 import routenator
 from jobs.plan import Run
+from routenator.domain.snips import INTENTS
 from tests.conftest import ROOT, TINY
 from tests.slurm.conftest import PACKAGE, make_run, toys
 
@@ -94,6 +95,31 @@ def test_plan_prints_the_scripts_of_a_cluster_from_any_machine(tmp_path: Path, m
     assert code == 0
     scripts = json.loads(out)["scripts"]
     assert scripts["sample"].startswith("#!/bin/bash") and "--dependency=" in scripts["report"]
+
+
+def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
+    benchmark = tmp_path / "benchmark"
+    benchmark.mkdir()
+    for intent in INTENTS:
+        value = {intent: [{"data": [{"text": f"query of {intent}"}]}]}
+        (benchmark / f"validate_{intent}.json").write_text(json.dumps(value), encoding="utf-8")
+    first, second = str(tmp_path / "first.jsonl"), str(tmp_path / "second.jsonl")
+    commands = [
+        ["golden", "import", "snips", str(benchmark), first],
+        ["golden", "split", str(TINY), str(TINY / "golden.jsonl"), first, second],
+        ["domain", "fit", str(TINY), str(TINY / "golden.jsonl"), "--out", str(tmp_path / "statistics.yaml"), "--min-count", "1"],
+    ]
+    for command in commands:
+        written = []
+        for _ in range(2):
+            code, _, err = call(*command)
+            assert code == 0, err
+            written.append({file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()})
+        assert written[0] == written[1]
+    code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
+    assert code == 2 and "a folder where a file is to be written" in err
+    code, _, err = call("golden", "import", "snips", str(benchmark), str(Path(first) / "golden.jsonl"))
+    assert code == 2 and "is not a folder" in err
 
 
 def test_bad_input_is_exit_2_on_stderr(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set of the assistant domain.
 
-The benchmark's files ``validate_INTENT.json`` hold queries cut into segments, some of them marked as a slot's value:
+The benchmark's files, as ``validate_INTENT.json``, hold queries cut into segments, some of them marked as a slot's value:
 ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]}, ...]}``.
 
 Choices of ours: the intent's name and the slots' names become snake_case (``AddToPlaylist`` -> ``add_to_playlist``, ``timeRange`` ->
@@ -29,6 +29,8 @@ INTENTS = (
     "SearchCreativeWork",
     "SearchScreeningEvent",
 )
+# How the benchmark names the file of an intent in each of its parts; the larger training part holds the smaller one.
+PARTS = {"validate": "validate_{}.json", "train": "train_{}.json", "train_full": "train_{}_full.json"}
 _SHAPE = '{"INTENT": [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}'
 
 
@@ -37,42 +39,49 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def import_snips(directory: Path, out_file: Path) -> tuple[int, int]:
-    """Write the benchmark's validation queries as a golden file.
+def import_snips(directory: Path, out_file: Path, part: str = "validate") -> tuple[int, int]:
+    """Write the queries of one part of the benchmark as a golden file.
 
     Args:
-        directory: holds validate_AddToPlaylist.json and the six others.
+        directory: holds the part's seven files, or the benchmark's folders, named by intent, that hold them.
         out_file: JSON lines of query and call.
+        part: one of ``PARTS``.
 
     Returns:
         How many queries were written, and how many were left out because an equal one came before.
 
     Raises:
-        InputError: a file is missing or has another shape.
+        InputError: no such part; a file is missing or has another shape.
     """
+    if part not in PARTS:
+        raise InputError("not a part of the benchmark", key="part", found=part, valid=PARTS)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     repeated = 0
     for intent in INTENTS:
         name = snake_case(intent)
-        for query, arguments in _queries(directory / f"validate_{intent}.json", intent):
+        for query, arguments in _queries(_file(directory, part, intent), intent):
             key = normalise_query(query)
             if key in seen:
                 repeated += 1
             else:
                 seen.add(key)
                 rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
-    if out_file.is_dir():
-        raise InputError("a folder where a file is to be written", file=out_file, expected="a file's path, e.g. snips.jsonl")
     write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows), repeated
+
+
+def _file(directory: Path, part: str, intent: str) -> Path:
+    name = PARTS[part].format(intent)
+    nested = directory / intent / name
+    return nested if nested.exists() else directory / name
 
 
 def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise InputError("a file of the benchmark is missing", file=file, expected=f"validate_{intent}.json") from None
+        raise InputError("a file of the benchmark is missing", file=file, expected=f"{file.name}, here or in a folder {intent}") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

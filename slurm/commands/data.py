@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from routenator.errors import InputError
-from routenator.files import check_writable
+from routenator.files import check_file
 from slurm.commands.shared import AsJson, honest, print_json
 
 domain_app = typer.Typer(help="Domains: one product API as files (docs/domains.md).", no_args_is_help=True)
@@ -52,7 +52,7 @@ def domain_fit(
     from routenator.population.fit import fit, render
 
     if out is not None:
-        check_writable(out, "--out")
+        check_file(out, "--out")
     domain = load_domain(find_domain(directory))
     found = fit(domain, queries, min_count=min_count, epsilon=epsilon)
     text = render(found, domain, min_count=min_count, epsilon=epsilon)
@@ -125,14 +125,15 @@ def _numbers(values: list[str], key: str) -> dict[str, str]:
 @import_app.command("snips")
 @honest
 def golden_import_snips(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The benchmark's folder.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
+    part: Annotated[str, typer.Option("--part", help="validate (what others report), train or train_full.")] = "validate",
 ) -> None:
     """The SNIPS benchmark as a golden set of the domain `assistant`."""
     from routenator.domain.snips import import_snips
 
-    check_writable(out, "OUT.jsonl")
-    count, repeated = import_snips(directory, out)
+    check_file(out, "OUT.jsonl")
+    count, repeated = import_snips(directory, out, part)
     typer.echo(f"{count:,} queries written to {out}" + (f", {repeated} left out that say what an earlier one says" if repeated else ""))
 
 
@@ -152,8 +153,8 @@ def golden_split(
     from routenator.domain.load import load_domain
     from routenator.files import write_atomic
 
-    check_writable(first, "FIRST.jsonl")
-    check_writable(second, "SECOND.jsonl")
+    check_file(first, "FIRST.jsonl")
+    check_file(second, "SECOND.jsonl")
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):
         write_atomic(file, "".join(line + "\n" for line in lines))

@@ -37,7 +37,7 @@ def evaluate(
     settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
     check_writable(cache, "--cache")
     if out is not None:
-        check_writable(out / "scores.json", "--out")
+        check_writable(out, "--out")
     style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
     scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
     if as_json:

@@ -82,6 +82,24 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "golden.jsonl").exists()
 
 
+@pytest.mark.parametrize(("part", "name"), [("train", "train_{}.json"), ("train_full", "train_{}_full.json")])
+def test_another_part_is_read_from_the_folders_of_the_benchmarks_repository(tmp_path: Path, part: str, name: str) -> None:
+    write_all(tmp_path, PlayMusic=[segments("of the other part")])
+    for intent in INTENTS:
+        (tmp_path / intent).mkdir()
+        text = json.dumps({intent: [segments(f"{intent} of {part}")]})
+        (tmp_path / intent / name.format(intent)).write_text(text, encoding="utf-8")
+    assert import_snips(tmp_path, tmp_path / "golden.jsonl", part) == (7, 0)
+    rows = [json.loads(line) for line in (tmp_path / "golden.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["query"] for row in rows] == [f"{intent} of {part}" for intent in INTENTS]
+
+
+def test_a_part_that_the_benchmark_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        import_snips(write_all(tmp_path), tmp_path / "golden.jsonl", "validation")
+    assert caught.value.nearest == "validate"
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
