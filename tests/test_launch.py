@@ -116,6 +116,8 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
             assert code == 0, err
             written.append({file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()})
         assert written[0] == written[1]
+    code, _, err = call("golden", "split", str(TINY), str(TINY / "golden.jsonl"), first, str(tmp_path / "benchmark" / ".." / "first.jsonl"))
+    assert code == 2 and "to one file" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
     assert code == 2 and "a folder where a file is to be written" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(Path(first) / "golden.jsonl"))

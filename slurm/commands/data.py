@@ -155,6 +155,8 @@ def golden_split(
 
     check_file(first, "FIRST.jsonl")
     check_file(second, "SECOND.jsonl")
+    if first.resolve() == second.resolve():
+        raise InputError("both parts are to be written to one file", key="SECOND.jsonl", found=second, expected="another file")
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):
         write_atomic(file, "".join(line + "\n" for line in lines))

@@ -22,7 +22,7 @@ def experiment(
     ],
     overrides: Overrides = None,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Runs at once; this machine's cores are shared out among them.")] = 1,
-    only: Annotated[list[str] | None, typer.Option("--arm", help="Run this arm only; may be repeated.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option("--arm", help="This arm only; may be repeated.", show_default=False)] = None,
     out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path("results"),
     collect: Annotated[bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
@@ -34,7 +34,7 @@ def experiment(
 
     loaded = load_experiment(config, overrides or [])
     if dry_run:
-        print_runs(loaded, console_for_output())
+        print_runs(loaded, console_for_output(), only or [])
         return
     folder = out / loaded.name
     check_writable(folder, "--results")

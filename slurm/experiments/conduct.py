@@ -15,7 +15,7 @@ from slurm.experiments.charts import write_charts
 from slurm.experiments.collect import Reader, golden_file, results_of
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.distribution import distributions_of, render_distributions
-from slurm.experiments.planned import Entry, entries_of, work_folder
+from slurm.experiments.planned import Entry, check_golden, check_routes, entries_of, work_folder
 from slurm.experiments.provenance import provenance
 from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
@@ -44,9 +44,7 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
         Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing when collecting;
         130 and 143 stopped.
     """
-    for name in only:
-        if name not in experiment.arms:
-            raise InputError("no such arm", key="--arm", found=name, valid=experiment.arms)
+    check_arms(experiment, only)
     commit = checkout_commit()
     works: list[Entry] | list[Fold] = folds_of(experiment) if experiment.kind == "ceiling" else entries_of(experiment)
     wanted = [work for work in works if isinstance(work, Fold) or not only or work.arm in only]
@@ -60,6 +58,17 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
         say("They are with the cluster. When they are done, the same command with --collect writes the results.")
         return 0
     return code or 1
+
+
+def check_arms(experiment: Experiment, only: Sequence[str]) -> None:
+    """Whether there are such arms.
+
+    Raises:
+        InputError: no.
+    """
+    for name in only:
+        if name not in experiment.arms:
+            raise InputError("no such arm", key="--arm", found=name, valid=experiment.arms)
 
 
 def _config(work: Entry | Fold) -> RunConfig:
@@ -133,16 +142,27 @@ def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, 
     say(f"results: {folder}/: table.md, results.json, provenance.json, {', '.join(charts)}")
 
 
-def print_runs(experiment: Experiment, console: Console) -> None:
-    """Each run with its settings."""
+def print_runs(experiment: Experiment, console: Console, only: Sequence[str]) -> None:
+    """Each run with its settings.
+
+    Raises:
+        InputError: no such arm, no golden file, or settings that contradict each other.
+    """
     from rich import box
     from rich.table import Table
 
+    check_arms(experiment, only)
+    changes = {} if experiment.golden is None else {"golden": experiment.golden}
     table = Table("arm", "seed", "domain", "settings", box=box.SIMPLE_HEAD, pad_edge=False)
     for seed in experiment.seeds:
         for name in experiment.rows:
-            given: dict[str, Any] = {"name": f"{experiment.name}-{name}", "seed": seed}
+            if only and name not in only:
+                continue
+            given: dict[str, Any] = {"name": f"{experiment.name}-{name}", "seed": seed, **changes}
             composed, overrides = run_config(experiment, name if experiment.arms else None, given)
+            check_golden(golden_source(composed))
+            if experiment.arms:
+                check_routes(experiment, name, composed)
             derive = experiment.arms[name].derive if experiment.arms else None
             derived = "" if derive is None else f" with {derive.model_dump_json(exclude_defaults=True)}"
             table.add_row(name, str(seed), Path(composed.domain).name + derived, " ".join(overrides))

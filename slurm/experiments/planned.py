@@ -104,7 +104,7 @@ def entries_of(experiment: Experiment) -> list[Entry]:
             domain, golden = domains[name]
             given = {"name": f"{experiment.name}-{name}", "seed": seed, "domain": str(domain), "golden": str(golden)}
             composed, overrides = run_config(experiment, name, given)
-            _check_routes(experiment, name, composed)
+            check_routes(experiment, name, composed)
             entries.append(Entry(name, seed, overrides, make_plan(composed, sys.argv, stages=stages), tuple(experiment.measures)))
     return entries
 
@@ -114,7 +114,22 @@ def work_folder(experiment: Experiment, root: str) -> Path:
     return Path(root).expanduser().resolve() / "experiments" / experiment.name
 
 
-def _check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
+def check_golden(file: Path) -> None:
+    """Whether the golden file is there.
+
+    Raises:
+        InputError: no.
+    """
+    if not file.is_file():
+        raise InputError("the golden file is missing", file=file, key="golden", expected="JSON lines of query and call")
+
+
+def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
+    """Whether an arm's settings leave its domain's routes alone.
+
+    Raises:
+        InputError: no.
+    """
     derive = experiment.arms[arm].derive
     if derive is not None and derive.routes is not None and config.generate.routes is not None:
         raise InputError(
@@ -139,8 +154,7 @@ def arm_domain(experiment: str, arm: str, derive: DeriveOptions | None, source: 
     from routenator.domain.derive import derive as make_domain
     from routenator.domain.load import domain_fingerprint
 
-    if not golden.is_file():
-        raise InputError("the golden file is missing", file=golden, key="golden", expected="JSON lines of query and call")
+    check_golden(golden)
     folder = root.expanduser().resolve() / "domains"
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / f".{uuid.uuid4().hex[:12]}"

@@ -14,7 +14,9 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from launch import app
 from routenator.domain.load import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
@@ -131,6 +133,27 @@ def test_routes_that_would_not_count_are_refused(tmp_path: Path) -> None:
     experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
     with pytest.raises(InputError, match=r"generate\.routes: null"):
         entries_of(experiment)
+
+
+def test_a_dry_run_shows_what_was_asked_for_and_refuses_what_the_run_would(tmp_path: Path) -> None:
+    def dry(*given: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["experiment", str(tmp_path / "try.yaml"), "--dry-run", *given], env={"COLUMNS": "200"})
+        return result.exit_code, result.output
+
+    world(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, out = dry("seeds=[1, 2]", "dataset.size=30")
+    assert code == 0 and out.count("dataset.size=30") == 4
+    code, out = dry("--arm", "more")
+    assert code == 0 and "name=try-more" in out and "name=try-plain" not in out
+    code, out = dry("--arm", "moer")
+    assert code == 2 and "nearest:  more" in out
+    code, out = dry(f"golden={tmp_path / 'none.jsonl'}")
+    assert code == 2 and "the golden file is missing" in out
+    world(tmp_path, arms={"plain": {"derive": {"routes": {"heuristic": 1}}}})
+    code, out = dry()
+    assert code == 2 and "overrides the routes" in out
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_run_may_end_before_the_report(tmp_path: Path) -> None:
