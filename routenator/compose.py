@@ -86,7 +86,7 @@ def find_domain(name: str, configs: Path = CONFIGS) -> Path:
         if candidate.is_dir():
             return candidate.resolve()
     known = [path.name for path in (configs / "domains").glob("*") if path.is_dir()]
-    raise InputError("no such domain", key="domain", found=name, valid=known)
+    raise InputError("no such domain", file=path if "/" in name else None, key="domain", found=path.name, valid=known)
 
 
 def write_config(config: RunConfig) -> str:

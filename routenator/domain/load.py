@@ -100,6 +100,10 @@ def domain_fingerprint(path: Path) -> str:
     return sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
 
 
+def _looks_like_one(folder: Path) -> bool:
+    return (folder / "domain.yaml").is_file() or (folder / "functions.json").is_file()
+
+
 def load_domain(path: str | Path) -> Domain:
     """Load a domain folder.
 
@@ -107,8 +111,10 @@ def load_domain(path: str | Path) -> Domain:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
     """
     root = Path(path)
-    if not (root / "domain.yaml").is_file() and not (root / "functions.json").is_file():
-        siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+    if not _looks_like_one(root):
+        if root.is_dir():
+            raise InputError("not a domain", file=root, found="neither domain.yaml nor functions.json", expected="a domain's folder")
+        siblings = [path.name for path in root.parent.iterdir() if _looks_like_one(path)] if root.parent.is_dir() else []
         raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
     functions = load_functions(root / "functions.json")
     spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")

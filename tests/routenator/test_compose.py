@@ -101,3 +101,6 @@ def test_every_shipped_config_is_valid():
 
 def test_domains_are_found_by_name_and_by_path():
     assert find_domain(str(TINY)) == TINY
+    with pytest.raises(InputError) as caught:
+        find_domain("configs/domains/creativ")
+    assert caught.value.nearest == "creative"

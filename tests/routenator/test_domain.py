@@ -117,10 +117,17 @@ def test_dangling_nodes_and_useless_edges_are_warned_of(copy):
 
 
 def test_no_such_domain_offers_the_nearest(tmp_path):
-    (tmp_path / "creative").mkdir()
+    shutil.copytree(TINY, tmp_path / "creative")
+    (tmp_path / "creativf").mkdir()
     with pytest.raises(InputError) as error:
         load_domain(tmp_path / "creativ")
     assert error.value.nearest == "creative"
+
+
+def test_a_folder_that_is_no_domain_is_said_to_be_none(tmp_path):
+    with pytest.raises(InputError, match="not a domain") as error:
+        load_domain(tmp_path)
+    assert error.value.nearest is None
 
 
 def test_presence_combinations_keep_the_rules(tiny):
