@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -26,6 +27,7 @@ app.add_typer(machine.devcluster_app, name="devcluster")
 
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on some CPUs it advises to fetch kernels that nothing here needs
     if version:
         import routenator
 
