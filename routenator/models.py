@@ -10,6 +10,7 @@ name and renamed when whole; its marker file holds the sha256 of each file, so a
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import os
 import re
@@ -27,6 +28,7 @@ from routenator.files import read_json, sha256_file, write_json
 
 PREFIX = "package:"
 MARKER = "routenator-model.json"
+_SAMPLES, _SAMPLE_BYTES = 64, 2**16  # of a file in a model's identity
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -139,6 +141,30 @@ def resolve_model(source: str, cache: Path) -> str:
                 _prepare(name, package, folder)
     _verify(folder)
     return str(folder)
+
+
+def model_identity(source: str) -> str:
+    """What stands for a model in a fingerprint: a hub's or a packaged model's name; for a folder what it holds, wherever it lies.
+
+    Of a large file only its size and evenly spread blocks are read: weights that were trained further differ everywhere, and
+    those of a 70B model take minutes to read. Notes (``*.md``) do not count.
+    """
+    root = Path(source).expanduser()
+    if source.startswith(PREFIX) or not root.is_dir():
+        return source
+    state = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        name = path.relative_to(root).as_posix()
+        if path.suffix == ".md" or "__pycache__" in name or any(part.startswith(".") for part in name.split("/")):
+            continue
+        size = path.stat().st_size
+        state.update(f"{name}\0{size}\n".encode())
+        step = max(_SAMPLE_BYTES, size // _SAMPLES)
+        with open(path, "rb") as stream:
+            for place in range(0, size, step):
+                stream.seek(place)
+                state.update(stream.read(_SAMPLE_BYTES))
+    return state.hexdigest()
 
 
 def check_model(source: str, key: str = "model", file: str | Path | None = None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
 from jobs.plan import STAGES, Part
 from routenator.config import RunConfig
 from routenator.files import digest
+from routenator.models import model_identity
 from routenator.sampling import GENERATOR
 
 
@@ -35,7 +36,7 @@ def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int])
 
     Runs that share it can plan by each other's measured acceptance.
     """
-    value: dict[str, Any] = config.model_dump(mode="json")
+    value = _hashed(config)
 
     def but(section: str, *keys: str) -> dict[str, Any]:
         return {key: item for key, item in value[section].items() if key not in keys}
@@ -52,6 +53,21 @@ def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int])
             "merge": {key: item for key, item in value["merge"].items() if key.startswith("near_")} | _ambiguity(value),
         }
     )
+
+
+def model_places(model: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where a config's ``model`` section names models: each a mapping and its key."""
+    yield from ((model["generator"], "model"), (model, "trainee"), (model, "embedder"))
+    if model["vision"]["engine"]:
+        yield model["vision"]["engine"], "model"
+
+
+def _hashed(config: RunConfig) -> dict[str, Any]:
+    """The config as it goes into hashes: models by what they are."""
+    value: dict[str, Any] = config.model_dump(mode="json")
+    for section, key in model_places(value["model"]):
+        section[key] = model_identity(section[key])
+    return value
 
 
 def _vision(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +109,7 @@ def stage_fingerprints(
         requested: rows of each stratum, where they do not follow from ``generate.oversample``.
         base: of a top-up, what was made before.
     """
-    value: dict[str, Any] = config.model_dump(mode="json")
+    value = _hashed(config)
     generate, model = value["generate"], value["model"]
     train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps", "tracker")}
     evaluate = {key: item for key, item in value["evaluate"].items() if key != "workers"}

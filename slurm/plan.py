@@ -27,7 +27,7 @@ from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
-from slurm.fingerprints import likeness, shard_counts, stage_fingerprints, stage_versions
+from slurm.fingerprints import likeness, model_places, shard_counts, stage_fingerprints, stage_versions
 
 CODE = (routenator, jobs, slurm)
 # Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the hashes.
@@ -45,14 +45,8 @@ def settle(config: RunConfig) -> RunConfig:
         value[key] = folder(value[key])
     if value["generate"]["acceptance"] != "auto":
         value["generate"]["acceptance"] = folder(value["generate"]["acceptance"])
-    model = value["model"]
-    for section, key in (
-        (model["generator"], "model"),
-        (model, "trainee"),
-        (model, "embedder"),
-        (model["vision"]["engine"] or {}, "model"),
-    ):
-        if section and Path(section[key]).expanduser().is_dir():
+    for section, key in model_places(value["model"]):
+        if Path(section[key]).expanduser().is_dir():
             section[key] = folder(section[key])
     return RunConfig.model_validate(value)
 

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
+from routenator.models import model_identity
 from slurm.experiments.config import CEILING, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder
@@ -71,11 +72,12 @@ def folds_of(experiment: Experiment) -> list[Fold]:
     train = {key: value for key, value in config.train.model_dump(mode="json").items() if key not in _TRAIN_FREE}
     evaluate = {key: getattr(config.evaluate, key) for key in _EVALUATE}
     api = canonical_json([function.tool() for function in functions.values()])
+    trainee = model_identity(config.model.trainee)
     folds = []
     for seed in experiment.seeds:
         for fold in range(experiment.folds):
             job = FoldJob(config=config, domain=str(domain), golden=str(golden), folds=experiment.folds, fold=fold, seed=seed)
-            key = digest([train, evaluate, config.model.trainee, api, sha256_file(golden), experiment.folds, fold, seed])
+            key = digest([train, evaluate, trainee, api, sha256_file(golden), experiment.folds, fold, seed])
             place = work_folder(experiment, config.root) / "folds" / f"seed-{seed}-fold-{fold}-{key}"
             folds.append(Fold(job, place, tuple(experiment.measures)))
     return folds

@@ -11,7 +11,16 @@ import pytest
 from routenator import models
 from routenator.errors import InputError
 from routenator.files import sha256_file
-from routenator.models import MARKER, PACKAGED, CorruptModelError, PackagedModel, cache_folder, check_model, resolve_model
+from routenator.models import (
+    MARKER,
+    PACKAGED,
+    CorruptModelError,
+    PackagedModel,
+    cache_folder,
+    check_model,
+    model_identity,
+    resolve_model,
+)
 
 
 @pytest.fixture
@@ -108,6 +117,29 @@ def test_two_at_once_prepare_one_folder(package: PackagedModel, tmp_path: Path, 
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1 and len(found) == 2 and len(calls) == 1
+
+
+def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    (first / "sub").mkdir(parents=True)
+    (first / "config.json").write_text("{}")
+    (first / "sub" / "model.safetensors").write_bytes(bytes(range(256)) * 40_000)  # 10 MB: not all of it is read
+    identity = model_identity(str(first))
+    moved = first.rename(tmp_path / "moved")
+    (moved / "README.md").write_text("notes")
+    (moved / ".cache").mkdir()
+    (moved / ".cache" / "lock").touch()
+    assert model_identity(str(moved)) == identity
+    weights = bytearray((moved / "sub" / "model.safetensors").read_bytes())
+    for change in (weights[::-1], weights + b"x", b""):
+        (moved / "sub" / "model.safetensors").write_bytes(change)
+        assert model_identity(str(moved)) != identity
+    (moved / "sub" / "model.safetensors").write_bytes(weights)
+    assert model_identity(str(moved)) == identity
+    (moved / "config.json").write_text('{"a": 1}')
+    assert model_identity(str(moved)) != identity
+    assert model_identity("package:smollm2-135m-instruct") == "package:smollm2-135m-instruct"
+    assert model_identity("org/name") == "org/name"
 
 
 def test_unknown_package_names_the_nearest() -> None:

@@ -61,6 +61,31 @@ def test_a_change_reaches_the_stages_that_depend_on_it(tmp_path: Path, changes: 
     assert changed(tmp_path, **changes) == expected
 
 
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("model__trainee", {"train", "evaluate", "report"}),
+        ("model__embedder", {"evaluate", "report"}),
+        ("model__generator", ALL - {"sample"}),
+    ],
+)
+def test_other_weights_in_the_same_folder_are_another_model(tmp_path: Path, key: str, expected: set[str]) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+
+    def prints() -> dict[str, str]:
+        value: Any = {"model": str(folder)} if key == "model__generator" else str(folder)
+        return stage_fingerprints(make_config(tmp_path, **{key: value}), "domain", "golden", VERSIONS)
+
+    (folder / "model.safetensors").write_bytes(b"before")
+    before = prints()
+    (folder / "model.safetensors").write_bytes(b"after.")
+    after = prints()
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == expected
+    folder = folder.rename(tmp_path / "moved")
+    assert prints() == after
+
+
 def test_domain_golden_and_version_reach_what_depends_on_them(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     base = stage_fingerprints(config, "domain", "golden", VERSIONS)
