@@ -10,6 +10,7 @@ name and renamed when whole; its marker file holds the sha256 of each file, so a
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -152,16 +153,23 @@ def model_identity(source: str) -> str:
     root = Path(source).expanduser()
     if source.startswith(PREFIX) or not root.is_dir():
         return source
-    state = hashlib.sha256()
+    found = []
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         name = path.relative_to(root).as_posix()
-        if path.suffix == ".md" or "__pycache__" in name or any(part.startswith(".") for part in name.split("/")):
-            continue
-        size = path.stat().st_size
+        if path.suffix != ".md" and "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
+            stat = path.stat()
+            found.append((name, stat.st_size, stat.st_mtime_ns))
+    return _sampled(root, tuple(found))
+
+
+@functools.cache
+def _sampled(root: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    """sha256 over names, sizes and samples of these files: (name, bytes, time of change). Plans are many, models large."""
+    state = hashlib.sha256()
+    for name, size, _ in files:
         state.update(f"{name}\0{size}\n".encode())
-        step = max(_SAMPLE_BYTES, size // _SAMPLES)
-        with open(path, "rb") as stream:
-            for place in range(0, size, step):
+        with open(root / name, "rb") as stream:
+            for place in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
                 stream.seek(place)
                 state.update(stream.read(_SAMPLE_BYTES))
     return state.hexdigest()

@@ -56,6 +56,16 @@ def golden_source(config: RunConfig) -> Path:
     return Path(config.golden) if config.golden else Path(config.domain) / "golden.jsonl"
 
 
+def check_golden(file: Path) -> None:
+    """Whether the golden file is there.
+
+    Raises:
+        InputError: no.
+    """
+    if not file.is_file():
+        raise InputError("the golden file is missing", file=file, key="golden", expected="JSON lines of query and call")
+
+
 def code_folders() -> dict[str, Path]:
     """Package name -> its folder, of the code that is running now."""
     return {module.__name__: Path(str(module.__file__)).resolve().parent for module in CODE}
@@ -105,8 +115,7 @@ def make_plan(
 
     config = settle(config)
     golden = golden_source(config)
-    if not golden.is_file():
-        raise InputError("the golden file is missing", file=golden, key="golden", expected="JSON lines of query and call")
+    check_golden(golden)
     domain_sha256 = domain_fingerprint(Path(config.domain))
     golden_sha256 = sha256_file(golden)
     versions = stage_versions(package)

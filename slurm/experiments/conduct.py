@@ -15,11 +15,11 @@ from slurm.experiments.charts import write_charts
 from slurm.experiments.collect import Reader, golden_file, results_of
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.distribution import distributions_of, render_distributions
-from slurm.experiments.planned import Entry, check_golden, check_routes, entries_of, work_folder
+from slurm.experiments.planned import Entry, check_routes, entries_of, work_folder
 from slurm.experiments.provenance import provenance
 from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
-from slurm.plan import checkout_commit, compile_loops, golden_source
+from slurm.plan import check_golden, checkout_commit, compile_loops, golden_source
 from slurm.preflight import check_inputs, preflight
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from routenator.errors import InputError
 from routenator.files import digest, read_json, sha256_file, write_atomic
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.table import short_scores
-from slurm.plan import golden_source, make_plan, planned_run
+from slurm.plan import check_golden, golden_source, make_plan, planned_run
 
 DATA_STAGES = ("sample", "generate", "merge")
 
@@ -112,16 +112,6 @@ def entries_of(experiment: Experiment) -> list[Entry]:
 def work_folder(experiment: Experiment, root: str) -> Path:
     """Where an experiment keeps logs, configs and its snapshot of the code."""
     return Path(root).expanduser().resolve() / "experiments" / experiment.name
-
-
-def check_golden(file: Path) -> None:
-    """Whether the golden file is there.
-
-    Raises:
-        InputError: no.
-    """
-    if not file.is_file():
-        raise InputError("the golden file is missing", file=file, key="golden", expected="JSON lines of query and call")
 
 
 def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
