@@ -45,11 +45,17 @@ def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def at_work(job: str) -> list[str]:
+    """The job's tasks that the controller takes to be running or ending; none while it is away."""
+    command = ["squeue", "-h", "-r", "-t", "RUNNING,COMPLETING", "-o", "%i", "-j", job]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
 def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
     """The controller dies while tasks work, comes back, then a node dies with its daemon and all its steps."""
     run = make_run(cluster=slurm_profile(extra={"nodelist": "n4"}), sample__shards=1, generate__shards=2)
     (toys / "generate-0.sleep").write_text("10")
-    (toys / "generate-1.sleep").write_text("20")
+    (toys / "generate-1.sleep").write_text("30")
     made = control.submit(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00001.work"
     until((chunks / "5").exists, "the generate task")
@@ -58,6 +64,8 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     until(lambda: state.stat().st_mtime > running, "the controller to save what runs")
     assert devfaults.kill_daemon(cluster, "slurmctld")
     wait_for(run, lambda seen: seen.stage("generate").done == 1)
+    # A task is done before its process has ended; would its node die in between, it would be started again, in vain.
+    until(lambda: at_work(made[1].job) == [f"{made[1].job}_1"], "the controller to know of the task's end")
     assert devfaults.kill_node(cluster, "n4", held=True) >= 2
     reached = len(list(chunks.iterdir()))
     until(lambda: "State=DOWN" in output("scontrol", "show", "node", "n4"), "the controller to miss the node")
