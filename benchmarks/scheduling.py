@@ -220,7 +220,7 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, command in (
         ("true", "true"),
         ("python", f"{sys.executable} -c pass"),
-        ("imports", f"{sys.executable} -c 'import slurm.start'"),
+        ("imports", f"{sys.executable} -c 'import slurm.array_task'"),
     ):
         value[name] = round(bare_array(folder, tasks, tasks, at_once, command) + wait(gone), 2)
     run = make_run(folder / "runs", "tasks", tasks, at_once)
@@ -254,7 +254,7 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
 
     return {
         "python": best("pass"),
-        "task": best("import slurm.start"),
+        "task": best("import slurm.array_task"),
         "submitit": best("import submitit.core._submit"),
         "retry": best("import launch, slurm.plan, slurm.follow, slurm.submit"),
         "status": best("import launch, slurm.status, slurm.view"),
@@ -328,7 +328,7 @@ def show_tasks(tasks: dict[str, Any]) -> None:
     names = {
         "true": "bare: true",
         "python": "bare: python -c pass",
-        "imports": "bare: python -c 'import slurm.start'",
+        "imports": "bare: python -c 'import slurm.array_task'",
         "ours": "ours: an empty stage, with receipt",
         "peer": "datatrove: an empty step",
     }

@@ -1,12 +1,13 @@
 """The text of a stage's sbatch script, and sbatch itself: submitit's executor with array ids of our choice and a srun line of our own.
 
-One file holds the tasks of an array (``slurm.start``). The log of each start has the attempt's number in its name; what the script itself
-and Slurm say goes to one file a job, ``JOB_batch.log``.
+One file holds the tasks of an array (``slurm.array_task``). The log of each start has the attempt's number in its name; what the script
+itself and Slurm say goes to one file a job, ``JOB_batch.log``.
 """
 
 from __future__ import annotations
 
 import shlex
+import signal
 import uuid
 from collections.abc import Mapping
 
@@ -14,14 +15,16 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from jobs.plan import NEEDS, Run
+from slurm.array_task import TASKS_SUFFIX, requeue_mark, write_tasks
 from slurm.options import job_name, sbatch_parameters, shards_per_task, srun_command
 from slurm.ranges import compact
 from slurm.record import attempt_log
-from slurm.start import TASKS_SUFFIX, requeue_mark, write_tasks
 from slurm.task import StageTask
 
 ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
-STARTS_LOST = 3  # starts that srun may fail at before the job has failed
+STARTS_LOST = 3  # starts that may come to nothing before the job has failed
+# How srun ends when the warning signal killed the interpreter before it ran a line of ours.
+_UNHEARD = 128 + signal.SIGUSR2
 
 
 class StageExecutor(SlurmExecutor):
@@ -83,7 +86,10 @@ class StageExecutor(SlurmExecutor):
         return "array" in self.parameters.get("additional_parameters", {})
 
     def _end_of_script(self) -> list[str]:
-        """After srun: requeue the job if its task asked for it, or if srun could not start the task, as when the controller is away."""
+        """After srun: requeue the job if its task asked for it, or if the task did not start.
+
+        That is when srun could not start it, as when the controller is away, or the warning signal came before the task could hear it.
+        """
         mark = shlex.quote(str(self.folder / requeue_mark(""))) + '"$SLURM_JOB_ID"'
         task = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if self._is_array else '"$SLURM_JOB_ID"'
         start, end = attempt_log("TASK", "ATTEMPT").replace("TASK", task).split("ATTEMPT")
@@ -91,7 +97,8 @@ class StageExecutor(SlurmExecutor):
         again = 'for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done'
         lines = ["code=$? again=", f"if rm {mark} 2>/dev/null; then again=1; fi"]
         if "requeue" in self.parameters["additional_parameters"]:
-            lines.append(f'if [ $code != 0 ] && [ ! -e {log} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {STARTS_LOST} ]; then again=1; fi')
+            lost = f"if [ $code = {_UNHEARD} ] || {{ [ $code != 0 ] && [ ! -e {log} ]; }}; then"
+            lines.append(f'{lost} [ "${{SLURM_RESTART_COUNT:-0}}" -lt {STARTS_LOST} ] && again=1; fi')
         return [*lines, f'if [ -n "$again" ]; then {again}; fi', "exit $code"]
 
     def _set_array(self, array: str | None) -> None:

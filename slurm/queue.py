@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -236,7 +237,12 @@ def _ending(exit_code: str) -> str:
     code, _, number = exit_code.partition(":")
     if number not in ("", "0"):
         return f"signal {number}"
-    return f"exit {code}" if code not in ("", "0") else ""
+    if code in ("", "0"):
+        return ""
+    # sacct takes 128 off a script's exit code: what a signal ended under srun looks like a plain code. Ours are 1 and 2.
+    if int(code) > 2 and int(code) in set(signal.Signals):
+        return f"exit {code}, or {128 + int(code)}: {signal.Signals(int(code)).name}"
+    return f"exit {code}"
 
 
 def scancel(jobs: Iterable[str], *options: str) -> str | None:

@@ -54,8 +54,8 @@ def at_work(job: str) -> list[str]:
 def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
     """The controller dies while tasks work, comes back, then a node dies with its daemon and all its steps."""
     run = make_run(cluster=slurm_profile(extra={"nodelist": "n4"}), sample__shards=1, generate__shards=2)
-    (toys / "generate-0.sleep").write_text("10")
-    (toys / "generate-1.sleep").write_text("30")
+    (toys / "generate-0.hold").touch()
+    (toys / "generate-1.sleep").write_text("180")
     made = control.submit(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00001.work"
     until((chunks / "5").exists, "the generate task")
@@ -63,11 +63,14 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     running, state = time.time(), Path(cluster.root) / "state" / "job_state"
     until(lambda: state.stat().st_mtime > running, "the controller to save what runs")
     assert devfaults.kill_daemon(cluster, "slurmctld")
+    until(lambda: len(at_work(made[1].job)) == 2, "the controller to be back")
+    (toys / "generate-0.hold").unlink()
     wait_for(run, lambda seen: seen.stage("generate").done == 1)
     # A task is done before its process has ended; would its node die in between, it would be started again, in vain.
     until(lambda: at_work(made[1].job) == [f"{made[1].job}_1"], "the controller to know of the task's end")
     assert devfaults.kill_node(cluster, "n4", held=True) >= 2
     reached = len(list(chunks.iterdir()))
+    (toys / "generate-1.sleep").write_text(str((reached + 100) / 10))  # ten chunks a second
     until(lambda: "State=DOWN" in output("scontrol", "show", "node", "n4"), "the controller to miss the node")
     devfaults.release(cluster, "n4")
     status = wait_for(run, ended)
@@ -75,7 +78,7 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     first, second = (read_receipt(run.stage_dir("generate"), shard) for shard in range(2))
     assert first is not None and second is not None
     assert (first.attempt, second.attempt) == (1, 2), "the dead node's task alone was started again"
-    attempts = [(chunks / str(number)).read_text() for number in range(200)]
+    attempts = [(chunks / str(number)).read_text() for number in range(reached + 100)]
     assert attempts == sorted(attempts) and attempts.count("1") >= reached, "the second attempt made the first one's chunks again"
     assert logs_of(run, "generate", made[1].job) == ["_0_0.attempt-1.log", "_1_0.attempt-1.log", "_1_0.attempt-2.log"]
 

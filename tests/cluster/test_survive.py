@@ -96,7 +96,8 @@ def runs(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         model = save_tiny_model(folder / "model")
         found = Runs(
             preempted=make(folder, "preempted", model, pause_s=0.1, partition="spare", extra={"nodelist": "n1"}),
-            timed_out=make(folder, "timed-out", model, pause_s=0.3, minutes=1, extra={"nodelist": "n4"}),
+            # Of its minute, the signal leaves it at least 20 and at most 50 seconds: its chunks alone take 62.
+            timed_out=make(folder, "timed-out", model, pause_s=0.5, minutes=1, signal_delay_s=10, extra={"nodelist": "n4"}),
             trained=make(folder, "trained", model, train=True, nodes=2, partition="spare", extra={"exclude": "n1,n4"}),
             undisturbed=make(folder, "undisturbed", model, train=True, extra={"nodelist": "n4"}),
         )

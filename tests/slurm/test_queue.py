@@ -55,6 +55,15 @@ def test_sacct_tells_how_tasks_ended() -> None:
     assert entries["20", "toy"].reason == "signal 9"
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("0:0", ""), ("1:0", "exit 1"), ("2:0", "exit 2"), ("12:0", "exit 12, or 140: SIGUSR2"), ("100:0", "exit 100"), ("0:9", "signal 9")],
+)
+def test_a_signal_under_srun_is_told_from_its_code(code: str, said: str) -> None:
+    entries, _ = parse_sacct(SACCT.replace("|0:9|", f"|{code}|"))
+    assert entries["20", "toy"].reason == said
+
+
 def test_sacct_keeps_every_attempt_that_got_nodes() -> None:
     _, attempts = parse_sacct(SACCT)
     assert sorted(task for task, _ in attempts) == ["12_0", "17_1", "17_2", "19", "20"]

@@ -14,7 +14,7 @@ import pytest
 from jobs.entry import read_failure, run_task
 from jobs.plan import Run
 from jobs.task import Task
-from slurm.start import Stopper, own_task, requeue_mark, stopped_path, write_tasks
+from slurm.array_task import Stopper, own_task, requeue_mark, stopped_path, write_tasks
 from slurm.task import StageTask, code_environment
 from tests.slurm.conftest import PACKAGE
 
@@ -74,9 +74,27 @@ def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run
     assert (logs / requeue_mark("43")).exists()
 
 
+def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the task is known, which here it becomes when the signal has been sent: its file is a pipe."""
+    said = scontrol(tmp_path / "bin", monkeypatch, 0)
+    logs = run.log_dir("generate")
+    logs.mkdir(parents=True)
+    write_tasks(logs, "whole.pkl", StageTask(run.path, "generate", [3], package=PACKAGE), {3: [3]})
+    os.mkfifo(logs / "abc_tasks.pkl")
+    command = [sys.executable, "-m", "slurm.start", str(logs), "abc_tasks.pkl"]
+    process = subprocess.Popen(command, env=os.environ | code_environment(run), stderr=subprocess.PIPE, text=True)
+    with open(logs / "abc_tasks.pkl", "wb") as pipe:  # opens when the task reads it
+        process.send_signal(signal.SIGUSR2)
+        pipe.write((logs / "whole.pkl").read_bytes())
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 1 and "signal SIGUSR2" in text, text
+    assert said.read_text() == "requeue 40_3\n"
+    assert stopped_path(logs, "abc_tasks.pkl").exists() and not Task(run, "generate", 3).is_done()
+
+
 def test_a_task_that_cannot_be_requeued_works_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = scontrol(tmp_path / "bin", monkeypatch, 1)
-    monkeypatch.setattr("slurm.start.REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr("slurm.array_task.REQUEUE_PAUSE_S", 0.0)
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
     Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs, "tasks.pkl")(signal.SIGUSR2, None)
@@ -109,7 +127,7 @@ def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None
     logs = run.log_dir("sample")
     logs.mkdir(parents=True)
     write_tasks(logs, "tasks.pkl", StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE), {3: [1]})
-    code = f"import sys, slurm.start; slurm.start.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
+    code = f"import sys, slurm.array_task; slurm.array_task.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
     environment = os.environ | code_environment(run)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,6 @@ srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT"
 # teardown
 code=$? again=
 if rm RUN/logs/generate/requeue-"$SLURM_JOB_ID" 2>/dev/null; then again=1; fi
-if [ $code != 0 ] && [ ! -e RUN/logs/generate/"$SLURM_JOB_ID"_0.attempt-"$ROUTENATOR_ATTEMPT".log ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then again=1; fi
+if [ $code = 140 ] || { [ $code != 0 ] && [ ! -e RUN/logs/generate/"$SLURM_JOB_ID"_0.attempt-"$ROUTENATOR_ATTEMPT".log ]; }; then [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ] && again=1; fi
 if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done; fi
 exit $code

@@ -1,4 +1,7 @@
-"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (seconds)."""
+"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (seconds).
+
+``.hold`` keeps a shard from its end for as long as it is there.
+"""
 
 import json
 import os
@@ -40,6 +43,8 @@ def run(task: Task) -> None:
                 time.sleep(STEP_S)
                 (chunks / f"{step}").write_text(str(task.attempt))
             task.progress(step + 1, steps)
+    while asked(task, "hold"):
+        time.sleep(STEP_S)
     output = task.output(".json")
     output.write_text(json.dumps({"stage": task.stage, "index": task.index}))
     for name in ("dataset", "adapter", "report"):
