@@ -94,7 +94,8 @@ class StageExecutor(SlurmExecutor):
         task = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if self._is_array else '"$SLURM_JOB_ID"'
         start, end = attempt_log("TASK", "ATTEMPT").replace("TASK", task).split("ATTEMPT")
         log = f'{shlex.quote(str(self.folder))}/{start}"${ATTEMPT_VARIABLE}"{end}'
-        again = 'for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done'
+        # Not by its plain id: that of one task, the array's last, is the array's, and would requeue all tasks at work.
+        again = f"for pause in 5 10 20 40 80; do scontrol requeue {task} && break; sleep $pause; done"
         lines = ["code=$? again=", f"if rm {mark} 2>/dev/null; then again=1; fi"]
         if "requeue" in self.parameters["additional_parameters"]:
             lost = f"if [ $code = {_UNHEARD} ] || {{ [ $code != 0 ] && [ ! -e {log} ]; }}; then"

@@ -57,25 +57,28 @@ def paired(first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *,
     return result
 
 
-def read_verdicts(file: Path, golden: Sequence[GoldenExample], functions: Mapping[str, Function]) -> list[tuple[str, Verdict]]:
-    """The queries of a predictions.jsonl and what is to be said of the trained model's replies, judged anew.
+def read_verdicts(
+    file: Path, golden: Sequence[GoldenExample], functions: Mapping[str, Function], *, side: str = SIDE
+) -> list[tuple[str, Verdict]]:
+    """The queries of a predictions.jsonl and what is to be said of a model's replies, judged anew.
 
     Args:
         golden: the set that was asked, or one that holds it.
+        side: whose replies; default: the trained model's of a run.
 
     Raises:
-        InputError: the file holds no replies of a trained model, or a query that is not in the golden set.
+        InputError: the file holds no such replies, or a query that is not in the golden set.
     """
     gold = {example.query: example for example in golden}
     found = []
     # Not splitlines: a query may hold other line separators.
     for number, line in enumerate(read_text(file, "predictions as evaluation writes them").rstrip("\n").split("\n"), 1):
         row = json.loads(line)
-        if SIDE not in row:
-            raise InputError("no reply of a trained model", file=file, key=f"line {number}", found=", ".join(row), expected=SIDE)
+        if side not in row:
+            raise InputError("no reply of this model", file=file, key=f"line {number}", found=", ".join(row), expected=side)
         if row["query"] not in gold:
             raise InputError("a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"])
-        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[SIDE]["reply"]), functions)))
+        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
     return found
 
 

@@ -242,8 +242,8 @@ def evaluate_model(
     )
     result = {"model": model, "domain": str(domain), "golden": str(golden), **scores, "wall_seconds": round(time.time() - began, 3)}
     if out is not None:
-        write_json(out / "scores.json", result)
         write_predictions(out / "predictions.jsonl", examples, judged)
+        write_json(out / "scores.json", result)
     return result
 
 

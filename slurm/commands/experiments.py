@@ -25,20 +25,27 @@ def experiment(
     only: Annotated[list[str] | None, typer.Option("--arm", help="This arm only; may be repeated.", show_default=False)] = None,
     out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path("results"),
     collect: Annotated[bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")] = False,
+    confirm: Annotated[
+        Path | None,
+        typer.Option("--confirm", help="Train nothing: ask the trained models this other golden file; results go to NAME-confirm."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
 ) -> None:
     """Run what an experiment lacks, and write its results: a table, plots, raw scores, provenance. Again: only what is missing."""
     from routenator.files import check_writable
     from slurm.experiments.conduct import conduct, print_runs
     from slurm.experiments.config import load_experiment
+    from slurm.plan import check_golden
 
     loaded = load_experiment(config, overrides or [])
+    if confirm is not None:
+        check_golden(confirm)
     if dry_run:
         print_runs(loaded, console_for_output(), only or [])
         return
-    folder = out / loaded.name
+    folder = out / (loaded.name if confirm is None else f"{loaded.name}-confirm")
     check_writable(folder, "--results")
-    code = conduct(loaded, folder, parallel=parallel, only=only or [], collecting=collect, say=_say)
+    code = conduct(loaded, folder, parallel=parallel, only=only or [], collecting=collect, say=_say, confirm=confirm)
     raise typer.Exit(code)
 
 

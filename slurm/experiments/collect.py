@@ -68,12 +68,12 @@ class Reader:
             InputError: its golden file is not the one that it was scored on.
         """
         config, run = entry.plan.config, entry.run
-        functions, golden = self._api(config.domain), self._gold(golden_source(config), config.domain)
+        functions, golden = self.api(config.domain), self.gold(golden_source(config), config.domain)
         said: list[tuple[str, Verdict]] = read_verdicts(run.stage_dir("evaluate") / "predictions.jsonl", golden, functions)
         place = {example.query: number for number, example in enumerate(golden)}
         places = [place[query] for query, _ in said]
         verdicts = [judged for _, judged in said]
-        embed = self._embedder(config.model.embedder, config.cache)
+        embed = self.embedder(config.model.embedder, config.cache)
         found = outcomes([golden[number] for number in places], verdicts, functions, embed)
         value = {
             "arm": entry.arm,
@@ -90,21 +90,24 @@ class Reader:
         }
         return Result(entry.arm, entry.seed, [query for query, _ in said], found, value)
 
-    def _api(self, domain: str) -> dict[str, Function]:
+    def api(self, domain: str) -> dict[str, Function]:
+        """The functions of a domain, by name."""
         from routenator.domain.load import load_domain
 
         if domain not in self._functions:
             self._functions[domain] = load_domain(domain).functions
         return self._functions[domain]
 
-    def _gold(self, file: Path, domain: str) -> list[GoldenExample]:
+    def gold(self, file: Path, domain: str) -> list[GoldenExample]:
+        """A golden set whose calls are of this domain's API."""
         from routenator.domain.golden import load_golden
 
         if str(file) not in self._golden:
-            self._golden[str(file)] = load_golden(file, self._api(domain))
+            self._golden[str(file)] = load_golden(file, self.api(domain))
         return self._golden[str(file)]
 
-    def _embedder(self, name: str, cache: str) -> Embed:
+    def embedder(self, name: str, cache: str) -> Embed:
+        """Sentence embeddings, each text's made once."""
         if name not in self._embed:
             self._embed[name] = remembering(name, cache)
         return self._embed[name]

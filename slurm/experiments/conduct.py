@@ -14,6 +14,7 @@ from slurm.experiments.ceiling import Fold, folds_of, read_folds
 from slurm.experiments.charts import write_charts
 from slurm.experiments.collect import Reader, golden_file, results_of
 from slurm.experiments.config import Experiment, run_config
+from slurm.experiments.confirm import Confirmation, confirmations_of, read_confirmations
 from slurm.experiments.distribution import distributions_of, render_distributions
 from slurm.experiments.planned import Entry, check_routes, entries_of, work_folder
 from slurm.experiments.provenance import provenance
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     from routenator.config import RunConfig
 
 Say = Callable[[str], None]
+Piece = Entry | Fold | Confirmation
 
 
-def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequence[str], collecting: bool, say: Say) -> int:
+def conduct(
+    experiment: Experiment, folder: Path, *, parallel: int, only: Sequence[str], collecting: bool, say: Say, confirm: Path | None = None
+) -> int:
     """Run what is missing, then write what is there.
 
     Args:
@@ -39,6 +43,7 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
         only: arms to run; none: all.
         collecting: run nothing.
         say: prints a line.
+        confirm: train nothing, but ask the models that are trained the queries of this golden file.
 
     Returns:
         Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing when collecting;
@@ -46,9 +51,12 @@ def conduct(experiment: Experiment, folder: Path, *, parallel: int, only: Sequen
     """
     check_arms(experiment, only)
     commit = checkout_commit()
-    works: list[Entry] | list[Fold] = folds_of(experiment) if experiment.kind == "ceiling" else entries_of(experiment)
-    wanted = [work for work in works if isinstance(work, Fold) or not only or work.arm in only]
-    code = 0 if collecting else _run(wanted, experiment, parallel, say)
+    works = _pieces(experiment, confirm)
+    wanted = [work for work in works if isinstance(work, Fold) or not only or _entry(work).arm in only]
+    startable = [work for work in wanted if not isinstance(work, Confirmation) or work.ready]
+    if wanted and not startable:
+        say("no model is trained yet; the same command without --confirm trains them")
+    code = 0 if collecting else _run(startable, experiment, parallel, say)
     _write(experiment, works, folder, commit, say)
     missing = [work.name for work in wanted if work.missing()]
     if not missing:
@@ -71,11 +79,27 @@ def check_arms(experiment: Experiment, only: Sequence[str]) -> None:
             raise InputError("no such arm", key="--arm", found=name, valid=experiment.arms)
 
 
-def _config(work: Entry | Fold) -> RunConfig:
-    return work.job.config if isinstance(work, Fold) else work.plan.config
+def _pieces(experiment: Experiment, confirm: Path | None) -> Sequence[Piece]:
+    if confirm is not None:
+        return confirmations_of(experiment, confirm)
+    return folds_of(experiment) if experiment.kind == "ceiling" else entries_of(experiment)
 
 
-def _run(works: Sequence[Entry | Fold], experiment: Experiment, parallel: int, say: Say) -> int:
+def _entry(work: Entry | Confirmation) -> Entry:
+    return work.entry if isinstance(work, Confirmation) else work
+
+
+def _config(work: Piece) -> RunConfig:
+    return work.job.config if isinstance(work, Fold) else _entry(work).plan.config
+
+
+def _golden(work: Piece) -> Path:
+    if isinstance(work, Confirmation):
+        return work.golden
+    return Path(work.job.golden) if isinstance(work, Fold) else golden_source(work.plan.config)
+
+
+def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say) -> int:
     todo = [work for work in works if work.missing()]
     say(f"{experiment.name}: {len(works)} runs, {len(works) - len(todo)} of them done already")
     if not todo:
@@ -115,13 +139,13 @@ def _run(works: Sequence[Entry | Fold], experiment: Experiment, parallel: int, s
     return int(any(one.code for one in ended))
 
 
-def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, commit: str | None, say: Say) -> None:
+def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit: str | None, say: Say) -> None:
     """Write what is done: results.json, provenance.json, table.md, charts."""
     done = [work for work in works if not work.missing()]
     if not done:
         return
     missing = [work.name for work in works if work.missing()]
-    files = {Path(work.job.golden) if isinstance(work, Fold) else golden_source(work.plan.config) for work in done}
+    files = {_golden(work) for work in done}
     origin = provenance(experiment, [golden_file(file) for file in sorted(files)], commit)
     entries = [work for work in done if isinstance(work, Entry)]
     if experiment.kind == "distribution":
@@ -129,10 +153,13 @@ def _write(experiment: Experiment, works: Sequence[Entry | Fold], folder: Path, 
         table = render_distributions(results, origin)
     else:
         reader = Reader()
-        read = [reader.read(work) for work in entries] or read_folds([work for work in works if isinstance(work, Fold)])
+        again, left_out = read_confirmations([work for work in done if isinstance(work, Confirmation)])
+        read = again or [reader.read(work) for work in entries] or read_folds([work for work in works if isinstance(work, Fold)])
         if not read:
             return
         results = results_of(experiment, read, missing)
+        if again:
+            results |= {"name": folder.name, "confirms": experiment.name, "left_out": left_out}
         table = render_table(results, origin)
     write_json(folder / "results.json", results)
     write_json(folder / "provenance.json", origin)

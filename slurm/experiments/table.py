@@ -15,6 +15,13 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
     golden = ", ".join(dict.fromkeys(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"]))
     lines = [f"# {results['name']}", "", results["question"], ""]
     lines += [f"Golden set: {golden}. Commit {provenance['commit']}, {provenance['date']}.", ""]
+    if "confirms" in results:
+        said = f"{results['left_out']:,} of them were" if results["left_out"] else "none had to be"
+        lines += [
+            f"The models are those of `{results['confirms']}`, asked other queries than they were first scored on; "
+            f"{said} left out for standing in a training set or in that first golden set.",
+            "",
+        ]
     if results["missing"]:
         lines += [f"**Not complete**: {len(results['missing'])} runs are missing: {', '.join(results['missing'])}.", ""]
     arms = {name: arm for name, arm in results["arms"].items() if arm["seeds"]}

@@ -59,8 +59,9 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     made = control.submit(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00001.work"
     until((chunks / "5").exists, "the generate task")
-    # What the controller has not written down yet it would forget.
+    # What the controller has not written down yet it would forget; it writes when something changes.
     running, state = time.time(), Path(cluster.root) / "state" / "job_state"
+    subprocess.run(["scontrol", "update", f"jobid={made[2].job}", "comment=changed"], check=True)
     until(lambda: state.stat().st_mtime > running, "the controller to save what runs")
     assert devfaults.kill_daemon(cluster, "slurmctld")
     until(lambda: len(at_work(made[1].job)) == 2, "the controller to be back")
@@ -70,7 +71,7 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     until(lambda: at_work(made[1].job) == [f"{made[1].job}_1"], "the controller to know of the task's end")
     assert devfaults.kill_node(cluster, "n4", held=True) >= 2
     reached = len(list(chunks.iterdir()))
-    (toys / "generate-1.sleep").write_text(str((reached + 100) / 10))  # ten chunks a second
+    (toys / "generate-1.sleep").write_text(str((reached + 100.5) / 10))  # ten chunks a second
     until(lambda: "State=DOWN" in output("scontrol", "show", "node", "n4"), "the controller to miss the node")
     devfaults.release(cluster, "n4")
     status = wait_for(run, ended)
@@ -117,12 +118,11 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(clus
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}
 
 
-def test_a_task_at_its_limit_goes_on_where_no_slurm_command_is(cluster: DevCluster, make_run: MakeRun, toys: Path, tmp_path: Path) -> None:
+def test_a_warned_task_goes_on_where_no_slurm_command_is(cluster: DevCluster, make_run: MakeRun, toys: Path, tmp_path: Path) -> None:
     """As in a container: the task cannot requeue itself and asks the script around it."""
-    stages = {**SMALL, "sample": {**SMALL["sample"], "minutes": 1}}
     bare = f"env PATH={tmp_path} {shlex.quote(sys.executable)}"
-    run = make_run(cluster=slurm_profile(python=bare, stages=stages), sample__shards=1, generate__shards=1)
-    (toys / "sample-0.sleep").write_text("6")
+    run = make_run(cluster=slurm_profile(python=bare), sample__shards=1, generate__shards=1)
+    (toys / "sample-0.sleep").write_text("12")
     made = control.submit(run, PACKAGE)
     chunks = run.stage_dir("sample") / "shard-00000.work"
     until((chunks / "5").exists, "the sample task")
@@ -133,6 +133,24 @@ def test_a_task_at_its_limit_goes_on_where_no_slurm_command_is(cluster: DevClust
     assert receipt is not None and receipt.attempt == 2
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}
     assert not list(run.log_dir("sample").glob("requeue-*"))
+
+
+def test_a_task_that_could_not_hear_the_signal_is_started_again(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
+    """As a process does before its first line, it ends by the signal; the script around it requeues it, and no other task.
+
+    It is the last of its array, whose plain id is the array's own.
+    """
+    run = make_run(cluster=slurm_profile(), sample__shards=3, generate__shards=1)
+    (toys / "sample-0.hold").touch()
+    (toys / "sample-2.unheard").touch()
+    made = control.submit(run, PACKAGE)
+    wait_for(run, lambda seen: seen.stage("sample").done == 2 or seen.state == "failed")
+    (toys / "sample-0.hold").unlink()
+    status = wait_for(run, ended)
+    assert status.state == "done", told(status)
+    receipts = [read_receipt(run.stage_dir("sample"), shard) for shard in range(3)]
+    assert [receipt.attempt for receipt in receipts if receipt is not None] == [1, 1, 2]
+    assert logs_of(run, "sample", made[0].job) == ["_0_0.attempt-1.log", "_1_0.attempt-1.log", "_2_0.attempt-1.log", "_2_0.attempt-2.log"]
 
 
 def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:

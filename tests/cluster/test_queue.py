@@ -65,6 +65,8 @@ def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missi
     assert "ValueError: told to fail at generate 1" in reasons[1]
     assert "FAILED" in reasons[2] and "on n" in reasons[2]
     assert any("told to fail" in line for line in generate.failures[0].tail)
+    # How a task ended accounting alone tells, a little later.
+    wait_for(run, lambda seen: "FAILED (exit 9, or 137: SIGKILL) on n" in seen.stage("generate").failures[1].reason)
     assert status.stage("merge").state == "cancelled"
 
     (toys / "generate-1.fail").unlink()
@@ -81,11 +83,12 @@ def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
 ) -> None:
     run = make_run(cluster=slurm_profile())
     (toys / "generate-0.fail").touch()
-    (toys / "generate-1.sleep").write_text("8")
+    (toys / "generate-1.hold").touch()
     before = control.submit(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").running >= 1)
     (toys / "generate-0.fail").unlink()
     made = control.submit(run, PACKAGE)
+    (toys / "generate-1.hold").unlink()
     assert ("generate", "0") in [(item.stage, item.shards) for item in made]
     assert ("merge", "0") in [(item.stage, item.shards) for item in made]
     merge = next(item for item in before if item.stage == "merge")
@@ -113,11 +116,13 @@ def test_cancel_ends_this_runs_jobs_and_no_others(cluster: DevCluster, make_run:
 
 def test_a_warning_signal_requeues_and_the_task_goes_on(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run(cluster=slurm_profile())
-    (toys / "sample-1.sleep").write_text("4")
+    (toys / "sample-1.sleep").write_text("60")
     made = control.submit(run, PACKAGE)
     chunks = run.stage_dir("sample") / "shard-00001.work"
     wait_for(run, lambda seen: (chunks / "5").exists())
     subprocess.run(["scancel", "--signal=USR2", f"{made[0].job}_1"], check=True)
+    # The second attempt need not last as long: ten chunks a second.
+    (toys / "sample-1.sleep").write_text(str(len(list(chunks.iterdir())) / 10 + 5))
     status = wait_for(run, ended)
     assert status.state == "done"
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}, "the second attempt made the first one's chunks again"

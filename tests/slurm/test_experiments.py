@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -294,6 +295,34 @@ def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
     ElementTree.fromstring((results / "try" / "scores.svg").read_text())
     again = launch(file, "--results", str(results))
     assert again.returncode == 0 and "2 runs, 2 of them done already" in again.stdout and "begins" not in again.stdout
+    confirm(tmp_path, file, results)
+
+
+def confirm(folder: Path, file: str, results: Path) -> None:
+    """The same models are asked other queries; those that they may know are left out, and nothing is trained."""
+    golden = [json.loads(line) for line in (TINY / "golden.jsonl").read_text().splitlines() if line.strip()]
+    trained = pl.read_parquet(next((folder / "runs").glob("try-plain-*/dataset/train.parquet"))).row(0, named=True)
+    known = [{**golden[0], "query": golden[0]["query"].upper() + "!"}, {"query": trained["query"], "call": json.loads(trained["call"])}]
+    new = [{**one, "query": f"{one['query']} right now"} for one in golden[:3]]
+    other = folder / "other.jsonl"
+    other.write_text("".join(f"{json.dumps(one)}\n" for one in [*known, *new]))
+    stages = sorted((folder / "runs" / "stages").iterdir())
+    command = [file, "--confirm", str(other), "--results", str(results)]
+    assert launch(*command, "--collect").returncode == 1
+    assert launch(*command, "--arm", "plain").returncode == 0
+    assert launch(*command).returncode == 0
+    assert sorted((folder / "runs" / "stages").iterdir()) == stages
+    found = json.loads((results / "try-confirm" / "results.json").read_text())
+    assert (found["name"], found["confirms"], found["left_out"]) == ("try-confirm", "try", len(known))
+    assert [(run["arm"], run["queries"]["golden_index"]) for run in found["runs"]] == [("plain", [2, 3, 4]), ("more", [2, 3, 4])]
+    assert all(run["scores"]["n"] == len(new) for run in found["runs"])
+    assert found["runs"][0]["training"]["steps"] == 2 and found["verdicts"][0]["other"] == "more"
+    table = (results / "try-confirm" / "table.md").read_text()
+    assert "2 of them were left out" in table and not any(one["query"] in table + json.dumps(found) for one in [*known, *new])
+    again = launch(*command)
+    assert again.returncode == 0 and "begins" not in again.stdout
+    refused = launch(file, "--confirm", str(folder / "none.jsonl"), "--results", str(results))
+    assert refused.returncode == 2 and "the golden file is missing" in refused.stderr
 
 
 @pytest.mark.slow

@@ -28,5 +28,5 @@ srun --unbuffered --output RUN/logs/sample/%A_%a_%t.attempt-"$ROUTENATOR_ATTEMPT
 code=$? again=
 if rm RUN/logs/sample/requeue-"$SLURM_JOB_ID" 2>/dev/null; then again=1; fi
 if [ $code = 140 ] || { [ $code != 0 ] && [ ! -e RUN/logs/sample/"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"_0.attempt-"$ROUTENATOR_ATTEMPT".log ]; }; then [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ] && again=1; fi
-if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done; fi
+if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" && break; sleep $pause; done; fi
 exit $code

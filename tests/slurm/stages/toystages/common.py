@@ -1,6 +1,6 @@
 """One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (seconds).
 
-``.hold`` keeps a shard from its end for as long as it is there.
+``.hold`` keeps a shard from its end for as long as it is there; ``.unheard`` lets the warning signal end its process, once.
 """
 
 import json
@@ -31,6 +31,10 @@ def run(task: Task) -> None:
         raise ValueError(f"told to fail at {task.stage} {task.index}")
     if asked(task, "kill"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if path := asked(task, "unheard"):
+        path.unlink()
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGUSR2)
     if asked(task, "leak"):
         import subprocess
 

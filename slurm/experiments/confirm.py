@@ -1,0 +1,188 @@
+"""An experiment's trained models on golden queries that it has not seen: does what it found hold for other people's words?
+
+A golden set that decided something, if only how much data to try next, is no judge of it any more. Another is: the models stay as they are
+and are asked once more. Of the new queries those that the experiment's own golden set or a model's training data holds are left out.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.task import read_receipt
+from routenator.config import EvaluateConfig, Section
+from routenator.errors import InputError, RoutenatorError
+from routenator.files import digest, read_json, sha256_file, write_json
+from slurm.allocation import drop_inherited
+from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_of, publishable, training_of
+from slurm.experiments.config import Experiment
+from slurm.experiments.planned import Entry, entries_of, work_folder
+from slurm.experiments.table import short_scores
+from slurm.plan import check_golden, golden_source
+
+SCORES = "scores.json"  # there when all is
+_SIDE = "model"  # in the predictions of a model that was asked alone
+
+
+class ConfirmJob(Section):
+    """What the process that asks one model is told."""
+
+    adapter: str
+    domain: str
+    golden: str
+    cache: str
+    embedder: str
+    evaluate: EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One model of an experiment, and the queries that it is asked.
+
+    Attributes:
+        entry: the run that trained it.
+        golden: the other golden set.
+        folder: for what comes of it, named by what that depends on.
+    """
+
+    entry: Entry
+    golden: Path
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether its model is trained."""
+        return read_receipt(self.entry.run.stage_dir("train"), 0) is not None
+
+    def missing(self) -> dict[str, Path]:
+        """Its folder, unless it is done."""
+        return {} if (self.folder / SCORES).is_file() else {"scores": self.folder}
+
+    def command(self, code: Path, folder: Path) -> list[str]:
+        """What does it."""
+        run, config = self.entry.run, self.entry.plan.config
+        job = ConfirmJob(
+            adapter=str(run.stage_dir("train") / "adapter"),
+            domain=config.domain,
+            golden=str(self.golden),
+            cache=config.cache,
+            embedder=config.model.embedder,
+            evaluate=config.evaluate,
+        )
+        write_json(self.folder / "job.json", job.model_dump(mode="json"))
+        return [sys.executable, "-m", "slurm.experiments.confirm", str(self.folder)]
+
+    def failure(self) -> str | None:
+        """Nothing: its log has it."""
+        return None
+
+    def summary(self) -> str:
+        """What came of it, on a line."""
+        return short_scores(read_json(self.folder / SCORES), self.entry.measures)
+
+
+def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]:
+    """Every run of the experiment with the other golden set; whether it is trained is not looked at.
+
+    Raises:
+        InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's API.
+    """
+    from routenator.domain.golden import load_golden
+    from routenator.domain.load import load_domain
+
+    if experiment.kind != "arms":
+        raise InputError("this experiment keeps no models to ask", key="--confirm", found=f"kind: {experiment.kind}", expected="kind: arms")
+    check_golden(golden)
+    entries = entries_of(experiment)
+    for domain in {entry.plan.config.domain for entry in entries}:
+        load_golden(golden, load_domain(domain).functions)
+    found, content = [], sha256_file(golden)
+    for entry in entries:
+        config = entry.plan.config
+        settings = config.evaluate.model_dump(mode="json", include={"engine", "max_new_tokens"})
+        key = digest([content, entry.plan.stages["train"].fingerprint, settings])
+        place = work_folder(experiment, config.root) / "confirm"
+        found.append(Confirmation(entry, golden.resolve(), place / f"{entry.name}-{key}"))
+    return found
+
+
+def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Result], int]:
+    """A result of each model that was asked, on the queries that were new to all of them; and how many were left out.
+
+    Raises:
+        InputError: the golden file is not the one that they were asked.
+    """
+    from routenator.domain.golden import normalise_query
+    from routenator.evaluation.metrics import score
+    from routenator.evaluation.paired import read_verdicts
+    from routenator.evaluation.pooled import outcomes
+
+    reader = Reader()
+    known = set().union(*(_known(one.entry, reader) for one in confirmations))
+    results, left_out = [], 0
+    for one in confirmations:
+        config = one.entry.plan.config
+        functions = reader.api(config.domain)
+        golden = reader.gold(one.golden, config.domain)
+        place = {example.query: number for number, example in enumerate(golden)}
+        said = {place[query]: verdict for query, verdict in read_verdicts(one.folder / "predictions.jsonl", golden, functions, side=_SIDE)}
+        places = [number for number in sorted(said) if normalise_query(golden[number].query) not in known]
+        left_out = len(said) - len(places)
+        asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
+        embed = reader.embedder(config.model.embedder, config.cache)
+        found = outcomes(asked, verdicts, functions, embed)
+        value: dict[str, Any] = {
+            "arm": one.entry.arm,
+            "seed": one.entry.seed,
+            "run": one.entry.run.path.name,
+            "functions": len(functions),
+            "data": data_of(one.entry),
+            "training": training_of(one.entry),
+            "scores": publishable(score(asked, verdicts, functions, embed, resamples=RESAMPLES, seed=one.entry.seed)),
+            "queries": by_query(places, found),
+        }
+        results.append(Result(one.entry.arm, one.entry.seed, [golden[number].query for number in places], found, value))
+    return results, left_out
+
+
+def _known(entry: Entry, reader: Reader) -> set[str]:
+    """Normal forms of the queries that a run was trained, or first scored, on."""
+    import polars as pl
+
+    from routenator.dataset.keys import normalised
+    from routenator.domain.golden import normalise_query
+
+    config = entry.plan.config
+    folder = entry.run.stage_dir("merge") / "dataset"
+    files = [file for split in ("train", "validation") for file in folder.glob(f"{split}*.parquet")]
+    trained = pl.scan_parquet(files).select(normalised("query").alias("query")).collect()["query"].to_list()
+    return {*trained, *(normalise_query(example.query) for example in reader.gold(golden_source(config), config.domain))}
+
+
+def main(folder: Path) -> int:
+    """Ask one model, with errors on purpose as a message. SIGTERM leaves in order: Ray ends its processes."""
+    from routenator.evaluation.run import evaluate_model
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    drop_inherited()
+    job = ConfirmJob.model_validate(read_json(folder / "job.json"))
+    # All queries: a limit was for the experiment's own set.
+    config = job.evaluate.model_copy(update={"limit": 0})
+    try:
+        evaluate_model(job.adapter, job.domain, job.golden, folder, cache=Path(job.cache), config=config, embedder=job.embedder)
+    except RoutenatorError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
