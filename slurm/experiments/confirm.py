@@ -6,7 +6,6 @@ and are asked once more. Of the new queries those that the experiment's own gold
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from typing import Any
 
 from jobs.task import read_receipt
 from routenator.config import EvaluateConfig, Section
-from routenator.errors import InputError, RoutenatorError
+from routenator.errors import InputError
 from routenator.files import digest, read_json, sha256_file, write_json
-from slurm.allocation import drop_inherited
+from slurm.experiments.child import child
 from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_of, publishable, training_of
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry, entries_of, work_folder
@@ -155,34 +154,26 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
 
 def _known(entry: Entry, reader: Reader) -> set[str]:
     """Normal forms of the queries that a run was trained, or first scored, on."""
-    import polars as pl
+    import pyarrow.parquet as pq
 
-    from routenator.dataset.keys import normalised
     from routenator.domain.golden import normalise_query
 
     config = entry.plan.config
     folder = entry.run.stage_dir("merge") / "dataset"
     files = [file for split in ("train", "validation") for file in folder.glob(f"{split}*.parquet")]
-    trained = pl.scan_parquet(files).select(normalised("query").alias("query")).collect()["query"].to_list()
-    return {*trained, *(normalise_query(example.query) for example in reader.gold(golden_source(config), config.domain))}
+    trained = (query for file in files for query in pq.read_table(file, columns=["query"])["query"].to_pylist())
+    scored = (example.query for example in reader.gold(golden_source(config), config.domain))
+    return {normalise_query(query) for queries in (trained, scored) for query in queries}
 
 
-def main(folder: Path) -> int:
-    """Ask one model, with errors on purpose as a message. SIGTERM leaves in order: Ray ends its processes."""
+def ask(folder: Path) -> None:
+    """Ask one model all queries: a limit was for the experiment's own set."""
     from routenator.evaluation.run import evaluate_model
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    drop_inherited()
     job = ConfirmJob.model_validate(read_json(folder / "job.json"))
-    # All queries: a limit was for the experiment's own set.
     config = job.evaluate.model_copy(update={"limit": 0})
-    try:
-        evaluate_model(job.adapter, job.domain, job.golden, folder, cache=Path(job.cache), config=config, embedder=job.embedder)
-    except RoutenatorError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
+    evaluate_model(job.adapter, job.domain, job.golden, folder, cache=Path(job.cache), config=config, embedder=job.embedder)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(child(ask))

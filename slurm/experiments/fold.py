@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 import uuid
@@ -22,9 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from routenator.config import RunConfig
 from routenator.domain.golden import GoldenExample
-from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
-from slurm.allocation import drop_inherited
+from slurm.experiments.child import child
 
 DONE = "done.json"
 
@@ -137,17 +135,5 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
         shutil.rmtree(left_over, ignore_errors=True)
 
 
-def main(folder: Path) -> int:
-    """``work``, with errors on purpose as a message. SIGTERM leaves in order: training keeps a checkpoint, Ray ends its processes."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    drop_inherited()
-    try:
-        work(folder)
-    except RoutenatorError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(child(work))
