@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ def child(work: Callable[[Path], None]) -> int:
         Exit code.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as in launch.py
     drop_inherited()
     try:
         work(Path(sys.argv[1]))

@@ -130,7 +130,8 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
         else:
             say(f"{place}: {ended.work.summary()} ({seconds_text(ended.seconds)}{left})")
 
-    compile_loops(config)
+    if first:
+        compile_loops(config)
     try:
         ended = run_all(todo, work_folder(experiment, config.root), 1 if on_cluster else parallel, told=told, began=began)
     except Stopped as stop:

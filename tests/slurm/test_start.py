@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +76,16 @@ def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run
     assert (logs / requeue_mark("43")).exists()
 
 
+def reader_of(pipe: Path, process: subprocess.Popen[str]) -> int:
+    """The end of a named pipe to write to, as soon as the process reads the other."""
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            assert error.errno == errno.ENXIO and process.poll() is None
+            time.sleep(0.02)
+
+
 def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the task is known, which here it becomes when the signal has been sent: its file is a pipe."""
     said = scontrol(tmp_path / "bin", monkeypatch, 0)
@@ -83,7 +95,7 @@ def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeyp
     os.mkfifo(logs / "abc_tasks.pkl")
     command = [sys.executable, "-m", "slurm.start", str(logs), "abc_tasks.pkl"]
     process = subprocess.Popen(command, env=os.environ | code_environment(run), stderr=subprocess.PIPE, text=True)
-    with open(logs / "abc_tasks.pkl", "wb") as pipe:  # opens when the task reads it
+    with os.fdopen(reader_of(logs / "abc_tasks.pkl", process), "wb") as pipe:
         process.send_signal(signal.SIGUSR2)
         pipe.write((logs / "whole.pkl").read_bytes())
     _, text = process.communicate(timeout=60)
