@@ -286,7 +286,9 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
     }
 
 
-def golden_file(file: Path) -> dict[str, Any]:
-    """What identifies a golden file: where it lies below ROOT, sha256, rows."""
+def golden_file(file: Path, root: Path) -> dict[str, Any]:
+    """What identifies a golden file: its place below ROOT/domains if it is there, else its name alone; sha256, rows."""
     rows = sum(bool(line.strip()) for line in file.read_text(encoding="utf-8").split("\n"))
-    return {"name": f"{file.parent.name}/{file.name}", "sha256": sha256_file(file), "rows": rows}
+    domains = root.expanduser().resolve() / "domains"
+    name = file.relative_to(domains) if file.is_relative_to(domains) else file.name
+    return {"name": str(name), "sha256": sha256_file(file), "rows": rows}

@@ -147,7 +147,8 @@ def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit:
         return
     missing = [work.name for work in works if work.missing()]
     files = {_golden(work) for work in done}
-    origin = provenance(experiment, [golden_file(file) for file in sorted(files)], commit)
+    root = Path(_config(done[0]).root)
+    origin = provenance(experiment, [golden_file(file, root) for file in sorted(files)], commit)
     entries = [work for work in done if isinstance(work, Entry)]
     if experiment.kind == "distribution":
         results = distributions_of(experiment, entries, missing)

@@ -21,6 +21,7 @@ from launch import app
 from routenator.domain.load import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
+from routenator.files import sha256_file
 from slurm.commands.runs import compose_plan
 from slurm.experiments.collect import publishable
 from slurm.experiments.config import load_experiment, run_config
@@ -317,6 +318,8 @@ def confirm(folder: Path, file: str, results: Path) -> None:
     assert [(run["arm"], run["queries"]["golden_index"]) for run in found["runs"]] == [("plain", [2, 3, 4]), ("more", [2, 3, 4])]
     assert all(run["scores"]["n"] == len(new) for run in found["runs"])
     assert found["runs"][0]["training"]["steps"] == 2 and found["verdicts"][0]["other"] == "more"
+    origin = json.loads((results / "try-confirm" / "provenance.json").read_text())
+    assert origin["golden"] == [{"name": "other.jsonl", "sha256": sha256_file(other), "rows": len(known + new)}]
     table = (results / "try-confirm" / "table.md").read_text()
     assert "2 of them were left out" in table and not any(one["query"] in table + json.dumps(found) for one in [*known, *new])
     again = launch(*command)
