@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from routenator.domain.functions import Function
@@ -79,8 +79,14 @@ def score(
         "per_category": _per_category(golden, verdicts),
         "confusion": _confusion([*labels, *(name for name in functions if name not in labels)], golden, verdicts),
         "confusion_categories": _category_confusion(verdicts),
-        "errors": {kind: count for kind in ERRORS if (count := sum(any(k == kind for k, _ in v.errors) for v in verdicts))},
+        "errors": _errors(verdicts),
     }
+
+
+def _errors(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Kind of error -> calls with it, in the order of ``ERRORS``."""
+    found = Counter(kind for verdict in verdicts for kind in {kind for kind, _ in verdict.errors})
+    return {kind: found[kind] for kind in ERRORS if found[kind]}
 
 
 def similarities(verdicts: Sequence[Verdict], embed: Embed) -> np.ndarray:
@@ -170,7 +176,7 @@ def _per_function(
             "cta": sum(map(bool, categories)) / len(categories) if categories else None,
             "ss": float(measured.mean()) if len(measured) else None,
             "exact_match": sum(verdict.exact for verdict in own) / true,
-            "errors": dict(Counter(kind for verdict in own for kind in {kind for kind, _ in verdict.errors})),
+            "errors": _errors(own),
         }
     return table
 

@@ -141,7 +141,7 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
         value: dict[str, Any] = {
             "arm": one.entry.arm,
             "seed": one.entry.seed,
-            "run": one.entry.run.path.name,
+            "trained": f"train-{one.entry.plan.stages['train'].fingerprint}",
             "functions": len(functions),
             "data": data_of(one.entry),
             "training": training_of(one.entry),

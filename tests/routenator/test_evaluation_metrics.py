@@ -15,7 +15,7 @@ from routenator.domain.load import Domain
 from routenator.evaluation.bootstrap import interval, mcnemar, mean_of, paired_difference, ratio_of
 from routenator.evaluation.metrics import f1_statistic, score, similarities
 from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.verdict import NONE, Verdict, judge, same
+from routenator.evaluation.verdict import ERRORS, NONE, Verdict, judge, same
 
 
 def function(name: str, category: str | None = "kind", subprompt: str | None = "text") -> Function:
@@ -109,6 +109,11 @@ def test_a_hand_counted_case() -> None:
     assert scores["exact_match"]["value"] == pytest.approx(1 / 3)
     assert scores["argument_f1"]["value"] == pytest.approx(2 * 2 / (4 + 6))
     assert scores["errors"] == {"unparsable": 1, "wrong_value": 1}
+    # In their order, whatever the hashes of this process: scores.json is the same, byte for byte, each time.
+    mixed = [judge(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
+    in_order = score(golden, mixed, API, embed, resamples=10, seed=1)
+    assert list(in_order["errors"]) == [kind for kind in ERRORS if kind in in_order["errors"]]
+    assert list(in_order["per_function"]["find"]["errors"]) == ["missing_parameter", "unexpected_parameter", "wrong_value"]
     assert scores["per_category"]["cat"] == {"n": 2, "cta": 0.5, "function_accuracy": 0.5, "exact_match": 0.5}
 
 
