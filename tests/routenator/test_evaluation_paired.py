@@ -50,7 +50,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         compare_files(a, b, GOLDEN, FUNCTIONS, embed, seed=1, resamples=50)
     untrained = tmp_path / "c"
     untrained.write_text(a.read_text().replace('"after"', '"before"'))
-    with pytest.raises(InputError, match="no reply of a trained model"):
+    with pytest.raises(InputError, match="no reply of this model"):
         read_verdicts(untrained, GOLDEN, FUNCTIONS)
     with pytest.raises(InputError, match="golden set does not hold"):
         read_verdicts(a, [example()], FUNCTIONS)
