@@ -56,14 +56,17 @@ def golden_source(config: RunConfig) -> Path:
     return Path(config.golden) if config.golden else Path(config.domain) / "golden.jsonl"
 
 
-def check_golden(file: Path) -> None:
+def check_golden(file: Path, key: str = "golden") -> None:
     """Whether the golden file is there.
+
+    Args:
+        key: what named it.
 
     Raises:
         InputError: no.
     """
     if not file.is_file():
-        raise InputError("the golden file is missing", file=file, key="golden", expected="JSON lines of query and call")
+        raise InputError("the golden file is missing", file=file, key=key, expected="JSON lines of query and call")
 
 
 def code_folders() -> dict[str, Path]:

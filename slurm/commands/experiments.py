@@ -39,7 +39,7 @@ def experiment(
 
     loaded = load_experiment(config, overrides or [])
     if confirm is not None:
-        check_golden(confirm)
+        check_golden(confirm, "--confirm")
     if dry_run:
         print_runs(loaded, console_for_output(), only or [])
         return
