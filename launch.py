@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slurm.commands import data, experiments, judge, loop, machine, runs, watch
+from slurm.commands import data, evaluate, experiments, machine, runs, topup, watch
 
 app = typer.Typer(
     name="launch.py",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (runs.app, loop.app, experiments.app, watch.app, judge.app, machine.app):
+for commands in (runs.app, topup.app, experiments.app, watch.app, evaluate.app, machine.app):
     app.add_typer(commands)
 app.add_typer(data.domain_app, name="domain")
 app.add_typer(data.golden_app, name="golden")

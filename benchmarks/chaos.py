@@ -30,10 +30,11 @@ from jobs.plan import Plan, Run
 from jobs.task import done_shards, read_receipt
 from routenator.config import RunConfig
 from routenator.files import sha256_file, write_json
-from slurm import control, record
-from slurm.devcluster import DevCluster, down, up
-from slurm.plan import make_plan, materialise
-from slurm.submit import SubmitError
+from slurm import control
+from slurm.devcluster.cluster import DevCluster, down, up
+from slurm.planning.planner import make_plan, materialise
+from slurm.submission.submissions import load_submissions
+from slurm.submission.submit import SubmitError
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "chaos_stages"
@@ -141,7 +142,7 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
 
 def attempts(run: Run) -> dict[str, Any]:
     """What accounting says of the run's tasks: starts, how they ended, requeues, seconds, and those of starts that did not complete."""
-    jobs = ",".join(item.job for item in record.load(run))
+    jobs = ",".join(item.job for item in load_submissions(run))
     text = subprocess.run(
         ["sacct", "-j", jobs, "--noheader", "--parsable2", "--allocations", "--duplicates", "--format=JobID,State,ElapsedRaw"],
         capture_output=True, text=True, check=True,

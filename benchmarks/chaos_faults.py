@@ -16,8 +16,8 @@ from chaos_stages.common import POINTS
 
 from jobs.plan import Run
 from jobs.task import done_shards
-from slurm import devfaults
-from slurm.devcluster import DevCluster
+from slurm.devcluster import faults
+from slurm.devcluster.cluster import DevCluster
 
 # Kind of fault -> how often it comes, relative to the others.
 WEIGHTS = {
@@ -111,17 +111,17 @@ class Chaos:
                     if node not in self.away:
                         _succeeds("scontrol", "update", f"nodename={node}", "state=resume")
 
-    def _task(self) -> devfaults.TaskProcess | None:
-        tasks = sorted(devfaults.tasks(self.cluster), key=lambda task: task.process.pid)
+    def _task(self) -> faults.TaskProcess | None:
+        tasks = sorted(faults.tasks(self.cluster), key=lambda task: task.process.pid)
         return self.random.choice(tasks) if tasks else None
 
     def _kill_task(self) -> bool:
         task = self._task()
-        return task is not None and devfaults.kill(task.process)
+        return task is not None and faults.kill(task.process)
 
     def _kill_step(self) -> bool:
         task = self._task()
-        return task is not None and devfaults.kill_step(task)
+        return task is not None and faults.kill_step(task)
 
     def _lay_mine(self) -> bool:
         for stage, entry in self.run.plan.stages.items():
@@ -157,25 +157,25 @@ class Chaos:
         self.away[name] = (time.monotonic() + self.random.uniform(*_DOWN_S), how)
 
     def _release(self, name: str) -> bool:
-        devfaults.release(self.cluster, name)
+        faults.release(self.cluster, name)
         return True
 
     def _kill_node(self) -> bool:
         node = self._node()
         if node is None:
             return False
-        devfaults.kill_node(self.cluster, node, held=True)
+        faults.kill_node(self.cluster, node, held=True)
         self._leave(node, lambda: self._release(node))
         return True
 
     def _kill_slurmd(self) -> bool:
         node = self._node()
-        return node is not None and devfaults.kill_daemon(self.cluster, node)
+        return node is not None and faults.kill_daemon(self.cluster, node)
 
     def _kill_controller(self) -> bool:
         if "slurmctld" in self.away:
             return False
-        devfaults.kill_daemon(self.cluster, "slurmctld", held=True)
+        faults.kill_daemon(self.cluster, "slurmctld", held=True)
         self._leave("slurmctld", lambda: self._release("slurmctld"))
         return True
 

@@ -26,8 +26,8 @@ MOST_TOPUPS = 5
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its table, and give what ``--json`` writes."""
     from routenator.compose import find_domain
-    from slurm.plan import make_plan
-    from slurm.topup import DATA_STAGES, pilot_config
+    from slurm.planning.planner import make_plan
+    from slurm.planning.topup import DATA_STAGES, pilot_config
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
@@ -71,7 +71,7 @@ def make_config(domain: Path, rows: int, root: Path) -> Any:
 def finish(plan: Plan) -> Run:
     """Run the plan's stages in this process."""
     from jobs.entry import run_task
-    from slurm.plan import materialise
+    from slurm.planning.planner import materialise
 
     run = materialise(plan)
     for stage, entry in plan.stages.items():
@@ -82,7 +82,7 @@ def finish(plan: Plan) -> Run:
 def follow(name: str, run: Run) -> list[dict[str, Any]]:
     """A run and its top-ups, a row each, until nothing is short or nothing is to be hoped for."""
     from routenator.files import read_json
-    from slurm.topup import DATA_STAGES, look, plan_topup, topup_path
+    from slurm.planning.topup import DATA_STAGES, look, plan_topup, topup_path
 
     rows: list[dict[str, Any]] = []
     while True:

@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     from jobs.chunks import write_chunk
     from routenator.compose import find_domain
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.generation.engine import release_engine, use_engine
     from routenator.generation.generator import Generator
     from routenator.generation.vllm_engine import sampling_parameters

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from routenator.config import RunConfig
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
     from routenator.sampling.strata import Stratum
 
 WARM_ROWS = 256
@@ -65,7 +65,7 @@ def measure(name: str, rows: int, peer_rows: int, repeat: int) -> dict[str, Any]
     """All figures of one domain."""
     from routenator.compose import find_domain
     from routenator.config import RunConfig
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.wording.composer import Composer
 
     domain = load_domain(find_domain(name))

@@ -60,7 +60,7 @@ def make_sampler(rows: int, name: str, traversal: str) -> Sampler:
     """A sampler of exactly so many requests."""
     from routenator.compose import find_domain
     from routenator.config import RunConfig
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.sampling.sampler import Sampler
 
     path = find_domain(name)

@@ -20,10 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from routenator.authoring.check import probe_config
 from routenator.config import ChecksConfig
-from routenator.domain.check import probe_config
 from routenator.domain.golden import load_golden
-from routenator.domain.load import Domain, load_domain
+from routenator.domain.loader import Domain, load_domain
 from routenator.files import write_json
 from routenator.language import SURE, detect
 from routenator.population.fit import fit

@@ -167,7 +167,7 @@ def networkx_rate(name: str, rows: int, *, remember: bool) -> float:
     """
     from routenator.compose import find_domain
     from routenator.domain.graph import to_networkx
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.sampling.strata import normalise
     from routenator.sampling.walk import Graph
 

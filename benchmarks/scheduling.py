@@ -35,11 +35,12 @@ from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
 from routenator.config import RunConfig
 from routenator.files import write_json
-from slurm import control, record
-from slurm.devcluster import down, up
-from slurm.plan import make_plan, materialise
-from slurm.status import StatusReader
-from slurm.submit import ask_limits
+from slurm import control
+from slurm.devcluster.cluster import down, up
+from slurm.planning.planner import make_plan, materialise
+from slurm.submission.submissions import load_submissions
+from slurm.submission.submit import ask_limits
+from slurm.watching.status import StatusReader
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "empty_stages"
@@ -220,7 +221,7 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, command in (
         ("true", "true"),
         ("python", f"{sys.executable} -c pass"),
-        ("imports", f"{sys.executable} -c 'import slurm.array_task'"),
+        ("imports", f"{sys.executable} -c 'import slurm.worker.array_task'"),
     ):
         value[name] = round(bare_array(folder, tasks, tasks, at_once, command) + wait(gone), 2)
     run = make_run(folder / "runs", "tasks", tasks, at_once)
@@ -254,10 +255,10 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
 
     return {
         "python": best("pass"),
-        "task": best("import slurm.array_task"),
+        "task": best("import slurm.worker.array_task"),
         "submitit": best("import submitit.core._submit"),
-        "retry": best("import launch, slurm.plan, slurm.follow, slurm.submit"),
-        "status": best("import launch, slurm.status, slurm.view"),
+        "retry": best("import launch, slurm.planning.planner, slurm.watching.follow, slurm.submission.submit"),
+        "status": best("import launch, slurm.watching.status, slurm.watching.status_view"),
     }
 
 
@@ -268,7 +269,7 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
     directory.mkdir(parents=True)
     partition("down")
     control.submit(run, PACKAGE)
-    job = record.load(run)[0].job
+    job = load_submissions(run)[0].job
     for index in range(shards * 9 // 10):
         file = {"name": f"shard-{index:05d}.00000000.txt", "sha256": "0" * 64, "bytes": 1}
         receipt = Receipt("sample", index, 1, 1.0, "n1", 1, f"{job}_{index}", "2025-01-01T00:00:00Z", {"data": file})
@@ -328,7 +329,7 @@ def show_tasks(tasks: dict[str, Any]) -> None:
     names = {
         "true": "bare: true",
         "python": "bare: python -c pass",
-        "imports": "bare: python -c 'import slurm.array_task'",
+        "imports": "bare: python -c 'import slurm.worker.array_task'",
         "ours": "ours: an empty stage, with receipt",
         "peer": "datatrove: an empty step",
     }
@@ -341,7 +342,7 @@ def show_start(start: dict[str, float]) -> None:
     print("\nPython and its imports, CPU seconds, best of several")
     for name, text in (
         ("python", "python -c pass"),
-        ("task", "a task until its stage begins: slurm.start"),
+        ("task", "a task until its stage begins: slurm.worker.start"),
         ("submitit", "submitit's own start of a task: submitit.core._submit"),
         ("retry", "launch.py retry until it submits"),
         ("status", "launch.py status until it reads"),

@@ -75,13 +75,13 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
     from benchmarks.closed_loop import finish, make_config
     from routenator.compose import find_domain
     from routenator.config import TrainConfig
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.models import cache_folder, resolve_model
     from routenator.training.job import TrainingJob
     from routenator.training.prompts import PromptFormat
     from routenator.training.tokens import IGNORED, read_tokens, write_tokens
-    from slurm.plan import make_plan
-    from slurm.topup import DATA_STAGES
+    from slurm.planning.planner import make_plan
+    from slurm.planning.topup import DATA_STAGES
 
     domain = find_domain(options.domain)
     run = finish(make_plan(make_config(domain, max(1000, 2 * options.examples), folder), stages=DATA_STAGES))

@@ -65,7 +65,7 @@ def open_shard(task: Task) -> tuple[Generator, Composer]:
         StageError: a shard of sample is missing.
         CorruptShardError: a file of sample differs from its receipt.
     """
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.generation.generator import Generator
     from routenator.wording.composer import Composer
 

@@ -51,7 +51,7 @@ def run(task: Task) -> None:
 
 def _evaluate(task: Task, nodes: Nodes) -> None:
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.evaluation.embed import sentence_embedder
     from routenator.evaluation.paired import paired
     from routenator.evaluation.run import Subject, ask_and_judge, scores_of, subset, write_predictions

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from routenator.dataset.sources import Source
     from routenator.dataset.writer import Survey
     from routenator.domain.golden import GoldenExample
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 VERSION = 2
 _EXAMPLES = 30  # shown in the report
@@ -75,7 +75,7 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     from routenator.dataset.sources import open_sources
     from routenator.dataset.writer import write_dataset
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.sampling.acceptance import write_text
 
     config = task.config

@@ -1,6 +1,6 @@
 """The plan of a run as written to RUN/plan.json: read by every task, never changed after it is written.
 
-It is made by ``slurm.plan``; it lives here because tasks read it and ``jobs`` may not import ``slurm``.
+It is made by ``slurm.planning.planner``; it lives here because tasks read it and ``jobs`` may not import ``slurm``.
 """
 
 from __future__ import annotations

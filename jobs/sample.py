@@ -24,7 +24,7 @@ def run(task: Task) -> None:
     """Write the shard's requests as parquet (role ``data``), ordered by index."""
     if task.is_done():
         return
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.sampling.sampler import Sampler
 
     plan = task.run.plan

@@ -39,7 +39,7 @@ def run(task: Task) -> None:
 
 
 def _train(task: Task) -> None:
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.models import cache_folder, resolve_model
     from routenator.training import checkpoints
     from routenator.training.job import TrainingJob

@@ -13,7 +13,7 @@ from pathlib import Path
 from routenator.config import RunConfig
 
 _ROOT = Path(__file__).resolve().parent
-_LOOPS = {"wording": "kernel.compose", "validation": "clear_kernel.clear_rows"}  # folder -> the loop that all others are part of
+_LOOPS = {"wording": "kernel.compose", "validation": "prefilter_kernel.clear_rows"}  # folder -> the loop that all others are part of
 
 
 def discard_stale(folder: Path) -> None:
@@ -49,7 +49,7 @@ def make_ready(config: RunConfig) -> None:
 
 def _compile(config: RunConfig) -> None:
     """Make words for one request and check them, by the compiled loops."""
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.generation.heuristic import candidates
     from routenator.sampling.sampler import Sampler
     from routenator.validation.checks import Context

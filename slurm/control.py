@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Run
 from routenator.errors import RoutenatorError
-from slurm import processes, record
-from slurm.local import STOP_GRACE_S, read_driver, stop_driver
-from slurm.queue import read_queue, scancel
-from slurm.ranges import compact
+from slurm.local import processes
+from slurm.local.driver import STOP_GRACE_S, read_driver, stop_driver
+from slurm.submission.queue import read_queue, scancel
+from slurm.submission.ranges import compact
+from slurm.submission.submissions import Submission, load_submissions
 
 
 class CancelError(RoutenatorError):
@@ -33,14 +34,14 @@ class Cancelled:
     processes: int
 
 
-def submit(run: Run, package: str = STAGE_PACKAGE) -> list[record.Submission]:
+def submit(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     """Submit what is missing to Slurm: all of a new run, the missing shards of an old one."""
-    from slurm.submit import submit_missing
+    from slurm.submission.submit import submit_missing
 
     return submit_missing(run, package)
 
 
-def describe(submissions: list[record.Submission]) -> list[str]:
+def describe(submissions: list[Submission]) -> list[str]:
     """One line a job: stage, job id, array expression, what it waits for."""
     lines = []
     for item in submissions:
@@ -59,7 +60,7 @@ def cancel(run: Run) -> Cancelled:
     Raises:
         CancelError: the queue cannot be read, or the driver is on another host.
     """
-    jobs = _cancel_jobs(record.load(run))
+    jobs = _cancel_jobs(load_submissions(run))
     driver = read_driver(run)
     if driver and driver["alive"] and driver["host"] != socket.gethostname():
         raise CancelError(f"the driver runs on {driver['host']} (process {driver['pid']}); cancel it there")
@@ -68,7 +69,7 @@ def cancel(run: Run) -> Cancelled:
     return Cancelled(jobs, stopped, left)
 
 
-def _cancel_jobs(submissions: list[record.Submission]) -> list[str]:
+def _cancel_jobs(submissions: list[Submission]) -> list[str]:
     """scancel those of the Slurm jobs that are live."""
     queue = read_queue(submissions)
     if queue.problem:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from routenator.config import RunConfig
-from routenator.domain.load import Domain, load_domain
+from routenator.domain.loader import Domain, load_domain
 
 # Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come before Ray's own.
 os.environ["RAY_AUTH_MODE"] = "token"

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 import launch
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from tests.conftest import ROOT, TINY
 
 GOLDEN = ROOT / "configs" / "domains" / "creative" / "golden.jsonl"

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import launch
 import routenator
 from jobs.plan import Run
-from routenator.domain.snips import INTENTS
+from routenator.authoring.snips import INTENTS
 from tests.conftest import ROOT, TINY
 from tests.slurm.conftest import PACKAGE, make_run, toys
 
@@ -162,7 +162,7 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..
 def test_stopping_ends_the_tasks_and_says_how_to_go_on(
     make_run: Callable[..., Run], toys: Path, number: signal.Signals, expected: int
 ) -> None:
-    from slurm import processes
+    from slurm.local import processes
 
     run = make_run()
     (toys / "generate-0.sleep").write_text("60")

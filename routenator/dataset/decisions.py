@@ -41,7 +41,7 @@ DROPPED = (
     Verdict.SURPLUS,
 )  # fmt: skip
 REPLACED = (Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE)  # an earlier row says the same
-# What the merge looks at, in a sentence each; routenator/reasons.py has all reasons.
+# What the merge looks at, in a sentence each; routenator/generation/reasons.py has all reasons.
 MEANINGS: dict[Verdict, str] = {
     Verdict.GOLDEN_LEAK: "says what a golden query says, but for case and punctuation",
     Verdict.GOLDEN_NEAR_LEAK: "says nearly what a golden query says",

@@ -22,7 +22,7 @@ from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 
 if TYPE_CHECKING:
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 TOLERANCE = 0.01  # shares that are given twice may differ by this: they are often written with two digits
 COLUMNS = ("function", "category", "length", "language", "share")

@@ -12,7 +12,7 @@ from routenator.domain.joint import TOLERANCE, in_order
 from routenator.errors import InputError
 
 if TYPE_CHECKING:
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
 

@@ -209,7 +209,7 @@ def evaluate_model(
         StageError: an engine or Ray failed.
     """
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
 
     began = time.time()
     config = config or EvaluateConfig()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from routenator.validation.checks import Candidate, Context, judge
-from routenator.validation.clear import clear
+from routenator.validation.prefilter import clear
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 GENERATOR = "heuristic"
 

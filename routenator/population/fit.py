@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.load import Domain, with_statistics
+from routenator.domain.loader import Domain, with_statistics
 from routenator.errors import InputError
 from routenator.population.histograms import OTHER, Histograms, count, noisy
 from routenator.population.labeller import Labeller
@@ -312,7 +312,7 @@ def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
     Raises:
         InputError: the statistics are refused, which would be a fault of this module.
     """
-    from routenator.domain.check import probe_config
+    from routenator.authoring.check import probe_config
     from routenator.sampling.strata import build_strata
 
     fitted = with_statistics(domain, statistics)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.errors import InputError
 from routenator.population.queries import THIRDS, Observation
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from routenator.domain.load import Domain
+from routenator.domain.loader import Domain
 
 if TYPE_CHECKING:
     from routenator.wording.composer import Composer
@@ -53,7 +53,7 @@ class Labeller:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
-        from routenator.domain.check import probe_config
+        from routenator.authoring.check import probe_config
         from routenator.wording.composer import Composer
 
         composer = Composer(self.domain, probe_config(self.domain), [])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.domain.golden import parse_example
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 from routenator.language import SURE, base_code, detect, detect_among

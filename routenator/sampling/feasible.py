@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from routenator.config import RunConfig
 from routenator.domain.graphfile import graph_files
-from routenator.domain.load import Domain
+from routenator.domain.loader import Domain
 from routenator.errors import InputError
 from routenator.sampling.coverage import Coverage
 from routenator.sampling.strata import category_shares, normalise, target_shares

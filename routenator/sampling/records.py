@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.sampling.alias import U64, Ints
 
 _HALF = np.uint64(32)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from routenator.config import RunConfig
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator.domain.graphfile import graph_files
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.domain.schema import Step
 from routenator.errors import InputError
 from routenator.sampling.alias import U64, AliasTable, Ints

@@ -1,7 +1,7 @@
 """The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else None.
 
 Duplicates, leakage of golden queries and ambiguity are no matter of one candidate; the merge looks at those. All reasons:
-routenator/reasons.py.
+routenator/generation/reasons.py.
 To add a check: write the function, add it to ``CHECKS`` with its reason code and a sentence.
 """
 
@@ -21,7 +21,7 @@ from routenator.validation.text import find_phrase, grams, spoken_share, without
 from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
 
 if TYPE_CHECKING:
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 _LONGEST = 600  # characters; no user types more into one line
 _ECHO = 6  # words in a row that only the prompt would say

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator.config import RunConfig
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator import grammar
-from routenator.domain.load import Domain
+from routenator.domain.loader import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 

@@ -22,8 +22,8 @@ golden_app.add_typer(import_app, name="import")
 @honest
 def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_json: AsJson = False) -> None:
     """What is wrong with a domain, and what is suspicious."""
+    from routenator.authoring.check import inspect_domain
     from routenator.compose import find_domain
-    from routenator.domain.check import inspect_domain
 
     found = inspect_domain(find_domain(str(directory)))
     if as_json:
@@ -47,7 +47,7 @@ def domain_fit(
 ) -> None:
     """Population statistics from a sample of real queries: shares only, no query is kept."""
     from routenator.compose import find_domain
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.files import write_atomic
     from routenator.population.fit import fit, render
 
@@ -84,8 +84,8 @@ def domain_derive(
     as_json: AsJson = False,
 ) -> None:
     """A domain made of another by rule (docs/domains.md): the basis of experiments."""
+    from routenator.authoring.derive import DeriveOptions, derive
     from routenator.compose import find_domain
-    from routenator.domain.derive import DeriveOptions, derive
     from routenator.domain.schema import parse_model
 
     asked = {
@@ -130,7 +130,7 @@ def golden_import_snips(
     part: Annotated[str, typer.Option("--part", help="validate (what others report), train or train_full.")] = "validate",
 ) -> None:
     """The SNIPS benchmark as a golden set of the domain `assistant`."""
-    from routenator.domain.snips import import_snips
+    from routenator.authoring.snips import import_snips
 
     check_file(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out, part)
@@ -150,7 +150,7 @@ def golden_split(
     """A golden file in two parts with the same functions and content types, so that what is tuned on one is judged by the other."""
     from routenator.compose import find_domain
     from routenator.domain.golden import split_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.files import write_atomic
 
     check_file(first, "FIRST.jsonl")

@@ -35,7 +35,7 @@ def experiment(
     from routenator.files import check_writable
     from slurm.experiments.conduct import conduct, print_runs
     from slurm.experiments.config import load_experiment
-    from slurm.plan import check_golden
+    from slurm.planning.planner import check_golden
 
     loaded = load_experiment(config, overrides or [])
     if confirm is not None:

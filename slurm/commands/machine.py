@@ -33,7 +33,7 @@ def models_prepare(
 @honest
 def doctor(as_json: AsJson = False) -> None:
     """What this machine and its cluster have, what is missing, and how to mend it. Exit code 1 if something needed is missing."""
-    from slurm.doctor import examine, print_findings
+    from slurm.preflight.doctor import examine, print_findings
 
     findings = examine()
     if as_json:
@@ -56,7 +56,7 @@ def devcluster_up(
     root: Root = None,
 ) -> None:
     """Start it, and print what to export to use it."""
-    from slurm.devcluster import default_root, up
+    from slurm.devcluster.cluster import default_root, up
 
     check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
@@ -69,6 +69,6 @@ def devcluster_up(
 @honest
 def devcluster_down(root: Root = None) -> None:
     """End it with all its jobs, and remove its folder. No other Slurm is touched."""
-    from slurm.devcluster import default_root, down
+    from slurm.devcluster.cluster import default_root, down
 
     typer.echo("ended" if down(root or default_root()) else "no test cluster runs from this folder")

@@ -24,9 +24,9 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     from jobs.plan import STAGES
     from routenator.compose import load_config
     from routenator.errors import InputError
-    from slurm.acceptance import in_words
-    from slurm.plan import make_plan
-    from slurm.preflight import preflight
+    from slurm.planning.measured import in_words
+    from slurm.planning.planner import make_plan
+    from slurm.preflight.checks import preflight
 
     if until is not None and until not in STAGES:
         raise InputError("no such stage", key="--until", found=until, valid=STAGES)
@@ -49,8 +49,8 @@ def run_command(
     until: Annotated[str | None, typer.Option("--until", help="The last stage: merge makes the data set alone.")] = None,
 ) -> None:
     """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
-    from slurm.forecast import feasibility
-    from slurm.plan import materialise
+    from slurm.planning.planner import materialise
+    from slurm.preflight.forecast import feasibility
 
     resolved = compose_plan(config, overrides, submitting=True, until=until)
     for note in feasibility(resolved):
@@ -82,8 +82,8 @@ def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
         The exit code.
     """
     from slurm import control
-    from slurm.follow import print_result, run_local, watch_slurm
-    from slurm.plan import missing_shards
+    from slurm.planning.planner import missing_shards
+    from slurm.watching.follow import print_result, run_local, watch_slurm
 
     console = console_for_output()
     if not any(missing_shards(run).values()):
@@ -109,7 +109,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What `run` would do: stages, shards, resources, what is used again, node-hours. Writes and submits nothing."""
-    from slurm.forecast import forecast, forecast_scripts, print_forecast
+    from slurm.preflight.forecast import forecast, forecast_scripts, print_forecast
 
     resolved = compose_plan(config, overrides, submitting=False)
     value = forecast(resolved)
@@ -134,8 +134,8 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """The first rows of a run without the run: prompts, raw replies and verdicts. Writes and submits nothing."""
-    from slurm.preview import preview as preview_rows
-    from slurm.preview import print_preview
+    from slurm.preflight.preview import preview as preview_rows
+    from slurm.preflight.preview import print_preview
 
     rows = preview_rows(compose_plan(config, overrides, submitting=False).config, count, route, template)
     if as_json:
@@ -163,7 +163,7 @@ def cancel(run: RunDir) -> None:
 def report(run: RunDir, as_json: AsJson = False) -> None:
     """The result table of a run, also of one that has not ended, and where its HTML report is."""
     from jobs.report import gather
-    from slurm.follow import print_result
+    from slurm.watching.follow import print_result
 
     loaded = load_run(run)
     if as_json:

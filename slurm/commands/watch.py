@@ -35,8 +35,8 @@ def status(
     every: Every = 5.0,
 ) -> None:
     """Where a run stands: shards, rows, speed, time to go, what it used and wasted; failed shards with the end of their log."""
-    from slurm.status import StatusReader
-    from slurm.view import print_status, watch_status
+    from slurm.watching.status import StatusReader
+    from slurm.watching.status_view import print_status, watch_status
 
     loaded = load_run(run)
     if watch and as_json:
@@ -59,9 +59,9 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
         raise InputError(
             "monitor needs a terminal", key="RUN", found="a pipe or a file", expected=f"`status {run} --watch` where there is none"
         )
-    from slurm.monitor import Monitor, ended
-    from slurm.status import StatusReader
-    from slurm.view import print_status
+    from slurm.watching.monitor import Monitor, ended
+    from slurm.watching.status import StatusReader
+    from slurm.watching.status_view import print_status
 
     app = Monitor(StatusReader(loaded, failures=MONITORED_FAILURES, tails=0), every)
     code = app.run()
@@ -83,7 +83,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", help="Lines of each log.", min=1)] = LOG_LINES,
 ) -> None:
     """The end of each shard's newest log."""
-    from slurm.logs import select_logs, tail
+    from slurm.watching.logs import select_logs, tail
 
     found = select_logs(load_run(run), stage, failed)
     for log in found:
@@ -104,8 +104,8 @@ def queue(
     as_json: AsJson = False,
 ) -> None:
     """The cluster: what is free in each partition, who runs and waits, why, expected starts, my fair share."""
-    from slurm.cluster_queue import read_cluster
-    from slurm.cluster_view import cluster_tables, watch_cluster
+    from slurm.watching.cluster_queue import read_cluster
+    from slurm.watching.cluster_view import cluster_tables, watch_cluster
 
     if me and user is not None:
         raise InputError("one of the two", key="--me", found=f"--me --user {user}", expected="--me, or --user NAME")
@@ -126,7 +126,7 @@ def queue(
 @honest
 def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
     """The runs below a folder: state, age, stage at work, rows; the newest first."""
-    from slurm.runs import RunsReader, runs_table
+    from slurm.watching.runs import RunsReader, runs_table
 
     entries = RunsReader(root).read()
     if as_json:
@@ -147,9 +147,9 @@ def exporter(
     cluster: Annotated[bool | None, typer.Option("--cluster/--no-cluster", help="Default: where there is a Slurm.")] = None,
 ) -> None:
     """Prometheus metrics of the queue and of the runs below a folder, until SIGTERM or Ctrl-C."""
-    from slurm.cluster_queue import read_cluster
-    from slurm.exporter import Gatherer, cluster_metrics, run_metrics, serve
-    from slurm.runs import RunsReader
+    from slurm.watching.cluster_queue import read_cluster
+    from slurm.watching.exporter import Gatherer, cluster_metrics, run_metrics, serve
+    from slurm.watching.runs import RunsReader
 
     reader = RunsReader(root)
     sources: dict[str, Callable[[], Iterable[Metric]]] = {"runs": lambda: run_metrics(reader.read())}

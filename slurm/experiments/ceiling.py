@@ -17,7 +17,7 @@ from routenator.models import model_identity
 from slurm.experiments.config import CEILING, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder
-from slurm.plan import golden_source, settle
+from slurm.planning.planner import golden_source, settle
 
 # Of a run's settings, those that change a fold's outcome. All queries are asked, so `limit` does not.
 _TRAIN_FREE = ("save_steps", "log_steps")
@@ -62,7 +62,7 @@ def folds_of(experiment: Experiment) -> list[Fold]:
         InputError: the config, the domain or the labelled file is not what it should be.
     """
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
 
     composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     config = settle(composed)
@@ -93,7 +93,7 @@ def read_folds(folds: Sequence[Fold]) -> list[Any]:
 
 def _read(folds: Sequence[Fold]) -> Any:
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.evaluation.metrics import score
     from routenator.evaluation.paired import read_verdicts
     from routenator.evaluation.pooled import outcomes

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from routenator.errors import RoutenatorError
-from slurm.allocation import drop_inherited
+from slurm.submission.allocation import drop_inherited
 
 
 def child(work: Callable[[Path], None]) -> int:

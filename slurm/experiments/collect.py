@@ -20,7 +20,7 @@ from routenator.files import digest, read_json, sha256_file
 from routenator.report.summary import METRICS
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry
-from slurm.plan import golden_source
+from slurm.planning.planner import golden_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ class Reader:
 
     def api(self, domain: str) -> dict[str, Function]:
         """The functions of a domain, by name."""
-        from routenator.domain.load import load_domain
+        from routenator.domain.loader import load_domain
 
         if domain not in self._functions:
             self._functions[domain] = load_domain(domain).functions

@@ -20,8 +20,8 @@ from slurm.experiments.planned import Entry, check_routes, entries_of, work_fold
 from slurm.experiments.provenance import provenance
 from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
-from slurm.plan import check_golden, checkout_commit, compile_loops, golden_source
-from slurm.preflight import check_inputs, preflight
+from slurm.planning.planner import check_golden, checkout_commit, compile_loops, golden_source
+from slurm.preflight.checks import check_inputs, preflight
 
 if TYPE_CHECKING:
     from rich.console import Console

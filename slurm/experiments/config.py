@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from routenator.authoring.derive import DeriveOptions
 from routenator.compose import CONFIGS, load_config, split_override
 from routenator.config import RunConfig, Section
-from routenator.domain.derive import DeriveOptions
 from routenator.domain.schema import parse_model, read_yaml
 from routenator.errors import InputError
 

@@ -21,7 +21,7 @@ from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry, entries_of, work_folder
 from slurm.experiments.table import short_scores
-from slurm.plan import golden_source
+from slurm.planning.planner import golden_source
 
 SCORES = "scores.json"  # there when all is
 _SIDE = "model"  # in the predictions of a model that was asked alone
@@ -95,7 +95,7 @@ def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]
         InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's API.
     """
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
 
     if experiment.kind != "arms":
         raise InputError("this experiment keeps no models to ask", key="--confirm", found=f"kind: {experiment.kind}", expected="kind: arms")

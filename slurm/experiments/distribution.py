@@ -20,7 +20,7 @@ from slurm.experiments.planned import Entry
 from slurm.experiments.table import markdown
 
 if TYPE_CHECKING:
-    from routenator.domain.load import Domain
+    from routenator.domain.loader import Domain
 
 OUTSIDE = "(no bucket)"
 _SCALE = 10**6  # a share as rows of a histogram
@@ -80,7 +80,7 @@ def counted(entries: Sequence[Entry], domain: Domain) -> dict[str, Any]:
 
 def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: Sequence[str]) -> dict[str, Any]:
     """results.json."""
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
 
     base, _ = run_config(experiment, None, {})
     domain = load_domain(base.domain)

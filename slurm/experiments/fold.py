@@ -50,7 +50,7 @@ class FoldJob(BaseModel):
 def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
     """The queries to train on, and those held out, in the file's order."""
     from routenator.domain.golden import load_golden
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.evaluation.folds import stratified_folds
 
     examples = load_golden(Path(job.golden), load_domain(job.domain).functions)
@@ -66,7 +66,7 @@ def work(folder: Path) -> None:
         StageError: training or an engine failed.
         InputError: an example is too long.
     """
-    from routenator.domain.load import load_domain
+    from routenator.domain.loader import load_domain
     from routenator.evaluation.run import Subject, ask_and_judge, write_predictions
     from routenator.models import cache_folder, resolve_model
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from jobs.entry import read_failure
 from jobs.plan import STAGES, Plan, Run
 from jobs.task import done_shards
+from routenator.authoring.derive import DeriveOptions
 from routenator.compose import write_config
 from routenator.config import RunConfig
-from routenator.domain.derive import DeriveOptions
 from routenator.errors import InputError
 from routenator.files import digest, read_json, sha256_file, write_atomic
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.table import short_scores
-from slurm.plan import check_golden, golden_source, make_plan, planned_run
+from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
 
 DATA_STAGES = ("sample", "generate", "merge")
 
@@ -141,8 +141,8 @@ def arm_domain(experiment: str, arm: str, derive: DeriveOptions | None, source: 
     Raises:
         InputError: the domain cannot be derived so.
     """
-    from routenator.domain.derive import derive as make_domain
-    from routenator.domain.load import domain_fingerprint
+    from routenator.authoring.derive import derive as make_domain
+    from routenator.domain.loader import domain_fingerprint
 
     check_golden(golden)
     folder = root.expanduser().resolve() / "domains"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from slurm.plan import code_fingerprint, code_folders, copy_code
+from slurm.planning.planner import code_fingerprint, code_folders, copy_code
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 60.0  # a run's own driver has ten seconds for its tasks

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import checks
-from routenator.domain.load import load_domain
-from routenator.reasons import REASONS
+from routenator.domain.loader import load_domain
+from routenator.generation.reasons import REASONS
 from tests.conftest import ROOT
 
 

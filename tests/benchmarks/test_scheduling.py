@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.devcluster import missing_packages
+from slurm.devcluster.cluster import missing_packages
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from jobs.plan import Run
-from slurm.devcluster import DevCluster, down, missing_packages, up
-from slurm.status import RunStatus, StatusReader
+from slurm.devcluster.cluster import DevCluster, down, missing_packages, up
+from slurm.watching.status import RunStatus, StatusReader
 from tests.slurm.conftest import make_run, toys
 
 __all__ = ["make_run", "toys"]

@@ -20,11 +20,13 @@ from jobs.plan import STAGES, Run
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
-from slurm import control, devfaults, record
-from slurm.devcluster import DevCluster
-from slurm.plan import make_plan, materialise
-from slurm.preflight import check_machine
-from slurm.queue import read_queue
+from slurm import control
+from slurm.devcluster import faults
+from slurm.devcluster.cluster import DevCluster
+from slurm.planning.planner import make_plan, materialise
+from slurm.preflight.checks import check_machine
+from slurm.submission.queue import read_queue
+from slurm.submission.submissions import load_submissions
 from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
 from tests.conftest import ROOT, TINY
 
@@ -105,7 +107,7 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
         done = launch("run", str(file))
         assert done.returncode == 0, done.stderr
         run = Run.load(done.stdout.strip().splitlines()[-1])
-        jobs = {item.stage: item for item in record.load(run)}
+        jobs = {item.stage: item for item in load_submissions(run)}
         assert list(jobs) == list(STAGES) and jobs["generate"].depends == [jobs["sample"].job]
         queue = read_queue(jobs.values())
         assert any(entry.live for entry in queue.entries.values()), "the command returns while the run has hardly begun"
@@ -123,7 +125,7 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
     for stage in ("train", "evaluate"):
         assert {path.name for path in run.log_dir(stage).glob("*attempt*")} == {f"{jobs[stage].job}_{node}.attempt-1.log" for node in "01"}
     until((run.path / "report" / "index.html").is_file, "the link to the report, which comes a little after its receipt")
-    until(lambda: not devfaults.tasks(cluster), "the last task's end, which comes a little after its receipt")
+    until(lambda: not faults.tasks(cluster), "the last task's end, which comes a little after its receipt")
 
     # A stage that is lost is made again, and --wait stays to the end and shows the result.
     (run.stage_dir("report") / "shard-00000.receipt.json").unlink()

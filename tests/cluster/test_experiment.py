@@ -12,7 +12,7 @@ import yaml
 
 from jobs.plan import Run
 from slurm import control
-from slurm.devcluster import DevCluster
+from slurm.devcluster.cluster import DevCluster
 from tests.cluster.conftest import SMALL, ended, slurm_profile, wait_for
 from tests.conftest import ROOT
 from tests.routenator.tiny_model import save_tiny_model

@@ -21,12 +21,14 @@ from jobs.disk import DiskFullError
 from jobs.plan import Run
 from jobs.task import done_shards, read_receipt
 from routenator.config import RunConfig
-from slurm import control, devfaults, record
-from slurm.devcluster import DevCluster
-from slurm.executor import make_executor
-from slurm.plan import make_plan, materialise
-from slurm.queue import read_queue
-from slurm.submit import _task
+from slurm import control
+from slurm.devcluster import faults
+from slurm.devcluster.cluster import DevCluster
+from slurm.planning.planner import make_plan, materialise
+from slurm.submission.executor import make_executor
+from slurm.submission.queue import read_queue
+from slurm.submission.submissions import load_submissions
+from slurm.submission.submit import _task
 from tests.cluster.conftest import DISK_MIB, MAX_ARRAY_SIZE, SMALL, ended, slurm_profile, told, until, wait_for
 from tests.conftest import ROOT, TINY
 from tests.slurm.conftest import PACKAGE
@@ -63,17 +65,17 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     running, state = time.time(), Path(cluster.root) / "state" / "job_state"
     subprocess.run(["scontrol", "update", f"jobid={made[2].job}", "comment=changed"], check=True)
     until(lambda: state.stat().st_mtime > running, "the controller to save what runs")
-    assert devfaults.kill_daemon(cluster, "slurmctld")
+    assert faults.kill_daemon(cluster, "slurmctld")
     until(lambda: len(at_work(made[1].job)) == 2, "the controller to be back")
     (toys / "generate-0.hold").unlink()
     wait_for(run, lambda seen: seen.stage("generate").done == 1)
     # A task is done before its process has ended; would its node die in between, it would be started again, in vain.
     until(lambda: at_work(made[1].job) == [f"{made[1].job}_1"], "the controller to know of the task's end")
-    assert devfaults.kill_node(cluster, "n4", held=True) >= 2
+    assert faults.kill_node(cluster, "n4", held=True) >= 2
     reached = len(list(chunks.iterdir()))
     (toys / "generate-1.sleep").write_text(str((reached + 100.5) / 10))  # ten chunks a second
     until(lambda: "State=DOWN" in output("scontrol", "show", "node", "n4"), "the controller to miss the node")
-    devfaults.release(cluster, "n4")
+    faults.release(cluster, "n4")
     status = wait_for(run, ended)
     assert status.state == "done", told(status)
     first, second = (read_receipt(run.stage_dir("generate"), shard) for shard in range(2))
@@ -276,7 +278,7 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(cluster
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     with open(ballast, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, free - 64 * 1024)
-    job = next(item.job for item in record.load(run) if item.stage == "generate")
+    job = next(item.job for item in load_submissions(run) if item.stage == "generate")
     subprocess.run(["scontrol", "release", job], check=True)
     status = wait_for(run, lambda seen: seen.stage("generate").failed == 2)
     reason = status.stage("generate").failures[0].reason

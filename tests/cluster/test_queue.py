@@ -14,12 +14,14 @@ import pytest
 
 from jobs.plan import Run
 from jobs.task import done_shards, read_receipt
-from slurm import control, processes, record
-from slurm.devcluster import VARIABLE, DevCluster, down, missing_packages, up
-from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS
-from slurm.queue import read_queue
-from slurm.status import StatusReader
-from slurm.submit import SubmitError
+from slurm import control
+from slurm.devcluster.cluster import VARIABLE, DevCluster, down, missing_packages, up
+from slurm.local import processes
+from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS
+from slurm.submission.queue import read_queue
+from slurm.submission.submissions import attempt_counts, load_submissions
+from slurm.submission.submit import SubmitError
+from slurm.watching.status import StatusReader
 from tests.cluster.conftest import ended, slurm_profile, until, wait_for
 from tests.slurm.conftest import PACKAGE
 
@@ -95,7 +97,7 @@ def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
     assert wait_for(run, ended).state == "done"
     entry = read_queue([merge]).entry(merge)
     assert entry is not None and entry.state == "CANCELLED"
-    assert record.attempts(record.load(run), "generate") == {0: 2, 1: 1, 2: 1}
+    assert attempt_counts(load_submissions(run), "generate") == {0: 2, 1: 1, 2: 1}
 
 
 def test_cancel_ends_this_runs_jobs_and_no_others(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
@@ -150,7 +152,7 @@ def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluste
     run = make_run(cluster=slurm_profile(stages=stages))
     with pytest.raises(SubmitError, match="refused evaluate"):
         control.submit(run, PACKAGE)
-    submitted = record.load(run)
+    submitted = load_submissions(run)
     assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from jobs.plan import Run
-from slurm import control, record
-from slurm.devcluster import DevCluster
-from slurm.options import job_name
-from slurm.status import StatusReader
+from slurm import control
+from slurm.devcluster.cluster import DevCluster
+from slurm.submission.options import job_name
+from slurm.submission.submissions import append_submission
+from slurm.watching.status import StatusReader
 from tests.cluster.conftest import ended, slurm_profile, told, wait_for
 from tests.slurm.conftest import PACKAGE
 
@@ -33,7 +34,7 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(cluster: DevCl
     # What this run would have written down of jobs that the controller then forgot.
     for item in theirs:
         job = foreign if item.stage == "merge" else item.job
-        record.append(run, replace(item, job=job, name=job_name(run, item.stage), time=time.time() - 60))
+        append_submission(run, replace(item, job=job, name=job_name(run, item.stage), time=time.time() - 60))
     status = StatusReader(run).read()
     assert (status.state, status.stage("sample").failed, status.usage.attempts) == ("failed", 2, 0), told(status)
     assert status.stage("sample").failures[0].reason == "left the queue without a receipt"

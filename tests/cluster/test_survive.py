@@ -23,9 +23,9 @@ from jobs.task import Receipt, read_receipt
 from routenator.config import RunConfig
 from routenator.training import checkpoints
 from slurm import control
-from slurm.devcluster import DevCluster
-from slurm.options import job_name
-from slurm.plan import make_plan, materialise
+from slurm.devcluster.cluster import DevCluster
+from slurm.planning.planner import make_plan, materialise
+from slurm.submission.options import job_name
 from tests.cluster.conftest import SMALL, slurm_profile, told, wait_for
 from tests.conftest import TINY
 from tests.routenator.tiny_model import save_tiny_model

@@ -26,11 +26,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.plan import Run
 from slurm import control
-from slurm.cluster_queue import read_cluster
-from slurm.devcluster import DevCluster
-from slurm.plan import make_plan, materialise
-from slurm.runs import RunsReader
-from slurm.status import StatusReader
+from slurm.devcluster.cluster import DevCluster
+from slurm.planning.planner import make_plan, materialise
+from slurm.watching.cluster_queue import read_cluster
+from slurm.watching.runs import RunsReader
+from slurm.watching.status import StatusReader
 from tests.cluster.conftest import LIMIT_S, SMALL, ended, slurm_profile, wait_for
 from tests.slurm.conftest import PACKAGE, STAGES_PATH, make_config
 

@@ -11,7 +11,7 @@ import pytest
 import jobs.sample
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.files import read_json
 from routenator.sampling import GENERATOR
 from routenator.sampling.sampler import Sampler

@@ -11,7 +11,7 @@ import jobs.merge
 import jobs.sample
 from jobs.plan import STAGES, Plan, Run, StagePlan
 from jobs.task import Task
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.files import write_atomic
 from routenator.sampling.strata import build_strata
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema

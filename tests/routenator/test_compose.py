@@ -9,7 +9,7 @@ import yaml
 
 from routenator.compose import find_domain, load_config, write_config
 from routenator.errors import InputError
-from slurm.preflight import check_engines
+from slurm.preflight.checks import check_engines
 from tests.conftest import ROOT, TINY
 
 MODEL = {"model": {"generator": {"model": "a"}, "trainee": "a", "embedder": "b"}, "train": {"epochs": 2, "lora_r": 4}}

@@ -6,7 +6,7 @@ import json
 
 from routenator.config import RunConfig
 from routenator.domain.functions import check_call
-from routenator.domain.load import NO_CATEGORY, Domain
+from routenator.domain.loader import NO_CATEGORY, Domain
 from routenator.sampling.sampler import Sampler
 from routenator.wording.composer import Composer
 from tests.conftest import make_config

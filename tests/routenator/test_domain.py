@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from routenator.domain.check import check_domain, inspect_domain, presence_combinations
+from routenator.authoring.check import check_domain, inspect_domain, presence_combinations
 from routenator.domain.functions import check_call
 from routenator.domain.golden import load_golden, normalise_query
-from routenator.domain.load import domain_fingerprint, load_domain
+from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
 from tests.conftest import ROOT, TINY
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from routenator.authoring.check import probe_config
+from routenator.authoring.derive import Derived, DeriveOptions, derive
+from routenator.authoring.families import FILE, Family, free_slots, load_families, make_families
 from routenator.config import RunConfig
-from routenator.domain.check import probe_config
-from routenator.domain.derive import Derived, DeriveOptions, derive
-from routenator.domain.families import FILE, Family, free_slots, load_families, make_families
 from routenator.domain.golden import load_golden
-from routenator.domain.load import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
 from routenator.errors import InputError
 from routenator.generation.heuristic import candidates
 from routenator.sampling.sampler import Sampler

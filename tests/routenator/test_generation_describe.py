@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from routenator.domain.load import LAYOUTS
+from routenator.domain.loader import LAYOUTS
 from routenator.generation.describe import Describer, TextBox, UnreadableImageError, colour_name, dominant_colours, layout_words
 from routenator.generation.render import _LAYOUTS, data_url, render
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routenator.domain.load import Domain
+from routenator.domain.loader import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.generation.prompts import DrawnWords, PromptError, check_template, render_messages, sample_variables, with_image

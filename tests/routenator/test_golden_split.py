@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from routenator.domain.golden import load_golden, split_golden
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 
 CREATIVE = Path("configs/domains/creative")

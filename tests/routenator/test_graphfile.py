@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from tests.conftest import TINY
 

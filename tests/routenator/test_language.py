@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from routenator.domain.golden import load_golden
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.language import SURE, base_code, detect, detect_among, known
 from tests.conftest import ROOT
 

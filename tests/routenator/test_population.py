@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from routenator.domain.check import inspect_domain
+from routenator.authoring.check import inspect_domain
 from routenator.domain.golden import load_golden
-from routenator.domain.load import Domain, load_domain
+from routenator.domain.loader import Domain, load_domain
 from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
 from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy

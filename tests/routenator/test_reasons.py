@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from routenator.dataset.decisions import DROPPED
-from routenator.reasons import REASONS
+from routenator.generation.reasons import REASONS
 from routenator.validation.checks import CHECKS, EARLY_REASONS
 from tests.conftest import ROOT
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from routenator.domain.joint import Joint
-from routenator.domain.load import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
 from routenator.errors import InputError
 from routenator.sampling import GENERATOR
 from routenator.sampling.permutation import Permutation

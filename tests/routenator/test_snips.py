@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routenator.domain.snips import INTENTS, import_snips, snake_case
+from routenator.authoring.snips import INTENTS, import_snips, snake_case
 from routenator.errors import InputError
 
 

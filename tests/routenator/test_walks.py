@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routenator.config import RunConfig
 from routenator.domain.graph import Edge, Node
-from routenator.domain.load import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
 from routenator.domain.schema import FunctionRule
 from routenator.errors import InputError
 from routenator.sampling.alias import AliasTable, units

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import RunConfig
-from routenator.domain.load import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
 from routenator.domain.schema import FrontMatter, Noise
 from routenator.domain.templates import Template
 from routenator.grammar import parse, tidy

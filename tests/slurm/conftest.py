@@ -11,7 +11,7 @@ import pytest
 
 from jobs.plan import Run
 from routenator.config import RunConfig
-from slurm.plan import make_plan, materialise
+from slurm.planning.planner import make_plan, materialise
 
 STAGES_PATH = Path(__file__).parent / "stages"
 PACKAGE = "toystages"

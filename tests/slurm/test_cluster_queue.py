@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from routenator.errors import InputError
-from slurm.cluster_queue import ClusterView, count_jobs, node_state, parse_sinfo, parse_sshare, read_cluster
-from slurm.cluster_view import cluster_tables
+from slurm.watching.cluster_queue import ClusterView, count_jobs, node_state, parse_sinfo, parse_sshare, read_cluster
+from slurm.watching.cluster_view import cluster_tables
 
 SINFO = """\
 n1|mixed|gpu:a100:4(S:0-1)|gpu:a100:3(IDX:0-2)|gpu|2/6/0/8|1-00:00:00|up|

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from routenator.errors import InputError
-from slurm import doctor
-from slurm.devcluster import down, missing_packages, read_cluster, up
-from slurm.devconfig import ClusterSpec, slurm_conf, slurmdbd_conf
+from slurm.devcluster.cluster import down, missing_packages, read_cluster, up
+from slurm.devcluster.config import ClusterSpec, slurm_conf, slurmdbd_conf
+from slurm.preflight import doctor
 
 
 def test_what_is_missing_comes_with_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_settings_of_the_cluster_that_bear_on_jobs() -> None:
 
 
 def test_the_test_cluster_names_missing_packages_and_touches_no_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.devcluster._PATH", str(tmp_path))
+    monkeypatch.setattr("slurm.devcluster.cluster._PATH", str(tmp_path))
     assert missing_packages() == ["mariadb-server", "munge", "slurm-client", "slurmctld", "slurmd", "slurmdbd"]
     assert missing_packages(accounting=False) == ["munge", "slurm-client", "slurmctld", "slurmd"]
     with pytest.raises(InputError, match="apt-get install"):

@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from launch import app
-from routenator.domain.load import load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
 from routenator.files import sha256_file

@@ -16,9 +16,11 @@ import pytest
 from jobs.entry import read_failure
 from jobs.plan import STAGES, Run
 from jobs.task import done_shards, read_receipt
-from slurm import control, processes, record
-from slurm.local import DriverRunningError, read_driver, start_driver
-from slurm.status import StatusReader
+from slurm import control
+from slurm.local import processes
+from slurm.local.driver import DriverRunningError, read_driver, start_driver
+from slurm.submission.submissions import attempt_counts, load_submissions
+from slurm.watching.status import StatusReader
 from tests.slurm.conftest import PACKAGE
 
 LIMIT_S = 60
@@ -88,7 +90,7 @@ def test_failed_shard_does_not_stop_its_stage_but_the_next(make_run: Callable[..
     (toys / "generate-1.fail").unlink()
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 0
-    counts = record.attempts(record.load(run), "generate")
+    counts = attempt_counts(load_submissions(run), "generate")
     assert counts == {0: 1, 1: 2, 2: 1}
     receipt = read_receipt(run.stage_dir("generate"), 1)
     assert receipt is not None and receipt.attempt == 2
@@ -149,7 +151,7 @@ def test_attached_driver_stops_when_its_watcher_is_gone(make_run: Callable[..., 
     run = make_run()
     (toys / "sample-0.sleep").write_text("60")
     code = (
-        "import sys, time; from jobs.plan import Run; from slurm.local import start_driver\n"
+        "import sys, time; from jobs.plan import Run; from slurm.local.driver import start_driver\n"
         f"print(start_driver(Run.load({str(run.path)!r}), attached=True, package={PACKAGE!r}).pid, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ["PYTHONPATH"]])}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.queue import read_queue
-from slurm.record import Submission
+from slurm.submission.queue import read_queue
+from slurm.submission.submissions import Submission
 
 SACCT = """\
 7_[0-1]|PENDING|0:0|None assigned|1700000000|Unknown|Unknown|0|1||toy.generate.1

@@ -14,11 +14,10 @@ from textual.widgets import DataTable, Static
 
 from jobs.entry import write_failure
 from jobs.plan import Run
-from slurm import record
-from slurm.monitor import LogScreen, Monitor, TasksScreen, exit_code
-from slurm.queue import QueueEntry, QueueView
-from slurm.record import Submission
-from slurm.status import StatusReader
+from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.submissions import Submission, append_submission, attempt_log
+from slurm.watching.monitor import LogScreen, Monitor, TasksScreen, exit_code
+from slurm.watching.status import StatusReader
 from tests.slurm.test_status import commit
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +28,10 @@ def run(make_run: Callable[..., Run]) -> Run:
     """Two of three generate shards failed, one with a long log."""
     run = make_run(cluster={"kind": "slurm"})
     submission = Submission("slurm", "generate", "5", "0-2", array=True, time=time.time() - 100)
-    record.append(run, submission)
+    append_submission(run, submission)
     commit(run, "generate", 0)
     write_failure(run, "generate", 1, kind="ValueError", message="no such thing", attempt=1, job="5_1")
-    log = run.log_dir("generate") / record.attempt_log("5_1", 1)
+    log = run.log_dir("generate") / attempt_log("5_1", 1)
     log.write_text("\n".join(f"line {number}" for number in range(200)) + "\n")
     return run
 
@@ -89,7 +88,7 @@ def test_a_log_that_grows_is_followed(run: Run) -> None:
                 await pilot.pause(0.05)
             await pilot.press("l")
             await pilot.pause()
-            with (run.log_dir("generate") / record.attempt_log("5_1", 1)).open("a") as log:
+            with (run.log_dir("generate") / attempt_log("5_1", 1)).open("a") as log:
                 log.write("one more\n")
             assert isinstance(app.screen, LogScreen)
             while "one more" not in text_of(app, "#lines"):

@@ -7,8 +7,8 @@ import pytest
 
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
-from slurm.devconfig import CORES, MEMORY_MB
-from slurm.options import MANAGED_OPTIONS, SBATCH_OPTIONS, check_resources, node_hours, sbatch_parameters
+from slurm.devcluster.config import CORES, MEMORY_MB
+from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS, check_resources, node_hours, sbatch_parameters
 from tests.slurm.conftest import make_config
 
 

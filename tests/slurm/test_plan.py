@@ -14,8 +14,8 @@ import pytest
 from jobs.plan import STAGES, Run
 from jobs.task import Task
 from routenator.errors import InputError
-from slurm.fingerprints import stage_fingerprints
-from slurm.plan import check_run_dir, make_plan, materialise, missing_shards, planned_run, settle
+from slurm.planning.fingerprints import stage_fingerprints
+from slurm.planning.planner import check_run_dir, make_plan, materialise, missing_shards, planned_run, settle
 from tests.slurm.conftest import PACKAGE, make_config
 
 VERSIONS = dict.fromkeys(STAGES, 1)

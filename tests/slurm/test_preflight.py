@@ -10,8 +10,8 @@ import pytest
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
-from slurm.plan import make_plan
-from slurm.preflight import GIB, check_disk, check_engines, check_machine, check_models, check_tracker, estimate_bytes
+from slurm.planning.planner import make_plan
+from slurm.preflight.checks import GIB, check_disk, check_engines, check_machine, check_models, check_tracker, estimate_bytes
 from tests.slurm.conftest import PACKAGE, make_config
 
 

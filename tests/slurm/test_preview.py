@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from routenator.errors import InputError
-from slurm.preview import preview
+from slurm.preflight.preview import preview
 from tests.conftest import make_config
 
 HEURISTIC = make_config(generate={"routes": {"heuristic": 1}}, dataset={"size": 5000})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm.queue import QueueView, moment, parse_sacct, parse_squeue, scancel
-from slurm.reasons import in_words
-from slurm.record import Submission
+from slurm.submission.queue import QueueView, moment, parse_sacct, parse_squeue, scancel
+from slurm.submission.submissions import Submission
+from slurm.watching.wait_reasons import in_words
 
 SQUEUE = """\
 12_[2-3,5%2]|PENDING|JobArrayTaskLimit||N/A|N/A|0|1|toy|

@@ -20,12 +20,11 @@ from rich.console import Console
 from jobs.entry import write_failure
 from jobs.plan import Run
 from routenator.errors import InputError
-from slurm import record
-from slurm.cluster_queue import ClusterView
-from slurm.exporter import Gatherer, cluster_metrics, run_metrics
-from slurm.queue import QueueEntry, QueueView
-from slurm.record import Submission
-from slurm.runs import RunsReader, runs_table
+from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.submissions import Submission, append_submission
+from slurm.watching.cluster_queue import ClusterView
+from slurm.watching.exporter import Gatherer, cluster_metrics, run_metrics
+from slurm.watching.runs import RunsReader, runs_table
 from tests.slurm.test_status import commit
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +34,10 @@ ROOT = Path(__file__).parents[2]
 def runs(make_run: Callable[..., Run]) -> list[Run]:
     """One that waits, one that failed, one never submitted."""
     waiting = make_run(name="waiting", cluster={"kind": "slurm"})
-    record.append(waiting, Submission("slurm", "generate", "5", "0-2", array=True))
+    append_submission(waiting, Submission("slurm", "generate", "5", "0-2", array=True))
     commit(waiting, "generate", 0, rows=100)
     failed = make_run(name="failed", seed=3)
-    record.append(failed, Submission("local", "sample", "1", "0"))
+    append_submission(failed, Submission("local", "sample", "1", "0"))
     write_failure(failed, "sample", 0, kind="ValueError", message="no", attempt=1, job=None)
     return [waiting, failed, make_run(name="idle", seed=4)]
 
@@ -69,13 +68,13 @@ def test_all_runs_are_read_with_one_question(runs: list[Run]) -> None:
 
 
 def test_a_run_that_has_ended_is_read_again_only_after_a_submission(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.runs._SETTLED_S", 0.0)
+    monkeypatch.setattr("slurm.watching.runs._SETTLED_S", 0.0)
     reader = RunsReader(runs[1].path.parent, lambda jobs: QueueView({}, True))
     for _ in range(2):
         assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}
     (runs[1].log_dir("sample") / "shard-00000.failed.json").unlink()
     assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}, "not looked at again"
-    record.append(runs[1], Submission("local", "sample", "1", "0"))
+    append_submission(runs[1], Submission("local", "sample", "1", "0"))
     assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"cancelled"}
 
 

@@ -16,8 +16,8 @@ import pytest
 from jobs.entry import read_failure, run_task
 from jobs.plan import Run
 from jobs.task import Task
-from slurm.array_task import Stopper, own_task, requeue_mark, stopped_path, write_tasks
-from slurm.task import StageTask, code_environment
+from slurm.worker.array_task import Stopper, own_task, requeue_mark, stopped_path, write_tasks
+from slurm.worker.stage_task import StageTask, code_environment
 from tests.slurm.conftest import PACKAGE
 
 
@@ -93,7 +93,7 @@ def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeyp
     logs.mkdir(parents=True)
     write_tasks(logs, "whole.pkl", StageTask(run.path, "generate", [3], package=PACKAGE), {3: [3]})
     os.mkfifo(logs / "abc_tasks.pkl")
-    command = [sys.executable, "-m", "slurm.start", str(logs), "abc_tasks.pkl"]
+    command = [sys.executable, "-m", "slurm.worker.start", str(logs), "abc_tasks.pkl"]
     process = subprocess.Popen(command, env=os.environ | code_environment(run), stderr=subprocess.PIPE, text=True)
     with os.fdopen(reader_of(logs / "abc_tasks.pkl", process), "wb") as pipe:
         process.send_signal(signal.SIGUSR2)
@@ -106,7 +106,7 @@ def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeyp
 
 def test_a_task_that_cannot_be_requeued_works_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = scontrol(tmp_path / "bin", monkeypatch, 1)
-    monkeypatch.setattr("slurm.array_task.REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr("slurm.worker.array_task.REQUEUE_PAUSE_S", 0.0)
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
     Stopper(StageTask(run.path, "generate", [3], package=PACKAGE), logs, "tasks.pkl")(signal.SIGUSR2, None)
@@ -139,7 +139,7 @@ def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None
     logs = run.log_dir("sample")
     logs.mkdir(parents=True)
     write_tasks(logs, "tasks.pkl", StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE), {3: [1]})
-    code = f"import sys, slurm.array_task; slurm.array_task.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
+    code = f"import sys, slurm.worker.array_task; slurm.worker.array_task.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
     environment = os.environ | code_environment(run)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,11 @@ from rich.console import Console
 from jobs.entry import write_failure
 from jobs.plan import Run
 from jobs.task import Task
-from slurm import record
-from slurm.logs import shard_logs, tail
-from slurm.queue import QueueEntry, QueueView
-from slurm.record import Submission
-from slurm.status import MAX_FAILURES, RunStatus, StatusReader
-from slurm.view import duration, plain_line, print_status
+from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.submissions import Submission, append_submission, attempt_log
+from slurm.watching.logs import shard_logs, tail
+from slurm.watching.status import MAX_FAILURES, RunStatus, StatusReader
+from slurm.watching.status_view import duration, plain_line, print_status
 
 
 def commit(run: Run, stage: str, index: int, rows: int = 10, seconds: float = 5.0) -> None:
@@ -64,14 +63,14 @@ def test_stages_used_again_are_told_from_those_made(make_run: Callable[..., Run]
     status = StatusReader(run).read()
     assert status.stage("sample").reused and status.stage("sample").rows == 20
     assert "used again" in shown(status)
-    record.append(run, Submission("local", "sample", "1", "0-1"))
+    append_submission(run, Submission("local", "sample", "1", "0-1"))
     assert not StatusReader(run).read().stage("sample").reused
 
 
 def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"}, generate__shards=9)
     old = time.time() - 100
-    record.append(run, Submission("slurm", "generate", "5", "0-7", array=True, time=old))
+    append_submission(run, Submission("slurm", "generate", "5", "0-7", array=True, time=old))
     commit(run, "generate", 0)
     queue["5_1"] = QueueEntry("RUNNING", nodes="n1")
     queue["5_2"] = QueueEntry("PENDING", "Priority")
@@ -98,7 +97,7 @@ def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> N
 
 def test_a_task_that_just_ended_may_have_a_receipt_that_is_not_seen_yet(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
-    record.append(run, Submission("slurm", "merge", "5", "0", time=time.time() - 500))
+    append_submission(run, Submission("slurm", "merge", "5", "0", time=time.time() - 500))
     queue["5"] = QueueEntry("COMPLETED", end=time.time() - 2)
     assert queue.status(run).stage("merge").state == "running"
     queue["5"] = QueueEntry("COMPLETED", end=time.time() - 200)
@@ -107,7 +106,7 @@ def test_a_task_that_just_ended_may_have_a_receipt_that_is_not_seen_yet(make_run
 
 def test_the_next_expected_start_is_told(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
-    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     now = time.time()
     for index, away in enumerate((500, 90, 700)):
         queue[f"5_{index}"] = QueueEntry("PENDING", "Resources", start=now + away)
@@ -120,7 +119,7 @@ def test_the_next_expected_start_is_told(make_run: Callable[..., Run], queue: Qu
 def test_an_old_failure_does_not_speak_for_a_new_attempt(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
     write_failure(run, "merge", 0, kind="ValueError", message="old", attempt=1, job="1")
-    record.append(run, Submission("slurm", "merge", "2", "0"))
+    append_submission(run, Submission("slurm", "merge", "2", "0"))
     assert queue.status(run).stage("merge").reasons == {"just submitted": 1}
     queue["2"] = QueueEntry("RUNNING")
     assert queue.status(run).stage("merge").running == 1
@@ -128,7 +127,7 @@ def test_an_old_failure_does_not_speak_for_a_new_attempt(make_run: Callable[...,
 
 def test_many_failures_are_all_counted_but_not_all_shown(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"}, generate__shards=50)
-    record.append(run, Submission("slurm", "generate", "5", "0-49", array=True, time=time.time() - 100))
+    append_submission(run, Submission("slurm", "generate", "5", "0-49", array=True, time=time.time() - 100))
     status = queue.status(run)
     assert status.stage("generate").failed == 50 and len(status.stage("generate").failures) == MAX_FAILURES
     assert "30 more failed shards" in shown(status)
@@ -136,7 +135,7 @@ def test_many_failures_are_all_counted_but_not_all_shown(make_run: Callable[...,
 
 def test_progress_gives_rate_and_time_to_go(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
-    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     commit(run, "generate", 0, rows=100)
     queue["5_1"] = QueueEntry("RUNNING")
     queue["5_2"] = QueueEntry("PENDING", "Resources")
@@ -168,7 +167,7 @@ def test_receipts_are_read_once(make_run: Callable[..., Run]) -> None:
 
 def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
-    record.append(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     queue["5_1"] = QueueEntry("RUNNING")
     reader = StatusReader(run, queue.view)
     run.stage_dir("generate").mkdir(parents=True)
@@ -200,9 +199,9 @@ def test_tail_shows_what_a_progress_bar_last_said(tmp_path: Path) -> None:
 def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -> None:
     run = make_run()
     for job in ("1", "2"):
-        record.append(run, Submission("slurm", "merge", job, "0"))
+        append_submission(run, Submission("slurm", "merge", job, "0"))
         run.log_dir("merge").mkdir(parents=True, exist_ok=True)
-        (run.log_dir("merge") / record.attempt_log(job, 1)).write_text(job)
+        (run.log_dir("merge") / attempt_log(job, 1)).write_text(job)
     assert [log.path.read_text() for log in shard_logs(run)] == ["2"]
 
 

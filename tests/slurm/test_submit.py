@@ -14,10 +14,10 @@ import pytest
 
 from jobs.plan import Run
 from slurm.control import describe
-from slurm.executor import make_executor, scripts
-from slurm.options import job_name, shards_per_task
-from slurm.record import Submission
-from slurm.submit import Limits, StageJobs, _dependency, blocks, clean_environment, parse_limits
+from slurm.submission.executor import make_executor, scripts
+from slurm.submission.options import job_name, shards_per_task
+from slurm.submission.submissions import Submission
+from slurm.submission.submit import Limits, StageJobs, _dependency, blocks, clean_environment, parse_limits
 from tests.slurm.conftest import make_config
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,7 +11,7 @@ import pytest
 from jobs.entry import read_failure
 from jobs.plan import Run
 from jobs.task import Task
-from slurm.task import MAX_STALLS, StageTask, code_environment, job_id, progress_mark
+from slurm.worker.stage_task import MAX_STALLS, StageTask, code_environment, job_id, progress_mark
 from tests.slurm.conftest import PACKAGE
 
 

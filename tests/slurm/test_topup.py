@@ -16,9 +16,9 @@ from jobs.plan import Run
 from jobs.task import receipt_path
 from routenator.errors import InputError, StageError
 from routenator.files import read_json, sha256_file, sha256_tree
-from slurm.acceptance import in_words
-from slurm.plan import make_plan, materialise
-from slurm.topup import DATA_STAGES, builds_on, given_up, look, pilot_config, plan_topup, topup_path
+from slurm.planning.measured import in_words
+from slurm.planning.planner import make_plan, materialise
+from slurm.planning.topup import DATA_STAGES, builds_on, given_up, look, pilot_config, plan_topup, topup_path
 from tests.conftest import TINY, make_config
 
 SIZE = 100

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from jobs.plan import Run
-from slurm.queue import Attempt, QueueEntry, QueueView
-from slurm.record import Submission
-from slurm.stagefiles import Committed
-from slurm.usage import Usage, stage_usage
+from slurm.submission.queue import Attempt, QueueEntry, QueueView
+from slurm.submission.submissions import Submission
+from slurm.watching.stagefiles import Committed
+from slurm.watching.usage import Usage, stage_usage
 
 T0 = 1_800_000_000.0
 ARRAY = Submission("slurm", "generate", "5", "0-2", array=True, time=T0, name="toy")

@@ -22,7 +22,7 @@ export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 apptainer exec --nv --bind=ROOT --bind=CACHE --bind=/data:/data:ro --no-home /images/ours.sif python3 -u -m slurm.start RUN/logs/generate TASKS
+srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 apptainer exec --nv --bind=ROOT --bind=CACHE --bind=/data:/data:ro --no-home /images/ours.sif python3 -u -m slurm.worker.start RUN/logs/generate TASKS
 
 
 # teardown

@@ -21,7 +21,7 @@ export ROUTENATOR_ATTEMPT=$((3 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/sample/%A_%a_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.start RUN/logs/sample TASKS
+srun --unbuffered --output RUN/logs/sample/%A_%a_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.worker.start RUN/logs/sample TASKS
 
 
 # teardown

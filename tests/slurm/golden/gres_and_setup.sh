@@ -30,7 +30,7 @@ export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 --mpi=none /opt/venv/bin/python -u -m slurm.start RUN/logs/generate TASKS
+srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 --mpi=none /opt/venv/bin/python -u -m slurm.worker.start RUN/logs/generate TASKS
 
 
 # teardown

@@ -22,7 +22,7 @@ export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/merge/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.start RUN/logs/merge TASKS
+srun --unbuffered --output RUN/logs/merge/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.worker.start RUN/logs/merge TASKS
 
 
 # teardown

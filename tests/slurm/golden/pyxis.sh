@@ -22,7 +22,7 @@ export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 '--container-image=nvcr.io#nvidia/pytorch:25.01-py3' --container-mounts=ROOT:ROOT,CACHE:CACHE,/data:/data:ro --no-container-mount-home /usr/bin/python3 -u -m slurm.start RUN/logs/generate TASKS
+srun --unbuffered --output RUN/logs/generate/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=16 --kill-on-bad-exit=1 '--container-image=nvcr.io#nvidia/pytorch:25.01-py3' --container-mounts=ROOT:ROOT,CACHE:CACHE,/data:/data:ro --no-container-mount-home /usr/bin/python3 -u -m slurm.worker.start RUN/logs/generate TASKS
 
 
 # teardown

@@ -1,0 +1,1 @@
+"""What helps to make a domain: check, derive, reweigh, import."""

@@ -1,0 +1,241 @@
+"""``domain derive``: a domain made of another by rule, the basis of experiments.
+
+Which templates stay and how often each route writes (``templates``, ``routes``), no population statistics (``flat``), some categories more
+often (``boost``), another number of functions (``functions``, families.py): applied in this order, each optional. The result is a complete
+folder, checked before it is there, whose README says from what it was made and how.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+
+from routenator.authoring.families import FILE, Families, make_families
+from routenator.authoring.reweigh import boost, flatten, keep_templates, serve_all, set_routes
+from routenator.config import RouteName
+from routenator.domain.golden import load_golden
+from routenator.domain.loader import Domain, domain_fingerprint, load_domain
+from routenator.domain.schema import Closed, Weight, read_yaml
+from routenator.errors import InputError
+from routenator.files import check_writable, write_json
+
+# Written anew; everything else of the source's folder is taken over as it is.
+_WRITTEN = {"functions.json", "domain.yaml", "statistics.yaml", "metadata.jsonl", "golden.jsonl", "README.md", "templates", FILE}
+
+
+class DeriveOptions(Closed):
+    """What is to be different; see docs/domains.md."""
+
+    templates: list[str] | None = None  # names, "route/name", or patterns such as basic_*
+    routes: dict[RouteName, Weight] | None = None
+    flat: bool = False
+    boost: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # "function.category" -> factor
+    functions: Annotated[int, Field(ge=1)] | None = None
+    golden: Path | None = None  # relabelled in place of the domain's own golden set
+
+
+@dataclass
+class Derived:
+    """What ``derive`` made.
+
+    Attributes:
+        notes: what had to be changed besides what was asked for, one sentence each.
+        families: which function a call of the source belongs to; None if the functions are the source's.
+        golden: queries in the new golden set; ``dropped`` those whose function was left out.
+    """
+
+    path: Path
+    functions: list[str]
+    templates: int
+    notes: list[str] = field(default_factory=list)
+    families: Families | None = None
+    golden: int = 0
+    dropped: int = 0
+
+
+def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
+    """Make ``out``, a domain, of the domain in ``source``.
+
+    Raises:
+        InputError / InputErrors: options that name what the domain does not have, or that leave no usable domain; ``out`` is not empty.
+    """
+    if options == DeriveOptions():
+        raise InputError(
+            "nothing to derive", key="options", found="none", expected=f"at least one of {', '.join(DeriveOptions.model_fields)}"
+        )
+    check_writable(out, "OUT")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("the folder of the derived domain is there already", key="OUT", found=str(out), expected="a new or empty folder")
+    domain = load_domain(source)
+    notes: list[str] = []
+    if options.templates is not None:
+        domain = keep_templates(domain, options.templates, notes)
+    if options.flat:
+        domain = flatten(domain)
+    if options.templates is not None or options.routes is not None:
+        domain = set_routes(domain, options.routes, notes)
+    if options.templates is not None or options.routes is not None or options.flat:
+        domain = serve_all(domain, notes)
+    if options.boost:
+        domain = boost(domain, options.boost)
+    families = None
+    if options.functions is not None:
+        domain, families = make_families(domain, options.functions, notes)
+    derived = Derived(out, list(domain.functions), len(domain.templates), notes, families)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _write(domain, source, made, options, derived)
+        _check(made)
+        made.chmod(0o755)  # a temporary folder is its owner's alone
+        os.replace(made, out)
+    except OSError as error:
+        raise InputError("the derived domain cannot be written", key="OUT", found=f"{out}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return derived
+
+
+def _check(path: Path) -> None:
+    """Refuse what a run would refuse: a template may be for models that are guided, or for those that are not, so either will do."""
+    from routenator.authoring.check import check_domain, probe_config
+    from routenator.sampling.strata import build_strata
+
+    domain = check_domain(path)
+    if (path / "golden.jsonl").is_file():
+        load_golden(path / "golden.jsonl", domain.functions)
+    config = probe_config(domain)
+    free = config.model.model_copy(update={"generator": config.model.generator.model_copy(update={"guided": False})})
+    try:
+        build_strata(domain, config)
+    except InputError:
+        build_strata(domain, config.model_copy(update={"model": free}))
+
+
+def _write(domain: Domain, source: Path, out: Path, options: DeriveOptions, derived: Derived) -> None:
+    joint = read_yaml(source / "statistics.yaml").get("joint")
+    for path in sorted(source.iterdir()):
+        if path.name in _WRITTEN or path.name.startswith((".", "__pycache__")) or path.name == joint:
+            continue
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, out / path.name)
+    tools = [
+        {"type": "function", "function": {"name": f.name, "description": f.description, "parameters": f.parameters}}
+        for f in domain.functions.values()
+    ]
+    write_json(out / "functions.json", tools)
+    rules = {name: rule.model_dump(by_alias=True, exclude_unset=True) for name, rule in domain.rules.items()}
+    _write_yaml(out / "domain.yaml", {**read_yaml(source / "domain.yaml"), "functions": rules})
+    _write_yaml(out / "statistics.yaml", statistics_document(domain))
+    _write_templates(domain, out)
+    _write_records(domain, out, derived)
+    _write_golden(source, options.golden, out, derived)
+    if derived.families is not None:
+        write_json(out / FILE, derived.families.as_list())
+    (out / "README.md").write_text(_readme(source, options, derived), encoding="utf-8")
+
+
+def statistics_document(domain: Domain) -> dict[str, Any]:
+    """A domain's statistics as the content of ``statistics.yaml``."""
+    table = domain.statistics.model_dump(exclude={"joint"})
+    table["length_buckets"] = {name: list(bounds) for name, bounds in table["length_buckets"].items()}
+    if domain.joint is not None:
+        # The joint says these; given twice they would have to agree.
+        for name in ("functions", "categories", "lengths", "languages", "word_quantiles"):
+            del table[name]
+        for function, shares in table["slots"].items():
+            shares.pop(domain.functions[function].category, None)
+        table["joint"] = [
+            {"function": f, "category": c, "length": length, "language": language, "share": weight}
+            for f, categories in domain.joint.weights.items()
+            for c, cells in categories.items()
+            for (length, language), weight in cells.items()
+        ]
+    return {name: value for name, value in table.items() if value}
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML in which everything is written out where it stands."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _yaml(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=None)
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    path.write_text("# Derived by rule; see README.md.\n" + _yaml(value), encoding="utf-8")
+
+
+def _write_templates(domain: Domain, out: Path) -> None:
+    for template in domain.templates.values():
+        path = out / "templates" / template.route / template.file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = template.head.model_dump(by_alias=True, exclude_defaults=True)
+        path.write_text(f"---\n{_yaml(head)}---\n{template.body}", encoding="utf-8")
+
+
+def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
+    """The metadata, but for records of a category that no function has any more."""
+    known = {category for function in domain.rules for category in domain.reachable_categories(function)}
+    kept = [record for record in domain.records.values() if not known or record["category"] in known]
+    if len(kept) < len(domain.records):
+        derived.notes.append(
+            f"{len(domain.records) - len(kept)} metadata records are of categories that no function has any more; left out"
+        )
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+    (out / "metadata.jsonl").write_text(text, encoding="utf-8")
+
+
+def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived) -> None:
+    from routenator.domain.functions import load_functions
+
+    file = golden or source / "golden.jsonl"
+    if golden is None and not file.is_file():
+        derived.notes.append("the source has no golden set")
+        return
+    lines = []
+    for example in load_golden(file, load_functions(source / "functions.json")):
+        name = example.name if derived.families is None else derived.families.of(example.name, example.arguments)
+        if name is None:
+            derived.dropped += 1
+        else:
+            lines.append({"query": example.query, "call": {"name": name, "arguments": example.arguments}})
+    derived.golden = len(lines)
+    if not lines:
+        derived.notes.append("no golden query belongs to a function that is left, so there is no golden set")
+        return
+    (out / "golden.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:
+    asked = options.model_dump(mode="json", exclude_defaults=True)
+    if options.golden is not None:
+        asked["golden"] = options.golden.name
+    lines = [
+        f"# Derived from the domain {source.resolve().name}",
+        "",
+        f"Made by `python launch.py domain derive`, of a source whose fingerprint is `{domain_fingerprint(source)}`, with",
+        "",
+        *(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in asked.items()),
+        "",
+        f"{len(derived.functions)} functions, {derived.templates} templates, {derived.golden:,} golden queries"
+        + (f" ({derived.dropped:,} left out, whose function is)." if derived.dropped else "."),
+    ]
+    if derived.notes:
+        lines += ["", "What had to change besides:", "", *(f"- {note}" for note in derived.notes)]
+    if derived.families is not None:
+        lines += ["", f"`{FILE}` says which function a call of the source belongs to."]
+    readme = source / "README.md"
+    if readme.is_file():
+        lines += ["", "## README of the source", "", readme.read_text(encoding="utf-8").rstrip()]
+    return "\n".join(lines) + "\n"

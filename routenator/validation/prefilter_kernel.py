@@ -1,0 +1,298 @@
+"""The compiled half of clear.py. Each test errs on the strict side; a row with any byte beyond ASCII is never clear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from routenator.compiled import discard_stale
+from routenator.validation.prefilter import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
+
+discard_stale(Path(__file__).parent)
+
+_OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_APOSTROPHE, _QUOTE, _COMMA, _COLON, _SPACE, _OPENING, _CLOSING, _S, _MINUS, _DOT = 39, 34, 44, 58, 32, 123, 125, 115, 45, 46
+_LONGEST, _LONGEST_WORD, _VOWELLESS, _MOST = 600, 24, 6, 512
+_LANGUAGES = 8
+
+
+@njit(cache=True)
+def _lower(sign: Any) -> Any:
+    return sign + 32 if 65 <= sign <= 90 else sign
+
+
+@njit(cache=True)
+def _is_word(sign: Any) -> Any:
+    """A letter or digit."""
+    return 48 <= sign <= 57 or 65 <= sign <= 90 or 97 <= sign <= 122
+
+
+@njit(cache=True)
+def tokens(text: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
+    """Words of ``text[start:stop]`` (ASCII) as ``routenator.validation.text.words`` finds them: hashes and sizes into ``out``.
+
+    Args:
+        out: uint64, shape (words, 2); the second column holds the size, plus 256 for a word of consonants alone.
+
+    Returns:
+        The new end of ``out``, or -1 if there are too many words.
+    """
+    i = start
+    while i < stop:
+        sign = text[i]
+        if at >= _MOST:
+            return -1
+        # A possessive 's is a word of its own; an underscore after it would make it none.
+        possessive = sign == _APOSTROPHE and i + 1 < stop and _lower(text[i + 1]) == _S
+        possessive = possessive and (i + 2 == stop or not (_is_word(text[i + 2]) or text[i + 2] == 95))
+        if possessive:
+            out[at, 0] = ((_OFFSET ^ np.uint64(_APOSTROPHE)) * _PRIME ^ np.uint64(_S)) * _PRIME
+            out[at, 1] = 2
+            at += 1
+            i += 2
+            continue
+        if not _is_word(sign):
+            i += 1
+            continue
+        value, size, consonants = _OFFSET, 0, True
+        while i < stop:
+            sign = _lower(text[i])
+            if sign == _APOSTROPHE:
+                if i + 1 == stop or not _is_word(text[i + 1]):
+                    break
+                if _lower(text[i + 1]) == _S and (i + 2 == stop or not (_is_word(text[i + 2]) or text[i + 2] == 95)):
+                    break
+            elif not _is_word(sign):
+                break
+            vowel = sign in (97, 101, 105, 111, 117, 121)
+            consonants = consonants and not vowel and 97 <= sign <= 122
+            value = (value ^ np.uint64(sign)) * _PRIME
+            size += 1
+            i += 1
+        out[at, 0] = value
+        out[at, 1] = min(size, 255) + (256 if consonants else 0)
+        at += 1
+    return at
+
+
+@njit(cache=True)
+def _marks(rules: Any, language: Any, value: Any) -> Any:
+    """Which languages have a word, and the marks OWN and ENDING."""
+    low, high = rules.spans[language, 0], rules.spans[language, 1]
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if rules.words[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return rules.marks[low] if low < end and rules.words[low] == value else 0
+
+
+@njit(cache=True)
+def _plain(text: Any, start: Any, stop: Any) -> Any:
+    """ASCII, not too long, without the signs of markup, brackets, quotes, chat formats and addresses."""
+    if stop - start > _LONGEST or stop == start:
+        return False
+    for i in range(start, stop):
+        sign = text[i]
+        # " ( ) * / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot be.
+        if sign < 32 or sign > 126 or sign in (34, 40, 41, 42, 47, 58, 60, 62, 91, 92, 93, 95, 96, 123, 124, 125):
+            return False
+    return True
+
+
+@njit(cache=True)
+def _no_habit(rules: Any, found: Any, count: Any) -> Any:
+    """No chat model's habit can begin the text: none of its first words, nor "I'm sorry", "I cannot" and their like."""
+    openings = rules.openings
+    for k in range(5):
+        if found[0, 0] == openings[k]:
+            return False
+    if count > 1 and (found[0, 0] == openings[5] or found[0, 0] == openings[6]):
+        for k in range(7, len(openings)):
+            if found[1, 0] == openings[k]:
+                return False
+    return True
+
+
+@njit(cache=True)
+def _no_repetition(found: Any, count: Any) -> Any:
+    """No run of words twice in a row; the check allows a few repetitions of one word, and those that the slots have themselves."""
+    for size in range(1, count // 2 + 1):
+        run = 0
+        for i in range(count - size):
+            run = run + 1 if found[i, 0] == found[i + size, 0] else 0
+            if run >= size:
+                return False
+    return True
+
+
+@njit(cache=True)
+def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any:
+    """At most one function word of each other language, and no word that cannot be one; in the whole text, not only outside the slots."""
+    if not rules.checked[language]:
+        return True
+    theirs = np.zeros(_LANGUAGES, dtype=np.int64)
+    for i in range(count):
+        size = np.int64(found[i, 1])
+        if size & 255 > _LONGEST_WORD or (size >= 256 and size & 255 >= _VOWELLESS):
+            return False
+        marks = _marks(rules, language, found[i, 0])
+        if marks and not marks & OWN:
+            for k in range(_LANGUAGES):
+                if marks >> k & 1:
+                    theirs[k] += 1
+                    if theirs[k] > 1:
+                        return False
+    return True
+
+
+@njit(cache=True)
+def _string_end(text: Any, i: Any, stop: Any) -> Any:
+    """Where the JSON string that begins at ``i`` ends (its closing quote); -1 if it is none, or not plain ASCII."""
+    if i >= stop or text[i] != _QUOTE:
+        return -1
+    for k in range(i + 1, stop):
+        if text[k] == _QUOTE:
+            return k
+        if text[k] < 32 or text[k] > 126 or text[k] == 92:
+            return -1
+    return -1
+
+
+@njit(cache=True)
+def _hash(text: Any, start: Any, stop: Any) -> Any:
+    value = _OFFSET
+    for i in range(start, stop):
+        value = (value ^ np.uint64(text[i])) * _PRIME
+    return value
+
+
+@njit(cache=True)
+def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
+    """Whether the values of a flat JSON object of strings are said, each word for word and in a row."""
+    i = start + 1
+    if text[start] != _OPENING:
+        return False
+    while stop - start > 2:
+        end = _string_end(text, i, stop)
+        if end < 0 or text[end + 1] != _COLON or text[end + 2] != _SPACE:
+            return False
+        first = end + 3
+        end = _string_end(text, first, stop)
+        if end < 0:
+            return False
+        last = tokens(text, first + 1, end, found, count)
+        if last < 0:
+            return False
+        size, there = last - count, last == count
+        for place in range(count - size + 1):
+            same = True
+            for k in range(size):
+                same = same and found[place + k, 0] == found[count + k, 0]
+            there = there or same
+        if not there:
+            return False
+        if text[end + 1] == _CLOSING:
+            break
+        i = end + 3
+    return True
+
+
+@njit(cache=True)
+def _number_end(text: Any, i: Any, stop: Any, kind: Any) -> Any:
+    """Where a JSON integer or number of digits ends, -1 if it is none."""
+    if i < stop and text[i] == _MINUS:
+        i += 1
+    digits, dots = 0, 0
+    while i < stop and (48 <= text[i] <= 57 or text[i] == _DOT):
+        digits += text[i] != _DOT
+        dots += text[i] == _DOT
+        i += 1
+    return i if digits and dots <= (kind == NUMBER) else -1
+
+
+@njit(cache=True)
+def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
+    """The arguments satisfy the schema; only where it says no more than types, enums, what is required and what is allowed."""
+    first, last, required, more, simple = rules.functions[function]
+    if not simple or text[start] != _OPENING:
+        return False
+    met, i = 0, start + 1
+    while stop - start > 2:
+        end = _string_end(text, i, stop)
+        if end < 0 or text[end + 1] != _COLON or text[end + 2] != _SPACE:
+            return False
+        key, number = _hash(text, i + 1, end), -1
+        for k in range(first, last):
+            if rules.keys[k] == key:
+                number = k
+        if number < 0 and not more:
+            return False
+        kind = rules.kinds[number] if number >= 0 else STRING
+        met += number >= 0 and number < first + required
+        i = end + 3
+        if kind in (STRING, ENUM):
+            end = _string_end(text, i, stop)
+            if end < 0:
+                return False
+            if kind == ENUM:
+                value, listed = _hash(text, i + 1, end), False
+                for k in range(rules.enums[number, 0], rules.enums[number, 1]):
+                    listed = listed or rules.values[k] == value
+                if not listed:
+                    return False
+            end += 1
+        elif kind in (INTEGER, NUMBER):
+            end = _number_end(text, i, stop, kind)
+        else:
+            end = -1
+            if kind == BOOLEAN and stop - i > 4:
+                end = i + 4 if text[i] == 116 else i + 5
+        if end < 0:
+            return False
+        if text[end] == _CLOSING:
+            break
+        if text[end] != _COMMA:
+            return False
+        i = end + 2
+    return met == required
+
+
+@njit(cache=True, nogil=True)
+def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any) -> Any:
+    """Whether each row passes all checks for certain.
+
+    Args:
+        rules: ``routenator.validation.prefilter.Rules``.
+        rows: function, language, lowest and highest number of words; shape (n, 4).
+        query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of shape (n + 1,).
+    """
+    count = len(rows)
+    result = np.zeros(count, dtype=np.bool_)
+    found = np.zeros((_MOST + 1, 2), dtype=np.uint64)
+    for row in range(count):
+        function, language = rows[row, 0], rows[row, 1]
+        start, stop = query_ends[row], query_ends[row + 1]
+        if function < 0 or not _plain(query, start, stop):
+            continue
+        # Drafts have single spaces, so these tell the number of words.
+        spaces, double = 1, query[stop - 1] == _SPACE
+        for i in range(start, stop):
+            double = double or (query[i] == _SPACE and (i == start or query[i - 1] == _SPACE))
+            spaces += query[i] == _SPACE
+        if double or not rows[row, 2] <= spaces <= rows[row, 3]:
+            continue
+        last = tokens(query, start, stop, found, 0)
+        if last <= 0 or not _no_habit(rules, found, last) or not _no_repetition(found, last):
+            continue
+        # If the text's last word is none that breaks off, the last one outside the slots is none either, or a slot comes after it.
+        if _marks(rules, language, found[last - 1, 0]) & ENDING or not _no_other_language(rules, language, found, last):
+            continue
+        if _said(slots, slot_ends[row], slot_ends[row + 1], found, last):
+            result[row] = _valid(rules, function, calls, call_ends[row], call_ends[row + 1])
+    return result

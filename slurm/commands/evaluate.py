@@ -1,0 +1,79 @@
+"""Commands that judge models: score one, compare two, make a full model of an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routenator.files import check_writable
+from slurm.commands.shared import AsJson, Cache, console_for_output, honest, load_run, print_json
+
+app = typer.Typer()
+
+
+@app.command()
+@honest
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")],
+    domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
+    golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
+    cache: Cache = Path(".cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Score any base model or adapter on any golden file."""
+    from routenator.compose import find_domain
+    from routenator.config import EvaluateConfig, TrainConfig
+    from routenator.domain.schema import parse_model
+    from routenator.evaluation.run import evaluate_model
+    from slurm.watching.follow import print_scores
+
+    settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
+    check_writable(cache, "--cache")
+    if out is not None:
+        check_writable(out, "--out")
+    style = parse_model(TrainConfig, {"prompt": prompt}, "the command line").prompt if prompt else None
+    scores = evaluate_model(model, find_domain(domain), golden, out, cache=cache, config=settings, prompt=style)
+    if as_json:
+        print_json(scores)
+    else:
+        print_scores(scores, console_for_output())
+
+
+@app.command()
+@honest
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, evaluated on the same golden queries.")],
+    as_json: AsJson = False,
+) -> None:
+    """Is RUN_B better than RUN_A on the same queries? Paired bootstrap intervals, and McNemar's exact test."""
+    from slurm.experiments.compare_runs import contrast, print_contrast
+
+    value = contrast(load_run(first), load_run(second))
+    if as_json:
+        print_json(value)
+    else:
+        print_contrast(value, console_for_output())
+
+
+@app.command("merge-adapter")
+@honest
+def merge_adapter(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the full model.")],
+    base: Annotated[str | None, typer.Option("--base", help="Its base model. Default: as the adapter says.")] = None,
+    cache: Cache = Path(".cache"),
+) -> None:
+    """A full model of a base model and an adapter, for engines that serve no adapters."""
+    from routenator.evaluation.merged_model import write_full_model
+
+    check_writable(out, "OUT")
+    write_full_model(adapter, out, base, cache)
+    typer.echo(out)

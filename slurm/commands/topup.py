@@ -1,0 +1,140 @@
+"""Commands of the closed loop: measure acceptance, plan by it, fill what is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from routenator.errors import InputError
+from slurm.commands.runs import start
+from slurm.commands.shared import AsJson, Config, Overrides, RunDir, console_for_output, honest, load_run, print_json
+
+if TYPE_CHECKING:
+    from jobs.plan import Run
+    from slurm.planning.topup import Need
+
+PILOT_ROWS = 1000
+
+app = typer.Typer()
+Wait = Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")]
+
+
+@app.command()
+@honest
+def pilot(
+    config: Config,
+    overrides: Overrides = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Size of its data set.")] = PILOT_ROWS,
+    wait: Wait = None,
+) -> None:
+    """A small run of sample, generate and merge only, to measure acceptance; `generate.acceptance=auto` finds it afterwards."""
+    from routenator.compose import load_config
+    from slurm.planning.planner import make_plan, materialise
+    from slurm.planning.topup import DATA_STAGES, measured_of, pilot_config
+    from slurm.preflight.checks import preflight
+    from slurm.watching.topup_view import print_acceptance
+
+    plan = make_plan(pilot_config(load_config(config, overrides or []), rows), sys.argv, stages=DATA_STAGES)
+    preflight(plan, submitting=True)
+    run = materialise(plan)
+    code = start(run, wait)
+    if code == 0 and _merged(run):
+        print_acceptance(measured_of(run), console_for_output())
+    elif code == 0:
+        typer.echo(f"When it is done: python launch.py acceptance {run.path}")
+    typer.echo(run.path)
+    raise typer.Exit(code)
+
+
+@app.command()
+@honest
+def acceptance(
+    run: RunDir,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="How many of the worst strata to show.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """What share of a run's requests survived checks and dedup, by route and in the worst strata; what its quotas lack."""
+    from slurm.planning.topup import given_up, look, measured_of
+    from slurm.watching.topup_view import need_as_dict, print_acceptance, print_need
+
+    loaded = load_run(run)
+    measured, need = measured_of(loaded), look(loaded)
+    lost = list(given_up(loaded, need))
+    if as_json:
+        print_json({**measured.as_dict(), "lacks": need_as_dict(need, lost)})
+        return
+    console = console_for_output()
+    print_acceptance(measured, console, worst)
+    print_need(need, lost, console)
+    if any(need.asked):
+        console.print(f"Fill them with: python launch.py topup {loaded.path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@honest
+def topup(
+    run: RunDir,
+    wait: Wait = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Top-ups of the data at most, each after the one before.")] = 1,
+    shards: Annotated[int | None, typer.Option("--shards", min=1, help="Tasks of generate. Default: as the run, or fewer.")] = None,
+) -> None:
+    """Fill what a run's quotas lack: ask anew for those strata alone, merge both, and go on as the config says. RUN is never changed."""
+    from slurm.planning.topup import DATA_STAGES, given_up, later_stages, look, topup_path
+    from slurm.watching.topup_view import print_need
+
+    current = load_run(run)
+    if rounds > 1 and current.config.cluster.kind == "slurm" and not wait:
+        raise InputError("several rounds wait for each other", key="--rounds", found=rounds, expected="--wait, or one round at a time")
+    stages, console = later_stages(current), console_for_output()
+    stepwise = rounds > 1 and stages != DATA_STAGES
+    previous: tuple[Run, Need] | None = None
+    need = look(current)
+    if not need.short:
+        console.print("Every quota is met; nothing was submitted.")
+        typer.echo(current.path)
+        return
+    print_need(need, list(given_up(current, need)), console)
+    for number in range(rounds):
+        if not any(need.asked):
+            break
+        made = _topup_run(current, need, topup_path(current, stepwise), DATA_STAGES if stepwise else stages, shards)
+        console.print(f"Round {number + 1} of at most {rounds}:" if rounds > 1 else "The top-up:", made.path.name, highlight=False)
+        code = start(made, True if rounds > 1 else wait)
+        if code or not _merged(made):
+            typer.echo(made.path)
+            raise typer.Exit(code)
+        previous, current = (current, need), made
+        need = look(current)
+        print_need(need, list(given_up(current, need)), console)
+    if previous is None:
+        console.print("None of these strata can be filled by asking again; nothing was submitted.", style="red")
+        raise typer.Exit(1)
+    code = 0
+    if stepwise:
+        current = _topup_run(*previous, topup_path(previous[0]), stages, shards)
+        code = start(current, wait)
+    typer.echo(current.path)
+    raise typer.Exit(code)
+
+
+def _topup_run(run: Run, need: Need, path: Path, stages: tuple[str, ...], shards: int | None) -> Run:
+    """The run directory of a top-up: made now, or there already from an earlier call, whose plan does not change."""
+    from jobs.plan import Run
+    from slurm.planning.planner import materialise
+    from slurm.planning.topup import builds_on, plan_topup
+    from slurm.preflight.checks import preflight
+
+    if (path / "plan.json").is_file() and builds_on(Run.load(path), run):
+        return Run.load(path)
+    plan = plan_topup(run, need, path, stages=stages, shards=shards, command=sys.argv)
+    preflight(plan, submitting=True)
+    return materialise(plan)
+
+
+def _merged(run: Run) -> bool:
+    from jobs.task import read_receipt
+
+    return read_receipt(run.stage_dir("merge"), 0) is not None

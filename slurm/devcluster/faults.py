@@ -1,0 +1,139 @@
+"""What befalls a cluster, done to the test cluster on purpose: a task, a step, a node or a daemon dies.
+
+Only processes below the cluster's own supervisor are touched. A daemon that was killed is started again a second later, as an init system
+would, unless it is held down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from routenator.errors import InputError
+from slurm.devcluster.cluster import DevCluster
+
+_STEP = "slurmstepd"
+
+
+@dataclass(frozen=True)
+class TaskProcess:
+    """A process that runs a task of ours (``slurm.worker.start``) on a node of the cluster.
+
+    Attributes:
+        process: the Python that runs the stage.
+        node: ``n1``.
+        job: Slurm's id of the job, ``12`` (of an array's task its own, not ``11_3``).
+        task: ``11_3`` of an array, else ``12``.
+    """
+
+    process: psutil.Process
+    node: str
+    job: str
+    task: str
+
+
+def below(cluster: DevCluster) -> list[psutil.Process]:
+    """All processes of the cluster: its daemons, steps and jobs.
+
+    Raises:
+        InputError: it does not run, or has no process namespace of its own, so that its jobs cannot be told from others.
+    """
+    if not cluster.private:
+        raise InputError("this test cluster has no process namespace of its own", file=cluster.root, expected="one started by root")
+    try:
+        return psutil.Process(cluster.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        raise InputError("this test cluster does not run", file=cluster.root, expected="`launch.py devcluster up`") from None
+
+
+def tasks(cluster: DevCluster) -> list[TaskProcess]:
+    """The tasks of ours that run now."""
+    found = []
+    for process, environment in _with_environment(cluster):
+        with contextlib.suppress(psutil.Error):
+            if "slurm.worker.start" in process.cmdline() and "SLURM_JOB_ID" in environment and process.name() != "srun":
+                job = environment["SLURM_JOB_ID"]
+                array = environment.get("SLURM_ARRAY_JOB_ID")
+                task = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else job
+                found.append(TaskProcess(process, environment.get("SLURMD_NODENAME", ""), job, task))
+    return found
+
+
+def kill(process: psutil.Process) -> bool:
+    """SIGKILL; whether it was there."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def kill_step(task: TaskProcess) -> bool:
+    """SIGKILL the daemon of a task's step, and the task, as the out-of-memory killer may do; whether they were there."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = task.process.parent()
+        if parent is not None and _STEP in parent.name():
+            return kill(parent) | kill(task.process)
+    return False
+
+
+def kill_daemon(cluster: DevCluster, name: str, *, held: bool = False) -> bool:
+    """SIGKILL ``slurmctld``, ``slurmdbd``, or the slurmd of a node (``n1``), whose jobs go on.
+
+    Args:
+        held: whether it stays down until ``release``.
+
+    Returns:
+        Whether it was there.
+    """
+    if held:
+        cluster.held(name).touch()
+    killed = False
+    for process in below(cluster):
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            node = command[command.index("-N") + 1] if command[:1] == ["slurmd"] and "-N" in command else ""
+            if name in (node, command[0] if command else ""):
+                killed |= kill(process)
+    return killed
+
+
+def kill_node(cluster: DevCluster, node: str, *, held: bool = False) -> int:
+    """The death of a node: its slurmd and all steps and tasks on it are gone at once.
+
+    Args:
+        held: whether the node stays down until ``release``.
+
+    Returns:
+        How many processes there were.
+    """
+    count = int(kill_daemon(cluster, node, held=held))
+    # Killed parents first, so that nobody is left to report an end.
+    for _ in range(3):
+        own = [process for process, environment in _with_environment(cluster) if environment.get("SLURMD_NODENAME") == node]
+        if not own:
+            break
+        parents = {}
+        for process in own:
+            with contextlib.suppress(psutil.Error):
+                parent = process.parent()
+                if parent is not None and _STEP in parent.name():
+                    parents[parent.pid] = parent
+        count += sum(kill(process) for process in [*parents.values(), *own])
+    return count
+
+
+def release(cluster: DevCluster, name: str) -> None:
+    """A held daemon, or node, comes back within a second or two."""
+    cluster.held(name).unlink(missing_ok=True)
+
+
+def _with_environment(cluster: DevCluster) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    for process in below(cluster):
+        try:
+            yield process, process.environ()
+        except psutil.Error:
+            continue

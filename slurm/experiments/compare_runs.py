@@ -1,0 +1,63 @@
+"""Two runs side by side: the same golden queries, judged anew from the replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jobs.plan import Run
+
+_NAMES = {"function": "Function right", "exact_match": "Exact call match", "cta": "Content-type accuracy", "ss": "Subprompt similarity"}
+
+
+def contrast(first: Run, second: Run) -> dict[str, Any]:
+    """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the first's.
+
+    Raises:
+        InputError: a run has not been evaluated, or the two have other golden sets or APIs.
+    """
+    from routenator.domain.golden import load_golden
+    from routenator.domain.loader import load_domain
+    from routenator.evaluation.embed import sentence_embedder
+    from routenator.evaluation.paired import compare_files
+    from routenator.models import cache_folder, resolve_model
+
+    for run in (first, second):
+        if not (run.path / "predictions.jsonl").is_file():
+            raise InputError("this run has not been evaluated", file=run.path, found="no predictions.jsonl", expected="a run that is done")
+    functions = load_domain(first.domain_dir).functions
+    others = load_domain(second.domain_dir).functions
+    if [function.tool() for function in functions.values()] != [function.tool() for function in others.values()]:
+        raise InputError("the two runs are of different APIs", file=second.path, found=", ".join(others), expected=", ".join(functions))
+    embed = sentence_embedder(resolve_model(first.config.model.embedder, cache_folder(first.config.cache)))
+    found = compare_files(
+        first.path / "predictions.jsonl",
+        second.path / "predictions.jsonl",
+        load_golden(first.golden_file, functions),
+        functions,
+        embed,
+        seed=first.config.seed,
+        resamples=first.config.evaluate.bootstrap,
+    )
+    return {"first": first.path.name, "second": second.path.name, **found}
+
+
+def print_contrast(value: Mapping[str, Any], console: Console) -> None:
+    """The differences as a table."""
+    from rich import box
+    from rich.table import Table
+
+    from routenator.report.table import score_text
+
+    console.print(f"{value['second']} minus {value['first']}, on {value['n']} common queries", markup=False, highlight=False)
+    table = Table("metric", "difference [95% interval]", "McNemar p", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key, name in _NAMES.items():
+        if key in value:
+            p = value[key].get("p_value")
+            table.add_row(name, score_text(value[key]["difference"]), "" if p is None else f"{p:.2g}")
+    console.print(table)

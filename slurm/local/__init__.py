@@ -1,0 +1,1 @@
+"""The local driver: the stages of a run as processes of this machine."""

@@ -1,0 +1,298 @@
+"""The local driver: the same stages, tasks and receipts as on a cluster, on this machine.
+
+The driver is a process of its own session (``python -m slurm.local.driver RUN``, from the run's snapshot of the code). ``run`` watches it, and
+stops it on Ctrl-C; with ``--no-wait`` it goes on alone. So a terminal's signals reach the driver only through us, in order: it ends its
+tasks, says what is done, and a later ``retry`` goes on from the last chunk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from jobs.entry import STAGE_PACKAGE, publish_if_done, read_failure, write_failure
+from jobs.plan import Run
+from jobs.task import done_shards, receipt_path
+from routenator.errors import RoutenatorError
+from routenator.files import read_json, write_json
+from slurm.local import processes
+from slurm.submission.allocation import drop_inherited
+from slurm.submission.options import resources
+from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
+from slurm.worker.stage_task import StageTask, code_environment
+
+STOP_GRACE_S = 10.0
+_POLL_S = 0.1
+_HEARTBEAT_S = 5.0
+EXIT_STOPPED = 130
+
+
+class DriverRunningError(RoutenatorError):
+    """A driver works on this run already."""
+
+
+def driver_file(run: Run) -> Path:
+    """What the driver says of itself: pid, host, when started, state."""
+    return run.path / "driver.json"
+
+
+def read_driver(run: Run) -> dict[str, Any] | None:
+    """The last driver's own words with ``alive`` added; None if there was none.
+
+    On its own host it is looked up by process id and start time, on another (a shared file system) judged by its heartbeat.
+    """
+    try:
+        value: dict[str, Any] = read_json(driver_file(run))
+    except FileNotFoundError:
+        return None
+    if value["state"] != "running":
+        value["alive"] = False
+    elif value["host"] == socket.gethostname():
+        value["alive"] = processes.is_same(value["pid"], value["started"])
+    else:
+        value["alive"] = time.time() - (run.path / ".driver").stat().st_mtime < 12 * _HEARTBEAT_S
+    return value
+
+
+def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> subprocess.Popen[bytes]:
+    """Start the driver of a run in a session of its own.
+
+    Args:
+        attached: whether it shall stop when the process that started it is gone.
+        package: where the stage modules are.
+
+    Raises:
+        DriverRunningError: one is at work.
+    """
+    driver = read_driver(run)
+    if driver and driver["alive"]:
+        raise DriverRunningError(
+            f"this run is being worked on by process {driver['pid']} on {driver['host']}; see `status {run.path}`, or `cancel` it first"
+        )
+    log = run.path / "logs" / "driver.log"
+    log.parent.mkdir(exist_ok=True)
+    with open(log, "ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slurm.local.driver", str(run.path), str(os.getpid() if attached else 0), package],
+            env={**os.environ, **code_environment(run)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    # Until it has said so itself, it could be started twice.
+    while process.poll() is None:
+        driver = read_driver(run)
+        if driver and driver["pid"] == process.pid:
+            break
+        time.sleep(0.02)
+    return process
+
+
+def stop_driver(run: Run) -> bool:
+    """Ask the run's driver on this machine to end its tasks and itself, and wait for it.
+
+    Returns:
+        Whether there was one.
+    """
+    driver = read_driver(run)
+    if not driver or not driver["alive"] or driver["host"] != socket.gethostname():
+        return False
+    os.kill(driver["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + STOP_GRACE_S + 10
+    while time.monotonic() < deadline and processes.is_same(driver["pid"], driver["started"]):
+        time.sleep(0.05)
+    if processes.is_same(driver["pid"], driver["started"]):
+        os.kill(driver["pid"], signal.SIGKILL)
+    return True
+
+
+class _Stopped(Exception):
+    """The driver was asked to stop."""
+
+
+class Driver:
+    """Runs the stages of a run, one after the other, at most ``cluster.parallel`` tasks at once.
+
+    Args:
+        run: the run.
+        parent: process id of whoever watches, on whose end the driver stops; 0: nobody.
+        package: where the stage modules are.
+    """
+
+    def __init__(self, run: Run, parent: int = 0, package: str = STAGE_PACKAGE) -> None:
+        self.run = run
+        self.parent = parent
+        self.package = package
+        self._stop: str | None = None
+        self._beat = 0.0
+
+    def work(self) -> int:
+        """Run what is missing.
+
+        Returns:
+            Exit code: 0 all done, 1 a shard failed, 130 stopped.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, frame: setattr(self, "_stop", f"signal {signal.Signals(received).name}"))
+        with open(self.run.path / ".driver", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _say("another driver works on this run")
+                return 1
+            self._write_state("running")
+            state, code = "failed", 1
+            try:
+                code = self._stages()
+                state = "done" if code == 0 else "failed"
+            except _Stopped as stop:
+                state, code = "stopped", EXIT_STOPPED
+                _say(f"stopping ({stop}); finished shards and chunks are kept")
+            finally:
+                processes.end(processes.RUN_VARIABLE, str(self.run.path), STOP_GRACE_S if state == "stopped" else 1.0)
+                self._write_state(state, code)
+        _say(f"driver ends: {state}")
+        return code
+
+    def _stages(self) -> int:
+        for stage, entry in self.run.plan.stages.items():
+            missing = sorted(set(range(entry.shards)) - done_shards(self.run.stage_dir(stage), entry.shards))
+            if missing:
+                _say(f"{stage}: {len(missing)} of {entry.shards} shards to do")
+                failed = self._stage(stage, missing)
+                if failed:
+                    _say(f"{stage}: {len(failed)} shards failed; the stages after it were not started")
+                    return 1
+            publish_if_done(self.run, stage)
+            _say(f"{stage}: done")
+        return 0
+
+    def _stage(self, stage: str, missing: list[int]) -> list[int]:
+        """Run these shards. One that fails does not stop the others.
+
+        Returns:
+            The shards that failed.
+        """
+        waiting = iter(missing)
+        counts = attempt_counts(load_submissions(self.run), stage)
+        running: dict[int, tuple[int, Any, str, float]] = {}  # slot -> shard, submitit job, task variable's value, when
+        failed: list[int] = []
+        while True:
+            self._check_stop()
+            for slot in range(self.run.config.cluster.parallel):
+                if slot not in running and (index := next(waiting, None)) is not None:
+                    running[slot] = self._submit(stage, index, counts.get(index, 0) + 1, slot)
+            if not running:
+                return failed
+            time.sleep(_POLL_S)
+            for slot, (index, job, marker, submitted) in list(running.items()):
+                if job.done():
+                    del running[slot]
+                    processes.end(processes.TASK_VARIABLE, marker, 1.0)
+                    if not self._succeeded(stage, index, job.job_id, submitted, counts.get(index, 0) + 1):
+                        failed.append(index)
+
+    def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str, float]:
+        from submitit import LocalExecutor
+
+        from slurm.preflight.checks import shard_bytes  # `status` reads a driver's words only, and need not import what checks a plan
+
+        config, asked = self.run.config, resources(self.run.config, stage)
+        executor = LocalExecutor(self.run.log_dir(stage), max_num_timeout=1_000_000)
+        executor.update_parameters(
+            timeout_min=asked.minutes,
+            signal_delay_s=min(config.cluster.signal_delay_s, asked.minutes * 30),
+            gpus_per_node=asked.gpus,
+            visible_gpus=tuple(range(slot * asked.gpus, (slot + 1) * asked.gpus)),
+            stderr_to_stdout=True,
+            setup=tuple(config.cluster.setup),
+        )
+        if config.cluster.python:
+            executor.python = config.cluster.python
+        marker = f"{stage}/{index}/{uuid.uuid4().hex[:12]}"
+        # submitit hands this process's environment on to the task.
+        os.environ[processes.RUN_VARIABLE] = str(self.run.path)
+        os.environ[processes.TASK_VARIABLE] = marker
+        submitted = time.time()
+        job = executor.submit(
+            StageTask(
+                self.run.path,
+                stage,
+                [index],
+                attempt=attempt,
+                limit_s=asked.minutes * 60,
+                lead_s=config.cluster.signal_delay_s,
+                package=self.package,
+                need_bytes=shard_bytes(self.run, stage),
+            )
+        )
+        append_submission(
+            self.run,
+            Submission(
+                kind="local",
+                stage=stage,
+                job=job.job_id,
+                shards=str(index),
+                time=submitted,
+                host=socket.gethostname(),
+                started=processes.started(int(job.job_id)),
+            ),
+        )
+        return index, job, marker, submitted
+
+    def _succeeded(self, stage: str, index: int, job: str, submitted: float, attempt: int) -> bool:
+        if receipt_path(self.run.stage_dir(stage), index).exists():
+            return True
+        failure = read_failure(self.run, stage, index)
+        if failure is None or failure["time"] < submitted:
+            message = "the task ended without a receipt and without an error: killed from outside, or out of memory"
+            write_failure(self.run, stage, index, kind="Killed", message=message, attempt=attempt, job=f"local-{job}")
+            failure = read_failure(self.run, stage, index)
+        assert failure is not None
+        _say(f"{stage} shard {index} failed: {failure['kind']}: {failure['message'].splitlines()[0]}")
+        return False
+
+    def _check_stop(self) -> None:
+        if self.parent and os.getppid() != self.parent:
+            self._stop = "the command that watched it is gone"
+        if self._stop:
+            raise _Stopped(self._stop)
+        if time.time() - self._beat > _HEARTBEAT_S:
+            self._beat = time.time()
+            os.utime(self.run.path / ".driver")
+
+    def _write_state(self, state: str, code: int | None = None) -> None:
+        value = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": processes.started(os.getpid()),
+            "state": state,
+            "exit_code": code,
+            "time": time.time(),
+        }
+        write_json(driver_file(self.run), value)
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """RUN PARENT PACKAGE."""
+    run_dir, parent, package = arguments
+    # Inside an allocation a local task would take itself for one node of several.
+    drop_inherited()
+    return Driver(Run.load(run_dir), int(parent), package).work()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

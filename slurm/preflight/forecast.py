@@ -1,0 +1,112 @@
+"""What a run would do and cost, before anything is written: ``launch.py plan``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobs.plan import Plan
+from routenator.errors import InputError
+from slurm.planning.planner import missing_shards, planned_run
+from slurm.submission.options import node_hours, resources
+from slurm.submission.ranges import compact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def forecast(plan: Plan) -> dict[str, Any]:
+    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes`` are sentences."""
+    run = planned_run(plan)
+    missing = missing_shards(run)
+    stages = []
+    for stage, entry in plan.stages.items():
+        asked = resources(plan.config, stage)
+        todo = missing[stage]
+        hours = node_hours(plan.config.cluster, stage, len(todo))
+        stages.append(
+            {
+                "stage": stage,
+                "fingerprint": entry.fingerprint,
+                "dir": str(run.stage_dir(stage)),
+                "shards": entry.shards,
+                "to_do": len(todo),
+                "shards_to_do": compact(todo),
+                "reused": not todo,
+                "nodes": asked.nodes,
+                "cpus": asked.cpus,
+                "gpus": asked.gpus,
+                "memory_gib": asked.memory_gib,
+                "minutes": asked.minutes,
+                "node_hours": hours,
+                "gpu_hours": hours * asked.gpus,
+            }
+        )
+    return {
+        "name": plan.config.name,
+        "run": str(run.path),
+        "exists": (run.path / "plan.json").is_file(),
+        "fingerprint": plan.fingerprint,
+        "cluster": plan.config.cluster.kind,
+        "rows": plan.config.dataset.size,
+        "requests": None if plan.requested is None else sum(plan.requested),
+        "acceptance": None if plan.acceptance is None else plan.acceptance.file,
+        "stages": stages,
+        "node_hours": sum(stage["node_hours"] for stage in stages),
+        "gpu_hours": sum(stage["gpu_hours"] for stage in stages),
+        "notes": feasibility(plan),
+    }
+
+
+def feasibility(plan: Plan) -> list[str]:
+    """What the plan's number of rows does not reach, a sentence each."""
+    from routenator.domain.loader import load_domain
+    from routenator.sampling.feasible import notes
+
+    return notes(load_domain(plan.config.domain), plan.config, plan.requested)
+
+
+def forecast_scripts(plan: Plan) -> dict[str, str]:
+    """Stage -> sbatch text of what would be submitted first.
+
+    Raises:
+        InputError: the run is a local one.
+    """
+    if plan.config.cluster.kind == "local":
+        raise InputError("a local run submits no scripts", key="cluster", found="local", expected="cluster=slurm, or a profile of your own")
+    from slurm.submission.executor import scripts
+    from slurm.submission.submit import planned_limits
+
+    limits = planned_limits()
+    return scripts(planned_run(plan), limits.array, limits.tasks)
+
+
+def print_forecast(value: dict[str, Any], console: Console) -> None:
+    """The forecast as a table."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "fingerprint", "shards", "to do", "a task", "limit", "node-hours", "GPU-hours"):
+        table.add_column(name, justify="left" if name in ("stage", "fingerprint", "a task") else "right", no_wrap=True)
+    for stage in value["stages"]:
+        task = f"{stage['nodes']} node, {stage['cpus']} cores, {stage['memory_gib']:g} GiB"
+        if stage["gpus"]:
+            task += f", {stage['gpus']} GPU"
+        table.add_row(
+            stage["stage"],
+            stage["fingerprint"],
+            str(stage["shards"]),
+            "used again" if stage["reused"] else str(stage["to_do"]),
+            task,
+            f"{stage['minutes']} min",
+            f"{stage['node_hours']:,.1f}",
+            f"{stage['gpu_hours']:,.1f}" if stage["gpus"] else "",
+        )
+    console.print(f"{value['name']}: {value['rows']:,} rows on cluster={value['cluster']}", highlight=False)
+    console.print(table)
+    console.print(
+        f"at most {value['node_hours']:,.1f} node-hours and {value['gpu_hours']:,.1f} GPU-hours (shards to do x nodes x time limit)",
+        highlight=False,
+    )
+    console.print(f"run directory: {value['run']}" + (" (is there already)" if value["exists"] else ""), highlight=False, soft_wrap=True)
+    for note in value["notes"]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -1,0 +1,106 @@
+"""A look at rows without a run: what a model is asked, what it answers, and what the checks say."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from routenator.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from routenator.config import RunConfig
+    from routenator.sampling.sampler import Sampler
+
+_BLOCK = 4096  # requests looked through at once for those to be shown
+
+
+def preview(config: RunConfig, count: int, route: str | None = None, template: str | None = None) -> list[dict[str, Any]]:
+    """The first requests of a run, generated and judged; nothing is written.
+
+    Args:
+        config: of the run.
+        count: rows.
+        route: only rows of this one.
+        template: only rows of this one, as "route/name".
+
+    Returns:
+        For each row function, category, route, template, length, messages (as the model gets them; none on the heuristic route), grammar,
+        raw, query, arguments, accepted, reason, detail.
+
+    Raises:
+        InputError: the run has no rows of this route or template.
+    """
+    from routenator.domain.loader import load_domain
+    from routenator.generation.generator import Generator
+    from routenator.models import cache_folder
+    from routenator.sampling.sampler import Sampler
+    from routenator.wording.composer import Composer
+
+    domain = load_domain(config.domain)
+    sampler = Sampler(domain, config)
+    strata = sampler.strata
+    for key, name in (("route", route), ("template", template)):
+        valid = {getattr(stratum, key) for stratum in strata}
+        if name is not None and name not in valid:
+            raise InputError(f"this run has no rows of this {key}", key=f"--{key}", found=name, valid=valid)
+        strata = [stratum for stratum in strata if name in (None, getattr(stratum, key))]
+    requests = _first(sampler, [stratum.stratum for stratum in strata], count)
+    wanted = Composer(domain, config, sampler.strata).details(requests).to_pylist()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the user looks at rows, not at an engine's start
+    generator = Generator(domain, config, cache_folder(config.cache))
+    # Rows of one engine are asked together, as the generate stage does.
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in wanted:
+        engine = generator.engine_config(row["route"])
+        groups[engine.model_dump_json() if engine else ""].append(row)
+    shown = {}
+    for rows in groups.values():
+        for row, seen in zip(rows, generator.preview(rows), strict=True):
+            keys = ("function", "category", "route", "template", "length")
+            said = ("raw", "query", "accepted", "reason", "detail")
+            shown[row["index"]] = {
+                **{key: row[key] for key in keys},
+                "messages": seen.messages,
+                "grammar": seen.grammar,
+                **{key: seen.candidate[key] for key in said},
+                "arguments": json.loads(row["arguments"]),
+            }
+    return [shown[row["index"]] for row in wanted]
+
+
+def _first(sampler: Sampler, strata: Sequence[int], count: int) -> pa.Table:
+    """The first requests of these strata."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = sampler.requests(0, 0)
+    for start in range(0, sampler.size, _BLOCK):
+        block = sampler.requests(start, min(start + _BLOCK, sampler.size))
+        found = pa.concat_tables([found, block.filter(pc.is_in(block["stratum"], pa.array(strata, pa.int32())))])
+        if found.num_rows >= count:
+            break
+    return found.slice(0, count)
+
+
+def print_preview(rows: Sequence[dict[str, Any]], console: Console, prompts: bool) -> None:
+    """The rows one below the other; prompts only if asked for, as they are long."""
+    for number, row in enumerate(rows, 1):
+        head = f"{number}. {row['function']} / {row['category']} / {row['length']}  by {row['template']}"
+        console.print(head, style="bold", markup=False, highlight=False)
+        for message in row["messages"] if prompts else ():
+            content = message["content"] if isinstance(message["content"], str) else "(text and an image)"
+            console.print(f"   {message['role']}: {content}", style="dim", markup=False, highlight=False)
+        if row["raw"] is not None and row["raw"].strip() != row["query"]:
+            console.print(f"   raw    {row['raw'].strip()}", style="dim", markup=False, highlight=False)
+        console.print(f"   query  {row['query']}", markup=False, highlight=False)
+        console.print(f"   call   {json.dumps(row['arguments'], ensure_ascii=False)}", markup=False, highlight=False)
+        verdict = "accepted" if row["accepted"] else f"rejected: {row['reason']} ({row['detail']})"
+        console.print(f"   {verdict}", style="green" if row["accepted"] else "red", markup=False, highlight=False)
+    accepted = sum(row["accepted"] for row in rows)
+    console.print(f"\n{accepted} of {len(rows)} accepted", highlight=False)

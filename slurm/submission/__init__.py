@@ -1,0 +1,1 @@
+"""From a plan to jobs in Slurm: options, array ranges, sbatch, the record of what was submitted, the queue."""

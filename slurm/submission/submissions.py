@@ -1,0 +1,164 @@
+"""What was submitted: RUN/submissions.jsonl, one line a job, only ever appended to; and the lock of whoever submits."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from jobs.plan import Run
+from routenator.errors import RoutenatorError
+from slurm.submission.ranges import expand
+
+_ATTEMPT = re.compile(r"(\d+)(?:_\d+)*\.attempt-(\d+)\.log$")
+
+
+class BusyError(RoutenatorError):
+    """Another command is submitting tasks of this run at this moment."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job (a Slurm job or array, or one local process).
+
+    Attributes:
+        kind: slurm or local.
+        job: Slurm's job id, or the process id of the local task's controller.
+        name: the Slurm job's name; with the id it says which job it is, because a controller that crashed may give an id again.
+        shards: the shards, as an array expression.
+        offset: array task id = shard // per_task - offset; an array's ids are capped by the cluster, so a large stage takes several arrays.
+        per_task: neighbouring shards that one task works through.
+        attempt: number of the first start of its tasks; Slurm's requeues count on from it.
+        array: whether Slurm knows it as an array.
+        depends: job ids it waits for.
+        time: seconds since the epoch.
+        host: where a local process runs.
+        started: creation time of a local process (a process id alone may be used again by another).
+    """
+
+    kind: str
+    stage: str
+    job: str
+    shards: str
+    offset: int = 0
+    per_task: int = 1
+    attempt: int = 1
+    array: bool = False
+    depends: list[str] = field(default_factory=list)
+    time: float = field(default_factory=lambda: round(time.time(), 3))
+    host: str | None = None
+    started: float | None = None
+    name: str = ""
+
+    def indices(self) -> list[int]:
+        return expand(self.shards)
+
+    def task_id(self, shard: int) -> str:
+        """The scheduler's id of one shard's task."""
+        return f"{self.job}_{shard // self.per_task - self.offset}" if self.array else self.job
+
+    def tasks(self) -> dict[int, list[int]]:
+        """Array task id -> its shards, in order; of what is no array one task, 0."""
+        found: dict[int, list[int]] = {}
+        for shard in self.indices():
+            found.setdefault(shard // self.per_task - self.offset if self.array else 0, []).append(shard)
+        return found
+
+    def log(self, folder: Path, shard: int) -> Path:
+        """The log of the shard's newest start, which may not be there yet.
+
+        Args:
+            folder: RUN/logs/STAGE.
+        """
+        if self.kind != "slurm":
+            return folder / f"{self.job}_0_log.out"
+        path, number, missing = folder / f"{self.job}_batch.log", self.attempt, 0
+        while missing < 3:  # a start that was ended before it began leaves none
+            log = folder / attempt_log(self.task_id(shard), number)
+            path, missing = (log, 0) if log.exists() else (path, missing + 1)
+            number += 1
+        return path
+
+
+def attempt_log(task: str, attempt: int | str, node: str = "0") -> str:
+    """File name of a task's log, below RUN/logs/STAGE.
+
+    Args:
+        task: the scheduler's id, or its placeholders.
+        attempt: number of the start.
+        node: of several.
+    """
+    return f"{task}_{node}.attempt-{attempt}.log"
+
+
+def append_submission(run: Run, submission: Submission) -> None:
+    """Add a line; one write(2), so that a reader never sees half of it."""
+    line = json.dumps(asdict(submission), ensure_ascii=False) + "\n"
+    handle = os.open(run.path / "submissions.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(handle, line.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load_submissions(run: Run) -> list[Submission]:
+    """Every submission, oldest first; a last line cut off by a crash is left out."""
+    try:
+        lines = (run.path / "submissions.jsonl").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(Submission(**json.loads(line)))
+    return found
+
+
+def latest_submissions(submissions: list[Submission], stage: str) -> dict[int, Submission]:
+    """Shard -> the newest submission that holds it."""
+    return {index: item for item in submissions if item.stage == stage for index in item.indices()}
+
+
+def attempt_counts(submissions: list[Submission], stage: str) -> dict[int, int]:
+    """Shard -> the number of its newest submission's first start."""
+    counts: dict[int, int] = {}
+    for item in submissions:
+        if item.stage == stage:
+            for index in item.indices():
+                counts[index] = max(counts.get(index, 0) + 1, item.attempt)
+    return counts
+
+
+def next_attempt(run: Run, submissions: list[Submission], stage: str, shards: set[int]) -> int:
+    """A number that no start of these shards has had yet: one more than the greatest in what was submitted and in the logs' names."""
+    before = [item for item in submissions if item.stage == stage and not shards.isdisjoint(item.indices())]
+    jobs = {item.job for item in before}
+    last = max((item.attempt for item in before), default=0)
+    if jobs and run.log_dir(stage).is_dir():
+        for entry in os.scandir(run.log_dir(stage)):
+            found = _ATTEMPT.match(entry.name)
+            if found and found[1] in jobs:
+                last = max(last, int(found[2]))
+    return last + 1
+
+
+@contextlib.contextmanager
+def submission_lock(run: Run) -> Iterator[None]:
+    """Hold the run's submission lock, so that two commands cannot submit the same shards.
+
+    Raises:
+        BusyError: another command holds it.
+    """
+    with open(run.path / ".submitting", "a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another command is submitting tasks of {run.path}; try again when it is done") from None
+        yield

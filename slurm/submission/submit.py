@@ -1,0 +1,281 @@
+"""The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
+
+A stage with several shards is an array whose task ids are the shards' own numbers (divided by the shards of a task), less an offset where
+the cluster's ``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for every array of the stages it
+needs (``afterok``); task by task (``aftercorr``) would be wrong even for equally many shards, because generate's chunks cross sample's
+files. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from submitit.core.utils import FailedJobError
+
+from jobs.disk import disk_full, is_full
+from jobs.entry import STAGE_PACKAGE
+from jobs.plan import NEEDS, Plan, Run
+from jobs.task import done_shards
+from routenator.errors import InputError, RoutenatorError
+from slurm.planning.planner import planned_run
+from slurm.preflight.checks import shard_bytes
+from slurm.submission.allocation import drop_inherited
+from slurm.submission.executor import make_executor
+from slurm.submission.options import job_name, resources, shards_per_task
+from slurm.submission.queue import QueueView, read_queue, scancel
+from slurm.submission.ranges import compact
+from slurm.submission.submissions import Submission, append_submission, latest_submissions, load_submissions, next_attempt, submission_lock
+from slurm.worker.stage_task import StageTask
+
+MAX_ARRAYS = 4  # of one stage, where the shards of a task are chosen here
+JOBS_PART = 4  # of the tasks that the controller keeps, one stage takes at most this part: a quarter
+# sbatch --test-only refuses these too, although they pass with time.
+_PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
+
+
+class SubmitError(RoutenatorError):
+    """sbatch refused a job, or the cluster could not be asked."""
+
+
+@dataclass
+class StageJobs:
+    """What of a stage is in the queue now.
+
+    Attributes:
+        fresh: ids of jobs submitted by this call.
+        old: live from before: job id -> whether some of its tasks ended without a receipt.
+    """
+
+    fresh: list[str] = field(default_factory=list)
+    old: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the cluster allows.
+
+    Attributes:
+        array: tasks of one array: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks``.
+        jobs: tasks that the controller keeps, of all users: ``MaxJobCount``.
+    """
+
+    array: int
+    jobs: int
+
+    @property
+    def tasks(self) -> int:
+        """Tasks of one stage: a few arrays, and a part of what the controller keeps."""
+        return max(1, min(self.array * MAX_ARRAYS, self.jobs // JOBS_PART))
+
+
+def ask_limits() -> Limits:
+    """The cluster's limits, by one call for the whole life of this process: it takes as long as submitting a job.
+
+    Raises:
+        SubmitError: scontrol does not answer.
+    """
+    return _ask_limits(os.environ.get("SLURM_CONF"))
+
+
+@functools.cache
+def _ask_limits(conf: str | None) -> Limits:
+    """``conf`` says which cluster."""
+    try:
+        done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=True)
+    except subprocess.CalledProcessError as error:
+        raise SubmitError(f"scontrol show config: {error.stderr.strip()}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SubmitError(f"scontrol show config: {error}") from None
+    return parse_limits(done.stdout)
+
+
+def planned_limits() -> Limits:
+    """``ask_limits``, or Slurm's defaults where no Slurm answers: a script can be read anywhere."""
+    try:
+        return ask_limits()
+    except SubmitError:
+        return parse_limits("")
+
+
+def parse_limits(text: str) -> Limits:
+    """The limits in the text of ``scontrol show config``; Slurm's defaults where it does not say them."""
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
+    tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, re.MULTILINE)
+    limits = [int(size[1]) if size else 1001, *([int(tasks[1])] if tasks else [])]
+    jobs = re.search(r"^MaxJobCount\s*=\s*(\d+)", text, re.MULTILINE)
+    return Limits(max(min(limits), 1), int(jobs[1]) if jobs else 10_000)
+
+
+def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int]]:
+    """Offset -> shards of one array, so that every task id (shard // per_task - offset) is below the limit."""
+    found: dict[int, set[int]] = {}
+    for shard in sorted(shards):
+        found.setdefault(shard // per_task // limit * limit, set()).add(shard)
+    return found
+
+
+def check_cluster(plan: Plan) -> None:
+    """Ask the cluster whether it would take each stage's job; submits nothing.
+
+    Raises:
+        InputError: there is no sbatch, or it refuses (partition, account, qos, resources no node has).
+    """
+    if shutil.which("sbatch") is None:
+        raise InputError("there is no sbatch on this machine", key="cluster", found="slurm", expected="a login node, or cluster=local")
+    run = planned_run(plan)
+    asked: set[str] = set()
+    for stage in plan.stages:
+        text = make_executor(run, stage, None).script(None)
+        options = "\n".join(
+            line for line in text.splitlines() if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line
+        )
+        if options in asked:
+            continue
+        asked.add(options)
+        with clean_environment():
+            done = subprocess.run(["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode and not any(word in done.stderr for word in _PASSING):
+            raise InputError(
+                f"the cluster would not take the job of {stage}",
+                key=f"cluster.stages.{stage}",
+                found=" ".join(done.stderr.replace("sbatch:", "").split()),
+                expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
+            )
+
+
+@contextlib.contextmanager
+def clean_environment() -> Iterator[None]:
+    """Without the variables of an allocation that this process may be in; sbatch hands its environment on to the job."""
+    saved = drop_inherited()
+    try:
+        yield
+    finally:
+        os.environ.update(saved)
+
+
+def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
+    """Submit every shard that has no receipt and no live task, with all dependencies.
+
+    Jobs of later stages that still wait for what has failed are replaced. If a job is refused, what this call submitted is cancelled.
+
+    Args:
+        package: where the stage modules are; another one only in tests.
+
+    Raises:
+        SubmitError: sbatch refused, or the queue could not be read.
+        BusyError: another command is submitting.
+    """
+    with submission_lock(run):
+        before = load_submissions(run)
+        queue = read_queue(before)
+        if queue.problem:
+            raise SubmitError(f"nothing submitted: {queue.problem}")
+        stages = run.plan.stages
+        absent = {stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in stages.items()}
+        # What is no array has no limit, and asking takes as long as submitting it.
+        limits = ask_limits() if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items()) else parse_limits("")
+        jobs: dict[str, StageJobs] = {}
+        made: list[Submission] = []
+        ids: list[str] = []
+        try:
+            for stage, missing in absent.items():
+                newest = latest_submissions(before, stage)
+                live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
+                if any(jobs[need].fresh for need in NEEDS[stage] if need in jobs):
+                    live -= _cancel_waiting(queue, newest, live)
+                jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
+                depends = [jobs[need] for need in NEEDS[stage] if need in jobs]
+                todo = missing - live
+                per_task = shards_per_task(run.config, stage, len(todo), limits.tasks)
+                for offset, shards in blocks(todo, limits.array, per_task).items():
+                    submission = Submission(
+                        kind="slurm",
+                        stage=stage,
+                        job="",
+                        shards=compact(shards),
+                        offset=offset,
+                        per_task=per_task,
+                        attempt=next_attempt(run, before, stage, shards),
+                        array=stages[stage].shards > 1,
+                        depends=[job for item in depends for job in (*item.fresh, *item.old)],
+                        name=job_name(run, stage),
+                    )
+                    executor = make_executor(run, stage, _dependency(depends), submission.attempt)
+                    own = submission.tasks()
+                    with clean_environment():
+                        job = executor.send(_task(run, submission, package), own, compact(own) if submission.array else None, ids)
+                    submission = replace(submission, job=job)
+                    append_submission(run, submission)
+                    made.append(submission)
+                    jobs[stage].fresh.append(job)
+        except (FailedJobError, OSError) as error:
+            if ids:
+                scancel(ids)
+            if is_full(error):
+                raise disk_full(error, run.path, 0, run.path) from None
+            raise SubmitError(f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue") from None
+    return made
+
+
+def _task(run: Run, submission: Submission, package: str) -> StageTask:
+    cluster = run.config.cluster
+    return StageTask(
+        run.path,
+        submission.stage,
+        submission.indices(),
+        attempt=submission.attempt,
+        limit_s=resources(run.config, submission.stage).minutes * 60,
+        lead_s=cluster.signal_delay_s,
+        requeue=cluster.requeue,
+        package=package,
+        need_bytes=shard_bytes(run, submission.stage),
+    )
+
+
+def _is_live(queue: QueueView, submission: Submission | None, shard: int) -> bool:
+    if submission is None or submission.kind != "slurm":
+        return False
+    entry = queue.entry(submission, shard)
+    return entry is not None and entry.live
+
+
+def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: set[int]) -> set[int]:
+    """Cancel the tasks among these that have not started: they wait for jobs that will not end well.
+
+    Returns:
+        Their shards.
+    """
+    waiting = {shard for shard in live if (entry := queue.entry(newest[shard], shard)) is not None and entry.waiting}
+    targets: dict[str, set[int]] = {}
+    for shard in waiting:
+        targets.setdefault(newest[shard].job, set()).add(shard // newest[shard].per_task - newest[shard].offset)
+    arrays = {newest[shard].job for shard in waiting if newest[shard].array}
+    if targets:
+        names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
+        # One that has started since the queue was read goes on; of two attempts at once one wins, whole.
+        if problem := scancel(names, "--state=PENDING"):
+            raise FailedJobError(f"scancel: {problem}")
+    return waiting
+
+
+def _old_jobs(newest: Mapping[int, Submission], missing: set[int], live: set[int]) -> dict[str, bool]:
+    """Jobs with live tasks -> whether another of their tasks is missing and not live."""
+    lost = {newest[shard].job for shard in missing - live if shard in newest}
+    return {newest[shard].job: newest[shard].job in lost for shard in sorted(live)}
+
+
+def _dependency(needs: Iterable[StageJobs]) -> str | None:
+    """Slurm's expression of what a job waits for; None if all of it is done."""
+    parts = []
+    for jobs in needs:
+        parts += [f"afterok:{job}" for job in jobs.fresh]
+        # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on missing shards.
+        parts += [f"{'afterany' if lost else 'afterok'}:{job}" for job, lost in jobs.old.items()]
+    return ",".join(parts) or None

@@ -1,0 +1,1 @@
+"""What a person sees of runs and of the queue: status, logs, monitor, exporter."""

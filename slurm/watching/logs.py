@@ -1,0 +1,74 @@
+"""Logs by shard: which file belongs to which attempt, and its end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.plan import Run
+from routenator.errors import InputError
+from slurm.submission.submissions import Submission, latest_submissions, load_submissions
+
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ShardLog:
+    """The log of a shard's newest submission."""
+
+    stage: str
+    shard: int
+    path: Path
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a file; of a huge one only the last 64 KiB are read. Empty if there is none."""
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, handle.tell() - _BLOCK))
+            text = handle.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    # A progress bar rewrites its line; only what it last said is shown.
+    return [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")][-lines:] if text.strip() else []
+
+
+def log_path(run: Run, submission: Submission, shard: int) -> Path:
+    """The log of the shard's newest start."""
+    return submission.log(run.log_dir(submission.stage), shard)
+
+
+def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
+    """The newest log of every shard that was submitted, in the stages' order; only those that were begun."""
+    submissions = load_submissions(run)
+    found = []
+    for name in run.plan.stages:
+        if stage in (None, name):
+            for shard, submission in sorted(latest_submissions(submissions, name).items()):
+                path = log_path(run, submission, shard)
+                if path.exists():
+                    found.append(ShardLog(name, shard, path))
+    return found
+
+
+def select_logs(run: Run, stage: str | None, failed: bool) -> list[ShardLog]:
+    """The logs to show.
+
+    Args:
+        stage: only of this stage; None: of all.
+        failed: only of shards that failed.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    if stage is not None and stage not in run.plan.stages:
+        raise InputError("no such stage", key="STAGE", found=stage, valid=run.plan.stages)
+    found = shard_logs(run, stage)
+    if failed:
+        from slurm.watching.status import StatusReader
+
+        wanted = {(item.stage, shard) for item in StatusReader(run).read().stages for shard in item.failed_shards}
+        found = [log for log in found if (log.stage, log.shard) in wanted]
+    return found

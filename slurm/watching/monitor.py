@@ -1,0 +1,333 @@
+"""``monitor RUN``: a run, live, on a terminal: stages, their tasks at work and failed, and a task's log.
+
+It only reads: quitting it does nothing to the run. The status is read in a thread, so that keys answer while Slurm is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Static
+
+from slurm.watching.logs import tail
+from slurm.watching.status import RunStatus, StageStatus, StatusReader
+from slurm.watching.status_view import STYLES, bar, counts, duration, failure_line, hours, rate, remarks
+
+LOG_LINES = 2000
+_MARK = "▸"
+_BACK: list[BindingType] = [Binding("escape,left,backspace", "app.pop_screen", "back"), Binding("q", "app.leave", "quit")]
+
+
+class Table(DataTable[Text]):
+    """A table whose chosen row is marked by a sign too, for terminals without colour."""
+
+    def __init__(self, columns: Sequence[tuple[str, int]], name: str) -> None:
+        super().__init__(cursor_type="row", cell_padding=0, id=name, zebra_stripes=False)
+        self._titles = columns
+        self._shown: list[list[Text]] = []
+        self._marked = 0
+
+    def on_mount(self) -> None:
+        self.add_column("", width=2, key="mark")
+        for title, width in self._titles:
+            self.add_column(title, width=width + 1, key=title)
+
+    def show(self, lines: list[list[Text]]) -> None:
+        """Put these rows; only cells that differ are drawn again, and the chosen row stays chosen."""
+        while self.row_count > len(lines):
+            self.remove_row(str(self.row_count - 1))
+            self._shown.pop()
+        for number, line in enumerate(lines):
+            if number == self.row_count:
+                self.add_row(self._mark(number), *line, key=str(number))
+                self._shown.append(line)
+                continue
+            for (title, _), old, new in zip(self._titles, self._shown[number], line, strict=True):
+                if old != new or old.style != new.style:
+                    self.update_cell(str(number), title, new)
+            self._shown[number] = line
+        self.marked()
+
+    def marked(self) -> None:
+        """Move the sign to the chosen row."""
+        for number in {self._marked, self.cursor_row}:
+            if 0 <= number < self.row_count:
+                self.update_cell(str(number), "mark", self._mark(number))
+        self._marked = self.cursor_row
+
+    def _mark(self, number: int) -> Text:
+        return Text(_MARK if number == self.cursor_row else " ", style="bold")
+
+
+class LogScreen(Screen[None]):
+    """The end of one log, scrolled by arrows, pages, home and end; it is read again as it grows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *_BACK,
+        Binding("home,g", "edge(False)", "top"),
+        Binding("end,G", "edge(True)", "end"),
+    ]
+
+    def __init__(self, reader: StatusReader, stage: str, shard: int, title: str) -> None:
+        super().__init__()
+        self._reader, self._stage, self._shard, self._title = reader, stage, shard, title
+        self._text: str | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(Text(self._title), id="title")
+        yield Static("", id="path")
+        with VerticalScroll(id="log", can_focus=True):
+            yield Static("", id="lines")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#log").focus()
+        self._read()
+        self.set_interval(2.0, self._read)
+
+    def action_edge(self, end: bool) -> None:
+        view = self.query_one("#log", VerticalScroll)
+        if end:
+            view.scroll_end(animate=False)
+        else:
+            view.scroll_home(animate=False)
+
+    def _read(self) -> None:
+        path = self._reader.log(self._stage, self._shard)
+        text = "\n".join(tail(path, LOG_LINES)) if path else ""
+        if text == self._text:
+            return
+        view = self.query_one("#log", VerticalScroll)
+        at_end = self._text is None or view.scroll_y >= view.max_scroll_y
+        self._text = text
+        self.query_one("#path", Static).update(Text(str(path or "no log"), style="dim", overflow="fold"))
+        self.query_one("#lines", Static).update(Text(text or "nothing in it yet"))
+        if at_end:
+            self.call_after_refresh(view.scroll_end, animate=False)
+
+
+class TasksScreen(Screen[None]):
+    """The failed tasks of a stage and those at work."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*_BACK, Binding("l,right", "log", "log", key_display="⏎")]
+
+    def __init__(self, reader: StatusReader, stage: str, status: RunStatus) -> None:
+        super().__init__()
+        self._reader, self._stage, self._status = reader, stage, status
+        self._rows: list[tuple[int, str]] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="title")
+        yield Table([("shard", 7), ("state", 8), ("job", 12), ("node", 8), ("why", max(self.app.size.width - 43, 30))], "tasks")
+        yield Static("", id="reason")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.show(self._status)
+
+    def show(self, status: RunStatus) -> None:
+        """Draw a newer status."""
+        self._status = status
+        stage = status.stage(self._stage)
+        lines, self._rows = [], []
+        for failure in stage.failures:
+            why = failure.reason.splitlines()[0]
+            cells = (str(failure.shard), "failed", failure.job or "-", failure.host or "-", why)
+            lines.append([Text(cell, style=STYLES["failed"] if cell == "failed" else "") for cell in cells])
+            self._rows.append((failure.shard, failure_line(failure)))
+        for shard in stage.running_shards:
+            lines.append([Text(str(shard)), Text("running", style=STYLES["running"]), Text("-"), Text("-"), Text("")])
+            self._rows.append((shard, f"{stage.stage} shard {shard} is at work"))
+        self.query_one("#title", Static).update(Text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
+        self.query_one(Table).show(lines)
+        self._reason()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        event.stop()  # the application listens for those of its own table
+        self.query_one(Table).marked()
+        self._reason()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        self.action_log()
+
+    def action_log(self) -> None:
+        if self._rows:
+            shard, line = self._rows[self.query_one(Table).cursor_row]
+            self.app.push_screen(LogScreen(self._reader, self._stage, shard, line.splitlines()[0]))
+
+    def _reason(self) -> None:
+        row = self.query_one(Table).cursor_row
+        said = self._rows[row][1] if row < len(self._rows) else "no task failed, and none is at work"
+        self.query_one("#reason", Static).update(Text(said))
+
+
+class Monitor(App[int]):
+    """The run's stages.
+
+    Args:
+        reader: what reads the status; describes as many failures as shall be listed.
+        every_s: seconds between two looks.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { layout: vertical; }
+    Table { height: auto; max-height: 60%; }
+    #tasks { height: 1fr; max-height: 100%; }
+    #title { height: 1; }
+    #path { height: auto; max-height: 4; }
+    #details { height: 1fr; padding: 1 0 0 0; }
+    #reason { height: auto; max-height: 6; padding: 1 0 0 0; }
+    #log { height: 1fr; }
+    #problem { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f,right", "tasks", "tasks", key_display="⏎"),
+        Binding("l", "log", "first failed log"),
+        Binding("r", "look", "look now"),
+        Binding("q", "leave", "quit"),
+        Binding("ctrl+c", "leave", show=False, priority=True),
+    ]
+
+    def __init__(self, reader: StatusReader, every_s: float) -> None:
+        super().__init__(ansi_color=True)
+        self._reader, self._every_s = reader, every_s
+        self._now = asyncio.Event()
+        self.status: RunStatus | None = None
+        self.first: RunStatus | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static("reading ...", id="title")
+        yield Table([("stage", 9), ("state", 9), ("done", 15), ("shards", 12), ("run", 6), ("wait", 6), ("fail", 6), ("ETA", 7)], "stages")
+        yield VerticalScroll(Static("", id="about"), id="details", can_focus=False)
+        yield Static("", id="problem")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.run_worker(self._look_again_and_again(), exit_on_error=True)
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            self._now.clear()
+            status = await asyncio.to_thread(self._reader.read)
+            if not self.screen_stack or not self.screen_stack[0].query("#title"):
+                return  # closed in the meantime
+            self.show(status)
+            # A run that had ended when it was opened is looked at for its failures; one that ends now ends this too.
+            if ended(status) and self.first is not None and not ended(self.first) and len(self.screen_stack) == 1:
+                self.exit(exit_code(status))
+                return
+            self.first = self.first or status
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), self._every_s)
+
+    def show(self, status: RunStatus) -> None:
+        """Draw a status on whatever screen is in front."""
+        self.status = status
+        main = self.screen_stack[0]
+        said = Text.assemble(
+            (f"{status.name}: ", "bold"),
+            (status.state, STYLES.get(status.state, "")),
+            f"  {time.strftime('%H:%M:%S', time.localtime(status.time))}",
+            (f"  {hours(status.usage.node_hours)} node-hours, {hours(status.usage.gpu_hours)} GPU-hours" if status.usage.attempts else ""),
+            ("  ended; q leaves" if ended(status) else ""),
+        )
+        main.query_one("#title", Static).update(said)
+        main.query_one("#stages", Table).show([_stage_row(stage) for stage in status.stages])
+        problem = f"the queue could not be read: {status.problem}" if status.problem else ""
+        main.query_one("#problem", Static).update(Text(problem, style="yellow"))
+        self._details()
+        if isinstance(self.screen, TasksScreen):
+            self.screen.show(status)
+
+    def on_data_table_row_highlighted(self) -> None:
+        self.screen_stack[0].query_one("#stages", Table).marked()
+        self._details()
+
+    def on_data_table_row_selected(self) -> None:
+        self.action_tasks()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # What only makes sense before the stages is neither offered nor done behind another screen.
+        return action not in ("tasks", "log", "look") or len(self.screen_stack) == 1
+
+    def action_look(self) -> None:
+        self._now.set()
+
+    def action_tasks(self) -> None:
+        if (stage := self._chosen()) is not None and self.status is not None:
+            self.push_screen(TasksScreen(self._reader, stage.stage, self.status))
+
+    def action_log(self) -> None:
+        stages = self.status.stages if self.status else []
+        first = next((failure for stage in stages for failure in stage.failures), None)
+        if first is not None:
+            self.push_screen(LogScreen(self._reader, first.stage, first.shard, failure_line(first).splitlines()[0]))
+
+    def action_leave(self) -> None:
+        self.exit(exit_code(self.status))
+
+    def _chosen(self) -> StageStatus | None:
+        row = self.screen_stack[0].query_one("#stages", Table).cursor_row
+        return self.status.stages[row] if self.status and row < len(self.status.stages) else None
+
+    def _details(self) -> None:
+        stage = self._chosen()
+        if stage is not None and self.status is not None:
+            self.screen_stack[0].query_one("#about", Static).update(Text("\n".join(details(self.status, stage))))
+
+
+def details(status: RunStatus, stage: StageStatus) -> list[str]:
+    """What there is to say of one stage."""
+    usage = stage.usage
+    lines = [f"{stage.stage}: {counts(stage)}{' (used again)' if stage.reused else ''}"]
+    lines.append(f"{stage.rows:,} rows, {rate(stage)}, time to go {duration(stage.eta_s)}")
+    if usage.attempts:
+        lines.append(
+            f"{usage.attempts:,} attempts, {usage.requeued:,} requeued, {hours(usage.node_hours)} node-hours, "
+            f"{hours(usage.gpu_hours)} GPU-hours"
+        )
+        if usage.wasted_attempts:
+            lines.append(
+                f"wasted: {usage.wasted_attempts:,} attempts, {hours(usage.wasted_node_hours)} node-hours, "
+                f"{hours(usage.wasted_gpu_hours)} GPU-hours"
+            )
+    alone = RunStatus(status.run, status.name, status.kind, status.state, [stage], time=status.time)
+    return lines + remarks(alone)
+
+
+def _stage_row(stage: StageStatus) -> list[Text]:
+    cells = [
+        stage.stage,
+        stage.state,
+        f"{bar(stage.fraction)} {stage.fraction:4.0%}",
+        f"{stage.done:,}/{stage.shards:,}",
+        f"{stage.running:,}",
+        f"{stage.pending:,}",
+        f"{stage.failed:,}",
+        duration(stage.eta_s),
+    ]
+    styles = {1: STYLES.get(stage.state, "dim"), 6: STYLES["failed"] if stage.failed else ""}
+    return [Text(cell, style=styles.get(number, "")) for number, cell in enumerate(cells)]
+
+
+def ended(status: RunStatus) -> bool:
+    """Whether nothing of the run goes on."""
+    return status.state not in ("running", "unknown")
+
+
+def exit_code(status: RunStatus | None) -> int:
+    """0 done, 1 ended otherwise, 130 no longer watched while it goes on."""
+    if status is None or not ended(status):
+        return 130
+    return 0 if status.state == "done" else 1

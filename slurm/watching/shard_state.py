@@ -1,0 +1,91 @@
+"""How one shard stands, from what its newest submission, the queue and its last failure say together."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slurm.local import processes
+from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.submissions import Submission
+
+# Between sbatch and the controller's first look a job may be in neither list.
+_JUST_SUBMITTED_S = 15.0
+# A file system over a network may show a new file to other machines only after a while.
+_JUST_ENDED_S = 30.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a shard that is not done.
+
+    Attributes:
+        state: running, pending, failed, cancelled, unknown or missing.
+        reason: why it waits (Slurm's word or ours), or why it failed.
+        submission: the newest that holds it.
+        entry: what the queue says of its task.
+        failure: the failure's record, where it failed and could say so.
+    """
+
+    state: str
+    reason: str = ""
+    submission: Submission | None = None
+    entry: QueueEntry | None = None
+    failure: Mapping[str, Any] | None = None
+
+
+def judge(
+    shard: int, submission: Submission | None, queue: QueueView, driver: Mapping[str, Any] | None, failure: Mapping[str, Any] | None
+) -> Verdict:
+    """How a shard without a receipt stands.
+
+    Args:
+        submission: the newest that holds it, or None.
+        driver: the local driver's own words, or None.
+        failure: its last failure's record, or None.
+    """
+    driver_alive = bool(driver and driver["alive"])
+    if submission is None:
+        return Verdict("pending", "its turn has not come") if driver_alive else Verdict("missing", "not submitted")
+    if failure is not None and failure["time"] < submission.time:
+        failure = None
+    if submission.kind == "local":
+        return _local(submission, driver_alive, failure)
+    entry = queue.entry(submission, shard)
+    if entry is not None and entry.live:
+        if entry.waiting:
+            return Verdict("pending", entry.reason or entry.state.lower(), submission, entry)
+        return Verdict("running", "", submission, entry)
+    if failure is not None:
+        return Verdict("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
+    if queue.problem:
+        return Verdict("unknown", "the queue cannot be read", submission)
+    if entry is None:
+        if time.time() - submission.time < _JUST_SUBMITTED_S:
+            return Verdict("pending", "just submitted", submission)
+        return Verdict("failed", "left the queue without a receipt", submission)
+    if entry.state == "CANCELLED" or entry.reason == "DependencyNeverSatisfied":
+        return Verdict("cancelled", "cancelled", submission, entry)
+    if entry.state == "COMPLETED":
+        if entry.end is not None and time.time() - entry.end < _JUST_ENDED_S:
+            return Verdict("running", "", submission, entry)
+        reason = "COMPLETED without a receipt"
+    else:
+        ending = f"({entry.reason})" if entry.reason else ""
+        reason = " ".join(filter(None, [entry.state, ending, f"on {entry.nodes}" if entry.nodes else ""]))
+    return Verdict("failed", reason, submission, entry)
+
+
+def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any] | None) -> Verdict:
+    if failure is not None:
+        return Verdict("failed", f"{failure['kind']}: {failure['message']}", submission, failure=failure)
+    if not driver_alive:
+        return Verdict("cancelled", "stopped; `retry` goes on from its last chunk", submission)
+    # A driver on another host is judged by its heartbeat, its tasks with it.
+    gone = submission.started is None or not processes.is_same(int(submission.job), submission.started)
+    if gone and submission.host == socket.gethostname():
+        return Verdict("pending", "its turn has not come", submission)
+    return Verdict("running", "", submission)

@@ -1,0 +1,246 @@
+"""A run's status for people: tables and lines that fit 80 columns, live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobs.plan import Run
+from slurm.watching.status import STATES, Failure, RunStatus, StageStatus, StatusReader
+from slurm.watching.usage import Usage
+from slurm.watching.wait_reasons import in_words
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+STYLES = {"done": "green", "running": "cyan", "pending": "yellow", "unknown": "yellow", "failed": "bold red", "cancelled": "magenta"}
+_BAR = 10
+# Without a terminal a line is written when something changed, but for one that only counts on, no oftener than this.
+_PLAIN_EVERY_S = 20.0
+_MAX_REASONS = 5
+
+
+def duration(seconds: float | None) -> str:
+    """``75`` -> 1m15s; nothing known: a dash."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 100 * 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def counts(stage: StageStatus) -> str:
+    """``3 done, 1 failed``."""
+    return ", ".join(f"{getattr(stage, name):,} {name}" for name in STATES if getattr(stage, name))
+
+
+def rate(stage: StageStatus) -> str:
+    """Units a second; a dash if unknown."""
+    return f"{_number(stage.rate)} {stage.unit}/s" if stage.rate is not None else "-"
+
+
+def hours(value: float | None) -> str:
+    """``0.004`` -> 0.004; not known: a dash."""
+    if value is None:
+        return "-"
+    return f"{value:,.3f}" if value < 1 else f"{value:,.1f}"
+
+
+def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
+    """The stages as a table.
+
+    Args:
+        bars: whether to draw how far each stage is.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (("stage", "left"), ("state", "left"), ("shards", "left"), ("rows", "right"), ("rate", "right"), ("ETA", "right")):
+        table.add_column(name, justify=justify, no_wrap=name != "shards")  # type: ignore[arg-type]
+    for stage in status.stages:
+        shards = counts(stage)
+        if stage.reused:
+            shards += " (used again)"
+        if bars and stage.state == "running":
+            shards = f"{bar(stage.fraction)} {stage.fraction:4.0%}  {shards}"
+        rows = f"{stage.rows:,}" if stage.rows else "-"
+        table.add_row(
+            stage.stage, Text(stage.state, style=STYLES.get(stage.state, "dim")), shards, rows, rate(stage), duration(stage.eta_s)
+        )
+    return table
+
+
+def bar(fraction: float, width: int = _BAR) -> str:
+    """``0.5`` -> half of it filled."""
+    filled = int(fraction * width)
+    return "━" * filled + "╌" * (width - filled)
+
+
+def usage_table(status: RunStatus) -> RenderableType | None:
+    """What the run cost so far; None if it has used nothing."""
+    if not status.usage.attempts:
+        return None
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("used by", "attempts", "requeued", "node-h", "GPU-h", "wasted", "its node-h", "GPU-h"):
+        table.add_column(name, justify="left" if name == "used by" else "right", no_wrap=True)
+    for stage in status.stages:
+        if stage.usage.attempts:
+            table.add_row(stage.stage, *_usage(stage.usage))
+    table.add_row("all", *_usage(status.usage), style="bold")
+    return table
+
+
+def _usage(usage: Usage) -> list[str]:
+    return [
+        f"{usage.attempts:,}",
+        f"{usage.requeued:,}",
+        hours(usage.node_hours),
+        hours(usage.gpu_hours),
+        "-" if usage.wasted_attempts is None else f"{usage.wasted_attempts:,}",
+        hours(usage.wasted_node_hours),
+        hours(usage.wasted_gpu_hours),
+    ]
+
+
+def remarks(status: RunStatus) -> list[str]:
+    """Why shards wait or failed, in words, the commonest first, and what else there is to say."""
+    waits: dict[tuple[str, int], list[str]] = {}
+    lines = []
+    for stage in status.stages:
+        for reason, count in list(stage.reasons.items())[:_MAX_REASONS] if stage.pending else ():
+            waits.setdefault((reason, count), []).append(stage.stage)
+        if stage.starts is not None and stage.starts > status.time:
+            lines.append(f"{stage.stage}: Slurm expects the next start in {duration(stage.starts - status.time)}")
+        if stage.failed > 1:
+            for reason, count in list(stage.failure_reasons.items())[:_MAX_REASONS]:
+                lines.append(f"{stage.stage}: {count:,} failed: {reason}")
+        if stage.tokens_per_second and not stage.reused:
+            lines.append(f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' a task'}")
+        lines += [f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}" for path in stage.unreadable]
+    return [f"{', '.join(stages)}: {count:,} waiting: {in_words(reason)}" for (reason, count), stages in waits.items()] + lines
+
+
+def failure_line(failure: Failure) -> str:
+    """Which shard failed, where, and why."""
+    facts = [
+        f"job {failure.job}" if failure.job else "",
+        f"attempt {failure.attempt}" if failure.attempt else "",
+        f"on {failure.host}" if failure.host and failure.host not in failure.reason else "",
+        failure.exit_code if failure.exit_code and failure.exit_code not in failure.reason else "",
+    ]
+    where = ", ".join(filter(None, facts))
+    return f"{failure.stage} shard {failure.shard} failed{f' ({where})' if where else ''}: {failure.reason}"
+
+
+def _number(value: float) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def print_status(console: Console, status: RunStatus) -> None:
+    """Everything that ``status`` shows."""
+    console.print(f"{status.name}: {status.state}", style=STYLES.get(status.state, ""), highlight=False)
+    console.print(status_table(status))
+    for line in remarks(status):
+        console.print(line, style="yellow", markup=False, highlight=False)
+    if (table := usage_table(status)) is not None:
+        console.print()
+        console.print(table)
+    if status.problem:
+        console.print(f"the queue could not be read: {status.problem}", style="yellow", markup=False, highlight=False)
+    if status.kind == "slurm" and status.accounting is False and not status.problem:
+        console.print(
+            "accounting is off or silent: ended tasks are judged by receipts and their own records; what was wasted is not known",
+            style="dim",
+            highlight=False,
+        )
+    print_failures(console, status)
+
+
+def print_failures(console: Console, status: RunStatus, lines: int = 8) -> None:
+    """Each failed shard with its reason and the end of its log."""
+    for stage in status.stages:
+        for failure in stage.failures:
+            console.print(f"\n{failure_line(failure)}", style="red", markup=False, highlight=False)
+            for line in failure.tail[-lines:]:
+                console.print(f"  | {line}", markup=False, highlight=False)
+            if failure.log:
+                console.print(f"  log: {failure.log}", style="dim", markup=False, highlight=False)
+        if stage.failed > len(stage.failures):
+            console.print(f"\n{stage.stage}: {stage.failed - len(stage.failures)} more failed shards", style="red", highlight=False)
+
+
+def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_s: float) -> RunStatus:
+    """Show a run's progress until ``ended`` says so of a status.
+
+    Args:
+        ended: called with each status.
+        every_s: seconds between two looks.
+
+    Returns:
+        The last status.
+    """
+    reader = StatusReader(run)
+    if console.is_terminal:
+        from rich.live import Live
+
+        with Live(console=console, refresh_per_second=4, transient=False) as live:
+            while True:
+                over = reader.read()
+                live.update(status_table(over, bars=True))
+                if ended(over):
+                    return over
+                time.sleep(every_s)
+    shown: dict[str, str] = {}
+    last = 0.0
+    while True:
+        over = reader.read()
+        for stage in over.stages:
+            states = f"{stage.state} {counts(stage)}"
+            due = stage.state == "running" and time.monotonic() - last >= _PLAIN_EVERY_S
+            if stage.state in ("pending", "missing") or (shown.get(stage.stage) == states and not due):
+                continue
+            shown[stage.stage] = states
+            last = time.monotonic()
+            console.print(plain_line(stage), markup=False, highlight=False, soft_wrap=True)
+        if ended(over):
+            return over
+        time.sleep(every_s)
+
+
+def watch_status(run: Run, console: Console, every_s: float) -> int:
+    """Show a run's progress until nothing of it goes on, then everything that ``status`` shows.
+
+    Returns:
+        Exit code: 0 done, 1 not.
+    """
+    over = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), every_s)
+    print_status(console, over)
+    return 0 if over.state == "done" else 1
+
+
+def plain_line(stage: StageStatus) -> str:
+    """One stage in one line."""
+    parts = [f"{stage.stage:<9} {stage.state:<8} {counts(stage)}"]
+    if stage.reused:
+        parts.append("used again")
+    if stage.state == "running":
+        parts.append(f"{stage.fraction:.0%}")
+    if stage.rows:
+        parts.append(f"{stage.rows:,} rows")
+    if stage.rate is not None and not stage.reused:
+        parts.append(rate(stage))
+    if stage.seconds and stage.state == "done":
+        parts.append(duration(stage.seconds))
+    if stage.eta_s is not None:
+        parts.append(f"ETA {duration(stage.eta_s)}")
+    return "  ".join(parts)

@@ -1,0 +1,103 @@
+"""The filter in front of the checks: what it calls clear, they accept."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routenator.config import ChecksConfig
+from routenator.domain.loader import load_domain
+from routenator.generation.heuristic import candidates, to_check
+from routenator.sampling.sampler import Sampler
+from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
+from routenator.validation.checks import Context, judge
+from routenator.validation.prefilter import clear, hashed
+from routenator.validation.prefilter_kernel import tokens
+from routenator.validation.text import words
+from routenator.wording.composer import Composer
+from tests.conftest import ROOT, make_config
+
+
+def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], **columns: str) -> pa.Table:
+    """Rows of one function of the tiny domain."""
+    row = {"function": "book", "category": "diner", "route": "heuristic", "template": "heuristic/t", "length": "short", "language": "en"}
+    row |= {"path": "{}", "record": None, "index": 0, "stratum": 0, "seed": 0, **columns}
+    rows = [
+        {**row, "draft": draft, "slots": json.dumps(said, ensure_ascii=False), "arguments": json.dumps(call, ensure_ascii=False)}
+        for draft, said, call in zip(drafts, slots, arguments, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(DETAIL_COLUMNS))
+
+
+@pytest.mark.parametrize("name", ["creative", "assistant"])
+def test_what_is_clear_of_a_domain_is_accepted(name):
+    domain = load_domain(ROOT / "configs" / "domains" / name)
+    config = make_config(domain=str(domain.path), dataset={"size": 100_000})
+    sampler = Sampler(domain, config)
+    table = Composer(domain, config, sampler.strata).details(sampler.requests(0, 1500))
+    context = Context(domain, ChecksConfig(), {})
+    mask = clear(table, context)
+    assert mask.mean() > 0.8, "else the filter is of no use"
+    verdicts = [judge(to_check(domain, row, row["draft"]), context) for row in table.to_pylist()]
+    assert [v for v, passes in zip(verdicts, mask, strict=True) if passes and v is not None] == []
+    made = candidates(table, context)
+    assert made.schema.equals(arrow_schema(CANDIDATE_COLUMNS))
+    seen = list(zip(made["accepted"].to_pylist(), made["reason"].to_pylist(), made["detail"].to_pylist(), strict=True))
+    assert seen == [(True, None, None) if v is None else (False, *v) for v in verdicts]
+
+
+PIECES = [
+    "Rome", "rome's", "two people", "diner", "bistro", "in", "a", "the", "table", "please", "Sure", "of course",
+    "I'm sorry", "I cannot", "as an AI",
+    "der", "die und", "mit", "le la", "qwrtzp",
+    "please please", "to eat to eat", "?", ",", "!", ":", "(", '"', "[user]", "http:/", "é", "_x", "'s_",
+    "a" * 30, "of", "we", "book", "tisch für", "Ñandú", "a\\b", "Query:", "`x`", "  ",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9), st.sampled_from([" ", " ", ""]), st.booleans(), st.sampled_from(["en", "de", "xx"]))
+@settings(max_examples=400, deadline=None)
+def test_what_is_clear_is_accepted(tiny, pieces, glue, language_check, language):
+    draft = glue.join(pieces)
+    slots = {"city": "Rome", "people": "two people"} if len(pieces) % 2 else {"city": "Rome"}
+    calls = [
+        {"city": "Rome", "people": 2},
+        {"city": "Rome"},
+        {"city": 3},
+        {"people": 2},
+        {"city": "Rome", "more": "x"},
+        {"city": "Rome", "place": "x"},
+    ]
+    context = Context(tiny, ChecksConfig(language=language_check), {})
+    table = details(tiny, [draft] * len(calls), [slots] * len(calls), calls, language=language)
+    for row, passes in zip(table.to_pylist(), clear(table, context), strict=True):
+        assert not passes or judge(to_check(tiny, row, draft), context) is None
+
+
+def test_plain_drafts_are_clear(tiny):
+    context = Context(tiny, ChecksConfig(), {})
+    drafts = ["book a table in Rome", "a table for the two people in rome, please", "rome's best table"]
+    calls = [{"city": "Rome"}, {"city": "Rome", "people": 2}, {"city": "Rome"}]
+    slots = [{"city": "Rome"}, {"city": "Rome", "people": "two people"}, {"city": "rome"}]
+    table = details(tiny, drafts, slots, calls, length="long")
+    bounds = tiny.statistics.length_buckets["long"]
+    assert clear(table, context).tolist() == [bounds[0] <= len(draft.split()) <= bounds[1] for draft in drafts]
+    assert clear(table.slice(0, 0), context).size == 0
+    echo = Context(tiny, ChecksConfig(), {"heuristic/t": "would you please book a table in Rome for me"})
+    assert not clear(table, echo).any(), "drafts that a prompt's words could be repeated in are judged one by one"
+
+
+@given(st.text(alphabet="aBz sS'_-9.", max_size=24))
+@settings(max_examples=500, deadline=None)
+def test_words_of_ascii_are_the_words_of_the_checks(text):
+    raw = np.frombuffer(text.encode() + b"\0", dtype=np.uint8).copy()
+    out = np.zeros((600, 2), dtype=np.uint64)
+    end = tokens(raw, 0, len(raw) - 1, out, 0)
+    expected = words(text)
+    assert [int(value) for value in out[:end, 0]] == [hashed(word) for word in expected]
+    assert [int(size) & 255 for size in out[:end, 1]] == [len(word) for word in expected]
