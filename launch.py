@@ -26,8 +26,12 @@ app.add_typer(machine.devcluster_app, name="devcluster")
 
 
 @app.callback(invoke_without_command=True)
-def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on some CPUs it advises to fetch kernels that nothing here needs
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # on some CPUs it advises to fetch kernels that nothing here needs
     if version:
         import routenator
 

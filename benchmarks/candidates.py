@@ -1,7 +1,9 @@
-"""Synthetic candidates for the benchmarks of the merge: real-looking queries, a known share of repeats, any number of rows, made in bulk.
+"""Synthetic candidates for the benchmarks of the merge: real-looking queries, a known share of repeats, any number of
+rows, made in bulk.
 
-What row i says is a function of its content number: i itself, or for a repeat the number of an earlier row. A repeat differs from what it
-repeats in case and punctuation (an exact duplicate) or in one word (a near-duplicate). Rejected rows and golden queries are in it, too.
+What row i says is a function of its content number: i itself, or for a repeat the number of an earlier row. A repeat
+differs from what it repeats in case and punctuation (an exact duplicate) or in one word (a near-duplicate). Rejected
+rows and golden queries are in it, too.
 """
 
 from __future__ import annotations
@@ -34,9 +36,39 @@ OPENINGS = (
     "help me with", "let's see", "give me", "we want", "make",
 )  # fmt: skip
 LINKS = ("of", "with", "about", "showing", "featuring", "that has", "for", "in the style of")
-ENDINGS = ("", "", "", "", "please", "for my team", "thanks", "asap", "in blue", "for print", "on white", "with gold letters")
+ENDINGS = (
+    "",
+    "",
+    "",
+    "",
+    "please",
+    "for my team",
+    "thanks",
+    "asap",
+    "in blue",
+    "for print",
+    "on white",
+    "with gold letters",
+)
 _ONSETS = ("b", "br", "c", "d", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "tr", "v", "w")
-_RIMES = ("ade", "amp", "ane", "ark", "ello", "ench", "iddle", "ight", "ilo", "inter", "ocket", "olden", "onic", "ower", "umble", "undra")
+_RIMES = (
+    "ade",
+    "amp",
+    "ane",
+    "ark",
+    "ello",
+    "ench",
+    "iddle",
+    "ight",
+    "ilo",
+    "inter",
+    "ocket",
+    "olden",
+    "onic",
+    "ower",
+    "umble",
+    "undra",
+)
 
 
 def strata(rows: int) -> list[dict[str, Any]]:

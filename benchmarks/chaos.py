@@ -1,10 +1,12 @@
-"""A run on a real Slurm while its tasks, nodes and controller are killed: is the data set the same, to the byte, as without?
+"""A run on a real Slurm while its tasks, nodes and controller are killed: is the data set the same, to the byte, as
+without?
 
     python benchmarks/chaos.py --shards 200 --faults 100 --seed 0
 
-Starts a test cluster of its own (``launch.py devcluster``; needs root and Slurm's packages), makes a data set by the real stages sample,
-generate (heuristic route) and merge undisturbed, then again while faults come, with ``retry`` as often as needed, and compares all files.
-The stages are slowed by pauses (``chaos_stages``), so that faults find tasks at work. Exit code 1 if a row is lost, twice, or different.
+Starts a test cluster of its own (``launch.py devcluster``; needs root and Slurm's packages), makes a data set by the
+real stages sample, generate (heuristic route) and merge undisturbed, then again while faults come, with ``retry`` as
+often as needed, and compares all files. The stages are slowed by pauses (``chaos_stages``), so that faults find tasks
+at work. Exit code 1 if a row is lost, twice, or different.
 """
 
 from __future__ import annotations
@@ -89,7 +91,9 @@ def make_run(config: RunConfig) -> Run:
 
 
 def compile_once(folder: Path) -> None:
-    """Run a shard from the checkout, so that its compiled code is there for the snapshots: no run shall wait for the other's compiler."""
+    """Run a shard from the checkout, so that its compiled code is there for the snapshots: no run shall wait for the
+    other's compiler.
+    """
     run = make_run(make_config(folder / "warm", 1))
     code = f"import jobs.entry as e; [e.run_task({str(run.path)!r}, s, range(n)) for s, n in (('sample', 2), ('generate', 1))]"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(HERE.parent)}, check=True)
@@ -141,7 +145,9 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
 
 
 def attempts(run: Run) -> dict[str, Any]:
-    """What accounting says of the run's tasks: starts, how they ended, requeues, seconds, and those of starts that did not complete."""
+    """What accounting says of the run's tasks: starts, how they ended, requeues, seconds, and those of starts that did
+    not complete.
+    """
     jobs = ",".join(item.job for item in load_submissions(run))
     text = subprocess.run(
         ["sacct", "-j", jobs, "--noheader", "--parsable2", "--allocations", "--duplicates", "--format=JobID,State,ElapsedRaw"],
@@ -169,7 +175,9 @@ def attempts(run: Run) -> dict[str, Any]:
 
 
 def content(run: Run) -> dict[str, str]:
-    """Every output -> sha256 of the bytes on disk, checked against the receipt's. Files are named by role, for their names hold a token."""
+    """Every output -> sha256 of the bytes on disk, checked against the receipt's. Files are named by role, for their
+    names hold a token.
+    """
     found = {}
     for stage, entry in run.plan.stages.items():
         for index in range(entry.shards):
@@ -191,7 +199,11 @@ def rows(run: Run) -> tuple[int, int, int]:
         receipt = read_receipt(run.stage_dir("generate"), index)
         assert receipt is not None
         counts.update(pq.read_table(receipt.path(run.stage_dir("generate")), columns=["index"])["index"].to_pylist())
-    wanted = sum(receipt.rows for k in range(run.plan.stages["sample"].shards) if (receipt := read_receipt(run.stage_dir("sample"), k)))
+    wanted = sum(
+        receipt.rows
+        for k in range(run.plan.stages["sample"].shards)
+        if (receipt := read_receipt(run.stage_dir("sample"), k))
+    )
     return wanted, len(set(range(wanted)) - set(counts)), sum(count - 1 for count in counts.values())
 
 
@@ -257,7 +269,11 @@ def show(result: dict[str, Any]) -> None:
     print(_ROW.format("requeues by Slurm", chaos["requeues"]))
     for end, count in chaos["ends"].items():
         print(_ROW.format(f"  ended {end}", count))
-    print(_ROW.format("task seconds of starts that did not commit", f"{chaos['task_seconds_lost']} of {chaos['task_seconds']}"))
+    print(
+        _ROW.format(
+            "task seconds of starts that did not commit", f"{chaos['task_seconds_lost']} of {chaos['task_seconds']}"
+        )
+    )
     print(_ROW.format("files that no receipt names", result["strays"]))
     print()
     print(_ROW.format("rows", result["rows"]))

@@ -98,7 +98,9 @@ class Chaos:
         self._keeper.join()
 
     def _keep(self) -> None:
-        """The administrator: brings back what is away, and nodes that Slurm itself drained because a killed step did not answer."""
+        """The administrator: brings back what is away, and nodes that Slurm itself drained because a killed step did
+        not answer.
+        """
         last = time.monotonic()
         while self.away or not self._over.wait(0.1):
             for name, (when, how) in list(self.away.items()):
@@ -184,7 +186,10 @@ class Chaos:
         if node is None or not _succeeds("scontrol", "update", f"nodename={node}", "state=drain", "reason=chaos"):
             return False
         # A controller that was killed may have forgotten that it was drained.
-        self._leave(node, lambda: _succeeds("scontrol", "update", f"nodename={node}", "state=resume", or_says="Invalid node state"))
+        self._leave(
+            node,
+            lambda: _succeeds("scontrol", "update", f"nodename={node}", "state=resume", or_says="Invalid node state"),
+        )
         return True
 
 

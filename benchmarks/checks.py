@@ -1,15 +1,18 @@
-"""How well the checks tell good candidates from bad: precision and recall of each, and of all together, on labelled candidates.
+"""How well the checks tell good candidates from bad: precision and recall of each, and of all together, on labelled
+candidates.
 
     python benchmarks/checks.py
     python benchmarks/checks.py --judge    # asks SmolLM2, too, whether query and call agree
 
-benchmarks/data/candidates.jsonl holds 300 candidates of the domains `creative` and `assistant`: 150 good ones, of which many are hard
-(odd names, typing errors, lower case, titles in other languages), and 150 bad ones, each with the reason that should be given. They were
-written for this benchmark, before the checks were run on them; the checks were mended with them in view. ``--data
-benchmarks/data/candidates-unseen.jsonl`` takes 60 others, written after that and not used for anything.
+benchmarks/data/candidates.jsonl holds 300 candidates of the domains `creative` and `assistant`: 150 good ones, of which
+many are hard (odd names, typing errors, lower case, titles in other languages), and 150 bad ones, each with the reason
+that should be given. They were written for this benchmark, before the checks were run on them; the checks were mended
+with them in view. ``--data benchmarks/data/candidates-unseen.jsonl`` takes 60 others, written after that and not used
+for anything.
 
-Each check is asked about every candidate by itself. What needs other rows (duplicates, leaks, ambiguity) is asked of the merge, with the
-domain's golden set and so many heuristic drafts of the domain before the candidates, as it would be in a data set.
+Each check is asked about every candidate by itself. What needs other rows (duplicates, leaks, ambiguity) is asked of
+the merge, with the domain's golden set and so many heuristic drafts of the domain before the candidates, as it would be
+in a data set.
 """
 
 from __future__ import annotations
@@ -67,7 +70,10 @@ def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
     """For each row: all checks that refuse it when each is asked alone, and whether the checks together accept it."""
     context = context_of(domain)
     candidates = [to_check(row, domain) for row in rows]
-    return [({code for code, (check, _) in CHECKS.items() if check(one, context)}, judge(one, context) is None) for one in candidates]
+    return [
+        ({code for code, (check, _) in CHECKS.items() if check(one, context)}, judge(one, context) is None)
+        for one in candidates
+    ]
 
 
 def merged(
@@ -84,14 +90,32 @@ def merged(
     for row in before:
         call = {"slots": json.loads(row["slots"]), "arguments": json.loads(row["arguments"])}
         good = judge(to_check({**row, **call, "query": row["draft"]}, domain), context) is None
-        table.append({**blank, "query": row["draft"], "function": row["function"], "arguments": row["arguments"], "accepted": good})
+        table.append(
+            {
+                **blank,
+                "query": row["draft"],
+                "function": row["function"],
+                "arguments": row["arguments"],
+                "accepted": good,
+            }
+        )
     for row, good in zip(rows, accepted, strict=True):
         arguments = json.dumps(row["arguments"])
-        table.append({**blank, "query": row["query"], "function": row["function"], "arguments": arguments, "accepted": good})
+        table.append(
+            {**blank, "query": row["query"], "function": row["function"], "arguments": arguments, "accepted": good}
+        )
     for index, row in enumerate(table):
         row.update(index=index, stratum=names.index(row["function"]))
     strata = [
-        {"stratum": number, "function": name, "category": "", "route": "text", "template": "", "length": "", "language": "en"}
+        {
+            "stratum": number,
+            "function": name,
+            "category": "",
+            "route": "text",
+            "template": "",
+            "length": "",
+            "language": "en",
+        }
         | {"target": 1 / len(names), "quota": len(table), "requested": len(table)}
         for number, name in enumerate(names)
     ]
@@ -115,7 +139,10 @@ def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
 
     profile = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
     engine = use_engine(EngineConfig.model_validate(profile["model"]["generator"]), CACHE)
-    prompts = [agreement_prompt(domain, {**row, "arguments": json.dumps(row["arguments"]), "seed": 0}, row["query"]) for row in rows]
+    prompts = [
+        agreement_prompt(domain, {**row, "arguments": json.dumps(row["arguments"]), "seed": 0}, row["query"])
+        for row in rows
+    ]
     return [disagrees(reply.text) for reply in engine.generate(prompts)]
 
 
@@ -150,7 +177,9 @@ def show(title: str, rows: Sequence[Row]) -> None:
     print(f"  {'check':<18}{'labelled':>9}{'refused':>9}{'of these good':>15}{'precision':>11}{'recall':>8}")
     for row in rows:
         shares = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("precision", "recall")]
-        print(f"  {row['check']:<18}{row['labelled']:>9}{row['refused']:>9}{row['of these good']:>15}{shares[0]:>11}{shares[1]:>8}")
+        print(
+            f"  {row['check']:<18}{row['labelled']:>9}{row['refused']:>9}{row['of these good']:>15}{shares[0]:>11}{shares[1]:>8}"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -178,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             disagree += asked(own, domain)
     codes = [*CHECKS, *(reason for reason in MERGE if rule or reason != Verdict.AMBIGUOUS.reason)]
     results = [
-        measure(code, rows, [code in fired or reason == code for fired, reason in zip(alone, reasons, strict=True)]) for code in codes
+        measure(code, rows, [code in fired or reason == code for fired, reason in zip(alone, reasons, strict=True)])
+        for code in codes
     ]
     together = [not good or reason is not None for good, reason in zip(accepted, reasons, strict=True)]
     totals = [measure("all together", rows, together)]

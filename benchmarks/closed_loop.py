@@ -1,8 +1,10 @@
-"""What the closed loop saves: requests by a flat factor against requests by the acceptance of a pilot, and the top-ups that either needs.
+"""What the closed loop saves: requests by a flat factor against requests by the acceptance of a pilot, and the top-ups
+that either needs.
 
     python benchmarks/closed_loop.py --domain creative --rows 10000 --pilot 2000
 
-The real stages sample, generate (heuristic route, so no model) and merge. "short" counts rows that a stratum lacks of its own quota.
+The real stages sample, generate (heuristic route, so no model) and merge. "short" counts rows that a stratum lacks of
+its own quota.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="closed-loop-") as folder:
         config = make_config(find_domain(options.domain), options.rows, Path(folder))
         pilot = finish(make_plan(pilot_config(config, options.pilot), stages=DATA_STAGES))
-        print(f"{'requests by':<22} {'rows':>8} {'requests':>9} {'final':>8} {'short':>7} {'strata short':>14} {'given up':>9}")
+        print(
+            f"{'requests by':<22} {'rows':>8} {'requests':>9} {'final':>8} {'short':>7} {'strata short':>14} {'given up':>9}"
+        )
         for name, acceptance in (("generate.oversample", None), ("measured acceptance", str(pilot.path))):
             generate = config.generate.model_copy(update={"acceptance": acceptance})
             run = finish(make_plan(config.model_copy(update={"generate": generate}), stages=DATA_STAGES))

@@ -2,9 +2,9 @@
 
     python benchmarks/diversity.py RUN_OR_PARQUET ... [--by template] [--rows 500]
 
-A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so what differs between ways of writing
-is the rest. All measures grow or fall with the number of rows; so each group is cut to the same number, its first by index, and smaller
-groups are left out.
+A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so what differs
+between ways of writing is the rest. All measures grow or fall with the number of rows; so each group is cut to the same
+number, its first by index, and smaller groups are left out.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ def measures(frames: Sequence[tuple[str, ...]]) -> dict[str, float]:
     """Of some frames.
 
     Returns:
-        vocabulary: distinct words; distinct_1, distinct_2: distinct words, and pairs of neighbours in a frame, as a share of all
+        vocabulary: distinct words; distinct_1, distinct_2: distinct words, and pairs of neighbours in a frame, as a
+            share of all
         (Li et al. 2016);
-        frames: distinct frames as a share of the rows; openings: distinct first two words as a share of the rows; words: mean number.
+        frames: distinct frames as a share of the rows; openings: distinct first two words as a share of the rows;
+            words: mean number.
     """
     said = [tuple(word for word in words if word != MASK) for words in frames]
     singles = [word for words in said for word in words]
@@ -67,7 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", type=Path, help="a run, or a Parquet file of its data set")
     parser.add_argument("--by", choices=("route", "template", "function", "language"), default="route")
-    parser.add_argument("--rows", type=int, default=0, help="of each group; 0: as many as the smallest group of at least 30 has")
+    parser.add_argument(
+        "--rows", type=int, default=0, help="of each group; 0: as many as the smallest group of at least 30 has"
+    )
     arguments = parser.parse_args()
     found: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for path in arguments.data:

@@ -1,12 +1,14 @@
-"""What the generate stage adds to bare vLLM, and how much faster that is than a plain transformers loop. Everything in one process.
+"""What the generate stage adds to bare vLLM, and how much faster that is than a plain transformers loop. Everything in
+one process.
 
     python benchmarks/generation.py
 
-The stage's inner loop on given requests (words, prompts, replies, checks, checkpoints), after the engine has started and made a first
-chunk, against ``LLM.generate`` on the same prompts with the same sampling parameters: first in the same order and batches, so that the
-replies are the same and the difference is the stage's own work; then all at once in the requests' order, as a plain script would. The
-sides take turns and the medians are compared. The transformers loop samples without grammars and seeds, which is less work, from the
-first so many prompts, in batches of 1 and 16; it is compared by tokens a second.
+The stage's inner loop on given requests (words, prompts, replies, checks, checkpoints), after the engine has started
+and made a first chunk, against ``LLM.generate`` on the same prompts with the same sampling parameters: first in the
+same order and batches, so that the replies are the same and the difference is the stage's own work; then all at once in
+the requests' order, as a plain script would. The sides take turns and the medians are compared. The transformers loop
+samples without grammars and seeds, which is less work, from the first so many prompts, in batches of 1 and 16; it is
+compared by tokens a second.
 """
 
 from __future__ import annotations
@@ -84,10 +86,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     tokenizer = llm.get_tokenizer()
 
     def texts(prompts: list[Prompt]) -> list[str]:
-        return [tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True) for p in prompts]
+        return [
+            tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True) for p in prompts
+        ]
 
     given = [(texts(batch), sampling_parameters(batch)) for batch in batches]
-    plain = [prompt for batch in prompts_of(generator, composer, requests, options.prompts, ordered=False) for prompt in batch]
+    plain = [
+        prompt
+        for batch in prompts_of(generator, composer, requests, options.prompts, ordered=False)
+        for prompt in batch
+    ]
     at_once = [(texts(plain), sampling_parameters(plain))]
 
     def bare(work: list[tuple[list[str], Any]]) -> int:
@@ -108,8 +116,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 tokens += tokens_in(path)
             return tokens
 
-        write_chunk(Path(folder) / "first.parquet", generator, composer, sampler.requests(options.prompts, options.prompts + options.chunk))
-        sides: dict[str, Callable[[], int]] = {"bare": lambda: bare(given), "stage": stage, "bare_at_once": lambda: bare(at_once)}
+        write_chunk(
+            Path(folder) / "first.parquet",
+            generator,
+            composer,
+            sampler.requests(options.prompts, options.prompts + options.chunk),
+        )
+        sides: dict[str, Callable[[], int]] = {
+            "bare": lambda: bare(given),
+            "stage": stage,
+            "bare_at_once": lambda: bare(at_once),
+        }
         seconds, tokens = take_turns(sides, options.repeat)
     release_engine()
     medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -121,12 +138,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "median_s": medians,
         "tokens": tokens,
-        "overhead": statistics.median(own / theirs for own, theirs in zip(seconds["stage"], seconds["bare"], strict=True)),
+        "overhead": statistics.median(
+            own / theirs for own, theirs in zip(seconds["stage"], seconds["bare"], strict=True)
+        ),
         "over_at_once": medians["stage"] / medians["bare_at_once"],
         "tokens_per_second": tokens["stage"] / medians["stage"],
     }
     if options.peer_prompts:
-        rates = {size: plain_transformers(options.model, cache, plain[: options.peer_prompts], size) for size in BATCHES}
+        rates = {
+            size: plain_transformers(options.model, cache, plain[: options.peer_prompts], size) for size in BATCHES
+        }
         result["transformers_tokens_per_second"] = rates
         result["times_transformers"] = {size: result["tokens_per_second"] / rate for size, rate in rates.items()}
     return result
@@ -152,7 +173,9 @@ def run_config(domain: str, options: argparse.Namespace) -> RunConfig:
     )
 
 
-def prompts_of(generator: Generator, composer: Composer, requests: pa.Table, size: int, ordered: bool = True) -> list[list[Prompt]]:
+def prompts_of(
+    generator: Generator, composer: Composer, requests: pa.Table, size: int, ordered: bool = True
+) -> list[list[Prompt]]:
     """The prompts of each chunk; in the order in which an engine takes them, or in the requests'."""
     batches = []
     for start in range(0, requests.num_rows, size):
@@ -177,7 +200,11 @@ def take_turns(sides: dict[str, Callable[[], int]], repeat: int) -> tuple[dict[s
             started = time.monotonic()
             tokens[name] = sides[name]()
             seconds[name].append(time.monotonic() - started)
-            print(f"turn {turn + 1}, {name}: {seconds[name][-1]:.2f} s, {tokens[name]} tokens", file=sys.stderr, flush=True)
+            print(
+                f"turn {turn + 1}, {name}: {seconds[name][-1]:.2f} s, {tokens[name]} tokens",
+                file=sys.stderr,
+                flush=True,
+            )
     return seconds, tokens
 
 
@@ -196,7 +223,9 @@ def plain_transformers(source: str, cache: Path, prompts: list[Prompt], size: in
     started = time.monotonic()
     for start in range(0, len(prompts), size):
         batch = prompts[start : start + size]
-        texts = [tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True) for p in batch]
+        texts = [
+            tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True) for p in batch
+        ]
         inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
         with torch.inference_mode():
             output = model.generate(
@@ -216,8 +245,12 @@ def plain_transformers(source: str, cache: Path, prompts: list[Prompt], size: in
 def _print(report: dict[str, Any]) -> None:
     median, tokens = report["median_s"], report["tokens"]
     name = str(report["model"]).rsplit("/", 1)[-1]
-    print(f"{name}, {report['prompts']} prompts, chunks of {report['chunk']}, {len(report['seconds']['stage'])} turns each;")
-    print(f"{report['cores']} cores, load {report['load_before']:.1f} before; engine start {report['engine_start_s']:.1f} s")
+    print(
+        f"{name}, {report['prompts']} prompts, chunks of {report['chunk']}, {len(report['seconds']['stage'])} turns each;"
+    )
+    print(
+        f"{report['cores']} cores, load {report['load_before']:.1f} before; engine start {report['engine_start_s']:.1f} s"
+    )
     print(f"{'':<44} {'seconds':>8} {'tokens':>7} {'tokens/s':>9}")
     labels = {
         "bare": "LLM.generate, same order and batches",
@@ -227,7 +260,9 @@ def _print(report: dict[str, Any]) -> None:
     for side, label in labels.items():
         print(f"{label:<44} {median[side]:>8.2f} {tokens[side]:>7,} {tokens[side] / median[side]:>9.1f}")
     verdict = "met" if report["overhead"] <= GOAL else "missed"
-    turns = ", ".join(f"{own / theirs:.3f}" for own, theirs in zip(report["seconds"]["stage"], report["seconds"]["bare"], strict=True))
+    turns = ", ".join(
+        f"{own / theirs:.3f}" for own, theirs in zip(report["seconds"]["stage"], report["seconds"]["bare"], strict=True)
+    )
     print(f"overhead of the stage {report['overhead'] - 1:+.1%} (goal +5% {verdict}); ratios of the turns: {turns}")
     print(f"against all at once {report['over_at_once'] - 1:+.1%}: chunks end with a batch that is not full")
     for size, rate in report.get("transformers_tokens_per_second", {}).items():

@@ -2,10 +2,11 @@
 
     python benchmarks/heuristic.py --rows 1e6
 
-For each domain: queries a second of ``Composer.details`` (slots, arguments, query and path of each row, as Arrow strings), against the
-same grammars expanded row by row in plain Python (the peer: same slots, same templates, drawn again until the length fits; it seeks no
-keyword position and makes no noise); then rows a second of the whole generate stage (reading, words, all checks, parquet, receipt).
-Seconds are CPU seconds of this process; compiling is left out and shown apart.
+For each domain: queries a second of ``Composer.details`` (slots, arguments, query and path of each row, as Arrow
+strings), against the same grammars expanded row by row in plain Python (the peer: same slots, same templates, drawn
+again until the length fits; it seeks no keyword position and makes no noise); then rows a second of the whole generate
+stage (reading, words, all checks, parquet, receipt). Seconds are CPU seconds of this process; compiling is left out and
+shown apart.
 """
 
 from __future__ import annotations
@@ -38,13 +39,19 @@ WARM_ROWS = 256
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its table, and give what ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=lambda text: int(float(text)), default=100_000, help="requests of the heuristic route")
+    parser.add_argument(
+        "--rows", type=lambda text: int(float(text)), default=100_000, help="requests of the heuristic route"
+    )
     parser.add_argument("--peer-rows", type=int, default=2000, help="rows that the peer writes")
-    parser.add_argument("--domains", nargs="+", default=["creative", "assistant"], help="names below configs/domains, or folders")
+    parser.add_argument(
+        "--domains", nargs="+", default=["creative", "assistant"], help="names below configs/domains, or folders"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many counts, for both sides")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    print(f"{'domain':>10} {'rows':>10} {'queries/s':>10} {'peer':>8} {'ratio':>6} {'stage rows/s':>13} {'accepted':>9} {'compile s':>10}")
+    print(
+        f"{'domain':>10} {'rows':>10} {'queries/s':>10} {'peer':>8} {'ratio':>6} {'stage rows/s':>13} {'accepted':>9} {'compile s':>10}"
+    )
     results = []
     for name in options.domains:
         result = measure(name, options.rows, options.peer_rows, options.repeat)
@@ -125,7 +132,9 @@ def heuristic_requests(domain: Domain, config: RunConfig, rows: int) -> tuple[pa
 
 
 def generate_stage(config: RunConfig, requests: pa.Table, strata: list[Stratum]) -> tuple[float, float]:
-    """CPU seconds of the generate stage on these requests (twice; the second, with everything compiled, counts), and the share accepted."""
+    """CPU seconds of the generate stage on these requests (twice; the second, with everything compiled, counts), and
+    the share accepted.
+    """
     import pyarrow.parquet as pq
 
     import jobs.generate
@@ -173,7 +182,9 @@ class PlainPython:
         stratum = self.strata[request["stratum"]]
         self.draw = random.Random(request["seed"])
         rule = self.domain.rules[stratum.function]
-        self.path = {step.name: self.nodes[step.type][place] for step, place in zip(rule.path, request["path"], strict=True)}
+        self.path = {
+            step.name: self.nodes[step.type][place] for step, place in zip(rule.path, request["path"], strict=True)
+        }
         self.record = {} if request["record"] is None else self.records[request["record"]]
         low, high = self.domain.statistics.length_buckets[stratum.length]
         tree = self.domain.templates[stratum.template].grammar
@@ -196,7 +207,11 @@ class PlainPython:
                 there = stratum.category != "none"
             else:
                 there = slot in function.required or self.draw.random() < shares.get(slot, 1.0)
-            if not there or any(other in values for other in spec.excludes) or any(other not in values for other in spec.needs):
+            if (
+                not there
+                or any(other in values for other in spec.excludes)
+                or any(other not in values for other in spec.needs)
+            ):
                 continue
             values[slot] = grammar.tidy(self.say(self.domain.values[stratum.function, slot], {}, frozenset()))
             surface = self.domain.surfaces[stratum.function, slot]
@@ -230,7 +245,11 @@ class PlainPython:
             return str(self.record.get(attribute, ""))
         if base in self.path:
             node = self.path[base]
-            return node.attributes.get(attribute, getattr(node, attribute, "")) if attribute else self.draw.choice(node.surfaces)
+            return (
+                node.attributes.get(attribute, getattr(node, attribute, ""))
+                if attribute
+                else self.draw.choice(node.surfaces)
+            )
         items = self.domain.lexicon[base]
         return self.draw.choices(items, [item.weight for item in items])[0].text
 

@@ -2,8 +2,9 @@
 
     python benchmarks/invariance.py --rows 1e7
 
-Every shard is written as parquet by the sample stage's own code, in a shuffled order of shards, and read back; a digest is taken of each
-column's values over all shards in the order of the index. The files of the shards differ, their rows may not.
+Every shard is written as parquet by the sample stage's own code, in a shuffled order of shards, and read back; a digest
+is taken of each column's values over all shards in the order of the index. The files of the shards differ, their rows
+may not.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--shards", nargs="+", type=int, default=[1, 7, 1000])
     parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
     parser.add_argument("--traversal", nargs="+", choices=("weighted", "coverage"), default=["weighted", "coverage"])
-    parser.add_argument("--work", type=Path, help="folder for the shards, 20 bytes a row (default: the temporary folder)")
+    parser.add_argument(
+        "--work", type=Path, help="folder for the shards, 20 bytes a row (default: the temporary folder)"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     results = []
@@ -44,9 +47,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="invariance-", dir=options.work) as folder:
                 digest = shard_digest(sampler, shards, Path(folder))
             seconds = time.process_time() - started
-            results.append({"traversal": traversal, "shards": shards, "rows": sampler.size, "cpu_s": seconds, "digest": digest})
+            results.append(
+                {"traversal": traversal, "shards": shards, "rows": sampler.size, "cpu_s": seconds, "digest": digest}
+            )
             print(f"{traversal:>10} {shards:>7,} {sampler.size:>12,} {seconds:>8.2f}  {digest}", flush=True)
-    equal = all(len({r["digest"] for r in results if r["traversal"] == traversal}) == 1 for traversal in options.traversal)
+    equal = all(
+        len({r["digest"] for r in results if r["traversal"] == traversal}) == 1 for traversal in options.traversal
+    )
     print("equal for every number of shards" if equal else "NOT EQUAL")
     report = {"domain": options.domain, "results": results, "equal": equal}
     if options.json:

@@ -1,10 +1,12 @@
-"""The merge at scale: exact duplicates, quotas, split and chat format of N candidates against Polars copying the same rows.
+"""The merge at scale: exact duplicates, quotas, split and chat format of N candidates against Polars copying the same
+rows.
 
-    python benchmarks/merge.py --rows 50000000 --scratch /fast/disk        # about 250 bytes a row of disk at once, half of it input
-    python benchmarks/merge.py                                             # a smoke run
+    python benchmarks/merge.py --rows 50000000 --scratch /fast/disk        # about 250 bytes a row of disk at once, half
+    of it input python benchmarks/merge.py                                             # a smoke run
 
-Each side runs in a process of its own, so that its peak memory (with Polars' and Arrow's own, and pages of mapped files) is its own. The
-peer is ``pl.scan_parquet(shards).sink_parquet(file)``: it reads and writes all columns once. The scratch folder is emptied at the end.
+Each side runs in a process of its own, so that its peak memory (with Polars' and Arrow's own, and pages of mapped
+files) is its own. The peer is ``pl.scan_parquet(shards).sink_parquet(file)``: it reads and writes all columns once. The
+scratch folder is emptied at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def measure_peer(files: list[tuple[str, Path]], folder: Path) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def measure_merge(files: list[tuple[str, Path]], folder: Path, rows: int, near: str, formats: list[str]) -> dict[str, Any]:
+def measure_merge(
+    files: list[tuple[str, Path]], folder: Path, rows: int, near: str, formats: list[str]
+) -> dict[str, Any]:
     """The library's part of the merge stage: open, decide, write."""
     from routenator.dataset.decisions import Verdict
     from routenator.dataset.merge import decide
@@ -73,7 +77,17 @@ def measure_merge(files: list[tuple[str, Path]], folder: Path, rows: int, near: 
 
 def in_process(side: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run one side as a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.merge", "--side", side, "--rows", str(options.rows), "--scratch", str(options.scratch)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.merge",
+        "--side",
+        side,
+        "--rows",
+        str(options.rows),
+        "--scratch",
+        str(options.scratch),
+    ]
     command += ["--shards", str(options.shards), "--near", options.near, "--formats", *options.formats]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -93,7 +107,11 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
             found = measure_merge(files, folder, options.rows, options.near, options.formats)
     finally:
         shutil.rmtree(folder)
-    return {**found, "cpu_seconds": time.process_time() - cpu, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2}
+    return {
+        **found,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+    }
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -102,7 +120,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--shards", type=int, default=50)
     parser.add_argument("--near", choices=("off", "bag", "minhash"), default="bag")
     parser.add_argument("--formats", nargs="*", default=["openai_parquet"])
-    parser.add_argument("--scratch", type=Path, default=Path("runs/benchmark-merge"), help="a folder for input, spill and output")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("runs/benchmark-merge"), help="a folder for input, spill and output"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=("peer", "merge"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -120,17 +140,30 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
     ratio, cpu_ratio = (merge[key] / peer[key] for key in ("seconds", "cpu_seconds"))
-    found = {"rows": options.rows, "shards": options.shards, "near": options.near, "formats": options.formats, "input_bytes": size}
+    found = {
+        "rows": options.rows,
+        "shards": options.shards,
+        "near": options.near,
+        "formats": options.formats,
+        "input_bytes": size,
+    }
     found |= {"made_seconds": made, "peer": peer, "merge": merge, "ratio": ratio, "cpu_ratio": cpu_ratio}
-    print(f"{options.rows:,} candidates in {options.shards} shards, {size / 1e9:.2f} GB; near-duplicates: {options.near}")
+    print(
+        f"{options.rows:,} candidates in {options.shards} shards, {size / 1e9:.2f} GB; near-duplicates: {options.near}"
+    )
     print(f"{'':32}{'seconds':>10}{'rows/s':>14}{'CPU s':>10}{'peak GiB':>10}")
     for name, side in (("Polars scan -> sink", peer), ("merge", merge)):
         rate = options.rows / side["seconds"]
         print(f"{name:32}{side['seconds']:>10.1f}{rate:>14,.0f}{side['cpu_seconds']:>10.1f}{side['peak_gib']:>10.2f}")
     for part in ("decide", "write"):
         print(f"{'  ' + part:32}{merge[part]:>10.1f}{options.rows / merge[part]:>14,.0f}")
-    print(f"final {merge['final']:,}; " + ", ".join(f"{name} {count:,}" for name, count in merge["dropped"].items() if count))
-    print(f"ratio {ratio:.2f} (goal: at most 3), of CPU seconds {cpu_ratio:.2f}, peak {merge['peak_gib']:.2f} GiB (goal: under 4)")
+    print(
+        f"final {merge['final']:,}; "
+        + ", ".join(f"{name} {count:,}" for name, count in merge["dropped"].items() if count)
+    )
+    print(
+        f"ratio {ratio:.2f} (goal: at most 3), of CPU seconds {cpu_ratio:.2f}, peak {merge['peak_gib']:.2f} GiB (goal: under 4)"
+    )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return found

@@ -1,13 +1,14 @@
 """Near-duplicates: this project's MinHash against datatrove's and rensa's, and against brute force on a sample.
 
     python benchmarks/near.py --rows 5000000 --peer-rows 5000000 --peer-python /venv/bin/python --scratch /fast/disk
-    python benchmarks/near.py                                                               # a smoke run, peers left out
+    python benchmarks/near.py                                                               # a smoke run, peers left
+    out
 
-The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets ``--rensa-rows`` (its
-time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike as the threshold, how many were dropped.
-Precision: of the dropped rows, how many have one. Brute force compares all pairs of the first ``--sample`` rows by the Jaccard similarity
-of their runs of four bytes, so datatrove, which takes runs of words, is measured by another ruler than its own. For that all are run on
-just these rows.
+The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets
+``--rensa-rows`` (its time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike
+as the threshold, how many were dropped. Precision: of the dropped rows, how many have one. Brute force compares all
+pairs of the first ``--sample`` rows by the Jaccard similarity of their runs of four bytes, so datatrove, which takes
+runs of words, is measured by another ruler than its own. For that all are run on just these rows.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def peer(name: str, python: Path, folder: Path) -> dict[str, Any]:
     """Run a peer on the texts of a folder."""
     out = folder / f"{name}.json"
     program = Path(__file__).with_name("near_peers.py")
-    done = subprocess.run([str(python), str(program), name, str(folder / "texts"), str(out)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(python), str(program), name, str(folder / "texts"), str(out)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(out.read_text())
@@ -112,7 +115,12 @@ def quality(kept: list[int], alike: dict[int, bool]) -> dict[str, float]:
     dropped = [row for row in alike if row not in stay]
     wanted = [row for row, is_alike in alike.items() if is_alike]
     right = sum(alike[row] for row in dropped)
-    return {"recall": right / max(1, len(wanted)), "precision": right / max(1, len(dropped)), "dropped": len(dropped), "alike": len(wanted)}
+    return {
+        "recall": right / max(1, len(wanted)),
+        "precision": right / max(1, len(dropped)),
+        "dropped": len(dropped),
+        "alike": len(wanted),
+    }
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -146,7 +154,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rensa-rows", type=int, default=20_000)
     parser.add_argument("--sample", type=int, default=2_000)
     parser.add_argument("--peer-python", type=Path)
-    parser.add_argument("--scratch", type=Path, default=Path("runs/benchmark-near"), help="a folder for input and spill")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("runs/benchmark-near"), help="a folder for input and spill"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--own", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -160,7 +170,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
     speed = options.rows / found["own"]["seconds"]
-    print(f"threshold {THRESHOLD}; {found['own']['near_duplicates']:,} near-duplicates of {options.rows:,} rows, exact ones besides")
+    print(
+        f"threshold {THRESHOLD}; {found['own']['near_duplicates']:,} near-duplicates of {options.rows:,} rows, exact ones besides"
+    )
     print(f"{'':24}{'rows':>12}{'seconds':>10}{'rows/s':>12}{'recall':>9}{'precision':>11}{'speed-up':>10}")
     table = [("this project", options.rows, found["own"]["seconds"], found["quality"]["own"])]
     for name, side in found["peers"].items():
@@ -169,7 +181,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         line = f"{name:24}{rows:>12,}{seconds:>10.1f}{rows / seconds:>12,.0f}{good['recall']:>9.3f}{good['precision']:>11.3f}"
         print(line + f"{speed / (rows / seconds):>10.1f}")
     alike = found["quality"]["own"]["alike"]
-    print(f"peak {found['own']['peak_gib']:.2f} GiB; quality on {options.sample:,} rows, {alike:,} of them alike an earlier one")
+    print(
+        f"peak {found['own']['peak_gib']:.2f} GiB; quality on {options.sample:,} rows, {alike:,} of them alike an earlier one"
+    )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return found

@@ -1,8 +1,10 @@
-"""Near-duplicate removal by other libraries, for ``benchmarks/near.py``; it runs in another environment and imports nothing from here.
+"""Near-duplicate removal by other libraries, for ``benchmarks/near.py``; it runs in another environment and imports
+nothing from here.
 
     python benchmarks/near_peers.py datatrove|rensa FOLDER OUT.json
 
-FOLDER holds parquet files with the columns ``id`` and ``text``. OUT.json gets {"version", "seconds", "kept": ids, sorted}.
+FOLDER holds parquet files with the columns ``id`` and ``text``. OUT.json gets {"version", "seconds", "kept": ids,
+sorted}.
 """
 
 from __future__ import annotations
@@ -19,9 +21,16 @@ TASKS = 2
 
 
 def datatrove(folder: Path) -> list[int]:
-    """Signatures, buckets, clusters, filter, as its minhash example does; words' 5-grams in 14 bands of 8, its defaults."""
+    """Signatures, buckets, clusters, filter, as its minhash example does; words' 5-grams in 14 bands of 8, its
+    defaults.
+    """
     from datatrove.executor.local import LocalPipelineExecutor
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.readers import ParquetReader
     from datatrove.pipeline.writers.jsonl import JsonlWriter
@@ -36,13 +45,17 @@ def datatrove(folder: Path) -> list[int]:
             ([reader, MinhashDedupFilter(f"{work}/remove"), JsonlWriter(f"{work}/kept", compression=None)], TASKS),
         ]
         for number, (steps_of, tasks) in enumerate(steps):
-            LocalPipelineExecutor(pipeline=steps_of, tasks=tasks, workers=min(TASKS, tasks), logging_dir=f"{work}/logs/{number}").run()
+            LocalPipelineExecutor(
+                pipeline=steps_of, tasks=tasks, workers=min(TASKS, tasks), logging_dir=f"{work}/logs/{number}"
+            ).run()
         lines = [line for path in sorted(Path(work, "kept").glob("*.jsonl")) for line in path.read_text().splitlines()]
         return sorted(int(json.loads(line)["id"]) for line in lines)
 
 
 def rensa(folder: Path) -> list[int]:
-    """R-MinHash of the texts' runs of four signs, 16 bands of 6; a row that is as alike as 0.8 (by signature) to one that is kept goes."""
+    """R-MinHash of the texts' runs of four signs, 16 bands of 6; a row that is as alike as 0.8 (by signature) to one
+    that is kept goes.
+    """
     import polars as pl
     import rensa as library
 

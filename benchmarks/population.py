@@ -2,9 +2,10 @@
 
     python benchmarks/population.py --rows 3000
 
-Language: queries of the golden sets and heuristic drafts are English, so what the check refuses there is a false rejection; sentences in
-nine other languages, and such with English values in them, should be refused. Functions: what the labeller guesses of golden queries.
-Statistics: ``domain fit`` of the domain's own drafts against the domain's own shares, exact and with noise.
+Language: queries of the golden sets and heuristic drafts are English, so what the check refuses there is a false
+rejection; sentences in nine other languages, and such with English values in them, should be refused. Functions: what
+the labeller guesses of golden queries. Statistics: ``domain fit`` of the domain's own drafts against the domain's own
+shares, exact and with noise.
 """
 
 from __future__ import annotations
@@ -78,11 +79,17 @@ def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
 
 
 def function_words(one: Candidate) -> bool:
-    """Whether two words of another language, and more than English ones, stand outside the slots: the check without the detector."""
+    """Whether two words of another language, and more than English ones, stand outside the slots: the check without the
+    detector.
+    """
     glue = [word for word in one.glue if word != "\0"]
     own = FUNCTION_WORDS["en"]
     hits = sum(word in own for word in glue)
-    theirs = (len({w for w in glue if w in others and w not in own}) for code, others in FUNCTION_WORDS.items() if code != "en")
+    theirs = (
+        len({w for w in glue if w in others and w not in own})
+        for code, others in FUNCTION_WORDS.items()
+        if code != "en"
+    )
     return any(found >= 2 and found > hits for found in theirs)
 
 
@@ -104,10 +111,16 @@ def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any
     sets: dict[str, list[Candidate]] = {}
     for name, domain in domains.items():
         golden = load_golden(domain.path / "golden.jsonl", domain.functions)
-        sets[f"{name}: golden queries"] = [candidate(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden]
-        sets[f"{name}: drafts"] = [candidate(row["draft"], json.loads(row["slots"]), row["draft"]) for row in made[name]]
+        sets[f"{name}: golden queries"] = [
+            candidate(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden
+        ]
+        sets[f"{name}: drafts"] = [
+            candidate(row["draft"], json.loads(row["slots"]), row["draft"]) for row in made[name]
+        ]
     sets["other languages"] = [candidate(query, {}) for text in FOREIGN.values() for query in sentences(text)]
-    sets["other languages, English values"] = [candidate(text.format(value), {"x": value}) for text in sentences(MIXED) for value in VALUES]
+    sets["other languages, English values"] = [
+        candidate(text.format(value), {"x": value}) for text in sentences(MIXED) for value in VALUES
+    ]
     context = Context(next(iter(domains.values())), ChecksConfig(), {})
 
     def whole(one: Candidate) -> bool:
@@ -133,7 +146,15 @@ def function_rows(domains: dict[str, Domain]) -> list[dict[str, Any]]:
         guesses = Labeller(domain).guess([example.query for example in golden])
         sure = [(guess, example.name) for guess, example in zip(guesses, golden, strict=True) if guess is not None]
         right = sum(guess == true for guess, true in sure)
-        rows.append({"domain": name, "functions": len(domain.functions), "queries": len(golden), "sure": len(sure), "right": right})
+        rows.append(
+            {
+                "domain": name,
+                "functions": len(domain.functions),
+                "queries": len(golden),
+                "sure": len(sure),
+                "right": right,
+            }
+        )
     return rows
 
 
@@ -149,7 +170,8 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
         for name, domain in domains.items():
             file = Path(folder) / f"{name}.jsonl"
             lines = [
-                {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}} for row in made[name]
+                {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}}
+                for row in made[name]
             ]
             file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
             fit(domain, file, epsilon=1.0)  # loads OpenDP
@@ -166,7 +188,10 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
                         "per second": len(lines) / seconds,
                         "functions": distance(found["functions"], own.functions),
                         **{key: max(distance(found[key][f], table[f]) for f in table) for key, table in tables.items()},
-                        "slots": max((abs(found["slots"][f][s] - v) for f, t in own.slots.items() for s, v in t.items()), default=0.0),
+                        "slots": max(
+                            (abs(found["slots"][f][s] - v) for f, t in own.slots.items() for s, v in t.items()),
+                            default=0.0,
+                        ),
                     }
                 )
     return rows
@@ -178,24 +203,36 @@ def table(title: str, rows: list[dict[str, Any]], columns: dict[str, str]) -> No
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{title}")
     for first, *rest in lines:
-        print(f"  {first.ljust(widths[0])}", *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)), sep="  ")
+        print(
+            f"  {first.ljust(widths[0])}",
+            *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)),
+            sep="  ",
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=3000, help="drafts of each domain")
-    parser.add_argument("--domain", action="append", help="a folder below configs/domains; may be given again; default: all")
+    parser.add_argument(
+        "--domain", action="append", help="a folder below configs/domains; may be given again; default: all"
+    )
     parser.add_argument("--json", type=Path, help="write the result here too")
     options = parser.parse_args()
     names = options.domain or sorted(path.parent.name for path in DOMAINS.glob("*/statistics.yaml"))
     domains = {name: load_domain(DOMAINS / name) for name in names}
     made = {name: drafts(domain, options.rows) for name, domain in domains.items()}
-    result = {"language": language_rows(domains, made), "functions": function_rows(domains), "fit": fit_rows(domains, made)}
+    result = {
+        "language": language_rows(domains, made),
+        "functions": function_rows(domains),
+        "fit": fit_rows(domains, made),
+    }
     counts = dict.fromkeys(("queries", *WAYS), ",")
     times = {f"{way}, microseconds": ".0f" for way in WAYS}
     table("Refused by the language check", result["language"], {"set": "", **counts, **times})
     table(
-        "Functions guessed of golden queries", result["functions"], {"domain": "", "functions": "", "queries": "", "sure": "", "right": ""}
+        "Functions guessed of golden queries",
+        result["functions"],
+        {"domain": "", "functions": "", "queries": "", "sure": "", "right": ""},
     )
     shares = dict.fromkeys(("functions", "categories", "lengths", "slots"), ".3f")
     title = "Greatest distance of fitted from own shares (total variation; of slots: difference)"

@@ -2,10 +2,11 @@
 
     python benchmarks/sampling.py --rows 1e6 1e7 1e8
 
-Each size runs the real stage (``jobs.sample``: strata, permutation, walks, records, seeds, parquet, sha256, receipt) in a process of its
-own that is held to one core. Two clocks are shown: CPU time is what the work costs a core, wall time holds waiting for the disk and for
-other processes, too. The peer is the plain way, a weighted walk over a networkx graph, one path after the other; it makes the walk alone.
-A second walker remembers each node's neighbours and their running weights, which takes networkx itself out of the loop.
+Each size runs the real stage (``jobs.sample``: strata, permutation, walks, records, seeds, parquet, sha256, receipt) in
+a process of its own that is held to one core. Two clocks are shown: CPU time is what the work costs a core, wall time
+holds waiting for the disk and for other processes, too. The peer is the plain way, a weighted walk over a networkx
+graph, one path after the other; it makes the walk alone. A second walker remembers each node's neighbours and their
+running weights, which takes networkx itself out of the loop.
 """
 
 from __future__ import annotations
@@ -34,11 +35,19 @@ GOAL_RATE, GOAL_RATIO = 1_000_000, 20
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its tables, and give what ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", type=lambda text: int(float(text)), default=[100_000, 1_000_000], help="sizes, e.g. 1e6 1e7")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        type=lambda text: int(float(text)),
+        default=[100_000, 1_000_000],
+        help="sizes, e.g. 1e6 1e7",
+    )
     parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
     parser.add_argument("--traversal", choices=("weighted", "coverage"), default="weighted")
     parser.add_argument("--peer-rows", type=int, default=20_000, help="paths that the networkx walker makes")
-    parser.add_argument("--work", type=Path, help="folder for the output, 20 bytes a row (default: the temporary folder)")
+    parser.add_argument(
+        "--work", type=Path, help="folder for the output, 20 bytes a row (default: the temporary folder)"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -46,9 +55,24 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         result = measure(options.child, options.domain, options.traversal, options.work)
         print(json.dumps(result))
         return result
-    peer, remembering = (networkx_rate(options.domain, options.peer_rows, remember=remember) for remember in (False, True))
-    print(f"networkx walk, {options.domain}: {peer:,.0f} paths a CPU second; neighbours remembered: {remembering:,.0f}", flush=True)
-    names = ("requests", "CPU s", "wall s", "a CPU second", "a wall second", "x networkx", "x remembering", "peak MiB", "bytes/row")
+    peer, remembering = (
+        networkx_rate(options.domain, options.peer_rows, remember=remember) for remember in (False, True)
+    )
+    print(
+        f"networkx walk, {options.domain}: {peer:,.0f} paths a CPU second; neighbours remembered: {remembering:,.0f}",
+        flush=True,
+    )
+    names = (
+        "requests",
+        "CPU s",
+        "wall s",
+        "a CPU second",
+        "a wall second",
+        "x networkx",
+        "x remembering",
+        "peak MiB",
+        "bytes/row",
+    )
     print(" ".join(f"{name:>13}" for name in names))
     sizes = []
     for rows in options.rows:
@@ -56,7 +80,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         result["ratio"] = result["rows"] / result["cpu_s"] / peer
         sizes.append(result)
         cpu, wall = result["cpu_s"], result["wall_s"]
-        cells = (f"{rows:,}", f"{cpu:.2f}", f"{wall:.2f}", f"{rows / cpu:,.0f}", f"{rows / wall:,.0f}", f"{result['ratio']:.1f}")
+        cells = (
+            f"{rows:,}",
+            f"{cpu:.2f}",
+            f"{wall:.2f}",
+            f"{rows / cpu:,.0f}",
+            f"{rows / wall:,.0f}",
+            f"{result['ratio']:.1f}",
+        )
         more = (f"{rows / cpu / remembering:.1f}", f"{result['peak_mib']:.0f}", f"{result['bytes'] / rows:.1f}")
         print(" ".join(f"{cell:>13}" for cell in (*cells, *more)), flush=True)
     report: dict[str, Any] = {
@@ -68,7 +99,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     }
     first, last = sizes[0], sizes[-1]
     if len(sizes) > 1:
-        # What does not grow with the rows (starting, the domain) is in the smallest size; the rate between two sizes is free of it.
+        # What does not grow with the rows (starting, the domain) is in the smallest size; the rate between two sizes is
+        # free of it.
         grown = [
             {
                 "from": low["rows"],
@@ -87,8 +119,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         print(f"peak memory: {first['peak_mib']:.0f} MiB -> {last['peak_mib']:.0f} MiB")
         report["growth"] = grown
     rate = last["rows"] / last["cpu_s"]
-    print(f"goal of {GOAL_RATE:,} requests/s a core: {'met' if rate >= GOAL_RATE else 'missed'} ({rate:,.0f} of CPU time)")
-    print(f"goal of {GOAL_RATIO} times networkx: {'met' if last['ratio'] >= GOAL_RATIO else 'missed'} ({last['ratio']:.1f})")
+    print(
+        f"goal of {GOAL_RATE:,} requests/s a core: {'met' if rate >= GOAL_RATE else 'missed'} ({rate:,.0f} of CPU time)"
+    )
+    print(
+        f"goal of {GOAL_RATIO} times networkx: {'met' if last['ratio'] >= GOAL_RATIO else 'missed'} ({last['ratio']:.1f})"
+    )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
     return report
@@ -96,7 +132,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 def run_child(rows: int, options: argparse.Namespace) -> dict[str, Any]:
     """One size in a new process, so that its peak memory is its own."""
-    command = [sys.executable, __file__, "--child", str(rows), "--domain", options.domain, "--traversal", options.traversal]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        str(rows),
+        "--domain",
+        options.domain,
+        "--traversal",
+        options.traversal,
+    ]
     if options.work:
         command += ["--work", str(options.work)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -153,7 +198,10 @@ def make_run(folder: Path, rows: int, domain: str, traversal: str = "weighted", 
         config=config,
         domain_sha256="0" * 64,
         golden_sha256="0" * 64,
-        stages={name: StagePlan(fingerprint="0" * 12, dir=f"../{name}", shards=shards if name == "sample" else 1) for name in STAGES},
+        stages={
+            name: StagePlan(fingerprint="0" * 12, dir=f"../{name}", shards=shards if name == "sample" else 1)
+            for name in STAGES
+        },
     )
     write_atomic(run / "plan.json", plan.model_dump_json())
     return Run.load(run)
@@ -177,7 +225,10 @@ def networkx_rate(name: str, rows: int, *, remember: bool) -> float:
     shares = normalise(domain.statistics.functions)
     walkers = {function: Graph(domain).walker(function) for function in shares}
     roots = {
-        function: ([node for node in domain.nodes if kinds[node] == walker.path[0].type], list(itertools.accumulate(walker.roots.tolist())))
+        function: (
+            [node for node in domain.nodes if kinds[node] == walker.path[0].type],
+            list(itertools.accumulate(walker.roots.tolist())),
+        )
         for function, walker in walkers.items()
     }
 

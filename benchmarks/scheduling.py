@@ -2,10 +2,10 @@
 
     python benchmarks/scheduling.py --shards 1000 10000 --tasks 48 --peer-python PATH
 
-Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against bare arrays of ``true``
-with as many tasks as there are shards, from inside a process that has imported what it needs and as a whole command; empty tasks of ours
-against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many shards; and datatrove's SlurmPipelineExecutor, if
-``--peer-python`` names an interpreter that has it.
+Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against bare
+arrays of ``true`` with as many tasks as there are shards, from inside a process that has imported what it needs and as
+a whole command; empty tasks of ours against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many
+shards; and datatrove's SlurmPipelineExecutor, if ``--peer-python`` names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -56,10 +56,14 @@ _LINE = "  {:<58}{:>10}  {}"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shards", type=int, nargs="+", default=[1000, 10_000], help="sizes to submit; `status` is asked at the last")
+    parser.add_argument(
+        "--shards", type=int, nargs="+", default=[1000, 10_000], help="sizes to submit; `status` is asked at the last"
+    )
     parser.add_argument("--tasks", type=int, default=48, help="empty tasks that are really run")
     parser.add_argument("--at-once", type=int, default=8, help="of them at once")
-    parser.add_argument("--repeat", type=int, default=5, help="submissions of each kind, taken in turn; the median counts")
+    parser.add_argument(
+        "--repeat", type=int, default=5, help="submissions of each kind, taken in turn; the median counts"
+    )
     parser.add_argument("--peer-python", type=Path, help="interpreter of an environment that has datatrove")
     parser.add_argument("--json", type=Path, help="write the result here too")
     return parser.parse_args()
@@ -119,7 +123,13 @@ def bare_array(folder: Path, tasks: int, limit: int, at_once: int, command: str)
     for start in range(0, tasks, limit):
         count = min(limit, tasks - start)
         run_command(
-            "sbatch", f"--array=0-{count - 1}%{at_once}", "--cpus-per-task=1", "--mem=410M", "--time=30", "--output=/dev/null", str(script)
+            "sbatch",
+            f"--array=0-{count - 1}%{at_once}",
+            "--cpus-per-task=1",
+            "--mem=410M",
+            "--time=30",
+            "--output=/dev/null",
+            str(script),
         )
     return time.perf_counter() - began
 
@@ -147,7 +157,13 @@ def peer(python: Path, folder: Path, tasks: int, at_once: int) -> tuple[float, f
     environment = os.environ | {"PEER_OUT": str(folder / "out")}
     began = time.perf_counter()
     text = run_command(
-        str(python), str(HERE / "scheduling_peer.py"), str(folder / "logs"), str(tasks), str(at_once), str(ARRAY_LIMIT), env=environment
+        str(python),
+        str(HERE / "scheduling_peer.py"),
+        str(folder / "logs"),
+        str(tasks),
+        str(at_once),
+        str(ARRAY_LIMIT),
+        env=environment,
     )
     return float(json.loads(text.splitlines()[-1])["seconds"]), time.perf_counter() - began
 
@@ -242,7 +258,9 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_start(repeat: int = 7) -> dict[str, float]:
-    """Seconds of CPU until Python has imported what a task, what submits and what asks needs, and of Python alone; the best of several."""
+    """Seconds of CPU until Python has imported what a task, what submits and what asks needs, and of Python alone; the
+    best of several.
+    """
 
     def best(code: str) -> float:
         times = []
@@ -263,7 +281,9 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
 
 
 def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
-    """``status`` of a run of which nine tenths are done and the rest waits; calls of Slurm's clients are counted by a shim in the path."""
+    """``status`` of a run of which nine tenths are done and the rest waits; calls of Slurm's clients are counted by a
+    shim in the path.
+    """
     run = make_run(folder / "runs", f"status-{shards}", shards, options.at_once)
     directory = run.stage_dir("sample")
     directory.mkdir(parents=True)
@@ -355,7 +375,11 @@ def show_status(status: dict[str, Any]) -> None:
     met = "" if status["command"] <= GOAL_STATUS_S else f"(goal {GOAL_STATUS_S:g} s missed)"
     what = f"launch.py status, the whole command ({status['command_cpu']:.2f} s of CPU)"
     print(_LINE.format(what, f"{status['command']:.2f} s", met))
-    print(_LINE.format("within a watcher: first / again", f"{status['read_first']:.2f} s", f"{status['read_again']:.2f} s"))
+    print(
+        _LINE.format(
+            "within a watcher: first / again", f"{status['read_first']:.2f} s", f"{status['read_again']:.2f} s"
+        )
+    )
     print(_LINE.format("calls of Slurm's clients", len(status["calls"]), ", ".join(status["calls"])), flush=True)
 
 
@@ -364,7 +388,9 @@ def main() -> int:
     # Ended from outside, it takes its cluster along.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.peer_python is None:
-        print("NO PEER WAS MEASURED: give --peer-python PATH, an interpreter of an environment with datatrove", flush=True)
+        print(
+            "NO PEER WAS MEASURED: give --peer-python PATH, an interpreter of an environment with datatrove", flush=True
+        )
     folder = Path(tempfile.mkdtemp(prefix="scheduling-"))
     try:
         cluster = up(folder / "dc", NODES, max_array_size=ARRAY_LIMIT)

@@ -1,4 +1,5 @@
-"""datatrove's SlurmPipelineExecutor, run by ``benchmarks/scheduling.py`` with an interpreter that has datatrove (not ours).
+"""datatrove's SlurmPipelineExecutor, run by ``benchmarks/scheduling.py`` with an interpreter that has datatrove (not
+ours).
 
     PYTHON scheduling_peer.py FOLDER TASKS WORKERS ARRAY_LIMIT
 
@@ -14,7 +15,9 @@ from pathlib import Path
 
 
 def nothing(data, rank: int = 0, world_size: int = 1):
-    """A pipeline step that writes one byte a task, as our empty stage does. It is pickled without this module, so it imports for itself."""
+    """A pipeline step that writes one byte a task, as our empty stage does. It is pickled without this module, so it
+    imports for itself.
+    """
     import os
     from pathlib import Path
 

@@ -3,10 +3,11 @@
     python benchmarks/training.py                    # 128 examples, 16 steps, 3 runs of each
     python benchmarks/training.py --peers none       # ours alone
 
-One epoch of QLoRA on examples of the heuristic route, the loss on the answer alone, in one process without DeepSpeed; each run is a
-process of its own, the sides take turns. The rate is that of the real tokens (no padding) from the end of the second step to the end of
-the last: loading, threads that start and first allocations are left out. ``trl`` is SFTTrainer as it comes, ``trl-grouped`` the same with
-examples of like length together. Also the share of padding that our order of the examples leaves, which is all that packing could save.
+One epoch of QLoRA on examples of the heuristic route, the loss on the answer alone, in one process without DeepSpeed;
+each run is a process of its own, the sides take turns. The rate is that of the real tokens (no padding) from the end of
+the second step to the end of the last: loading, threads that start and first allocations are left out. ``trl`` is
+SFTTrainer as it comes, ``trl-grouped`` the same with examples of like length together. Also the share of padding that
+our order of the examples leaves, which is all that packing could save.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             for side in sides if number % 2 == 0 else sides[::-1]:
                 run = own(job, number) if side == "routenator" else peer(task, side == "trl-grouped")
                 runs[side].append(figures(run))
-        padding = {"grouped": padding_share(task, True, options.batch), "random": padding_share(task, False, options.batch)}
+        padding = {
+            "grouped": padding_share(task, True, options.batch),
+            "random": padding_share(task, False, options.batch),
+        }
     report = {"examples": options.examples, "batch": options.batch, "runs": runs, "padding": padding} | ratios(runs)
     show(report)
     if options.json:
@@ -105,7 +109,12 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
         base=base, base_name=options.model, domain=options.domain, train=[str(data)], validation=[], tools=tools, config=config,
         seed=SEED, folder=str(folder / "own"), checkpoints=str(folder / "checkpoints"),
     )  # fmt: skip
-    write_tokens([data], PromptFormat(config.prompt, tools, AutoTokenizer.from_pretrained(base)), config.max_length, folder / "tokens")
+    write_tokens(
+        [data],
+        PromptFormat(config.prompt, tools, AutoTokenizer.from_pretrained(base)),
+        config.max_length,
+        folder / "tokens",
+    )
     tokens = read_tokens(folder / "tokens")
     examples = [
         {"input_ids": row["input_ids"], "completion_mask": [int(label != IGNORED) for label in row["labels"]]}
@@ -113,7 +122,12 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
     ]
     task = folder / "task.json"
     steps = -(-options.examples // options.batch)
-    content = {"base": base, "folder": str(folder / "peer"), "seed": SEED, "warmup_steps": round(config.warmup_share * steps)}
+    content = {
+        "base": base,
+        "folder": str(folder / "peer"),
+        "seed": SEED,
+        "warmup_steps": round(config.warmup_share * steps),
+    }
     task.write_text(json.dumps(content | {"config": config.model_dump(), "examples": examples}))
     return job, task
 
@@ -136,7 +150,13 @@ def peer(task: Path, grouped: bool) -> dict[str, Any]:
     from routenator.training.launch import environment
 
     out = task.with_name("peer.json")
-    command = [sys.executable, str(Path(__file__).with_name("training_peer.py")), str(task), str(out), *["--grouped"][: int(grouped)]]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("training_peer.py")),
+        str(task),
+        str(out),
+        *["--grouped"][: int(grouped)],
+    ]
     env = environment(1, cpu=not torch.cuda.is_available())
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -165,7 +185,11 @@ def padding_share(task: Path, grouped: bool, batch: int) -> float:
     from routenator.training.tokens import LengthGrouped
 
     lengths = [len(example["input_ids"]) for example in json.loads(task.read_text())["examples"]]
-    order = list(LengthGrouped(lengths, batch, SEED)) if grouped else random.Random(SEED).sample(range(len(lengths)), len(lengths))
+    order = (
+        list(LengthGrouped(lengths, batch, SEED))
+        if grouped
+        else random.Random(SEED).sample(range(len(lengths)), len(lengths))
+    )
     batches = [order[low : low + batch] for low in range(0, len(order), batch)]
     return 1 - sum(lengths) / sum(max(lengths[number] for number in part) * len(part) for part in batches)
 
@@ -174,7 +198,10 @@ def ratios(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Median rate of each side, and ours as a multiple of each peer's."""
     rates = {side: statistics.median(run["tokens_per_second"] for run in found) for side, found in runs.items()}
     own_rate = rates["routenator"]
-    return {"tokens_per_second": rates, "ratio": {side: own_rate / rate for side, rate in rates.items() if side != "routenator"}}
+    return {
+        "tokens_per_second": rates,
+        "ratio": {side: own_rate / rate for side, rate in rates.items() if side != "routenator"},
+    }
 
 
 def show(report: dict[str, Any]) -> None:
@@ -183,7 +210,9 @@ def show(report: dict[str, Any]) -> None:
         each = " ".join(f"{run['tokens_per_second']:.0f}" for run in found)
         loss = statistics.mean(run["loss"] for run in found)
         rate, run = report["tokens_per_second"][side], found[0]
-        print(f"{side:<12} {rate:>9,.0f} {each:<28} {run['tokens']:>8,.0f} {run['steps']:>6} {loss:>7.3f} {run['trainable']:>11,.0f}")
+        print(
+            f"{side:<12} {rate:>9,.0f} {each:<28} {run['tokens']:>8,.0f} {run['steps']:>6} {loss:>7.3f} {run['trainable']:>11,.0f}"
+        )
     for side, ratio in report["ratio"].items():
         print(f"ratio to {side}: {ratio:.2f} (goal: at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'})")
     padding = report["padding"]

@@ -14,9 +14,13 @@ from typing import Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", type=Path, help="what to train: base, tokens, seed and settings, as training.py writes it")
+    parser.add_argument(
+        "task", type=Path, help="what to train: base, tokens, seed and settings, as training.py writes it"
+    )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--grouped", action="store_true", help="examples of like length together; SFTTrainer's default is at random")
+    parser.add_argument(
+        "--grouped", action="store_true", help="examples of like length together; SFTTrainer's default is at random"
+    )
     options = parser.parse_args()
     options.out.write_text(json.dumps(train(json.loads(options.task.read_text()), options.grouped)))
 
@@ -31,7 +35,10 @@ def train(task: dict[str, Any], grouped: bool) -> dict[str, Any]:
 
     settings = task["config"]
     nf4 = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
     )
     cuda = torch.cuda.is_available()
     model = AutoModelForCausalLM.from_pretrained(
@@ -73,7 +80,9 @@ def train(task: dict[str, Any], grouped: bool) -> dict[str, Any]:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
-                steps.append({"seconds": time.perf_counter() - self.began, "tokens": logs["num_tokens"], "loss": logs["loss"]})
+                steps.append(
+                    {"seconds": time.perf_counter() - self.began, "tokens": logs["num_tokens"], "loss": logs["loss"]}
+                )
 
     trainer = SFTTrainer(
         model=model,

@@ -74,7 +74,9 @@ def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) ->
     elif inodes.f_files and not inodes.f_favail:
         state += ", but no inodes"
     need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
-    return DiskFullError(f"no space to write {file}: disk {disk} has {state}{need}. Make space there, then: python launch.py retry {run}")
+    return DiskFullError(
+        f"no space to write {file}: disk {disk} has {state}{need}. Make space there, then: python launch.py retry {run}"
+    )
 
 
 def mount_of(path: Path) -> Path:

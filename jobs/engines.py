@@ -1,7 +1,8 @@
-"""A generate task's engines, where it has several or one over several GPUs: a process each, which is dealt one chunk after the other.
+"""A generate task's engines, where it has several or one over several GPUs: a process each, which is dealt one chunk
+after the other.
 
-A chunk is made whole in one process (prompts, replies, checks, its checkpoint), so nothing in it depends on how many there are. The first
-that fails ends them all: what it says is what the task says.
+A chunk is made whole in one process (prompts, replies, checks, its checkpoint), so nothing in it depends on how many
+there are. The first that fails ends them all: what it says is what the task says.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class _Worker:
 
 
 class EnginePool:
-    """Processes with an engine each; started when there is work for them, kept for the shards that follow. ``close`` it.
+    """Processes with an engine each; started when there is work for them, kept for the shards that follow. ``close``
+    it.
 
     Args:
         places: one for each engine.
@@ -130,7 +132,9 @@ class EnginePool:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             resource_tracker.ensure_running()
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the tracker's start has let some through; the engine inherits the mask
+            signal.pthread_sigmask(
+                signal.SIG_BLOCK, _SIGNALS
+            )  # the tracker's start has let some through; the engine inherits the mask
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -154,8 +158,14 @@ class EnginePool:
     def _dead(self, worker: _Worker) -> StageError:
         worker.process.join(_END_S)
         code = worker.process.exitcode
-        how = f"was ended by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
-        return StageError(f"{worker.process.name}, one of {len(self.places)} of this task, {how}; what it said is in the task's log")
+        how = (
+            f"was ended by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"ended with exit code {code}"
+        )
+        return StageError(
+            f"{worker.process.name}, one of {len(self.places)} of this task, {how}; what it said is in the task's log"
+        )
 
 
 @dataclass
@@ -223,9 +233,11 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
 
 
 def lead_group(parent: int) -> bool:
-    """Make one group of this process and the parts of a split model that it starts, which ends when this process or its parent does.
+    """Make one group of this process and the parts of a split model that it starts, which ends when this process or its
+    parent does.
 
-    Parts wait for each other busily, and would go on for ever where the engine is killed from outside. So a guard waits for its end.
+    Parts wait for each other busily, and would go on for ever where the engine is killed from outside. So a guard waits
+    for its end.
 
     Args:
         parent: of this process.

@@ -1,6 +1,7 @@
 """What a job calls: run shards of one stage, say honestly how it ended, and show finished stages in the run directory.
 
-A failure is left as ``logs/STAGE/shard-00042.failed.json``, so that ``status`` can name the reason on a cluster without accounting.
+A failure is left as ``logs/STAGE/shard-00042.failed.json``, so that ``status`` can name the reason on a cluster without
+accounting.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def failure_path(run: Run, stage: str, index: int) -> Path:
     return run.log_dir(stage) / f"{shard_name(index)}.failed.json"
 
 
-def write_failure(run: Run, stage: str, index: int, *, kind: str, message: str, attempt: int, job: str | None, trace: str = "") -> None:
+def write_failure(
+    run: Run, stage: str, index: int, *, kind: str, message: str, attempt: int, job: str | None, trace: str = ""
+) -> None:
     """Record why an attempt failed; the next attempt that succeeds removes it."""
     value = {
         "stage": stage,
@@ -77,8 +80,8 @@ def run_task(
 ) -> None:
     """Run these shards of a stage, one after the other.
 
-    A shard that fails does not keep the others from being tried. On several nodes this runs on each of them; what a node that is not
-    the first does is the stage's business, and only the first must see the receipt.
+    A shard that fails does not keep the others from being tried. On several nodes this runs on each of them; what a
+    node that is not the first does is the stage's business, and only the first must see the receipt.
 
     Args:
         package: where the stage modules are; another one only in tests.
@@ -91,7 +94,9 @@ def run_task(
     module = importlib.import_module(f"{package}.{stage}")
     first_node = int(os.environ.get("SLURM_PROCID", "0")) == 0
     failures: list[str] = []
-    with Reserve(run.log_dir(stage) / f".reserve-{job or uuid.uuid4().hex}-{os.environ.get('SLURM_PROCID', '0')}") as reserve:
+    with Reserve(
+        run.log_dir(stage) / f".reserve-{job or uuid.uuid4().hex}-{os.environ.get('SLURM_PROCID', '0')}"
+    ) as reserve:
         for index in indices:
             task = Task(run, stage, index, attempt, job)
             try:
@@ -102,11 +107,14 @@ def run_task(
                 if task.is_done():
                     # Another attempt has won meanwhile and removed this one's files under its feet.
                     print(
-                        f"{stage} shard {index} was done by another attempt ({type(error).__name__}: {error})", file=sys.stderr, flush=True
+                        f"{stage} shard {index} was done by another attempt ({type(error).__name__}: {error})",
+                        file=sys.stderr,
+                        flush=True,
                     )
                     task.discard()
                     continue
-                # First, because on a full disk it makes the space in which the failure can be told. Logs and failures may lie there too.
+                # First, because on a full disk it makes the space in which the failure can be told. Logs and failures
+                # may lie there too.
                 task.discard()
                 told: Exception = error
                 trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
@@ -117,7 +125,9 @@ def run_task(
                 kind = type(told).__name__
                 for _ in range(_RECORD_TRIES):
                     try:
-                        write_failure(run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace)
+                        write_failure(
+                            run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace
+                        )
                         break
                     except OSError:  # what others give up on the full disk comes free bit by bit
                         time.sleep(_RECORD_PAUSE_S)

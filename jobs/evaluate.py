@@ -85,7 +85,10 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     embed = sentence_embedder(resolve_model(config.model.embedder, cache))
     settings = {"resamples": config.evaluate.bootstrap, "seed": config.seed}
     scores: dict[str, Any] = {"before": None}
-    scores |= {name: scores_of(judged[name], subject, golden, functions, embed, **settings) for name, subject in subjects.items()}
+    scores |= {
+        name: scores_of(judged[name], subject, golden, functions, embed, **settings)
+        for name, subject in subjects.items()
+    }
     if "before" in judged:
         scores["paired"] = paired(judged["before"].verdicts, judged["after"].verdicts, embed, **settings)
     if config.evaluate.baselines:
@@ -97,7 +100,9 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     shutil.rmtree(task.work_dir, ignore_errors=True)
 
 
-def _baselines(task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed) -> dict[str, Any]:
+def _baselines(
+    task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed
+) -> dict[str, Any]:
     """Scores of what costs nothing, made of the same training set."""
     from routenator.dataset.files import split_files
     from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
@@ -109,7 +114,9 @@ def _baselines(task: Task, golden: Sequence[GoldenExample], functions: Mapping[s
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)
         verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
-        scores[name] = score(golden, verdicts, functions, embed, resamples=task.config.evaluate.bootstrap, seed=task.config.seed)
+        scores[name] = score(
+            golden, verdicts, functions, embed, resamples=task.config.evaluate.bootstrap, seed=task.config.seed
+        )
     return scores
 
 
@@ -139,6 +146,8 @@ def _metrics(scores: dict[str, Any]) -> dict[str, Any]:
         "queries": sum(side["n"] for side in sides.values()),
         "seconds_asking": sum(side["seconds"] for side in sides.values()),
         **{
-            f"{key}_{name}": side[key]["value"] for name, side in sides.items() for key in ("function_f1_macro", "cta", "ss", "exact_match")
+            f"{key}_{name}": side[key]["value"]
+            for name, side in sides.items()
+            for key in ("function_f1_macro", "cta", "ss", "exact_match")
         },
     }

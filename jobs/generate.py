@@ -1,9 +1,10 @@
-"""Generate: requests to candidates. A shard works through its chunks and commits each, so a killed task goes on where it was.
+"""Generate: requests to candidates. A shard works through its chunks and commits each, so a killed task goes on where
+it was.
 
-Chunks are cut by index over all requests, and shards are made of whole chunks: a model's replies depend on what else is in the batch
-(sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts. Within a shard all chunks of one
-engine come first, then those of the next, so that one model is loaded at a time. Rows of the heuristic route depend on nothing but
-themselves and are made in large blocks.
+Chunks are cut by index over all requests, and shards are made of whole chunks: a model's replies depend on what else is
+in the batch (sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts.
+Within a shard all chunks of one engine come first, then those of the next, so that one model is loaded at a time. Rows
+of the heuristic route depend on nothing but themselves and are made in large blocks.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def _run(task: Task) -> None:
     import pyarrow.parquet as pq
 
     size = task.config.generate.chunk_rows
-    start, stop = row_range(sum(receipt.rows for receipt, _ in task.input_receipts("sample")), size, task.index, task.shards)
+    start, stop = row_range(
+        sum(receipt.rows for receipt, _ in task.input_receipts("sample")), size, task.index, task.shards
+    )
     requests = read_rows(task, start, stop)
     generator, composer = open_shard(task)
     paths: list[Path] = []
@@ -91,7 +94,9 @@ def _pool(generator: Generator, config: EngineConfig, places: Sequence[Place]) -
     return None
 
 
-def _make(task: Task, generator: Generator, composer: Composer, pool: EnginePool | None, chunks: dict[Path, pa.Table]) -> Iterator[Path]:
+def _make(
+    task: Task, generator: Generator, composer: Composer, pool: EnginePool | None, chunks: dict[Path, pa.Table]
+) -> Iterator[Path]:
     """Make these chunks and yield each one's path when it is there."""
     if pool is not None:
         yield from pool.make([Order(str(task.run.path), task.index, path, rows) for path, rows in chunks.items()])
@@ -111,7 +116,8 @@ def row_range(rows: int, chunk_rows: int, shard: int, shards: int) -> tuple[int,
 
 
 def read_rows(task: Task, start: int, stop: int) -> pa.Table:
-    """Requests start..stop-1, counted over sample's shards in order; only the files that hold some are read, and checked.
+    """Requests start..stop-1, counted over sample's shards in order; only the files that hold some are read, and
+    checked.
 
     Raises:
         StageError: a shard of sample is missing.
@@ -135,7 +141,8 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
 def groups(
     generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int
 ) -> Iterator[tuple[EngineConfig | None, list[tuple[str, pa.Table]]]]:
-    """For each engine in turn (None: the heuristic route), names and requests of its chunks: its rows of each chunk of all rows, or block.
+    """For each engine in turn (None: the heuristic route), names and requests of its chunks: its rows of each chunk of
+    all rows, or block.
 
     Args:
         requests: the shard's rows; the first is row ``start`` of all.
@@ -174,9 +181,14 @@ def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
     for route in ROUTE_ORDER:
         own = table.filter(pc.equal(table["route"], route))
         if own.num_rows:
-            by_route[route] = {"requested": own.num_rows, "accepted": _total(own["accepted"]), "rejected": _rejected(own)}
+            by_route[route] = {
+                "requested": own.num_rows,
+                "accepted": _total(own["accepted"]),
+                "rejected": _rejected(own),
+            }
             if route != "heuristic":
-                # A model that only repeats its draft adds nothing; the merge drops such rows where the draft is there too.
+                # A model that only repeats its draft adds nothing; the merge drops such rows where the draft is there
+                # too.
                 by_route[route]["copied_draft"] = _total(pc.and_(own["accepted"], pc.equal(own["query"], own["draft"])))
     return {
         "requested": table.num_rows,

@@ -14,7 +14,8 @@ from routenator.files import read_json
 
 
 def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
-    """(label, path) of every shard of candidates in the order of the index, each checked against its receipt; and the rows of each round.
+    """(label, path) of every shard of candidates in the order of the index, each checked against its receipt; and the
+    rows of each round.
 
     Raises:
         StageError: a shard is missing, or a stage does not hold as many rows as the plan says.
@@ -48,7 +49,9 @@ def part_receipts(run: Run, stage: StagePlan, label: str) -> Iterator[tuple[Rece
     for index in range(stage.shards):
         receipt = read_receipt(directory, index)
         if receipt is None:
-            raise StageError(f"{label}, shard {index}, is gone: no {receipt_path(directory, index)}; `retry` of that run makes it again")
+            raise StageError(
+                f"{label}, shard {index}, is gone: no {receipt_path(directory, index)}; `retry` of that run makes it again"
+            )
         yield receipt, directory
 
 

@@ -1,7 +1,7 @@
 """Merge: from candidates to the data set. One task, which works in blocks on all its cores, so its memory is bounded.
 
-The verdicts on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was killed while it
-wrote the data set leaves them to the next.
+The verdicts on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was
+killed while it wrote the data set leaves them to the next.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     check_same_strata(task, strata)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
-    # Deciding reads the candidates once or more, writing once; progress is told in candidates, each of them a share of these passes.
+    # Deciding reads the candidates once or more, writing once; progress is told in candidates, each of them a share of
+    # these passes.
     passes = 1 + count_passes(config.merge.near_duplicates, config.merge.ambiguity != "off")
     decisions = _decide(task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total))
     found, splits = write_dataset(
@@ -134,7 +135,9 @@ def _decide(
     config = task.config
     rows = sum(source.rows for source in sources)
     # Names of shards hold their attempt, so files of another attempt have other names.
-    step = scratch.step("decisions", digest([[str(source.path), source.rows, source.path.stat().st_size] for source in sources]))
+    step = scratch.step(
+        "decisions", digest([[str(source.path), source.rows, source.path.stat().st_size] for source in sources])
+    )
     if not step.is_dir():
         minhash = config.merge.near_duplicates == "minhash"
         check_spill(scratch.root, "merge.spill_dir", rows, row_bytes(config.merge.near_threshold) if minhash else 0)
@@ -202,7 +205,10 @@ def _summary(
         "final": decisions.per_stratum(KEPT),
     }
     statistics = domain.statistics
-    thirds = {name: {str(third): weight for third, weight in table.items()} for name, table in statistics.keyword_position.items()}
+    thirds = {
+        name: {str(third): weight for third, weight in table.items()}
+        for name, table in statistics.keyword_position.items()
+    }
     return {
         "counts": {
             "wanted": sum(row["quota"] for row in strata),
@@ -239,7 +245,9 @@ def _golden_words(golden: list[Any]) -> dict[str, Any]:
     return word_quartiles(words)
 
 
-def _side_files(task: Task, domain: Domain, build: Path, splits: dict[str, SplitWriter], summary: dict[str, Any]) -> None:
+def _side_files(
+    task: Task, domain: Domain, build: Path, splits: dict[str, SplitWriter], summary: dict[str, Any]
+) -> None:
     """The card, and what a format needs beside its rows."""
     from routenator.dataset.card import dataset_card
     from routenator.dataset.export import FORMATS
@@ -259,10 +267,15 @@ def _side_files(task: Task, domain: Domain, build: Path, splits: dict[str, Split
         functions={name: function.description for name, function in domain.functions.items()},
         languages=sorted(name for name, weight in domain.statistics.languages.items() if weight > 0),
         provenance={
-            "made by": f"RouteNator {task.run.plan.version}" + (f", commit {task.run.plan.commit}" if task.run.plan.commit else ""),
+            "made by": f"RouteNator {task.run.plan.version}"
+            + (f", commit {task.run.plan.commit}" if task.run.plan.commit else ""),
             "plan": f"`{task.run.plan.fingerprint}` ({config.name})",
             "stages": ", ".join(f"{name} `{stages[name].fingerprint}`" for name in ("sample", "generate", "merge")),
-            **({"tops up": ", ".join(f"{part.run} (generate `{part.generate.fingerprint}`)" for part in base)} if base else {}),
+            **(
+                {"tops up": ", ".join(f"{part.run} (generate `{part.generate.fingerprint}`)" for part in base)}
+                if base
+                else {}
+            ),
             "seed": str(config.seed),
             "domain sha256": f"`{task.run.plan.domain_sha256}`",
             "generator": f"`{config.model.generator.model}`",
@@ -283,7 +296,8 @@ def _vision(task: Task) -> str:
 def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> None:
     """Move the files to their public names, then make the receipt.
 
-    Two attempts write the same bytes (all is sorted by index, and nothing holds a time), so it does not matter whose file lies there last.
+    Two attempts write the same bytes (all is sorted by index, and nothing holds a time), so it does not matter whose
+    file lies there last.
     """
     target = task.dir / "dataset"
     target.mkdir(exist_ok=True)

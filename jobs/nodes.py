@@ -1,4 +1,6 @@
-"""Which of a task's nodes this is. On several nodes Slurm runs the task once on each; they agree on a meeting place through a file."""
+"""Which of a task's nodes this is. On several nodes Slurm runs the task once on each; they agree on a meeting place
+through a file.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ _ASK_S = 20.0
 def task_nodes(folder: Path) -> Nodes:
     """This node's place; alone outside Slurm or with one task.
 
-    Node 0 chooses a free port and writes where to meet; the file's name holds the job's id and its restarts, so that no start of a job
-    reads an older start's file.
+    Node 0 chooses a free port and writes where to meet; the file's name holds the job's id and its restarts, so that no
+    start of a job reads an older start's file.
 
     Args:
         folder: on a file system that all nodes share.
@@ -51,7 +53,9 @@ def task_nodes(folder: Path) -> Nodes:
     deadline = time.monotonic() + _WAIT_S
     while not file.is_file():
         if time.monotonic() > deadline:
-            raise StageError(f"node {index} of {count}: the first node did not say where to meet within {_WAIT_S:g} s ({file})")
+            raise StageError(
+                f"node {index} of {count}: the first node did not say where to meet within {_WAIT_S:g} s ({file})"
+            )
         time.sleep(_POLL_S)
     place = read_json(file)
     return Nodes(count, index, place["address"], place["port"], place["secret"])
@@ -68,12 +72,19 @@ def wait_for_end(why: str) -> None:
 def own_address() -> str:
     """The IP address under which the other nodes of the allocation reach this one.
 
-    A node's name may not resolve (several slurmds on one host), or resolve to 127.0.1.1 (Debian's /etc/hosts). So what is asked for, in
-    this order, is how Slurm itself reaches this node, how srun did, and the names; the first address that is this machine's and no
-    loopback is taken. A loopback address is right only where there is no other: then all nodes are on one host.
+    A node's name may not resolve (several slurmds on one host), or resolve to 127.0.1.1 (Debian's /etc/hosts). So what
+    is asked for, in this order, is how Slurm itself reaches this node, how srun did, and the names; the first address
+    that is this machine's and no loopback is taken. A loopback address is right only where there is no other: then all
+    nodes are on one host.
     """
     node = os.environ.get("SLURMD_NODENAME", "")
-    names = [_node_address(node), os.environ.get("SLURM_LAUNCH_NODE_IPADDR", ""), node, socket.getfqdn(), socket.gethostname()]
+    names = [
+        _node_address(node),
+        os.environ.get("SLURM_LAUNCH_NODE_IPADDR", ""),
+        node,
+        socket.getfqdn(),
+        socket.gethostname(),
+    ]
     inner = ""
     for name in filter(None, names):
         for address in _addresses(name):
@@ -89,7 +100,9 @@ def _node_address(node: str) -> str:
     if not node or shutil.which("scontrol") is None:
         return ""
     try:
-        done = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, timeout=_ASK_S, check=False)
+        done = subprocess.run(
+            ["scontrol", "show", "node", node], capture_output=True, text=True, timeout=_ASK_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     found = re.search(r"\bNodeAddr=(\S+)", done.stdout)

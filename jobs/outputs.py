@@ -1,4 +1,5 @@
-"""Outputs of a stage whose two attempts would not write the same bytes (times, checkpoints): a folder an attempt, a link to the winner's.
+"""Outputs of a stage whose two attempts would not write the same bytes (times, checkpoints): a folder an attempt, a
+link to the winner's.
 
 STAGE/train-1f3c9a7e/adapter/ ...       what the attempt 1f3c9a7e wrote
 STAGE/adapter -> train-1f3c9a7e/adapter

@@ -48,7 +48,9 @@ class StagePlan(BaseModel):
 
 
 class Part(BaseModel):
-    """Candidates of an earlier run that a top-up's merge reads before its own: two finished stages, used where they are."""
+    """Candidates of an earlier run that a top-up's merge reads before its own: two finished stages, used where they
+    are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -141,20 +143,28 @@ class Run:
         file = run / "plan.json"
         if not file.is_file():
             known = [p.parent.name for p in run.parent.glob("*/plan.json")] if run.parent.is_dir() else []
-            raise InputError("not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known)
+            raise InputError(
+                "not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known
+            )
         try:
             raw = json.loads(read_text(file, "a plan as written"))
         except json.JSONDecodeError as error:
-            raise InputError("this plan cannot be read", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON") from None
+            raise InputError(
+                "this plan cannot be read", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON"
+            ) from None
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
         if found != PLAN_FORMAT:
-            raise InputError("this plan has another format", file=file, key="format", found=found, expected=str(PLAN_FORMAT))
+            raise InputError(
+                "this plan has another format", file=file, key="format", found=found, expected=str(PLAN_FORMAT)
+            )
         try:
             return Run(run, Plan.model_validate(raw))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise InputError("this plan cannot be read", file=file, key=key, found=first["msg"], expected="a plan as written") from None
+            raise InputError(
+                "this plan cannot be read", file=file, key=key, found=first["msg"], expected="a plan as written"
+            ) from None
 
     def check_store(self) -> None:
         """Whether the outputs of finished stages are where the plan says.

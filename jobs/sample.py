@@ -1,4 +1,6 @@
-"""Sample: graph traversal and router. Shard k writes its slice of the requests; shard 0 also the strata with their quotas."""
+"""Sample: graph traversal and router. Shard k writes its slice of the requests; shard 0 also the strata with their
+quotas.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,16 @@ def run(task: Task) -> None:
     if task.index == 0:
         files["strata"] = task.output(".strata.json")
         write_atomic(files["strata"], json.dumps([stratum.as_dict() for stratum in sampler.strata], ensure_ascii=False))
-    task.commit(files, rows=stop - start, metrics={"strata": len(sampler.strata), "requests": sampler.size, "generator": GENERATOR})
+    task.commit(
+        files,
+        rows=stop - start,
+        metrics={"strata": len(sampler.strata), "requests": sampler.size, "generator": GENERATOR},
+    )
 
 
 def write_requests(sampler: Sampler, start: int, stop: int, path: Path) -> Iterator[int]:
-    """Write requests start..stop-1 as one parquet file; gives the number of rows written so far, row group after row group.
+    """Write requests start..stop-1 as one parquet file; gives the number of rows written so far, row group after row
+    group.
 
     Seeds are random and indices a sequence: neither is worth a dictionary or a compressor's time.
     """

@@ -1,7 +1,8 @@
 """Where a task keeps what it has worked out so far, so that a killed attempt's successor need not begin again.
 
-SCRATCH/attempt-1f3c9a7e/       an attempt at work, which holds the lock on attempt-1f3c9a7e/lock; removed by the next attempt if it is dead
-SCRATCH/NAME-40c583177011/      a finished step, named by its input; whoever finishes it first gives it this name
+SCRATCH/attempt-1f3c9a7e/       an attempt at work, which holds the lock on attempt-1f3c9a7e/lock; removed by the next
+attempt if it is dead SCRATCH/NAME-40c583177011/      a finished step, named by its input; whoever finishes it first
+gives it this name
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Scratch:
 
     Args:
         task: whose.
-        place: a folder of the user's choice, in which the task gets one of its own (variables such as $TMPDIR are filled in); None: the
-            task's work folder.
+        place: a folder of the user's choice, in which the task gets one of its own (variables such as $TMPDIR are
+            filled in); None: the task's work folder.
     """
 
     def __init__(self, task: Task, place: str | None) -> None:

@@ -1,8 +1,8 @@
 """One task of a stage, and the receipt that says that its shard is done.
 
-A shard is done if and only if its receipt is there. The data is written under a name of its own for each attempt and fsynced; the
-receipt is made last, with ``link(2)``, which fails when it exists. So two attempts at once cannot mix: one wins, whole, and the other
-removes what it wrote.
+A shard is done if and only if its receipt is there. The data is written under a name of its own for each attempt and
+fsynced; the receipt is made last, with ``link(2)``, which fails when it exists. So two attempts at once cannot mix: one
+wins, whole, and the other removes what it wrote.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Task:
 
     @property
     def work_dir(self) -> Path:
-        """A folder for checkpoints of this shard; it survives attempts and is removed by ``commit``'s caller when no longer needed."""
+        """A folder for checkpoints of this shard; it survives attempts and is removed by ``commit``'s caller when no
+        longer needed.
+        """
         path = self.dir / f"{shard_name(self.index)}.work"
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -175,7 +177,8 @@ class Task:
         """Make this shard done.
 
         Args:
-            files: role -> path; already written, below the stage's directory. The role of a single data file is ``data``.
+            files: role -> path; already written, below the stage's directory. The role of a single data file is
+                ``data``.
             rows: rows of output.
             metrics: JSON-able numbers for the report.
 

@@ -1,4 +1,6 @@
-"""Train: an adapter on the merged data set. One task, on one node or several; it goes on from the last checkpoint of any attempt."""
+"""Train: an adapter on the merged data set. One task, on one node or several; it goes on from the last checkpoint of
+any attempt.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _train(task: Task) -> None:
     nodes = task_nodes(task.work_dir)
     files = data_files(task)
     # All nodes of one start share the attempt's folder, so its name comes from the scheduler and not from this process.
-    attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes.count > 1 else task.token
+    attempt = (
+        f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes.count > 1 else task.token
+    )
     resume = checkpoints.newest(task.work_dir)
     job = TrainingJob(
         base=resolve_model(config.model.trainee, cache_folder(config.cache)),
@@ -67,7 +71,9 @@ def _train(task: Task) -> None:
 
     def progress(line: dict[str, Any]) -> None:
         if "loss" in line:
-            task.progress(line["step"], line["max_steps"], "steps", loss=line["loss"], tokens_per_second=line["tokens_per_second"])
+            task.progress(
+                line["step"], line["max_steps"], "steps", loss=line["loss"], tokens_per_second=line["tokens_per_second"]
+            )
 
     try:
         result = launch(job, progress, nodes, out=sys.stdout)
@@ -75,8 +81,8 @@ def _train(task: Task) -> None:
             _commit(task, job, result, resume)
     except StoppedError as stop:
         if "SLURM_JOB_ID" in os.environ:
-            # The first node's handler has not ended this: it could not requeue the job, or Slurm will, when it ends it. To end before would
-            # be a failure, and on another node end the first one's attempt at it.
+            # The first node's handler has not ended this: it could not requeue the job, or Slurm will, when it ends it.
+            # To end before would be a failure, and on another node end the first one's attempt at it.
             wait_for_end(str(stop))
         raise
     finally:

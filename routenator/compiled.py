@@ -1,7 +1,7 @@
 """Loops compiled by numba: made once, before tasks need them, and never older than their sources.
 
-numba keeps what it compiles beside the sources, and looks at the size and time of a function's own file only; ours are inlined across
-files, so ``discard_stale`` looks at all files of their folder.
+numba keeps what it compiles beside the sources, and looks at the size and time of a function's own file only; ours are
+inlined across files, so ``discard_stale`` looks at all files of their folder.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from pathlib import Path
 from routenator.config import RunConfig
 
 _ROOT = Path(__file__).resolve().parent
-_LOOPS = {"wording": "kernel.compose", "validation": "prefilter_kernel.clear_rows"}  # folder -> the loop that all others are part of
+_LOOPS = {
+    "wording": "kernel.compose",
+    "validation": "prefilter_kernel.clear_rows",
+}  # folder -> the loop that all others are part of
 
 
 def discard_stale(folder: Path) -> None:
-    """Remove compiled loops that are older than a source of their folder. Called by the modules that define them, before numba looks."""
+    """Remove compiled loops that are older than a source of their folder. Called by the modules that define them,
+    before numba looks.
+    """
     newest = max(file.stat().st_mtime for file in folder.glob("*.py"))
     for file in (folder / "__pycache__").glob("*.nb[ci]"):
         try:
@@ -44,7 +49,9 @@ def make_ready(config: RunConfig) -> None:
     """
     command = [sys.executable, "-m", "routenator.compiled"]
     silent = subprocess.DEVNULL
-    subprocess.run(command, cwd=_ROOT.parent, input=config.model_dump_json(), text=True, stdout=silent, stderr=silent, check=False)
+    subprocess.run(
+        command, cwd=_ROOT.parent, input=config.model_dump_json(), text=True, stdout=silent, stderr=silent, check=False
+    )
 
 
 def _compile(config: RunConfig) -> None:
@@ -57,7 +64,9 @@ def _compile(config: RunConfig) -> None:
 
     domain = load_domain(config.domain)
     sampler = Sampler(domain, config)
-    candidates(Composer(domain, config, sampler.strata).details(sampler.requests(0, 1)), Context(domain, config.checks, {}))
+    candidates(
+        Composer(domain, config, sampler.strata).details(sampler.requests(0, 1)), Context(domain, config.checks, {})
+    )
 
 
 if __name__ == "__main__":

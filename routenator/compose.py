@@ -1,8 +1,9 @@
-"""A run's config from files: profiles, then the config file, then ``key=value`` overrides; merged by OmegaConf, checked by pydantic.
+"""A run's config from files: profiles, then the config file, then ``key=value`` overrides; merged by OmegaConf, checked
+by pydantic.
 
-``model:`` and ``cluster:`` may name a profile (configs/model/NAME.yaml, configs/cluster/NAME.yaml), which is a partial config of its own; a
-mapping with ``profile: NAME`` takes the profile and changes some of its keys. A resolved config (RUN/config.yaml) names no profile and can
-be run again as it is.
+``model:`` and ``cluster:`` may name a profile (configs/model/NAME.yaml, configs/cluster/NAME.yaml), which is a partial
+config of its own; a mapping with ``profile: NAME`` takes the profile and changes some of its keys. A resolved config
+(RUN/config.yaml) names no profile and can be run again as it is.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
         merged = OmegaConf.merge(*(OmegaConf.create(layer) for layer in layers), OmegaConf.create(raw))
         for key, value in dotted:
             if key not in GROUPS:
-                # A mapping is set as it is: left-overs of the one below it would be a surprise. Single keys have dotted names.
+                # A mapping is set as it is: left-overs of the one below it would be a surprise. Single keys have dotted
+                # names.
                 OmegaConf.update(merged, key, value, merge=False, force_add=True)
         value = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:

@@ -49,8 +49,12 @@ class GenerateConfig(Section):
         "vision": 2.0,
     }  # requests per wanted example, by route, where no acceptance is measured
     acceptance: str | None = None  # measured acceptance in place of `oversample`: a run, an acceptance.json, or "auto"
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9  # of a stratum's requests filling its quota at once, with measured acceptance
-    oversample_limit: Annotated[float, Field(ge=1)] = 20.0  # requests per example of a stratum's quota at most, in one run
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = (
+        0.9  # of a stratum's requests filling its quota at once, with measured acceptance
+    )
+    oversample_limit: Annotated[float, Field(ge=1)] = (
+        20.0  # requests per example of a stratum's quota at most, in one run
+    )
     routes: dict[RouteName, Annotated[float, Field(ge=0.0)]] | None = None
     # overrides the statistics' route shares for every function (an ablation, or a cheaper run)
     examples: Annotated[int, Field(ge=0)] = 3  # few-shot examples offered to a prompt
@@ -63,7 +67,9 @@ class ChecksConfig(Section):
     max_repetition: Annotated[int, Field(ge=1)] = 3  # one word this often in a row, or more, is degenerate
     length: bool = True  # refuse queries outside their length bucket
     language: bool = True
-    judge: bool = False  # ask the generator whether query and call agree, for rows that a model wrote and the other checks accept
+    judge: bool = (
+        False  # ask the generator whether query and call agree, for rows that a model wrote and the other checks accept
+    )
 
 
 def _off(value: object) -> object:
@@ -102,7 +108,9 @@ class TrainConfig(Section):
     lora_r: Positive = 16
     lora_alpha: Positive = 32
     lora_dropout: Share = 0.05
-    lora_targets: list[str] = Field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
+    lora_targets: list[str] = Field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
     prompt_tokens: Positive = 20  # virtual tokens, method: prompt
     max_length: Positive = 1024  # tokens of prompt and call; longer examples are refused, not cut
     processes: Positive = 1  # a node
@@ -114,7 +122,9 @@ class TrainConfig(Section):
     save_steps: Positive = 50  # optimiser steps between two checkpoints
     eval_steps: Annotated[int, Field(ge=0)] = 0  # 0: only at the end
     log_steps: Positive = 1
-    tracker: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "clearml", "swanlab", "trackio", "dvclive", "none"] = "tensorboard"
+    tracker: Literal[
+        "tensorboard", "wandb", "mlflow", "comet_ml", "clearml", "swanlab", "trackio", "dvclive", "none"
+    ] = "tensorboard"
 
 
 class EvaluateConfig(Section):
@@ -137,7 +147,9 @@ class EngineConfig(Section):
     engine: Literal["vllm", "transformers"] = "vllm"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     tensor_parallel_size: Positive = 1  # GPUs an engine
-    engines: Literal["auto"] | Positive = "auto"  # at once in a generate task; auto: as many as its GPUs hold, without GPUs one
+    engines: Literal["auto"] | Positive = (
+        "auto"  # at once in a generate task; auto: as many as its GPUs hold, without GPUs one
+    )
     max_model_len: Positive = 4096
     enforce_eager: bool = False
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -146,7 +158,9 @@ class EngineConfig(Section):
     temperature: Annotated[float, Field(ge=0)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_tokens: Positive = 96
-    guided: bool = True  # hold replies to the slots' words where a template says `guide: slots`; a large model needs no such help
+    guided: bool = (
+        True  # hold replies to the slots' words where a template says `guide: slots`; a large model needs no such help
+    )
 
 
 class VisionConfig(Section):
@@ -187,7 +201,9 @@ class Resources(Section):
     nodes: Positive = 1
     minutes: Positive = 60  # wall-clock limit
     partition: str | None = None  # overrides the cluster's
-    shards_per_task: Positive | None = None  # slurm: shards that one array task works through; null: chosen when submitted
+    shards_per_task: Positive | None = (
+        None  # slurm: shards that one array task works through; null: chosen when submitted
+    )
     extra: dict[str, str | int | bool] = Field(default_factory=dict)  # further sbatch options, long names
 
 
@@ -199,7 +215,9 @@ class ContainerConfig(Section):
 
     kind: Literal["apptainer", "pyxis"]
     image: str  # a file, or what the container's tool takes (docker://..., or registry#image of pyxis)
-    mounts: list[str] = Field(default_factory=list)  # SOURCE[:TARGET[:OPTIONS]]; root, run directory and cache are mounted anyway
+    mounts: list[str] = Field(
+        default_factory=list
+    )  # SOURCE[:TARGET[:OPTIONS]]; root, run directory and cache are mounted anyway
     args: list[str] = Field(default_factory=list)  # further flags: of `apptainer exec`, or of srun for pyxis
 
 

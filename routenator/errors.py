@@ -1,4 +1,6 @@
-"""Errors. Whatever a user can cause is an ``InputError`` and says where, what was found, what was expected and what is nearest."""
+"""Errors. Whatever a user can cause is an ``InputError`` and says where, what was found, what was expected and what is
+nearest.
+"""
 
 from __future__ import annotations
 

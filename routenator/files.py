@@ -91,7 +91,9 @@ def read_text(file: Path, expected: str = "a text file") -> str:
     except FileNotFoundError:
         raise InputError("a file is missing", file=file, expected=expected) from None
     except UnicodeDecodeError as error:
-        raise InputError("not UTF-8 text", file=file, key=f"byte {error.start + 1}", found=error.reason, expected=expected) from None
+        raise InputError(
+            "not UTF-8 text", file=file, key=f"byte {error.start + 1}", found=error.reason, expected=expected
+        ) from None
     except OSError as error:
         raise InputError("a file that cannot be read", file=file, found=error.strerror, expected=expected) from None
 
@@ -105,8 +107,8 @@ def nearest_folder(path: Path) -> Path:
 
 
 def check_writable(path: Path, key: str) -> None:
-    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do not tell of
-    read-only file systems, quotas and the super-user.
+    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do
+    not tell of read-only file systems, quotas and the super-user.
 
     Raises:
         InputError: no.

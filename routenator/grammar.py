@@ -1,4 +1,5 @@
-"""The small grammar of slot values and heuristic templates (docs/domains.md): its tree, and what can be said of it before any draw.
+"""The small grammar of slot values and heuristic templates (docs/domains.md): its tree, and what can be said of it
+before any draw.
 
     {name}      a reference        [a|b|c]   one alternative      (a)   only if every slot in it is present
     <a|b|c>     all parts, in a random order                      \\    takes the next sign as it is

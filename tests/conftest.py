@@ -11,7 +11,8 @@ import pytest
 from routenator.config import RunConfig
 from routenator.domain.loader import Domain, load_domain
 
-# Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come before Ray's own.
+# Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come
+# before Ray's own.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

@@ -1,4 +1,6 @@
-"""Each bad input is refused by the command a user types: exit code 2, a message that names the place, and nothing written."""
+"""Each bad input is refused by the command a user types: exit code 2, a message that names the place, and nothing
+written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from tests.conftest import ROOT, TINY, make_config
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """``python launch.py ARGUMENTS`` as a user runs it."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+        [sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -54,17 +61,39 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-GOLDEN = '{"query": "a logo", "call": {"name": "search", "arguments": {"content_type": "logos", "extracted_prompt": "a"}}}\n'
+GOLDEN = (
+    '{"query": "a logo", "call": {"name": "search", "arguments": {"content_type": "logos", "extracted_prompt": "a"}}}\n'
+)
 CASES = {
     "unknown key": (lambda w: None, ["train.learning_rat=1"], ["unknown key", "nearest:  learning_rate"]),
     "wrong type": (lambda w: None, ["dataset.size=many"], ["dataset.size", "many", "integer"]),
     "missing domain file": (lambda w: (w.domain / "edges.csv").unlink(), [], ["missing", "edges.csv"]),
-    "edge to an unknown node": (lambda w: w.edit("edges.csv", "d_logo,s_cake", "d_logo,s_cak"), [], ["edges.csv", "line 9", "s_cake"]),
-    "content type the API lacks": (lambda w: w.edit("statistics.yaml", "card: 0.3}", "cart: 0.3}"), [], ["cart", "nearest:  card"]),
-    "negative weight": (lambda w: w.edit("edges.csv", "d_card,s_dog,1", "d_card,s_dog,-1"), [], ["edges.csv", "-1", "above 0"]),
-    "weights all zero": (lambda w: w.edit("statistics.yaml", "search: 0.6, book: 0.4", "search: 0, book: 0"), [], ["all zero"]),
+    "edge to an unknown node": (
+        lambda w: w.edit("edges.csv", "d_logo,s_cake", "d_logo,s_cak"),
+        [],
+        ["edges.csv", "line 9", "s_cake"],
+    ),
+    "content type the API lacks": (
+        lambda w: w.edit("statistics.yaml", "card: 0.3}", "cart: 0.3}"),
+        [],
+        ["cart", "nearest:  card"],
+    ),
+    "negative weight": (
+        lambda w: w.edit("edges.csv", "d_card,s_dog,1", "d_card,s_dog,-1"),
+        [],
+        ["edges.csv", "-1", "above 0"],
+    ),
+    "weights all zero": (
+        lambda w: w.edit("statistics.yaml", "search: 0.6, book: 0.4", "search: 0, book: 0"),
+        [],
+        ["all zero"],
+    ),
     "empty golden file": (lambda w: (w.domain / "golden.jsonl").write_text(""), [], ["golden file is empty"]),
-    "golden call its schema refuses": (lambda w: (w.domain / "golden.jsonl").write_text(GOLDEN), [], ["enum", "logos", "nearest:  logo"]),
+    "golden call its schema refuses": (
+        lambda w: (w.domain / "golden.jsonl").write_text(GOLDEN),
+        [],
+        ["enum", "logos", "nearest:  logo"],
+    ),
     "golden file missing": (lambda w: None, ["golden=nowhere.jsonl"], ["nowhere.jsonl"]),
     "model path missing": (lambda w: None, ["model.trainee=/nowhere/model"], ["/nowhere/model"]),
     "unknown model package": (lambda w: None, ["model.trainee=package:smollm"], ["package:smollm", "nearest"]),

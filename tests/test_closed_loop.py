@@ -18,7 +18,12 @@ pytestmark = pytest.mark.slow
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=300, cwd=ROOT, check=False
+        [sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        check=False,
     )
     sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
     return result

@@ -60,7 +60,13 @@ KEYS = keys(RunConfig)
 
 
 def test_sections_are_opened() -> None:
-    assert {"name", "dataset.size", "model.vision.image_size", "cluster.stages.STAGE.cpus", "model.generator.model"} <= set(KEYS)
+    assert {
+        "name",
+        "dataset.size",
+        "model.vision.image_size",
+        "cluster.stages.STAGE.cpus",
+        "model.generator.model",
+    } <= set(KEYS)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -80,7 +86,9 @@ def test_no_key_that_is_gone() -> None:
     assert set(documented()) <= set(KEYS)
 
 
-@pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")]))
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):

@@ -43,7 +43,9 @@ def test_json_for_scripts() -> None:
     code, printed, _ = call("creative", str(GOLDEN), "--json")
     value = json.loads(printed)
     assert code == 0 and value["labelled"] == 319 and value["guessed"] == 0 and value["budget"] == {}
-    assert value["statistics"]["functions"]["search"] + value["statistics"]["functions"]["generate"] == pytest.approx(1.0)
+    assert value["statistics"]["functions"]["search"] + value["statistics"]["functions"]["generate"] == pytest.approx(
+        1.0
+    )
     assert "menu" in value["pooled"]["categories.search"]
 
 

@@ -1,4 +1,6 @@
-"""The whole pipeline on real parts, small: vLLM with SmolLM2, 4-bit QLoRA through DeepSpeed, Ray, MiniLM; then what re-running does."""
+"""The whole pipeline on real parts, small: vLLM with SmolLM2, 4-bit QLoRA through DeepSpeed, Ray, MiniLM; then what
+re-running does.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ STAGES = ["sample", "generate", "merge", "train", "evaluate", "report"]
 
 def launch(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
+        [sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        check=False,
     )
     sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
     return result
@@ -47,7 +54,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sample": {"shards": 2},
         "generate": {"shards": 2, "chunk_rows": 8},
         "checks": {"length": False},
-        "train": {"prompt": "compact", "max_steps": 3, "processes": 2, "batch_size": 2, "gradient_checkpointing": False},
+        "train": {
+            "prompt": "compact",
+            "max_steps": 3,
+            "processes": 2,
+            "batch_size": 2,
+            "gradient_checkpointing": False,
+        },
         "evaluate": {"workers": 2},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
@@ -151,7 +164,9 @@ def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
         "dataset.size=400",
         "generate.shards=6",
     ]
-    with subprocess.Popen(arguments + changes, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        arguments + changes, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         deadline = time.time() + 200
         done: list[Path] = []
         while time.time() < deadline and len(done) < 2:

@@ -1,4 +1,6 @@
-"""Imports run one way (launch -> slurm -> jobs -> routenator), and what is slow to import is imported where it is needed."""
+"""Imports run one way (launch -> slurm -> jobs -> routenator), and what is slow to import is imported where it is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -89,11 +91,18 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_help_imports_next_to_nothing() -> None:
-    loaded = modules_after("import launch\ntry:\n    launch.app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0")
+    loaded = modules_after(
+        "import launch\ntry:\n    launch.app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
+    )
     assert not loaded & (HEAVY | {"jobs", "submitit", "pydantic", "yaml", "omegaconf", "numpy", "psutil"})
 
 
 def test_importing_everything_loads_no_heavy_package() -> None:
-    paths = [path.relative_to(ROOT) for layer in LAYERS for path in sources(layer) if str(path.relative_to(ROOT)) not in WORKERS_ONLY]
+    paths = [
+        path.relative_to(ROOT)
+        for layer in LAYERS
+        for path in sources(layer)
+        if str(path.relative_to(ROOT)) not in WORKERS_ONLY
+    ]
     modules = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
     assert not modules_after("import " + ", ".join(modules)) & HEAVY

@@ -1,4 +1,6 @@
-"""The command line as a user and a script see it. Bad input is tests/test_bad_input.py, the whole pipeline tests/test_end_to_end.py."""
+"""The command line as a user and a script see it. Bad input is tests/test_bad_input.py, the whole pipeline
+tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,14 @@ def call(*arguments: str) -> tuple[int, str, str]:
 
 def config_file(folder: Path, **changes: object) -> Path:
     file = folder / "run.json"
-    value = {"name": "cli", "domain": str(TINY), "root": str(folder / "runs"), "cluster": "local", "model": "smollm2-135m", **changes}
+    value = {
+        "name": "cli",
+        "domain": str(TINY),
+        "root": str(folder / "runs"),
+        "cluster": "local",
+        "model": "smollm2-135m",
+        **changes,
+    }
     file.write_text(json.dumps({"dataset": {"size": 100}, **value}))
     return file
 
@@ -68,7 +77,10 @@ def test_plan_writes_nothing_and_says_what_would_run(tmp_path: Path) -> None:
         ("generate", 3, 3),
         ("merge", 1, 1),
     ]
-    assert value["node_hours"] == pytest.approx(sum(stage["node_hours"] for stage in value["stages"])) and value["node_hours"] > 0
+    assert (
+        value["node_hours"] == pytest.approx(sum(stage["node_hours"] for stage in value["stages"]))
+        and value["node_hours"] > 0
+    )
     code, out, _ = call("plan", str(file), "generate.shards=5")
     assert code == 0 and "generate" in out and "at most" in out
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
@@ -107,7 +119,16 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
     commands = [
         ["golden", "import", "snips", str(benchmark), first],
         ["golden", "split", str(TINY), str(TINY / "golden.jsonl"), first, second],
-        ["domain", "fit", str(TINY), str(TINY / "golden.jsonl"), "--out", str(tmp_path / "statistics.yaml"), "--min-count", "1"],
+        [
+            "domain",
+            "fit",
+            str(TINY),
+            str(TINY / "golden.jsonl"),
+            "--out",
+            str(tmp_path / "statistics.yaml"),
+            "--min-count",
+            "1",
+        ],
     ]
     for command in commands:
         written = []
@@ -116,7 +137,14 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
             assert code == 0, err
             written.append({file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()})
         assert written[0] == written[1]
-    code, _, err = call("golden", "split", str(TINY), str(TINY / "golden.jsonl"), first, str(tmp_path / "benchmark" / ".." / "first.jsonl"))
+    code, _, err = call(
+        "golden",
+        "split",
+        str(TINY),
+        str(TINY / "golden.jsonl"),
+        first,
+        str(tmp_path / "benchmark" / ".." / "first.jsonl"),
+    )
     assert code == 2 and "to one file" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
     assert code == 2 and "a folder where a file is to be written" in err

@@ -1,1 +1,3 @@
-"""The real stages as ``benchmarks/chaos.py`` runs them: slower, so that faults hit, and with mines, so that faults hit where it hurts."""
+"""The real stages as ``benchmarks/chaos.py`` runs them: slower, so that faults hit, and with mines, so that faults hit
+where it hurts.
+"""

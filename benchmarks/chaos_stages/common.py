@@ -1,8 +1,9 @@
 """A real stage with a pause after each of its steps, killed where a mine lies.
 
-A mine is a file ``$CHAOS_MINES/STAGE-SHARD.POINT``; a task that comes to the point renames it to ``....fired`` and kills itself (SIGKILL),
-so that each goes off once. Points: ``chunk`` (a checkpoint is written and not yet in place), ``data`` (the shard's data is written, not yet
-on disk), ``receipt`` (the receipt is written and not yet in place), ``after`` (the receipt is in place, and nothing after that is done).
+A mine is a file ``$CHAOS_MINES/STAGE-SHARD.POINT``; a task that comes to the point renames it to ``....fired`` and
+kills itself (SIGKILL), so that each goes off once. Points: ``chunk`` (a checkpoint is written and not yet in place),
+``data`` (the shard's data is written, not yet on disk), ``receipt`` (the receipt is written and not yet in place),
+``after`` (the receipt is in place, and nothing after that is done).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ PAUSE = "CHAOS_PAUSE_S"
 
 
 def run_slowly(task: Task, stage: Callable[[Task], None]) -> None:
-    """Run a stage; the variables ``CHAOS_MINES`` (a folder) and ``CHAOS_PAUSE_S`` (seconds after each step) come with the job."""
+    """Run a stage; the variables ``CHAOS_MINES`` (a folder) and ``CHAOS_PAUSE_S`` (seconds after each step) come with
+    the job.
+    """
     pause, mines = float(os.environ[PAUSE]), Path(os.environ[MINES])
 
     def explode(point: str) -> None:

@@ -1,8 +1,8 @@
 """``domain check``: what is wrong with a domain (errors) and what is suspicious (warnings), before anything runs.
 
-Errors are what would fail or lie later: a category with a share that no walk reaches, a template that can leave out a present slot or names
-an unknown variable, a cell that no template serves. Warnings are waste: dangling nodes, edges that no path can use, length buckets that a
-template hardly ever meets.
+Errors are what would fail or lie later: a category with a share that no walk reaches, a template that can leave out a
+present slot or names an unknown variable, a cell that no template serves. Warnings are waste: dangling nodes, edges
+that no path can use, length buckets that a template hardly ever meets.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _check_walks(domain: Domain) -> Iterator[InputError]:
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:
-    """Sets of slots that can be present together: all of them, or singles, pairs and a fixed random sample if there are many."""
+    """Sets of slots that can be present together: all of them, or singles, pairs and a fixed random sample if there are
+    many.
+    """
     rule, required = domain.rules[function], domain.functions[function].required
     shares = domain.statistics.slots.get(function, {})
     always = {slot for slot in rule.slots if slot in required}
@@ -151,9 +153,15 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
 
 
 def _can_meet(domain: Domain, template: Template, function: str, present: frozenset[str]) -> bool:
-    """Whether the template's categories admit these slots: an optional category slot is absent exactly in the category ``none``."""
+    """Whether the template's categories admit these slots: an optional category slot is absent exactly in the category
+    ``none``.
+    """
     category = domain.functions[function].category
-    if template.categories is None or category not in domain.rules[function].slots or domain.rules[function].category is None:
+    if (
+        template.categories is None
+        or category not in domain.rules[function].slots
+        or domain.rules[function].category is None
+    ):
         return True
     return set(template.categories) != {NO_CATEGORY} if category in present else NO_CATEGORY in template.categories
 
@@ -221,7 +229,9 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
             if categories is None:
                 yield f"{template.name} serves no category of {function} that has a share"
                 continue
-            words = writer.draw(function, seeds, categories, np.full(_DRAWS, writer.compiled.root[function, template.name])).facts[:, 0]
+            words = writer.draw(
+                function, seeds, categories, np.full(_DRAWS, writer.compiled.root[function, template.name])
+            ).facts[:, 0]
             for bucket in template.lengths or domain.statistics.length_buckets:
                 if domain.statistics.lengths[function].get(bucket, 0) <= 0:
                     continue

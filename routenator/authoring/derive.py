@@ -1,8 +1,9 @@
 """``domain derive``: a domain made of another by rule, the basis of experiments.
 
-Which templates stay and how often each route writes (``templates``, ``routes``), no population statistics (``flat``), some categories more
-often (``boost``), another number of functions (``functions``, families.py): applied in this order, each optional. The result is a complete
-folder, checked before it is there, whose README says from what it was made and how.
+Which templates stay and how often each route writes (``templates``, ``routes``), no population statistics (``flat``),
+some categories more often (``boost``), another number of functions (``functions``, families.py): applied in this order,
+each optional. The result is a complete folder, checked before it is there, whose README says from what it was made and
+how.
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ from routenator.errors import InputError
 from routenator.files import check_writable, write_json
 
 # Written anew; everything else of the source's folder is taken over as it is.
-_WRITTEN = {"functions.json", "domain.yaml", "statistics.yaml", "metadata.jsonl", "golden.jsonl", "README.md", "templates", FILE}
+_WRITTEN = {
+    "functions.json",
+    "domain.yaml",
+    "statistics.yaml",
+    "metadata.jsonl",
+    "golden.jsonl",
+    "README.md",
+    "templates",
+    FILE,
+}
 
 
 class DeriveOptions(Closed):
@@ -65,15 +75,24 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
     """Make ``out``, a domain, of the domain in ``source``.
 
     Raises:
-        InputError / InputErrors: options that name what the domain does not have, or that leave no usable domain; ``out`` is not empty.
+        InputError / InputErrors: options that name what the domain does not have, or that leave no usable domain;
+        ``out`` is not empty.
     """
     if options == DeriveOptions():
         raise InputError(
-            "nothing to derive", key="options", found="none", expected=f"at least one of {', '.join(DeriveOptions.model_fields)}"
+            "nothing to derive",
+            key="options",
+            found="none",
+            expected=f"at least one of {', '.join(DeriveOptions.model_fields)}",
         )
     check_writable(out, "OUT")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("the folder of the derived domain is there already", key="OUT", found=str(out), expected="a new or empty folder")
+        raise InputError(
+            "the folder of the derived domain is there already",
+            key="OUT",
+            found=str(out),
+            expected="a new or empty folder",
+        )
     domain = load_domain(source)
     notes: list[str] = []
     if options.templates is not None:
@@ -105,7 +124,9 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
 
 
 def _check(path: Path) -> None:
-    """Refuse what a run would refuse: a template may be for models that are guided, or for those that are not, so either will do."""
+    """Refuse what a run would refuse: a template may be for models that are guided, or for those that are not, so
+    either will do.
+    """
     from routenator.authoring.check import check_domain, probe_config
     from routenator.sampling.strata import build_strata
 
@@ -214,7 +235,9 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
     if not lines:
         derived.notes.append("no golden query belongs to a function that is left, so there is no golden set")
         return
-    (out / "golden.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    (out / "golden.jsonl").write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
+    )
 
 
 def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:

@@ -1,10 +1,11 @@
 """Function families: the same API with another number of functions, so that only names change and the population stays.
 
-Fewer: the first of the API. More: a function is split by the value of its category, the commonest cell of the population first
-(``play_music`` with music_item = album becomes ``play_music_album``; ``play_music`` remains for all other calls); when all values are used
-up, by whether a call holds one optional slot (``get_weather_rain_with_city``; ``get_weather_rain`` remains for calls without). A slot
-splits a family only where its presence depends on no other slot's, so that the halves' slot shares say exactly the same population. Which
-function a call belongs to is a function of the call alone.
+Fewer: the first of the API. More: a function is split by the value of its category, the commonest cell of the
+population first (``play_music`` with music_item = album becomes ``play_music_album``; ``play_music`` remains for all
+other calls); when all values are used up, by whether a call holds one optional slot (``get_weather_rain_with_city``;
+``get_weather_rain`` remains for calls without). A slot splits a family only where its presence depends on no other
+slot's, so that the halves' slot shares say exactly the same population. Which function a call belongs to is a function
+of the call alone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Family:
     Attributes:
         parent: the function that it was split from, or itself.
         parameter: the parent's category parameter, if it has one that calls hold.
-        said: what the category parameter says in its calls, any of these and in any case; empty: what no other family of the parent says.
+        said: what the category parameter says in its calls, any of these and in any case; empty: what no other family
+            of the parent says.
         present, absent: slots that its calls hold, and that they do not.
         category: the category that ``said`` stands for.
         share: of the population.
@@ -138,15 +140,21 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
     names = list(domain.functions)[:count]
     population = normalise({name: domain.statistics.functions.get(name, 0.0) for name in names}) if names else {}
     if not population:
-        raise InputError("the first functions have no share of the population", key="functions", found=count, valid=None)
+        raise InputError(
+            "the first functions have no share of the population", key="functions", found=count, valid=None
+        )
     if count < len(domain.functions):
-        notes.append(f"the first {count} functions are kept: {', '.join(names)}; left out: {', '.join(list(domain.functions)[count:])}")
+        notes.append(
+            f"the first {count} functions are kept: {', '.join(names)}; left out: {', '.join(list(domain.functions)[count:])}"
+        )
     cells = []
     for place, name in enumerate(names):
         if name in population and _parameter(domain, name) is not None:
             shares = category_shares(domain, name)
             cells += [
-                (-population[name] * share, place, number, name, c) for number, (c, share) in enumerate(shares.items()) if c != NO_CATEGORY
+                (-population[name] * share, place, number, name, c)
+                for number, (c, share) in enumerate(shares.items())
+                if c != NO_CATEGORY
             ]
     split: dict[str, dict[str, float]] = {name: {} for name in names}
     left = dict(population)
@@ -175,7 +183,9 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
 
 
 def _last(domain: Domain, name: str, split: Mapping[str, float]) -> str | None:
-    """The only category that a split function still has, if its API has no other and no calls without: then it too is named after it."""
+    """The only category that a split function still has, if its API has no other and no calls without: then it too is
+    named after it.
+    """
     if not split:
         return None
     function = domain.functions[name]
@@ -191,7 +201,9 @@ def _parameter(domain: Domain, name: str) -> str | None:
 
 
 def _surfaces(domain: Domain, name: str) -> dict[str, list[str]]:
-    """What a call may hold for each category; each text stands for one category, and rather for the one whose name it is."""
+    """What a call may hold for each category; each text stands for one category, and rather for the one whose name it
+    is.
+    """
     if _parameter(domain, name) is None:
         return {}
     owner: dict[str, tuple[str, str]] = {}
@@ -234,13 +246,18 @@ def _by_presence(domain: Domain, members: list[Family], count: int) -> list[Fami
     made = len(members)
     while queue and len(queue) + len(done) < count:
         _, place, member = heapq.heappop(queue)
-        names = {slot: f"{member.name}_{'and' if member.present else 'with'}_{_word(slot)}" for slot in domain.rules[member.parent].slots}
+        names = {
+            slot: f"{member.name}_{'and' if member.present else 'with'}_{_word(slot)}"
+            for slot in domain.rules[member.parent].slots
+        }
         free = {slot: share for slot, share in free_slots(domain, member).items() if len(names[slot]) <= _LONGEST_NAME}
         if not free:
             done.append(member)
             continue
         slot = min(free, key=lambda name: abs(free[name] - 0.5))  # the first, of several as near
-        with_it = replace(member, name=_unused(names[slot], taken), present=member.present | {slot}, share=member.share * free[slot])
+        with_it = replace(
+            member, name=_unused(names[slot], taken), present=member.present | {slot}, share=member.share * free[slot]
+        )
         without = replace(member, absent=member.absent | {slot}, share=member.share * (1 - free[slot]))
         heapq.heappush(queue, (-without.share, place, without))
         heapq.heappush(queue, (-with_it.share, made, with_it))
@@ -256,7 +273,9 @@ def _by_presence(domain: Domain, members: list[Family], count: int) -> list[Fami
 
 
 def free_slots(domain: Domain, member: Family) -> dict[str, float]:
-    """The optional slots whose presence in a family's calls depends on no other slot's, and their shares, between 0 and 1."""
+    """The optional slots whose presence in a family's calls depends on no other slot's, and their shares, between 0 and
+    1.
+    """
     always: set[str] = set()
     never: set[str] = set()
     free: dict[str, float] = {}
@@ -299,13 +318,20 @@ def _renamed(domain: Domain, members: Sequence[Family]) -> Domain:
         "categories": {m.name: _table(domain, m, shares[m.name]) for m in members if m.parent in statistics.categories},
         "slots": {m.name: _slots(domain, m, shares[m.name]) for m in members},
         **{
-            section: {m.name: getattr(statistics, section)[m.parent] for m in members if m.parent in getattr(statistics, section)}
+            section: {
+                m.name: getattr(statistics, section)[m.parent]
+                for m in members
+                if m.parent in getattr(statistics, section)
+            }
             for section in ("lengths", "word_quantiles", "routes", "keyword_position")
         },
     }
     made = replace(
         domain,
-        functions={m.name: _function(domain.functions[m.parent], m, split=m.name != m.parent or _is_split(members, m)) for m in members},
+        functions={
+            m.name: _function(domain.functions[m.parent], m, split=m.name != m.parent or _is_split(members, m))
+            for m in members
+        },
         rules={m.name: domain.rules[m.parent] for m in members if m.parent in domain.rules},
         joint=None if domain.joint is None else _joint(domain.joint, members, shares),
     )
@@ -317,7 +343,8 @@ def _renamed(domain: Domain, members: Sequence[Family]) -> Domain:
         functions = [
             m.name
             for m in members
-            if m.parent in template.functions and (categories is None or not shares[m.name] or set(categories) & shares[m.name].keys())
+            if m.parent in template.functions
+            and (categories is None or not shares[m.name] or set(categories) & shares[m.name].keys())
         ]
         if functions:
             templates[name] = with_head(template, functions=functions, categories=categories)
@@ -329,7 +356,9 @@ def _is_split(members: Sequence[Family], member: Family) -> bool:
 
 
 def _categories(domain: Domain, members: Sequence[Family], member: Family) -> dict[str, float]:
-    """P(category | parent) of a family's own categories, with ``none``: its part of the parent's calls, presence left aside."""
+    """P(category | parent) of a family's own categories, with ``none``: its part of the parent's calls, presence left
+    aside.
+    """
     from routenator.sampling.strata import category_shares
 
     if domain.statistics.functions.get(member.parent, 0.0) <= 0:
@@ -342,7 +371,8 @@ def _categories(domain: Domain, members: Sequence[Family], member: Family) -> di
 
 
 def _table(domain: Domain, member: Family, shares: Mapping[str, float]) -> dict[str, float]:
-    """The family's entry under ``categories``: the others' values stay without weight, so that the checks still know them.
+    """The family's entry under ``categories``: the others' values stay without weight, so that the checks still know
+    them.
 
     A family that has no category keeps the parent's weights, since a table may not be all zero.
     """
@@ -353,7 +383,11 @@ def _table(domain: Domain, member: Family, shares: Mapping[str, float]) -> dict[
 
 def _slots(domain: Domain, member: Family, shares: Mapping[str, float]) -> dict[str, float]:
     """The family's entry under ``slots``."""
-    table = {**domain.statistics.slots.get(member.parent, {}), **dict.fromkeys(member.present, 1.0), **dict.fromkeys(member.absent, 0.0)}
+    table = {
+        **domain.statistics.slots.get(member.parent, {}),
+        **dict.fromkeys(member.present, 1.0),
+        **dict.fromkeys(member.absent, 0.0),
+    }
     if member.parameter is not None and member.parameter not in domain.functions[member.parent].required and shares:
         none = shares.get(NO_CATEGORY, 0.0)
         table[member.parameter] = 1.0 if none == 0 else 1.0 - none / sum(shares.values())
@@ -368,7 +402,9 @@ def _joint(joint: Joint, members: Sequence[Family], shares: Mapping[str, Mapping
         total = sum(weight for table in cells.values() for weight in table.values())
         if total > 0:
             scale = member.share / total
-            weights[member.name] = {c: {cell: weight * scale for cell, weight in table.items()} for c, table in cells.items()}
+            weights[member.name] = {
+                c: {cell: weight * scale for cell, weight in table.items()} for c, table in cells.items()
+            }
     return Joint(weights)
 
 
@@ -381,6 +417,10 @@ def _function(parent: Function, member: Family, *, split: bool) -> Function:
         parts.append(f"{member.parameter} is {member.category}")
     elif member.parameter is not None:
         parts.append(f"no other function is for its {member.parameter}")
-    parts += [f"{slot} is given" for slot in sorted(member.present)] + [f"{slot} is not given" for slot in sorted(member.absent)]
+    parts += [f"{slot} is given" for slot in sorted(member.present)] + [
+        f"{slot} is not given" for slot in sorted(member.absent)
+    ]
     description = f"{parent.description} Only where {', '.join(parts)}."
-    return replace(parent, name=member.name, description=description.strip(), parameters=copy.deepcopy(parent.parameters))
+    return replace(
+        parent, name=member.name, description=description.strip(), parameters=copy.deepcopy(parent.parameters)
+    )

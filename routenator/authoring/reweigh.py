@@ -49,10 +49,16 @@ def keep_templates(domain: Domain, names: Sequence[str], notes: list[str]) -> Do
     short = {name: name.split("/", 1)[1] for name in domain.templates}
     kept: dict[str, Template] = {}
     for wanted in names:
-        found = [name for name in domain.templates if fnmatch.fnmatchcase(name, wanted) or fnmatch.fnmatchcase(short[name], wanted)]
+        found = [
+            name
+            for name in domain.templates
+            if fnmatch.fnmatchcase(name, wanted) or fnmatch.fnmatchcase(short[name], wanted)
+        ]
         if not found:
             valid = [*domain.templates, *short.values()]
-            raise InputError("no such template", file=domain.path / "templates", key="templates", found=wanted, valid=valid)
+            raise InputError(
+                "no such template", file=domain.path / "templates", key="templates", found=wanted, valid=valid
+            )
         for name in found:
             template = domain.templates[name]
             kept[name] = template if template.weight > 0 else with_head(template, weight=1.0)
@@ -60,7 +66,8 @@ def keep_templates(domain: Domain, names: Sequence[str], notes: list[str]) -> Do
 
 
 def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: list[str]) -> Domain:
-    """The shares of the routes, of all functions, or as they were; a route without a template of the function is dropped.
+    """The shares of the routes, of all functions, or as they were; a route without a template of the function is
+    dropped.
 
     Raises:
         InputError: a function without a heuristic template, or for which no route is left.
@@ -90,7 +97,8 @@ def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: 
 
 
 def flatten(domain: Domain) -> Domain:
-    """No population statistics: whatever has a share has the same, nothing is asked of length or keyword position, and nothing is noisy.
+    """No population statistics: whatever has a share has the same, nothing is asked of length or keyword position, and
+    nothing is noisy.
 
     A category is one that the API names and the graph can walk to. Length is one bucket over the range of all.
     """
@@ -150,7 +158,9 @@ def boost(domain: Domain, factors: Mapping[str, float]) -> Domain:
     if domain.joint is None:
         return with_tables(domain, categories=tables)
     # The function's own share stays.
-    return replace(domain, joint=Joint({f: _scaled(table, _mass(domain.joint.weights[f])) for f, table in weights.items()}))
+    return replace(
+        domain, joint=Joint({f: _scaled(table, _mass(domain.joint.weights[f])) for f, table in weights.items()})
+    )
 
 
 Cells = Mapping[str, Mapping[tuple[str, str], float]]
@@ -167,7 +177,8 @@ def _scaled(cells: Cells, total: float) -> dict[str, dict[tuple[str, str], float
 
 
 def serve_all(domain: Domain, notes: list[str]) -> Domain:
-    """The domain with every cell of its target served: selectors that leave cells out are widened, or else categories are dropped.
+    """The domain with every cell of its target served: selectors that leave cells out are widened, or else categories
+    are dropped.
 
     Raises:
         InputError: no category of a function can be said.
@@ -184,7 +195,9 @@ def serve_all(domain: Domain, notes: list[str]) -> Domain:
         domain = replace(domain, templates=templates)
         if widened:
             named = ", ".join(widened[:5]) + (f" and {len(widened) - 5} more" if len(widened) > 5 else "")
-            notes.append(f"{function}: {named}: front matter widened, since lengths or categories were left without a template")
+            notes.append(
+                f"{function}: {named}: front matter widened, since lengths or categories were left without a template"
+            )
         lost = list(dict.fromkeys(category for category, _, _ in _unserved(domain, function)))
         if lost:
             domain = _without(domain, function, lost)
@@ -193,7 +206,9 @@ def serve_all(domain: Domain, notes: list[str]) -> Domain:
 
 
 def _unserved(domain: Domain, function: str) -> Iterator[tuple[str, str, str]]:
-    """Cells (category, length, language) of a function that no template of a route with a share serves, or that none can draft."""
+    """Cells (category, length, language) of a function that no template of a route with a share serves, or that none
+    can draft.
+    """
     from routenator.sampling.strata import category_shares, heuristic_templates, length_language_shares, normalise
 
     routes = normalise({str(k): v for k, v in domain.statistics.routes[function].items()})
@@ -202,7 +217,9 @@ def _unserved(domain: Domain, function: str) -> Iterator[tuple[str, str, str]]:
         for (length, language), part in length_language_shares(domain, function, category).items():
             drafts = heuristic_templates(domain, function, language)
             drafted = any(t.categories is None or category in t.categories for t in drafts)
-            if share * part > 0 and not (drafted and any(t.serves(function, category, length, language) for t in templates)):
+            if share * part > 0 and not (
+                drafted and any(t.serves(function, category, length, language) for t in templates)
+            ):
                 yield category, length, language
 
 
@@ -225,7 +242,9 @@ def _widened(domain: Domain, template: Template) -> Template:
 
 
 def _can_say(domain: Domain, template: Template, function: str) -> dict[str, bool]:
-    """Whether every draw of a grammar says all that is to be said where there is a category word, and where there is none."""
+    """Whether every draw of a grammar says all that is to be said where there is a category word, and where there is
+    none.
+    """
     from routenator.authoring.check import presence_combinations
 
     assert template.grammar is not None

@@ -1,11 +1,12 @@
 """The SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set of the assistant domain.
 
-The benchmark's files, as ``validate_INTENT.json``, hold queries cut into segments, some of them marked as a slot's value:
-``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]}, ...]}``.
+The benchmark's files, as ``validate_INTENT.json``, hold queries cut into segments, some of them marked as a slot's
+value: ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]},
+...]}``.
 
-Choices of ours: the intent's name and the slots' names become snake_case (``AddToPlaylist`` -> ``add_to_playlist``, ``timeRange`` ->
-``time_range``); values stay texts as the query says them, spaces normalised; of a slot that occurs twice in a query the first value is
-kept; of queries that are equal but for case and punctuation the first is kept.
+Choices of ours: the intent's name and the slots' names become snake_case (``AddToPlaylist`` -> ``add_to_playlist``,
+``timeRange`` -> ``time_range``); values stay texts as the query says them, spaces normalised; of a slot that occurs
+twice in a query the first value is kept; of queries that are equal but for case and punctuation the first is kept.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise InputError("a file of the benchmark is missing", file=file, expected=f"{file.name}, here or in a folder {intent}") from None
+        raise InputError(
+            "a file of the benchmark is missing", file=file, expected=f"{file.name}, here or in a folder {intent}"
+        ) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -96,9 +99,15 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
         raise InputError("not a file of the SNIPS benchmark", file=file, found=found, expected=_SHAPE)
     for number, entry in enumerate(entries):
         segments = entry.get("data") if isinstance(entry, dict) else None
-        if not isinstance(segments, list) or not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in segments):
+        if not isinstance(segments, list) or not all(
+            isinstance(part, dict) and isinstance(part.get("text"), str) for part in segments
+        ):
             raise InputError(
-                "not a query of the SNIPS benchmark", file=file, key=f"{intent}[{number}]", found=str(entry)[:80], expected=_SHAPE
+                "not a query of the SNIPS benchmark",
+                file=file,
+                key=f"{intent}[{number}]",
+                found=str(entry)[:80],
+                expected=_SHAPE,
             )
         arguments: dict[str, str] = {}
         for part in segments:

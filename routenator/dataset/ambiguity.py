@@ -1,10 +1,10 @@
 """Rows whose nearest queries ask for another function: the words of such a row do not tell what its call does.
 
-Every row that is still pending is compared with reference rows, which are the pending rows themselves: all of them, or of each function
-the ``REFERENCES`` / functions with the least keyed hash of their index, where there are more. So memory has a bound, a function that is
-asked for often does not crowd out the others, and the time grows with the rows, not with their square. The outcome depends on the rows
-and their index alone, not on files, blocks or cores: all rows are judged by what was pending before, and equal similarities are ordered by
-the index.
+Every row that is still pending is compared with reference rows, which are the pending rows themselves: all of them, or
+of each function the ``REFERENCES`` / functions with the least keyed hash of their index, where there are more. So
+memory has a bound, a function that is asked for often does not crowd out the others, and the time grows with the rows,
+not with their square. The outcome depends on the rows and their index alone, not on files, blocks or cores: all rows
+are judged by what was pending before, and equal similarities are ordered by the index.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Ambiguity:
     Attributes:
         embed: texts -> float32 of shape (texts, dimensions), rows of length 1.
         share: of a row's neighbours, which must be of another function, above 0 to 1.
-        neighbours: how many are looked at. A function with no more rows than this is not judged: it cannot fill a neighbourhood.
+        neighbours: how many are looked at. A function with no more rows than this is not judged: it cannot fill a
+            neighbourhood.
     """
 
     embed: Callable[[list[str]], np.ndarray]
@@ -53,7 +54,8 @@ def mark(
     progress: Callable[[int, int], None] = lambda done, total: None,
     references: int = REFERENCES,
 ) -> None:
-    """Give pending rows that are ambiguous their verdict, with neighbours of another function in ``decisions.neighbours``.
+    """Give pending rows that are ambiguous their verdict, with neighbours of another function in
+    ``decisions.neighbours``.
 
     Args:
         strata: rows of strata.json.
@@ -116,7 +118,10 @@ def _draw(
         own, hashes = functions[decisions.strata[rows]], hashing.mix(rows.astype(np.uint64) ^ salt)
         for function in range(count):
             mine = own == function
-            values, index = np.concatenate([kept[function][0], hashes[mine]]), np.concatenate([kept[function][1], rows[mine]])
+            values, index = (
+                np.concatenate([kept[function][0], hashes[mine]]),
+                np.concatenate([kept[function][1], rows[mine]]),
+            )
             if len(values) > most:
                 least = np.argpartition(values, most - 1)[:most]
                 values, index = values[least], index[least]
@@ -176,7 +181,9 @@ class _References:
         return best % size
 
 
-def _ambiguous(rows: np.ndarray, own: np.ndarray, vectors: np.ndarray, references: _References, rule: Ambiguity) -> np.ndarray:
+def _ambiguous(
+    rows: np.ndarray, own: np.ndarray, vectors: np.ndarray, references: _References, rule: Ambiguity
+) -> np.ndarray:
     """Rows of ``Decisions.neighbours`` for those of ``rows`` that are ambiguous."""
     import numpy as np
 

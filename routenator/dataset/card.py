@@ -8,7 +8,13 @@ from typing import Any
 
 from routenator.dataset.export import FORMATS
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 _SIZES_LARGE = ((100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"), (10_000_000_000, "1B<n<10B"))
 
 
@@ -48,7 +54,9 @@ def dataset_card(
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": split, "path": f"{split}*.parquet"} for split in ("train", "validation") if counts[split]],
+                "data_files": [
+                    {"split": split, "path": f"{split}*.parquet"} for split in ("train", "validation") if counts[split]
+                ],
             }
         ],
     }
@@ -77,13 +85,19 @@ def dataset_card(
         "## Rejected rows",
         "Kept in `rejected*.parquet` (index, query, reason, detail). "
         f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows said what an earlier row or the golden set says.",
-        _table(["reason", "rows"], [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))]),
+        _table(
+            ["reason", "rows"],
+            [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))],
+        ),
         "## Functions",
         _table(["function", "description"], [[f"`{_cell(name)}`", _cell(text)] for name, text in functions.items()]),
         "## Distribution",
         *_distribution(summary["distribution"]),
         "## Files",
-        _table(["format", "what it is"], [["parquet", "one row an example; `call` is JSON text"], *_formats(summary["formats"])]),
+        _table(
+            ["format", "what it is"],
+            [["parquet", "one row an example; `call` is JSON text"], *_formats(summary["formats"])],
+        ),
         "## Provenance",
         _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),
         _table(["generator", "rows"], [[f"`{_cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
@@ -111,7 +125,12 @@ def _distribution(distribution: Mapping[str, Any]) -> list[str]:
     parts = []
     for dimension, table in distribution["dimensions"].items():
         rows = [
-            [_cell(row["name"]), f"{row['target']:.1%}", f"{row['accepted']['share']:.1%}", f"{row['final']['share']:.1%}"]
+            [
+                _cell(row["name"]),
+                f"{row['target']:.1%}",
+                f"{row['accepted']['share']:.1%}",
+                f"{row['final']['share']:.1%}",
+            ]
             for row in table["rows"]
         ]
         parts.append(_table([dimension, "target", "accepted", "final"], rows))

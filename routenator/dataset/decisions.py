@@ -61,11 +61,13 @@ class Decisions:
     Attributes:
         codes: uint8 of shape (candidates,), a ``Verdict`` each, by index.
         strata: int32 of shape (candidates,), by index.
-        kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the same.
-        groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last word).
+        kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the
+            same.
+        groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last
+            word).
         moved: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
-        neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of another function,
-            of how many, and the index of the nearest of those; -1 where there are fewer.
+        neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of
+            another function, of how many, and the index of the nearest of those; -1 where there are fewer.
         table: int64 of shape (strata, verdicts): how many candidates of each stratum had each verdict.
         deficits: one row for each stratum that did not fill its quota by itself.
     """

@@ -1,4 +1,5 @@
-"""How near the data set is to the target: shares by dimension, three measures, acceptance, word counts, keyword positions.
+"""How near the data set is to the target: shares by dimension, three measures, acceptance, word counts, keyword
+positions.
 
 All of it is computed from counts per stratum and from histograms, so its cost does not grow with the data set.
 """
@@ -20,7 +21,8 @@ _FEW = 5  # below this expected count the chi-square approximation is poor (Coch
 
 
 def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
-    """Chi-square, total variation and Kullback-Leibler divergence of counts from a target, each with one sentence of meaning.
+    """Chi-square, total variation and Kullback-Leibler divergence of counts from a target, each with one sentence of
+    meaning.
 
     Args:
         target: shares, of shape (names,), adding up to 1.
@@ -36,7 +38,9 @@ def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
     shares = [count / rows for count in counts]
     variation = 0.5 * math.fsum(abs(p - q) for p, q in zip(shares, target, strict=True))
     outside = any(p > 0 and q <= 0 for p, q in zip(shares, target, strict=True))
-    divergence = None if outside else math.fsum(p * math.log2(p / q) for p, q in zip(shares, target, strict=True) if p > 0)
+    divergence = (
+        None if outside else math.fsum(p * math.log2(p / q) for p, q in zip(shares, target, strict=True) if p > 0)
+    )
     return {
         "rows": rows,
         "chi_square": _chi_square(target, counts, rows, outside),
@@ -60,8 +64,18 @@ def _chi_square(target: Sequence[float], counts: Sequence[int], rows: int, outsi
     degrees = len(used) - 1
     if outside or degrees < 1:
         statistic, p = (None, 0.0) if outside else (0.0, 1.0)
-        meaning = "Some rows lie where the target has no share at all." if outside else "There is one value only: nothing to test."
-        return {"statistic": statistic, "degrees": max(degrees, 0), "p": p, "smallest_expected": None, "meaning": meaning}
+        meaning = (
+            "Some rows lie where the target has no share at all."
+            if outside
+            else "There is one value only: nothing to test."
+        )
+        return {
+            "statistic": statistic,
+            "degrees": max(degrees, 0),
+            "p": p,
+            "smallest_expected": None,
+            "meaning": meaning,
+        }
     scale = rows / math.fsum(expected for expected, _ in used)
     result = chisquare([count for _, count in used], [expected * scale for expected, _ in used])
     statistic, p = float(result.statistic), float(result.pvalue)
@@ -95,12 +109,14 @@ def distribution(
         target: dimension -> name -> share, from ``marginals``.
 
     Returns:
-        {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}, "acceptance", "missing"}], "measures": {STEP: ...},
-        "checks": ...}}, "joint": {STEP: ...}, "hardest": [...]}. Rows are in descending order of target.
+        {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}, "acceptance", "missing"}],
+        "measures": {STEP: ...}, "checks": ...}}, "joint": {STEP: ...}, "hardest": [...]}. Rows are in descending order
+        of target.
 
         acceptance: accepted of requested, from ``acceptance``.  missing: rows that the name lacks to its quota.
         checks: the accepted rows measured against the requested ones: how far rejection alone bends the distribution.
-        joint: the strata one by one against their quotas.  hardest: cells that lack rows or lose the most, from ``hardest``.
+        joint: the strata one by one against their quotas.  hardest: cells that lack rows or lose the most, from
+            ``hardest``.
     """
     dimensions = {}
     for dimension in DIMENSIONS:
@@ -116,7 +132,13 @@ def distribution(
                 {
                     "name": name,
                     "target": share,
-                    **{step: {"rows": tallies[step][name], "share": tallies[step][name] / max(1, tallies[step].total())} for step in STEPS},
+                    **{
+                        step: {
+                            "rows": tallies[step][name],
+                            "share": tallies[step][name] / max(1, tallies[step].total()),
+                        }
+                        for step in STEPS
+                    },
                     "acceptance": acceptance(tallies["accepted"][name], tallies["requested"][name]),
                     "missing": max(0, tallies["quota"][name] - tallies["final"][name]),
                 }
@@ -150,8 +172,8 @@ def hardest(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[i
     """The cells of route, function and length that lack rows or lose the most, those with the most missing rows first.
 
     Returns:
-        {"route", "function", "length", "requested", "accepted", "quota", "final", "missing", "acceptance"}; cells of few requests that lack
-        nothing are left out.
+        {"route", "function", "length", "requested", "accepted", "quota", "final", "missing", "acceptance"}; cells of
+        few requests that lack nothing are left out.
     """
     table: dict[tuple[str, ...], Counter[str]] = {}
     for number, row in enumerate(strata):
@@ -166,8 +188,14 @@ def hardest(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[i
         }
         for key, cell in table.items()
     ]
-    told = [row for row in found if row["missing"] or (row["requested"] >= _HARD_ROWS and row["accepted"] < row["requested"])]
-    told.sort(key=lambda row: (-row["missing"], row["accepted"] / max(1, row["requested"]), *(row[name] for name in HARD)))
+    told = [
+        row
+        for row in found
+        if row["missing"] or (row["requested"] >= _HARD_ROWS and row["accepted"] < row["requested"])
+    ]
+    told.sort(
+        key=lambda row: (-row["missing"], row["accepted"] / max(1, row["requested"]), *(row[name] for name in HARD))
+    )
     return told[:_HARD_SHOWN]
 
 
@@ -182,7 +210,8 @@ def marginals(shares: Mapping[tuple[str, str, str, str, str, str], float]) -> di
 
 
 def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:
-    """Quartiles of a histogram (value -> rows), with linear interpolation as numpy's default, plus rows, mean, least and greatest.
+    """Quartiles of a histogram (value -> rows), with linear interpolation as numpy's default, plus rows, mean, least
+    and greatest.
 
     Raises:
         ValueError: the histogram is empty.
@@ -218,7 +247,9 @@ def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:
 
 def word_quartiles(histograms: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, float]]:
     """``quartiles`` of the words of a query, by function."""
-    return {function: quartiles(histogram) for function, histogram in sorted(histograms.items()) if sum(histogram.values())}
+    return {
+        function: quartiles(histogram) for function, histogram in sorted(histograms.items()) if sum(histogram.values())
+    }
 
 
 def positions(counts: Mapping[str, Mapping[str, int]], target: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -229,8 +260,8 @@ def positions(counts: Mapping[str, Mapping[str, int]], target: Mapping[str, Mapp
         target: function -> first | middle | last -> weight.
 
     Returns:
-        {function: {"rows": [{"name", "target" or None, "rows", "share"}], "absent": rows, "measures": ... or None}}; shares are of the
-        rows that say it.
+        {function: {"rows": [{"name", "target" or None, "rows", "share"}], "absent": rows, "measures": ... or None}};
+        shares are of the rows that say it.
     """
     result = {}
     for function, found in sorted(counts.items()):

@@ -1,9 +1,10 @@
-"""Training formats. A format is one entry of ``FORMATS``: suffix of a file -> how examples become its lines, or its table.
+"""Training formats. A format is one entry of ``FORMATS``: suffix of a file -> how examples become its lines, or its
+table.
 
-Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``call``), so no row passes through
-Python; the one exception are the answers of BFCL, whose shape depends on each call's parameters. Arguments are kept as JSON text wherever
-the format allows it: loaders that infer a schema would otherwise give every row the parameters of all functions, filled with nulls, and
-fail on parameters of mixed types.
+Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``call``), so no
+row passes through Python; the one exception are the answers of BFCL, whose shape depends on each call's parameters.
+Arguments are kept as JSON text wherever the format allows it: loaders that infer a schema would otherwise give every
+row the parameters of all functions, filled with nulls, and fail on parameters of mixed types.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Format:
 
     Attributes:
         description: one sentence for the data set's card.
-        lines: suffix of a text file -> the expression that makes a line of it from an example, for the API as OpenAI tools.
+        lines: suffix of a text file -> the expression that makes a line of it from an example, for the API as OpenAI
+            tools.
         tables: suffix of a Parquet file -> its schema, and how a block of examples becomes a table.
         side_files: names of the data files -> further files (name -> text), e.g. a registration.
     """
@@ -99,17 +101,21 @@ def openai_line(tools: Tools) -> pl.Expr:
 
 def axolotl_line(tools: Tools) -> pl.Expr:
     """axolotl ``type: chat_template``: as OpenAI, with each tool's parameters as JSON text, which axolotl parses."""
-    packed = [{**tool, "function": {**tool["function"], "parameters": _dumps(tool["function"]["parameters"])}} for tool in tools]
+    packed = [
+        {**tool, "function": {**tool["function"], "parameters": _dumps(tool["function"]["parameters"])}}
+        for tool in tools
+    ]
     import polars as pl
 
     return pl.concat_str(*_messages(tools), pl.lit(f'}}}}]}}], "tools": {_dumps(packed)}}}'))
 
 
 def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
-    """As ``openai_line``, for Parquet: ``messages`` nested, with arguments as JSON text, and ``tools`` as one JSON text.
+    """As ``openai_line``, for Parquet: ``messages`` nested, with arguments as JSON text, and ``tools`` as one JSON
+    text.
 
-    The API is stored once a file (as a dictionary), not once a row, and its parameters get no nulls of each other's. Made of Arrow arrays,
-    which is some ten times as fast as nested Polars expressions.
+    The API is stored once a file (as a dictionary), not once a row, and its parameters get no nulls of each other's.
+    Made of Arrow arrays, which is some ten times as fast as nested Polars expressions.
     """
     import numpy as np
     import polars as pl
@@ -126,7 +132,9 @@ def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
     # The user's turns have the queries, the assistant's none: place ``rows`` of the array is a null.
     place = np.where(user, np.repeat(np.arange(rows), 2), rows)
     content = pa.concat_arrays([texts(pl.col("query")), pa.nulls(1, pa.string())]).take(pa.array(place))
-    function = pa.StructArray.from_arrays([texts(pl.col("function")), texts(pl.col("arguments"))], ["name", "arguments"])
+    function = pa.StructArray.from_arrays(
+        [texts(pl.col("function")), texts(pl.col("arguments"))], ["name", "arguments"]
+    )
     identity = texts(pl.concat_str(pl.lit("call_"), pl.col("index")))
     kind = pa.repeat("function", rows)
     calls = pa.StructArray.from_arrays([identity, kind, function], ["id", "type", "function"])

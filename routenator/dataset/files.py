@@ -1,6 +1,7 @@
 """The files of the data set: cut at a number of rows, in groups of rows that depend on nothing but their place.
 
-Each kind of file (a split's Parquet, each of its formats, the rejected rows) is written on a thread of its own, so that all cores encode.
+Each kind of file (a split's Parquet, each of its formats, the rejected rows) is written on a thread of its own, so that
+all cores encode.
 """
 
 from __future__ import annotations

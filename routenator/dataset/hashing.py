@@ -1,8 +1,10 @@
-"""64-bit hashes of words, queries, bags of words and groups: the same on every machine and with every version of the libraries below.
+"""64-bit hashes of words, queries, bags of words and groups: the same on every machine and with every version of the
+libraries below.
 
-A block's text lies in one buffer of bytes; words are found and hashed there with numpy, so no text is made on the way. A word is a run of
-letters and digits in lower case, as in ``keys.normalised``. Its hash is a polynomial over a table of random numbers for its bytes, stirred;
-the hash of a bag is the sum of its words' hashes, that of a text the sum of each word's hash times a number for its place.
+A block's text lies in one buffer of bytes; words are found and hashed there with numpy, so no text is made on the way.
+A word is a run of letters and digits in lower case, as in ``keys.normalised``. Its hash is a polynomial over a table of
+random numbers for its bytes, stirred; the hash of a bag is the sum of its words' hashes, that of a text the sum of each
+word's hash times a number for its place.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Hashes:
     """Hashes of a column.
 
     Attributes:
-        text: uint64 of shape (rows,): equal if and only if the words are equal and in the same order (but for chance, 2**-64 a pair).
+        text: uint64 of shape (rows,): equal if and only if the words are equal and in the same order (but for chance,
+            2**-64 a pair).
         bag: uint64 of shape (rows,): equal if and only if the words are equal in any order. 0 for a text without words.
     """
 
@@ -37,7 +40,8 @@ def text_buffer(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of a column of text in one buffer.
 
     Returns:
-        (uint8 of shape (bytes,), int64 of shape (rows + 1,): where each row begins; the last entry is where the last row ends).
+        (uint8 of shape (bytes,), int64 of shape (rows + 1,): where each row begins; the last entry is where the last
+        row ends).
     """
     import numpy as np
     import polars as pl
@@ -70,7 +74,9 @@ def hash_texts(texts: pl.Series) -> Hashes:
     low = 0
     while low < rows:
         high = max(low + 1, int(np.searchsorted(offsets, offsets[low] + _CHUNK_BYTES, side="right")) - 1)
-        text[low:high], bag[low:high] = _hash_chunk(data[offsets[low] : offsets[high]], offsets[low : high + 1] - offsets[low])
+        text[low:high], bag[low:high] = _hash_chunk(
+            data[offsets[low] : offsets[high]], offsets[low : high + 1] - offsets[low]
+        )
         low = high
     return Hashes(text, bag)
 

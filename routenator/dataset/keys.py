@@ -1,8 +1,8 @@
 """What makes two queries or two calls the same, as Polars expressions; and the keyed split by group.
 
-``normalised`` is ``routenator.domain.golden.normalise_query`` as a Polars expression, so that it runs in parallel and streaming. The two
-agree but for rare letters whose case folding changes their number (German sharp s) and for marks that some scripts put on letters; a
-comparison always takes both sides through one of them.
+``normalised`` is ``routenator.domain.golden.normalise_query`` as a Polars expression, so that it runs in parallel and
+streaming. The two agree but for rare letters whose case folding changes their number (German sharp s) and for marks
+that some scripts put on letters; a comparison always takes both sides through one of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def normalised(column: str) -> pl.Expr:
     """Words joined by single spaces: queries equal under it are the same query."""
     import polars as pl
 
-    # What is to be replaced is any run of signs but a single space, so that an ordinary query needs no replacement at all.
+    # What is to be replaced is any run of signs but a single space, so that an ordinary query needs no replacement at
+    # all.
     return pl.col(column).str.to_lowercase().str.replace_all(r"[\W_]{2,}|[\W_&&[^ ]]", " ").str.strip_chars(" ")
 
 
@@ -46,8 +47,9 @@ def word_count(column: str) -> pl.Expr:
 def split_threshold(share: float, lowest: int, highest: int) -> int:
     """Groups whose hash is below this go to validation.
 
-    A group's split depends on the seed, its own content and the share only, so it stays when other rows come or go. The exception is a tiny
-    data set in which one side would be empty: then the nearest group is moved over, if there are two groups at all.
+    A group's split depends on the seed, its own content and the share only, so it stays when other rows come or go. The
+    exception is a tiny data set in which one side would be empty: then the nearest group is moved over, if there are
+    two groups at all.
 
     Args:
         share: of the rows (in expectation) that validation gets.

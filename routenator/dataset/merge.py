@@ -1,9 +1,11 @@
-"""Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, then exact quotas with back-filling.
+"""Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, then exact quotas with
+back-filling.
 
-Every candidate gets one ``Verdict``. Each shard is read once for the hashes of its queries (``hashing``); duplicates are found within
-partitions of a hash that equal queries share; quotas are filled in the order of the index. What is known by index (verdict, stratum, what
-was kept, group) lies in files that are mapped into memory, so the memory needed is some blocks and partitions, whatever the number of rows.
-Hashes have 64 bits: among n different queries the chance that any two are mistaken for one is about n**2 / 2**65, 3% at 10**9.
+Every candidate gets one ``Verdict``. Each shard is read once for the hashes of its queries (``hashing``); duplicates
+are found within partitions of a hash that equal queries share; quotas are filled in the order of the index. What is
+known by index (verdict, stratum, what was kept, group) lies in files that are mapped into memory, so the memory needed
+is some blocks and partitions, whatever the number of rows. Hashes have 64 bits: among n different queries the chance
+that any two are mistaken for one is about n**2 / 2**65, 3% at 10**9.
 """
 
 from __future__ import annotations
@@ -67,9 +69,11 @@ def decide(
         sources: from ``open_sources``.
         strata: rows of strata.json; row i is stratum i.
         golden: golden queries; candidates that say the same words, or nearly the same, are dropped.
-        work_dir: a folder for spill, see ``spill.ROW_BYTES``; the decisions' own files stay in its folder ``decisions``.
-        near_duplicates: ``bag`` drops queries that differ from an earlier one in word order only; ``minhash`` also those that are alike by
-            ``near``; ``off`` keeps them, and puts those that ``bag`` would drop on one side of the split.
+        work_dir: a folder for spill, see ``spill.ROW_BYTES``; the decisions' own files stay in its folder
+            ``decisions``.
+        near_duplicates: ``bag`` drops queries that differ from an earlier one in word order only; ``minhash`` also
+            those that are alike by ``near``; ``off`` keeps them, and puts those that ``bag`` would drop on one side of
+            the split.
         near_threshold: Jaccard similarity, for ``minhash``.
         ambiguity: drop also rows whose nearest queries are of another function.
         seed: the plan's, for the groups.
@@ -142,7 +146,9 @@ class _FirstLook:
         strata = frame["stratum"].to_numpy()
         if frame["stratum"].null_count() or strata.min() < 0 or strata.max() >= self._strata:
             wrong = (frame["stratum"].is_null() | ~frame["stratum"].is_between(0, self._strata - 1)).arg_max() or 0
-            raise StageError(f"candidate {low + wrong} is of stratum {frame['stratum'][wrong]}, and there are {self._strata} strata")
+            raise StageError(
+                f"candidate {low + wrong} is of stratum {frame['stratum'][wrong]}, and there are {self._strata} strata"
+            )
         functions = self._functions[strata]
         hashes = hashing.hash_texts(frame["query"])
         codes = np.zeros(frame.height, dtype=np.uint8)
@@ -152,14 +158,20 @@ class _FirstLook:
         pending = np.flatnonzero(codes == Verdict.PENDING)
         call = frame["arguments"].hash(seed=2).to_numpy() ^ functions
         records = self._parts.sort(
-            hashes.bag[pending], text=hashes.text[pending], bag=hashes.bag[pending], call=call[pending], index=pending + low
+            hashes.bag[pending],
+            text=hashes.text[pending],
+            bag=hashes.bag[pending],
+            call=call[pending],
+            index=pending + low,
         )
         return _Look(low, codes, strata, hashing.group_hashes(functions, frame["arguments"], self._seed), records)
 
 
 @dataclass
 class _Repeats:
-    """Rows that say what an earlier one says: ``index`` in the same order, with verdicts, ``near`` in another; and the earlier rows."""
+    """Rows that say what an earlier one says: ``index`` in the same order, with verdicts, ``near`` in another; and the
+    earlier rows.
+    """
 
     index: np.ndarray
     kept: np.ndarray

@@ -1,14 +1,15 @@
 """Near-duplicates by MinHash-LSH: which queries are alike by the Jaccard similarity of their runs of four bytes.
 
-A query's shingles are the runs of ``GRAM`` bytes of its normalised text with a space at either end, so a typo, an ending or a swapped word
-costs a few of some forty. MinHash (Broder 1997) makes a signature of them, some part of which (a "band") is equal for nearly all alike
-queries. Rows that share a band are compared, first by their signatures, then by their shingles themselves, so none is dropped for a
-likeness that is not there.
+A query's shingles are the runs of ``GRAM`` bytes of its normalised text with a space at either end, so a typo, an
+ending or a swapped word costs a few of some forty. MinHash (Broder 1997) makes a signature of them, some part of which
+(a "band") is equal for nearly all alike queries. Rows that share a band are compared, first by their signatures, then
+by their shingles themselves, so none is dropped for a likeness that is not there.
 
-Bands are worked off one after the other, each from its own file; within a band the row of lowest index in each bucket is compared with all
-others, then the lowest of those that remain with the rest, and so on. A row that is alike an earlier one is dropped and leads no bucket
-later. So for every dropped row there is an earlier one at least as alike as the threshold, which is kept or was itself dropped for a still
-earlier one. Golden queries come before all rows: what is alike one of them leaks.
+Bands are worked off one after the other, each from its own file; within a band the row of lowest index in each bucket
+is compared with all others, then the lowest of those that remain with the rest, and so on. A row that is alike an
+earlier one is dropped and leads no bucket later. So for every dropped row there is an earlier one at least as alike as
+the threshold, which is kept or was itself dropped for a still earlier one. Golden queries come before all rows: what is
+alike one of them leaks.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _PARTITION_ROWS = 4_000_000
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """(bands, hashes a band): the longest bands with which a pair at the threshold is found with ``FOUND``, within ``HASHES``."""
+    """(bands, hashes a band): the longest bands with which a pair at the threshold is found with ``FOUND``, within
+    ``HASHES``.
+    """
     best = (HASHES, 1)
     for width in range(1, HASHES + 1):
         share = threshold**width
@@ -97,7 +100,8 @@ def drop(
         return alive
 
     for band in range(index.bands):
-        # Rows of different buckets have nothing to do with each other, so the partitions of a band can be worked off at once.
+        # Rows of different buckets have nothing to do with each other, so the partitions of a band can be worked off at
+        # once.
         for rows, leaders in ordered_map(lambda records: index.alike(records, pending), index.take(band)):
             leaks = leaders < before
             mine = rows - before
@@ -111,7 +115,15 @@ def drop(
 class _Entry:
     """The signatures and texts of some rows."""
 
-    def __init__(self, low: int, rows: np.ndarray, data: np.ndarray, lengths: np.ndarray, signs: np.ndarray, bands: list[list[np.ndarray]]):
+    def __init__(
+        self,
+        low: int,
+        rows: np.ndarray,
+        data: np.ndarray,
+        lengths: np.ndarray,
+        signs: np.ndarray,
+        bands: list[list[np.ndarray]],
+    ):
         self.low, self.rows, self.data, self.lengths, self.signs, self.bands = low, rows, data, lengths, signs, bands
 
 
@@ -175,7 +187,9 @@ class _Index:
         import numpy as np
 
         counts = lengths - (GRAM - 1)
-        place = np.minimum(np.arange(counts.max())[:, None], (counts - 1)[None, :])  # short rows repeat their last shingle
+        place = np.minimum(
+            np.arange(counts.max())[:, None], (counts - 1)[None, :]
+        )  # short rows repeat their last shingle
         table = _stir(shingles[starts[None, :] + place])
         minima = np.empty((len(self._factors), len(starts)), dtype=np.uint32)
         product = np.empty_like(table)
@@ -209,7 +223,11 @@ class _Index:
         self._texts.close()
         for parts in self._parts:
             parts.close()
-        data = np.memmap(self._folder / "texts.bin", dtype=np.uint8, mode="r") if self._bytes else np.zeros(0, dtype=np.uint8)
+        data = (
+            np.memmap(self._folder / "texts.bin", dtype=np.uint8, mode="r")
+            if self._bytes
+            else np.zeros(0, dtype=np.uint8)
+        )
         self._shingles = shingles_of(data)
 
     def take(self, band: int) -> Iterator[np.ndarray]:
@@ -258,10 +276,14 @@ class _Index:
             found.append((rows[same], leaders[same]))
             rows, bucket = rows[~same], bucket[~same]
         none = np.zeros(0, dtype=np.int64)
-        return np.concatenate([none, *(rows for rows, _ in found)]), np.concatenate([none, *(leaders for _, leaders in found)])
+        return np.concatenate([none, *(rows for rows, _ in found)]), np.concatenate(
+            [none, *(leaders for _, leaders in found)]
+        )
 
     def _compare(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """bool of shape (pairs,): whether the rows are at least as alike as the threshold. Golden queries among the right are not asked."""
+        """bool of shape (pairs,): whether the rows are at least as alike as the threshold. Golden queries among the
+        right are not asked.
+        """
         import numpy as np
 
         agree = (self._signs[left] == self._signs[right]).mean(axis=1)

@@ -1,6 +1,7 @@
 """What the closed loop learns from a merge: acceptance by stratum, and how much each round of requests brought.
 
-Round 1 is the first run; each top-up adds one. Their candidates are numbered one after the other, so a round is a range of the index.
+Round 1 is the first run; each top-up adds one. Their candidates are numbered one after the other, so a round is a range
+of the index.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def measure(
     asked, kept = (newest[:, list(STEPS[step])].sum(axis=1).tolist() for step in ("requested", "kept"))
     rows = []
     for number, row in enumerate(strata):
-        found = {name: row[name] for name in KEY} | {step: counted[step][number] for step in ("requested", "accepted", "kept")}
+        found = {name: row[name] for name in KEY} | {
+            step: counted[step][number] for step in ("requested", "accepted", "kept")
+        }
         if len(tables) > 1:
             found["newest"] = {"requested": asked[number], "kept": kept[number]}
         rows.append(found)
@@ -86,7 +89,12 @@ def rejections(
     """
     import polars as pl
 
-    rows = pl.scan_parquet(list(candidates)).filter(pl.col("stratum").is_in(list(last))).select("index", "stratum").collect()
+    rows = (
+        pl.scan_parquet(list(candidates))
+        .filter(pl.col("stratum").is_in(list(last)))
+        .select("index", "stratum")
+        .collect()
+    )
     why = pl.scan_parquet(list(rejected)).filter(pl.col("index").is_in(rows["index"].implode())).collect()
     joined = rows.join(why, on="index").sort("index")
     found = {}

@@ -1,7 +1,7 @@
 """Files of candidates as one sequence of rows, cut into blocks that do not depend on how many files there are.
 
-Each file holds the rows of one stretch of the index, in order; together they are rows 0 .. N-1. So every pass reads each file once, from
-its beginning to its end, and a block may begin in one file and end in another.
+Each file holds the rows of one stretch of the index, in order; together they are rows 0 .. N-1. So every pass reads
+each file once, from its beginning to its end, and a block may begin in one file and end in another.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
         CorruptShardError: a file cannot be read or lacks columns.
         StageError: the files do not hold one stretch of the index each, together 0 .. rows-1.
     """
-    sources = sorted((source for label, path in files if (source := _look(label, path)) is not None), key=lambda source: source.low)
+    sources = sorted(
+        (source for label, path in files if (source := _look(label, path)) is not None), key=lambda source: source.low
+    )
     total = sum(source.rows for source in sources)
     expected = 0
     for before, source in zip([None, *sources], sources, strict=False):
@@ -100,7 +102,9 @@ def _look(label: str, path: Path) -> Source | None:
     return Source(label, path, rows, low, high)
 
 
-def stream(sources: Sequence[Source], columns: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+def stream(
+    sources: Sequence[Source], columns: Sequence[str], rows: int = BLOCK_ROWS
+) -> Iterator[tuple[int, pl.DataFrame]]:
     """Every candidate once, in the order of the index, in blocks of ``rows`` (the last may be shorter).
 
     Yields:
@@ -165,9 +169,11 @@ def workers() -> int:
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``work`` on a thread a core, results in the order of the items; at most two more than these are begun before the first is taken.
+    """``work`` on a thread a core, results in the order of the items; at most two more than these are begun before the
+    first is taken.
 
-    Numpy, Polars and Arrow let go of the interpreter while they work, so threads use all cores, and nothing is copied between processes.
+    Numpy, Polars and Arrow let go of the interpreter while they work, so threads use all cores, and nothing is copied
+    between processes.
     """
     queue: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers())

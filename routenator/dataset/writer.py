@@ -1,7 +1,7 @@
 """The data set written in one pass: final rows to the files of their split, all others to the rejected ones.
 
-Which rows are final and on which side of the split they are is known before (``Decisions``), so each shard is read once more, its blocks
-are made into examples on all cores, and every file is written in the order of the index.
+Which rows are final and on which side of the split they are is known before (``Decisions``), so each shard is read once
+more, its blocks are made into examples on all cores, and every file is written in the order of the index.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Survey:
         generated: candidates that have a query at all; a request may have been refused before there was one.
         rejected: reasons of the generate stage, and how often.
         words: function -> words in a query -> rows.
-        positions: function -> first | middle | last | absent -> rows: where the query says the category. Of the final rows among the first
-            ``LOOKED_AT`` candidates: strata are spread evenly over the index, so these are a fair sample.
+        positions: function -> first | middle | last | absent -> rows: where the query says the category. Of the final
+            rows among the first ``LOOKED_AT`` candidates: strata are spread evenly over the index, so these are a fair
+            sample.
         generators: name -> rows of the final set.
         shown: (function, route) -> a few rows, those with the least group hashes, of the same sample.
     """
@@ -112,7 +113,9 @@ def find_split(decisions: Decisions, share: float) -> Split:
     if threshold >= 1 << 64:
         held_out = final
     elif threshold:
-        held_out = sum(int((_final_groups(decisions, *part) < np.uint64(threshold)).sum()) for part in blocks(total, BLOCK_ROWS))
+        held_out = sum(
+            int((_final_groups(decisions, *part) < np.uint64(threshold)).sum()) for part in blocks(total, BLOCK_ROWS)
+        )
     return Split(threshold, {"train": final - held_out, "validation": held_out}, total - final)
 
 
@@ -156,10 +159,14 @@ def write_dataset(
     found = Survey()
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(SplitWriter(folder, name, split.rows[name], rows_per_file, _kinds(name, formats, tools)))
+            name: stack.enter_context(
+                SplitWriter(folder, name, split.rows[name], rows_per_file, _kinds(name, formats, tools))
+            )
             for name in SPLITS
         }
-        refused = stack.enter_context(SplitWriter(folder, "rejected", split.rejected, rows_per_file, [_rejected_kind()]))
+        refused = stack.enter_context(
+            SplitWriter(folder, "rejected", split.rejected, rows_per_file, [_rejected_kind()])
+        )
         for low, part, examples, rejected in ordered_map(work, _read(sources, block_rows)):
             found.add(part)
             for name, rows in zip(SPLITS, examples, strict=True):
@@ -208,7 +215,11 @@ class _Block:
     """Makes examples and rejected rows of a block; on any thread."""
 
     def __init__(
-        self, decisions: Decisions, strata: Sequence[Mapping[str, Any]], categories: Mapping[str, str | None], threshold: int
+        self,
+        decisions: Decisions,
+        strata: Sequence[Mapping[str, Any]],
+        categories: Mapping[str, str | None],
+        threshold: int,
     ) -> None:
         import polars as pl
 
@@ -231,11 +242,17 @@ class _Block:
             frame = frame.with_columns(slots=slots)
         kept = np.isin(codes, KEPT)
         found = Survey(rows=int(kept.sum()), generated=int((frame["query"].fill_null("") != "").sum()))
-        rejected = self._rejected(frame.filter(~pl.Series(kept)), codes[~kept], self._decisions.kept[part][~kept], found)
+        rejected = self._rejected(
+            frame.filter(~pl.Series(kept)), codes[~kept], self._decisions.kept[part][~kept], found
+        )
         groups = self._decisions.group_of(part.start, part.stop)[kept]
         strata = self._strata[self._decisions.strata[part][kept]]
-        final = self._examples(frame.filter(pl.Series(kept)).hstack(strata).with_columns(group=pl.Series(groups)), found)
-        held_out = pl.Series(np.ones(len(groups), dtype=bool) if self._threshold >= 1 << 64 else groups < np.uint64(self._threshold))
+        final = self._examples(
+            frame.filter(pl.Series(kept)).hstack(strata).with_columns(group=pl.Series(groups)), found
+        )
+        held_out = pl.Series(
+            np.ones(len(groups), dtype=bool) if self._threshold >= 1 << 64 else groups < np.uint64(self._threshold)
+        )
         return low, found, (final.filter(~held_out), final.filter(held_out)), rejected
 
     def _rejected(self, frame: pl.DataFrame, codes: np.ndarray, kept: np.ndarray, found: Survey) -> pl.DataFrame:
@@ -251,7 +268,9 @@ class _Block:
             int(Verdict.GOLDEN_NEAR_LEAK): "nearly a golden query",
         }
         neighbours = self._neighbours(frame["index"])
-        like = pl.when(pl.col("code") == int(Verdict.NEAR_DUPLICATE)).then(pl.lit(" has nearly")).otherwise(pl.lit(" has"))
+        like = (
+            pl.when(pl.col("code") == int(Verdict.NEAR_DUPLICATE)).then(pl.lit(" has nearly")).otherwise(pl.lit(" has"))
+        )
         rows = frame.select(
             "index",
             "query",
@@ -279,7 +298,9 @@ class _Block:
         low, high = np.searchsorted(table[:, 0], (index[0], index[-1] + 1))
         details = {}
         for row, others, of, *named in table[low:high].tolist():
-            functions = self._strata["function"].gather(self._decisions.strata[[place for place in named if place >= 0]])
+            functions = self._strata["function"].gather(
+                self._decisions.strata[[place for place in named if place >= 0]]
+            )
             shown = ", ".join(f"row {place} ({name})" for place, name in zip(named, functions, strict=False))
             details[row] = f"{others} of its {of} nearest queries are of another function: {shown}"
         return details

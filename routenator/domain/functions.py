@@ -65,7 +65,10 @@ class Function:
         parameters = copy.deepcopy(self.parameters)
         for schema in parameters.get("properties", {}).values():
             schema.pop(ROLE_KEY, None)
-        return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": parameters}}
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.description, "parameters": parameters},
+        }
 
     @cached_property
     def _validator(self) -> Any:
@@ -100,9 +103,13 @@ def load_functions(file: Path) -> dict[str, Function]:
     try:
         tools = json.loads(read_text(file, "a list of OpenAI tools"))
     except json.JSONDecodeError as error:
-        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="a list of OpenAI tools") from None
+        raise InputError(
+            "not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="a list of OpenAI tools"
+        ) from None
     if not isinstance(tools, list) or not tools:
-        raise InputError("no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools")
+        raise InputError(
+            "no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools"
+        )
     functions: dict[str, Function] = {}
     for position, tool in enumerate(tools):
         function = _one(tool, file, f"[{position}]")
@@ -119,7 +126,11 @@ def _one(tool: Any, file: Path, key: str) -> Function:
     inner = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(inner, dict) or tool.get("type") != "function" or not isinstance(inner.get("name"), str):
         raise InputError(
-            "not an OpenAI tool", file=file, key=key, found=str(tool)[:80], expected='{"type": "function", "function": {"name": ...}}'
+            "not an OpenAI tool",
+            file=file,
+            key=key,
+            found=str(tool)[:80],
+            expected='{"type": "function", "function": {"name": ...}}',
         )
     parameters = inner.get("parameters") or {"type": "object", "properties": {}}
     try:
@@ -146,4 +157,6 @@ def _one(tool: Any, file: Path, key: str) -> Function:
             found=unknown[0],
             valid=parameters.get("properties", {}),
         )
-    return Function(inner["name"], str(inner.get("description", "")), parameters, roles.get("category"), roles.get("subprompt"))
+    return Function(
+        inner["name"], str(inner.get("description", "")), parameters, roles.get("category"), roles.get("subprompt")
+    )

@@ -34,7 +34,8 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
     """Read and check a golden file.
 
     Raises:
-        InputError: missing or empty file; InputErrors: bad lines (JSON, keys, calls that the schema refuses, duplicates).
+        InputError: missing or empty file; InputErrors: bad lines (JSON, keys, calls that the schema refuses,
+            duplicates).
     """
     lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
     examples: list[GoldenExample] = []
@@ -47,7 +48,9 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
             example = parse_example(line, file, number, functions)
             key = normalise_query(example.query)
             if key in seen:
-                raise InputError("a query occurs twice", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})")
+                raise InputError(
+                    "a query occurs twice", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})"
+                )
             seen[key] = number
             examples.append(example)
         except InputErrors as several:
@@ -74,13 +77,23 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
         raise InputError("not JSON", file=file, key=where, found=error.msg) from None
     shape = '{"query": text, "call": {"name": text, "arguments": {...}}}'
     call = row.get("call") if isinstance(row, dict) else None
-    if not isinstance(call, dict) or not isinstance(row.get("query"), str) or not isinstance(call.get("arguments"), dict):
+    if (
+        not isinstance(call, dict)
+        or not isinstance(row.get("query"), str)
+        or not isinstance(call.get("arguments"), dict)
+    ):
         raise InputError("not a golden example", file=file, key=where, found=line[:80], expected=shape)
     if not row["query"].strip():
         raise InputError("an empty query", file=file, key=f"{where}, query", expected="text")
     function = functions.get(str(call.get("name")))
     if function is None:
-        raise InputError("a function that the API does not have", file=file, key=f"{where}, name", found=call.get("name"), valid=functions)
+        raise InputError(
+            "a function that the API does not have",
+            file=file,
+            key=f"{where}, name",
+            found=call.get("name"),
+            valid=functions,
+        )
     bad = check_call(function, call["arguments"])
     if bad:
         raise InputErrors(
@@ -91,7 +104,8 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
                     key=f"{where}, arguments" + (f".{error.parameter}" if error.parameter else ""),
                     found=call["arguments"].get(error.parameter, "nothing"),
                     expected=error.message if error.kind != "enum" else None,
-                    valid=function.enum(error.parameter) or (function.properties if error.kind == "unexpected" else None),
+                    valid=function.enum(error.parameter)
+                    or (function.properties if error.kind == "unexpected" else None),
                 )
                 for error in bad
             ]
@@ -100,9 +114,11 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
 
 
 def split_golden(file: Path, functions: Mapping[str, Function], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """A golden file's lines in two parts, alike in functions and categories: one to look at errors in, one to report figures of.
+    """A golden file's lines in two parts, alike in functions and categories: one to look at errors in, one to report
+    figures of.
 
-    A keyed hash of the query decides within its function and category, so the order of lines does not; it stays in both parts.
+    A keyed hash of the query decides within its function and category, so the order of lines does not; it stays in both
+    parts.
 
     Args:
         share: of each function's and category's queries that go to the first part, rounded to whole queries.
@@ -110,7 +126,9 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
     Raises:
         InputError / InputErrors: missing file, a line that is no golden example, a part without queries.
     """
-    lines = [line for line in read_text(file, "a golden file: JSON lines of query and call").split("\n") if line.strip()]
+    lines = [
+        line for line in read_text(file, "a golden file: JSON lines of query and call").split("\n") if line.strip()
+    ]
     cells: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for number, line in enumerate(lines):
         example = parse_example(line, file, number + 1, functions)
@@ -124,5 +142,11 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
         owed = wanted - taken
         first.update(number for _, number in sorted(keyed)[:taken])
     if not first or len(first) == len(lines):
-        raise InputError("a part without queries", file=file, key="share", found=share, expected=f"one that divides {len(lines)} queries")
+        raise InputError(
+            "a part without queries",
+            file=file,
+            key="share",
+            found=share,
+            expected=f"one that divides {len(lines)} queries",
+        )
     return [lines[n] for n in sorted(first)], [line for n, line in enumerate(lines) if n not in first]

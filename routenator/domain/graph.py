@@ -66,7 +66,9 @@ def load_nodes(file: Path) -> dict[str, Node]:
                 aliases=tuple(a.strip() for a in (row.get("aliases") or "").split("|") if a.strip()),
                 weight=_weight(row.get("weight") or "1", file, where, zero=True),
                 attributes={
-                    key: value.strip() for key, value in row.items() if key not in (*_NODE_COLUMNS, "aliases", "weight") and value.strip()
+                    key: value.strip()
+                    for key, value in row.items()
+                    if key not in (*_NODE_COLUMNS, "aliases", "weight") and value.strip()
                 },
             )
             if node.id in nodes:
@@ -94,7 +96,9 @@ def load_edges(file: Path, nodes: dict[str, Node]) -> list[Edge]:
             ends = (_text(row, "source", file, where), _text(row, "target", file, where))
             for column, end in zip(("source", "target"), ends, strict=True):
                 if end not in nodes:
-                    raise InputError("an edge to an unknown node", file=file, key=f"{where}, {column}", found=end, valid=nodes)
+                    raise InputError(
+                        "an edge to an unknown node", file=file, key=f"{where}, {column}", found=end, valid=nodes
+                    )
             if ends in seen:
                 raise InputError("an edge occurs twice", file=file, key=where, found=" -> ".join(ends))
             seen.add(ends)

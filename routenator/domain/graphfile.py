@@ -1,4 +1,6 @@
-"""The knowledge graph's files in any of the formats they come in, as rows of text: CSV or Parquet pairs, GraphML, JSON (node-link)."""
+"""The knowledge graph's files in any of the formats they come in, as rows of text: CSV or Parquet pairs, GraphML, JSON
+(node-link).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def graph_files(root: Path) -> tuple[Path, Path]:
     found = {name: files for name, files in _FORMATS.items() if any((root / file).exists() for file in files)}
     if len(found) > 1:
         names = sorted({file for files in found.values() for file in files if (root / file).exists()})
-        raise InputError("the graph is given twice", file=root, found=", ".join(names), expected="one format: " + " or ".join(_FORMATS))
+        raise InputError(
+            "the graph is given twice",
+            file=root,
+            found=", ".join(names),
+            expected="one format: " + " or ".join(_FORMATS),
+        )
     nodes, edges = next(iter(found.values()), _FORMATS["CSV"])
     return root / nodes, root / edges
 
@@ -69,7 +76,9 @@ def _parquet(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     try:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError("not Parquet", file=file, found=str(error).split("\n", maxsplit=1)[0], expected="Parquet") from None
+        raise InputError(
+            "not Parquet", file=file, found=str(error).split("\n", maxsplit=1)[0], expected="Parquet"
+        ) from None
     _need(table.column_names, columns, file, "columns")
     for number, row in enumerate(table.to_pylist(), 1):
         yield f"row {number}", _texts(row)
@@ -82,7 +91,9 @@ def _graphml(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     try:
         graph = nx.parse_graphml(text)
     except Exception as error:  # networkx lets through what its XML parser and its casts raise
-        raise InputError("not GraphML", file=file, found=f"{type(error).__name__}: {error}", expected="GraphML") from None
+        raise InputError(
+            "not GraphML", file=file, found=f"{type(error).__name__}: {error}", expected="GraphML"
+        ) from None
     if not graph.is_directed():
         raise InputError("an undirected graph", file=file, key="edgedefault", found="undirected", expected="directed")
     items: Any = (
@@ -97,12 +108,20 @@ def _json(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     try:
         value = json.loads(read_text(file, "JSON with nodes and edges"))
     except json.JSONDecodeError as error:
-        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON with nodes and edges") from None
-    key = "links" if part == "edges" and isinstance(value, dict) and "edges" not in value else part  # networkx wrote links before 3.4
+        raise InputError(
+            "not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON with nodes and edges"
+        ) from None
+    key = (
+        "links" if part == "edges" and isinstance(value, dict) and "edges" not in value else part
+    )  # networkx wrote links before 3.4
     items = value.get(key) if isinstance(value, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InputError(
-            "no list of objects", file=file, key=part, found=type(items).__name__, expected="node-link data, as networkx writes it"
+            "no list of objects",
+            file=file,
+            key=part,
+            found=type(items).__name__,
+            expected="node-link data, as networkx writes it",
         )
     if value.get("directed") is False:
         raise InputError("an undirected graph", file=file, key="directed", found=False, expected="true")
@@ -125,5 +144,6 @@ def _need(given: Any, columns: tuple[str, ...], file: Path, where: str) -> None:
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     """Values as the CSV form has them: lists joined by |, nothing as an empty text."""
     return {
-        key: "|".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value) for key, value in row.items()
+        key: "|".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        for key, value in row.items()
     }

@@ -1,8 +1,9 @@
-"""The target given as a joint distribution, and what follows from it and from quantiles: the tables that the rest of the program reads.
+"""The target given as a joint distribution, and what follows from it and from quantiles: the tables that the rest of
+the program reads.
 
-``statistics.yaml`` may say the population by marginals and conditionals, or by one table of cells (function, category, length, language,
-share), inside the file or beside it as CSV or Parquet. ``resolve`` reads the cells and fills in the marginals. Tables that are
-given as well must say the same, within ``TOLERANCE``.
+``statistics.yaml`` may say the population by marginals and conditionals, or by one table of cells (function, category,
+length, language, share), inside the file or beside it as CSV or Parquet. ``resolve`` reads the cells and fills in the
+marginals. Tables that are given as well must say the same, within ``TOLERANCE``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Joint:
 
     def functions(self) -> dict[str, float]:
         """P(function)."""
-        return _shares({f: math.fsum(w for cells in table.values() for w in cells.values()) for f, table in self.weights.items()})
+        return _shares(
+            {f: math.fsum(w for cells in table.values() for w in cells.values()) for f, table in self.weights.items()}
+        )
 
     def categories(self, function: str) -> dict[str, float]:
         """P(category | function), with ``none`` where the call has no category."""
@@ -143,7 +146,11 @@ def shares_from_quantiles(quantiles: Mapping[float, int], buckets: Mapping[str, 
 
 
 def _read(domain: Domain, statistics: Statistics, file: Path) -> Joint:
-    cells = _listed(statistics.joint, file) if isinstance(statistics.joint, list) else _tabled(domain.path, str(statistics.joint), file)
+    cells = (
+        _listed(statistics.joint, file)
+        if isinstance(statistics.joint, list)
+        else _tabled(domain.path, str(statistics.joint), file)
+    )
     joint, errors, seen = Joint(), [], set()
     for where, source, cell in cells:
         try:
@@ -162,7 +169,9 @@ def _read(domain: Domain, statistics: Statistics, file: Path) -> Joint:
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     if not joint.weights:
-        raise InputError("the weights are all zero", file=file, key="joint", found="no cell above 0", expected="at least one above 0")
+        raise InputError(
+            "the weights are all zero", file=file, key="joint", found="no cell above 0", expected="at least one above 0"
+        )
     return joint
 
 
@@ -172,12 +181,18 @@ def _listed(cells: list[JointCell], file: Path) -> Iterator[tuple[str, Path, Joi
 
 
 def _tabled(root: Path, name: str, file: Path) -> Iterator[tuple[str, Path, JointCell]]:
-    """Cells of a CSV or Parquet file inside the domain's folder: what lies outside is in no fingerprint and in no snapshot."""
+    """Cells of a CSV or Parquet file inside the domain's folder: what lies outside is in no fingerprint and in no
+    snapshot.
+    """
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise InputError("a file outside the domain's folder", file=file, key="joint", found=name, expected=f"a file in {root}")
+        raise InputError(
+            "a file outside the domain's folder", file=file, key="joint", found=name, expected=f"a file in {root}"
+        )
     if path.suffix not in (".csv", ".parquet"):
-        raise InputError("an unknown kind of file", file=file, key="joint", found=name, valid=["joint.csv", "joint.parquet"])
+        raise InputError(
+            "an unknown kind of file", file=file, key="joint", found=name, valid=["joint.csv", "joint.parquet"]
+        )
     rows = _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
     for where, row in rows:
         try:
@@ -185,12 +200,16 @@ def _tabled(root: Path, name: str, file: Path) -> Iterator[tuple[str, Path, Join
         except (TypeError, ValueError):
             share = math.nan
         if not (math.isfinite(share) and share >= 0):
-            raise InputError("a bad share", file=path, key=f"{where}, share", found=row["share"], expected="a number, 0 or more")
+            raise InputError(
+                "a bad share", file=path, key=f"{where}, share", found=row["share"], expected="a number, 0 or more"
+            )
         function, category, length, language = (str(row[key] or "") for key in COLUMNS[:-1])
         yield (
             where,
             path,
-            JointCell.model_construct(None, function=function, category=category, length=length, language=language, share=share),
+            JointCell.model_construct(
+                None, function=function, category=category, length=length, language=language, share=share
+            ),
         )
 
 
@@ -214,7 +233,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for number, row in enumerate(handle.read(columns=list(COLUMNS)).to_pylist(), 1):
                 yield f"row {number}", row
     except pa.ArrowException as error:
-        raise InputError("not Parquet", file=path, found=str(error)[:120], expected="Parquet with " + ", ".join(COLUMNS)) from None
+        raise InputError(
+            "not Parquet", file=path, found=str(error)[:120], expected="Parquet with " + ", ".join(COLUMNS)
+        ) from None
 
 
 def _check_columns(path: Path, found: list[str]) -> None:
@@ -226,19 +247,35 @@ def _check_columns(path: Path, found: list[str]) -> None:
 def _check_cell(domain: Domain, statistics: Statistics, cell: JointCell, file: Path, where: str) -> None:
     if cell.function not in domain.functions:
         raise InputError(
-            "a function that the API does not have", file=file, key=f"{where}, function", found=cell.function, valid=domain.functions
+            "a function that the API does not have",
+            file=file,
+            key=f"{where}, function",
+            found=cell.function,
+            valid=domain.functions,
         )
     if cell.function not in domain.rules:
         raise InputError(
-            "a function without a rule in domain.yaml", file=file, key=f"{where}, function", found=cell.function, valid=domain.rules
+            "a function without a rule in domain.yaml",
+            file=file,
+            key=f"{where}, function",
+            found=cell.function,
+            valid=domain.rules,
         )
     valid = domain.categories_of(cell.function)
     if cell.category not in valid:
-        what = "a category for a function without a category" if valid == [NO_CATEGORY] else "a category that the API does not have"
+        what = (
+            "a category for a function without a category"
+            if valid == [NO_CATEGORY]
+            else "a category that the API does not have"
+        )
         raise InputError(what, file=file, key=f"{where}, category", found=cell.category, valid=valid)
     if cell.length not in statistics.length_buckets:
         raise InputError(
-            "an undeclared length bucket", file=file, key=f"{where}, length", found=cell.length, valid=statistics.length_buckets
+            "an undeclared length bucket",
+            file=file,
+            key=f"{where}, length",
+            found=cell.length,
+            valid=statistics.length_buckets,
         )
 
 
@@ -258,10 +295,18 @@ def _marginals(domain: Domain, joint: Joint) -> dict[str, Any]:
             if parameter in domain.rules[function].slots and parameter not in domain.functions[function].required:
                 slots[function] = {str(parameter): 1.0 - absent}
     lengths = {function: joint.lengths(function) for function in functions}
-    return {"functions": functions, "languages": languages, "categories": categories, "lengths": lengths, "slots": slots}
+    return {
+        "functions": functions,
+        "languages": languages,
+        "categories": categories,
+        "lengths": lengths,
+        "slots": slots,
+    }
 
 
-def _contradictions(statistics: Statistics, derived: Mapping[str, Any], domain: Domain, joint: Joint, file: Path) -> Iterator[InputError]:
+def _contradictions(
+    statistics: Statistics, derived: Mapping[str, Any], domain: Domain, joint: Joint, file: Path
+) -> Iterator[InputError]:
     """Tables that stand beside the joint and say something else."""
     given = statistics.model_fields_set
     for section in ("functions", "languages"):
@@ -277,7 +322,9 @@ def _contradictions(statistics: Statistics, derived: Mapping[str, Any], domain: 
                 yield _contradiction(f"slots.{function}.{slot}", stated, share, file)
 
 
-def _differences(stated: Mapping[str, float], derived: Mapping[str, float], key: str, file: Path) -> Iterator[InputError]:
+def _differences(
+    stated: Mapping[str, float], derived: Mapping[str, float], key: str, file: Path
+) -> Iterator[InputError]:
     total = math.fsum(stated.values())
     whole = math.fsum(derived.values())
     for name in {**stated, **derived}:

@@ -13,7 +13,15 @@ from routenator.domain.functions import Function, load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.joint import Joint, resolve
-from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics, parse_model, read_yaml
+from routenator.domain.schema import (
+    NO_CATEGORY,
+    DomainFile,
+    FunctionRule,
+    LexiconItem,
+    Statistics,
+    parse_model,
+    read_yaml,
+)
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import Template, load_templates
 from routenator.errors import InputError, InputErrors
@@ -113,8 +121,12 @@ def load_domain(path: str | Path) -> Domain:
     root = Path(path)
     if not _looks_like_one(root):
         if root.is_dir():
-            raise InputError("not a domain", file=root, found="neither domain.yaml nor functions.json", expected="a domain's folder")
-        siblings = [path.name for path in root.parent.iterdir() if _looks_like_one(path)] if root.parent.is_dir() else []
+            raise InputError(
+                "not a domain", file=root, found="neither domain.yaml nor functions.json", expected="a domain's folder"
+            )
+        siblings = (
+            [path.name for path in root.parent.iterdir() if _looks_like_one(path)] if root.parent.is_dir() else []
+        )
         raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
     functions = load_functions(root / "functions.json")
     spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")
@@ -181,19 +193,29 @@ def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
     lexicon = {}
     for name, items in raw.items():
         if not isinstance(items, list) or not items:
-            raise InputError("not a list of words", file=file, key=str(name), found=type(items).__name__, expected="a non-empty list")
+            raise InputError(
+                "not a list of words", file=file, key=str(name), found=type(items).__name__, expected="a non-empty list"
+            )
         odd = next((item for item in items if isinstance(item, bool | None)), "")
         if odd != "" or isinstance(name, bool):
             raise InputError(
-                "a word that YAML takes for a boolean or nothing", file=file, key=str(name), found=odd, expected='quotes: "on", "yes", "no"'
+                "a word that YAML takes for a boolean or nothing",
+                file=file,
+                key=str(name),
+                found=odd,
+                expected='quotes: "on", "yes", "no"',
             )
-        lexicon[str(name)] = [parse_model(LexiconItem, item if isinstance(item, dict) else {"text": str(item)}, file) for item in items]
+        lexicon[str(name)] = [
+            parse_model(LexiconItem, item if isinstance(item, dict) else {"text": str(item)}, file) for item in items
+        ]
     return lexicon
 
 
 def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
     records: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(read_text(file, "JSON lines, one metadata record each; it may be empty").split("\n"), 1):
+    for number, line in enumerate(
+        read_text(file, "JSON lines, one metadata record each; it may be empty").split("\n"), 1
+    ):
         if not line.strip():
             continue
         try:
@@ -202,17 +224,32 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
             raise InputError("not JSON", file=file, key=f"line {number}", found=error.msg) from None
         where = f"line {number}"
         if not isinstance(record, dict):
-            raise InputError("a bad record", file=file, key=where, found=type(record).__name__, expected="a JSON object")
-        for key, kind in (("id", str), ("title", str), ("category", str), ("keywords", list), ("colours", list), ("nodes", list)):
+            raise InputError(
+                "a bad record", file=file, key=where, found=type(record).__name__, expected="a JSON object"
+            )
+        for key, kind in (
+            ("id", str),
+            ("title", str),
+            ("category", str),
+            ("keywords", list),
+            ("colours", list),
+            ("nodes", list),
+        ):
             if not isinstance(record.get(key), kind):
-                raise InputError("a bad record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__)
+                raise InputError(
+                    "a bad record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__
+                )
         if record["id"] in records:
             raise InputError("a record occurs twice", file=file, key=where, found=record["id"])
         for node in record["nodes"]:
             if node not in nodes:
-                raise InputError("a record about an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes)
+                raise InputError(
+                    "a record about an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes
+                )
         if record.get("layout", "minimal") not in LAYOUTS:
-            raise InputError("an unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS)
+            raise InputError(
+                "an unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS
+            )
         records[record["id"]] = record
     return records
 
@@ -224,35 +261,55 @@ def _check_rules(domain: Domain) -> None:
     for name, rule in domain.rules.items():
         where = f"functions.{name}"
         if name not in domain.functions:
-            raise InputError("a function that the API does not have", file=file, key=where, found=name, valid=domain.functions)
+            raise InputError(
+                "a function that the API does not have", file=file, key=where, found=name, valid=domain.functions
+            )
         names: list[str] = []
         for number, step in enumerate(rule.path):
             if step.type not in types:
-                raise InputError("no node has this type", file=file, key=f"{where}.path[{number}].type", found=step.type, valid=types)
+                raise InputError(
+                    "no node has this type", file=file, key=f"{where}.path[{number}].type", found=step.type, valid=types
+                )
             if step.from_ is not None and step.from_ not in names:
                 raise InputError(
                     "a step goes on from a step that does not come before it",
                     file=file, key=f"{where}.path[{number}].from", found=step.from_, valid=names or ["(none)"],
                 )  # fmt: skip
             if step.name in names:
-                raise InputError("two steps have one name", file=file, key=f"{where}.path[{number}].name", found=step.name)
+                raise InputError(
+                    "two steps have one name", file=file, key=f"{where}.path[{number}].name", found=step.name
+                )
             names.append(step.name)
         if rule.root and rule.root.attribute not in attributes | {"id", "label"}:
-            raise InputError("no node has this attribute", file=file, key=f"{where}.root", found=rule.root.attribute, valid=attributes)
+            raise InputError(
+                "no node has this attribute",
+                file=file,
+                key=f"{where}.root",
+                found=rule.root.attribute,
+                valid=attributes,
+            )
         function = domain.functions[name]
         if rule.category is not None:
             if rule.category.step not in names:
-                raise InputError("no such step", file=file, key=f"{where}.category.step", found=rule.category.step, valid=names)
+                raise InputError(
+                    "no such step", file=file, key=f"{where}.category.step", found=rule.category.step, valid=names
+                )
             if rule.category.attribute and rule.category.attribute not in attributes:
                 raise InputError(
-                    "no node has this attribute", file=file, key=f"{where}.category", found=rule.category.attribute, valid=attributes
+                    "no node has this attribute",
+                    file=file,
+                    key=f"{where}.category",
+                    found=rule.category.attribute,
+                    valid=attributes,
                 )
             _check_category_nodes(domain, name, file)
         known = set(names) | set(domain.lexicon)
         for slot, spec in rule.slots.items():
             key = f"{where}.slots.{slot}"
             if slot not in function.properties:
-                raise InputError("a slot that is no parameter", file=file, key=key, found=slot, valid=function.properties)
+                raise InputError(
+                    "a slot that is no parameter", file=file, key=key, found=slot, valid=function.properties
+                )
             for other in (*spec.excludes, *spec.needs):
                 if other not in rule.slots:
                     raise InputError("a slot that is not declared", file=file, key=key, found=other, valid=rule.slots)
@@ -262,7 +319,13 @@ def _check_rules(domain: Domain) -> None:
             )
         for parameter in function.required:
             if parameter not in rule.slots:
-                raise InputError("a required parameter has no slot", file=file, key=f"{where}.slots", found="nothing", expected=parameter)
+                raise InputError(
+                    "a required parameter has no slot",
+                    file=file,
+                    key=f"{where}.slots",
+                    found="nothing",
+                    expected=parameter,
+                )
 
 
 def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:

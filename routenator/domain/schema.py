@@ -102,7 +102,8 @@ class JointCell(Closed):
 class Statistics(Closed):
     """statistics.yaml: the population, as shares only.
 
-    As written, ``functions`` and ``lengths`` may be missing where ``joint`` or ``word_quantiles`` says them; a loaded domain has them.
+    As written, ``functions`` and ``lengths`` may be missing where ``joint`` or ``word_quantiles`` says them; a loaded
+    domain has them.
     """
 
     languages: Weights = {"en": 1.0}
@@ -171,7 +172,9 @@ def read_yaml(file: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
-        raise InputError("not YAML", file=file, key=where, found=getattr(error, "problem", str(error)), expected="YAML") from None
+        raise InputError(
+            "not YAML", file=file, key=where, found=getattr(error, "problem", str(error)), expected="YAML"
+        ) from None
 
 
 M = typing.TypeVar("M", bound=BaseModel)

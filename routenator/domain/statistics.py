@@ -40,16 +40,26 @@ def check_statistics(domain: Domain) -> None:
         _check_keyword(domain, function, file)
         _check_quantiles(domain, function, file)
         if domain.rules[function].category is None and statistics.categories.get(function):
-            raise InputError("categories for a function without a category rule", file=file, key=f"categories.{function}")
+            raise InputError(
+                "categories for a function without a category rule", file=file, key=f"categories.{function}"
+            )
     for function, share in statistics.functions.items():
         if share <= 0:
             continue
         for section in ("lengths", "routes"):
             table = getattr(statistics, section).get(function)
             if table is None:
-                raise InputError("a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares")
+                raise InputError(
+                    "a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares"
+                )
             _positive(table, f"{section}.{function}", file)
-        _names(statistics.lengths[function], statistics.length_buckets, f"lengths.{function}", "an undeclared length bucket", file)
+        _names(
+            statistics.lengths[function],
+            statistics.length_buckets,
+            f"lengths.{function}",
+            "an undeclared length bucket",
+            file,
+        )
         if domain.rules[function].category is not None:
             _check_categories(domain, function, file)
 
@@ -63,13 +73,21 @@ def _names(table: Iterable[str], valid: Iterable[str], key: str, what: str, file
 
 def _positive(table: Mapping[Any, float], key: str, file: Path) -> None:
     if not any(weight > 0 for weight in table.values()):
-        raise InputError("the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0")
+        raise InputError(
+            "the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0"
+        )
 
 
 def _check_languages(languages: Mapping[str, float], file: Path) -> None:
     for name in languages:
         if not _LANGUAGE.match(name):
-            raise InputError("not a language code", file=file, key=f"languages.{name}", found=name, expected="a code such as en or pt-BR")
+            raise InputError(
+                "not a language code",
+                file=file,
+                key=f"languages.{name}",
+                found=name,
+                expected="a code such as en or pt-BR",
+            )
 
 
 def _check_buckets(buckets: Mapping[str, tuple[int, int]], file: Path) -> None:
@@ -103,7 +121,9 @@ def _check_keyword(domain: Domain, function: str, file: Path) -> None:
         return
     key = f"keyword_position.{function}"
     if domain.functions[function].category not in domain.rules[function].slots:
-        raise InputError("a keyword position for a function whose calls hold no category", file=file, key=key, found=dict(table))
+        raise InputError(
+            "a keyword position for a function whose calls hold no category", file=file, key=key, found=dict(table)
+        )
     _positive(table, key, file)
 
 
@@ -136,7 +156,9 @@ def _check_categories(domain: Domain, function: str, file: Path) -> None:
     if not shares:
         if domain.joint is not None:
             return  # the joint says that its calls have none
-        raise InputError("a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares")
+        raise InputError(
+            "a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares"
+        )
     parameter = domain.functions[function].category
     enum = domain.functions[function].enum(parameter) if parameter else None
     reachable = domain.reachable_categories(function)

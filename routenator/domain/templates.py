@@ -1,4 +1,6 @@
-"""Template files: YAML front matter and a body. Which cells of the target distribution a template serves is in its front matter."""
+"""Template files: YAML front matter and a body. Which cells of the target distribution a template serves is in its
+front matter.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,11 @@ def _load(route: str, file: Path) -> Template:
     match = _PARTS.match(text)
     if match is None:
         raise InputError(
-            "a template without front matter", file=file, key="line 1", found=text[:40].strip(), expected="YAML between two lines of ---"
+            "a template without front matter",
+            file=file,
+            key="line 1",
+            found=text[:40].strip(),
+            expected="YAML between two lines of ---",
         )
     try:
         head = yaml.safe_load(match.group(1))

@@ -1,8 +1,10 @@
-"""Baselines that cost nothing: what a trained model must beat. They see the training set that the model saw, and no golden query.
+"""Baselines that cost nothing: what a trained model must beat. They see the training set that the model saw, and no
+golden query.
 
 - **majority**: the commonest function of the training set, with its commonest arguments.
-- **keywords**: a decision list: the word, or pair of words, in the query that most surely tells a function in the training set (precision
-  with add-one smoothing) decides; the arguments are the longest values of that function's training examples that the query says.
+- **keywords**: a decision list: the word, or pair of words, in the query that most surely tells a function in the
+  training set (precision with add-one smoothing) decides; the arguments are the longest values of that function's
+  training examples that the query says.
 - **nearest**: the call of the training query that is nearest by sentence embedding.
 """
 
@@ -41,7 +43,9 @@ def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
         return []
     frame = pl.scan_parquet(list(files)).select("query", "call").head(most).collect()
     calls = map(json.loads, frame["call"].to_list())
-    return [(query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)]
+    return [
+        (query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)
+    ]
 
 
 def baseline_replies(name: str, train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:
@@ -122,7 +126,9 @@ def _spoken(said: tuple[str, ...], values: Mapping[str, Mapping[tuple[str, ...],
     """The longest known value of each parameter among the query's words; the first of equally long ones."""
     spans = [said[low:high] for low in range(len(said)) for high in range(low + 1, len(said) + 1)]
     spans.sort(key=lambda span: -len(span))
-    found = {parameter: next((known[span] for span in spans if span in known), None) for parameter, known in values.items()}
+    found = {
+        parameter: next((known[span] for span in spans if span in known), None) for parameter, known in values.items()
+    }
     return {parameter: value for parameter, value in found.items() if value is not None}
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-Statistic = Callable[["np.ndarray"], "np.ndarray"]  # int64 of shape (resamples, n): rows drawn -> float64 of shape (resamples,)
+Statistic = Callable[
+    ["np.ndarray"], "np.ndarray"
+]  # int64 of shape (resamples, n): rows drawn -> float64 of shape (resamples,)
 
 _CELLS = 4_000_000  # indices held at once
 LEVEL = 0.95
@@ -28,7 +30,8 @@ class Estimate:
 
 
 def interval(statistic: Statistic, n: int, resamples: int, seed: int) -> Estimate:
-    """The statistic of all n rows with its percentile bootstrap interval (Efron 1979), rows drawn with replacement, not stratified.
+    """The statistic of all n rows with its percentile bootstrap interval (Efron 1979), rows drawn with replacement, not
+    stratified.
 
     Args:
         statistic: of drawn rows, vectorised over resamples.

@@ -1,7 +1,7 @@
 """A Ray instance of this task alone, on one node or on all of an allocation's.
 
-It never looks for another instance, never stops one (``ray stop`` would end every Ray on the node), and keeps its files in a folder of its
-own with a short name: its sockets lie there, and a socket's path may have 107 characters.
+It never looks for another instance, never stops one (``ray stop`` would end every Ray on the node), and keeps its files
+in a folder of its own with a short name: its sockets lie there, and a socket's path may have 107 characters.
 """
 
 from __future__ import annotations
@@ -66,7 +66,14 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
                 )
             else:
                 head = _start(
-                    ["--head", f"--node-ip-address={nodes.address}", f"--port={nodes.port}", "--include-dashboard=false"], cpus, folder
+                    [
+                        "--head",
+                        f"--node-ip-address={nodes.address}",
+                        f"--port={nodes.port}",
+                        "--include-dashboard=false",
+                    ],
+                    cpus,
+                    folder,
                 )
                 _connect(head, nodes, folder)
         yield
@@ -100,14 +107,17 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
                     return
                 # The first node may need longer to start than this one.
                 if time.monotonic() > deadline:
-                    raise StageError(f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n{_log(folder)}")
+                    raise StageError(
+                        f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n{_log(folder)}"
+                    )
                 time.sleep(2.0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(nodes: Nodes) -> None:
-    """To be set before Ray is imported. Ray runs whatever who reaches it asks for, so it gets a token that only this task knows.
+    """To be set before Ray is imported. Ray runs whatever who reaches it asks for, so it gets a token that only this
+    task knows.
 
     Ray reads its token once a process; a second instance in this process has the same.
     """
@@ -120,12 +130,23 @@ def _environment(nodes: Nodes) -> None:
 
 def _start(arguments: list[str], cpus: int, folder: Path) -> subprocess.Popen[bytes]:
     """``ray start --block``: its processes end with it."""
-    line = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, f"--num-cpus={cpus}", "--block", "--disable-usage-stats"]
+    line = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        *arguments,
+        f"--num-cpus={cpus}",
+        "--block",
+        "--disable-usage-stats",
+    ]
     line += [f"--object-store-memory={_STORE_BYTES}"]
     if "--head" in arguments:
         line += [f"--temp-dir={folder}"]
     with open(folder / "start.log", "ab") as log:
-        return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
@@ -141,7 +162,9 @@ def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
             break
         except OSError:
             if time.monotonic() > deadline:
-                raise StageError(f"Ray's head does not answer at {nodes.address}:{nodes.port}\n{_log(folder)}") from None
+                raise StageError(
+                    f"Ray's head does not answer at {nodes.address}:{nodes.port}\n{_log(folder)}"
+                ) from None
             time.sleep(0.5)
     ray.init(address=f"{nodes.address}:{nodes.port}", log_to_driver=False, logging_level=logging.ERROR)
     while (alive := sum(node["Alive"] for node in ray.nodes())) < nodes.count:

@@ -30,7 +30,9 @@ def sentence_embedder(model: str) -> Embed:
 
             disable_progress_bar()
             encoder = SentenceTransformer(model)
-        vectors: np.ndarray = encoder.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        vectors: np.ndarray = encoder.encode(
+            texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
+        )
         return vectors
 
     return embed

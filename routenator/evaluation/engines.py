@@ -1,8 +1,9 @@
 """A model that answers prompts of token ids greedily, with or without an adapter, so that one load scores both.
 
-On GPUs vLLM serves the adapter beside the base model. On a CPU its LoRA kernels are slow (78 tokens/s instead of 590, SmolLM2-135M on two
-cores), so there the adapter is merged into a copy of the weights first. A QLoRA adapter was trained against nf4 weights and is served here,
-as it would be in production, on the base model's own precision; what that costs is part of what is measured.
+On GPUs vLLM serves the adapter beside the base model. On a CPU its LoRA kernels are slow (78 tokens/s instead of 590,
+SmolLM2-135M on two cores), so there the adapter is merged into a copy of the weights first. A QLoRA adapter was trained
+against nf4 weights and is served here, as it would be in production, on the base model's own precision; what that costs
+is part of what is measured.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ class EngineSpec:
     @property
     def engine(self) -> Literal["vllm", "transformers"]:
         """The engine that is really used."""
-        return "transformers" if self.adapter is not None and _adapter_config(self.adapter)["peft_type"] != "LORA" else self.kind
+        return (
+            "transformers"
+            if self.adapter is not None and _adapter_config(self.adapter)["peft_type"] != "LORA"
+            else self.kind
+        )
 
 
 def _adapter_config(folder: str) -> dict[str, Any]:
@@ -67,7 +72,9 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # PEFT imports DeepSpeed, which otherwise prints a warning to stdout
+        os.environ.setdefault(
+            "DS_ACCELERATOR", "cpu"
+        )  # PEFT imports DeepSpeed, which otherwise prints a warning to stdout
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -87,8 +94,8 @@ class GreedyEngine(ABC):
     """A loaded model.
 
     Attributes:
-        seconds: what each answer of the last ``answer`` took, from when the engine was given the query to its last token, in the company
-            of the others; in the order of the prompts.
+        seconds: what each answer of the last ``answer`` took, from when the engine was given the query to its last
+            token, in the company of the others; in the order of the prompts.
     """
 
     seconds: list[float]
@@ -129,11 +136,20 @@ class VllmGreedy(GreedyEngine):
 
             more: dict[str, Any] = {}
             if spec.adapter is not None:
-                rank = max([_adapter_config(spec.adapter)["r"], *_adapter_config(spec.adapter).get("rank_pattern", {}).values()])
+                rank = max(
+                    [
+                        _adapter_config(spec.adapter)["r"],
+                        *_adapter_config(spec.adapter).get("rank_pattern", {}).values(),
+                    ]
+                )
                 allowed = [value for value in _RANKS if value >= rank]
                 if not allowed:
                     raise InputError(
-                        "vLLM serves no adapter of this rank", file=spec.adapter, key="r", found=rank, expected=f"at most {_RANKS[-1]}"
+                        "vLLM serves no adapter of this rank",
+                        file=spec.adapter,
+                        key="r",
+                        found=rank,
+                        expected=f"at most {_RANKS[-1]}",
                     )
                 more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed[0]}
             self._llm = LLM(
@@ -209,7 +225,8 @@ class TransformersGreedy(GreedyEngine):
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         batches: list[list[int]] = []
         for number in order:
-            # Padding would come between a learned prompt and the query and shift the query's positions; so such batches have one length.
+            # Padding would come between a learned prompt and the query and shift the query's positions; so such batches
+            # have one length.
             full = not batches or len(batches[-1]) == self._ROWS
             if full or (self._learned_prompt and len(prompts[batches[-1][0]]) != len(prompts[number])):
                 batches.append([])
@@ -227,12 +244,22 @@ class TransformersGreedy(GreedyEngine):
         import torch
 
         longest = max(map(len, prompts))
-        padding = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._tokenizer.eos_token_id
-        ids = torch.tensor([[padding] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=self._model.device)
-        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self._model.device)
+        padding = (
+            self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._tokenizer.eos_token_id
+        )
+        ids = torch.tensor(
+            [[padding] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=self._model.device
+        )
+        mask = torch.tensor(
+            [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self._model.device
+        )
         with torch.inference_mode():
             output = self._model.generate(
-                input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=self._spec.max_new_tokens, pad_token_id=padding
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=self._spec.max_new_tokens,
+                pad_token_id=padding,
             )
         # With a learned prompt, generate starts from embeddings and gives the answer alone.
         start = 0 if output.shape[1] <= self._spec.max_new_tokens and self._learned_prompt else longest

@@ -10,8 +10,8 @@ from routenator.files import digest
 def stratified_folds(queries: Sequence[str], labels: Sequence[str], folds: int, seed: int) -> list[int]:
     """Which fold holds out each query.
 
-    Each label's queries are dealt out in an order that seed and text decide, and the next label goes on where the last one ended. So the
-    folds' sizes differ by one at most, over all and in each label.
+    Each label's queries are dealt out in an order that seed and text decide, and the next label goes on where the last
+    one ended. So the folds' sizes differ by one at most, over all and in each label.
 
     Args:
         queries: different texts.

@@ -25,12 +25,21 @@ def write_full_model(adapter: Path, out: Path, base: str | None, cache: Path) ->
 
     Raises:
         InputError: it is no adapter, or ``out`` is there already.
-        StageError: the adapter does not fit the base model, or cannot be merged (a learned prompt has no weights to merge into).
+        StageError: the adapter does not fit the base model, or cannot be merged (a learned prompt has no weights to
+            merge into).
     """
     if not is_adapter(adapter):
-        raise InputError("not an adapter", file=adapter, key="ADAPTER", found="no adapter_config.json", expected="a PEFT adapter's folder")
+        raise InputError(
+            "not an adapter",
+            file=adapter,
+            key="ADAPTER",
+            found="no adapter_config.json",
+            expected="a PEFT adapter's folder",
+        )
     if out.exists():
-        raise InputError("this folder is there already", file=out, key="OUT", found="something there", expected="a new folder")
+        raise InputError(
+            "this folder is there already", file=out, key="OUT", found="something there", expected="a new folder"
+        )
     card = read_card(adapter)
     name = base or (card.base_model if card is not None else base_model_of(adapter))
     check_model(name, key="--base", file=adapter)

@@ -1,10 +1,13 @@
 """All numbers of one model on one golden set. Definitions, as docs/method.md has them:
 
-- **function F1**: of the predicted function, by function; macro: their mean, micro: of the pooled counts. Functions are those that the
-  golden set holds. An unparsable reply, or a function that is not among them, is a miss of the gold function and no false alarm of another.
-- **CTA** (content-type accuracy): share of the golden queries whose call has the category parameter that got function and category right.
-- **SS** (subprompt similarity): mean, over the golden queries whose call has the subprompt parameter, of the cosine of the sentence
-  embeddings of gold and predicted subprompt; 0 if none was predicted. The paper gives no formula; this one is ours.
+- **function F1**: of the predicted function, by function; macro: their mean, micro: of the pooled counts. Functions are
+  those that the golden set holds. An unparsable reply, or a function that is not among them, is a miss of the gold
+  function and no false alarm of another.
+- **CTA** (content-type accuracy): share of the golden queries whose call has the category parameter that got function
+  and category right.
+- **SS** (subprompt similarity): mean, over the golden queries whose call has the subprompt parameter, of the cosine of
+  the sentence embeddings of gold and predicted subprompt; 0 if none was predicted. The paper gives no formula; this one
+  is ours.
 - **exact match**: same function and same arguments, texts compared but for case and spaces.
 - **argument F1**: of (name, value) pairs, pooled; under a wrong function no pair counts as right.
 """
@@ -57,7 +60,9 @@ def score(
         return interval(statistic, n, resamples, seed).as_dict()
 
     exact = np.array([verdict.exact for verdict in verdicts], dtype=float)
-    unparsable = np.array([any(kind == "unparsable" for kind, _ in verdict.errors) for verdict in verdicts], dtype=float)
+    unparsable = np.array(
+        [any(kind == "unparsable" for kind, _ in verdict.errors) for verdict in verdicts], dtype=float
+    )
     category = np.array([verdict.category_right for verdict in verdicts if verdict.category is not None], dtype=float)
     similarity = similarities(verdicts, embed)
     measured = similarity[~np.isnan(similarity)]
@@ -119,8 +124,8 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
         gold: int of shape (n,), below ``labels``.
         predicted: int of shape (n,); ``labels`` stands for anything else.
         labels: how many.
-        macro: mean of the labels' F1, else F1 of the pooled counts. A label that is neither gold nor predicted among the drawn rows has no
-            F1 and is left out of their mean; among all rows there is none such.
+        macro: mean of the labels' F1, else F1 of the pooled counts. A label that is neither gold nor predicted among
+            the drawn rows has no F1 and is left out of their mean; among all rows there is none such.
     """
     import numpy as np
 
@@ -129,7 +134,9 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
 
     def statistic(rows: np.ndarray) -> np.ndarray:
         offsets = np.arange(len(rows))[:, None] * width * width
-        counts = np.bincount((cells[rows] + offsets).ravel(), minlength=len(rows) * width * width).reshape(len(rows), width, width)
+        counts = np.bincount((cells[rows] + offsets).ravel(), minlength=len(rows) * width * width).reshape(
+            len(rows), width, width
+        )
         right = np.einsum("rii->ri", counts)[:, :labels].astype(float)
         said, true = counts.sum(axis=1)[:, :labels], counts.sum(axis=2)[:, :labels]
         if not macro:
@@ -141,8 +148,12 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
     return statistic
 
 
-def function_codes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Gold and predicted functions as places in ``labels``, int64 of shape (queries,); what is none of them is ``len(labels)``."""
+def function_codes(
+    golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gold and predicted functions as places in ``labels``, int64 of shape (queries,); what is none of them is
+    ``len(labels)``.
+    """
     import numpy as np
 
     code = {name: number for number, name in enumerate(labels)}

@@ -23,7 +23,9 @@ SIDE = "after"  # training, in predictions.jsonl
 _WRONG = frozenset({"unparsable", "wrong_function"})
 
 
-def paired(first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *, resamples: int, seed: int) -> dict[str, Any]:
+def paired(
+    first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *, resamples: int, seed: int
+) -> dict[str, Any]:
     """Is the second better than the first?
 
     Args:
@@ -33,7 +35,8 @@ def paired(first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *,
         seed: of the bootstrap.
 
     Returns:
-        function, exact_match and cta: ``difference`` (second minus first, with its interval) and ``p_value``; ss: ``difference``.
+        function, exact_match and cta: ``difference`` (second minus first, with its interval) and ``p_value``; ss:
+        ``difference``.
     """
     import numpy as np
 
@@ -75,9 +78,13 @@ def read_verdicts(
     for number, line in enumerate(read_text(file, "predictions as evaluation writes them").rstrip("\n").split("\n"), 1):
         row = json.loads(line)
         if side not in row:
-            raise InputError("no reply of this model", file=file, key=f"line {number}", found=", ".join(row), expected=side)
+            raise InputError(
+                "no reply of this model", file=file, key=f"line {number}", found=", ".join(row), expected=side
+            )
         if row["query"] not in gold:
-            raise InputError("a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"])
+            raise InputError(
+                "a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"]
+            )
         found.append((row["query"], judge(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
     return found
 
@@ -100,7 +107,9 @@ def compare_files(
     one, two = (dict(read_verdicts(file, golden, functions)) for file in (first, second))
     common = [query for query in one if query in two]
     if not common:
-        raise InputError("the two runs were asked no query in common", file=second, found="0 queries", expected=f"some of {first}")
+        raise InputError(
+            "the two runs were asked no query in common", file=second, found="0 queries", expected=f"some of {first}"
+        )
     first_said, second_said = ([table[query] for query in common] for table in (one, two))
     counts = {"n": len(common), "only_first": len(one) - len(common), "only_second": len(two) - len(common)}
     return {**counts, **paired(first_said, second_said, embed, resamples=resamples, seed=seed)}

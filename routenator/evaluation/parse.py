@@ -1,4 +1,6 @@
-"""A model's reply to a call. Tolerant of what surrounds the call (code fences, tags, a sentence), strict about the call itself."""
+"""A model's reply to a call. Tolerant of what surrounds the call (code fences, tags, a sentence), strict about the call
+itself.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ class Reply:
 
     Attributes:
         name, arguments: the call; None if there is none.
-        problem: why there is none: ``empty``, ``no_json`` (no whole JSON object), ``no_call`` (JSON, but no name with arguments); None
-            if there is a call.
+        problem: why there is none: ``empty``, ``no_json`` (no whole JSON object), ``no_call`` (JSON, but no name with
+            arguments); None if there is a call.
     """
 
     name: str | None = None
@@ -28,8 +30,8 @@ class Reply:
 def parse_reply(text: str) -> Reply:
     """The first call in a reply.
 
-    A call is a JSON object with a text ``name`` and an object ``arguments`` (or ``parameters``; or JSON text of an object, as OpenAI writes
-    it). Wrappers such as ``{"function": {...}}``, lists and tags are looked through.
+    A call is a JSON object with a text ``name`` and an object ``arguments`` (or ``parameters``; or JSON text of an
+    object, as OpenAI writes it). Wrappers such as ``{"function": {...}}``, lists and tags are looked through.
     """
     if not text.strip():
         return Reply(problem="empty")

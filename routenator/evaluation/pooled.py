@@ -1,9 +1,10 @@
-"""Several trainings of several arms on one golden set: means over seeds, and what of their differences is more than luck.
+"""Several trainings of several arms on one golden set: means over seeds, and what of their differences is more than
+luck.
 
-A measure of an arm is its mean over the arm's runs (seeds) of the measure on the whole golden set. Its interval is a percentile bootstrap
-over two sources of luck at once: each resample draws the queries anew, the same for all runs of all arms, and each arm's runs anew. So a
-difference of two arms is taken on the same queries. Queries are weights here: how often a resample drew each. A measure of all resamples is
-then a few matrix products.
+A measure of an arm is its mean over the arm's runs (seeds) of the measure on the whole golden set. Its interval is a
+percentile bootstrap over two sources of luck at once: each resample draws the queries anew, the same for all runs of
+all arms, and each arm's runs anew. So a difference of two arms is taken on the same queries. Queries are weights here:
+how often a resample drew each. A measure of all resamples is then a few matrix products.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from routenator.evaluation.metrics import Embed
     from routenator.evaluation.verdict import Verdict
 
-Weighed = Callable[["np.ndarray"], "np.ndarray"]  # float64 of shape (resamples, queries): how often drawn -> float64 of shape (resamples,)
+Weighed = Callable[
+    ["np.ndarray"], "np.ndarray"
+]  # float64 of shape (resamples, queries): how often drawn -> float64 of shape (resamples,)
 
 LOWER_IS_BETTER = frozenset({"unparsable"})
 _CELLS = 8_000_000  # weights held at once
@@ -78,8 +81,10 @@ class Outcomes:
         gold, predicted: int; function labels as ``metrics.f1_statistic`` takes them.
         labels: functions that the golden set holds.
         right: bool; the function is.
-        category, similarity: float; function and category right, cosine of the subprompts; NaN where there is none to be right about.
-        exact, unparsable, matched, pairs: float; ``pairs`` are the argument pairs of both calls, ``matched`` twice those in common.
+        category, similarity: float; function and category right, cosine of the subprompts; NaN where there is none to
+            be right about.
+        exact, unparsable, matched, pairs: float; ``pairs`` are the argument pairs of both calls, ``matched`` twice
+            those in common.
     """
 
     gold: np.ndarray
@@ -94,7 +99,9 @@ class Outcomes:
     pairs: np.ndarray
 
 
-def outcomes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], functions: Mapping[str, Function], embed: Embed) -> Outcomes:
+def outcomes(
+    golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], functions: Mapping[str, Function], embed: Embed
+) -> Outcomes:
     """What became of each golden query.
 
     Args:
@@ -113,7 +120,9 @@ def outcomes(golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], funct
         predicted=predicted,
         labels=len(labels),
         right=gold == predicted,
-        category=np.array([np.nan if verdict.category is None else float(verdict.category_right or False) for verdict in verdicts]),
+        category=np.array(
+            [np.nan if verdict.category is None else float(verdict.category_right or False) for verdict in verdicts]
+        ),
         similarity=similarities(verdicts, embed),
         exact=np.array([float(verdict.exact) for verdict in verdicts]),
         unparsable=np.array([float(any(kind == "unparsable" for kind, _ in verdict.errors)) for verdict in verdicts]),
@@ -141,7 +150,12 @@ def weighed(found: Outcomes, measure: str, places: np.ndarray, queries: int) -> 
         return weighed_f1(gold, predicted, found.labels, macro=measure == "function_f1_macro")
     if measure == "argument_f1":
         return weighed_ratio(spread(found.matched, 0.0), spread(found.pairs, 0.0))
-    values = {"cta": found.category, "ss": found.similarity, "exact_match": found.exact, "unparsable": found.unparsable}[measure]
+    values = {
+        "cta": found.category,
+        "ss": found.similarity,
+        "exact_match": found.exact,
+        "unparsable": found.unparsable,
+    }[measure]
     known = ~np.isnan(values)
     if not known.any():
         return None
@@ -163,7 +177,9 @@ class Pooled:
     difference: Estimate | None
 
 
-def pool(arms: Mapping[str, Sequence[Weighed]], reference: str, queries: int, *, resamples: int, seed: int) -> dict[str, Pooled]:
+def pool(
+    arms: Mapping[str, Sequence[Weighed]], reference: str, queries: int, *, resamples: int, seed: int
+) -> dict[str, Pooled]:
     """One measure of all arms.
 
     Args:
@@ -195,9 +211,12 @@ def pool(arms: Mapping[str, Sequence[Weighed]], reference: str, queries: int, *,
     }
 
 
-def draws(queries: int, runs: Mapping[str, int], resamples: int, seed: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The bootstrap's draws, in parts: weights of the queries, float64 of shape (part, queries), and for each arm the runs drawn, int64 of
-    shape (part, runs). The weights are the same for every measure and arm; an arm's runs do not depend on which other arms there are.
+def draws(
+    queries: int, runs: Mapping[str, int], resamples: int, seed: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """The bootstrap's draws, in parts: weights of the queries, float64 of shape (part, queries), and for each arm the
+    runs drawn, int64 of shape (part, runs). The weights are the same for every measure and arm; an arm's runs do not
+    depend on which other arms there are.
     """
     import numpy as np
 
@@ -229,7 +248,8 @@ def verdict(reference: str, other: str, measures: Mapping[str, Mapping[str, Pool
         measures: measure -> arm -> its numbers.
 
     Returns:
-        ``apart``: better, and the two arms' intervals do not overlap; ``better``, ``worse``: by the interval of the difference alone, which
+        ``apart``: better, and the two arms' intervals do not overlap; ``better``, ``worse``: by the interval of the
+            difference alone, which
         is the sharper test because the queries are the same; ``open``: the interval of the difference holds 0.
     """
     found: dict[str, list[str]] = {"apart": [], "better": [], "worse": [], "open": []}

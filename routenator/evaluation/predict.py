@@ -41,10 +41,11 @@ class Answers:
 
     Attributes:
         texts: in the order of its prompts.
-        seconds: from when its first batch was given out to its last answer, loading included; with several actors, the end of one side
-            and the beginning of the next run at the same time.
+        seconds: from when its first batch was given out to its last answer, loading included; with several actors, the
+            end of one side and the beginning of the next run at the same time.
         engine: which engine it was.
-        latencies: seconds that each answer took, up to ``AT_ONCE`` being given in one engine at the same time; loading excluded.
+        latencies: seconds that each answer took, up to ``AT_ONCE`` being given in one engine at the same time; loading
+            excluded.
     """
 
     texts: list[str]
@@ -82,7 +83,9 @@ def ask(
     total = sum(len(side.prompts) for side in sides.values())
     specs = _specs(sides, spec, scratch, merge=cpu and spec.engine == "vllm")
     batches = [
-        _Batch(name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + AT_ONCE])
+        _Batch(
+            name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + AT_ONCE]
+        )
         for name, side in sides.items()
         for low in range(0, len(side.prompts), AT_ONCE)
     ]
@@ -101,7 +104,9 @@ def ask(
             done += len(answers)
             progress(done, total)
     return {
-        name: Answers(texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine, latencies[name])
+        name: Answers(
+            texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine, latencies[name]
+        )
         for name in sides
     }
 
@@ -122,7 +127,9 @@ class _Actor:
         self._spec: EngineSpec | None = None
         self._engine: GreedyEngine | None = None
 
-    def answer(self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]) -> tuple[list[str], list[float]]:
+    def answer(
+        self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]
+    ) -> tuple[list[str], list[float]]:
         """The answers, and the seconds that each took."""
         if self._engine is None or spec != self._spec:
             if self._engine is not None:
@@ -138,7 +145,8 @@ class _Actor:
 
 
 def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], list[float], float]]:
-    """Each batch with its answers, the seconds that each took, and when it was given out (monotonic seconds), as they come.
+    """Each batch with its answers, the seconds that each took, and when it was given out (monotonic seconds), as they
+    come.
 
     Batches are given out in order; an actor gets its next when it has answered one.
     """
@@ -146,7 +154,9 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
     from ray.exceptions import RayActorError, RayError, RayTaskError
 
     # Spread over the nodes; an actor that dies is an error, not something to be hidden by starting it again.
-    remote: Any = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0)
+    remote: Any = ray.remote(_Actor).options(
+        num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0
+    )
     have = ray.cluster_resources()
     # An actor that finds no place would wait for ever, and its batches with it.
     actors = [remote.remote() for _ in range(min(workers, int(have.get("GPU" if gpus else "CPU", 0))))]

@@ -58,7 +58,9 @@ class Judged:
 
 
 def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[GoldenExample]:
-    """``limit`` examples (0: all) by a keyed draw, in the golden set's order. A larger limit holds a smaller one's examples."""
+    """``limit`` examples (0: all) by a keyed draw, in the golden set's order. A larger limit holds a smaller one's
+    examples.
+    """
     if not limit or limit >= len(golden):
         return list(golden)
     chosen = set(sorted(range(len(golden)), key=lambda number: digest([seed, golden[number].query], 32))[:limit])
@@ -95,9 +97,13 @@ def ask_and_judge(
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError) as error:
-        raise InputError("this model has no tokenizer that can be loaded", key="model", found=base, expected=str(error)) from None
+        raise InputError(
+            "this model has no tokenizer that can be loaded", key="model", found=base, expected=str(error)
+        ) from None
     tools = [function.tool() for function in functions.values()]
-    formats = {style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}}
+    formats = {
+        style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}
+    }
     sides = {
         name: Side([formats[subject.style].prompt_ids(example.query) for example in golden], subject.adapted)
         for name, subject in subjects.items()
@@ -145,8 +151,9 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
     """How long one query takes, loading of the model excluded.
 
     Args:
-        seconds: of each query, from when its engine was given it to its last token. An engine is given up to ``AT_ONCE`` queries at the
-            same time, so this is the latency under that load; a query that comes alone is answered sooner.
+        seconds: of each query, from when its engine was given it to its last token. An engine is given up to
+            ``AT_ONCE`` queries at the same time, so this is the latency under that load; a query that comes alone is
+            answered sooner.
 
     Returns:
         mean, p50 and p95 in seconds, and ``at_once``.
@@ -154,7 +161,12 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
     import numpy as np
 
     p50, p95 = np.percentile(seconds, [50, 95]).tolist()
-    return {"mean": round(float(np.mean(seconds)), 4), "p50": round(p50, 4), "p95": round(p95, 4), "at_once": min(AT_ONCE, len(seconds))}
+    return {
+        "mean": round(float(np.mean(seconds)), 4),
+        "p50": round(p50, 4),
+        "p95": round(p95, 4),
+        "at_once": min(AT_ONCE, len(seconds)),
+    }
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], judged: Mapping[str, Judged]) -> None:
@@ -205,7 +217,8 @@ def evaluate_model(
         What ``scores.json`` holds of one side, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
 
     Raises:
-        InputError: model, domain or golden file are not what they should be, or a plain adapter comes without ``prompt``.
+        InputError: model, domain or golden file are not what they should be, or a plain adapter comes without
+            ``prompt``.
         StageError: an engine or Ray failed.
     """
     from routenator.domain.golden import load_golden
@@ -240,7 +253,13 @@ def evaluate_model(
         resamples=config.bootstrap,
         seed=seed,
     )
-    result = {"model": model, "domain": str(domain), "golden": str(golden), **scores, "wall_seconds": round(time.time() - began, 3)}
+    result = {
+        "model": model,
+        "domain": str(domain),
+        "golden": str(golden),
+        **scores,
+        "wall_seconds": round(time.time() - began, 3),
+    }
     if out is not None:
         write_predictions(out / "predictions.jsonl", examples, judged)
         write_json(out / "scores.json", result)

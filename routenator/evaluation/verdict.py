@@ -1,4 +1,6 @@
-"""One predicted call against the gold one. Knows no domain: which parameter is category or subprompt is the function's word."""
+"""One predicted call against the gold one. Knows no domain: which parameter is category or subprompt is the function's
+word.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,13 @@ class Verdict:
     Attributes:
         function: the predicted function, ``NONE`` if there is no call of a function that the API has.
         exact: same function, same arguments.
-        category: gold and predicted value of the category parameter, normalised; None if the gold call has none. The predicted value is
-            ``NONE`` if the function differs or the parameter is missing.
-        subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted one is what the
-            *predicted* function's subprompt parameter says, None if it says nothing: a wrong function is counted by F1, not twice.
-        matched, predicted, gold: argument pairs (name and value) in common, predicted, and in the gold call; none are in common if the
-            function differs.
+        category: gold and predicted value of the category parameter, normalised; None if the gold call has none. The
+            predicted value is ``NONE`` if the function differs or the parameter is missing.
+        subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted one
+            is what the *predicted* function's subprompt parameter says, None if it says nothing: a wrong function is
+            counted by F1, not twice.
+        matched, predicted, gold: argument pairs (name and value) in common, predicted, and in the gold call; none are
+            in common if the function differs.
         errors: (kind, parameter) in a stable order; kinds are ``ERRORS``.
     """
 
@@ -87,7 +90,11 @@ def judge(example: GoldenExample, reply: Reply, functions: Mapping[str, Function
         said = _text(value) if value is not None else ""
         subprompt = (_text(example.arguments[gold.subprompt]), said if said.strip() else None)
     errors = _errors(example, reply, gold) if right or reply.name is None else [("wrong_function", "")]
-    matched = sum(name in arguments and same(value, arguments[name]) for name, value in example.arguments.items()) if right else 0
+    matched = (
+        sum(name in arguments and same(value, arguments[name]) for name, value in example.arguments.items())
+        if right
+        else 0
+    )
     return Verdict(
         function=function.name if function is not None else NONE,
         exact=right and not errors,

@@ -1,7 +1,8 @@
 """A language model as the last check: do query and call agree? The generator's own engine answers, held to yes or no.
 
-Only rows that a model wrote and all other checks accept are asked about: a heuristic query says its call by construction. How good a judge
-a model is must be measured before it is believed: ``benchmarks/checks.py --judge`` asks it about labelled candidates.
+Only rows that a model wrote and all other checks accept are asked about: a heuristic query says its call by
+construction. How good a judge a model is must be measured before it is believed: ``benchmarks/checks.py --judge`` asks
+it about labelled candidates.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> 
     functions = "\n".join(f"- {function.name}: {function.description}" for function in domain.functions.values())
     call = json.dumps({"name": request["function"], "arguments": json.loads(request["arguments"])}, ensure_ascii=False)
     question = f"Does the call do what the request asks for, with all that it says and nothing else? Request: {query}\nCall: {call}"
-    messages = [{"role": "system", "content": f"{_SYSTEM}\nFunctions:\n{functions}"}, {"role": "user", "content": question}]
+    messages = [
+        {"role": "system", "content": f"{_SYSTEM}\nFunctions:\n{functions}"},
+        {"role": "user", "content": question},
+    ]
     return Prompt(messages=messages, seed=request["seed"], max_tokens=4, temperature=0.0, top_p=1.0, grammar=_GRAMMAR)
 
 

@@ -1,4 +1,5 @@
-"""An image in words: text by OCR, dominant colours by name, layout from where the text stands. No vision-language model.
+"""An image in words: text by OCR, dominant colours by name, layout from where the text stands. No vision-language
+model.
 
 It is what the vision route sees with ``kind: described``; the text model writes the query from these words.
 """

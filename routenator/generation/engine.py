@@ -30,7 +30,8 @@ class Prompt:
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         schema: JSON schema that the reply must satisfy, or None.
-        grammar: GBNF grammar that the whole reply must match (routenator/generation/guide.py), or None. At most one of the two.
+        grammar: GBNF grammar that the whole reply must match (routenator/generation/guide.py), or None. At most one of
+            the two.
         stop: texts that end the reply (not part of it).
     """
 
@@ -52,7 +53,8 @@ class Reply:
         text: the reply without special tokens.
         prompt_tokens: length of the prompt in tokens.
         completion_tokens: length of the reply in tokens.
-        refused: why there is no reply ("" if there is one): the prompt and its reply would not fit into the model's context.
+        refused: why there is no reply ("" if there is one): the prompt and its reply would not fit into the model's
+            context.
     """
 
     text: str
@@ -148,7 +150,8 @@ def when_lost(tell: Callable[[StageError], None]) -> None:
 
 
 def engine_lost(error: StageError) -> None:
-    """End this process: its engine waits for a process that is dead, and whoever waits for the engine would wait as long.
+    """End this process: its engine waits for a process that is dead, and whoever waits for the engine would wait as
+    long.
 
     Called in another thread than the one that waits.
     """
@@ -158,7 +161,8 @@ def engine_lost(error: StageError) -> None:
 
 
 def use_engine(config: EngineConfig, cache: Path) -> Engine:
-    """The engine of a profile: the one that this process holds, if it is the same; else that one goes and this one is loaded.
+    """The engine of a profile: the one that this process holds, if it is the same; else that one goes and this one is
+    loaded.
 
     Shards that run one after the other in a process so load a model once. Two models at once would rarely fit.
     """
@@ -202,4 +206,6 @@ def open_engine(config: EngineConfig, cache: Path) -> Engine:
     except RoutenatorError:
         raise
     except Exception as error:
-        raise StageError(f"the {config.engine} engine of {config.model} does not start: {type(error).__name__}: {error}") from error
+        raise StageError(
+            f"the {config.engine} engine of {config.model} does not start: {type(error).__name__}: {error}"
+        ) from error

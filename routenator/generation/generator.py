@@ -1,7 +1,7 @@
 """Requests to candidates: prompt, reply, cleaned query, verdict.
 
-A batch of requests is turned into candidates as a whole, and the result depends on that batch alone, so that a task that was
-interrupted goes on with the same rows. The caller decides what a batch is.
+A batch of requests is turned into candidates as a whole, and the result depends on that batch alone, so that a task
+that was interrupted goes on with the same rows. The caller decides what a batch is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and argument
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
 
 QUERY_KEY = "query"
-QUERY_SCHEMA = {"type": "object", "properties": {QUERY_KEY: {"type": "string"}}, "required": [QUERY_KEY], "additionalProperties": False}
+QUERY_SCHEMA = {
+    "type": "object",
+    "properties": {QUERY_KEY: {"type": "string"}},
+    "required": [QUERY_KEY],
+    "additionalProperties": False,
+}
 # Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's gaps are collected once.
 _POOLS, _POOL_SIZE = 8, 256
 _TOKENS_A_WORD = 4  # room for rare words
@@ -93,7 +98,8 @@ class Generator:
         return vision.kind == "vlm" and engine == vision.engine
 
     def table(self, details: pa.Table) -> pa.Table:
-        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order; routes as in ``candidates``.
+        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order; routes as in
+        ``candidates``.
 
         Raises:
             StageError: the engine died.
@@ -132,7 +138,10 @@ class Generator:
             started = time.monotonic()
             replies = dict(zip(prompts, engine.generate(list(prompts.values())), strict=True))
             self.engine_seconds += time.monotonic() - started
-        rows = [self._candidate(request, replies.get(number), refused.get(number), name) for number, request in enumerate(requests)]
+        rows = [
+            self._candidate(request, replies.get(number), refused.get(number), name)
+            for number, request in enumerate(requests)
+        ]
         if self.config.checks.judge:
             self._ask_judge([rows[number] for number in prompts if rows[number]["accepted"]])
         result = []
@@ -179,7 +188,10 @@ class Generator:
         record = self.domain.records.get(request["record"] or "", {})
         keyword = slots.get(self.domain.functions[request["function"]].category or "", "")
         variables: dict[str, Any] = {
-            "function": {"name": request["function"], "description": self.domain.functions[request["function"]].description},
+            "function": {
+                "name": request["function"],
+                "description": self.domain.functions[request["function"]].description,
+            },
             "slots": slots,
             "arguments": json.loads(request["arguments"]),
             "path": {step: self.domain.nodes[node].label for step, node in json.loads(request["path"]).items()},
@@ -202,9 +214,13 @@ class Generator:
         json_output = template.output == "json"
         grammar = None
         if template.guide == "slots" and config.guided:
-            grammar = build_grammar(slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None)
+            grammar = build_grammar(
+                slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None
+            )
         # A guided reply ends by itself and must not be cut, so a template's limit is for free replies.
-        longest = _TOKENS_A_WORD * high + (sum(len(surface.encode()) for surface in slots.values()) + 16 if grammar else 0)
+        longest = _TOKENS_A_WORD * high + (
+            sum(len(surface.encode()) for surface in slots.values()) + 16 if grammar else 0
+        )
         return Prompt(
             messages=messages,
             seed=derive(seed, STREAM_REPLY),
@@ -223,7 +239,9 @@ class Generator:
 
             self._composer = Composer(self.domain, self.config, ())
         pool = self._composer.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
-        return pool, collect_gaps((text, example["slots"]) for example in pool for text in {example["draft"], example["query"]})
+        return pool, collect_gaps(
+            (text, example["slots"]) for example in pool for text in {example["draft"], example["query"]}
+        )
 
     def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
         """Keyed few-shot examples; those of the request's own length come last, where a model heeds them most."""
@@ -244,7 +262,9 @@ class Generator:
             raise _Refused("unreadable_image", f"{record.get('id')}: it cannot be drawn: {error}") from None
 
     def _image(self, record: Mapping[str, Any]) -> Any:
-        """What a template sees as ``image``; for a vision-language model, which sees for itself, only that there is one."""
+        """What a template sees as ``image``; for a vision-language model, which sees for itself, only that there is
+        one.
+        """
         if self.config.model.vision.kind == "vlm":
             if not record:
                 raise _Refused("no_image", "the request has no metadata record")
@@ -282,7 +302,12 @@ class Generator:
                 return {**row, "reason": refused.reason, "detail": refused.detail}
             assert reply is not None
             if reply.refused:
-                return {**row, "prompt_tokens": reply.prompt_tokens, "reason": "prompt_too_long", "detail": reply.refused}
+                return {
+                    **row,
+                    "prompt_tokens": reply.prompt_tokens,
+                    "reason": "prompt_too_long",
+                    "detail": reply.refused,
+                }
             row.update(raw=reply.text, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
             query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
             if query is None:

@@ -1,10 +1,11 @@
 """Grammars that hold a small model to the words that a query must say.
 
-The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface exactly once, put
-together from heuristic queries for the same function: a *frame* (how one query begins and ends, which holds what it is about) and
-*gaps* (what stands between two given slots in any query). The model decides the order, the frame and the gaps by what reads best to it
-after the prompt; it can neither drop a value nor run into gibberish. Free words and a vocabulary of single words in the place of frames and
-gaps were tried first; both read much worse (docs/method.md).
+The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface
+exactly once, put together from heuristic queries for the same function: a *frame* (how one query begins and ends, which
+holds what it is about) and *gaps* (what stands between two given slots in any query). The model decides the order, the
+frame and the gaps by what reads best to it after the prompt; it can neither drop a value nor run into gibberish. Free
+words and a vocabulary of single words in the place of frames and gaps were tried first; both read much worse
+(docs/method.md).
 
 Grammars are GBNF text as xgrammar reads it (vLLM: ``structured_outputs.grammar``).
 """
@@ -45,14 +46,16 @@ class Gaps:
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
     """Frames and gaps of many queries, each given with its slots' surfaces.
 
-    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is a query in which a
-    surface stands twice, as "show" in "show me the show Bluey": what stands between is not known.
+    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is
+    a query in which a surface stands twice, as "show" in "show me the show Bluey": what stands between is not known.
     """
     calls: list[tuple[Mapping[str, str], list[tuple[Pair, str]]]] = []
     calls += [(slots, gaps) for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
     split = [gaps for _, gaps in calls]
     # A slip of the finger is drawn for a call, so both of its queries may have it.
-    counts = Counter(word for word, _ in {(word, id(slots)) for slots, gaps in calls for _, gap in gaps for word in words(gap)})
+    counts = Counter(
+        word for word, _ in {(word, id(slots)) for slots, gaps in calls for _, gap in gaps for word in words(gap)}
+    )
 
     def common(text: str) -> bool:
         return all(counts[word] > 1 for word in words(text))
@@ -66,11 +69,16 @@ def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
         for pair, gap in gaps[1:-1]:
             if common(gap):
                 between[pair].add(gap)
-    return Gaps({pair: sorted(found) for pair, found in frames.items()}, {pair: sorted(found) for pair, found in between.items()})
+    return Gaps(
+        {pair: sorted(found) for pair, found in frames.items()},
+        {pair: sorted(found) for pair, found in between.items()},
+    )
 
 
 def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> list[tuple[Pair, str]] | None:
-    """A query's gaps in order, or None if it does not say every surface; with ``only``, or if it says one in more than one place."""
+    """A query's gaps in order, or None if it does not say every surface; with ``only``, or if it says one in more than
+    one place.
+    """
     places: list[tuple[int, int, str]] = []
 
     def find(surface: str, start: int) -> int:
@@ -92,13 +100,15 @@ def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> l
     return [*result, ((before, END), text[at:])]
 
 
-def build_grammar(slots: Mapping[str, str], draft: str, bounds: tuple[int, int], gaps: Gaps, seed: int, json_key: str | None = None) -> str:
+def build_grammar(
+    slots: Mapping[str, str], draft: str, bounds: tuple[int, int], gaps: Gaps, seed: int, json_key: str | None = None
+) -> str:
     """The grammar of the replies to one request.
 
     Args:
         slots: surface by slot; each is said once.
-        draft: a query for the same call; the reply's gaps are about as long as its gaps, and it is what can be said where
-            ``gaps`` has nothing that fits.
+        draft: a query for the same call; the reply's gaps are about as long as its gaps, and it is what can be said
+            where ``gaps`` has nothing that fits.
         bounds: lowest and highest number of words of the query.
         gaps: of queries for the same function.
         seed: the row's seed; it decides which gaps are offered.
@@ -112,8 +122,12 @@ def build_grammar(slots: Mapping[str, str], draft: str, bounds: tuple[int, int],
         own[0], own[-1] = (own[0][0], ""), (own[-1][0], "")
     lows, highs = _room([gap for _, gap in own], sum(len(surface.split()) for surface in slots.values()), bounds, seed)
     maker = _Maker(slots, own, lows, highs, gaps, seed, json_key is not None)
-    options = [option for order in _orders([pair[1] for pair, _ in own[:-1]], seed) if (option := maker.sequence(order))]
-    opening, closing = (_literal(f'{{"{json_key}": "', False), _literal('"}', False)) if json_key is not None else ("", "")
+    options = [
+        option for order in _orders([pair[1] for pair, _ in own[:-1]], seed) if (option := maker.sequence(order))
+    ]
+    opening, closing = (
+        (_literal(f'{{"{json_key}": "', False), _literal('"}', False)) if json_key is not None else ("", "")
+    )
     root = f"root ::= {opening} ({' | '.join(dict.fromkeys(options))}) {closing}".strip()
     return "\n".join([root, *maker.rules.values()])
 
@@ -132,7 +146,9 @@ class _Maker:
     rules: dict[str, str] = field(default_factory=dict)
 
     def sequence(self, order: Sequence[str]) -> str:
-        """One order of the slots; "" if it has no frame, or some pair no gap, that fits. The draft's own order has the draft's."""
+        """One order of the slots; "" if it has no frame, or some pair no gap, that fits. The draft's own order has the
+        draft's.
+        """
         drafted = list(order) == [pair[1] for pair, _ in self.own[:-1]]
         first, last = (order[0], order[-1]) if order else (END, START)
         frames = [
@@ -166,7 +182,9 @@ class _Maker:
         key = f"{place} {pair}"
         if key not in self.rules:
             chosen = sorted(shuffled(self.seed, STREAM_GAPS + (place << 12), fitting)[:_OPTIONS])
-            self.rules[key] = f"gap{len(self.rules)} ::= " + " | ".join(_literal(gap, self.inside_json) for gap in chosen)
+            self.rules[key] = f"gap{len(self.rules)} ::= " + " | ".join(
+                _literal(gap, self.inside_json) for gap in chosen
+            )
         return self.rules[key].split(" ", 1)[0]
 
 
@@ -180,11 +198,17 @@ def _orders(own: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     """Orders of the slots' names; the draft's own first."""
     if len(own) <= _ALL_ORDERS:
         return list(itertools.permutations(own))
-    return list(dict.fromkeys([tuple(own), *(tuple(shuffled(seed, STREAM_ORDER + (n << 12), own)) for n in range(_KEYED_ORDERS))]))
+    return list(
+        dict.fromkeys(
+            [tuple(own), *(tuple(shuffled(seed, STREAM_ORDER + (n << 12), own)) for n in range(_KEYED_ORDERS))]
+        )
+    )
 
 
 def _room(own: Sequence[str], spoken: int, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
-    """Fewest and most words of each gap, measured by the draft's; any choice within them falls into ``bounds`` if one can."""
+    """Fewest and most words of each gap, measured by the draft's; any choice within them falls into ``bounds`` if one
+    can.
+    """
     need, free = max(0, bounds[0] - spoken), max(0, bounds[1] - spoken)
     shape = [len(gap.split()) for gap in own]
     lows = list(shape)

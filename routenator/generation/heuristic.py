@@ -1,4 +1,6 @@
-"""Candidates of the heuristic route: the draft is the query. Whole tables at once; what is not surely accepted is judged row by row."""
+"""Candidates of the heuristic route: the draft is the query. Whole tables at once; what is not surely accepted is
+judged row by row.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where image models in vLLM find torchvision. On a CPU machine it is kept apart, in VENV/vision (requirements/install.sh)."""
+"""Where image models in vLLM find torchvision. On a CPU machine it is kept apart, in VENV/vision
+(requirements/install.sh).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def has_torchvision() -> bool:
 
 
 def find_torchvision() -> None:
-    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported, which looks once.
+    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported,
+    which looks once.
 
     Raises:
         InputError: it is not installed.

@@ -1,7 +1,7 @@
 """Prompt templates: sandboxed Jinja2 to chat messages, and the check that a template names only what there is.
 
-A body is one user message, or several turns: a line that is ``[user]`` or ``[assistant]`` starts one. Turns let a template show
-examples as a conversation, which small models follow best.
+A body is one user message, or several turns: a line that is ``[user]`` or ``[assistant]`` starts one. Turns let a
+template show examples as a conversation, which small models follow best.
 """
 
 from __future__ import annotations
@@ -27,7 +27,20 @@ if TYPE_CHECKING:
     from routenator.domain.schema import LexiconItem
     from routenator.domain.templates import Template
 
-VARIABLES = ("function", "slots", "arguments", "path", "record", "length", "language", "keyword", "draft", "examples", "lexicon", "pick")
+VARIABLES = (
+    "function",
+    "slots",
+    "arguments",
+    "path",
+    "record",
+    "length",
+    "language",
+    "keyword",
+    "draft",
+    "examples",
+    "lexicon",
+    "pick",
+)
 VISION_VARIABLES = (*VARIABLES, "image")
 IMAGE_FIELDS = ("text", "colours", "layout", "description")
 _TURN = re.compile(r"^\[(user|assistant)\][ \t]*$", re.MULTILINE)
@@ -35,7 +48,8 @@ _NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
 
 
 class DrawnWords(Mapping[str, str]):
-    """The domain's word lists as a template sees them: of each a word or phrase, drawn by the row's seed and the list's weights.
+    """The domain's word lists as a template sees them: of each a word or phrase, drawn by the row's seed and the list's
+    weights.
 
     Args:
         lexicon: the lists by name.
@@ -47,7 +61,8 @@ class DrawnWords(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         items = self._lexicon[name]
-        # The stream's second half is the list's name, so that one list's draw does not depend on which others there are.
+        # The stream's second half is the list's name, so that one list's draw does not depend on which others there
+        # are.
         draw = derive(self._seed, STREAM_WORDS, zlib.crc32(name.encode())) / (1 << 63)
         sums = list(itertools.accumulate(item.weight for item in items))
         return items[min(bisect.bisect_right(sums, draw * sums[-1]), len(items) - 1)].text
@@ -99,7 +114,10 @@ def with_image(messages: Sequence[Message], url: str) -> list[Message]:
     """The same messages with an image before the text of the last one, as OpenAI-style parts."""
     last = {
         "role": messages[-1]["role"],
-        "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": messages[-1]["content"]}],
+        "content": [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": messages[-1]["content"]},
+        ],
     }
     return [*messages[:-1], last]
 
@@ -119,12 +137,20 @@ def check_template(domain: Domain, template: Template) -> None:
     try:
         tree = _environment().parse(template.body)
     except jinja2.TemplateSyntaxError as error:
-        raise InputError("a template that is not Jinja2", file=template.file, key=line(error.lineno), found=error.message) from None
+        raise InputError(
+            "a template that is not Jinja2", file=template.file, key=line(error.lineno), found=error.message
+        ) from None
     known = VISION_VARIABLES if template.route == "vision" else VARIABLES
     unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
     where = {node.name: node.lineno for node in sorted(tree.find_all(nodes.Name), key=lambda n: -n.lineno)}
     errors = [
-        InputError("an unknown variable in a template", file=template.file, key=line(where.get(name, 1)), found=name, valid=known)
+        InputError(
+            "an unknown variable in a template",
+            file=template.file,
+            key=line(where.get(name, 1)),
+            found=name,
+            valid=known,
+        )
         for name in sorted(unknown)
     ]
     if errors:
@@ -141,7 +167,10 @@ def _try_render(domain: Domain, template: Template, function: str) -> None:
     required = domain.functions[function].required
     always = [name for name in slots if name in required or shares.get(name, 1.0) >= 1.0]
     always = [name for name in always if not slots[name].excludes] or always
-    for present, hint in ((list(slots), ""), (always, "; some requests lack it: write {% if slots.NAME is defined %} around it")):
+    for present, hint in (
+        (list(slots), ""),
+        (always, "; some requests lack it: write {% if slots.NAME is defined %} around it"),
+    ):
         variables = sample_variables(domain, template, function, present)
         try:
             render_messages(template, variables, seed=1)
@@ -178,7 +207,12 @@ def sample_variables(domain: Domain, template: Template, function: str, present:
         "lexicon": {name: items[0].text for name, items in domain.lexicon.items()},
     }
     if template.route == "vision":
-        variables["image"] = {"text": "Some Title", "colours": ["navy", "white"], "layout": "a large title", "description": "A design."}
+        variables["image"] = {
+            "text": "Some Title",
+            "colours": ["navy", "white"],
+            "layout": "a large title",
+            "description": "A design.",
+        }
     return variables
 
 
@@ -202,7 +236,9 @@ def _environment() -> jinja2.Environment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
     # Jinja's own is made for web pages: it writes \u0027 for an apostrophe, and a model would learn to do so.
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     return environment

@@ -19,7 +19,8 @@ def clean_query(reply: str, output: str, key: str) -> str | None:
         key: name in the object.
 
     Returns:
-        The query without list marks, outer quotes and double spaces; "" if the reply is empty; None if it is not the JSON asked for.
+        The query without list marks, outer quotes and double spaces; "" if the reply is empty; None if it is not the
+        JSON asked for.
     """
     if output == "json":
         try:

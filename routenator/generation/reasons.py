@@ -1,6 +1,8 @@
-"""Every reason for which a request does not become an example, in one place: code, what it means, and where it is given.
+"""Every reason for which a request does not become an example, in one place: code, what it means, and where it is
+given.
 
-The code is what stands in ``rejected.parquet``, in the receipts and in the report. docs/checks.md shows this table; a test holds it to it.
+The code is what stands in ``rejected.parquet``, in the receipts and in the report. docs/checks.md shows this table; a
+test holds it to it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ class Reason:
     Attributes:
         code: the name.
         meaning: in a sentence.
-        where: before there is a query; by a check of the query; by the generator that is asked; in the merge, where all rows are known.
+        where: before there is a query; by a check of the query; by the generator that is asked; in the merge, where all
+            rows are known.
     """
 
     code: str

@@ -1,7 +1,8 @@
 """A metadata record as an image: layout, colours, title, and simple shapes for its topics. Deterministic; Pillow only.
 
-The vision route needs images and a domain has only metadata, so they are drawn on demand. They are no works of art: what counts is that
-what a record says (title, colours, layout) can be seen in the picture, by OCR or by a vision-language model.
+The vision route needs images and a domain has only metadata, so they are drawn on demand. They are no works of art:
+what counts is that what a record says (title, colours, layout) can be seen in the picture, by OCR or by a
+vision-language model.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def _centered(draw: ImageDraw, size: tuple[int, int], colours: list[Colour]) -> 
 
 def _split(draw: ImageDraw, size: tuple[int, int], colours: list[Colour]) -> tuple[Box, list[Box]]:
     draw.rectangle(_share(size, 0.5, 0, 1, 1), fill=colours[1])
-    return _share(size, 0.03, 0.3, 0.47, 0.7), [_share(size, 0.58, 0.12, 0.92, 0.46), _share(size, 0.58, 0.54, 0.92, 0.88)]
+    return _share(size, 0.03, 0.3, 0.47, 0.7), [
+        _share(size, 0.58, 0.12, 0.92, 0.46),
+        _share(size, 0.58, 0.54, 0.92, 0.88),
+    ]
 
 
 def _grid(draw: ImageDraw, size: tuple[int, int], colours: list[Colour]) -> tuple[Box, list[Box]]:
@@ -103,7 +107,10 @@ def _banner(draw: ImageDraw, size: tuple[int, int], colours: list[Colour]) -> tu
 
 
 def _full_bleed(draw: ImageDraw, size: tuple[int, int], colours: list[Colour]) -> tuple[Box, list[Box]]:
-    draw.polygon([(0, int(size[1] * 0.7)), (size[0], int(size[1] * 0.4)), (size[0], int(size[1] * 0.72)), (0, size[1])], fill=colours[2])
+    draw.polygon(
+        [(0, int(size[1] * 0.7)), (size[0], int(size[1] * 0.4)), (size[0], int(size[1] * 0.72)), (0, size[1])],
+        fill=colours[2],
+    )
     draw.rectangle(_share(size, 0, 0.74, 1, 1), fill=colours[1])
     return _share(size, 0.05, 0.77, 0.95, 0.97), [_share(size, 0.25, 0.08, 0.75, 0.6)]
 
@@ -138,7 +145,9 @@ _LAYOUTS: dict[str, Layout] = {
 
 def _shapes(draw: ImageDraw, places: list[Box], record: dict[str, Any], colours: list[Colour]) -> None:
     """One shape a place; kind and colour by the topic's hash, so that one topic always looks the same."""
-    topics = [str(topic) for topic in [*record.get("topics", []), *record.get("keywords", [])]] or [str(record.get("id", ""))]
+    topics = [str(topic) for topic in [*record.get("topics", []), *record.get("keywords", [])]] or [
+        str(record.get("id", ""))
+    ]
     for number, box in enumerate(places):
         key = hashlib.sha256(topics[number % len(topics)].encode()).digest()
         fill = colours[1:][key[0] % len(colours[1:])]
@@ -153,15 +162,21 @@ def _shapes(draw: ImageDraw, places: list[Box], record: dict[str, Any], colours:
             draw.polygon([(middle[0], top), (right, bottom), (left, bottom)], fill=fill, outline=_readable_on(fill))
         elif kind == 3:
             draw.polygon(
-                [(middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1])], fill=fill, outline=_readable_on(fill)
+                [(middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1])],
+                fill=fill,
+                outline=_readable_on(fill),
             )
         else:
             radius = min(right - left, bottom - top) // 2
-            draw.regular_polygon((middle[0], middle[1], radius), n_sides=5 + key[2] % 3, fill=fill, outline=_readable_on(fill))
+            draw.regular_polygon(
+                (middle[0], middle[1], radius), n_sides=5 + key[2] % 3, fill=fill, outline=_readable_on(fill)
+            )
 
 
 def _title(draw: ImageDraw, box: Box, title: str, colour: Colour) -> None:
-    """The title as large as it fits, wrapped, in the middle of its box; cut with no sign where even the smallest text does not fit."""
+    """The title as large as it fits, wrapped, in the middle of its box; cut with no sign where even the smallest text
+    does not fit.
+    """
     from PIL import ImageFont
 
     width, height = box[2] - box[0], box[3] - box[1]

@@ -1,4 +1,6 @@
-"""Everything random about a row in this stage, from the row's seed alone: counter-based, so order and batch do not matter."""
+"""Everything random about a row in this stage, from the row's seed alone: counter-based, so order and batch do not
+matter.
+"""
 
 from __future__ import annotations
 

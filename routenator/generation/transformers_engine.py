@@ -1,4 +1,6 @@
-"""transformers' ``generate`` as an engine, for machines or models that vLLM does not serve. Batched, with one seed a request."""
+"""transformers' ``generate`` as an engine, for machines or models that vLLM does not serve. Batched, with one seed a
+request.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,16 @@ class TransformersEngine(Engine):
         from transformers import LogitsProcessorList
 
         if any(isinstance(message["content"], list) for prompt in prompts for message in prompt.messages):
-            raise InputError("the transformers engine takes no images", key="model.vision.engine.engine", expected="vllm")
+            raise InputError(
+                "the transformers engine takes no images", key="model.vision.engine.engine", expected="vllm"
+            )
         texts = [
-            self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True) for prompt in prompts
+            self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
+            for prompt in prompts
         ]
-        inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(self._model.device)
+        inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(
+            self._model.device
+        )
         width = inputs["input_ids"].shape[1]
         longest = max(prompt.max_tokens for prompt in prompts)
         processors = [self._held(prompts), _Sampler(prompts, self._model.device)]
@@ -64,7 +71,10 @@ class TransformersEngine(Engine):
                 logits_processor=LogitsProcessorList([processor for processor in processors if processor is not None]),
             )
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._reply(prompt, row, length) for prompt, row, length in zip(prompts, output[:, width:].tolist(), lengths, strict=True)]
+        return [
+            self._reply(prompt, row, length)
+            for prompt, row, length in zip(prompts, output[:, width:].tolist(), lengths, strict=True)
+        ]
 
     def _reply(self, prompt: Prompt, tokens: list[int], prompt_tokens: int) -> Reply:
         ends = self._model.generation_config.eos_token_id
@@ -85,7 +95,9 @@ class TransformersEngine(Engine):
             from xgrammar.contrib.hf import LogitsProcessor
         except ImportError:
             raise InputError(
-                "structured output in transformers needs xgrammar", key="model.generator.engine", expected="pip install xgrammar"
+                "structured output in transformers needs xgrammar",
+                key="model.generator.engine",
+                expected="pip install xgrammar",
             ) from None
         if self._compiler is None:
             info = xgrammar.TokenizerInfo.from_huggingface(self._tokenizer, vocab_size=self._model.config.vocab_size)
@@ -99,7 +111,9 @@ class TransformersEngine(Engine):
         return LogitsProcessor([compiled(prompt) for prompt in prompts])
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
-        return list(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False))
+        return list(
+            self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        )
 
     def close(self) -> None:
         self._model = None
@@ -110,9 +124,11 @@ _ANYTHING = "root ::= [^\\u0000]*"
 
 
 class _Sampler:
-    """Temperature and nucleus sampling by the Gumbel-max trick: noise of each row's own generator, then the largest wins.
+    """Temperature and nucleus sampling by the Gumbel-max trick: noise of each row's own generator, then the largest
+    wins.
 
-    argmax(logits / T + Gumbel noise) is distributed as softmax(logits / T), so a batch can be sampled with one seed a row.
+    argmax(logits / T + Gumbel noise) is distributed as softmax(logits / T), so a batch can be sampled with one seed a
+    row.
     """
 
     def __init__(self, prompts: list[Prompt], device: Any) -> None:

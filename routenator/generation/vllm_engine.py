@@ -56,7 +56,8 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
         TORCHINDUCTOR_CACHE_DIR=str(scratch / "inductor"),
         TRITON_CACHE_DIR=str(scratch / "triton"),
         VLLM_NO_USAGE_STATS="1",
-        # In one process, requests are scheduled in a fixed order (docs.vllm.ai, "Reproducibility"); in two, as they happen to arrive.
+        # In one process, requests are scheduled in a fixed order (docs.vllm.ai, "Reproducibility"); in two, as they
+        # happen to arrive.
         VLLM_ENABLE_V1_MULTIPROCESSING="0",
     )
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
@@ -89,8 +90,8 @@ class VllmEngine(Engine):
 
             more: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
             if cpu:
-                # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU Generator does
-                # not use offset"), so prompts stay whole.
+                # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU
+                # Generator does not use offset"), so prompts stay whole.
                 more = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
             before = multiprocessing.active_children()
             with _llvm_hidden():
@@ -116,19 +117,32 @@ class VllmEngine(Engine):
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:
         # Without this, replies would depend on what the cache held, that is on whether a task was interrupted before.
         self._llm.reset_prefix_cache()
-        outputs = self._llm.chat([list(prompt.messages) for prompt in prompts], sampling_parameters(prompts), use_tqdm=False)
-        return [Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids)) for output in outputs]
+        outputs = self._llm.chat(
+            [list(prompt.messages) for prompt in prompts], sampling_parameters(prompts), use_tqdm=False
+        )
+        return [
+            Reply(output.outputs[0].text, len(output.prompt_token_ids or ()), len(output.outputs[0].token_ids))
+            for output in outputs
+        ]
 
     def _watch(self, parts: list[BaseProcess]) -> None:
-        """Wait for one of the processes over which the model is split to die; vLLM itself may wait for its answer without end."""
+        """Wait for one of the processes over which the model is split to die; vLLM itself may wait for its answer
+        without end.
+        """
         wait([part.sentinel for part in parts])
         if self._llm is not None:
             for part in parts:  # those that wait for the dead one would wait, busily, for ever
                 part.kill()
-            engine_lost(StageError(f"the engine of {self.name} failed: one of its {len(parts)} processes died; the log says how"))
+            engine_lost(
+                StageError(
+                    f"the engine of {self.name} failed: one of its {len(parts)} processes died; the log says how"
+                )
+            )
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
-        tokens = self._llm.get_tokenizer().apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        tokens = self._llm.get_tokenizer().apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         return list(tokens)
 
     def close(self) -> None:
@@ -179,22 +193,25 @@ class _Inline(Executor):
 def _compile_grammars_at_once(llm: Any) -> None:
     """Have grammars compiled before their requests are scheduled.
 
-    vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends on time, and with it
-    the rounding of sums, and with that the replies.
+    vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends
+    on time, and with it the rounding of sums, and with that the replies.
     """
     core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
     manager = getattr(core, "structured_output_manager", None)
     if manager is not None and hasattr(manager, "executor"):
         manager.executor = _Inline()
     else:
-        logging.getLogger(__name__).warning("this vLLM keeps its grammars elsewhere: replies may differ a little from run to run")
+        logging.getLogger(__name__).warning(
+            "this vLLM keeps its grammars elsewhere: replies may differ a little from run to run"
+        )
 
 
 @contextlib.contextmanager
 def _llvm_hidden() -> Iterator[None]:
     """Without numba's LLVM among the loaded modules, while vLLM looks through all of them for kernels.
 
-    A wrapper in llvmlite claims to have whatever attribute it is asked for, ``__dict__`` too, and vLLM fails at what it gets.
+    A wrapper in llvmlite claims to have whatever attribute it is asked for, ``__dict__`` too, and vLLM fails at what it
+    gets.
     """
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "llvmlite"}
     for name in hidden:

@@ -45,7 +45,9 @@ class Fit:
         """Lines for a person who has the queries before them: exact counts, pooled cells, the budget's parts, warnings."""
         lines = [f"{self.labelled:,} queries with calls"]
         if self.guessed or self.unsure:
-            lines.append(f"{self.guessed + self.unsure:,} without: {self.guessed:,} functions guessed, {self.unsure:,} unsure")
+            lines.append(
+                f"{self.guessed + self.unsure:,} without: {self.guessed:,} functions guessed, {self.unsure:,} unsure"
+            )
         if self.budget:
             parts = ", ".join(f"{name} {part:.4g}" for name, part in self.budget.items())
             lines.append(f"epsilon {sum(self.budget.values()):g} = {parts}")
@@ -59,7 +61,8 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
 
     Args:
         domain: gives the API, the length buckets, and whatever cannot be seen in queries.
-        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``; a call may be missing, then its function is guessed.
+        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``; a call may be missing, then its
+            function is guessed.
         min_count: cells with fewer queries are pooled.
         epsilon: budget of differential privacy with a query as its unit; None for exact counts.
 
@@ -73,7 +76,9 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
     seen = Observer(domain, Labeller(domain)).count(file)
     unsure = sum(times for o, times in seen.items() if o.function is None)
     if unsure == seen.total():
-        raise InputError("no query's function can be told", file=file, found=f"{unsure} queries", expected="queries with calls")
+        raise InputError(
+            "no query's function can be told", file=file, found=f"{unsure} queries", expected="queries with calls"
+        )
     histograms = count(domain, seen)
     if epsilon is not None:
         histograms = noisy(domain, histograms, epsilon)
@@ -107,9 +112,18 @@ class _Fitter:
         shares = self._pool("functions", functions, present.functions)
         if shares is None:
             raise InputError(
-                "too few queries", key="--min-count", found=self.min_count, expected="a function with at least as many queries in the file"
+                "too few queries",
+                key="--min-count",
+                found=self.min_count,
+                expected="a function with at least as many queries in the file",
             )
-        tables: dict[str, dict[str, Any]] = {"categories": {}, "lengths": {}, "word_quantiles": {}, "routes": {}, "slots": {}}
+        tables: dict[str, dict[str, Any]] = {
+            "categories": {},
+            "lengths": {},
+            "word_quantiles": {},
+            "routes": {},
+            "slots": {},
+        }
         tables["keyword_position"] = {}
         for function in list(shares):
             self._function(function, tables)
@@ -141,7 +155,11 @@ class _Fitter:
 
         if self.domain.rules[function].category is not None:
             own = present.categories.get(function, {})
-            put("categories", self._pool(f"categories.{function}", self.histograms.of("categories", function), own), present.categories)
+            put(
+                "categories",
+                self._pool(f"categories.{function}", self.histograms.of("categories", function), own),
+                present.categories,
+            )
         words = self.histograms.of("words", function)
         lengths = self._lengths(function, words)
         put("lengths", lengths, present.lengths)
@@ -161,24 +179,33 @@ class _Fitter:
             tables["routes"][function] = {"heuristic": 1.0}
 
     def _complete(self, function: str, tables: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether the function can be written; one that the domain had no share for may lack a table that the sample does not give."""
+        """Whether the function can be written; one that the domain had no share for may lack a table that the sample
+        does not give.
+        """
         needed = ["lengths", "routes"] + (["categories"] if self.domain.rules[function].category is not None else [])
         missing = [name for name in needed if function not in tables[name]]
         if missing:
-            self.kept.append(f"functions.{function}: left at 0, as neither the sample nor the domain says its {', '.join(missing)}")
+            self.kept.append(
+                f"functions.{function}: left at 0, as neither the sample nor the domain says its {', '.join(missing)}"
+            )
         return not missing
 
     def _pool(self, table: str, counts: Mapping[str, int], own: Mapping[str, float]) -> dict[str, float] | None:
         """Shares of a table's cells.
 
-        Cells below the minimum count are pooled: the pool's total is divided by the domain's own shares, and if even the total is below the
-        minimum, the pool keeps the domain's own share, but no more than the minimum count's. Cells of which neither says a thing are 0.
+        Cells below the minimum count are pooled: the pool's total is divided by the domain's own shares, and if even
+        the total is below the minimum, the pool keeps the domain's own share, but no more than the minimum count's.
+        Cells of which neither says a thing are 0.
 
         Returns:
             Shares by name, all of the domain's names among them; None if no cell has the minimum count.
         """
         names = [name for name in {**own, **counts} if counts.get(name, 0) > 0 or name in own]
-        small = [name for name in names if counts.get(name, 0) < self.min_count and (counts.get(name, 0) > 0 or own.get(name, 0) > 0)]
+        small = [
+            name
+            for name in names
+            if counts.get(name, 0) < self.min_count and (counts.get(name, 0) > 0 or own.get(name, 0) > 0)
+        ]
         large = {name: counts[name] for name in names if counts.get(name, 0) >= self.min_count}
         if not large:
             return None
@@ -203,13 +230,17 @@ class _Fitter:
 
     def _lengths(self, function: str, words: Mapping[int, int]) -> dict[str, float] | None:
         buckets = self.domain.statistics.length_buckets
-        counts = {name: sum(n for word, n in words.items() if low <= word <= high) for name, (low, high) in buckets.items()}
+        counts = {
+            name: sum(n for word, n in words.items() if low <= word <= high) for name, (low, high) in buckets.items()
+        }
         return self._pool(f"lengths.{function}", counts, self.domain.statistics.lengths.get(function, {}))
 
     def _quantiles(self, words: Mapping[int, int]) -> dict[float, int]:
-        """The least number of words that a share of the queries does not exceed; only where enough queries lie on either side.
+        """The least number of words that a share of the queries does not exceed; only where enough queries lie on
+        either side.
 
-        The bucket is looked for first and then the word in it, so that noise within a bucket cannot contradict the buckets' shares.
+        The bucket is looked for first and then the word in it, so that noise within a bucket cannot contradict the
+        buckets' shares.
         """
         total, below = sum(words.values()), 0
         found: dict[float, int] = {}
@@ -242,11 +273,15 @@ class _Fitter:
         if not shares:
             return None
         if unmeasured:
-            self.kept.append(f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls could have them")
+            self.kept.append(
+                f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls could have them"
+            )
         return {**{slot: own[slot] for slot in unmeasured if slot in own}, **shares}
 
     def _share(self, yes: int, no: int, own: float) -> tuple[float, bool] | None:
-        """A share, and whether it is measured; below the minimum count it is the domain's own, within what is then known of it."""
+        """A share, and whether it is measured; below the minimum count it is the domain's own, within what is then
+        known of it.
+        """
         total = yes + no
         if total < self.min_count or max(yes, no) < self.min_count:
             return None
@@ -302,7 +337,9 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
     if uncertain:
         found.append(f"the language of {uncertain:,} queries is not certain; they are left out of `languages`")
     for function, times in sorted(unknown.items()):
-        found.append(f"{function}: {times:,} calls name a category that no node stands for; they are left out of `categories`")
+        found.append(
+            f"{function}: {times:,} calls name a category that no node stands for; they are left out of `categories`"
+        )
     return found
 
 
@@ -327,22 +364,32 @@ def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None)
     """The text of statistics.yaml, with what a reader must know as comments. With noise, it holds no exact count."""
     import yaml
 
-    lines = [f"Population statistics of {domain.title}, fitted to a sample of queries by `domain fit`: shares only, never a query."]
+    lines = [
+        f"Population statistics of {domain.title}, fitted to a sample of queries by `domain fit`: shares only, never a query."
+    ]
     if epsilon is None:
-        lines.append(f"From {found.labelled:,} queries with calls and {found.guessed:,} without, whose function was guessed.")
+        lines.append(
+            f"From {found.labelled:,} queries with calls and {found.guessed:,} without, whose function was guessed."
+        )
         if found.unsure:
             lines.append(f"{found.unsure:,} more are left out, as their function could not be told.")
     else:
-        lines.append(f"Differentially private (epsilon {epsilon:g}, add or remove one query; discrete Laplace noise by OpenDP).")
+        lines.append(
+            f"Differentially private (epsilon {epsilon:g}, add or remove one query; discrete Laplace noise by OpenDP)."
+        )
         parts = ", ".join(f"{name} {part:.4g}" for name, part in found.budget.items())
         lines.append(f"Parts of epsilon, which add up; a query counts at most once in each histogram: {parts}.")
         if found.guessed or found.unsure:
             lines.append("Functions of queries without calls were guessed.")
-    lines.append(f"Cells of fewer than {min_count} queries are pooled. A pool's total is divided by the domain's earlier shares; where")
+    lines.append(
+        f"Cells of fewer than {min_count} queries are pooled. A pool's total is divided by the domain's earlier shares; where"
+    )
     lines.append("even the total is too small, the earlier shares stand, within what is then known.")
     lines += [f"  pooled in {table}: {', '.join(names)}" for table, names in sorted(found.pooled.items())]
     if found.kept:
         lines.append("Not from the queries, but as the domain had it:")
         lines += [f"  {line}" for line in found.kept]
     comments = "".join(f"# {line}\n" for line in lines)
-    return comments + yaml.safe_dump(found.statistics, sort_keys=False, allow_unicode=True, default_flow_style=None, width=140)
+    return comments + yaml.safe_dump(
+        found.statistics, sort_keys=False, allow_unicode=True, default_flow_style=None, width=140
+    )

@@ -1,9 +1,9 @@
 """Histograms of observations, and their noise when they are to be differentially private.
 
-Each histogram has cells that the domain fixes beforehand, never the data, and a query adds 1 to at most one cell of each. So by the Laplace
-mechanism a histogram with integer noise of scale 1 / e costs e of the privacy budget, and the parts add up. Slots are one
-histogram for each optional slot of a function; a query counts in those of its own function only, so the function with the most slots
-tells the cost.
+Each histogram has cells that the domain fixes beforehand, never the data, and a query adds 1 to at most one cell of
+each. So by the Laplace mechanism a histogram with integer noise of scale 1 / e costs e of the privacy budget, and the
+parts add up. Slots are one histogram for each optional slot of a function; a query counts in those of its own function
+only, so the function with the most slots tells the cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from routenator.population.queries import THIRDS, Observation
 
 Key = tuple[Any, ...]
 OTHER = "other"  # languages that the domain does not have
-# How epsilon is divided over the tables that there are: those with few cells, of which all queries tell, can do with less.
+# How epsilon is divided over the tables that there are: those with few cells, of which all queries tell, can do with
+# less.
 WEIGHTS = {
     "functions": 1.0,
     "categories": 2.0,
@@ -37,8 +38,9 @@ class Histograms:
     """Counts by table. A noisy count may be negative.
 
     Attributes:
-        tables: name -> cell -> queries. Cells: functions (function,), categories (function, category), slots (function, slot, present?),
-            words (function, words), positions (function, third), languages (language,), lowercase (yes?,), no_punctuation (yes?,).
+        tables: name -> cell -> queries. Cells: functions (function,), categories (function, category), slots (function,
+            slot, present?), words (function, words), positions (function, third), languages (language,), lowercase
+            (yes?,), no_punctuation (yes?,).
         budget: name -> its part of epsilon; empty if the counts are exact.
     """
 
@@ -52,7 +54,9 @@ class Histograms:
 
 
 def nearest_bucket(domain: Domain, words: int) -> tuple[str, int]:
-    """The length bucket that a number of words falls into, and that number; of a number in no bucket the nearest one that is in one."""
+    """The length bucket that a number of words falls into, and that number; of a number in no bucket the nearest one
+    that is in one.
+    """
     distance = {
         name: (max(low - words, words - high, 0), low, min(max(words, low), high))
         for name, (low, high) in domain.statistics.length_buckets.items()
@@ -71,7 +75,12 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
     words = sorted({word for low, high in statistics.length_buckets.values() for word in range(low, high + 1)})
     found: dict[str, list[Key]] = {
         "functions": [(function,) for function in domain.rules],
-        "categories": [(f, c) for f in domain.rules for c in domain.categories_of(f) if domain.rules[f].category and c != NO_CATEGORY],
+        "categories": [
+            (f, c)
+            for f in domain.rules
+            for c in domain.categories_of(f)
+            if domain.rules[f].category and c != NO_CATEGORY
+        ],
         "words": [(function, word) for function in domain.rules for word in words],
         "positions": [(f, third) for f in statistics.keyword_position if f in domain.rules for third in THIRDS],
         "languages": [(language,) for language in (*statistics.languages, OTHER)],
@@ -79,7 +88,9 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
         "no_punctuation": [(True,), (False,)],
     }
     if labelled:
-        found["slots"] = [(f, slot, present) for f in domain.rules for slot in optional_slots(domain, f) for present in (True, False)]
+        found["slots"] = [
+            (f, slot, present) for f in domain.rules for slot in optional_slots(domain, f) for present in (True, False)
+        ]
     return {name: keys for name, keys in found.items() if keys}
 
 
@@ -117,7 +128,8 @@ def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
         keys.append(("languages", (o.language if o.language in domain.statistics.languages else OTHER,)))
     if o.slots is not None and o.function is not None:
         for slot, rule in domain.rules[o.function].slots.items():
-            # The statistics' share is drawn only where other slots admit the slot, so only such calls say something of it.
+            # The statistics' share is drawn only where other slots admit the slot, so only such calls say something of
+            # it.
             if not o.slots & set(rule.excludes) and set(rule.needs) <= o.slots:
                 keys.append(("slots", (o.function, slot, slot in o.slots)))
     return keys
@@ -150,7 +162,10 @@ def _with_noise(table: Counter[Key], epsilon: float) -> Counter[Key]:
         import opendp.prelude as dp
     except ImportError:
         raise InputError(
-            "counts with noise need OpenDP", key="--epsilon", found="no package opendp", expected='pip install "routenator[privacy]"'
+            "counts with noise need OpenDP",
+            key="--epsilon",
+            found="no package opendp",
+            expected='pip install "routenator[privacy]"',
         ) from None
 
     dp.enable_features("contrib")  # all of OpenDP's mechanisms ask for it

@@ -1,7 +1,7 @@
 """Guesses which function a query is meant for, from nothing but the domain: its heuristic grammar and its descriptions.
 
-A linear classifier over TF-IDF weights of words, word pairs and letters, trained on queries that the domain's own heuristic templates
-write.
+A linear classifier over TF-IDF weights of words, word pairs and letters, trained on queries that the domain's own
+heuristic templates write.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Labeller:
         import numpy as np
 
         table = self._model.predict_proba(list(queries))
-        known = self._model[0].transformer_list[0][1].transform(list(queries)).getnnz(axis=1) > 0  # words that the domain has, too
+        known = (
+            self._model[0].transformer_list[0][1].transform(list(queries)).getnnz(axis=1) > 0
+        )  # words that the domain has, too
         names = self._model.classes_
         order = np.sort(table, axis=1)
         sure = known & (order[:, -1] >= _SURE) & (order[:, -1] - order[:, -2] >= _MARGIN)

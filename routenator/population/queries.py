@@ -59,7 +59,8 @@ def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, 
     Unlike a golden set, a sample may hold a query twice: how often people say it is what is counted.
 
     Raises:
-        InputError / InputErrors: a missing or empty file; lines that are not JSON, hold no query, or a call that the API refuses.
+        InputError / InputErrors: a missing or empty file; lines that are not JSON, hold no query, or a call that the
+        API refuses.
     """
     errors: list[InputError] = []
     found = 0
@@ -151,14 +152,21 @@ class Observer:
             return self._observation(query, None, True, None, None, None)
         words = _words(query)
         table = self.said[function]
-        # Of several categories that a query names, the longest name is the likeliest to be meant ("business card", not "card").
+        # Of several categories that a query names, the longest name is the likeliest to be meant ("business card", not
+        # "card").
         found = max((said for said in table if _find(said, words) >= 0), key=len, default=None)
         if found is None:
             return self._observation(query, function, True, None, None, None)
         return self._observation(query, function, True, table[found], None, third_of(words, [found]))
 
     def _observation(
-        self, query: str, function: str | None, guessed: bool, category: str | None, slots: frozenset[str] | None, third: str | None
+        self,
+        query: str,
+        function: str | None,
+        guessed: bool,
+        category: str | None,
+        slots: frozenset[str] | None,
+        third: str | None,
     ) -> Observation:
         return Observation(
             function=function,
@@ -184,7 +192,9 @@ class Observer:
 
 
 def third_of(words: tuple[str, ...], phrases: list[tuple[str, ...]]) -> str | None:
-    """The third of a query in which the middle of the first of ``phrases`` that it says lies; None if it says none of them."""
+    """The third of a query in which the middle of the first of ``phrases`` that it says lies; None if it says none of
+    them.
+    """
     for phrase in phrases:
         start = _find(phrase, words) if phrase else -1
         if start >= 0:

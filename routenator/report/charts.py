@@ -1,7 +1,7 @@
 """Charts as inline SVG, small functions over plain numbers.
 
-Every chart is 400 units wide and scales with its column, so text stays readable from a phone to a desk. Colours are CSS classes of the
-page, which knows light from dark. All text passes through ``element``, which escapes it.
+Every chart is 400 units wide and scales with its column, so text stays readable from a phone to a desk. Colours are CSS
+classes of the page, which knows light from dark. All text passes through ``element``, which escapes it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,16 @@ _ROWS = 40  # bars in one chart; further ones are counted in its last line
 
 
 def element(tag: str, *children: Markup | str, **attributes: Any) -> Markup:
-    """One SVG or HTML element; text and attributes are escaped. ``class_`` is class, and ``text_anchor`` is text-anchor."""
+    """One SVG or HTML element; text and attributes are escaped. ``class_`` is class, and ``text_anchor`` is
+    text-anchor.
+    """
     from markupsafe import Markup, escape
 
-    parts = [f' {name.rstrip("_").replace("_", "-")}="{escape(_number(value))}"' for name, value in attributes.items() if value is not None]
+    parts = [
+        f' {name.rstrip("_").replace("_", "-")}="{escape(_number(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    ]
     inside = Markup("").join(escape(child) for child in children)
     return Markup(f"<{tag}{''.join(parts)}>{inside}</{tag}>")
 
@@ -36,7 +42,14 @@ def _number(value: Any) -> str:
 
 
 def _svg(height: float, title: str, *children: Markup) -> Markup:
-    return element("svg", element("title", title), *children, viewBox=f"0 0 {WIDTH} {_number(float(height))}", role="img", class_="chart")
+    return element(
+        "svg",
+        element("title", title),
+        *children,
+        viewBox=f"0 0 {WIDTH} {_number(float(height))}",
+        role="img",
+        class_="chart",
+    )
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", class_: str = "") -> Markup:
@@ -48,7 +61,17 @@ def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def _rect(x: float, y: float, width: float, height: float, class_: str, *children: Markup, **more: Any) -> Markup:
-    return element("rect", *children, x=float(x), y=float(y), width=float(max(width, 0)), height=float(height), rx=1, class_=class_, **more)
+    return element(
+        "rect",
+        *children,
+        x=float(x),
+        y=float(y),
+        width=float(max(width, 0)),
+        height=float(height),
+        rx=1,
+        class_=class_,
+        **more,
+    )
 
 
 def _name(x: float, y: float, name: str) -> Markup:
@@ -158,13 +181,19 @@ def intervals(title: str, rows: Sequence[tuple[str, Sequence[Interval | None]]],
             tip = f"{name}, {label}: {value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
             if low is not None and high is not None:
                 parts.append(_line(_LABEL + low * room, at, _LABEL + high * room, at, f"{class_} range"))
-            parts.append(element("circle", element("title", tip), cx=float(_LABEL + value * room), cy=float(at), r=4, class_=class_))
+            parts.append(
+                element(
+                    "circle", element("title", tip), cx=float(_LABEL + value * room), cy=float(at), r=4, class_=class_
+                )
+            )
             parts.append(_text(WIDTH - 4, at + 4, f"{value:.3f}", "end", "value"))
     return _svg(height + 18, title, *parts)
 
 
 def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
-    """A confusion matrix: gold in rows, predicted in columns, shaded by the share of the row. Columns carry the rows' numbers."""
+    """A confusion matrix: gold in rows, predicted in columns, shaded by the share of the row. Columns carry the rows'
+    numbers.
+    """
     size = max(1, len(labels))
     cell = min(34.0, (WIDTH - _LABEL - 30) / size)
     left, top = float(_LABEL + 22), 30.0
@@ -192,7 +221,9 @@ def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -
     return _svg(top + size * cell + 4, title, *parts)
 
 
-def curve(title: str, points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]] = (), x_name: str = "step") -> Markup:
+def curve(
+    title: str, points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]] = (), x_name: str = "step"
+) -> Markup:
     """A line through points, and further points as dots.
 
     Args:
@@ -221,7 +252,11 @@ def curve(title: str, points: Sequence[tuple[float, float]], others: Sequence[tu
         others = [*others, *points]
     for x, y in others:
         place = at(x, y)
-        parts.append(element("circle", element("title", f"{x_name} {x:g}: {y:.4f}"), cx=place[0], cy=place[1], r=3.5, class_="final"))
+        parts.append(
+            element(
+                "circle", element("title", f"{x_name} {x:g}: {y:.4f}"), cx=place[0], cy=place[1], r=3.5, class_="final"
+            )
+        )
     return _svg(bottom + 34, title, *parts)
 
 

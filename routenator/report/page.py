@@ -1,6 +1,7 @@
 """The HTML report: one file that needs no other, made from summary.json.
 
-Everything that comes from data passes through Jinja2's escaping or ``charts.element``: a query may hold HTML, and is shown as it is.
+Everything that comes from data passes through Jinja2's escaping or ``charts.element``: a query may hold HTML, and is
+shown as it is.
 """
 
 from __future__ import annotations
@@ -84,12 +85,16 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for key in ("function_f1_macro", "cta", "ss", "exact_match"):
         after, before = (interval((scores[side] or {}).get(key)) for side in ("after", "before"))
         if after:
-            tiles.append((METRICS[key], f"{after[0]:.3f}", f"{before[0]:.3f} before training" if before else "after training"))
+            tiles.append(
+                (METRICS[key], f"{after[0]:.3f}", f"{before[0]:.3f} before training" if before else "after training")
+            )
     if "final" in counts:
         note = f"{counts['train']:,} train, {counts['validation']:,} validation"
         tiles.append(("Examples", f"{counts['final']:,}", note))
     if counts["generated"]:
-        tiles.append(("Accepted", f"{counts['accepted'] / counts['generated']:.1%}", f"of {counts['generated']:,} candidates"))
+        tiles.append(
+            ("Accepted", f"{counts['accepted'] / counts['generated']:.1%}", f"of {counts['generated']:,} candidates")
+        )
     if summary["generate"].get("tokens_per_second"):
         speed = summary["generate"]["tokens_per_second"]
         tiles.append(("Generation", f"{speed:,.0f}", "tokens/s in one task"))
@@ -101,13 +106,19 @@ def _score_chart(summary: Mapping[str, Any]) -> Markup | None:
     sides = _present_sides(summary)
     if not sides:
         return None
-    rows = [(name, [interval(side.get(key)) for side in sides.values()]) for key, name in METRICS.items() if key in _shown(summary)]
+    rows = [
+        (name, [interval(side.get(key)) for side in sides.values()])
+        for key, name in METRICS.items()
+        if key in _shown(summary)
+    ]
     return charts.intervals("Scores with 95% intervals", rows, {side: _SIDES[side] for side in sides})
 
 
 def _steps_chart(counts: Mapping[str, Any]) -> Markup:
     steps = [step for step in ("requested", "generated", "accepted", "final") if step in counts]
-    return charts.bars("Rows at each step", [(step, [counts[step]]) for step in steps], {"rows": "final"}, style="count")
+    return charts.bars(
+        "Rows at each step", [(step, [counts[step]]) for step in steps], {"rows": "final"}, style="count"
+    )
 
 
 def _rejection_chart(counts: Mapping[str, Any]) -> Markup | None:
@@ -121,10 +132,13 @@ def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     shown = []
     for name, table in distribution["dimensions"].items():
         rows = [
-            (row["name"], [row["target"], *(row[step]["share"] for step in ("requested", "accepted", "final"))]) for row in table["rows"]
+            (row["name"], [row["target"], *(row[step]["share"] for step in ("requested", "accepted", "final"))])
+            for row in table["rows"]
         ]
         chart = charts.bars(f"Distribution by {name}", rows, _SERIES)
-        losing = [row for row in table["rows"] if row["missing"] or (row["acceptance"] and row["acceptance"]["value"] < 1)]
+        losing = [
+            row for row in table["rows"] if row["missing"] or (row["acceptance"] and row["acceptance"]["value"] < 1)
+        ]
         losing.sort(key=lambda row: (-row["missing"], row["acceptance"]["value"] if row["acceptance"] else 0.0))
         shown.append(
             {
@@ -140,7 +154,9 @@ def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _distances(distribution: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
-    """(dimension, figures): total variation from the target at each step, what the checks alone bend, and the final set's p and KL."""
+    """(dimension, figures): total variation from the target at each step, what the checks alone bend, and the final
+    set's p and KL.
+    """
     if not distribution:
         return []
     rows = []
@@ -188,7 +204,9 @@ def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         labels, counts = confusion["labels"], confusion["counts"]
         pairs = _confused(confusion)
         chart = charts.matrix(f"Confusion of functions {side} training", labels, counts)
-        shown.append({"side": side, "chart": chart, "pairs": pairs[:_CONFUSIONS], "errors": sum(pair[0] for pair in pairs)})
+        shown.append(
+            {"side": side, "chart": chart, "pairs": pairs[:_CONFUSIONS], "errors": sum(pair[0] for pair in pairs)}
+        )
     return shown
 
 
@@ -229,12 +247,20 @@ def _functions(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     if not table:
         return None
     first = next(iter(table.values()))
-    columns = [key for key, value in first.items() if interval(value) is not None] if isinstance(first, Mapping) else ["value"]
+    columns = (
+        [key for key, value in first.items() if interval(value) is not None]
+        if isinstance(first, Mapping)
+        else ["value"]
+    )
     rows = [
         (name, [_figure(row.get(column) if isinstance(row, Mapping) else row) for column in columns])
         for name, row in list(table.items())[:_FUNCTIONS]
     ]
-    return {"columns": [column.replace("_", " ") for column in columns], "rows": rows, "more": max(0, len(table) - _FUNCTIONS)}
+    return {
+        "columns": [column.replace("_", " ") for column in columns],
+        "rows": rows,
+        "more": max(0, len(table) - _FUNCTIONS),
+    }
 
 
 def _figure(value: Any) -> str:
@@ -256,4 +282,9 @@ def _loss_chart(steps: list[Mapping[str, Any]]) -> Markup | None:
 
 
 def _stage_chart(stages: list[Mapping[str, Any]]) -> Markup:
-    return charts.bars("Seconds by stage", [(row["stage"], [row["seconds"]]) for row in stages], {"seconds": "accepted"}, style="seconds")
+    return charts.bars(
+        "Seconds by stage",
+        [(row["stage"], [row["seconds"]]) for row in stages],
+        {"seconds": "accepted"},
+        style="seconds",
+    )

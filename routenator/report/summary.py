@@ -56,7 +56,10 @@ def build_summary(
         "format": SUMMARY_FORMAT,
         "run": dict(run),
         "counts": counts,
-        "generate": {key: generate.get("metrics", {}).get(key) for key in ("tokens", "prompt_tokens", "tokens_per_second", "by_route")},
+        "generate": {
+            key: generate.get("metrics", {}).get(key)
+            for key in ("tokens", "prompt_tokens", "tokens_per_second", "by_route")
+        },
         "stages": [dict(stage) for stage in stages],
         "seconds": sum(stage["seconds"] for stage in stages),
         "scores": {"before": (scores or {}).get("before"), "after": (scores or {}).get("after")},
@@ -91,8 +94,9 @@ def stage_row(stage: str, shards: int, receipts: Sequence[Mapping[str, Any]]) ->
         receipts: each with rows, seconds, host, attempt, metrics.
 
     Returns:
-        stage, shards, done, rows, seconds (of all shards together), longest (seconds of the slowest), hosts, retried (shards that took
-        more than one attempt), metrics (added up; ``tokens_per_second`` is that of one task on average).
+        stage, shards, done, rows, seconds (of all shards together), longest (seconds of the slowest), hosts, retried
+        (shards that took more than one attempt), metrics (added up; ``tokens_per_second`` is that of one task on
+        average).
     """
     return {
         "stage": stage,
@@ -108,7 +112,9 @@ def stage_row(stage: str, shards: int, receipts: Sequence[Mapping[str, Any]]) ->
 
 
 def add_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics of a stage's shards as one: numbers added up, tables merged key by key, rates averaged by the time they were kept up."""
+    """Metrics of a stage's shards as one: numbers added up, tables merged key by key, rates averaged by the time they
+    were kept up.
+    """
     if len(metrics) == 1:
         return dict(metrics[0])
     total: dict[str, Any] = {}
@@ -156,7 +162,11 @@ def rejections(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """(reason, rows, where) of everything that did not become an example, most frequent first."""
     rows = Counter({(reason, "check"): number for reason, number in counts.get("rejected", {}).items()})
     rows.update({(reason, "merge"): number for reason, number in counts.get("dropped", {}).items() if number})
-    return [(reason, number, where) for (reason, where), number in sorted(rows.items(), key=lambda item: (-item[1], item[0])) if number]
+    return [
+        (reason, number, where)
+        for (reason, where), number in sorted(rows.items(), key=lambda item: (-item[1], item[0]))
+        if number
+    ]
 
 
 def seconds_text(seconds: float) -> str:

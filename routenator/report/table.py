@@ -140,6 +140,10 @@ def places_table(places: Mapping[str, str], run_dir: str | Path | None) -> Table
 
     table = Table.grid(padding=(0, 2))
     for name, place in places.items():
-        if run_dir is None or (Path(run_dir) / place).exists():  # a pilot has no adapter, and a run that goes on not yet
-            table.add_row(Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold"))
+        if (
+            run_dir is None or (Path(run_dir) / place).exists()
+        ):  # a pilot has no adapter, and a run that goes on not yet
+            table.add_row(
+                Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold")
+            )
     return table

@@ -1,19 +1,22 @@
-"""Acceptance by stratum: what share of the requests survives checks and dedup, and how many requests a quota therefore needs.
+"""Acceptance by stratum: what share of the requests survives checks and dedup, and how many requests a quota therefore
+needs.
 
-A small cell says little by itself, so its share is drawn towards those of its margins (empirical Bayes). With k of n rows kept:
+A small cell says little by itself, so its share is drawn towards those of its margins (empirical Bayes). With k of n
+rows kept:
 
     all rows                        p0 = (k + 1) / (n + 2)
     route                           p1 = (k + s1 p0) / (n + s1)
     route x function x length       p2 = (k + s2 p1) / (n + s2)
     stratum                         its share is distributed as Beta(k + s3 p2, n - k + s3 (1 - p2))
 
-A strength s is how many rows the margin is worth. It is estimated for each level from how much the shares of the cells differ beyond
-chance: the method of moments for the beta-binomial distribution (Kleinman 1973), within bounds. A stratum that was never seen is judged by
-its margin.
+A strength s is how many rows the margin is worth. It is estimated for each level from how much the shares of the cells
+differ beyond chance: the method of moments for the beta-binomial distribution (Kleinman 1973), within bounds. A stratum
+that was never seen is judged by its margin.
 
-From that, for a confidence c (``generate.confidence``): the lower bound of a share is the (1 - c) quantile of its distribution, and the
-requests of a stratum are the least number of which, at that share, the quota survives with probability c (a binomial tail). That is
-quota / bound and some rows more, which make up for the luck of few draws and vanish beside a large quota.
+From that, for a confidence c (``generate.confidence``): the lower bound of a share is the (1 - c) quantile of its
+distribution, and the requests of a stratum are the least number of which, at that share, the quota survives with
+probability c (a binomial tail). That is quota / bound and some rows more, which make up for the luck of few draws and
+vanish beside a large quota.
 """
 
 from __future__ import annotations
@@ -89,8 +92,8 @@ class Acceptance:
     """Measured acceptance, by stratum key.
 
     Args:
-        rows: one a stratum: its key, ``requested``, ``accepted`` (by the checks), ``kept`` (after dedup, before the quotas cut); where
-            there were several rounds, ``newest`` with the last one's ``requested`` and ``kept``.
+        rows: one a stratum: its key, ``requested``, ``accepted`` (by the checks), ``kept`` (after dedup, before the
+            quotas cut); where there were several rounds, ``newest`` with the last one's ``requested`` and ``kept``.
         note: what else the file says (likeness, size, seed, rounds).
     """
 
@@ -139,10 +142,14 @@ class Acceptance:
         return Posterior(a, b)
 
     def newest(self) -> Acceptance:
-        """By the newest round alone: as a stratum's queries are used up, later requests find more duplicates than the first did."""
+        """By the newest round alone: as a stratum's queries are used up, later requests find more duplicates than the
+        first did.
+        """
         if not any("newest" in row for row in self.rows):
             return self
-        return Acceptance([{**{name: row[name] for name in KEY}, "accepted": 0, **row["newest"]} for row in self.rows], self.note)
+        return Acceptance(
+            [{**{name: row[name] for name in KEY}, "accepted": 0, **row["newest"]} for row in self.rows], self.note
+        )
 
     def hopeless(self) -> list[dict[str, Any]]:
         """The strata of which none of ``HOPELESS_AFTER`` requests or more survived."""
@@ -163,31 +170,47 @@ class Acceptance:
         return sorted(made, key=lambda row: row["share"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of acceptance.json: counts, and for each stratum its share drawn towards the margins, with its lower bound."""
+        """The content of acceptance.json: counts, and for each stratum its share drawn towards the margins, with its
+        lower bound.
+        """
         found = self.posterior(self.rows)
         rows = [
             {**row, "share": round(share, 6), "low": round(low, 6)}
-            for row, share, low in zip(self.rows, found.share.tolist(), found.lower(SHOWN_CONFIDENCE).tolist(), strict=True)
+            for row, share, low in zip(
+                self.rows, found.share.tolist(), found.lower(SHOWN_CONFIDENCE).tolist(), strict=True
+            )
         ]
         return {
             "format": FORMAT,
             **self.note,
             "confidence": SHOWN_CONFIDENCE,  # that the share is above ``low``
-            "strengths": {"route": self.strengths[0], "route x function x length": self.strengths[1], "stratum": self.strengths[2]},
+            "strengths": {
+                "route": self.strengths[0],
+                "route x function x length": self.strengths[1],
+                "stratum": self.strengths[2],
+            },
             "routes": self.by("route"),
             "strata": rows,
         }
 
 
 def write_text(value: Mapping[str, Any]) -> str:
-    """The text of an acceptance.json (from ``as_dict``): one line a key, the strata last, one line each. So its head is read cheaply."""
-    head = [f"  {json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}," for key, item in value.items() if key != "strata"]
+    """The text of an acceptance.json (from ``as_dict``): one line a key, the strata last, one line each. So its head is
+    read cheaply.
+    """
+    head = [
+        f"  {json.dumps(key)}: {json.dumps(item, ensure_ascii=False)},"
+        for key, item in value.items()
+        if key != "strata"
+    ]
     rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value["strata"])
     return "\n".join(["{", *head, '  "strata": [', rows, "  ]", "}", ""])
 
 
 def read_note(file: Path) -> dict[str, Any]:
-    """What an acceptance.json says before its strata, which may be very many: likeness, size, seed, rounds, shares by route."""
+    """What an acceptance.json says before its strata, which may be very many: likeness, size, seed, rounds, shares by
+    route.
+    """
     note: dict[str, Any] = {}
     with open(file, encoding="utf-8") as handle:
         next(handle, None)
@@ -204,7 +227,8 @@ def strength(
     parents: Mapping[tuple[str, ...], tuple[int, int]],
     places: Sequence[int],
 ) -> float:
-    """How many rows a cell's margin is worth: 1 / rho - 1, where rho is the correlation of two rows of one cell within its margin.
+    """How many rows a cell's margin is worth: 1 / rho - 1, where rho is the correlation of two rows of one cell within
+    its margin.
 
     Args:
         table: cell -> (kept, requested).
@@ -243,20 +267,38 @@ def load_acceptance(file: Path) -> Acceptance:
     try:
         value = read_json(file)
     except FileNotFoundError:
-        raise InputError("no measured acceptance here", file=file, key="generate.acceptance", found="nothing", expected=expected) from None
+        raise InputError(
+            "no measured acceptance here", file=file, key="generate.acceptance", found="nothing", expected=expected
+        ) from None
     except (OSError, ValueError) as error:
-        raise InputError("a file that cannot be read", file=file, key="generate.acceptance", found=error, expected=expected) from None
+        raise InputError(
+            "a file that cannot be read", file=file, key="generate.acceptance", found=error, expected=expected
+        ) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise InputError("not measured acceptance", file=file, key="format", found=found, expected=f"{FORMAT}: {expected}")
+        raise InputError(
+            "not measured acceptance", file=file, key="format", found=found, expected=f"{FORMAT}: {expected}"
+        )
     counts = ("requested", "accepted", "kept")
     for number, row in enumerate(value.get("strata", [])):
-        if not all(isinstance(row.get(name), str) for name in KEY) or not all(isinstance(row.get(name), int) for name in counts):
-            raise InputError("not measured acceptance", file=file, key=f"strata[{number}]", found=row, expected=", ".join((*KEY, *counts)))
+        if not all(isinstance(row.get(name), str) for name in KEY) or not all(
+            isinstance(row.get(name), int) for name in counts
+        ):
+            raise InputError(
+                "not measured acceptance",
+                file=file,
+                key=f"strata[{number}]",
+                found=row,
+                expected=", ".join((*KEY, *counts)),
+            )
         if not 0 <= row["kept"] <= row["requested"]:
             found = f"kept {row['kept']} of {row['requested']}"
             expected = "kept between 0 and requested"
-            raise InputError("counts that cannot be", file=file, key=f"strata[{number}]", found=found, expected=expected)
-    note = {key: item for key, item in value.items() if key not in ("format", "confidence", "strengths", "routes", "strata")}
+            raise InputError(
+                "counts that cannot be", file=file, key=f"strata[{number}]", found=found, expected=expected
+            )
+    note = {
+        key: item for key, item in value.items() if key not in ("format", "confidence", "strengths", "routes", "strata")
+    }
     own = (*KEY, *counts, "newest")
     return Acceptance([{name: row[name] for name in own if name in row} for row in value.get("strata", [])], note)

@@ -1,8 +1,9 @@
 """Weighted choices in O(1): alias tables (Walker 1977) for many segments at once, built without a loop over entries.
 
-Weights are rounded to whole units of 2**-32 of a segment's mean, so that the table is made of exact integers: a draw is integer arithmetic
-alone and equal on every machine. The sweep over light and heavy entries (Hübschle-Schneider and Sanders, "Parallel weighted random
-sampling", ESA 2019) is a search in two running sums, so millions of entries take a moment.
+Weights are rounded to whole units of 2**-32 of a segment's mean, so that the table is made of exact integers: a draw is
+integer arithmetic alone and equal on every machine. The sweep over light and heavy entries (Hübschle-Schneider and
+Sanders, "Parallel weighted random sampling", ESA 2019) is a search in two running sums, so millions of entries take a
+moment.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def units(start: Ints, weight: NDArray[np.float64]) -> Ints:
     total = np.bincount(segment, weight, minlength=len(degree))
     share = weight / total[segment]
     running = np.concatenate([[0.0], np.cumsum(share)])
-    # The running share of each segment, rounded: what it grows by is an entry's units. The last one takes what rounding left.
+    # The running share of each segment, rounded: what it grows by is an entry's units. The last one takes what rounding
+    # left.
     upper = np.rint((running[1:] - running[start[segment]]) * (degree[segment] * float(_ONE))).astype(np.int64)
     upper = np.minimum(upper, degree[segment] << _BITS)
     filled = degree > 0
@@ -85,7 +87,8 @@ def _aliases(start: Ints, weight: NDArray[np.float64]) -> tuple[Ints, Ints]:
     light, heavy = np.flatnonzero(amount < _ONE), np.flatnonzero(amount > _ONE)
     if not light.size:
         return threshold, other
-    # What the light entries lack and the heavy ones have too much is equal in every segment, so the running sums need no restart.
+    # What the light entries lack and the heavy ones have too much is equal in every segment, so the running sums need
+    # no restart.
     lacking, excess = np.cumsum(_ONE - amount[light]), np.cumsum(amount[heavy] - _ONE)
     before = lacking - (_ONE - amount[light])
     threshold[light] = amount[light]

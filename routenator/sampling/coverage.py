@@ -1,8 +1,9 @@
 """Coverage: every edge that a completing path can use is walked a number of times before the rest goes by weight.
 
-Some of a group's rows (one function and category) are forced through one edge each, in turn. Such a walk has the exact distribution of a
-weighted walk given that it uses this edge at this step, completes and meets the category: the nodes above the edge are drawn bottom-up
-(by forward messages of belief propagation), all others top-down as ever. Each step takes its own word, as in a free walk.
+Some of a group's rows (one function and category) are forced through one edge each, in turn. Such a walk has the exact
+distribution of a weighted walk given that it uses this edge at this step, completes and meets the category: the nodes
+above the edge are drawn bottom-up (by forward messages of belief propagation), all others top-down as ever. Each step
+takes its own word, as in a free walk.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ class Coverage:
         categories: numbers of those to prepare.
 
     Attributes:
-        count: usable edges of each of the walker's categories, each counted at each step that it can be used at; 0 for one not prepared.
+        count: usable edges of each of the walker's categories, each counted at each step that it can be used at; 0 for
+            one not prepared.
     """
 
     def __init__(self, walker: Walker, categories: Iterable[int]) -> None:
         self.walker = walker
         self.count = np.zeros(len(walker.categories), dtype=np.int64)
         self._first = np.zeros(len(walker.categories), dtype=np.int64)
-        # Upper states of a step that others go on from: pairs of category and node, here of every such step, not of the chain alone.
+        # Upper states of a step that others go on from: pairs of category and node, here of every such step, not of the
+        # chain alone.
         self._inner = sorted({parent for parent in walker.parents if parent is not None})
         parts = {step: _Part([], [], [], []) for step in self._inner}
         edges: list[tuple[Ints, Ints, Ints]] = []
@@ -51,7 +54,9 @@ class Coverage:
             edges.extend(self._add(category, parts))
             self.count[category] = sum(len(step) for step, _, _ in edges) - self._first[category]
         empty = np.zeros(0, dtype=np.int64)
-        self._step, self._parent, self._value = (np.concatenate([empty, *(edge[column] for edge in edges)]) for column in range(3))
+        self._step, self._parent, self._value = (
+            np.concatenate([empty, *(edge[column] for edge in edges)]) for column in range(3)
+        )
         self._place = {step: np.concatenate([empty, *part.place]) for step, part in parts.items()}
         self._up = {
             step: AliasTable(
@@ -93,14 +98,18 @@ class Coverage:
             known: list[Ints] = []
             for number, given in enumerate(places):
                 if given is None:
-                    known.append(walker.tables[number].draw(walker.segment(number, categories.take(rows), known), words[number]))
+                    known.append(
+                        walker.tables[number].draw(walker.segment(number, categories.take(rows), known), words[number])
+                    )
                 else:
                     known.append(given)
                 result[number][rows] = walker.nodes(number, known[-1])
         return result
 
     def _add(self, category: int, parts: dict[int, _Part]) -> list[tuple[Ints, Ints, Ints]]:
-        """One category's upper states and tables; gives its usable edges as (step, upper state of the parent, place at the step)."""
+        """One category's upper states and tables; gives its usable edges as (step, upper state of the parent, place at
+        the step).
+        """
         walker = self.walker
         belief, reach = walker.beliefs(category)
         # The mass of all that is outside a step's part of the tree, given its node.

@@ -15,7 +15,9 @@ from routenator.sampling.walk import Graph, Walker
 
 
 def check_walks(domain: Domain) -> Iterator[InputError]:
-    """An error for each function that the graph cannot walk, or of which it cannot meet some categories; these are all named."""
+    """An error for each function that the graph cannot walk, or of which it cannot meet some categories; these are all
+    named.
+    """
     graph = Graph(domain)
     for function, share in normalise(domain.statistics.functions).items():
         walker = graph.walker(function)
@@ -24,7 +26,11 @@ def check_walks(domain: Domain) -> Iterator[InputError]:
             yield broken
             continue
         shares = category_shares(domain, function)
-        lost = {name: part for name, part in shares.items() if walker.number.get(name) is None or walker.mass[walker.number[name]] <= 0}
+        lost = {
+            name: part
+            for name, part in shares.items()
+            if walker.number.get(name) is None or walker.mass[walker.number[name]] <= 0
+        }
         if lost:
             together = sum(lost.values())
             few = "category has" if len(lost) == 1 else "categories have"
@@ -48,7 +54,9 @@ def _broken(walker: Walker, share: float) -> InputError | None:
             f"no node may start a walk of {walker.function}{lost}",
             file=file,
             key=f"{where}.root" if root else f"{where}.path",
-            found=f"{root.attribute}: {root.equals}" if root else f"nodes of type {walker.path[0].type}, all of weight 0",
+            found=f"{root.attribute}: {root.equals}"
+            if root
+            else f"nodes of type {walker.path[0].type}, all of weight 0",
             expected=f"a node of type {walker.path[0].type} with this attribute and a weight above 0",
         )
     for step in range(1, walker.steps):
@@ -104,7 +112,9 @@ def rows_to_cover(domain: Domain) -> int:
         walker, shares = graph.walker(function), category_shares(domain, function)
         numbers = {name: walker.require(name) for name in shares}
         count = Coverage(walker, numbers.values()).count
-        rows = max([rows, *(math.ceil(count[numbers[name]] / (share * part)) for name, part in shares.items() if part > 0)])
+        rows = max(
+            [rows, *(math.ceil(count[numbers[name]] / (share * part)) for name, part in shares.items() if part > 0)]
+        )
     return rows
 
 

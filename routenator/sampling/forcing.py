@@ -42,9 +42,11 @@ class Group:
 
 
 class Cover:
-    """Which requests are forced through which edge: spread over the group's ranks, so that every stratum of it has its part.
+    """Which requests are forced through which edge: spread over the group's ranks, so that every stratum of it has its
+    part.
 
-    A request's rank is its place in the ranges of the permutation's image that its group owns, so it needs no memory and no neighbour.
+    A request's rank is its place in the ranges of the permutation's image that its group owns, so it needs no memory
+    and no neighbour.
     """
 
     def __init__(self, strata: Sequence[Stratum], walkers: Mapping[str, Walker], times: int) -> None:
@@ -70,12 +72,16 @@ class Cover:
                 before += strata[number].requested
             self._size[numbers], self._edges[numbers], self._forced[numbers] = rows, edges, group.forced
 
-    def force(self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]) -> None:
+    def force(
+        self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
+    ) -> None:
         """Put the forced rows' walks into ``path``; all arguments are of the function's rows, as for ``Walker.draw``."""
         chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
         rows = np.flatnonzero(chosen)
         edge = number.take(rows) % self._edges.take(stratum.take(rows))
-        for nodes, forced in zip(path, self._walks[function].draw(category.take(rows), edge, [w.take(rows) for w in draws]), strict=False):
+        for nodes, forced in zip(
+            path, self._walks[function].draw(category.take(rows), edge, [w.take(rows) for w in draws]), strict=False
+        ):
             nodes[rows] = forced
 
 

@@ -1,11 +1,13 @@
 """A keyed permutation of [0, N) in O(1) memory: a generalised Feistel network with cycle walking.
 
-Source: Black and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA 2002), section 5. An index is a pair (left, right) of
-[0, a) x [0, b), with a and b about the square root of N and a * b just above N. Each round adds to one half, modulo a or b, a number
-made of the other half and a round key: a bijection, whatever the number is. The few images at N or above are sent on until they are inside.
+Source: Black and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA 2002), section 5. An index is a pair (left,
+right) of [0, a) x [0, b), with a and b about the square root of N and a * b just above N. Each round adds to one half,
+modulo a or b, a number made of the other half and a round key: a bijection, whatever the number is. The few images at N
+or above are sent on until they are inside.
 
-The number is made by a multiplication, a fold and a multiplication of 64 bits (as in MurmurHash3's finaliser, Appleby 2011), of which the
-upper 32 bits are used; the round keys are Philox words of the plan's seed. No cipher in any security sense: it only has to scatter.
+The number is made by a multiplication, a fold and a multiplication of 64 bits (as in MurmurHash3's finaliser, Appleby
+2011), of which the upper 32 bits are used; the round keys are Philox words of the plan's seed. No cipher in any
+security sense: it only has to scatter.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Permutation:
             np.right_shift(mixed, _HALF, out=spare)
             np.bitwise_xor(mixed, spare, out=mixed)
             np.multiply(mixed, _MIX2, out=mixed)
-            # Scaled to [0, a) and added modulo a: where the difference wraps below zero it is huge, so the minimum is the sum.
+            # Scaled to [0, a) and added modulo a: where the difference wraps below zero it is huge, so the minimum is
+            # the sum.
             np.right_shift(mixed, _HALF, out=mixed)
             np.multiply(mixed, a, out=mixed)
             np.right_shift(mixed, _HALF, out=mixed)

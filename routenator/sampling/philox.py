@@ -1,10 +1,11 @@
 """Counter-based random numbers: Philox4x32-10 in vectorised numpy.
 
-Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). numpy's own Philox is a sequential stream; here each row has
-its own counter, so that row i's numbers need no state and no neighbour. Held to the published known answers by tests.
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). numpy's own Philox is a sequential
+stream; here each row has its own counter, so that row i's numbers need no state and no neighbour. Held to the published
+known answers by tests.
 
-One call gives four words of 32 bits. ``words`` hands out all four, for decisions whose odds need no more than 32 bits (a step of a walk, a
-record); ``uniforms`` makes one number of 53 bits of two of them.
+One call gives four words of 32 bits. ``words`` hands out all four, for decisions whose odds need no more than 32 bits
+(a step of a walk, a record); ``uniforms`` makes one number of 53 bits of two of them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
 _BLOCK = 8192  # rows at once: their words stay in the second-level cache, which makes a call twice as fast
-_ROW_KEY = (0x526F7574, 0x654E6174)  # "RouteNat"; rows differ by their counter, so that the key's schedule costs nothing
+_ROW_KEY = (
+    0x526F7574,
+    0x654E6174,
+)  # "RouteNat"; rows differ by their counter, so that the key's schedule costs nothing
 
 U64 = NDArray[np.uint64]
 
 
-def philox(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], key: tuple[ArrayLike, ArrayLike]) -> tuple[U64, U64, U64, U64]:
+def philox(
+    counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], key: tuple[ArrayLike, ArrayLike]
+) -> tuple[U64, U64, U64, U64]:
     """Philox4x32-10.
 
     Args:

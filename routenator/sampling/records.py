@@ -1,7 +1,7 @@
 """Metadata records joined to paths by a prebuilt index, weighted by relevance: no scan, O(1) a row.
 
-A record is relevant to a path as often as it names one of the path's nodes. Only records of the request's category count, where it has one;
-a path that no record touches gets any record of its category.
+A record is relevant to a path as often as it names one of the path's nodes. Only records of the request's category
+count, where it has one; a path that no record touches gets any record of its category.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class RecordIndex:
     """(category, node) -> records, as CSR; a record's number is its place in the domain.
 
     Attributes:
-        number: block of each category that has records; block 0 holds all categories together, for requests without one.
+        number: block of each category that has records; block 0 holds all categories together, for requests without
+            one.
     """
 
     def __init__(self, domain: Domain) -> None:
@@ -34,10 +35,16 @@ class RecordIndex:
         number = {node: place for place, node in enumerate(node for ids in types.values() for node in ids)}
         self._nodes = len(number)
         blocks = np.array([self.number[record["category"]] for record in domain.records.values()], dtype=np.int64)
-        pairs = [(number[node], place) for place, record in enumerate(domain.records.values()) for node in dict.fromkeys(record["nodes"])]
+        pairs = [
+            (number[node], place)
+            for place, record in enumerate(domain.records.values())
+            for node in dict.fromkeys(record["nodes"])
+        ]
         nodes, owners = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         self._start, self._record = _grouped(
-            np.concatenate([nodes, blocks[owners] * self._nodes + nodes]), np.concatenate([owners, owners]), len(self.number) * self._nodes
+            np.concatenate([nodes, blocks[owners] * self._nodes + nodes]),
+            np.concatenate([owners, owners]),
+            len(self.number) * self._nodes,
         )
         everything = np.arange(len(blocks))
         self._pool_start, self._pool = _grouped(

@@ -1,6 +1,7 @@
 """Requests: which index belongs to which stratum, its walk, its record and its seed.
 
-Request i is a pure function of (plan seed, i, domain, target): any slice of [0, N) can be made alone, on any machine, in any order.
+Request i is a pure function of (plan seed, i, domain, target): any slice of [0, N) can be made alone, on any machine,
+in any order.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Sampler:
         coverage: with ``sample.traversal: coverage``, which rows are forced through which edge.
     """
 
-    def __init__(self, domain: Domain, config: RunConfig, requested: Sequence[int] | None = None, first: int = 0) -> None:
+    def __init__(
+        self, domain: Domain, config: RunConfig, requested: Sequence[int] | None = None, first: int = 0
+    ) -> None:
         self.domain, self.config, self.first = domain, config, first
         self.strata = build_strata(domain, config, requested)
         self.graph = Graph(domain)
@@ -55,7 +58,9 @@ class Sampler:
         self._category = np.array([walkers[s.function].require(s.category) for s in self.strata], dtype=np.int64)
         self._block = np.array([self.records.number.get(s.category, -1) for s in self.strata], dtype=np.int64)
         self._steps = np.array([walkers[name].steps for name in self._functions], dtype=np.int32)
-        self.coverage = Cover(self.strata, walkers, config.sample.coverage) if config.sample.traversal == "coverage" else None
+        self.coverage = (
+            Cover(self.strata, walkers, config.sample.coverage) if config.sample.traversal == "coverage" else None
+        )
 
     def slice(self, shard: int, shards: int) -> tuple[int, int]:
         """First and last-plus-one index of a shard: contiguous, sizes differ by at most one."""
@@ -89,7 +94,9 @@ class Sampler:
             path = walker.draw(category, draws)
             if self.coverage is not None:
                 self.coverage.force(name, own, image.take(rows), category, draws, path)
-            records[rows] = self.records.join(self._block.take(own), [step.type for step in walker.path], path, draws[-1])
+            records[rows] = self.records.join(
+                self._block.take(own), [step.type for step in walker.path], path, draws[-1]
+            )
             target = offsets.take(rows)
             for nodes in path:
                 values[target] = nodes

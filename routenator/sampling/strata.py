@@ -1,10 +1,11 @@
 """The target distribution as strata with exact integer quotas.
 
-A stratum is function x category x route x template x length bucket x language. Quotas are made top down: function, category within the
-function (both by largest remainder, so exact at every size), then length and language within the category, route within that cell, template
-within the route. A cell can be smaller than the number of its parts; the parts of such cells are rounded with error diffusion: each gets
-its share rounded down or up, up where the totals over the cells so far are owed most. So the totals by length, language, route and
-template stay within a row or two of their shares too.
+A stratum is function x category x route x template x length bucket x language. Quotas are made top down: function,
+category within the function (both by largest remainder, so exact at every size), then length and language within the
+category, route within that cell, template within the route. A cell can be smaller than the number of its parts; the
+parts of such cells are rounded with error diffusion: each gets its share rounded down or up, up where the totals over
+the cells so far are owed most. So the totals by length, language, route and template stay within a row or two of their
+shares too.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ class Diffusion:
         exact = {part: share / scale * total for part, share in shares.items()}
         counts = {part: math.floor(value + 1e-9) for part, value in exact.items()}
         # Rounding guards the order against the last bits of the sums.
-        owed = {part: round(exact[part] - counts[part] + sum(self._owed.get(m, 0.0) for m in margins[part]), 9) for part in exact}
+        owed = {
+            part: round(exact[part] - counts[part] + sum(self._owed.get(m, 0.0) for m in margins[part]), 9)
+            for part in exact
+        }
         left = total - sum(counts.values())
         for part in sorted((p for p in exact if exact[p] > 0), key=lambda p: -owed[p])[:left]:
             counts[part] += 1
@@ -129,16 +133,21 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
         requested: rows to sample of each stratum, in place of quota times the route's over-sampling: a plan's numbers.
 
     Raises:
-        InputError: a route or a cell that no template serves; fewer rows than population cells of function and category.
+        InputError: a route or a cell that no template serves; fewer rows than population cells of function and
+            category.
     """
     size = config.dataset.size
     _check_routes(domain, config)
     functions = normalise(domain.statistics.functions)
     rows: list[tuple[tuple[str, str, str, str, str, str], float, int]] = []
-    for (function, share), quota in zip(functions.items(), largest_remainder(list(functions.values()), size), strict=True):
+    for (function, share), quota in zip(
+        functions.items(), largest_remainder(list(functions.values()), size), strict=True
+    ):
         categories = category_shares(domain, function)
         cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
-        for (category, p), rows_of in zip(categories.items(), largest_remainder(list(categories.values()), quota), strict=True):
+        for (category, p), rows_of in zip(
+            categories.items(), largest_remainder(list(categories.values()), quota), strict=True
+        ):
             inner = length_language_shares(domain, function, category)
             for (length, language), count in cells.split(inner, rows_of).items():
                 parts = _route_template_shares(domain, config, function, category, length, language)
@@ -220,9 +229,16 @@ def _suits(template: Template, config: RunConfig) -> bool:
 
 def _check_routes(domain: Domain, config: RunConfig) -> None:
     if config.generate.routes is not None and not any(config.generate.routes.values()):
-        raise InputError("the weights are all zero", key="generate.routes", found=config.generate.routes, expected="at least one above 0")
+        raise InputError(
+            "the weights are all zero",
+            key="generate.routes",
+            found=config.generate.routes,
+            expected="at least one above 0",
+        )
     for function in normalise(domain.statistics.functions):
-        served = {t.route for t in domain.templates.values() if function in t.functions and t.weight > 0 and _suits(t, config)}
+        served = {
+            t.route for t in domain.templates.values() if function in t.functions and t.weight > 0 and _suits(t, config)
+        }
         for route in route_shares(domain, config, function):
             if route not in served:
                 raise InputError(
@@ -234,7 +250,9 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                     "the vision route has a share, but there is no metadata to make images of",
                     file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records", expected="at least one",
                 )  # fmt: skip
-        for language in normalise(domain.statistics.languages if domain.joint is None else domain.joint.languages(function)):
+        for language in normalise(
+            domain.statistics.languages if domain.joint is None else domain.joint.languages(function)
+        ):
             if not heuristic_templates(domain, function, language):
                 raise InputError(
                     f"{function} has no heuristic template for the language {language}, and every route starts from a heuristic draft",

@@ -1,10 +1,11 @@
 """Walks over the compiled graph: many at once, conditioned exactly on the category that each must end in.
 
-A path is a tree of steps. For a category, the probability that a node can complete its part of the tree is computed bottom-up (belief
-propagation on a tree, exact); edges are re-weighted by it, so that a walk sampled top-down has the distribution of an unconstrained
-weighted walk given that it completes and meets the category. Only the steps from the root to the one that decides the category depend on
-it; these have *states*, pairs of category and node, so that walks of all categories are drawn together. A step is one draw from alias
-tables for all rows, by a word of 32 bits each: odds are exact to 2**-32.
+A path is a tree of steps. For a category, the probability that a node can complete its part of the tree is computed
+bottom-up (belief propagation on a tree, exact); edges are re-weighted by it, so that a walk sampled top-down has the
+distribution of an unconstrained weighted walk given that it completes and meets the category. Only the steps from the
+root to the one that decides the category depend on it; these have *states*, pairs of category and node, so that walks
+of all categories are drawn together. A step is one draw from alias tables for all rows, by a word of 32 bits each: odds
+are exact to 2**-32.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class Walker:
         parents: which step each step goes on from.
         categories: names; a category's number is its place here.
         mass: P(a weighted walk completes and meets the category), times the roots' weight, by category.
-        chain: steps from the root to the one that decides the category; their tables know states, all others' know nodes.
+        chain: steps from the root to the one that decides the category; their tables know states, all others' know
+            nodes.
         state_nodes: node of each state, by step of the chain.
         tables: of step k: a draw gives a state or node of k from its parent's; of the root, from the category's number.
     """
@@ -197,8 +199,8 @@ class Walker:
         """Of every step, over its type's nodes or its parent's.
 
         Returns:
-            P(the walk below completes and meets the category | it is at this node), and P(it does so by this step | it is at this parent
-            node); the latter holds ones for the root.
+            P(the walk below completes and meets the category | it is at this node), and P(it does so by this step | it
+            is at this parent node); the latter holds ones for the root.
         """
         belief, reach = [list(part) for part in self._free]
         if self.categories[category] == NO_CATEGORY:
@@ -210,7 +212,9 @@ class Walker:
             parent = self.parents[step]
             if parent is not None:
                 reach[step] = self.edges(step).reach(below)
-                below = np.prod([reach[child] for child in range(1, self.steps) if self.parents[child] == parent], axis=0)
+                below = np.prod(
+                    [reach[child] for child in range(1, self.steps) if self.parents[child] == parent], axis=0
+                )
         return belief, reach
 
     def _beliefs(self) -> tuple[list[Floats], list[Floats]]:
@@ -257,7 +261,9 @@ class Walker:
     def _compile(self) -> None:
         """All tables. States of the chain are numbered category by category."""
         self.tables: list[AliasTable] = [None] * self.steps  # type: ignore[list-item]
-        parts: dict[int, list[tuple[Ints, Floats, Ints]]] = {step: [] for step in self.chain}  # degree, weight, value by category
+        parts: dict[int, list[tuple[Ints, Floats, Ints]]] = {
+            step: [] for step in self.chain
+        }  # degree, weight, value by category
         states: dict[int, list[Ints]] = {step: [] for step in self.chain}
         counts = dict.fromkeys(self.chain, 0)
         for category in range(len(self.categories)):
@@ -274,7 +280,9 @@ class Walker:
                 taken = np.flatnonzero(known[edges.source] & (belief[step][edges.target] > 0) & (edges.weight > 0))
                 nodes, place = np.unique(edges.target[taken], return_inverse=True)
                 degree = np.bincount(np.searchsorted(above, edges.source[taken]), minlength=len(above))
-                parts[step].append((degree, edges.weight[taken] * belief[step][edges.target[taken]], counts[step] + place))
+                parts[step].append(
+                    (degree, edges.weight[taken] * belief[step][edges.target[taken]], counts[step] + place)
+                )
                 states[step].append(nodes)
             for step in self.chain:
                 counts[step] += len(states[step][-1])

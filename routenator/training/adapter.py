@@ -1,4 +1,5 @@
-"""An adapter's card: ``routenator.json`` beside the PEFT files says how to prompt the adapter and what it was trained for.
+"""An adapter's card: ``routenator.json`` beside the PEFT files says how to prompt the adapter and what it was trained
+for.
 
 The folder stays a plain PEFT adapter: ``PeftModel.from_pretrained(base, folder)`` loads it without RouteNator.
 """
@@ -60,12 +61,16 @@ def read_card(folder: Path) -> AdapterCard | None:
     raw = read_json(file)
     found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
     if found != CARD_FORMAT:
-        raise InputError("this adapter's card has another format", file=file, key="format", found=found, expected=str(CARD_FORMAT))
+        raise InputError(
+            "this adapter's card has another format", file=file, key="format", found=found, expected=str(CARD_FORMAT)
+        )
     try:
         return AdapterCard.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError("a damaged adapter card", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]) from None
+        raise InputError(
+            "a damaged adapter card", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
+        ) from None
 
 
 def base_model_of(folder: Path) -> str:

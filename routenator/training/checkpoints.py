@@ -2,8 +2,8 @@
 
     WORK/checkpoint-40-ATTEMPT/     as transformers and DeepSpeed write it, with the metrics up to it
 
-It is written elsewhere and renamed when every process has written its part. Two attempts at once cannot mix; a new one goes on from the
-checkpoint with the most steps.
+It is written elsewhere and renamed when every process has written its part. Two attempts at once cannot mix; a new one
+goes on from the checkpoint with the most steps.
 """
 
 from __future__ import annotations

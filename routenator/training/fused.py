@@ -1,8 +1,8 @@
 """LoRA layers on a CPU with their own backward pass: the same sums in fewer, larger steps.
 
-PEFT's layer lifts its input to the adapter's float32 and lets autograd keep and cast each product apart. On a CPU such bookkeeping is
-a good part of a step. Here the products stay in the base model's type, only the adapter's own weights are float32, and a 4-bit weight is
-unpacked twice a step and never kept.
+PEFT's layer lifts its input to the adapter's float32 and lets autograd keep and cast each product apart. On a CPU such
+bookkeeping is a good part of a step. Here the products stay in the base model's type, only the adapter's own weights
+are float32, and a 4-bit weight is unpacked twice a step and never kept.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class _LoraProduct(torch.autograd.Function):
 
 
 def fuse_lora(model: Any) -> int:
-    """Give the LoRA layers of a PEFT model this product as their forward pass. The layers, and what is saved of them, stay PEFT's.
+    """Give the LoRA layers of a PEFT model this product as their forward pass. The layers, and what is saved of them,
+    stay PEFT's.
 
     Only plain LoRA on linear layers (float or nf4) is taken over; any other variant keeps PEFT's way.
 
@@ -112,7 +113,9 @@ def _forward(layer: Any, name: str, weight: Weight) -> Callable[..., torch.Tenso
         dropout = layer.lora_dropout[name]
         dropped = dropout(x) if layer.training and not isinstance(dropout, torch.nn.Identity) else None
         a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        out: torch.Tensor = _LoraProduct.apply(x, dropped, weight, layer.get_base_layer().bias, a, b, layer.scaling[name])
+        out: torch.Tensor = _LoraProduct.apply(
+            x, dropped, weight, layer.get_base_layer().bias, a, b, layer.scaling[name]
+        )
         return out
 
     return forward

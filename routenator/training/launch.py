@@ -1,8 +1,9 @@
 """Starts the training processes of this node and looks after them until they end.
 
-A job of one process without DeepSpeed is one child; any other goes through ``torch.distributed.run``. On a signal the processes are asked
-(by a file) to write a checkpoint and end; then whoever handled the signal before gets it. A failure is reported with the exception of the
-process that failed first and the end of the log, not with the launcher's own traceback.
+A job of one process without DeepSpeed is one child; any other goes through ``torch.distributed.run``. On a signal the
+processes are asked (by a file) to write a checkpoint and end; then whoever handled the signal before gets it. A failure
+is reported with the exception of the process that failed first and the end of the log, not with the launcher's own
+traceback.
 """
 
 from __future__ import annotations
@@ -47,7 +48,13 @@ def command(job: TrainingJob, nodes: Nodes) -> list[str]:
     worker = ["-m", "routenator.training.worker", str(job.file)]
     if _is_plain(job, nodes):
         return [sys.executable, *worker]
-    start = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={job.config.processes}", f"--nnodes={nodes.count}"]
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={job.config.processes}",
+        f"--nnodes={nodes.count}",
+    ]
     if nodes.count == 1:
         # The store binds port 0 itself: no other job can take the port between choosing and using it.
         meet = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
@@ -69,7 +76,9 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
     env["PYTHONUNBUFFERED"] = "1"
     env[LAUNCHER_VARIABLE] = str(os.getpid())
     here = str(Path(__file__).resolve().parents[2])  # the code that runs here is what the workers shall run
-    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]))
+    env["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys([here, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])
+    )
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"
         env["CUDA_VISIBLE_DEVICES"] = ""
@@ -77,19 +86,25 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
 
 
 def _cores() -> int:
-    """This node's share of cores: those it is bound to; where a cluster binds nobody, ``OMP_NUM_THREADS`` may say that it is fewer."""
+    """This node's share of cores: those it is bound to; where a cluster binds nobody, ``OMP_NUM_THREADS`` may say that
+    it is fewer.
+    """
     bound, given = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
     return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
 def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
-    """A process without a launcher sees one GPU; with more, transformers would silently multiply the batch over all of them."""
+    """A process without a launcher sees one GPU; with more, transformers would silently multiply the batch over all of
+    them.
+    """
     if not _is_plain(job, nodes) or _on_cpu():
         return {}
     return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
 
 
-def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = ALONE, out: IO[str] | None = None) -> TrainingResult:
+def launch(
+    job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = ALONE, out: IO[str] | None = None
+) -> TrainingResult:
     """Run a job on this node to its end.
 
     Args:
@@ -106,7 +121,8 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
     if nodes.index == 0:
         job.root.mkdir(parents=True, exist_ok=True)
         job.write()
-    # A scheduler sends its signals to every process of a task; only this one knows what to make of them. The mask is inherited.
+    # A scheduler sends its signals to every process of a task; only this one knows what to make of them. The mask is
+    # inherited.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     process = subprocess.Popen(
         command(job, nodes),
@@ -135,7 +151,9 @@ def launch(job: TrainingJob, progress: Progress = lambda line: None, nodes: Node
                 # The first node's processes write the result, and may not have yet when another node's have ended.
                 unknown = "before its first step" if nodes.index == 0 else "where the first node's log says"
                 reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else unknown
-                raise StoppedError(f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to go on")
+                raise StoppedError(
+                    f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to go on"
+                )
     if process.returncode != 0:
         raise _failure(job, process.returncode, tail)
     return TrainingResult.model_validate(read_json(job.result_file))
@@ -193,7 +211,9 @@ class _Metrics:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-def _watch(process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress) -> None:
+def _watch(
+    process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress
+) -> None:
     """Until the processes end, or do not although asked to."""
     asked: float | None = None
     failed: float | None = None

@@ -36,8 +36,9 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
         options["quantization_config"] = _nf4(dtype)
     model = AutoModelForCausalLM.from_pretrained(source, **options)
     if config.method == "qlora" and device == "cpu":
-        # In eval mode bitsandbytes would repack the weights for single-token inference: six times slower on a batch, and the packed layer
-        # passes no gradient on, so training after an evaluation would silently learn nothing below the last layer.
+        # In eval mode bitsandbytes would repack the weights for single-token inference: six times slower on a batch,
+        # and the packed layer passes no gradient on, so training after an evaluation would silently learn nothing below
+        # the last layer.
         module: Any
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -46,20 +47,25 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
     model.requires_grad_(False)
     if (head := model.get_output_embeddings()) is not None:
         head.register_forward_pre_hook(_contiguous)
-    # PEFT's prepare_model_for_kbit_training would also raise embeddings and head to float32. Frozen weights gain nothing by it, and
-    # the head's product, over the whole vocabulary, becomes slow where bfloat16 has hardware of its own.
+    # PEFT's prepare_model_for_kbit_training would also raise embeddings and head to float32. Frozen weights gain
+    # nothing by it, and the head's product, over the whole vocabulary, becomes slow where bfloat16 has hardware of its
+    # own.
     return model
 
 
 def _contiguous(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The head's input without gaps: given a slice of positions, PyTorch's matmul copies the head's weights once for each row."""
+    """The head's input without gaps: given a slice of positions, PyTorch's matmul copies the head's weights once for
+    each row.
+    """
     return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _nf4(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def attach_adapter(model: Any, config: TrainConfig) -> Any:
@@ -72,7 +78,9 @@ def attach_adapter(model: Any, config: TrainConfig) -> Any:
 
     if config.method == "prompt":
         tuning = PromptTuningConfig(
-            task_type=TaskType.CAUSAL_LM, num_virtual_tokens=config.prompt_tokens, prompt_tuning_init=PromptTuningInit.RANDOM
+            task_type=TaskType.CAUSAL_LM,
+            num_virtual_tokens=config.prompt_tokens,
+            prompt_tuning_init=PromptTuningInit.RANDOM,
         )
         return get_peft_model(model, tuning)
     names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if not list(module.children())}

@@ -1,13 +1,16 @@
-"""What a model is shown and what it must answer. Training, evaluation and serving use this one module, so they cannot drift apart.
+"""What a model is shown and what it must answer. Training, evaluation and serving use this one module, so they cannot
+drift apart.
 
 Two styles:
 
-- ``compact``: the query on a line, then the call. The model learns the API from the data alone; cheap to train and to serve.
-- ``tools``: a system message with the API's tools as JSON and the query as the user's message, by the model's own chat template. It needs
-  no training to make sense.
+- ``compact``: the query on a line, then the call. The model learns the API from the data alone; cheap to train and to
+  serve.
+- ``tools``: a system message with the API's tools as JSON and the query as the user's message, by the model's own chat
+  template. It needs no training to make sense.
 
 The answer is always the call as JSON text, ``{"name": ..., "arguments": {...}}``, with arguments in the schema's order.
-Prompt and answer are turned into tokens apart from each other and joined, so that a model meets the same tokens in training and in use.
+Prompt and answer are turned into tokens apart from each other and joined, so that a model meets the same tokens in
+training and in use.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from typing import Any, Literal
 
 Style = Literal["compact", "tools"]
 STYLES: tuple[Style, ...] = ("compact", "tools")
-# With the calls' forms written out and "Call:" at the end, an untrained model of 135 M parameters answers 20 of 48 queries with a call of
-# the creative domain; with the functions and a description of the form alone it answers none.
+# With the calls' forms written out and "Call:" at the end, an untrained model of 135 M parameters answers 20 of 48
+# queries with a call of the creative domain; with the functions and a description of the form alone it answers none.
 _INSTRUCTION = (
     "You turn a request into one function call. These are the functions, as JSON:\n{tools}\n"
     "Answer with one of these calls alone, as JSON, and fill in the values from the request:\n{forms}"
@@ -50,7 +53,9 @@ class PromptFormat:
         self.style = style
         self.tools = [dict(tool) for tool in tools]
         self.tokenizer = tokenizer
-        self._order = {tool["function"]["name"]: list(tool["function"]["parameters"].get("properties", {})) for tool in self.tools}
+        self._order = {
+            tool["function"]["name"]: list(tool["function"]["parameters"].get("properties", {})) for tool in self.tools
+        }
 
     @cached_property
     def instruction(self) -> str:
@@ -65,7 +70,10 @@ class PromptFormat:
 
     def messages(self, query: str) -> list[dict[str, str]]:
         """OpenAI messages of the ``tools`` style."""
-        return [{"role": "system", "content": self.instruction}, {"role": "user", "content": _REQUEST.format(query=_clean(query))}]
+        return [
+            {"role": "system", "content": self.instruction},
+            {"role": "user", "content": _REQUEST.format(query=_clean(query))},
+        ]
 
     def prompt_text(self, query: str) -> str:
         """The whole prompt as text, special tokens written out."""

@@ -122,8 +122,9 @@ def collate(rows: Sequence[dict[str, list[int]]], padding: int) -> dict[str, tor
 class LengthGrouped:
     """A sampler: a fresh order each epoch in which neighbours have similar lengths, so that little is padded.
 
-    The order is a function of seed and epoch alone. transformers' own sampler draws from the process's global generator, which
-    dropout on the CPU advances differently in each process; then the processes would no longer share one order.
+    The order is a function of seed and epoch alone. transformers' own sampler draws from the process's global
+    generator, which dropout on the CPU advances differently in each process; then the processes would no longer share
+    one order.
 
     Args:
         lengths: tokens of each example.

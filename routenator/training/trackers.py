@@ -19,7 +19,8 @@ _NO_METRICS = ("step", "max_steps", "seconds")  # of a line of the metrics file
 class Replay(TrainerCallback):
     """Tells the trackers at the start what was logged before the checkpoint.
 
-    An attempt's events go with its folder when it is killed, so each attempt's tracker gets the curve from its first step.
+    An attempt's events go with its folder when it is killed, so each attempt's tracker gets the curve from its first
+    step.
     """
 
     def __init__(self, trackers: list[TrainerCallback], metrics_file: Path) -> None:

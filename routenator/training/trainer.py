@@ -1,4 +1,6 @@
-"""The transformers Trainer, fitted to this task: loss on answers alone, length-grouped order, checkpoints on request, a line a step."""
+"""The transformers Trainer, fitted to this task: loss on answers alone, length-grouped order, checkpoints on request, a
+line a step.
+"""
 
 from __future__ import annotations
 
@@ -60,15 +62,17 @@ def barrier() -> None:
 def answer_logits(model: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """What the model says at the answers' tokens, and what it should say.
 
-    The head, a large share of a small model's work, is computed only from the first position that any example answers at. No mask is given:
-    in a causal model, what is padded on the right is seen by nothing on its left, and attention without a mask is faster.
+    The head, a large share of a small model's work, is computed only from the first position that any example answers
+    at. No mask is given: in a causal model, what is padded on the right is seen by nothing on its left, and attention
+    without a mask is faster.
 
     Args:
         inputs: of shape (rows, positions), padded on the right.
         keeps: whether the model knows ``logits_to_keep``.
 
     Returns:
-        Logits of shape (rows, kept positions, vocabulary); token ids of shape (rows, kept positions), ``IGNORED`` outside the answers.
+        Logits of shape (rows, kept positions, vocabulary); token ids of shape (rows, kept positions), ``IGNORED``
+        outside the answers.
     """
     labels = inputs["labels"]
     first = int((labels != IGNORED).any(dim=0).nonzero()[0])
@@ -80,12 +84,16 @@ def answer_logits(model: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> t
 
 def answer_loss(logits: torch.Tensor, wanted: torch.Tensor, total: torch.Tensor | int | None) -> torch.Tensor:
     """Cross entropy of the answers' tokens, summed and divided by ``total`` (by their number if None)."""
-    loss = cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=IGNORED, reduction="sum")
+    loss = cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=IGNORED, reduction="sum"
+    )
     return loss / (total if total is not None else (wanted != IGNORED).sum())
 
 
 def answer_counts(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """int64 of shape (rows, 2): tokens of each answer that the model finds when shown those before them, and all its tokens."""
+    """int64 of shape (rows, 2): tokens of each answer that the model finds when shown those before them, and all its
+    tokens.
+    """
     asked = wanted != IGNORED
     return torch.stack([((logits.argmax(dim=-1) == wanted) & asked).sum(dim=1), asked.sum(dim=1)], dim=1)
 
@@ -107,7 +115,9 @@ class AnswerTrainer(Trainer):
         super().__init__(**options)
         self.order = order
         self.seen = 0
-        self.model_accepts_loss_kwargs = True  # asks the Trainer to count the answers' tokens over accumulation steps and processes
+        self.model_accepts_loss_kwargs = (
+            True  # asks the Trainer to count the answers' tokens over accumulation steps and processes
+        )
         self.loss_is_scaled_for_ga = True
         base: Any = self.model.get_base_model()  # type: ignore[union-attr,operator]
         self._keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -121,7 +131,9 @@ class AnswerTrainer(Trainer):
         logits, wanted = answer_logits(model, inputs, self._keeps)
         loss = answer_loss(logits, wanted, num_items_in_batch)
         if num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, tokens counted over all
+            loss = (
+                loss * self.accelerator.num_processes
+            )  # gradients are averaged over processes, tokens counted over all
         if model.training:
             self.seen += int(inputs["attention_mask"].sum())
         return (loss, {"loss": loss, "counts": answer_counts(logits, wanted)}) if return_outputs else loss
@@ -154,13 +166,16 @@ class Reporter(TrainerCallback):
         self.trainer.order.set_epoch(state.global_step // math.ceil(len(self.trainer.order) / self.trainer.order.batch))
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        shared = torch.tensor([float(self._must_stop()), float(self.trainer.seen)], dtype=torch.float64, device=args.device)
+        shared = torch.tensor(
+            [float(self._must_stop()), float(self.trainer.seen)], dtype=torch.float64, device=args.device
+        )
         if dist.is_initialized():
             dist.all_reduce(shared)
         self.tokens = int(shared[1])
         if state.global_step >= state.max_steps:
             self.seconds = time.time() - self._began
-            # Within the training, since trackers close at its end: TensorBoard's, opened again in the same second, overwrites its own file.
+            # Within the training, since trackers close at its end: TensorBoard's, opened again in the same second,
+            # overwrites its own file.
             control.should_evaluate = self.trainer.eval_dataset is not None
         elif shared[0] > 0:
             self.stopped = True
@@ -169,14 +184,17 @@ class Reporter(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         barrier()  # every process has written its part
-        # Not the last step's: transformers would take one more step when it resumes there. The one before leads to the same end.
+        # Not the last step's: transformers would take one more step when it resumes there. The one before leads to the
+        # same end.
         if rank() == 0 and state.global_step < state.max_steps:
             written = self.job.root / f"checkpoint-{state.global_step}"
             if self.job.metrics_file.is_file():
                 shutil.copy(self.job.metrics_file, written)
             checkpoints.keep(written, Path(self.job.checkpoints))
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
         if rank() or not logs or ("loss" not in logs and "eval_loss" not in logs):
             return
         now = time.time()
@@ -185,7 +203,11 @@ class Reporter(TrainerCallback):
             logs["tokens"] = self.earlier + self.tokens
             logs["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
             self._last = (now, self.tokens)
-        line: dict[str, Any] = {"step": state.global_step, "max_steps": state.max_steps, "epoch": round(state.epoch or 0.0, 4)}
+        line: dict[str, Any] = {
+            "step": state.global_step,
+            "max_steps": state.max_steps,
+            "epoch": round(state.epoch or 0.0, 4),
+        }
         line |= {key: logs[key] for key in (*_STEP, *_HELD_OUT) if key in logs}
         line["seconds"] = round(self.earlier_seconds + now - self._began, 3)
         with open(self.job.metrics_file, "a", encoding="utf-8") as out:
@@ -221,7 +243,9 @@ def fit(job: TrainingJob) -> None:
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
     if config.deepspeed and not cuda:
         _without_compiler()
-    arguments = _arguments(job, config, cuda)  # joins the process group; ZeRO-3 must be known before the model is loaded
+    arguments = _arguments(
+        job, config, cuda
+    )  # joins the process group; ZeRO-3 must be known before the model is loaded
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     if rank() == 0:
@@ -261,7 +285,9 @@ def fit(job: TrainingJob) -> None:
             metrics |= {key: float(scores[key]) for key in _HELD_OUT}
         _save(job, trainer, state.global_step)
     if rank() == 0:
-        result = TrainingResult(finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics)
+        result = TrainingResult(
+            finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics
+        )
         write_json(job.result_file, result.model_dump())
     barrier()  # no node ends before the result is there
 
@@ -280,7 +306,8 @@ def mean_loss(metrics_file: Path) -> float | None:
 def _without_compiler() -> None:
     """Keep DeepSpeed from compiling its shared-memory collective on the CPU.
 
-    Only inference uses it; it costs 25 s, needs a compiler on the node, and two jobs (or one killed while it compiles) meet at its lock.
+    Only inference uses it; it costs 25 s, needs a compiler on the node, and two jobs (or one killed while it compiles)
+    meet at its lock.
     """
     from deepspeed import ops
 
@@ -328,7 +355,12 @@ def _planned_steps(config: TrainConfig, examples: int) -> int:
 
 
 def _trainer(
-    job: TrainingJob, arguments: TrainingArguments, model: Any, tokenizer: Any, data: TokenSet, held_out: TokenSet | None
+    job: TrainingJob,
+    arguments: TrainingArguments,
+    model: Any,
+    tokenizer: Any,
+    data: TokenSet,
+    held_out: TokenSet | None,
 ) -> AnswerTrainer:
     config = job.config
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -352,7 +384,12 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
         for name in ("training_args.bin", "README.md"):
             (job.adapter / name).unlink(missing_ok=True)
         AdapterCard(
-            domain=job.domain, base_model=job.base_name, prompt=job.config.prompt, tools=job.tools, method=job.config.method, steps=steps
+            domain=job.domain,
+            base_model=job.base_name,
+            prompt=job.config.prompt,
+            tools=job.tools,
+            method=job.config.method,
+            steps=steps,
         ).write(job.adapter)
         umask = os.umask(0)
         os.umask(umask)

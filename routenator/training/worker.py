@@ -1,4 +1,6 @@
-"""The training process. Started by ``launch.py``, alone or as one of several: ``python -m routenator.training.worker JOB.json``."""
+"""The training process. Started by ``launch.py``, alone or as one of several: ``python -m routenator.training.worker
+JOB.json``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ def deepspeed_config(config: TrainConfig, cuda: bool) -> dict[str, Any]:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     elif config.zero_stage in (1, 2):
         # Adapters are small: buckets sized for whole models would only cost memory, and overlap needs CUDA streams.
-        zero |= {"overlap_comm": cuda, "contiguous_gradients": True, "reduce_bucket_size": 50_000_000, "allgather_bucket_size": 50_000_000}
+        zero |= {
+            "overlap_comm": cuda,
+            "contiguous_gradients": True,
+            "reduce_bucket_size": 50_000_000,
+            "allgather_bucket_size": 50_000_000,
+        }
     return {
         "zero_optimization": zero,
         "bf16": {"enabled": config.bf16},

@@ -1,7 +1,8 @@
-"""The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else None.
+"""The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else
+None.
 
-Duplicates, leakage of golden queries and ambiguity are no matter of one candidate; the merge looks at those. All reasons:
-routenator/generation/reasons.py.
+Duplicates, leakage of golden queries and ambiguity are no matter of one candidate; the merge looks at those. All
+reasons: routenator/generation/reasons.py.
 To add a check: write the function, add it to ``CHECKS`` with its reason code and a sentence.
 """
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _LONGEST = 600  # characters; no user types more into one line
 _ECHO = 6  # words in a row that only the prompt would say
 _LONGEST_WORD = 24
-# What a chat model says instead of the query, before it or after it. Found in a slot's own words ("Sure Thing", a song) it is no habit.
+# What a chat model says instead of the query, before it or after it. Found in a slot's own words ("Sure Thing", a song)
+# it is no habit.
 _REPLY_HABITS = re.compile(
     r"""^\W*(
       sure\b | certainly\b | of\ course\b | absolutely\b
@@ -48,7 +50,10 @@ _META = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|\*\*|https?:/|^\s*[{\[]", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"\{\{|\}\}|\{%|%\}|<\|[a-z_]+\||\[(user|assistant|INST)\]|</?[a-z]{1,12}>|```|\*\*|https?:/|^\s*[{\[]",
+    re.IGNORECASE,
+)
 _VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{6,}$")
 
 
@@ -180,7 +185,9 @@ def repetition(candidate: Candidate, context: Context) -> str | None:
 
 
 def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Runs of ``size`` words that are said again at once, and how often in a row; a run that goes on is given at each of its places."""
+    """Runs of ``size`` words that are said again at once, and how often in a row; a run that goes on is given at each
+    of its places.
+    """
     for start in range(len(said) - 2 * size + 1):
         run, times = said[start : start + size], 1
         while said[start + times * size : start + (times + 1) * size] == run:
@@ -190,7 +197,9 @@ def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], i
 
 
 def language(candidate: Candidate, context: Context) -> str | None:
-    """What the slots do not fix (script, function words of another language, words that cannot be words), then the whole query."""
+    """What the slots do not fix (script, function words of another language, words that cannot be words), then the
+    whole query.
+    """
     if not context.config.language:
         return None
     own = FUNCTION_WORDS.get(candidate.language)
@@ -237,7 +246,8 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
         if find_phrase(surface, candidate.words) >= 0:
             continue
         if name == function.category and any(
-            find_phrase(other, candidate.words) >= 0 for other in context.surfaces(candidate.function, candidate.category)
+            find_phrase(other, candidate.words) >= 0
+            for other in context.surfaces(candidate.function, candidate.category)
         ):
             continue
         if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
@@ -256,7 +266,11 @@ def contradicts(candidate: Candidate, context: Context) -> str | None:
             continue
         for surface in context.surfaces(candidate.function, other):
             # What the draft says between its slots is no category there: "sketch a poster".
-            if words(surface) not in mine and _names(surface, candidate.glue) and find_phrase(surface, words(candidate.draft)) < 0:
+            if (
+                words(surface) not in mine
+                and _names(surface, candidate.glue)
+                and find_phrase(surface, words(candidate.draft)) < 0
+            ):
                 return f"says {surface!r} ({other})"
     return None
 

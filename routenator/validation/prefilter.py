@@ -1,10 +1,11 @@
 """Which drafts pass all checks for certain, told at once for a table of them, in compiled code.
 
-``clear`` is a filter in front of ``routenator.validation.checks.judge``: what it calls clear, ``judge`` accepts (tests hold it to that);
-about the rest it says nothing, and they are judged one by one. Where a check's exact answer would cost much, something stricter and cheap
-stands for it; each is argued at its place in clear_kernel.py. It is meant for drafts of the heuristic route: what they say between their
-slots is no other category by the check's own definition and in the domain's own words, so that no detector is asked for their language, and
-no prompt stands behind them that they could repeat.
+``clear`` is a filter in front of ``routenator.validation.checks.judge``: what it calls clear, ``judge`` accepts (tests
+hold it to that); about the rest it says nothing, and they are judged one by one. Where a check's exact answer would
+cost much, something stricter and cheap stands for it; each is argued at its place in clear_kernel.py. It is meant for
+drafts of the heuristic route: what they say between their slots is no other category by the check's own definition and
+in the domain's own words, so that no detector is asked for their language, and no prompt stands behind them that they
+could repeat.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ class Rules(NamedTuple):
     """What the compiled check reads.
 
     Attributes:
-        words, marks: hashes of function words, sorted, with a bit for each other language that has the word and marks; of all
-            languages one after the other, ``spans`` says where each begins and ends; shape (words,), (words,), (languages, 2).
+        words, marks: hashes of function words, sorted, with a bit for each other language that has the word and marks;
+            of all languages one after the other, ``spans`` says where each begins and ends; shape (words,), (words,),
+            (languages, 2).
         checked: whether a language's function words are looked at, shape (languages,).
         keys, kinds: hashes of the functions' parameters and their kinds, shape (parameters,).
         values: hashes of the enums' values.
         enums: where a parameter's values stand in ``values``, shape (parameters, 2).
-        functions: first and last-plus-one parameter, how many of them are required (they stand first), 1 if unknown ones are allowed, 1 if
-            the schema says no more than this; shape (functions, 5).
-        openings: hashes of words with which a chat model's habits begin; then those of the first person, then those that follow them.
+        functions: first and last-plus-one parameter, how many of them are required (they stand first), 1 if unknown
+            ones are allowed, 1 if the schema says no more than this; shape (functions, 5).
+        openings: hashes of words with which a chat model's habits begin; then those of the first person, then those
+            that follow them.
     """
 
     words: NDArray[np.uint64]
@@ -86,13 +89,17 @@ def clear(details: pa.Table, context: Context) -> NDArray[np.bool_]:
         return np.zeros(details.num_rows, dtype=np.bool_)
     functions, languages = list(context.domain.functions), pc.unique(details["language"]).to_pylist()
     buckets = context.domain.statistics.length_buckets
-    bounds = np.array(list(buckets.values()) if context.config.length else [(0, 1 << 30)] * len(buckets), dtype=np.int64)
+    bounds = np.array(
+        list(buckets.values()) if context.config.length else [(0, 1 << 30)] * len(buckets), dtype=np.int64
+    )
     rules = _rules(languages, context.config.language, context.domain.functions)
 
     def numbers(name: str, known: list[str]) -> NDArray[np.int64]:
         return pc.index_in(details[name], value_set=pa.array(known, pa.string())).to_numpy().astype(np.int64)
 
-    rows = np.column_stack([numbers("function", functions), numbers("language", languages), bounds[numbers("length", list(buckets))]])
+    rows = np.column_stack(
+        [numbers("function", functions), numbers("language", languages), bounds[numbers("length", list(buckets))]]
+    )
     texts = [part for name in ("draft", "slots", "arguments") for part in _bytes(details[name])]
     mask: NDArray[np.bool_] = clear_rows(rules, np.ascontiguousarray(rows), *texts)
     return mask
@@ -133,14 +140,19 @@ def _rules(languages: list[str], checked: bool, functions: dict[str, Function]) 
     for function in functions.values():
         required = function.required
         names = sorted(function.properties, key=lambda name: name not in required)
-        first, simple = len(keys), set(function.parameters) <= {"type", "properties", "required", "additionalProperties", *_SAYS_NOTHING}
+        first, simple = (
+            len(keys),
+            set(function.parameters) <= {"type", "properties", "required", "additionalProperties", *_SAYS_NOTHING},
+        )
         more = function.parameters.get("additionalProperties", True)
         for name in names:
             schema: Any = function.properties[name]
             plain = isinstance(schema, dict) and set(schema) <= {"type", "enum", *_SAYS_NOTHING}
             kind = _TYPES.get(schema["type"]) if plain and isinstance(schema.get("type"), str) else None
             enum = schema.get("enum") if plain else None
-            if kind is None or (enum is not None and not (kind == STRING and all(isinstance(value, str) for value in enum))):
+            if kind is None or (
+                enum is not None and not (kind == STRING and all(isinstance(value, str) for value in enum))
+            ):
                 simple, kind, enum = False, STRING, None
             keys.append(hashed(name))
             enums.append((len(values), len(values) + len(enum or ())))

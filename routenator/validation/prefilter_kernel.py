@@ -14,7 +14,18 @@ from routenator.validation.prefilter import BOOLEAN, ENDING, ENUM, INTEGER, NUMB
 discard_stale(Path(__file__).parent)
 
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_APOSTROPHE, _QUOTE, _COMMA, _COLON, _SPACE, _OPENING, _CLOSING, _S, _MINUS, _DOT = 39, 34, 44, 58, 32, 123, 125, 115, 45, 46
+_APOSTROPHE, _QUOTE, _COMMA, _COLON, _SPACE, _OPENING, _CLOSING, _S, _MINUS, _DOT = (
+    39,
+    34,
+    44,
+    58,
+    32,
+    123,
+    125,
+    115,
+    45,
+    46,
+)
 _LONGEST, _LONGEST_WORD, _VOWELLESS, _MOST = 600, 24, 6, 512
 _LANGUAGES = 8
 
@@ -32,7 +43,8 @@ def _is_word(sign: Any) -> Any:
 
 @njit(cache=True)
 def tokens(text: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
-    """Words of ``text[start:stop]`` (ASCII) as ``routenator.validation.text.words`` finds them: hashes and sizes into ``out``.
+    """Words of ``text[start:stop]`` (ASCII) as ``routenator.validation.text.words`` finds them: hashes and sizes into
+    ``out``.
 
     Args:
         out: uint64, shape (words, 2); the second column holds the size, plus 256 for a word of consonants alone.
@@ -99,7 +111,8 @@ def _plain(text: Any, start: Any, stop: Any) -> Any:
         return False
     for i in range(start, stop):
         sign = text[i]
-        # " ( ) * / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot be.
+        # " ( ) * / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot
+        # be.
         if sign < 32 or sign > 126 or sign in (34, 40, 41, 42, 47, 58, 60, 62, 91, 92, 93, 95, 96, 123, 124, 125):
             return False
     return True
@@ -121,7 +134,9 @@ def _no_habit(rules: Any, found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_repetition(found: Any, count: Any) -> Any:
-    """No run of words twice in a row; the check allows a few repetitions of one word, and those that the slots have themselves."""
+    """No run of words twice in a row; the check allows a few repetitions of one word, and those that the slots have
+    themselves.
+    """
     for size in range(1, count // 2 + 1):
         run = 0
         for i in range(count - size):
@@ -133,7 +148,9 @@ def _no_repetition(found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any:
-    """At most one function word of each other language, and no word that cannot be one; in the whole text, not only outside the slots."""
+    """At most one function word of each other language, and no word that cannot be one; in the whole text, not only
+    outside the slots.
+    """
     if not rules.checked[language]:
         return True
     theirs = np.zeros(_LANGUAGES, dtype=np.int64)
@@ -218,7 +235,9 @@ def _number_end(text: Any, i: Any, stop: Any, kind: Any) -> Any:
 
 @njit(cache=True)
 def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
-    """The arguments satisfy the schema; only where it says no more than types, enums, what is required and what is allowed."""
+    """The arguments satisfy the schema; only where it says no more than types, enums, what is required and what is
+    allowed.
+    """
     first, last, required, more, simple = rules.functions[function]
     if not simple or text[start] != _OPENING:
         return False
@@ -264,13 +283,16 @@ def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any) -> Any:
+def clear_rows(
+    rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any
+) -> Any:
     """Whether each row passes all checks for certain.
 
     Args:
         rules: ``routenator.validation.prefilter.Rules``.
         rows: function, language, lowest and highest number of words; shape (n, 4).
-        query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of shape (n + 1,).
+        query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of
+            shape (n + 1,).
     """
     count = len(rows)
     result = np.zeros(count, dtype=np.bool_)
@@ -290,7 +312,8 @@ def clear_rows(rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, s
         last = tokens(query, start, stop, found, 0)
         if last <= 0 or not _no_habit(rules, found, last) or not _no_repetition(found, last):
             continue
-        # If the text's last word is none that breaks off, the last one outside the slots is none either, or a slot comes after it.
+        # If the text's last word is none that breaks off, the last one outside the slots is none either, or a slot
+        # comes after it.
         if _marks(rules, language, found[last - 1, 0]) & ENDING or not _no_other_language(rules, language, found, last):
             continue
         if _said(slots, slot_ends[row], slot_ends[row + 1], found, last):

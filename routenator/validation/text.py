@@ -11,7 +11,9 @@ _WORD = re.compile(r"'s\b|[^\W_]+(?:'(?!s\b)[^\W_]+)*")
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words; a sign inside a word divides it, an apostrophe does not, but a possessive "'s" is a word of its own."""
+    """Lower-case words; a sign inside a word divides it, an apostrophe does not, but a possessive "'s" is a word of its
+    own.
+    """
     return tuple(_WORD.findall(text.lower().replace("’", "'")))
 
 

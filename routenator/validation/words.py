@@ -33,7 +33,8 @@ _TEXT = {
 
 FUNCTION_WORDS: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _TEXT.items()}
 
-# Those that no other of these languages has: one of them outside the slots tells the language, whatever a title in a slot reads like.
+# Those that no other of these languages has: one of them outside the slots tells the language, whatever a title in a
+# slot reads like.
 TELLING_WORDS: dict[str, frozenset[str]] = {
     language: words.difference(*(others for code, others in FUNCTION_WORDS.items() if code != language))
     for language, words in FUNCTION_WORDS.items()

@@ -1,7 +1,7 @@
 """Words for requests: the lean rows of the sample stage become slots, gold arguments and a heuristic draft.
 
-A row's words are a pure function of (seed, stratum, path, record, domain), so the generate stage makes them where it needs them, in any
-batch and any order.
+A row's words are a pure function of (seed, stratum, path, record, domain), so the generate stage makes them where it
+needs them, in any batch and any order.
 """
 
 from __future__ import annotations
@@ -75,20 +75,27 @@ class Composer:
     def _cells(self) -> Ints:
         """Function and whether there is a category, by stratum; shape (strata, 2)."""
         number = self.writer.compiled.function
-        return np.array([(number[s.function], s.category != NO_CATEGORY) for s in self.strata], dtype=np.int64).reshape(-1, 2)
+        return np.array([(number[s.function], s.category != NO_CATEGORY) for s in self.strata], dtype=np.int64).reshape(
+            -1, 2
+        )
 
     @cached_property
     def _drafting(self) -> _Drafting:
         """The heuristic templates that may draft for each stratum.
 
-        Its own template on the heuristic route; else those that serve the cell; if there are none, those that can say its category.
+        Its own template on the heuristic route; else those that serve the cell; if there are none, those that can say
+        its category.
         """
         tables: dict[tuple[str, ...], list[tuple[float, tuple[int, ...]]]] = {}
         first: list[int] = [0]
         sums: list[float] = []
         entries: list[tuple[int, ...]] = []
         for number, s in enumerate(self.strata):
-            key = (s.function, s.length, s.template) if s.route == "heuristic" else (s.function, s.length, s.category, s.language)
+            key = (
+                (s.function, s.length, s.template)
+                if s.route == "heuristic"
+                else (s.function, s.length, s.category, s.language)
+            )
             if key not in tables:
                 if s.route == "heuristic":
                     serving = [self.domain.templates[s.template]]
@@ -96,9 +103,12 @@ class Composer:
                     able = self._able(s.function, s.category, s.language)
                     serving = [t for t in able if t.serves(s.function, s.category, s.length, s.language)] or able
                 running = np.cumsum([t.weight for t in serving])
-                tables[key] = list(zip((running / running[-1]).tolist(), [self._entry(s, t) for t in serving], strict=True))
+                tables[key] = list(
+                    zip((running / running[-1]).tolist(), [self._entry(s, t) for t in serving], strict=True)
+                )
             first.append(first[-1] + len(tables[key]))
-            # A stratum's sums lie between its number and the next one, so that one search finds a row's place among all.
+            # A stratum's sums lie between its number and the next one, so that one search finds a row's place among
+            # all.
             sums.extend(number + share for share, _ in tables[key])
             entries.extend(entry for _, entry in tables[key])
         return _Drafting(np.array(first), np.array(sums), np.array(entries, dtype=np.int64).reshape(-1, 5))
@@ -136,10 +146,13 @@ class Composer:
         seeds, stratum = requests["seed"].to_numpy(), requests["stratum"].to_numpy().astype(np.int64)
         record = requests["record"].chunk(0)
         cells = self._cells[stratum]
-        rows = np.column_stack([cells[:, 0], record.fill_null(-1).to_numpy(), cells[:, 1], self._drafted(stratum, seeds)])
+        rows = np.column_stack(
+            [cells[:, 0], record.fill_null(-1).to_numpy(), cells[:, 1], self._drafted(stratum, seeds)]
+        )
         words = self.writer.write(seeds, rows, starts - starts[0], path.flatten().to_numpy())
         columns = {
-            name: values.take(record if name == "record" else requests["stratum"].chunk(0)) for name, values in self._columns.items()
+            name: values.take(record if name == "record" else requests["stratum"].chunk(0))
+            for name, values in self._columns.items()
         }
         columns |= {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
         columns |= {"path": words.path, "slots": words.slots, "arguments": words.arguments, "draft": words.query}
@@ -147,7 +160,9 @@ class Composer:
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def _able(self, function: str, category: str, language: str) -> list[Template]:
-        """The heuristic templates that can say a category, of any length; if there are none, all of the function and language."""
+        """The heuristic templates that can say a category, of any length; if there are none, all of the function and
+        language.
+        """
         templates = heuristic_templates(self.domain, function, language)
         return [t for t in templates if t.categories is None or category in t.categories] or templates
 
@@ -161,12 +176,16 @@ class Composer:
         seeds = row_seeds(seed, np.arange(count) + (STREAM_EXAMPLE << 32))
         shares = category_shares(self.domain, function)
         sums = np.cumsum(list(shares.values()))
-        picks = np.minimum(np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1)
+        picks = np.minimum(
+            np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1
+        )
         categories = np.array([list(shares)[pick] for pick in picks], dtype=object)
         roots = np.empty((2, count), dtype=np.int64)
         for number, category in enumerate(shares):
             rows = np.flatnonzero(picks == number)
-            able = np.array([self.writer.compiled.root[function, t.name] for t in self._able(function, category, language)])
+            able = np.array(
+                [self.writer.compiled.root[function, t.name] for t in self._able(function, category, language)]
+            )
             # The template differs, if there are two that can say this category.
             chosen = (uniforms(seeds[rows], STREAM_DRAFT_TEMPLATE) * len(able)).astype(np.int64)
             other = (uniforms(seeds[rows], STREAM_SECOND_TEMPLATE) * (len(able) - 1)).astype(np.int64)
@@ -176,6 +195,7 @@ class Composer:
         return [
             {"draft": draft, "query": query, "arguments": json.loads(arguments), "slots": json.loads(slots)}
             for draft, query, arguments, slots in zip(
-                *(column.to_pylist() for column in (first.query, second.query, second.arguments, second.slots)), strict=True
+                *(column.to_pylist() for column in (first.query, second.query, second.arguments, second.slots)),
+                strict=True,
             )
         ]

@@ -1,10 +1,11 @@
-"""The loop over rows in compiled code: draw slots and query, count words, draw again until the query fits, write the texts.
+"""The loop over rows in compiled code: draw slots and query, count words, draw again until the query fits, write the
+texts.
 
-Rejection keeps the joint distribution right: slot presence, slot values and the query are drawn together until the query falls into the
-row's length bucket (and, for the first half of the tries, its category word into the wished third of the query). A draw is a list of
-pieces; its words are counted on what is known of each piece, so bytes are touched once, for the draw that wins. Only where punctuation
-stands alone, which tidying and noise may take away, the text is made to be counted. Draws are pure functions of (seed, stream, attempt), so
-a winner of the past is simply drawn again.
+Rejection keeps the joint distribution right: slot presence, slot values and the query are drawn together until the
+query falls into the row's length bucket (and, for the first half of the tries, its category word into the wished third
+of the query). A draw is a list of pieces; its words are counted on what is known of each piece, so bytes are touched
+once, for the draw that wins. Only where punctuation stands alone, which tidying and noise may take away, the text is
+made to be counted. Draws are pure functions of (seed, stream, attempt), so a winner of the past is simply drawn again.
 
 All helpers with arrays are inlined into one function: a call would count references for each array it is given.
 """
@@ -21,7 +22,20 @@ from routenator.compiled import discard_stale
 from routenator.wording import program as p
 from routenator.wording.memory import bare_of, room
 from routenator.wording.random import begin, below, word
-from routenator.wording.text import CLOSE, CLOSING, COMMA, OPEN, OPEN_CATEGORY, OPENING, SPACE, copy, quoted, tidy, typed, typo
+from routenator.wording.text import (
+    CLOSE,
+    CLOSING,
+    COMMA,
+    OPEN,
+    OPEN_CATEGORY,
+    OPENING,
+    SPACE,
+    copy,
+    quoted,
+    tidy,
+    typed,
+    typo,
+)
 
 discard_stale(Path(__file__).parent)
 
@@ -114,7 +128,18 @@ def _lexicon(program: Any, node: Any, state: Any) -> Any:
 
 
 @njit(cache=True, inline="always")
-def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, present: Any, most: Any, state: Any, work: Any, at: Any) -> Any:
+def _expand(
+    program: Any,
+    root: Any,
+    walks: Any,
+    start: Any,
+    record: Any,
+    present: Any,
+    most: Any,
+    state: Any,
+    work: Any,
+    at: Any,
+) -> Any:
     """Append a draw of a grammar to ``work.items``.
 
     Args:
@@ -126,8 +151,8 @@ def _expand(program: Any, root: Any, walks: Any, start: Any, record: Any, presen
         at: the end of the items so far.
 
     Returns:
-        New end; number of words; how many of those may be taken away later; words before the category's surface (-1 if it is not said);
-        words in it.
+        New end; number of words; how many of those may be taken away later; words before the category's surface (-1 if
+        it is not said); words in it.
     """
     nodes, table, stack, marks, items = program.nodes, program.table, work.stack, work.marks, work.items
     words, doubt, before, inside, edge = 0, 0, -1, 0, 0
@@ -235,7 +260,9 @@ def _say(program: Any, first: Any, stop: Any, low: Any, work: Any) -> Any:
         else:
             slot = -1 - item
             out[end] = OPEN_CATEGORY if slot == work.places[p.MOST_SLOTS, 0] else OPEN
-            end = copy(work.spoken, work.places[slot, _SURFACE_SAID], work.places[slot, _SURFACE_SAID + 1], out, end + 1)
+            end = copy(
+                work.spoken, work.places[slot, _SURFACE_SAID], work.places[slot, _SURFACE_SAID + 1], out, end + 1
+            )
             out[end] = CLOSE
             end += 1
     return end
@@ -256,8 +283,8 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         tries: draws of a query until it fits.
 
     Returns:
-        Bytes of query, slots, arguments and path (the last three are JSON), the ends of the texts in each, shape (4, n + 1), all in
-        the given order, and ``Words.facts``, in the rows' own.
+        Bytes of query, slots, arguments and path (the last three are JSON), the ends of the texts in each, shape (4, n
+        + 1), all in the given order, and ``Words.facts``, in the rows' own.
     """
     program = p.Program(
         bare_of(program.pool), bare_of(program.pieces), bare_of(program.nodes), bare_of(program.table), bare_of(program.slots),
@@ -268,7 +295,14 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         bare_of(work.letters), bare_of(work.state),
     )  # fmt: skip
     seeds, rows, starts, walks, order = bare_of(seeds), bare_of(rows), bare_of(starts), bare_of(walks), bare_of(order)
-    count, slots, functions, noise, places, state = len(seeds), program.slots, program.functions, program.noise, work.places, work.state
+    count, slots, functions, noise, places, state = (
+        len(seeds),
+        program.slots,
+        program.functions,
+        program.noise,
+        work.places,
+        work.state,
+    )
     all_ends, all_facts = np.zeros((4, count + 1), dtype=np.int32), np.empty((count, 4), dtype=np.int64)
     all_query, all_slots = np.empty(1, np.uint8), np.empty(1, np.uint8)
     all_arguments, all_paths = np.empty(1, np.uint8), np.empty(1, np.uint8)
@@ -309,11 +343,18 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                     words, doubt = spoken, 0
                     break  # the slots alone say too much
                 begun, bound = at, most if last else _NO_BOUND
-                at, words, doubt, before, inside = _expand(program, root, walks, starts[row], record, seen, bound, state, work, at)
+                at, words, doubt, before, inside = _expand(
+                    program, root, walks, starts[row], record, seen, bound, state, work, at
+                )
                 if not last:
                     if surface or slots[first + k, p.SURFACE] < 0:
                         spoken += words - doubt
-                    places[k, _SURFACE], places[k, _SURFACE + 1], places[k, _COUNT], places[k, _DOUBT] = begun, at, words, doubt
+                    places[k, _SURFACE], places[k, _SURFACE + 1], places[k, _COUNT], places[k, _DOUBT] = (
+                        begun,
+                        at,
+                        words,
+                        doubt,
+                    )
                     if not surface:
                         places[k, _VALUE], places[k, _VALUE + 1] = begun, at
             guess, doubts = words, doubt

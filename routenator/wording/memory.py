@@ -22,7 +22,9 @@ def room(buffer: Any, end: Any, more: Any) -> Any:
 
 @intrinsic
 def bare_of(context: Any, array: Any) -> Any:
-    """The same memory without an owner: no references to count in the inner loops, which would take more than twice as long."""
+    """The same memory without an owner: no references to count in the inner loops, which would take more than twice as
+    long.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, arguments[0])

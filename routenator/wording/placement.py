@@ -1,12 +1,14 @@
-"""Where the category word is to stand: each row's wish, so that the rows together have the statistics' keyword position.
+"""Where the category word is to stand: each row's wish, so that the rows together have the statistics' keyword
+position.
 
-A template has thirds that it likes and others that it cannot reach, so the same wish for every row would be refused often and the
-shares of a function's queries would not be those of the statistics. A pilot writes rows for each cell (template, length bucket), without
-a wish and with each of the three, and counts where the category word comes to stand: wishes that a row's words do not allow are in it.
-The wishes of a cell are its own thirds, tilted by one factor for each third, the same for all cells of the function: of all ways to meet
-the shares, the one nearest to what the templates say by themselves. The factors are found by iterated proportional fitting of what comes
-out. Where the templates cannot meet the shares at all, they are met as nearly as the factors come. All of it is a pure function of the
-domain and of ``sample.tries``.
+A template has thirds that it likes and others that it cannot reach, so the same wish for every row would be refused
+often and the shares of a function's queries would not be those of the statistics. A pilot writes rows for each cell
+(template, length bucket), without a wish and with each of the three, and counts where the category word comes to stand:
+wishes that a row's words do not allow are in it. The wishes of a cell are its own thirds, tilted by one factor for each
+third, the same for all cells of the function: of all ways to meet the shares, the one nearest to what the templates say
+by themselves. The factors are found by iterated proportional fitting of what comes out. Where the templates cannot meet
+the shares at all, they are met as nearly as the factors come. All of it is a pure function of the domain and of
+``sample.tries``.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ def wishes(domain: Domain, writer: Writer, function: str) -> dict[Cell, tuple[in
     weights /= weights.sum()
     own, outcomes = _pilot(domain, writer, function, cells, weights)
     wished = tilt(own, outcomes, weights, np.array([shares.get(third, 0.0) for third in THIRDS]))
-    return {cell: (threshold(row[0]), threshold(row[0] + row[1])) for cell, row in zip(cells, wished, strict=True) if row.sum() > 0}
+    return {
+        cell: (threshold(row[0]), threshold(row[0] + row[1]))
+        for cell, row in zip(cells, wished, strict=True)
+        if row.sum() > 0
+    }
 
 
 def tilt(own: Floats, outcomes: Floats, weights: Floats, target: Floats) -> Floats:
@@ -68,16 +74,20 @@ def tilt(own: Floats, outcomes: Floats, weights: Floats, target: Floats) -> Floa
         target: wanted shares of the thirds, shape (3,).
 
     Returns:
-        P(wish | cell), shape (cells, 3), zeros where there is none. Where no tilt meets the target, as near as the factors come.
+        P(wish | cell), shape (cells, 3), zeros where there is none. Where no tilt meets the target, as near as the
+        factors come.
     """
     reached = np.where(own >= _RARE, own, 0.0)
     factors = np.ones(3)
     for _ in range(_ROUNDS):
         tilted = reached * factors
         wished: Floats = tilted / np.maximum(tilted.sum(axis=1, keepdims=True), 1e-300)
-        outcome = np.einsum("cw,cwt->ct", wished, outcomes[:, 1:]) + (1 - wished.sum(axis=1, keepdims=True)) * outcomes[:, 0]
+        outcome = (
+            np.einsum("cw,cwt->ct", wished, outcomes[:, 1:]) + (1 - wished.sum(axis=1, keepdims=True)) * outcomes[:, 0]
+        )
         total = weights @ outcome
-        # A third that never comes keeps its factor; one that comes too seldom, whatever is done, must not drive out the others.
+        # A third that never comes keeps its factor; one that comes too seldom, whatever is done, must not drive out the
+        # others.
         factors *= np.where(target > 0, np.where(total > 0, target / np.maximum(total, 1e-9), 1.0), 0.0)
         factors = np.where(target > 0, np.maximum(factors / factors.max(), _LEAST_FACTOR), 0.0)
     return wished
@@ -105,7 +115,9 @@ def _pilot(
     number = np.repeat(np.arange(len(cells)), counts)
     seeds = row_seeds(writer.compiled.function[function], np.arange(len(number)) + (STREAM_PILOT << 32))
     draws = np.split(uniforms(seeds, STREAM_PILOT), np.cumsum(counts)[:-1])
-    categories = np.concatenate([_drawn(by_category, part) for by_category, part in zip(cells.values(), draws, strict=True)])
+    categories = np.concatenate(
+        [_drawn(by_category, part) for by_category, part in zip(cells.values(), draws, strict=True)]
+    )
     roots = np.array([writer.compiled.root[function, template] for template, _ in cells])[number]
     bounds = np.array([domain.statistics.length_buckets[bucket] for _, bucket in cells])[number]
     own, outcomes = np.zeros((len(cells), 3)), np.zeros((len(cells), len(_FORCED), 3))

@@ -1,8 +1,10 @@
-"""A domain's grammars as a program: flat integer tables and one pool of bytes, which the compiled loop (kernel.py) walks.
+"""A domain's grammars as a program: flat integer tables and one pool of bytes, which the compiled loop (kernel.py)
+walks.
 
-Every text that a grammar can say is a *piece* of the pool, once as it is and once in lower case. A grammar is a tree of nodes; a node is a
-row of ``nodes``: kind and three operands. Children and behind them their needs (the slots that must be present for each, as bits), pieces
-of a step's nodes, of a word list and of the metadata records are runs in ``table``.
+Every text that a grammar can say is a *piece* of the pool, once as it is and once in lower case. A grammar is a tree of
+nodes; a node is a row of ``nodes``: kind and three operands. Children and behind them their needs (the slots that must
+be present for each, as bits), pieces of a step's nodes, of a word list and of the metadata records are runs in
+``table``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ PARTS = 4  # children: first in table, count
 SLOT = 5  # number of the slot; 1 for the category's
 STEP = 6  # step; its nodes' (first entry of pieces in table, count) from here in table
 ATTRIBUTE = 7  # step; its nodes' pieces from here in table
-LEXICON = 8  # pieces: first in table, count; running sums of weights (32 bits) from here in table, or -1 for equal weights
+LEXICON = (
+    8  # pieces: first in table, count; running sums of weights (32 bits) from here in table, or -1 for equal weights
+)
 RECORD = 9  # the records' pieces from here in table
 NOTHING = 10  # what a choice without a usable option says
 # Columns of slots.
@@ -52,7 +56,8 @@ class Program(NamedTuple):
 
     Attributes:
         pool: bytes of all pieces.
-        pieces: start and size as it is, start and size in lower case, and what counting words needs (``counting``); shape (pieces, 5).
+        pieces: start and size as it is, start and size in lower case, and what counting words needs (``counting``);
+            shape (pieces, 5).
         nodes: kind and operands, shape (nodes, 4).
         table: runs of integers that the nodes point into.
         slots, functions: shape (slots of all functions, 8), (functions, 4).
@@ -76,9 +81,10 @@ class Work(NamedTuple):
     """Scratch memory of the compiled loop: large enough for the longest text of its program.
 
     Attributes:
-        items: what one draw says: pieces, or -1 - k for slot k; first the slots' values and surfaces, then the template.
-        places: where each slot's value begins and ends in ``items``, then its surface, then its value and surface in ``spoken``; then the
-            number of its words and of those in doubt; shape (slots, 10).
+        items: what one draw says: pieces, or -1 - k for slot k; first the slots' values and surfaces, then the
+            template.
+        places: where each slot's value begins and ends in ``items``, then its surface, then its value and surface in
+            ``spoken``; then the number of its words and of those in doubt; shape (slots, 10).
         raw: a text while it is made.
         spoken: values and surfaces of one row's slots and the query, tidied.
         stack: nodes still to be expanded.
@@ -182,7 +188,9 @@ class Compiler:
             category = domain.functions[name].category
             functions.append((first, len(rule.slots), steps, scope.slots.get(category or "", -1)))
         program = self._program(slots, functions, longest)
-        return Compiled(program, self._work(program, items), {name: number for number, name in enumerate(domain.rules)}, roots)
+        return Compiled(
+            program, self._work(program, items), {name: number for number, name in enumerate(domain.rules)}, roots
+        )
 
     def _program(self, slots: list[Any], functions: list[Any], longest: list[int]) -> Program:
         pool, places = bytearray(), []
@@ -200,7 +208,9 @@ class Compiler:
             table=np.array(self._table or [0], dtype=np.int64),
             slots=np.array(slots or [[0] * 8], dtype=np.int64).reshape(-1, 8),
             functions=np.array(functions, dtype=np.int64).reshape(-1, 4),
-            noise=np.array([threshold(share) for share in (noise.lowercase, noise.typo, noise.no_punctuation)], dtype=np.int64),
+            noise=np.array(
+                [threshold(share) for share in (noise.lowercase, noise.typo, noise.no_punctuation)], dtype=np.int64
+            ),
             alpha=np.array([chr(point).isalpha() for point in range(_LETTERS)], dtype=np.bool_),
             # A doubled letter has up to four bytes.
             longest=np.array([longest[0] + 8, longest[1], longest[1], longest[3]], dtype=np.int64),
@@ -253,7 +263,8 @@ class Compiler:
         starts, size = [], 2
         for step in self.domain.rules[function].path:
             texts = [
-                f"{json.dumps(step.name, ensure_ascii=False)}: {json.dumps(n.id, ensure_ascii=False)}, " for n in self._types[step.type]
+                f"{json.dumps(step.name, ensure_ascii=False)}: {json.dumps(n.id, ensure_ascii=False)}, "
+                for n in self._types[step.type]
             ]
             starts.append(self._run([self._piece(text, clean=False) for text in texts]))
             size += max(len(text.encode()) for text in texts)
@@ -318,7 +329,9 @@ class Compiler:
             nodes = self._types[self.domain.rules[scope.function].path[number].type]
             if attribute:
                 texts = [node_attribute(n, attribute) for n in nodes]
-                return self._add(ATTRIBUTE, number, self._run([self._piece(text) for text in texts]), size=self._bytes(texts))
+                return self._add(
+                    ATTRIBUTE, number, self._run([self._piece(text) for text in texts]), size=self._bytes(texts)
+                )
             entries = [(self._run([self._piece(surface) for surface in n.surfaces]), len(n.surfaces)) for n in nodes]
             size = self._bytes([surface for n in nodes for surface in n.surfaces])
             return self._add(STEP, number, self._run([value for entry in entries for value in entry]), size=size)
@@ -334,8 +347,9 @@ class Compiler:
 def counting(text: str) -> int:
     """What a piece adds to the number of words, packed into bits.
 
-    Bits 0 to 15: words; 16: begins without a space; 17: ends without a space; 18: begins with a word of punctuation alone, which is a word
-    only if nothing is glued to it; 19: is empty; 20 and up: further words of punctuation alone, which tidying and noise may take away.
+    Bits 0 to 15: words; 16: begins without a space; 17: ends without a space; 18: begins with a word of punctuation
+    alone, which is a word only if nothing is glued to it; 19: is empty; 20 and up: further words of punctuation alone,
+    which tidying and noise may take away.
     """
     tokens = text.split()
     signs = [not token.strip(PUNCTUATION) for token in tokens]

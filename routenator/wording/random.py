@@ -1,7 +1,7 @@
 """Philox4x32-10 inside compiled code: a stream of 32-bit words for one row, keyed by its seed.
 
-The counter is (block, attempt, stream, 0), the key the row's seed; each block gives four words and all four are used. Which word serves
-which decision follows from the order of the decisions alone, so a row's draws depend on no other row.
+The counter is (block, attempt, stream, 0), the key the row's seed; each block gives four words and all four are used.
+Which word serves which decision follows from the order of the decisions alone, so a row's draws depend on no other row.
 A choice among n is ``word * n >> 32``: exact integers, equal on every machine; its bias is below n / 2**32.
 """
 
@@ -20,7 +20,9 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 @njit(cache=True, inline="always")
 def begin(state: Any, seed: Any, stream: Any, attempt: Any) -> None:
-    """Begin a stream: ``state`` is uint64, shape (SIZE,); seed, stream, attempt as ``routenator.sampling.philox.uniforms``."""
+    """Begin a stream: ``state`` is uint64, shape (SIZE,); seed, stream, attempt as
+    ``routenator.sampling.philox.uniforms``.
+    """
     state[BLOCK] = 0
     state[ATTEMPT] = attempt
     state[STREAM] = stream

@@ -1,6 +1,8 @@
-"""Bytes of a query inside compiled code: tidying, typing noise, word counts, JSON. Texts are UTF-8; spaces are the only white space.
+"""Bytes of a query inside compiled code: tidying, typing noise, word counts, JSON. Texts are UTF-8; spaces are the only
+white space.
 
-While a query is made, marks stand around the slots' surfaces: noise stays outside them, and the category word's place can be read off.
+While a query is made, marks stand around the slots' surfaces: noise stays outside them, and the category word's place
+can be read off.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) ->
     Returns:
         The new end.
     """
-    # places holds the starts of the letters with one letter before and two after them, found as the scan leaves them behind.
+    # places holds the starts of the letters with one letter before and two after them, found as the scan leaves them
+    # behind.
     found, run, inside = 0, 0, False
     last1, last2 = 0, 0  # starts of the character before this one and of the one before that
     i = 0

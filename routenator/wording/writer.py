@@ -26,8 +26,8 @@ class Words(NamedTuple):
     Attributes:
         query: Arrow strings.
         slots, arguments, path: JSON objects, Arrow strings.
-        facts: number of words; the third in which the category word stands (-1 if it is not said); the number of words as counted on
-            pieces, and how many of those were in doubt then; shape (n, 4).
+        facts: number of words; the third in which the category word stands (-1 if it is not said); the number of words
+            as counted on pieces, and how many of those were in doubt then; shape (n, 4).
     """
 
     query: pa.Array
@@ -55,7 +55,9 @@ class Writer:
 
     @cached_property
     def wishes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see placement.py."""
+        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see
+        placement.py.
+        """
         found = {}
         for function in self.domain.rules:
             for (template, bucket), thresholds in wishes(self.domain, self, function).items():
@@ -67,8 +69,9 @@ class Writer:
 
         Args:
             seeds: shape (n,).
-            rows: function, record (-1 for none), 1 if the row has a category, node of its template, lowest and highest number of words, two
-                thresholds of its wish (-1 for none); shape (n, 8). Function and node are those of ``compiled``.
+            rows: function, record (-1 for none), 1 if the row has a category, node of its template, lowest and highest
+                number of words, two thresholds of its wish (-1 for none); shape (n, 8). Function and node are those of
+                ``compiled``.
             starts: where each row's walk begins in ``walks``, shape (n + 1,).
             walks: node positions within their types.
         """
@@ -93,7 +96,13 @@ class Writer:
         return Words(query, slots, arguments, path, facts)
 
     def draw(
-        self, function: str, seeds: Ints, categories: NDArray[Any], roots: Ints, bounds: Any = _ANY_LENGTH, wish: tuple[int, int] = NO_WISH
+        self,
+        function: str,
+        seeds: Ints,
+        categories: NDArray[Any],
+        roots: Ints,
+        bounds: Any = _ANY_LENGTH,
+        wish: tuple[int, int] = NO_WISH,
     ) -> Words:
         """Words for walks drawn here, without a record; of any length and without a wish unless they are given.
 
@@ -107,6 +116,11 @@ class Writer:
         count = len(seeds)
         walks = self.graph.walks(function, seeds, categories)
         rows = np.empty((count, 8), dtype=np.int64)
-        rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = self.compiled.function[function], -1, categories != NO_CATEGORY, roots
+        rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = (
+            self.compiled.function[function],
+            -1,
+            categories != NO_CATEGORY,
+            roots,
+        )
         rows[:, 4:6], rows[:, 6:] = bounds, wish
         return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))

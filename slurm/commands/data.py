@@ -38,11 +38,19 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
 @domain_app.command("fit")
 @honest
 def domain_fit(
-    directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries were meant for.")],
-    queries: Annotated[Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" may be missing.')],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; without it the statistics go to stdout.")] = None,
+    directory: Annotated[
+        str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries were meant for.")
+    ],
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" may be missing.')
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; without it the statistics go to stdout.")
+    ] = None,
     min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = 10,
-    epsilon: Annotated[float | None, typer.Option("--epsilon", help="Budget of differential privacy; without it counts are exact.")] = None,
+    epsilon: Annotated[
+        float | None, typer.Option("--epsilon", help="Budget of differential privacy; without it counts are exact.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Population statistics from a sample of real queries: shares only, no query is kept."""
@@ -76,11 +84,19 @@ def domain_derive(
     templates: Annotated[
         list[str] | None, typer.Option("--templates", metavar="A,B", help="Only these; patterns such as basic_* too.")
     ] = None,
-    routes: Annotated[list[str] | None, typer.Option("--routes", metavar="ROUTE=SHARE,...", help="Of all functions.")] = None,
+    routes: Annotated[
+        list[str] | None, typer.Option("--routes", metavar="ROUTE=SHARE,...", help="Of all functions.")
+    ] = None,
     flat: Annotated[bool, typer.Option("--flat", help="No population statistics: everything equally likely.")] = False,
-    boost: Annotated[list[str] | None, typer.Option("--boost", metavar="FUNCTION.CATEGORY=FACTOR,...", help="Some more often.")] = None,
-    functions: Annotated[int | None, typer.Option("--functions", help="Another number of functions: fewer, or families of them.")] = None,
-    golden: Annotated[Path | None, typer.Option("--golden", help="Golden file to relabel in place of the domain's own.")] = None,
+    boost: Annotated[
+        list[str] | None, typer.Option("--boost", metavar="FUNCTION.CATEGORY=FACTOR,...", help="Some more often.")
+    ] = None,
+    functions: Annotated[
+        int | None, typer.Option("--functions", help="Another number of functions: fewer, or families of them.")
+    ] = None,
+    golden: Annotated[
+        Path | None, typer.Option("--golden", help="Golden file to relabel in place of the domain's own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """A domain made of another by rule (docs/domains.md): the basis of experiments."""
@@ -98,10 +114,18 @@ def domain_derive(
     }
     made = derive(find_domain(directory), out, parse_model(DeriveOptions, asked, None))
     if as_json:
-        print_json({**asdict(made), "path": str(made.path), "families": None if made.families is None else made.families.as_list()})
+        print_json(
+            {
+                **asdict(made),
+                "path": str(made.path),
+                "families": None if made.families is None else made.families.as_list(),
+            }
+        )
         return
     dropped = f" ({made.dropped:,} left out, whose function is)" if made.dropped else ""
-    typer.echo(f"{made.path}: {len(made.functions)} functions, {made.templates} templates, {made.golden:,} golden queries{dropped}")
+    typer.echo(
+        f"{made.path}: {len(made.functions)} functions, {made.templates} templates, {made.golden:,} golden queries{dropped}"
+    )
     for note in made.notes:
         typer.echo(f"note: {note}")
 
@@ -125,16 +149,23 @@ def _numbers(values: list[str], key: str) -> dict[str, str]:
 @import_app.command("snips")
 @honest
 def golden_import_snips(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
-    part: Annotated[str, typer.Option("--part", help="validate (what others report), train or train_full.")] = "validate",
+    part: Annotated[
+        str, typer.Option("--part", help="validate (what others report), train or train_full.")
+    ] = "validate",
 ) -> None:
     """The SNIPS benchmark as a golden set of the domain `assistant`."""
     from routenator.authoring.snips import import_snips
 
     check_file(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out, part)
-    typer.echo(f"{count:,} queries written to {out}" + (f", {repeated} left out that say what an earlier one says" if repeated else ""))
+    typer.echo(
+        f"{count:,} queries written to {out}"
+        + (f", {repeated} left out that say what an earlier one says" if repeated else "")
+    )
 
 
 @golden_app.command("split")
@@ -147,7 +178,9 @@ def golden_split(
     share: Annotated[float, typer.Option("--share", help="Of the first part.", min=0.0, max=1.0)] = 0.5,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.", min=0)] = 0,
 ) -> None:
-    """A golden file in two parts with the same functions and content types, so that what is tuned on one is judged by the other."""
+    """A golden file in two parts with the same functions and content types, so that what is tuned on one is judged by
+    the other.
+    """
     from routenator.compose import find_domain
     from routenator.domain.golden import split_golden
     from routenator.domain.loader import load_domain
@@ -156,7 +189,9 @@ def golden_split(
     check_file(first, "FIRST.jsonl")
     check_file(second, "SECOND.jsonl")
     if first.resolve() == second.resolve():
-        raise InputError("both parts are to be written to one file", key="SECOND.jsonl", found=second, expected="another file")
+        raise InputError(
+            "both parts are to be written to one file", key="SECOND.jsonl", found=second, expected="another file"
+        )
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):
         write_atomic(file, "".join(line + "\n" for line in lines))

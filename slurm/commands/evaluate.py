@@ -16,11 +16,15 @@ app = typer.Typer()
 @app.command()
 @honest
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")
+    ],
     domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
     golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
@@ -66,7 +70,9 @@ def compare(
 @app.command("merge-adapter")
 @honest
 def merge_adapter(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")],
+    adapter: Annotated[
+        Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the full model.")],
     base: Annotated[str | None, typer.Option("--base", help="Its base model. Default: as the adapter says.")] = None,
     cache: Cache = Path(".cache"),

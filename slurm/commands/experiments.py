@@ -18,20 +18,35 @@ app = typer.Typer()
 def experiment(
     config: Annotated[
         str,
-        typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one below configs/experiments.", show_default=False),
+        typer.Argument(
+            metavar="CONFIG", help="A YAML file, or the name of one below configs/experiments.", show_default=False
+        ),
     ],
     overrides: Overrides = None,
-    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Runs at once; this machine's cores are shared out among them.")] = 1,
-    only: Annotated[list[str] | None, typer.Option("--arm", help="This arm only; may be repeated.", show_default=False)] = None,
-    out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path("results"),
-    collect: Annotated[bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")] = False,
+    parallel: Annotated[
+        int, typer.Option("--parallel", min=1, help="Runs at once; this machine's cores are shared out among them.")
+    ] = 1,
+    only: Annotated[
+        list[str] | None, typer.Option("--arm", help="This arm only; may be repeated.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path(
+        "results"
+    ),
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")
+    ] = False,
     confirm: Annotated[
         Path | None,
-        typer.Option("--confirm", help="Train nothing: ask the trained models this other golden file; results go to NAME-confirm."),
+        typer.Option(
+            "--confirm",
+            help="Train nothing: ask the trained models this other golden file; results go to NAME-confirm.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
 ) -> None:
-    """Run what an experiment lacks, and write its results: a table, plots, raw scores, provenance. Again: only what is missing."""
+    """Run what an experiment lacks, and write its results: a table, plots, raw scores, provenance. Again: only what is
+    missing.
+    """
     from routenator.files import check_writable
     from slurm.experiments.conduct import conduct, print_runs
     from slurm.experiments.config import load_experiment

@@ -32,7 +32,9 @@ def models_prepare(
 @app.command()
 @honest
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine and its cluster have, what is missing, and how to mend it. Exit code 1 if something needed is missing."""
+    """What this machine and its cluster have, what is missing, and how to mend it. Exit code 1 if something needed is
+    missing.
+    """
     from slurm.preflight.doctor import examine, print_findings
 
     findings = examine()
@@ -43,7 +45,9 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
 
 
-Root = Annotated[Path | None, typer.Option("--root", help="The cluster's folder; short. Default: below the temporary folder.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="The cluster's folder; short. Default: below the temporary folder.")
+]
 
 
 @devcluster_app.command("up")
@@ -60,7 +64,9 @@ def devcluster_up(
 
     check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
-    typer.echo(f"{cluster.nodes} nodes are idle; runs with cluster=devcluster fit them, once this is exported:", err=True)
+    typer.echo(
+        f"{cluster.nodes} nodes are idle; runs with cluster=devcluster fit them, once this is exported:", err=True
+    )
     typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")
     typer.echo(f"end them with: python launch.py devcluster down --root {cluster.root}", err=True)
 

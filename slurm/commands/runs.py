@@ -44,9 +44,12 @@ def run_command(
     config: Config,
     overrides: Overrides = None,
     wait: Annotated[
-        bool | None, typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not.")
+        bool | None,
+        typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="The last stage: merge makes the data set alone.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="The last stage: merge makes the data set alone.")
+    ] = None,
 ) -> None:
     """Check everything, write the plan, submit the whole DAG. The last line is the run directory."""
     from slurm.planning.planner import materialise
@@ -60,7 +63,9 @@ def run_command(
 
 @app.command()
 @honest
-def retry(run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")] = None) -> None:
+def retry(
+    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")] = None
+) -> None:
     """Go on with a run: only shards that are missing and not at work are submitted."""
     go(load_run(run), wait)
 
@@ -128,8 +133,12 @@ def preview(
     config: Config,
     overrides: Overrides = None,
     count: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 20,
-    route: Annotated[str | None, typer.Option("--route", help="Only rows of this route: heuristic, text or vision.")] = None,
-    template: Annotated[str | None, typer.Option("--template", help="Only rows of this template, such as text/persona.")] = None,
+    route: Annotated[
+        str | None, typer.Option("--route", help="Only rows of this route: heuristic, text or vision.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="Only rows of this template, such as text/persona.")
+    ] = None,
     prompts: Annotated[bool, typer.Option("--prompts/--no-prompts", help="Show what the model is asked.")] = True,
     as_json: AsJson = False,
 ) -> None:

@@ -23,9 +23,12 @@ P = ParamSpec("P")
 EXIT_INTERRUPTED = 130
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one below configs/.", show_default=False)]
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one below configs/.", show_default=False)
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. cluster=slurm train.epochs=1.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. cluster=slurm train.epochs=1.", show_default=False),
 ]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]

@@ -30,7 +30,9 @@ def pilot(
     rows: Annotated[int, typer.Option("--rows", min=1, help="Size of its data set.")] = PILOT_ROWS,
     wait: Wait = None,
 ) -> None:
-    """A small run of sample, generate and merge only, to measure acceptance; `generate.acceptance=auto` finds it afterwards."""
+    """A small run of sample, generate and merge only, to measure acceptance; `generate.acceptance=auto` finds it
+    afterwards.
+    """
     from routenator.compose import load_config
     from slurm.planning.planner import make_plan, materialise
     from slurm.planning.topup import DATA_STAGES, measured_of, pilot_config
@@ -78,16 +80,27 @@ def acceptance(
 def topup(
     run: RunDir,
     wait: Wait = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Top-ups of the data at most, each after the one before.")] = 1,
-    shards: Annotated[int | None, typer.Option("--shards", min=1, help="Tasks of generate. Default: as the run, or fewer.")] = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Top-ups of the data at most, each after the one before.")
+    ] = 1,
+    shards: Annotated[
+        int | None, typer.Option("--shards", min=1, help="Tasks of generate. Default: as the run, or fewer.")
+    ] = None,
 ) -> None:
-    """Fill what a run's quotas lack: ask anew for those strata alone, merge both, and go on as the config says. RUN is never changed."""
+    """Fill what a run's quotas lack: ask anew for those strata alone, merge both, and go on as the config says. RUN is
+    never changed.
+    """
     from slurm.planning.topup import DATA_STAGES, given_up, later_stages, look, topup_path
     from slurm.watching.topup_view import print_need
 
     current = load_run(run)
     if rounds > 1 and current.config.cluster.kind == "slurm" and not wait:
-        raise InputError("several rounds wait for each other", key="--rounds", found=rounds, expected="--wait, or one round at a time")
+        raise InputError(
+            "several rounds wait for each other",
+            key="--rounds",
+            found=rounds,
+            expected="--wait, or one round at a time",
+        )
     stages, console = later_stages(current), console_for_output()
     stepwise = rounds > 1 and stages != DATA_STAGES
     previous: tuple[Run, Need] | None = None
@@ -101,7 +114,9 @@ def topup(
         if not any(need.asked):
             break
         made = _topup_run(current, need, topup_path(current, stepwise), DATA_STAGES if stepwise else stages, shards)
-        console.print(f"Round {number + 1} of at most {rounds}:" if rounds > 1 else "The top-up:", made.path.name, highlight=False)
+        console.print(
+            f"Round {number + 1} of at most {rounds}:" if rounds > 1 else "The top-up:", made.path.name, highlight=False
+        )
         code = start(made, True if rounds > 1 else wait)
         if code or not _merged(made):
             typer.echo(made.path)

@@ -31,16 +31,22 @@ Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between 
 def status(
     run: RunDir,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay until the run ends; exit code 0 if it is done, 1 if not.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay until the run ends; exit code 0 if it is done, 1 if not.")
+    ] = False,
     every: Every = 5.0,
 ) -> None:
-    """Where a run stands: shards, rows, speed, time to go, what it used and wasted; failed shards with the end of their log."""
+    """Where a run stands: shards, rows, speed, time to go, what it used and wasted; failed shards with the end of their
+    log.
+    """
     from slurm.watching.status import StatusReader
     from slurm.watching.status_view import print_status, watch_status
 
     loaded = load_run(run)
     if watch and as_json:
-        raise InputError("one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like")
+        raise InputError(
+            "one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like"
+        )
     if watch:
         raise typer.Exit(watch_status(loaded, console_for_output(), every))
     seen = StatusReader(loaded).read()
@@ -57,7 +63,10 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
     loaded = load_run(run)
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise InputError(
-            "monitor needs a terminal", key="RUN", found="a pipe or a file", expected=f"`status {run} --watch` where there is none"
+            "monitor needs a terminal",
+            key="RUN",
+            found="a pipe or a file",
+            expected=f"`status {run} --watch` where there is none",
         )
     from slurm.watching.monitor import Monitor, ended
     from slurm.watching.status import StatusReader
@@ -70,7 +79,11 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
         if ended(app.status):
             print_status(console, StatusReader(loaded).read())
         else:
-            console.print(f"{app.status.name} goes on; see: python launch.py status {loaded.path}", highlight=False, soft_wrap=True)
+            console.print(
+                f"{app.status.name} goes on; see: python launch.py status {loaded.path}",
+                highlight=False,
+                soft_wrap=True,
+            )
     raise typer.Exit(EXIT_INTERRUPTED if code is None else code)
 
 
@@ -96,7 +109,9 @@ def logs(
 @app.command()
 @honest
 def queue(
-    partition: Annotated[str | None, typer.Option("--partition", "-p", help="Only this partition.", show_default=False)] = None,
+    partition: Annotated[
+        str | None, typer.Option("--partition", "-p", help="Only this partition.", show_default=False)
+    ] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only this user's jobs.", show_default=False)] = None,
     me: Annotated[bool, typer.Option("--me", help="Only my jobs.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
@@ -110,7 +125,9 @@ def queue(
     if me and user is not None:
         raise InputError("one of the two", key="--me", found=f"--me --user {user}", expected="--me, or --user NAME")
     if watch and as_json:
-        raise InputError("one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like")
+        raise InputError(
+            "one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like"
+        )
     whose = getpass.getuser() if me else user
     if watch:
         read_cluster(partition, whose)  # what is wrong with the question is said at once
@@ -141,10 +158,16 @@ def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
 @honest
 def exporter(
     root: Root = Path("runs"),
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is seen from this machine alone.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; the default is seen from this machine alone.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 9877,
-    every: Annotated[float, typer.Option("--every", min=1.0, help="Seconds between two looks at Slurm and the runs.")] = 30.0,
-    cluster: Annotated[bool | None, typer.Option("--cluster/--no-cluster", help="Default: where there is a Slurm.")] = None,
+    every: Annotated[
+        float, typer.Option("--every", min=1.0, help="Seconds between two looks at Slurm and the runs.")
+    ] = 30.0,
+    cluster: Annotated[
+        bool | None, typer.Option("--cluster/--no-cluster", help="Default: where there is a Slurm.")
+    ] = None,
 ) -> None:
     """Prometheus metrics of the queue and of the runs below a folder, until SIGTERM or Ctrl-C."""
     from slurm.watching.cluster_queue import read_cluster

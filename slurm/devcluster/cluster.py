@@ -1,7 +1,9 @@
-"""A real Slurm of several nodes on this machine, to try jobs on and to test against: ``launch.py devcluster up`` and ``down``.
+"""A real Slurm of several nodes on this machine, to try jobs on and to test against: ``launch.py devcluster up`` and
+``down``.
 
-Everything lies below one folder. Where root allows, all daemons and jobs live in a private PID namespace whose end takes all of them
-along; otherwise they are found by a variable in their environment. A Slurm that was not started here is never touched.
+Everything lies below one folder. Where root allows, all daemons and jobs live in a private PID namespace whose end
+takes all of them along; otherwise they are found by a variable in their environment. A Slurm that was not started here
+is never touched.
 """
 
 from __future__ import annotations
@@ -65,12 +67,16 @@ class DevCluster:
         return Path(self.root) / "etc" / "slurm.conf"
 
     def held(self, daemon: str) -> Path:
-        """While this file is there, a daemon (``slurmctld``, ``n1``) that ended is not started again; see ``slurm.devcluster.faults``."""
+        """While this file is there, a daemon (``slurmctld``, ``n1``) that ended is not started again; see
+        ``slurm.devcluster.faults``.
+        """
         return Path(self.root) / "run" / f"{daemon}.held"
 
 
 def default_root() -> Path:
-    """Short, because a socket's path may have 107 bytes; and not in a folder that others cannot enter, which munge refuses."""
+    """Short, because a socket's path may have 107 bytes; and not in a folder that others cannot enter, which munge
+    refuses.
+    """
     return Path(tempfile.gettempdir()) / f"devcluster-{os.getuid()}"
 
 
@@ -101,12 +107,18 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
             expected="apt-get install -y --no-install-recommends " + " ".join(sorted({*COMMANDS.values(), *ACCOUNTING_COMMANDS.values()})),
         )  # fmt: skip
     if read_cluster(root) is not None:
-        raise InputError("a test cluster runs here already", file=root, expected="`launch.py devcluster down` first, or another --root")
+        raise InputError(
+            "a test cluster runs here already",
+            file=root,
+            expected="`launch.py devcluster down` first, or another --root",
+        )
     if root.exists() and any(root.iterdir()):
         raise InputError("this folder is not empty", file=root, key="--root", expected="a new or empty folder")
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o755)
-    spec = ClusterSpec(root, nodes, accounting, max_array_size, getpass.getuser(), _free_ports(nodes + 3), secrets.token_hex(12))
+    spec = ClusterSpec(
+        root, nodes, accounting, max_array_size, getpass.getuser(), _free_ports(nodes + 3), secrets.token_hex(12)
+    )
     write_files(spec)
     private = _namespace_works()
     command = [sys.executable, "-m", "slurm.devcluster.cluster", str(root), str(nodes), str(int(accounting))]
@@ -163,7 +175,13 @@ def _end(cluster: DevCluster) -> None:
     if not cluster.private and processes.is_same(cluster.pid, cluster.started):
         # Jobs do not carry our variable (Slurm gives them their submitter's environment), so Slurm itself ends them.
         user = getpass.getuser()
-        subprocess.run(["scancel", "--user", user], env=_environment(Path(cluster.root)), capture_output=True, timeout=30, check=False)
+        subprocess.run(
+            ["scancel", "--user", user],
+            env=_environment(Path(cluster.root)),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
         time.sleep(4.0)
     if processes.is_same(cluster.pid, cluster.started):
         os.kill(cluster.pid, signal.SIGKILL)
@@ -179,7 +197,9 @@ def _environment(root: Path) -> dict[str, str]:
 def _namespace_works() -> bool:
     if os.getuid() != 0 or shutil.which("unshare") is None:
         return False
-    tried = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "true"], capture_output=True, check=False)
+    tried = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "true"], capture_output=True, check=False
+    )
     return tried.returncode == 0
 
 
@@ -246,7 +266,9 @@ class Supervisor:
         temporary.mkdir()
         install = f"mariadb-install-db --no-defaults --user={getpass.getuser()} --datadir={data} --auth-root-authentication-method=normal"
         with open(root / "log" / "mariadb-install.log", "wb") as log:
-            subprocess.run(shlex.split(install), env={**os.environ, "TMPDIR": str(temporary)}, stdout=log, stderr=log, check=True)
+            subprocess.run(
+                shlex.split(install), env={**os.environ, "TMPDIR": str(temporary)}, stdout=log, stderr=log, check=True
+            )
         port = (root / "etc" / "mariadb.port").read_text()
         self._start(
             "mariadbd",
@@ -262,7 +284,9 @@ class Supervisor:
     def _start(self, name: str, command: str) -> None:
         self.commands[name] = command
         with open(self.root / "log" / f"{name}.out.log", "ab") as log:
-            self.daemons[name] = subprocess.Popen(shlex.split(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.daemons[name] = subprocess.Popen(
+                shlex.split(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         while not condition():

@@ -58,7 +58,9 @@ def write_files(spec: ClusterSpec) -> None:
 
 
 def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
-    """The text of slurm.conf. Scheduling is made as quick as it gets; more cores and memory than the machine has may be declared."""
+    """The text of slurm.conf. Scheduling is made as quick as it gets; more cores and memory than the machine has may be
+    declared.
+    """
     root, host = spec.root, socket.gethostname().split(".", maxsplit=1)[0]
     lines = [
         "ClusterName=devcluster",
@@ -85,7 +87,8 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         "SelectTypeParameters=CR_CPU_Memory",
         "SlurmdParameters=config_overrides",
         "SlurmctldParameters=preempt_send_user_signal",
-        # A job of a lower tier makes room for one of a higher: only in the partition `spare`, the only one that may be preempted.
+        # A job of a lower tier makes room for one of a higher: only in the partition `spare`, the only one that may be
+        # preempted.
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
         "ReturnToService=2",
@@ -148,7 +151,9 @@ def slurmdbd_conf(spec: ClusterSpec) -> str:
 
 
 def _fake_devices(folder: Path) -> bool:
-    """Character devices that stand for GPUs (copies of the null device); plain files are refused. False where one may not make them."""
+    """Character devices that stand for GPUs (copies of the null device); plain files are refused. False where one may
+    not make them.
+    """
     try:
         for number in range(GPUS):
             os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))

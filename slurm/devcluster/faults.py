@@ -1,7 +1,7 @@
 """What befalls a cluster, done to the test cluster on purpose: a task, a step, a node or a daemon dies.
 
-Only processes below the cluster's own supervisor are touched. A daemon that was killed is started again a second later, as an init system
-would, unless it is held down.
+Only processes below the cluster's own supervisor are touched. A daemon that was killed is started again a second later,
+as an init system would, unless it is held down.
 """
 
 from __future__ import annotations
@@ -39,14 +39,19 @@ def below(cluster: DevCluster) -> list[psutil.Process]:
     """All processes of the cluster: its daemons, steps and jobs.
 
     Raises:
-        InputError: it does not run, or has no process namespace of its own, so that its jobs cannot be told from others.
+        InputError: it does not run, or has no process namespace of its own, so that its jobs cannot be told from
+            others.
     """
     if not cluster.private:
-        raise InputError("this test cluster has no process namespace of its own", file=cluster.root, expected="one started by root")
+        raise InputError(
+            "this test cluster has no process namespace of its own", file=cluster.root, expected="one started by root"
+        )
     try:
         return psutil.Process(cluster.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        raise InputError("this test cluster does not run", file=cluster.root, expected="`launch.py devcluster up`") from None
+        raise InputError(
+            "this test cluster does not run", file=cluster.root, expected="`launch.py devcluster up`"
+        ) from None
 
 
 def tasks(cluster: DevCluster) -> list[TaskProcess]:
@@ -113,7 +118,9 @@ def kill_node(cluster: DevCluster, node: str, *, held: bool = False) -> int:
     count = int(kill_daemon(cluster, node, held=held))
     # Killed parents first, so that nobody is left to report an end.
     for _ in range(3):
-        own = [process for process, environment in _with_environment(cluster) if environment.get("SLURMD_NODENAME") == node]
+        own = [
+            process for process, environment in _with_environment(cluster) if environment.get("SLURMD_NODENAME") == node
+        ]
         if not own:
             break
         parents = {}

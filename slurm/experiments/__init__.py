@@ -1,1 +1,3 @@
-"""Experiments: several arms, several seeds, one table. Every arm and seed is an ordinary run; this plans, starts, compares."""
+"""Experiments: several arms, several seeds, one table. Every arm and seed is an ordinary run; this plans, starts,
+compares.
+"""

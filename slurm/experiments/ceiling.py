@@ -52,7 +52,9 @@ class Fold:
     def summary(self) -> str:
         """What came of it, on a line."""
         done = read_json(self.folder / DONE)
-        return f"{done['train']:,} queries to train on, {done['held_out']:,} held out, loss {done['training']['loss']:.3f}"
+        return (
+            f"{done['train']:,} queries to train on, {done['held_out']:,} held out, loss {done['training']['loss']:.3f}"
+        )
 
 
 def folds_of(experiment: Experiment) -> list[Fold]:
@@ -66,7 +68,9 @@ def folds_of(experiment: Experiment) -> list[Fold]:
 
     composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     config = settle(composed)
-    domain, golden = arm_domain(experiment.name, CEILING, None, Path(config.domain), golden_source(config), Path(config.root))
+    domain, golden = arm_domain(
+        experiment.name, CEILING, None, Path(config.domain), golden_source(config), Path(config.root)
+    )
     functions = load_domain(domain).functions
     load_golden(golden, functions)
     train = {key: value for key, value in config.train.model_dump(mode="json").items() if key not in _TRAIN_FREE}
@@ -76,7 +80,9 @@ def folds_of(experiment: Experiment) -> list[Fold]:
     folds = []
     for seed in experiment.seeds:
         for fold in range(experiment.folds):
-            job = FoldJob(config=config, domain=str(domain), golden=str(golden), folds=experiment.folds, fold=fold, seed=seed)
+            job = FoldJob(
+                config=config, domain=str(domain), golden=str(golden), folds=experiment.folds, fold=fold, seed=seed
+            )
             key = digest([train, evaluate, trainee, api, sha256_file(golden), experiment.folds, fold, seed])
             place = work_folder(experiment, config.root) / "folds" / f"seed-{seed}-fold-{fold}-{key}"
             folds.append(Fold(job, place, tuple(experiment.measures)))
@@ -104,7 +110,9 @@ def _read(folds: Sequence[Fold]) -> Any:
     golden = load_golden(Path(job.golden), functions)
     place = {example.query: number for number, example in enumerate(golden)}
     said = {
-        place[query]: verdict for fold in folds for query, verdict in read_verdicts(fold.folder / "predictions.jsonl", golden, functions)
+        place[query]: verdict
+        for fold in folds
+        for query, verdict in read_verdicts(fold.folder / "predictions.jsonl", golden, functions)
     }
     places = sorted(said)
     asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
@@ -118,7 +126,11 @@ def _read(folds: Sequence[Fold]) -> Any:
         "folds": len(folds),
         "functions": len(functions),
         "data": {"counts": {"final": round(fmean(one["train"] for one in done))}, "acceptance": None},
-        "training": {**training, "steps": round(training["steps"]), "seconds": fmean(one["training"]["train_seconds"] for one in done)},
+        "training": {
+            **training,
+            "steps": round(training["steps"]),
+            "seconds": fmean(one["training"]["train_seconds"] for one in done),
+        },
         "scores": publishable(score(asked, verdicts, functions, embed, resamples=RESAMPLES, seed=job.seed)),
         "queries": by_query(places, found),
     }

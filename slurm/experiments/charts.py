@@ -35,7 +35,11 @@ def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
     if results["kind"] == "distribution":
         drawn = {"shares.svg": _shares(results), "words.svg": _words(results)}
     else:
-        drawn = {"scores.svg": _scores(results), "functions.svg": _functions(results), "confusion.svg": _confusion(results)}
+        drawn = {
+            "scores.svg": _scores(results),
+            "functions.svg": _functions(results),
+            "confusion.svg": _confusion(results),
+        }
     written = []
     for name, charts in drawn.items():
         if charts:
@@ -54,13 +58,24 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
         assert found is not None
         parts.append(element("text", heading, x=_MARGIN, y=y + 14, class_="heading"))
         y += _HEADING
-        parts.append(Markup(str(chart).replace("<svg ", f'<svg x="{_MARGIN}" y="{y}" width="{found[1]}" height="{found[2]}" ', 1)))
+        parts.append(
+            Markup(
+                str(chart).replace("<svg ", f'<svg x="{_MARGIN}" y="{y}" width="{found[1]}" height="{found[2]}" ', 1)
+            )
+        )
         y += float(found[2]) + _MARGIN
     wide = WIDTH + 2 * _MARGIN
     back = element("rect", width=wide, height=y, fill="#ffffff")
     style = element("style", Markup(_STYLE))
     whole = element(
-        "svg", style, back, *parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {wide} {y:g}", width=wide * 2, height=y * 2
+        "svg",
+        style,
+        back,
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {wide} {y:g}",
+        width=wide * 2,
+        height=y * 2,
     )
     return str(whole) + "\n"
 
@@ -68,7 +83,11 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
 def _scores(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     charts = []
     for measure, name in METRICS.items():
-        rows = [(arm["title"], [interval(arm["measures"].get(measure))]) for arm in results["arms"].values() if measure in arm["measures"]]
+        rows = [
+            (arm["title"], [interval(arm["measures"].get(measure))])
+            for arm in results["arms"].values()
+            if measure in arm["measures"]
+        ]
         if rows:
             charts.append((name, intervals(name, rows, {"mean over seeds, 95% interval": "after"})))
     return charts
@@ -109,14 +128,20 @@ def _confusion(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def _series(results: Mapping[str, Any]) -> dict[str, str]:
-    return {"population": "target", **{arm["title"]: f"c{number % 4}" for number, arm in enumerate(results["arms"].values())}}
+    return {
+        "population": "target",
+        **{arm["title"]: f"c{number % 4}" for number, arm in enumerate(results["arms"].values())},
+    }
 
 
 def _shares(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     charts = []
     arms = list(results["arms"].values())
     for dimension, target in results["population"]["shares"].items():
-        rows = [(name, [share, *(arm["shares"][dimension].get(name, 0.0) for arm in arms)]) for name, share in target.items()]
+        rows = [
+            (name, [share, *(arm["shares"][dimension].get(name, 0.0) for arm in arms)])
+            for name, share in target.items()
+        ]
         charts.append((dimension, bars(dimension, rows, _series(results))))
     return charts
 

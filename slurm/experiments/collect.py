@@ -1,7 +1,7 @@
 """What came of an experiment's runs, as one JSON value: results.json.
 
-Golden sets may not be published, so no query, reply or argument goes in: of single queries only whether they were right, by their place in
-the golden file.
+Golden sets may not be published, so no query, reply or argument goes in: of single queries only whether they were
+right, by their place in the golden file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Reader:
         """
         config, run = entry.plan.config, entry.run
         functions, golden = self.api(config.domain), self.gold(golden_source(config), config.domain)
-        said: list[tuple[str, Verdict]] = read_verdicts(run.stage_dir("evaluate") / "predictions.jsonl", golden, functions)
+        said: list[tuple[str, Verdict]] = read_verdicts(
+            run.stage_dir("evaluate") / "predictions.jsonl", golden, functions
+        )
         place = {example.query: number for number, example in enumerate(golden)}
         places = [place[query] for query, _ in said]
         verdicts = [judged for _, judged in said]
@@ -114,7 +116,9 @@ class Reader:
 
 
 def remembering(name: str, cache: str) -> Embed:
-    """An embedder that embeds each text once: the gold subprompts are those of every run, and most predicted ones are, too."""
+    """An embedder that embeds each text once: the gold subprompts are those of every run, and most predicted ones are,
+    too.
+    """
     import numpy as np
 
     from routenator.evaluation.embed import sentence_embedder
@@ -168,7 +172,9 @@ def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
     """Of each asked query its place in the golden file, and whether it was right; nothing of what it says."""
 
     def listed(values: np.ndarray, digits: int = 0) -> list[float | None]:
-        return [None if math.isnan(value) else (round(value, digits) if digits else int(value)) for value in values.tolist()]
+        return [
+            None if math.isnan(value) else (round(value, digits) if digits else int(value)) for value in values.tolist()
+        ]
 
     return {
         "golden_index": places,
@@ -195,12 +201,16 @@ def training_of(entry: Entry) -> dict[str, Any]:
     """What the train stage's receipt says: steps, loss, tokens a second, seconds of all attempts."""
     receipt = read_receipt(entry.run.stage_dir("train"), 0)
     if receipt is None:
-        raise InputError("the run's training is not done", file=entry.run.path, found="no receipt", expected="a run that is done")
+        raise InputError(
+            "the run's training is not done", file=entry.run.path, found="no receipt", expected="a run that is done"
+        )
     return {**receipt.metrics, "seconds": receipt.metrics["train_seconds"]}
 
 
 def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> dict[str, dict[str, Pooled]]:
-    """Measure -> arm -> its mean over seeds, the interval, and the difference to the reference; without what is not measured."""
+    """Measure -> arm -> its mean over seeds, the interval, and the difference to the reference; without what is not
+    measured.
+    """
     import numpy as np
 
     number: dict[str, int] = {}
@@ -212,7 +222,9 @@ def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> d
         arms: dict[str, list[Any]] = {}
         for name in experiment.rows:
             runs = [result for result in results if result.arm == name]
-            statistics = [weighed(run.found, measure, np.array([number[key] for key in run.keys]), len(number)) for run in runs]
+            statistics = [
+                weighed(run.found, measure, np.array([number[key] for key in run.keys]), len(number)) for run in runs
+            ]
             if runs and all(statistic is not None for statistic in statistics):
                 arms[name] = statistics
         if arms:
@@ -229,7 +241,9 @@ def verdicts_of(pooled: Mapping[str, Mapping[str, Pooled]], experiment: Experime
     for other in experiment.arms:
         if other != reference and any(reference in arms and other in arms for arms in pooled.values()):
             said = verdict(reference, other, pooled)
-            found.append({"reference": reference, "other": other, **said, "sentence": sentence(experiment, other, said)})
+            found.append(
+                {"reference": reference, "other": other, **said, "sentence": sentence(experiment, other, said)}
+            )
     return found
 
 
@@ -246,7 +260,11 @@ def sentence(experiment: Experiment, other: str, said: Mapping[str, Sequence[str
         f"worse in {names(said['worse'])} by the interval of the difference" if said["worse"] else "worse in none",
         f"no difference to be told in {names(said['open'])}" if said["open"] else "",
     ]
-    return f"{experiment.title(experiment.reference)} against {experiment.title(other)}: " + "; ".join(filter(None, parts)) + "."
+    return (
+        f"{experiment.title(experiment.reference)} against {experiment.title(other)}: "
+        + "; ".join(filter(None, parts))
+        + "."
+    )
 
 
 def results_of(experiment: Experiment, results: Sequence[Result], missing: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +281,12 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
         "kind": experiment.kind,
         "question": experiment.question,
         "reference": experiment.reference,
-        "intervals": {"level": 0.95, "resamples": RESAMPLES, "seed": seed, "method": "percentile bootstrap over queries and seeds"},
+        "intervals": {
+            "level": 0.95,
+            "resamples": RESAMPLES,
+            "seed": seed,
+            "method": "percentile bootstrap over queries and seeds",
+        },
         "arms": {
             name: {
                 "title": experiment.title(name),

@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 
     from jobs.plan import Run
 
-_NAMES = {"function": "Function right", "exact_match": "Exact call match", "cta": "Content-type accuracy", "ss": "Subprompt similarity"}
+_NAMES = {
+    "function": "Function right",
+    "exact_match": "Exact call match",
+    "cta": "Content-type accuracy",
+    "ss": "Subprompt similarity",
+}
 
 
 def contrast(first: Run, second: Run) -> dict[str, Any]:
-    """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the first's.
+    """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the
+    first's.
 
     Raises:
         InputError: a run has not been evaluated, or the two have other golden sets or APIs.
@@ -29,11 +35,21 @@ def contrast(first: Run, second: Run) -> dict[str, Any]:
 
     for run in (first, second):
         if not (run.path / "predictions.jsonl").is_file():
-            raise InputError("this run has not been evaluated", file=run.path, found="no predictions.jsonl", expected="a run that is done")
+            raise InputError(
+                "this run has not been evaluated",
+                file=run.path,
+                found="no predictions.jsonl",
+                expected="a run that is done",
+            )
     functions = load_domain(first.domain_dir).functions
     others = load_domain(second.domain_dir).functions
     if [function.tool() for function in functions.values()] != [function.tool() for function in others.values()]:
-        raise InputError("the two runs are of different APIs", file=second.path, found=", ".join(others), expected=", ".join(functions))
+        raise InputError(
+            "the two runs are of different APIs",
+            file=second.path,
+            found=", ".join(others),
+            expected=", ".join(functions),
+        )
     embed = sentence_embedder(resolve_model(first.config.model.embedder, cache_folder(first.config.cache)))
     found = compare_files(
         first.path / "predictions.jsonl",
@@ -54,7 +70,9 @@ def print_contrast(value: Mapping[str, Any], console: Console) -> None:
 
     from routenator.report.table import score_text
 
-    console.print(f"{value['second']} minus {value['first']}, on {value['n']} common queries", markup=False, highlight=False)
+    console.print(
+        f"{value['second']} minus {value['first']}, on {value['n']} common queries", markup=False, highlight=False
+    )
     table = Table("metric", "difference [95% interval]", "McNemar p", box=box.SIMPLE_HEAD, pad_edge=False)
     for key, name in _NAMES.items():
         if key in value:

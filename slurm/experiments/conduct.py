@@ -33,7 +33,14 @@ Piece = Entry | Fold | Confirmation
 
 
 def conduct(
-    experiment: Experiment, folder: Path, *, parallel: int, only: Sequence[str], collecting: bool, say: Say, confirm: Path | None = None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    parallel: int,
+    only: Sequence[str],
+    collecting: bool,
+    say: Say,
+    confirm: Path | None = None,
 ) -> int:
     """Run what is missing, then write what is there.
 
@@ -46,8 +53,8 @@ def conduct(
         confirm: train nothing, but ask the models that are trained the queries of this golden file.
 
     Returns:
-        Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing when collecting;
-        130 and 143 stopped.
+        Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing
+        when collecting; 130 and 143 stopped.
     """
     check_arms(experiment, only)
     commit = checkout_commit()
@@ -126,14 +133,20 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
         if ended.code:
             say(f"{place} failed: {why(ended)} (log: {ended.log}){left}")
         elif ended.work.missing():
-            say(f"{place} is with the cluster" if on_cluster else f"{place} ended and left something undone (log: {ended.log}){left}")
+            say(
+                f"{place} is with the cluster"
+                if on_cluster
+                else f"{place} ended and left something undone (log: {ended.log}){left}"
+            )
         else:
             say(f"{place}: {ended.work.summary()} ({seconds_text(ended.seconds)}{left})")
 
     if first:
         compile_loops(config)
     try:
-        ended = run_all(todo, work_folder(experiment, config.root), 1 if on_cluster else parallel, told=told, began=began)
+        ended = run_all(
+            todo, work_folder(experiment, config.root), 1 if on_cluster else parallel, told=told, began=began
+        )
     except Stopped as stop:
         say("stopped; what is done is kept, and the same command goes on")
         sys.exit(128 + stop.number)
@@ -156,7 +169,11 @@ def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit:
     else:
         reader = Reader()
         again, left_out = read_confirmations([work for work in done if isinstance(work, Confirmation)])
-        read = again or [reader.read(work) for work in entries] or read_folds([work for work in works if isinstance(work, Fold)])
+        read = (
+            again
+            or [reader.read(work) for work in entries]
+            or read_folds([work for work in works if isinstance(work, Fold)])
+        )
         if not read:
             return
         results = results_of(experiment, read, missing)

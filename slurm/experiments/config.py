@@ -1,4 +1,6 @@
-"""What an experiment is told: configs/experiments/NAME.yaml, typed and closed. docs/experiments.md explains it to users."""
+"""What an experiment is told: configs/experiments/NAME.yaml, typed and closed. docs/experiments.md explains it to
+users.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
 
     Args:
         path: a YAML file, or the name of one below ``configs/experiments``.
-        overrides: ``key=value``; one of ``OWN`` changes the experiment, any other is a setting of all its runs, as in ``set``.
+        overrides: ``key=value``; one of ``OWN`` changes the experiment, any other is a setting of all its runs, as in
+            ``set``.
         configs: the folder of configs.
 
     Raises:
@@ -132,4 +135,6 @@ def _find(path: str, folder: Path) -> Path:
     for candidate in (Path(path), folder / path, folder / f"{path}.yaml"):
         if candidate.is_file():
             return candidate
-    raise InputError("no such experiment", file=path, found=Path(path).stem, valid=[file.stem for file in folder.glob("*.yaml")])
+    raise InputError(
+        "no such experiment", file=path, found=Path(path).stem, valid=[file.stem for file in folder.glob("*.yaml")]
+    )

@@ -1,7 +1,9 @@
-"""An experiment's trained models on golden queries that it has not seen: does what it found hold for other people's words?
+"""An experiment's trained models on golden queries that it has not seen: does what it found hold for other people's
+words?
 
-A golden set that decided something, if only how much data to try next, is no judge of it any more. Another is: the models stay as they are
-and are asked once more. Of the new queries those that the experiment's own golden set or a model's training data holds are left out.
+A golden set that decided something, if only how much data to try next, is no judge of it any more. Another is: the
+models stay as they are and are asked once more. Of the new queries those that the experiment's own golden set or a
+model's training data holds are left out.
 """
 
 from __future__ import annotations
@@ -92,13 +94,19 @@ def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]
     """Every run of the experiment with the other golden set; whether it is trained is not looked at.
 
     Raises:
-        InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's API.
+        InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's
+            API.
     """
     from routenator.domain.golden import load_golden
     from routenator.domain.loader import load_domain
 
     if experiment.kind != "arms":
-        raise InputError("this experiment keeps no models to ask", key="--confirm", found=f"kind: {experiment.kind}", expected="kind: arms")
+        raise InputError(
+            "this experiment keeps no models to ask",
+            key="--confirm",
+            found=f"kind: {experiment.kind}",
+            expected="kind: arms",
+        )
     entries = entries_of(experiment)
     for domain in {entry.plan.config.domain for entry in entries}:
         load_golden(golden, load_domain(domain).functions)
@@ -131,7 +139,10 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
         functions = reader.api(config.domain)
         golden = reader.gold(one.golden, config.domain)
         place = {example.query: number for number, example in enumerate(golden)}
-        said = {place[query]: verdict for query, verdict in read_verdicts(one.folder / "predictions.jsonl", golden, functions, side=_SIDE)}
+        said = {
+            place[query]: verdict
+            for query, verdict in read_verdicts(one.folder / "predictions.jsonl", golden, functions, side=_SIDE)
+        }
         places = [number for number in sorted(said) if normalise_query(golden[number].query) not in known]
         left_out = len(said) - len(places)
         asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
@@ -171,7 +182,9 @@ def ask(folder: Path) -> None:
 
     job = ConfirmJob.model_validate(read_json(folder / "job.json"))
     config = job.evaluate.model_copy(update={"limit": 0})
-    evaluate_model(job.adapter, job.domain, job.golden, folder, cache=Path(job.cache), config=config, embedder=job.embedder)
+    evaluate_model(
+        job.adapter, job.domain, job.golden, folder, cache=Path(job.cache), config=config, embedder=job.embedder
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """``kind: distribution``: how near each arm's data is to the population's statistics. No model is trained.
 
-An arm's domain may say nothing of the population (``derive: {flat: true}``), so every arm is held against the statistics of the base's
-domain, and its queries by the length bucket that their words fall into, not the one that was asked for.
+An arm's domain may say nothing of the population (``derive: {flat: true}``), so every arm is held against the
+statistics of the base's domain, and its queries by the length bucket that their words fall into, not the one that was
+asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _SCALE = 10**6  # a share as rows of a histogram
 
 
 def population(domain: Domain) -> dict[str, Any]:
-    """The population's shares by dimension, and the words of a query by function as its length buckets have them, evenly within each."""
+    """The population's shares by dimension, and the words of a query by function as its length buckets have them,
+    evenly within each.
+    """
     from routenator.sampling.strata import category_shares, length_language_shares, normalise
 
     shares: dict[str, dict[str, float]] = {"function": {}, "content type": {}, "length": {}}
@@ -44,7 +47,9 @@ def population(domain: Domain) -> dict[str, Any]:
                     histogram[count] += round(_SCALE * p * q / (high - low + 1))
         words[function] = {key: value for key, value in quartiles(histogram).items() if key != "rows"}
     for function in domain.statistics.keyword_position:
-        wanted = normalise({str(third): weight for third, weight in domain.statistics.keyword_position[function].items()})
+        wanted = normalise(
+            {str(third): weight for third, weight in domain.statistics.keyword_position[function].items()}
+        )
         shares[f"place of the content type, {function}"] = dict(wanted)
     return {"shares": shares, "words": words}
 
@@ -95,9 +100,15 @@ def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: 
             "title": experiment.title(name),
             "seeds": [entry.seed for entry in own],
             "rows": found["rows"]["function"].total(),
-            "measures": {dimension: _measured(target["shares"][dimension], found["rows"][dimension]) for dimension in target["shares"]},
+            "measures": {
+                dimension: _measured(target["shares"][dimension], found["rows"][dimension])
+                for dimension in target["shares"]
+            },
             "shares": {
-                dimension: {label: count / max(1, found["rows"][dimension].total()) for label, count in found["rows"][dimension].items()}
+                dimension: {
+                    label: count / max(1, found["rows"][dimension].total())
+                    for label, count in found["rows"][dimension].items()
+                }
                 for dimension in target["shares"]
             },
             "words": {function: quartiles(histogram) for function, histogram in sorted(found["words"].items())},
@@ -133,7 +144,11 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
         for arm in results["arms"].values()
     ]
     lines += markdown(["of", "arm", "rows", "total variation", "chi-square", "degrees", "p", "KL, bits"], rows)
-    lines += ["", "Total variation: the share of rows that would have to change place. p: how often a random draw would be as far off.", ""]
+    lines += [
+        "",
+        "Total variation: the share of rows that would have to change place. p: how often a random draw would be as far off.",
+        "",
+    ]
     lines += ["## Words of a query", ""]
     keys = ("min", "q1", "median", "q3", "max", "mean")
     lines += markdown(
@@ -143,7 +158,11 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
             for function, target in results["population"]["words"].items()
             for title, table in [
                 ("population", target),
-                *((arm["title"], arm["words"][function]) for arm in results["arms"].values() if function in arm["words"]),
+                *(
+                    (arm["title"], arm["words"][function])
+                    for arm in results["arms"].values()
+                    if function in arm["words"]
+                ),
             ]
         ],
     )

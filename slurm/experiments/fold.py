@@ -1,4 +1,5 @@
-"""One fold of a ceiling: train on the other folds' real queries, ask this one's. ``python -m slurm.experiments.fold FOLDER`` does it.
+"""One fold of a ceiling: train on the other folds' real queries, ask this one's. ``python -m slurm.experiments.fold
+FOLDER`` does it.
 
 FOLDER/job.json          what is to be done; its hash names the folder
 FOLDER/train.parquet     the other folds' queries and calls
@@ -94,7 +95,13 @@ def work(folder: Path) -> None:
     write_predictions(folder / "predictions.jsonl", held_out, judged)
     training = read_json(folder / "training.json")
     write_json(
-        folder / DONE, {"train": len(train), "held_out": len(held_out), "training": training, "seconds": round(time.time() - began, 3)}
+        folder / DONE,
+        {
+            "train": len(train),
+            "held_out": len(held_out),
+            "training": training,
+            "seconds": round(time.time() - began, 3),
+        },
     )
     shutil.rmtree(folder / "adapter", ignore_errors=True)
 
@@ -107,7 +114,10 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
     from routenator.training.job import TrainingJob
     from routenator.training.launch import launch
 
-    rows = [{"query": one.query, "call": json.dumps({"name": one.name, "arguments": one.arguments}, ensure_ascii=False)} for one in train]
+    rows = [
+        {"query": one.query, "call": json.dumps({"name": one.name, "arguments": one.arguments}, ensure_ascii=False)}
+        for one in train
+    ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
     kept = folder / "work"
     kept.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """The runs of an experiment: an arm and a seed each, with the domain that the arm is about.
 
-Domains are copied or derived to ROOT/domains/, named by their content, before any run is planned: so all runs of one command have the same
-domain, whatever happens to the original meanwhile, and the same content is there once.
+Domains are copied or derived to ROOT/domains/, named by their content, before any run is planned: so all runs of one
+command have the same domain, whatever happens to the original meanwhile, and the same content is there once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Entry:
     Attributes:
         overrides: of the experiment's base; with ``python launch.py run BASE`` they make the run.
         measures: for the summary.
-        plan: as it would be made now. Its stages' directories are named by what they depend on, so what is done is found by it.
+        plan: as it would be made now. Its stages' directories are named by what they depend on, so what is done is
+            found by it.
     """
 
     arm: str
@@ -65,7 +66,13 @@ class Entry:
         config = folder / "configs" / f"{self.name}.yaml"
         write_atomic(config, write_config(self.plan.config))
         last = list(self.plan.stages)[-1]
-        return [sys.executable, str(code / "launch.py"), "run", str(config), *(() if last == STAGES[-1] else ("--until", last))]
+        return [
+            sys.executable,
+            str(code / "launch.py"),
+            "run",
+            str(config),
+            *(() if last == STAGES[-1] else ("--until", last)),
+        ]
 
     def failure(self) -> str | None:
         """What the task that failed said."""
@@ -96,7 +103,9 @@ def entries_of(experiment: Experiment) -> list[Entry]:
     domains = {}
     for name, arm in experiment.arms.items():
         own, _ = run_config(experiment, name, {"golden": config.golden})
-        domains[name] = arm_domain(experiment.name, name, arm.derive, Path(own.domain), golden_source(own), Path(own.root))
+        domains[name] = arm_domain(
+            experiment.name, name, arm.derive, Path(own.domain), golden_source(own), Path(own.root)
+        )
     stages = DATA_STAGES if experiment.kind == "distribution" else STAGES
     entries = []
     for seed in experiment.seeds:
@@ -105,7 +114,9 @@ def entries_of(experiment: Experiment) -> list[Entry]:
             given = {"name": f"{experiment.name}-{name}", "seed": seed, "domain": str(domain), "golden": str(golden)}
             composed, overrides = run_config(experiment, name, given)
             check_routes(experiment, name, composed)
-            entries.append(Entry(name, seed, overrides, make_plan(composed, sys.argv, stages=stages), tuple(experiment.measures)))
+            entries.append(
+                Entry(name, seed, overrides, make_plan(composed, sys.argv, stages=stages), tuple(experiment.measures))
+            )
     return entries
 
 
@@ -130,7 +141,9 @@ def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
         )
 
 
-def arm_domain(experiment: str, arm: str, derive: DeriveOptions | None, source: Path, golden: Path, root: Path) -> tuple[Path, Path]:
+def arm_domain(
+    experiment: str, arm: str, derive: DeriveOptions | None, source: Path, golden: Path, root: Path
+) -> tuple[Path, Path]:
     """The domain and the golden file of an arm, made unless they are there.
 
     Args:

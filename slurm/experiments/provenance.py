@@ -59,7 +59,9 @@ def machine() -> dict[str, Any]:
 def _cpu() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+            return next(
+                (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+            )
     except OSError:
         return platform.machine()
 

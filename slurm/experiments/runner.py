@@ -1,8 +1,9 @@
 """Start the pieces of work of an experiment on this machine, a few at once, each on its own cores.
 
-Most are runs: ``python launch.py run CONFIG``, so they resume, use again what is done, and say what they do in a log of their own, as any
-run; those of a cluster return when they are submitted. The config is written down resolved, and the code is a snapshot made when the
-experiment began: who edits either meanwhile does not change an experiment that goes on for hours.
+Most are runs: ``python launch.py run CONFIG``, so they resume, use again what is done, and say what they do in a log of
+their own, as any run; those of a cluster return when they are submitted. The config is written down resolved, and the
+code is a snapshot made when the experiment began: who edits either meanwhile does not change an experiment that goes on
+for hours.
 
     ROOT/experiments/NAME/configs/ARM-SEED.yaml   ARM-SEED.log   code-FINGERPRINT/
 
@@ -124,7 +125,10 @@ def run_all(
     code = snapshot(folder)
     waiting, running, ended = list(works), dict[int, _Child](), list[Ended]()
     stopped: list[int] = []
-    before = {number: signal.signal(number, lambda received, frame: stopped.append(received)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda received, frame: stopped.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         while waiting or running:
             if stopped:
@@ -142,7 +146,10 @@ def run_all(
                     del running[slot]
                     seconds = time.monotonic() - child.began
                     left = _left(
-                        [*ended, Ended(child.work, result, child.log, seconds, None)], len(waiting), list(running.values()), parallel
+                        [*ended, Ended(child.work, result, child.log, seconds, None)],
+                        len(waiting),
+                        list(running.values()),
+                        parallel,
                     )
                     ended.append(Ended(child.work, result, child.log, seconds, left))
                     told(ended[-1])

@@ -12,7 +12,9 @@ from routenator.report.table import score_text
 def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """The page."""
     # Derived domains have their own copies of the same file.
-    golden = ", ".join(dict.fromkeys(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"]))
+    golden = ", ".join(
+        dict.fromkeys(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"])
+    )
     lines = [f"# {results['name']}", "", results["question"], ""]
     lines += [f"Golden set: {golden}. Commit {provenance['commit']}, {provenance['date']}.", ""]
     if "confirms" in results:
@@ -50,7 +52,17 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
         lines += ["", *(f"- {found['sentence']}" for found in results["verdicts"]), ""]
     lines += ["## Each run", ""]
     lines += markdown(
-        ["arm", "seed", *(METRICS[name] for name in measures), "rows", "accepted", "steps", "loss", "tokens/s", "training"],
+        [
+            "arm",
+            "seed",
+            *(METRICS[name] for name in measures),
+            "rows",
+            "accepted",
+            "steps",
+            "loss",
+            "tokens/s",
+            "training",
+        ],
         [_run_row(run, results["arms"][run["arm"]]["title"], measures) for run in results["runs"]],
     )
     return "\n".join(lines) + "\n"
@@ -91,12 +103,17 @@ def _run_row(run: Mapping[str, Any], title: str, measures: Sequence[str]) -> lis
 def short_scores(scores: Mapping[str, Any], measures: Sequence[str]) -> str:
     """One run's scores on a line."""
     return ", ".join(
-        f"{METRICS[name]} {scores[name]['value']:.3f}" for name in measures if (scores.get(name) or {}).get("value") is not None
+        f"{METRICS[name]} {scores[name]['value']:.3f}"
+        for name in measures
+        if (scores.get(name) or {}).get("value") is not None
     )
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
-    written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in [head, *rows]]
+    written = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in [head, *rows]
+    ]
     return [written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]]

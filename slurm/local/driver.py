@@ -1,8 +1,9 @@
 """The local driver: the same stages, tasks and receipts as on a cluster, on this machine.
 
-The driver is a process of its own session (``python -m slurm.local.driver RUN``, from the run's snapshot of the code). ``run`` watches it, and
-stops it on Ctrl-C; with ``--no-wait`` it goes on alone. So a terminal's signals reach the driver only through us, in order: it ends its
-tasks, says what is done, and a later ``retry`` goes on from the last chunk.
+The driver is a process of its own session (``python -m slurm.local.driver RUN``, from the run's snapshot of the code).
+``run`` watches it, and stops it on Ctrl-C; with ``--no-wait`` it goes on alone. So a terminal's signals reach the
+driver only through us, in order: it ends its tasks, says what is done, and a later ``retry`` goes on from the last
+chunk.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def driver_file(run: Run) -> Path:
 def read_driver(run: Run) -> dict[str, Any] | None:
     """The last driver's own words with ``alive`` added; None if there was none.
 
-    On its own host it is looked up by process id and start time, on another (a shared file system) judged by its heartbeat.
+    On its own host it is looked up by process id and start time, on another (a shared file system) judged by its
+    heartbeat.
     """
     try:
         value: dict[str, Any] = read_json(driver_file(run))
@@ -142,7 +144,9 @@ class Driver:
             Exit code: 0 all done, 1 a shard failed, 130 stopped.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda received, frame: setattr(self, "_stop", f"signal {signal.Signals(received).name}"))
+            signal.signal(
+                number, lambda received, frame: setattr(self, "_stop", f"signal {signal.Signals(received).name}")
+            )
         with open(self.run.path / ".driver", "a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,7 +208,9 @@ class Driver:
     def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str, float]:
         from submitit import LocalExecutor
 
-        from slurm.preflight.checks import shard_bytes  # `status` reads a driver's words only, and need not import what checks a plan
+        from slurm.preflight.checks import (
+            shard_bytes,
+        )  # `status` reads a driver's words only, and need not import what checks a plan
 
         config, asked = self.run.config, resources(self.run.config, stage)
         executor = LocalExecutor(self.run.log_dir(stage), max_num_timeout=1_000_000)

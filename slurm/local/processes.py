@@ -1,7 +1,8 @@
 """Our own processes on this machine, found by a variable that every local task and all that it starts inherit.
 
-A process id alone proves nothing (it may have been given to another since), and process groups miss what a stage starts in a session
-of its own (Ray's daemons). The environment that a process was started with cannot be mistaken, and is read for our own user only.
+A process id alone proves nothing (it may have been given to another since), and process groups miss what a stage starts
+in a session of its own (Ray's daemons). The environment that a process was started with cannot be mistaken, and is read
+for our own user only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ def with_variable(name: str, value: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value:
+            if (
+                process.pid != os.getpid()
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get(name) == value
+            ):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -49,8 +54,9 @@ def is_same(pid: int, created: float) -> bool:
 def end(name: str, value: str, grace_s: float) -> int:
     """End every process that carries the variable: interrupt first, kill what is left after ``grace_s`` seconds.
 
-    A task ignores SIGTERM (submitit keeps it for the scheduler) but not SIGINT, on which Python unwinds and closes what is open.
-    submitit's controller is not interrupted: it would kill its task a second later, and ends by itself when the task has.
+    A task ignores SIGTERM (submitit keeps it for the scheduler) but not SIGINT, on which Python unwinds and closes what
+    is open. submitit's controller is not interrupted: it would kill its task a second later, and ends by itself when
+    the task has.
 
     Returns:
         How many processes there were.
@@ -62,7 +68,9 @@ def end(name: str, value: str, grace_s: float) -> int:
         if not left:
             return len(seen)
         # Once each: a second interrupt would break into the cleaning up after the first.
-        seen |= _signal([process for process in left if process.pid not in seen and not _is_controller(process)], signal.SIGINT)
+        seen |= _signal(
+            [process for process in left if process.pid not in seen and not _is_controller(process)], signal.SIGINT
+        )
         time.sleep(0.1)
     # What is killed may have been about to start another; look again until nothing is left.
     for _ in range(50):

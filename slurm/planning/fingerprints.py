@@ -1,4 +1,6 @@
-"""What each stage's output depends on, hashed: the name of its directory, and so what is used again and what is made anew."""
+"""What each stage's output depends on, hashed: the name of its directory, and so what is used again and what is made
+anew.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample
 
 
 def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
-    """Hash of what acceptance depends on: the domain, how queries are made, checked and compared; not size, seed or how many rows.
+    """Hash of what acceptance depends on: the domain, how queries are made, checked and compared; not size, seed or how
+    many rows.
 
     Runs that share it can plan by each other's measured acceptance.
     """
@@ -85,7 +88,10 @@ def _ambiguity(value: Mapping[str, Any]) -> dict[str, Any]:
     merge = value["merge"]
     if merge["ambiguity"] == "off":
         return {}
-    return {**{key: merge[key] for key in ("ambiguity", "ambiguity_neighbours")}, "embedder": value["model"]["embedder"]}
+    return {
+        **{key: merge[key] for key in ("ambiguity", "ambiguity_neighbours")},
+        "embedder": value["model"]["embedder"],
+    }
 
 
 def stage_fingerprints(
@@ -98,8 +104,8 @@ def stage_fingerprints(
 ) -> dict[str, str]:
     """Stage -> 12 hex digits.
 
-    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how many engines there are, how often training
-    saves and logs, and where.
+    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how many engines there are,
+    how often training saves and logs, and where.
     Shard counts are in, although the rows do not depend on them, because the files do.
 
     Args:
@@ -139,7 +145,9 @@ def stage_fingerprints(
         checks=value["checks"],
     )
     before = [part.generate.fingerprint for part in base]
-    merge = {key: item for key, item in value["merge"].items() if key != "spill_dir" and not key.startswith("ambiguity")}
+    merge = {
+        key: item for key, item in value["merge"].items() if key != "spill_dir" and not key.startswith("ambiguity")
+    }
     merge |= _ambiguity(value)
     add("merge", generate=prints["generate"], base=before, dataset=value["dataset"], merge=merge, golden=golden_sha256)
     add("train", merge=prints["merge"], train=train, trainee=model["trainee"])

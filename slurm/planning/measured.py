@@ -1,7 +1,7 @@
 """Which measured acceptance a plan is made by, and the requests that follow from it: ``generate.acceptance``.
 
-It is read when the plan is made. The plan holds the numbers, and RUN/acceptance.json is a copy of what they were made of, so what becomes
-of the file afterwards changes nothing.
+It is read when the plan is made. The plan holds the numbers, and RUN/acceptance.json is a copy of what they were made
+of, so what becomes of the file afterwards changes nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def measured_file(path: Path) -> Path:
 def newest(config: RunConfig, likeness: str) -> Path | None:
     """The newest finished merge in the store whose acceptance fits this config: same domain, generation, checks, dedup.
 
-    One of the same size and seed is left out: it is this very run's own, and repeating a command shall find the same plan.
+    One of the same size and seed is left out: it is this very run's own, and repeating a command shall find the same
+    plan.
     """
     found: list[tuple[str, int, str, Path]] = []
     for file in (Path(config.root) / "stages").glob(f"merge-*/{FILE}"):
@@ -64,7 +65,10 @@ def newest(config: RunConfig, likeness: str) -> Path | None:
         if receipt is None:
             continue
         note = read_note(file)
-        if note.get("likeness") == likeness and (note.get("size"), note.get("seed")) != (config.dataset.size, config.seed):
+        if note.get("likeness") == likeness and (note.get("size"), note.get("seed")) != (
+            config.dataset.size,
+            config.seed,
+        ):
             # Receipts tell seconds; a top-up can follow its base within one.
             written = receipt_path(file.parent, 0).stat().st_mtime_ns
             found.append((receipt.finished, written, file.parent.name, file))
@@ -82,20 +86,24 @@ def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
     acceptance = load_acceptance(file)
     strata = build_strata(load_domain(Path(config.domain)), config)
     _check_fits(acceptance, strata, file)
-    return Measured(file=str(file), sha256=sha256_file(file)), requests(acceptance, strata, [row.quota for row in strata], config)
+    return Measured(file=str(file), sha256=sha256_file(file)), requests(
+        acceptance, strata, [row.quota for row in strata], config
+    )
 
 
 def requests(acceptance: Acceptance, strata: Sequence[Stratum], wanted: Sequence[int], config: RunConfig) -> list[int]:
     """Requests of each stratum, for so many wanted rows of each; 0 for 0.
 
-    A stratum of which nothing survived so far is only probed: with as many requests as tell whether there is hope, or two a wanted row. One
-    that is past hope is asked for by ``generate.oversample``, as if nothing were known.
+    A stratum of which nothing survived so far is only probed: with as many requests as tell whether there is hope, or
+    two a wanted row. One that is past hope is asked for by ``generate.oversample``, as if nothing were known.
     """
     import numpy as np
 
     rows, generate = [row.as_dict() for row in strata], config.generate
     most = np.ceil(np.array([row.quota for row in strata]) * generate.oversample_limit).astype(np.int64)
-    found: list[int] = acceptance.posterior(rows).requests(np.array(wanted, dtype=np.int64), generate.confidence, most).tolist()
+    found: list[int] = (
+        acceptance.posterior(rows).requests(np.array(wanted, dtype=np.int64), generate.confidence, most).tolist()
+    )
     for number, (row, rows_wanted) in enumerate(zip(rows, wanted, strict=True)):
         kept, requested = acceptance.counts.get(tuple(str(row[name]) for name in KEY), (0, 0))
         if kept or not requested or not rows_wanted:
@@ -116,7 +124,8 @@ def in_words(asked: str | None, plan: Plan) -> str | None:
         rows = f"{sum(plan.requested):,} requests for {plan.config.dataset.size:,} rows"
         text = f"{rows}, by the acceptance measured in {plan.acceptance.file}"
         lost = [
-            " / ".join(str(row[name]) for name in KEY if name != "route") for row in load_acceptance(Path(plan.acceptance.file)).hopeless()
+            " / ".join(str(row[name]) for name in KEY if name != "route")
+            for row in load_acceptance(Path(plan.acceptance.file)).hopeless()
         ]
         if lost:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""

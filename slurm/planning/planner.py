@@ -30,7 +30,8 @@ from routenator.files import canonical_json, digest, sha256_file, sha256_tree, w
 from slurm.planning.fingerprints import likeness, model_places, shard_counts, stage_fingerprints, stage_versions
 
 CODE = (routenator, jobs, slurm)
-# Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the hashes.
+# Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the
+# hashes.
 _NOT_IDENTITY = ("root", "run_dir", "domain", "golden")
 
 
@@ -102,7 +103,8 @@ def make_plan(
     stages: Sequence[str] = STAGES,
     topup: TopUp | None = None,
 ) -> Plan:
-    """Resolve a config: fingerprints, requests, shard table, where outputs go. Reads the domain and the golden file, writes nothing.
+    """Resolve a config: fingerprints, requests, shard table, where outputs go. Reads the domain and the golden file,
+    writes nothing.
 
     Args:
         config: as composed, its ``domain`` an existing folder.
@@ -136,8 +138,17 @@ def make_plan(
     base = topup.base if topup else []
     prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base)
     shards = shard_counts(config)
-    # The code is part of the plan's identity (a mended checkout makes a new run directory), but not of the stages': what is done is kept.
-    fingerprint = digest([_identity(config), domain_sha256, golden_sha256, code_fingerprint(), {stage: prints[stage] for stage in stages}])
+    # The code is part of the plan's identity (a mended checkout makes a new run directory), but not of the stages':
+    # what is done is kept.
+    fingerprint = digest(
+        [
+            _identity(config),
+            domain_sha256,
+            golden_sha256,
+            code_fingerprint(),
+            {stage: prints[stage] for stage in stages},
+        ]
+    )
     store = Path(config.root) / "stages"
     run_path = _run_path(config, fingerprint)
     return Plan(
@@ -171,7 +182,10 @@ def planned_run(plan: Plan) -> Run:
 
 def missing_shards(run: Run) -> dict[str, set[int]]:
     """Stage -> shards without a receipt; empty where a stage is done and used again."""
-    return {stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in run.plan.stages.items()}
+    return {
+        stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
+        for stage, entry in run.plan.stages.items()
+    }
 
 
 def check_run_dir(plan: Plan) -> bool:
@@ -240,12 +254,18 @@ def _write(run: Run) -> None:
 def compile_loops(config: RunConfig) -> None:
     """Compile the loops of this copy of the code, unless they are."""
     if not is_ready():
-        print("compiling the loops of generate, once for this copy of the code: about 20 seconds", file=sys.stderr, flush=True)
+        print(
+            "compiling the loops of generate, once for this copy of the code: about 20 seconds",
+            file=sys.stderr,
+            flush=True,
+        )
         make_ready(config)
 
 
 def copy_code(target: Path) -> None:
-    """A snapshot of the code that is running now, with what is compiled (that costs many seconds) and the times of its sources."""
+    """A snapshot of the code that is running now, with what is compiled (that costs many seconds) and the times of its
+    sources.
+    """
     for name, folder in code_folders().items():
         shutil.copytree(folder, target / name, ignore=shutil.ignore_patterns("*.pyc", ".*"))
 
@@ -268,7 +288,9 @@ def _run_path(config: RunConfig, fingerprint: str) -> Path:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """The config without what does not make it another run; of measured acceptance the numbers count, which are in sample's fingerprint."""
+    """The config without what does not make it another run; of measured acceptance the numbers count, which are in
+    sample's fingerprint.
+    """
     value = {key: item for key, item in config.model_dump(mode="json").items() if key not in _NOT_IDENTITY}
     value["generate"].pop("acceptance")
     return value
@@ -288,10 +310,14 @@ def _difference(old: Plan, new: Plan) -> str:
 
 
 def checkout_commit() -> str | None:
-    """Commit of the code that is running now, ``-dirty`` appended if files other than results differ; None if it is no checkout."""
+    """Commit of the code that is running now, ``-dirty`` appended if files other than results differ; None if it is no
+    checkout.
+    """
     root = code_folders()["routenator"].parent
     try:
-        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        head = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
         status = ["git", "-C", str(root), "status", "--porcelain", "--", ":(exclude)results"]
         changed = subprocess.run(status, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

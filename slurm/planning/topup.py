@@ -1,10 +1,12 @@
 """Top-ups: a run that asks only for what an earlier one lacks, and merges both to the full quotas.
 
-RUN          -> RUN-topup1 -> RUN-topup2     each a run with a plan of its own; what it builds on is read where it lies and never changed
-                RUN-topup1-data              where several rounds are made: only sample, generate and merge, to see what is still missing
+RUN          -> RUN-topup1 -> RUN-topup2     each a run with a plan of its own; what it builds on is read where it lies
+and never changed
+                RUN-topup1-data              where several rounds are made: only sample, generate and merge, to see what
+                is still missing
 
-A top-up's requests have indices that go on after those before it. Everything random about a row follows from its index, so its rows are
-new ones, whatever the number of shards.
+A top-up's requests have indices that go on after those before it. Everything random about a row follows from its index,
+so its rows are new ones, whatever the number of shards.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class Need:
         strata: of the run.
         wanted: rows that each stratum lacks of its quota, back-filled places included.
         asked: requests of each stratum for them; 0 where nothing is wanted, or nothing to be hoped for.
-        hopeless: of the strata that lack rows, those of which none of ``HOPELESS_AFTER`` requests or more survived, in the newest round or
-            in all: number -> those requests.
+        hopeless: of the strata that lack rows, those of which none of ``HOPELESS_AFTER`` requests or more survived, in
+            the newest round or in all: number -> those requests.
         limited: how many strata would need more requests than ``generate.oversample_limit`` allows.
     """
 
@@ -94,7 +96,8 @@ def merge_receipt(run: Run) -> Receipt:
 def look(run: Run) -> Need:
     """What the run's data set lacks, stratum by stratum, and the requests that would fill it.
 
-    A stratum is judged by the newest round alone, because its queries may be used up: then later requests find duplicates only.
+    A stratum is judged by the newest round alone, because its queries may be used up: then later requests find
+    duplicates only.
 
     Raises:
         InputError: the merge is not done, or this code makes other strata of the run's domain.
@@ -129,7 +132,9 @@ def _strata(run: Run) -> list[Stratum]:
 
     receipt = read_receipt(run.stage_dir("sample"), 0)
     if receipt is None:
-        raise InputError("sample shard 0 is gone", file=run.stage_dir("sample"), expected="its receipt; `retry` makes it again")
+        raise InputError(
+            "sample shard 0 is gone", file=run.stage_dir("sample"), expected="its receipt; `retry` makes it again"
+        )
     strata = build_strata(load_domain(run.domain_dir), run.config)
     different = same_strata(read_strata(receipt, run.stage_dir("sample")), [row.as_dict() for row in strata])
     if different:
@@ -170,7 +175,9 @@ def plan_topup(
         InputError: there is nothing to ask for, or the run's snapshot of the domain is not what its plan was made for.
     """
     if not any(need.asked):
-        raise InputError("there is nothing to ask for", file=run.path, found="no stratum that is short and can be hoped for")
+        raise InputError(
+            "there is nothing to ask for", file=run.path, found="no stratum that is short and can be hoped for"
+        )
     config = _config(run, path, sum(need.asked), shards)
     merge = run.stage_dir("merge")
     measured = Measured(file=str(merge / FILE), sha256=sha256_file(merge / FILE))
@@ -219,7 +226,11 @@ def _part(part: Part, run: Run, path: Path) -> Part:
 def builds_on(topup: Run, run: Run) -> bool:
     """Whether a run is a top-up of this one."""
     base = topup.plan.base
-    return bool(base) and base[-1].generate.fingerprint == run.plan.stages["generate"].fingerprint and len(base) == len(run.plan.base) + 1
+    return (
+        bool(base)
+        and base[-1].generate.fingerprint == run.plan.stages["generate"].fingerprint
+        and len(base) == len(run.plan.base) + 1
+    )
 
 
 def pilot_config(config: RunConfig, rows: int) -> RunConfig:
@@ -230,7 +241,10 @@ def pilot_config(config: RunConfig, rows: int) -> RunConfig:
     """
     if rows >= config.dataset.size:
         raise InputError(
-            "a pilot is smaller than its run", key="--rows", found=rows, expected=f"fewer than dataset.size, {config.dataset.size}"
+            "a pilot is smaller than its run",
+            key="--rows",
+            found=rows,
+            expected=f"fewer than dataset.size, {config.dataset.size}",
         )
     chunks = max(1, -(-rows // config.generate.chunk_rows))
     return config.model_copy(
@@ -239,7 +253,9 @@ def pilot_config(config: RunConfig, rows: int) -> RunConfig:
             "run_dir": None,
             "dataset": config.dataset.model_copy(update={"size": rows}),
             "sample": config.sample.model_copy(update={"shards": 1}),
-            "generate": config.generate.model_copy(update={"shards": min(config.generate.shards, chunks), "acceptance": None}),
+            "generate": config.generate.model_copy(
+                update={"shards": min(config.generate.shards, chunks), "acceptance": None}
+            ),
         }
     )
 
@@ -255,9 +271,14 @@ def given_up(run: Run, need: Need) -> Iterator[GivenUp]:
 
     if not need.hopeless:
         return
-    files = [receipt.path(directory) for receipt, directory in part_receipts(run, run.plan.stages["generate"], "generate")]
+    files = [
+        receipt.path(directory) for receipt, directory in part_receipts(run, run.plan.stages["generate"], "generate")
+    ]
     for part in run.plan.base:
-        files += [receipt.path(directory) for receipt, directory in part_receipts(run, part.generate, f"generate of {part.run}")]
+        files += [
+            receipt.path(directory)
+            for receipt, directory in part_receipts(run, part.generate, f"generate of {part.run}")
+        ]
     rejected = sorted((run.stage_dir("merge") / "dataset").glob("rejected*.parquet"))
     for number, (reasons, examples) in rejections(files, rejected, need.hopeless).items():
         yield GivenUp(stratum_name(need.strata[number]), need.wanted[number], need.hopeless[number], reasons, examples)

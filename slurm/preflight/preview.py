@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _BLOCK = 4096  # requests looked through at once for those to be shown
 
 
-def preview(config: RunConfig, count: int, route: str | None = None, template: str | None = None) -> list[dict[str, Any]]:
+def preview(
+    config: RunConfig, count: int, route: str | None = None, template: str | None = None
+) -> list[dict[str, Any]]:
     """The first requests of a run, generated and judged; nothing is written.
 
     Args:
@@ -30,8 +32,8 @@ def preview(config: RunConfig, count: int, route: str | None = None, template: s
         template: only rows of this one, as "route/name".
 
     Returns:
-        For each row function, category, route, template, length, messages (as the model gets them; none on the heuristic route), grammar,
-        raw, query, arguments, accepted, reason, detail.
+        For each row function, category, route, template, length, messages (as the model gets them; none on the
+        heuristic route), grammar, raw, query, arguments, accepted, reason, detail.
 
     Raises:
         InputError: the run has no rows of this route or template.

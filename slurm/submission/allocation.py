@@ -1,4 +1,6 @@
-"""What a process inherits when it runs inside a Slurm allocation, and what of it may reach the jobs and tasks that it starts."""
+"""What a process inherits when it runs inside a Slurm allocation, and what of it may reach the jobs and tasks that it
+starts.
+"""
 
 from __future__ import annotations
 

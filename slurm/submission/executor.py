@@ -1,7 +1,8 @@
-"""The text of a stage's sbatch script, and sbatch itself: submitit's executor with array ids of our choice and a srun line of our own.
+"""The text of a stage's sbatch script, and sbatch itself: submitit's executor with array ids of our choice and a srun
+line of our own.
 
-One file holds the tasks of an array (``slurm.worker.array_task``). The log of each start has the attempt's number in its name; what the script
-itself and Slurm say goes to one file a job, ``JOB_batch.log``.
+One file holds the tasks of an array (``slurm.worker.array_task``). The log of each start has the attempt's number in
+its name; what the script itself and Slurm say goes to one file a job, ``JOB_batch.log``.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class StageExecutor(SlurmExecutor):
     def _end_of_script(self) -> list[str]:
         """After srun: requeue the job if its task asked for it, or if the task did not start.
 
-        That is when srun could not start it, as when the controller is away, or the warning signal came before the task could hear it.
+        That is when srun could not start it, as when the controller is away, or the warning signal came before the task
+        could hear it.
         """
         mark = shlex.quote(str(self.folder / requeue_mark(""))) + '"$SLURM_JOB_ID"'
         task = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if self._is_array else '"$SLURM_JOB_ID"'
@@ -103,7 +105,9 @@ class StageExecutor(SlurmExecutor):
         return [*lines, f'if [ -n "$again" ]; then {again}; fi', "exit $code"]
 
     def _set_array(self, array: str | None) -> None:
-        additional = {key: value for key, value in self.parameters.get("additional_parameters", {}).items() if key != "array"}
+        additional = {
+            key: value for key, value in self.parameters.get("additional_parameters", {}).items() if key != "array"
+        }
         additional["output"] = str(self.folder / ("%A_batch.log" if array is not None else "%j_batch.log"))
         if array is not None:
             additional["array"] = f"{array}%{self.parameters['array_parallelism']}"
@@ -128,13 +132,17 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
     ]
     parameters = sbatch_parameters(config, stage)
-    executor.update_parameters(**parameters, job_name=job_name(run, stage), setup=setup, dependency=dependency, use_srun=False)
+    executor.update_parameters(
+        **parameters, job_name=job_name(run, stage), setup=setup, dependency=dependency, use_srun=False
+    )
     executor.command = srun_command(config, stage, own_folders(run))
     return executor
 
 
 def own_folders(run: Run) -> list[str]:
-    """Folders that a task reads or writes and that a container must show: root, the run's directory, the cache of weights."""
+    """Folders that a task reads or writes and that a container must show: root, the run's directory, the cache of
+    weights.
+    """
     found: list[str] = []
     for folder in (run.config.root, str(run.path), run.config.cache):
         if not any(folder == other or folder.startswith(f"{other}/") for other in found):

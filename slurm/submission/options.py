@@ -52,7 +52,8 @@ MANAGED_OPTIONS: Mapping[str, str] = {
 SHARDED_STAGES = ("sample", "generate")
 # Only these are written to work on several nodes.
 MULTI_NODE_STAGES = ("train", "evaluate")
-# A stage of short shards has so many tasks for each that runs at once: enough to even out, few enough for their starts not to count.
+# A stage of short shards has so many tasks for each that runs at once: enough to even out, few enough for their starts
+# not to count.
 SHORT_TASKS_A_PLACE = 4
 
 
@@ -71,7 +72,12 @@ def check_resources(config: RunConfig) -> None:
     errors = _extra_errors(cluster.extra, "cluster.extra")
     if cluster.container is not None and cluster.kind == "local":
         errors.append(
-            InputError("cluster=local runs tasks on this machine as it is", key="cluster.container", found="a container", expected="null")
+            InputError(
+                "cluster=local runs tasks on this machine as it is",
+                key="cluster.container",
+                found="a container",
+                expected="null",
+            )
         )
     for stage in STAGES:
         asked = resources(config, stage)
@@ -88,7 +94,12 @@ def check_resources(config: RunConfig) -> None:
             )
         if asked.shards_per_task is not None and stage not in SHARDED_STAGES:
             errors.append(
-                InputError(f"{stage} has one shard", key=f"{key}.shards_per_task", found=asked.shards_per_task, expected="nothing")
+                InputError(
+                    f"{stage} has one shard",
+                    key=f"{key}.shards_per_task",
+                    found=asked.shards_per_task,
+                    expected="nothing",
+                )
             )
         if asked.nodes > 1 and cluster.kind == "local":
             errors.append(InputError("cluster=local has one node", key=f"{key}.nodes", found=asked.nodes, expected="1"))
@@ -115,12 +126,15 @@ def check_resources(config: RunConfig) -> None:
 
 
 def job_name(run: Run, stage: str) -> str:
-    """What Slurm calls a stage's jobs: no other run's jobs are called so, because a part of the name is a hash of the run's directory."""
+    """What Slurm calls a stage's jobs: no other run's jobs are called so, because a part of the name is a hash of the
+    run's directory.
+    """
     return f"{run.config.name}.{stage}.{digest(str(run.path))[:8]}"
 
 
 def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
-    """Parameters of submitit's SlurmExecutor for one stage; what submitit has no word for goes into ``additional_parameters``.
+    """Parameters of submitit's SlurmExecutor for one stage; what submitit has no word for goes into
+    ``additional_parameters``.
 
     Nothing here depends on the shards, on other jobs, or on this machine.
     """
@@ -156,7 +170,8 @@ def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
 
 
 def srun_command(config: RunConfig, stage: str, folders: Sequence[str]) -> str:
-    """The line that starts a task on each of its nodes, up to and with the interpreter; ``LOG`` stands for the log's name.
+    """The line that starts a task on each of its nodes, up to and with the interpreter; ``LOG`` stands for the log's
+    name.
 
     Args:
         folders: what a container must show besides the user's mounts.
@@ -182,8 +197,8 @@ def srun_command(config: RunConfig, stage: str, folders: Sequence[str]) -> str:
 def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> int:
     """How many neighbouring shards one array task works through.
 
-    Where the profile does not say: so many that the stage has no more tasks than the cluster can well take; and for sample, whose shards
-    last seconds, no more than keep all places of the array busy.
+    Where the profile does not say: so many that the stage has no more tasks than the cluster can well take; and for
+    sample, whose shards last seconds, no more than keep all places of the array busy.
 
     Args:
         shards: to be submitted.

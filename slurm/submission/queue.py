@@ -1,10 +1,12 @@
-"""The only callers of ``squeue``, ``sacct`` and ``scancel`` for a run: one call each a refresh, whatever the number of jobs.
+"""The only callers of ``squeue``, ``sacct`` and ``scancel`` for a run: one call each a refresh, whatever the number of
+jobs.
 
-Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator are the steady
-interface (a column without a size is as wide as it must be). Ended jobs are taken from the controller's memory too (``--states=all``),
-which serves clusters without accounting.
+Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a
+separator are the steady interface (a column without a size is as wide as it must be). Ended jobs are taken from the
+controller's memory too (``--states=all``), which serves clusters without accounting.
 
-A controller that crashes may give an id again that it has given before, so a job is known by its id and its name, which no other run has.
+A controller that crashes may give an id again that it has given before, so a job is known by its id and its name, which
+no other run has.
 """
 
 from __future__ import annotations
@@ -24,10 +26,24 @@ from slurm.submission.submissions import Submission
 TIMEOUT_S = 60
 Key = tuple[str, str]  # task id (``12`` or ``12_3``), name of the job
 # In these states a task still has a place in the queue.
-WAITING_STATES = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
+WAITING_STATES = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+)
 LIVE_STATES = WAITING_STATES | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
 _SQUEUE_FIELDS = ("JobArrayID", "State", "Reason", "NodeList", "StartTime", "EndTime", "RestartCnt", "NumNodes", "Name")
-_SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Submit", "Start", "End", "ElapsedRaw", "NNodes", "AllocTRES", "JobName")
+_SACCT_FIELDS = (
+    "JobID",
+    "State",
+    "ExitCode",
+    "NodeList",
+    "Submit",
+    "Start",
+    "End",
+    "ElapsedRaw",
+    "NNodes",
+    "AllocTRES",
+    "JobName",
+)
 _ARRAY = re.compile(r"(\d+)_\[([^\]]+)\]$")
 _T = TypeVar("_T")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
@@ -101,7 +117,9 @@ class QueueView:
     attempts: dict[Key, list[Attempt]] = field(default_factory=dict)
 
     def entry(self, job: Submission, shard: int = 0) -> QueueEntry | None:
-        """The entry of a shard's task; the one of its whole array where Slurm says it only of that (cancelled before it started)."""
+        """The entry of a shard's task; the one of its whole array where Slurm says it only of that (cancelled before it
+        started).
+        """
         return self.entries.get((job.task_id(shard), job.name)) or self.entries.get((job.job, job.name))
 
 
@@ -119,7 +137,17 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
     if shutil.which("sacct") is not None:
         columns = ",".join(_SACCT_FIELDS)
         # --duplicates: of a requeued job every attempt, not the last alone.
-        code, text = ask(["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}", f"--jobs={ids}"])
+        code, text = ask(
+            [
+                "sacct",
+                "--noheader",
+                "--parsable2",
+                "--allocations",
+                "--duplicates",
+                f"--format={columns}",
+                f"--jobs={ids}",
+            ]
+        )
         accounting = code == 0
         if accounting:
             entries, attempts = parse_sacct(text)
@@ -128,10 +156,11 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
     problem = None if code == 0 or "Invalid job id" in text else f"squeue: {text.strip() or f'exit {code}'}"
     if problem is None:
         live = parse_squeue(text) if code == 0 else {}
-        # Of a requeued job accounting may still tell the former end, and of one that ended just now that it is live; the controller knows
-        # better, but not how a task ended.
+        # Of a requeued job accounting may still tell the former end, and of one that ended just now that it is live;
+        # the controller knows better, but not how a task ended.
         entries |= {key: entry for key, entry in live.items() if entry.live or key not in entries or entries[key].live}
-        # A controller that crashes forgets what it took in its last seconds; accounting would wait for the end of that for ever.
+        # A controller that crashes forgets what it took in its last seconds; accounting would wait for the end of that
+        # for ever.
         lost = {
             key: replace(entry, state="LOST", reason="the controller forgot it")
             for key, entry in entries.items()
@@ -175,7 +204,9 @@ def parse_sacct(text: str) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attemp
                 entries[key] = entry
         if placed and begun is not None:
             gpus = _GPUS.search(tres)
-            attempt = Attempt(word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), int(gpus[1]) if gpus else None)
+            attempt = Attempt(
+                word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), int(gpus[1]) if gpus else None
+            )
             attempts.setdefault((job, name), []).append(attempt)
     for found in attempts.values():
         if len(found) > 1:
@@ -239,7 +270,8 @@ def _ending(exit_code: str) -> str:
         return f"signal {number}"
     if code in ("", "0"):
         return ""
-    # sacct takes 128 off a script's exit code: what a signal ended under srun looks like a plain code. Ours are 1 and 2.
+    # sacct takes 128 off a script's exit code: what a signal ended under srun looks like a plain code. Ours are 1 and
+    # 2.
     if int(code) > 2 and int(code) in set(signal.Signals):
         return f"exit {code}, or {128 + int(code)}: {signal.Signals(int(code)).name}"
     return f"exit {code}"

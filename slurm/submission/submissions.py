@@ -30,9 +30,11 @@ class Submission:
     Attributes:
         kind: slurm or local.
         job: Slurm's job id, or the process id of the local task's controller.
-        name: the Slurm job's name; with the id it says which job it is, because a controller that crashed may give an id again.
+        name: the Slurm job's name; with the id it says which job it is, because a controller that crashed may give an
+            id again.
         shards: the shards, as an array expression.
-        offset: array task id = shard // per_task - offset; an array's ids are capped by the cluster, so a large stage takes several arrays.
+        offset: array task id = shard // per_task - offset; an array's ids are capped by the cluster, so a large stage
+            takes several arrays.
         per_task: neighbouring shards that one task works through.
         attempt: number of the first start of its tasks; Slurm's requeues count on from it.
         array: whether Slurm knows it as an array.
@@ -137,7 +139,9 @@ def attempt_counts(submissions: list[Submission], stage: str) -> dict[int, int]:
 
 
 def next_attempt(run: Run, submissions: list[Submission], stage: str, shards: set[int]) -> int:
-    """A number that no start of these shards has had yet: one more than the greatest in what was submitted and in the logs' names."""
+    """A number that no start of these shards has had yet: one more than the greatest in what was submitted and in the
+    logs' names.
+    """
     before = [item for item in submissions if item.stage == stage and not shards.isdisjoint(item.indices())]
     jobs = {item.job for item in before}
     last = max((item.attempt for item in before), default=0)

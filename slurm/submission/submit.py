@@ -1,9 +1,10 @@
 """The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
 
-A stage with several shards is an array whose task ids are the shards' own numbers (divided by the shards of a task), less an offset where
-the cluster's ``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage waits for every array of the stages it
-needs (``afterok``); task by task (``aftercorr``) would be wrong even for equally many shards, because generate's chunks cross sample's
-files. What can no longer start is removed by Slurm (``kill-on-invalid-dep``).
+A stage with several shards is an array whose task ids are the shards' own numbers (divided by the shards of a task),
+less an offset where the cluster's ``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage
+waits for every array of the stages it needs (``afterok``); task by task (``aftercorr``) would be wrong even for equally
+many shards, because generate's chunks cross sample's files. What can no longer start is removed by Slurm
+(``kill-on-invalid-dep``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ from slurm.submission.executor import make_executor
 from slurm.submission.options import job_name, resources, shards_per_task
 from slurm.submission.queue import QueueView, read_queue, scancel
 from slurm.submission.ranges import compact
-from slurm.submission.submissions import Submission, append_submission, latest_submissions, load_submissions, next_attempt, submission_lock
+from slurm.submission.submissions import (
+    Submission,
+    append_submission,
+    latest_submissions,
+    load_submissions,
+    next_attempt,
+    submission_lock,
+)
 from slurm.worker.stage_task import StageTask
 
 MAX_ARRAYS = 4  # of one stage, where the shards of a task are chosen here
@@ -128,19 +136,28 @@ def check_cluster(plan: Plan) -> None:
         InputError: there is no sbatch, or it refuses (partition, account, qos, resources no node has).
     """
     if shutil.which("sbatch") is None:
-        raise InputError("there is no sbatch on this machine", key="cluster", found="slurm", expected="a login node, or cluster=local")
+        raise InputError(
+            "there is no sbatch on this machine",
+            key="cluster",
+            found="slurm",
+            expected="a login node, or cluster=local",
+        )
     run = planned_run(plan)
     asked: set[str] = set()
     for stage in plan.stages:
         text = make_executor(run, stage, None).script(None)
         options = "\n".join(
-            line for line in text.splitlines() if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line
+            line
+            for line in text.splitlines()
+            if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line
         )
         if options in asked:
             continue
         asked.add(options)
         with clean_environment():
-            done = subprocess.run(["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
+            )
         if done.returncode and not any(word in done.stderr for word in _PASSING):
             raise InputError(
                 f"the cluster would not take the job of {stage}",
@@ -163,7 +180,8 @@ def clean_environment() -> Iterator[None]:
 def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     """Submit every shard that has no receipt and no live task, with all dependencies.
 
-    Jobs of later stages that still wait for what has failed are replaced. If a job is refused, what this call submitted is cancelled.
+    Jobs of later stages that still wait for what has failed are replaced. If a job is refused, what this call submitted
+    is cancelled.
 
     Args:
         package: where the stage modules are; another one only in tests.
@@ -178,9 +196,16 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         if queue.problem:
             raise SubmitError(f"nothing submitted: {queue.problem}")
         stages = run.plan.stages
-        absent = {stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards) for stage, entry in stages.items()}
+        absent = {
+            stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
+            for stage, entry in stages.items()
+        }
         # What is no array has no limit, and asking takes as long as submitting it.
-        limits = ask_limits() if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items()) else parse_limits("")
+        limits = (
+            ask_limits()
+            if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items())
+            else parse_limits("")
+        )
         jobs: dict[str, StageJobs] = {}
         made: list[Submission] = []
         ids: list[str] = []
@@ -210,7 +235,9 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                     executor = make_executor(run, stage, _dependency(depends), submission.attempt)
                     own = submission.tasks()
                     with clean_environment():
-                        job = executor.send(_task(run, submission, package), own, compact(own) if submission.array else None, ids)
+                        job = executor.send(
+                            _task(run, submission, package), own, compact(own) if submission.array else None, ids
+                        )
                     submission = replace(submission, job=job)
                     append_submission(run, submission)
                     made.append(submission)
@@ -220,7 +247,9 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                 scancel(ids)
             if is_full(error):
                 raise disk_full(error, run.path, 0, run.path) from None
-            raise SubmitError(f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue") from None
+            raise SubmitError(
+                f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue"
+            ) from None
     return made
 
 
@@ -276,6 +305,7 @@ def _dependency(needs: Iterable[StageJobs]) -> str | None:
     parts = []
     for jobs in needs:
         parts += [f"afterok:{job}" for job in jobs.fresh]
-        # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on missing shards.
+        # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on
+        # missing shards.
         parts += [f"{'afterany' if lost else 'afterok'}:{job}" for job, lost in jobs.old.items()]
     return ",".join(parts) or None

@@ -1,6 +1,7 @@
 """The cluster, not a run: what its partitions have free, who runs and waits, why, and one's fair share.
 
-One ``sinfo``, one ``squeue`` and at most one ``sshare`` a look, whatever the number of nodes and jobs, all with named columns.
+One ``sinfo``, one ``squeue`` and at most one ``sshare`` a look, whatever the number of nodes and jobs, all with named
+columns.
 """
 
 from __future__ import annotations
@@ -21,11 +22,24 @@ NODE_STATES = ("idle", "mixed", "allocated", "drained", "down", "other")
 MAX_STARTS = 10
 _SINFO_FIELDS = ("NodeList", "StateComplete", "Gres", "GresUsed", "Partition", "CPUsState", "Time", "Available")
 _SQUEUE_FIELDS = (
-    *("JobArrayID", "Partition", "State", "UserName", "Reason", "StartTime", "NumNodes", "tres-alloc", "tres-per-node", "tres-per-job"),
+    *(
+        "JobArrayID",
+        "Partition",
+        "State",
+        "UserName",
+        "Reason",
+        "StartTime",
+        "NumNodes",
+        "tres-alloc",
+        "tres-per-node",
+        "tres-per-job",
+    ),
     "Name",
 )
 _SSHARE_FIELDS = ("Account", "User", "RawShares", "NormShares", "EffectvUsage", "FairShare")
-_DOWN = frozenset({"down", "fail", "failing", "not_responding", "unknown", "powered_down", "error", "future", "invalid_reg"})
+_DOWN = frozenset(
+    {"down", "fail", "failing", "not_responding", "unknown", "powered_down", "error", "future", "invalid_reg"}
+)
 # gpu:4, gpu:a100:4(S:0-1), gpu:a100:2(IDX:0,3)
 _GRES = re.compile(r"(?:^|,)gpu:(?:([A-Za-z_][\w.-]*):)?(\d+)")
 _TRES = re.compile(r"gres/gpu=(\d+)")
@@ -43,7 +57,8 @@ class PartitionView:
     Attributes:
         state: up, down, drain or inact.
         time_limit: as Slurm writes it: ``1-00:00:00``, ``infinite``.
-        nodes: state -> nodes. A node that is drained but still at work counts as drained; one that does not answer as down.
+        nodes: state -> nodes. A node that is drained but still at work counts as drained; one that does not answer as
+            down.
         cpus_total, cpus_free: cores; free on nodes that take jobs.
         gpus_total, gpus_free: type -> GPUs; ``gpu`` where the cluster names no type.
         running, pending: tasks; one that may go to several partitions counts in each.
@@ -145,7 +160,10 @@ def read_cluster(partition: str | None = None, user: str | None = None, share: b
     """
     if shutil.which("sinfo") is None or shutil.which("squeue") is None:
         raise InputError(
-            "there is no Slurm on this machine", key="queue", found="no sinfo, no squeue", expected="a login node of a cluster"
+            "there is no Slurm on this machine",
+            key="queue",
+            found="no sinfo, no squeue",
+            expected="a login node of a cluster",
         )
     code, text = ask(["sinfo", "--noheader", "--Node", f"--Format={named(_SINFO_FIELDS)}"])
     if code:
@@ -221,13 +239,17 @@ def count_jobs(text: str, view: ClusterView) -> None:
         else:
             user.nodes += node_count * tasks
             user.gpus += gpus
-    view.users = sorted(users.values(), key=lambda item: (-item.tasks.get("running", 0), -sum(item.tasks.values()), item.user))
+    view.users = sorted(
+        users.values(), key=lambda item: (-item.tasks.get("running", 0), -sum(item.tasks.values()), item.user)
+    )
     view.reasons = dict(reasons.most_common())
     view.starts = sorted(starts, key=lambda item: item.time)[:MAX_STARTS]
 
 
 def parse_sshare(text: str) -> list[Share]:
-    """Lines of ``Account|User|RawShares|NormShares|EffectvUsage|FairShare``; without a fair share the numbers are empty."""
+    """Lines of ``Account|User|RawShares|NormShares|EffectvUsage|FairShare``; without a fair share the numbers are
+    empty.
+    """
     found = []
     for account, user, _, shares, usage, factor in rows(text, len(_SSHARE_FIELDS)):
         if user and shares and factor:
@@ -247,7 +269,9 @@ def _jobs(text: str) -> Iterable[list[str]]:
 def _fair_share() -> list[Share]:
     if shutil.which("sshare") is None:
         return []
-    code, text = ask(["sshare", "--noheader", "--parsable2", f"--format={','.join(_SSHARE_FIELDS)}", f"--users={getpass.getuser()}"])
+    code, text = ask(
+        ["sshare", "--noheader", "--parsable2", f"--format={','.join(_SSHARE_FIELDS)}", f"--users={getpass.getuser()}"]
+    )
     # Where there is no accounting there is no fair share, and that is no error.
     return parse_sshare(text) if code == 0 else []
 
@@ -262,4 +286,6 @@ def _gpus(gres: str) -> dict[str, int]:
 def _asked_gpus(alloc: str, per_node: str, per_job: str, nodes: int) -> int:
     if (got := _TRES.search(alloc)) is not None:
         return int(got[1])
-    return sum(int(count) for count in _ASKED.findall(per_node)) * nodes + sum(int(count) for count in _ASKED.findall(per_job))
+    return sum(int(count) for count in _ASKED.findall(per_node)) * nodes + sum(
+        int(count) for count in _ASKED.findall(per_job)
+    )

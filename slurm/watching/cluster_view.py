@@ -29,12 +29,20 @@ def cluster_tables(view: ClusterView) -> RenderableType:
     parts += [Text(""), _users(view)] if view.users else [Text("\nno jobs", style="dim")]
     if view.reasons:
         parts.append(Text("\nwhy tasks wait", style="bold"))
-        parts += [Text(f"{count:>8,}  {in_words(reason)}") for reason, count in list(view.reasons.items())[:_MAX_REASONS]]
+        parts += [
+            Text(f"{count:>8,}  {in_words(reason)}") for reason, count in list(view.reasons.items())[:_MAX_REASONS]
+        ]
     if view.starts:
         parts.append(Text("\nexpected starts", style="bold"))
         for start in view.starts:
             away = duration(max(start.time - view.time, 0))
-            parts.append(Text(f"{away:>8}  {start.job} {start.name} ({start.user}, {start.partition})", no_wrap=True, overflow="ellipsis"))
+            parts.append(
+                Text(
+                    f"{away:>8}  {start.job} {start.name} ({start.user}, {start.partition})",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                )
+            )
     for share in view.fair_share:
         parts.append(
             Text(
@@ -82,7 +90,9 @@ def _partitions(view: ClusterView) -> RenderableType:
         table.add_column(name, justify="left" if name == "partition" else "right", no_wrap=True)
     for item in view.partitions:
         name = f"{item.name}{'*' if item.default else ''}{'' if item.state == 'up' else f' ({item.state})'}"
-        states = [item.nodes[state] for state in ("idle", "mixed", "allocated", "drained")] + [item.nodes["down"] + item.nodes["other"]]
+        states = [item.nodes[state] for state in ("idle", "mixed", "allocated", "drained")] + [
+            item.nodes["down"] + item.nodes["other"]
+        ]
         table.add_row(
             name,
             *(f"{count:,}" if count else "-" for count in states),
@@ -98,7 +108,10 @@ def _partitions(view: ClusterView) -> RenderableType:
 
 def gpus_free(item: PartitionView) -> str:
     """``a100 12/16`` and, a line each, the other types; a dash where there are none."""
-    parts = [f"{'' if kind == 'gpu' else f'{kind} '}{item.gpus_free[kind]:,}/{total:,}" for kind, total in item.gpus_total.items()]
+    parts = [
+        f"{'' if kind == 'gpu' else f'{kind} '}{item.gpus_free[kind]:,}/{total:,}"
+        for kind, total in item.gpus_total.items()
+    ]
     return "\n".join(parts) or "-"
 
 

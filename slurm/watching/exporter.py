@@ -1,7 +1,8 @@
 """Prometheus metrics of the queue and the runs: ``exporter``.
 
-A thread of its own asks once an interval; however often it is scraped, what is served is the last answer. So Slurm is asked by the
-clock, not by whoever scrapes. Names follow Prometheus: base units (seconds, ratios), ``_total`` for what only grows.
+A thread of its own asks once an interval; however often it is scraped, what is served is the last answer. So Slurm is
+asked by the clock, not by whoever scrapes. Names follow Prometheus: base units (seconds, ratios), ``_total`` for what
+only grows.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Gatherer(Collector):
     """Asks the sources once an interval and keeps their last answers.
 
     Args:
-        sources: name -> what makes its metrics; one that raises keeps its last answer out of the scrape, and is counted.
+        sources: name -> what makes its metrics; one that raises keeps its last answer out of the scrape, and is
+            counted.
     """
 
     def __init__(self, sources: dict[str, Callable[[], Iterable[Metric]]]) -> None:
@@ -67,14 +69,23 @@ class Gatherer(Collector):
         """What the last gather found, and how the exporter itself is."""
         with self._lock:
             yield from (metric for answer in self._answers.values() for metric in answer)
-            yield _counter("routenator_exporter_gathers", "Times that the sources were asked.", (), [((), self._gathers)])
+            yield _counter(
+                "routenator_exporter_gathers", "Times that the sources were asked.", (), [((), self._gathers)]
+            )
             by_source = ("source",)
             errors = [((name,), count) for name, count in self._errors.items()]
             yield _counter("routenator_exporter_errors", "Times that a source could not be read.", by_source, errors)
             seconds = [((name,), value) for name, value in self._seconds.items()]
-            yield _gauge("routenator_exporter_gather_duration_seconds", "How long the last look at a source took.", by_source, seconds)
+            yield _gauge(
+                "routenator_exporter_gather_duration_seconds",
+                "How long the last look at a source took.",
+                by_source,
+                seconds,
+            )
             success = [((name,), value) for name, value in self._success.items()]
-            yield _gauge("routenator_exporter_last_success_timestamp_seconds", "When a source was last read.", by_source, success)
+            yield _gauge(
+                "routenator_exporter_last_success_timestamp_seconds", "When a source was last read.", by_source, success
+            )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: otherwise registering would ask."""
@@ -145,24 +156,40 @@ def cluster_metrics(view: ClusterView) -> Iterator[Metric]:
     reasons = [((reason,), count) for reason, count in view.reasons.items()]
     yield _gauge("routenator_pending_tasks", "Waiting tasks of all users by Slurm's reason.", ("reason",), reasons)
     shares = [((share.account, share.user), share.fair_share) for share in view.fair_share]
-    yield _gauge("routenator_fair_share_ratio", "Fair-share factor of the exporter's user, 0 to 1.", ("account", "user"), shares)
+    yield _gauge(
+        "routenator_fair_share_ratio", "Fair-share factor of the exporter's user, 0 to 1.", ("account", "user"), shares
+    )
 
 
 def run_metrics(entries: list[RunEntry]) -> Iterator[Metric]:
     """Of the runs: states, shards, rows, speed, time to go, what they used and wasted."""
     states = [((entry.dir, state), float(entry.state == state)) for entry in entries for state in RUN_STATES]
-    yield _gauge("routenator_run_state", "1 for the state that a run is in, 0 for the others.", ("run", "state"), states)
+    yield _gauge(
+        "routenator_run_state", "1 for the state that a run is in, 0 for the others.", ("run", "state"), states
+    )
     created = [((entry.dir,), entry.created) for entry in entries]
     yield _gauge("routenator_run_created_timestamp_seconds", "When a run was planned.", ("run",), created)
     stages = [((entry.dir, stage.stage), stage) for entry in entries if entry.status for stage in entry.status.stages]
     shards = [((*key, state), getattr(stage, state)) for key, stage in stages for state in STATES]
     yield _gauge("routenator_stage_shards", "Shards of a stage by state.", (*_STAGE, "state"), shards)
-    yield _gauge("routenator_stage_rows", "Rows that a stage has made so far.", _STAGE, [(key, stage.rows) for key, stage in stages])
+    yield _gauge(
+        "routenator_stage_rows",
+        "Rows that a stage has made so far.",
+        _STAGE,
+        [(key, stage.rows) for key, stage in stages],
+    )
     progress = [(key, stage.fraction) for key, stage in stages]
     yield _gauge("routenator_stage_progress_ratio", "Part of a stage that is done, 0 to 1.", _STAGE, progress)
     rates = [((*key, stage.unit), stage.rate) for key, stage in stages if stage.running and stage.rate is not None]
-    yield _gauge("routenator_stage_units_per_second", "Rows, steps or queries a second, of all tasks at work.", (*_STAGE, "unit"), rates)
-    tokens = [(key, stage.tokens_per_second) for key, stage in stages if stage.running and stage.tokens_per_second is not None]
+    yield _gauge(
+        "routenator_stage_units_per_second",
+        "Rows, steps or queries a second, of all tasks at work.",
+        (*_STAGE, "unit"),
+        rates,
+    )
+    tokens = [
+        (key, stage.tokens_per_second) for key, stage in stages if stage.running and stage.tokens_per_second is not None
+    ]
     yield _gauge("routenator_stage_tokens_per_second", "Tokens a second of the models at work.", _STAGE, tokens)
     eta = [(key, stage.eta_s) for key, stage in stages if stage.eta_s is not None]
     yield _gauge("routenator_stage_eta_seconds", "Time to go at the present pace.", _STAGE, eta)
@@ -170,16 +197,26 @@ def run_metrics(entries: list[RunEntry]) -> Iterator[Metric]:
     attempts = [(key, usage.attempts) for key, usage in used]
     yield _counter("routenator_stage_attempts", "Times that tasks of a stage got their nodes.", _STAGE, attempts)
     requeues = [(key, usage.requeued) for key, usage in used]
-    yield _counter("routenator_stage_requeues", "Times that Slurm put tasks of a stage back into the queue.", _STAGE, requeues)
+    yield _counter(
+        "routenator_stage_requeues", "Times that Slurm put tasks of a stage back into the queue.", _STAGE, requeues
+    )
     node_seconds = [(key, usage.node_hours * 3600) for key, usage in used]
     yield _counter("routenator_stage_node_seconds", "Node-seconds of all attempts.", _STAGE, node_seconds)
     gpu_seconds = [(key, usage.gpu_hours * 3600) for key, usage in used]
     yield _counter("routenator_stage_gpu_seconds", "GPU-seconds of all attempts.", _STAGE, gpu_seconds)
-    known = [(key, usage) for key, usage in used if usage.wasted_node_hours is not None and usage.wasted_gpu_hours is not None]
+    known = [
+        (key, usage)
+        for key, usage in used
+        if usage.wasted_node_hours is not None and usage.wasted_gpu_hours is not None
+    ]
     wasted = [(key, (usage.wasted_node_hours or 0.0) * 3600) for key, usage in known]
-    yield _counter("routenator_stage_wasted_node_seconds", "Node-seconds of attempts that committed nothing.", _STAGE, wasted)
+    yield _counter(
+        "routenator_stage_wasted_node_seconds", "Node-seconds of attempts that committed nothing.", _STAGE, wasted
+    )
     wasted = [(key, (usage.wasted_gpu_hours or 0.0) * 3600) for key, usage in known]
-    yield _counter("routenator_stage_wasted_gpu_seconds", "GPU-seconds of attempts that committed nothing.", _STAGE, wasted)
+    yield _counter(
+        "routenator_stage_wasted_gpu_seconds", "GPU-seconds of attempts that committed nothing.", _STAGE, wasted
+    )
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]

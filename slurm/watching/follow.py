@@ -57,7 +57,12 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
         return 0
     print_failures(console, status)
     if not any(stage.failures for stage in status.stages):
-        console.print(f"The driver ended early; see {run.path / 'logs' / 'driver.log'}", style="red", highlight=False, soft_wrap=True)
+        console.print(
+            f"The driver ended early; see {run.path / 'logs' / 'driver.log'}",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"\nWhen it is mended, {_go_on(run)}", highlight=False, soft_wrap=True)
     return process.returncode or 1
 

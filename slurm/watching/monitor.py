@@ -1,6 +1,7 @@
 """``monitor RUN``: a run, live, on a terminal: stages, their tasks at work and failed, and a task's log.
 
-It only reads: quitting it does nothing to the run. The status is read in a thread, so that keys answer while Slurm is asked.
+It only reads: quitting it does nothing to the run. The status is read in a thread, so that keys answer while Slurm is
+asked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from slurm.watching.status_view import STYLES, bar, counts, duration, failure_li
 
 LOG_LINES = 2000
 _MARK = "▸"
-_BACK: list[BindingType] = [Binding("escape,left,backspace", "app.pop_screen", "back"), Binding("q", "app.leave", "quit")]
+_BACK: list[BindingType] = [
+    Binding("escape,left,backspace", "app.pop_screen", "back"),
+    Binding("q", "app.leave", "quit"),
+]
 
 
 class Table(DataTable[Text]):
@@ -127,7 +131,9 @@ class TasksScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title")
-        yield Table([("shard", 7), ("state", 8), ("job", 12), ("node", 8), ("why", max(self.app.size.width - 43, 30))], "tasks")
+        yield Table(
+            [("shard", 7), ("state", 8), ("job", 12), ("node", 8), ("why", max(self.app.size.width - 43, 30))], "tasks"
+        )
         yield Static("", id="reason")
         yield Footer(compact=True)
 
@@ -208,7 +214,19 @@ class Monitor(App[int]):
 
     def compose(self) -> ComposeResult:
         yield Static("reading ...", id="title")
-        yield Table([("stage", 9), ("state", 9), ("done", 15), ("shards", 12), ("run", 6), ("wait", 6), ("fail", 6), ("ETA", 7)], "stages")
+        yield Table(
+            [
+                ("stage", 9),
+                ("state", 9),
+                ("done", 15),
+                ("shards", 12),
+                ("run", 6),
+                ("wait", 6),
+                ("fail", 6),
+                ("ETA", 7),
+            ],
+            "stages",
+        )
         yield VerticalScroll(Static("", id="about"), id="details", can_focus=False)
         yield Static("", id="problem")
         yield Footer(compact=True)
@@ -239,7 +257,11 @@ class Monitor(App[int]):
             (f"{status.name}: ", "bold"),
             (status.state, STYLES.get(status.state, "")),
             f"  {time.strftime('%H:%M:%S', time.localtime(status.time))}",
-            (f"  {hours(status.usage.node_hours)} node-hours, {hours(status.usage.gpu_hours)} GPU-hours" if status.usage.attempts else ""),
+            (
+                f"  {hours(status.usage.node_hours)} node-hours, {hours(status.usage.gpu_hours)} GPU-hours"
+                if status.usage.attempts
+                else ""
+            ),
             ("  ended; q leaves" if ended(status) else ""),
         )
         main.query_one("#title", Static).update(said)

@@ -89,7 +89,9 @@ class RunsReader:
 
     def __init__(self, root: Path, ask: Callable[[Sequence[Submission]], QueueView] = read_queue) -> None:
         if not root.is_dir():
-            raise InputError("no such folder of runs", file=root, key="--root", found="nothing there", expected="a folder of runs")
+            raise InputError(
+                "no such folder of runs", file=root, key="--root", found="nothing there", expected="a folder of runs"
+            )
         self.root = root
         self._ask = ask
         self._readers: dict[str, StatusReader] = {}
@@ -135,7 +137,12 @@ def runs_table(entries: Sequence[RunEntry], console: Console) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "state", "age", "stage", "done", "failed", "rows", "ETA"):
-        table.add_column(name, justify="left" if name in ("run", "state", "stage") else "right", no_wrap=name != "run", overflow="fold")
+        table.add_column(
+            name,
+            justify="left" if name in ("run", "state", "stage") else "right",
+            no_wrap=name != "run",
+            overflow="fold",
+        )
     now = time.time()
     for entry in entries:
         stage = entry.at_work

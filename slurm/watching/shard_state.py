@@ -38,7 +38,11 @@ class Verdict:
 
 
 def judge(
-    shard: int, submission: Submission | None, queue: QueueView, driver: Mapping[str, Any] | None, failure: Mapping[str, Any] | None
+    shard: int,
+    submission: Submission | None,
+    queue: QueueView,
+    driver: Mapping[str, Any] | None,
+    failure: Mapping[str, Any] | None,
 ) -> Verdict:
     """How a shard without a receipt stands.
 

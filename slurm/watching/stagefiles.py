@@ -1,6 +1,8 @@
-"""What a stage's folders say, read so that looking again costs one listing: receipts, progress of shards at work, failures.
+"""What a stage's folders say, read so that looking again costs one listing: receipts, progress of shards at work,
+failures.
 
-A receipt never changes once it is there, a failure is replaced whole, so both are read once and again only under another inode.
+A receipt never changes once it is there, a failure is replaced whole, so both are read once and again only under
+another inode.
 """
 
 from __future__ import annotations
@@ -109,7 +111,9 @@ class StageFiles:
         """What the shards at work among these say of themselves."""
         wanted = [index for index in indices if index in self.at_work]
         found = {}
-        for index, value in zip(wanted, _read_all([f"{self.dir}/{_PREFIX}{index:05d}{_PROGRESS_SUFFIX}" for index in wanted]), strict=True):
+        for index, value in zip(
+            wanted, _read_all([f"{self.dir}/{_PREFIX}{index:05d}{_PROGRESS_SUFFIX}" for index in wanted]), strict=True
+        ):
             if isinstance(value, dict):
                 found[index] = Progress(
                     done=float(value["done"]),
@@ -129,7 +133,12 @@ class StageFiles:
         return f"{self.logs}/{_PREFIX}{index:05d}{_FAILED_SUFFIX}"
 
     def _refresh(
-        self, known: dict[int, _T], inodes: dict[int, int], found: dict[int, int], path: Callable[[int], str], parse: Callable[[Any], _T]
+        self,
+        known: dict[int, _T],
+        inodes: dict[int, int],
+        found: dict[int, int],
+        path: Callable[[int], str],
+        parse: Callable[[Any], _T],
     ) -> None:
         for index in [index for index in known if index not in found]:
             del known[index], inodes[index]
@@ -165,7 +174,10 @@ def _read_all(paths: list[str]) -> Iterable[Any]:
     if len(paths) <= _FEW:
         return [_read(path) for path in paths]
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = pool.map(lambda part: [_read(path) for path in part], [paths[start : start + _FEW] for start in range(0, len(paths), _FEW)])
+        parts = pool.map(
+            lambda part: [_read(path) for path in part],
+            [paths[start : start + _FEW] for start in range(0, len(paths), _FEW)],
+        )
         return [value for part in parts for value in part]
 
 

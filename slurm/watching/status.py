@@ -1,4 +1,6 @@
-"""Where a run stands: receipts and progress files say what is done, the plan what there is to do, the queue what is alive."""
+"""Where a run stands: receipts and progress files say what is done, the plan what there is to do, the queue what is
+alive.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +62,11 @@ class StageStatus:
         fraction: work done, 0 to 1, with parts of shards.
         rate: units a second of the shards at work now; if there is none, of one task of the finished ones.
         unit: what ``rate`` counts.
-        tokens_per_second: of the shards at work now; if there is none, of one task of the finished ones. None if no model is at work.
+        tokens_per_second: of the shards at work now; if there is none, of one task of the finished ones. None if no
+            model is at work.
         eta_s: seconds to the end at the pace of the tasks at work; None if nothing can be said.
-        starts: when Slurm expects the first of the waiting shards to start, seconds since the epoch; None if it does not say.
+        starts: when Slurm expects the first of the waiting shards to start, seconds since the epoch; None if it does
+            not say.
         reasons: why shards wait, in Slurm's word or ours -> how many.
         failure_reasons: first line of why shards failed -> how many.
         failures: the first ones, with the ends of their logs.
@@ -103,13 +107,16 @@ class StageStatus:
         """One word for all shards."""
         if self.done == self.shards:
             return "done"
-        return next((name for name in ("running", "failed", "unknown", "cancelled", "pending") if getattr(self, name)), "missing")
+        return next(
+            (name for name in ("running", "failed", "unknown", "cancelled", "pending") if getattr(self, name)),
+            "missing",
+        )
 
 
 @dataclass
 class RunStatus:
-    """A run: ``done``, ``running`` (tasks at work or waiting), ``failed``, ``cancelled``, ``unknown`` (the queue cannot be read), or
-    ``incomplete`` (nothing is going on). ``time``: when it was read, seconds since the epoch."""
+    """A run: ``done``, ``running`` (tasks at work or waiting), ``failed``, ``cancelled``, ``unknown`` (the queue cannot
+    be read), or ``incomplete`` (nothing is going on). ``time``: when it was read, seconds since the epoch."""
 
     run: str
     name: str
@@ -174,7 +181,8 @@ class StatusReader:
         """
         run = self.run
         submissions = load_submissions(run)
-        # Before the files: a task that ends in between has a receipt by then. The other way round it would have neither.
+        # Before the files: a task that ends in between has a receipt by then. The other way round it would have
+        # neither.
         if queue is None:
             queue = self._ask(submissions)
         driver = read_driver(run)
@@ -195,7 +203,9 @@ class StatusReader:
             usage=total,
         )
 
-    def _stage(self, stage: str, submissions: list[Submission], queue: QueueView, driver: Mapping[str, Any] | None) -> StageStatus:
+    def _stage(
+        self, stage: str, submissions: list[Submission], queue: QueueView, driver: Mapping[str, Any] | None
+    ) -> StageStatus:
         files = self._files[stage]
         files.look()
         mine = [item for item in submissions if item.stage == stage]
@@ -283,9 +293,11 @@ class StatusReader:
                 status.eta_s = left * (status.seconds / status.done) / len(at_work)
 
     def _speed(self, key: tuple[str, int], now: Progress) -> float:
-        """Units a second of one shard over the last minute that was looked at, so that work in lumps and in phases has a steady rate.
+        """Units a second of one shard over the last minute that was looked at, so that work in lumps and in phases has
+        a steady rate.
 
-        At the first look it is the mean since the attempt started; one that goes on from chunks of an earlier one looks too fast then.
+        At the first look it is the mean since the attempt started; one that goes on from chunks of an earlier one looks
+        too fast then.
         """
         seen = self._seen.setdefault(key, deque())
         if seen and seen[0].started != now.started:

@@ -14,7 +14,14 @@ from slurm.watching.wait_reasons import in_words
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-STYLES = {"done": "green", "running": "cyan", "pending": "yellow", "unknown": "yellow", "failed": "bold red", "cancelled": "magenta"}
+STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "pending": "yellow",
+    "unknown": "yellow",
+    "failed": "bold red",
+    "cancelled": "magenta",
+}
 _BAR = 10
 # Without a terminal a line is written when something changed, but for one that only counts on, no oftener than this.
 _PLAIN_EVERY_S = 20.0
@@ -62,7 +69,14 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("stage", "left"), ("state", "left"), ("shards", "left"), ("rows", "right"), ("rate", "right"), ("ETA", "right")):
+    for name, justify in (
+        ("stage", "left"),
+        ("state", "left"),
+        ("shards", "left"),
+        ("rows", "right"),
+        ("rate", "right"),
+        ("ETA", "right"),
+    ):
         table.add_column(name, justify=justify, no_wrap=name != "shards")  # type: ignore[arg-type]
     for stage in status.stages:
         shards = counts(stage)
@@ -72,7 +86,12 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
             shards = f"{bar(stage.fraction)} {stage.fraction:4.0%}  {shards}"
         rows = f"{stage.rows:,}" if stage.rows else "-"
         table.add_row(
-            stage.stage, Text(stage.state, style=STYLES.get(stage.state, "dim")), shards, rows, rate(stage), duration(stage.eta_s)
+            stage.stage,
+            Text(stage.state, style=STYLES.get(stage.state, "dim")),
+            shards,
+            rows,
+            rate(stage),
+            duration(stage.eta_s),
         )
     return table
 
@@ -124,9 +143,16 @@ def remarks(status: RunStatus) -> list[str]:
             for reason, count in list(stage.failure_reasons.items())[:_MAX_REASONS]:
                 lines.append(f"{stage.stage}: {count:,} failed: {reason}")
         if stage.tokens_per_second and not stage.reused:
-            lines.append(f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' a task'}")
-        lines += [f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}" for path in stage.unreadable]
-    return [f"{', '.join(stages)}: {count:,} waiting: {in_words(reason)}" for (reason, count), stages in waits.items()] + lines
+            lines.append(
+                f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' a task'}"
+            )
+        lines += [
+            f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
+            for path in stage.unreadable
+        ]
+    return [
+        f"{', '.join(stages)}: {count:,} waiting: {in_words(reason)}" for (reason, count), stages in waits.items()
+    ] + lines
 
 
 def failure_line(failure: Failure) -> str:
@@ -176,7 +202,11 @@ def print_failures(console: Console, status: RunStatus, lines: int = 8) -> None:
             if failure.log:
                 console.print(f"  log: {failure.log}", style="dim", markup=False, highlight=False)
         if stage.failed > len(stage.failures):
-            console.print(f"\n{stage.stage}: {stage.failed - len(stage.failures)} more failed shards", style="red", highlight=False)
+            console.print(
+                f"\n{stage.stage}: {stage.failed - len(stage.failures)} more failed shards",
+                style="red",
+                highlight=False,
+            )
 
 
 def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_s: float) -> RunStatus:

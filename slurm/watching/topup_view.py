@@ -29,13 +29,23 @@ def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) ->
     """Shares by route, and the strata of which least survives."""
     table = _table("Acceptance by route", "route", "requested", "accepted", "kept", "share")
     for row in measured.by("route"):
-        table.add_row(row["route"], *(f"{row[name]:,}" for name in ("requested", "accepted", "kept")), f"{row['share']:.1%}")
+        table.add_row(
+            row["route"], *(f"{row[name]:,}" for name in ("requested", "accepted", "kept")), f"{row['share']:.1%}"
+        )
     console.print(table)
     strata = sorted(measured.as_dict()["strata"], key=lambda row: row["share"])[:worst]
     if not strata:
         return
     title = f"The {len(strata)} worst strata (shares drawn towards their margins, with bounds of {SHOWN_CONFIDENCE:.0%} confidence)"
-    table = _table(title, "function / category / template / length / language", "requested", "accepted", "kept", "share", "at least")
+    table = _table(
+        title,
+        "function / category / template / length / language",
+        "requested",
+        "accepted",
+        "kept",
+        "share",
+        "at least",
+    )
     for row in strata:
         name = " / ".join(row[key] for key in ("function", "category", "template", "length", "language"))
         counts = (f"{row[key]:,}" for key in ("requested", "accepted", "kept"))
@@ -69,7 +79,9 @@ def print_need(need: Need, lost: Sequence[GivenUp], console: Console) -> None:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in stratum.reasons)
         console.print(f"  reasons: {reasons}", markup=False, highlight=False, soft_wrap=True)
         for example in stratum.examples:
-            text = f"  example: {example['query']!r}: {example['reason']}" + (f" ({example['detail']})" if example["detail"] else "")
+            text = f"  example: {example['query']!r}: {example['reason']}" + (
+                f" ({example['detail']})" if example["detail"] else ""
+            )
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -78,9 +90,18 @@ def need_as_dict(need: Need, lost: Sequence[GivenUp]) -> dict[str, Any]:
     return {
         "rows": sum(need.wanted),
         "requests": sum(need.asked),
-        "strata": [{**need.strata[number].as_dict(), "lacks": need.wanted[number], "asks": need.asked[number]} for number in need.short],
+        "strata": [
+            {**need.strata[number].as_dict(), "lacks": need.wanted[number], "asks": need.asked[number]}
+            for number in need.short
+        ],
         "given_up": [
-            {"stratum": one.name, "lacks": one.lacks, "requested": one.requested, "reasons": dict(one.reasons), "examples": one.examples}
+            {
+                "stratum": one.name,
+                "lacks": one.lacks,
+                "requested": one.requested,
+                "reasons": dict(one.reasons),
+                "examples": one.examples,
+            }
             for one in lost
         ],
     }

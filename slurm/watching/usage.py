@@ -1,7 +1,8 @@
 """What a stage of a run cost: node-hours and GPU-hours of all its attempts, and of those that committed nothing.
 
-Where accounting is on, every stay of a task on its nodes is a record (``sacct --duplicates``). Without it only the attempts that committed
-tell their time, in their receipts, and those that live, by the queue; what was wasted is then not known.
+Where accounting is on, every stay of a task on its nodes is a record (``sacct --duplicates``). Without it only the
+attempts that committed tell their time, in their receipts, and those that live, by the queue; what was wasted is then
+not known.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Usage:
         attempts: how often tasks got their nodes.
         requeued: how often Slurm put a task back into the queue.
         node_hours, gpu_hours: of all attempts, also of those at work now.
-        wasted_attempts: attempts that ended and committed no shard; None if it is not known. A later attempt may have gone on from
-            their chunks or checkpoints.
+        wasted_attempts: attempts that ended and committed no shard; None if it is not known. A later attempt may have
+            gone on from their chunks or checkpoints.
         wasted_node_hours, wasted_gpu_hours: of those; None if it is not known.
     """
 
@@ -42,7 +43,9 @@ class Usage:
 
     def add(self, other: Usage) -> None:
         """Sum; what is not known of a part that used something is not known of the whole."""
-        known = (not self.attempts or self.wasted_attempts is not None) and (not other.attempts or other.wasted_attempts is not None)
+        known = (not self.attempts or self.wasted_attempts is not None) and (
+            not other.attempts or other.wasted_attempts is not None
+        )
         self.attempts += other.attempts
         self.requeued += other.requeued
         self.node_hours += other.node_hours
@@ -55,7 +58,9 @@ class Usage:
             self.wasted_attempts = self.wasted_node_hours = self.wasted_gpu_hours = None
 
 
-def stage_usage(run: Run, stage: str, submissions: Sequence[Submission], queue: QueueView, receipts: Mapping[int, Committed]) -> Usage:
+def stage_usage(
+    run: Run, stage: str, submissions: Sequence[Submission], queue: QueueView, receipts: Mapping[int, Committed]
+) -> Usage:
     """Of one stage.
 
     Args:
@@ -71,7 +76,8 @@ def stage_usage(run: Run, stage: str, submissions: Sequence[Submission], queue: 
         for shard in item.indices()
     }
     ids = {task for task, _ in tasks}
-    # Ids of jobs start again at some number after years, or when a controller crashes; what is older than the run is another's.
+    # Ids of jobs start again at some number after years, or when a controller crashes; what is older than the run is
+    # another's.
     since = min((item.time for item in submissions), default=0.0) - _HOUR_S
     first = time.strftime(TIME_FORMAT, time.gmtime(since))
     committed: dict[str, list[Committed]] = {}
@@ -79,7 +85,9 @@ def stage_usage(run: Run, stage: str, submissions: Sequence[Submission], queue: 
         if receipt.job in ids and receipt.finished >= first:
             committed.setdefault(receipt.job, []).append(receipt)
     if queue.accounting:
-        return _accounted(tasks, {task: _since(queue.attempts.get(task, []), since) for task in tasks}, committed, asked.gpus)
+        return _accounted(
+            tasks, {task: _since(queue.attempts.get(task, []), since) for task in tasks}, committed, asked.gpus
+        )
     return _by_receipts(tasks, queue, committed, asked.nodes, asked.gpus)
 
 
@@ -87,14 +95,18 @@ def _since(attempts: list[Attempt], moment: float) -> list[Attempt]:
     return [item for item in attempts if item.submit >= moment]
 
 
-def _accounted(tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Committed]], gpus_a_node: int) -> Usage:
+def _accounted(
+    tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Committed]], gpus_a_node: int
+) -> Usage:
     usage = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)
     for task in tasks:
         made = attempts[task]
         useful = {_nearest(made, receipt) for receipt in committed.get(task[0], ())} if made else set()
         for position, attempt in enumerate(made):
             hours = attempt.nodes * attempt.seconds / _HOUR_S
-            gpu_hours = (attempt.gpus if attempt.gpus is not None else gpus_a_node * attempt.nodes) * attempt.seconds / _HOUR_S
+            gpu_hours = (
+                (attempt.gpus if attempt.gpus is not None else gpus_a_node * attempt.nodes) * attempt.seconds / _HOUR_S
+            )
             usage.attempts += 1
             usage.node_hours += hours
             usage.gpu_hours += gpu_hours
@@ -120,7 +132,9 @@ def _nearest(made: list[Attempt], receipt: Committed) -> int:
     return min(range(len(made)), key=lambda position: (distance(position), -position))
 
 
-def _by_receipts(tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Committed]], nodes: int, gpus_a_node: int) -> Usage:
+def _by_receipts(
+    tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Committed]], nodes: int, gpus_a_node: int
+) -> Usage:
     usage = Usage()
     now = time.time()
     for task in tasks:

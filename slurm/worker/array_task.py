@@ -1,8 +1,10 @@
-"""A Slurm task, started by ``slurm.worker.start``: it picks its own of the array, runs it, and requeues it when it is stopped.
+"""A Slurm task, started by ``slurm.worker.start``: it picks its own of the array, runs it, and requeues it when it is
+stopped.
 
-submitit's own start (``submitit.core._submit``, which local runs use) needs a file for each task before the array is submitted, writes
-another when the task ends, and cannot checkpoint again once it was killed while it wrote a checkpoint. Here one file holds an array's
-tasks, a task has a file of its own only after it was stopped, and submitit, a third of the time of a start, is not imported.
+submitit's own start (``submitit.core._submit``, which local runs use) needs a file for each task before the array is
+submitted, writes another when the task ends, and cannot checkpoint again once it was killed while it wrote a
+checkpoint. Here one file holds an array's tasks, a task has a file of its own only after it was stopped, and submitit,
+a third of the time of a start, is not imported.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list
 
 
 def stopped_path(folder: Path, name: str) -> Path:
-    """Where this job's task is kept after it was stopped. The array's file is in the name, because the id may be another's later."""
+    """Where this job's task is kept after it was stopped. The array's file is in the name, because the id may be
+    another's later.
+    """
     return folder / f"{name.removesuffix(TASKS_SUFFIX)}_{job_id()}_stopped.pkl"
 
 

@@ -1,7 +1,9 @@
-"""What is pickled, and runs in an allocation: some shards of a stage, able to be stopped by a signal and to go on later.
+"""What is pickled, and runs in an allocation: some shards of a stage, able to be stopped by a signal and to go on
+later.
 
-submitit counts how often a job was requeued, and takes every preemption of a short job for a time-out. What matters is whether the
-task gets on: it is requeued as long as it does, and given up after ``MAX_STALLS`` time-outs in a row without a new checkpoint.
+submitit counts how often a job was requeued, and takes every preemption of a short job for a time-out. What matters is
+whether the task gets on: it is requeued as long as it does, and given up after ``MAX_STALLS`` time-outs in a row
+without a new checkpoint.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _SIGNAL_SLACK_S = 60.0
 
 
 def code_environment(run: Run) -> dict[str, str]:
-    """Variables that make a task import the run's own snapshot of the code, and nothing of the folder it was submitted from."""
+    """Variables that make a task import the run's own snapshot of the code, and nothing of the folder it was submitted
+    from.
+    """
     inherited = os.environ.get("PYTHONPATH", "")
     paths = [str(run.path / "code"), *(part for part in inherited.split(os.pathsep) if part)]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
@@ -101,7 +105,8 @@ class StageTask:
             run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package, self.need_bytes)
         except RoutenatorError as error:
             if self._told_to_end:
-                # The signal went to all processes of the task; what it did to them is no failure. Slurm ends, and requeues, it.
+                # The signal went to all processes of the task; what it did to them is no failure. Slurm ends, and
+                # requeues, it.
                 wait_for_end(f"failed after SIGTERM: {error}")
             if len(self.indices) > 1:
                 # Other shards may have said much since.
@@ -131,7 +136,8 @@ class StageTask:
         if stalls >= MAX_STALLS:
             minutes = self.limit_s / 60
             self._give_up(
-                "timeout", f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; raise cluster.stages.{self.stage}.minutes"
+                "timeout",
+                f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; raise cluster.stages.{self.stage}.minutes",
             )
             return None
         again = StageTask(
@@ -155,11 +161,14 @@ class StageTask:
         return done_shards(run.stage_dir(self.stage), run.plan.stages[self.stage].shards).issuperset(self.indices)
 
     def note_end(self, number: int, frame: object) -> None:
-        """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by another signal."""
+        """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by
+        another signal.
+        """
         self._told_to_end = True
 
     def _attempt(self) -> int:
-        # Slurm counts requeues that it made by itself (a dead node), the pickle those that we asked for; local runs know only the latter.
+        # Slurm counts requeues that it made by itself (a dead node), the pickle those that we asked for; local runs
+        # know only the latter.
         return self.attempt + max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
     def _give_up(self, kind: str, message: str) -> None:

@@ -19,8 +19,21 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 def test_a_run_with_faults_makes_the_same_data_set(tmp_path: Path) -> None:
     if missing_packages() or os.getuid() != 0:
         pytest.skip("needs Slurm's packages and root")
-    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--shards", "4", "--faults", "2", "--pause", "0.05", "--limit", "200"]
-    done = subprocess.run([*command, "--json", str(tmp_path / "result.json")], capture_output=True, text=True, timeout=420, check=False)
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "chaos.py"),
+        "--shards",
+        "4",
+        "--faults",
+        "2",
+        "--pause",
+        "0.05",
+        "--limit",
+        "200",
+    ]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "result.json")], capture_output=True, text=True, timeout=420, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["faults"] >= 2 and sum(result["by_kind"].values()) == result["faults"]

@@ -11,7 +11,9 @@ from benchmarks import merge, near
 
 
 def test_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    merge.main(["--rows", "5000", "--shards", "3", "--scratch", str(tmp_path / "s"), "--json", str(tmp_path / "x.json")])
+    merge.main(
+        ["--rows", "5000", "--shards", "3", "--scratch", str(tmp_path / "s"), "--json", str(tmp_path / "x.json")]
+    )
     found = json.loads((tmp_path / "x.json").read_text())
     dropped = found["merge"]["dropped"]
     assert sum(dropped.values()) == 5000
@@ -22,7 +24,16 @@ def test_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_near(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--rows", "3000", "--sample", "1500", "--scratch", str(tmp_path / "s"), "--json", str(tmp_path / "x.json")]
+    options = [
+        "--rows",
+        "3000",
+        "--sample",
+        "1500",
+        "--scratch",
+        str(tmp_path / "s"),
+        "--json",
+        str(tmp_path / "x.json"),
+    ]
     near.main([*options, "--peer-python", str(tmp_path / "none")])
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["quality"]["own"]["recall"] > 0.95

@@ -11,7 +11,19 @@ from tests.conftest import TINY
 def test_it_measures_the_stage_and_the_peer(tmp_path, capsys):
     file = tmp_path / "result.json"
     report = sampling.main(
-        ["--rows", "500", "3000", "--domain", str(TINY), "--peer-rows", "200", "--work", str(tmp_path), "--json", str(file)]
+        [
+            "--rows",
+            "500",
+            "3000",
+            "--domain",
+            str(TINY),
+            "--peer-rows",
+            "200",
+            "--work",
+            str(tmp_path),
+            "--json",
+            str(file),
+        ]
     )
     assert json.loads(file.read_text()) == report
     assert [size["rows"] for size in report["sizes"]] == [500, 3000]

@@ -15,7 +15,20 @@ from tests.routenator.tiny_model import save_tiny_model
 @pytest.mark.slow
 def test_our_side_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_tiny_model(tmp_path / "model")
-    options = ["--examples", "40", "--batch", "8", "--repeat", "1", "--model", str(model), "--domain", str(TINY), "--peers", "none"]
+    options = [
+        "--examples",
+        "40",
+        "--batch",
+        "8",
+        "--repeat",
+        "1",
+        "--model",
+        str(model),
+        "--domain",
+        str(TINY),
+        "--peers",
+        "none",
+    ]
     report = training.main([*options, "--json", str(tmp_path / "x.json")])
     assert json.loads((tmp_path / "x.json").read_text()) == report
     (run,) = report["runs"]["routenator"]
@@ -28,7 +41,11 @@ def test_our_side_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_rates_leave_out_the_first_steps_and_the_median_counts() -> None:
     def run(seconds: float) -> dict[str, float]:
-        steps = [{"seconds": 9.0, "tokens": 1}, {"seconds": 10.0, "tokens": 100}, {"seconds": 10.0 + seconds, "tokens": 300}]
+        steps = [
+            {"seconds": 9.0, "tokens": 1},
+            {"seconds": 10.0, "tokens": 100},
+            {"seconds": 10.0 + seconds, "tokens": 300},
+        ]
         return training.figures({"steps": [step | {"loss": 1.0} for step in steps], "trainable": 1})
 
     assert run(2.0)["tokens_per_second"] == 100

@@ -1,4 +1,6 @@
-"""A real Slurm for the session: four nodes, several partitions, fake GPUs, accounting, arrays of at most 101 tasks; and a small disk."""
+"""A real Slurm for the session: four nodes, several partitions, fake GPUs, accounting, arrays of at most 101 tasks; and
+a small disk.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ NODES = 4
 LIMIT_S = 240
 DISK_MIB = 32
 # Small enough for several tasks a node; the nodes have 8 cores and 4 GB, whatever the machine has.
-SMALL = {name: {"cpus": 1, "memory_gib": 0.25, "minutes": 5} for name in ("sample", "generate", "merge", "train", "evaluate", "report")}
+SMALL = {
+    name: {"cpus": 1, "memory_gib": 0.25, "minutes": 5}
+    for name in ("sample", "generate", "merge", "train", "evaluate", "report")
+}
 
 
 def slurm_profile(**changes: Any) -> dict[str, Any]:
@@ -53,7 +58,9 @@ def cluster() -> Iterator[DevCluster]:
     disk = _disk_folder(root)
     disk.mkdir()
     # Before the cluster, whose namespace sees what is mounted then.
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", disk], capture_output=True, check=False
+    )
     saved = os.environ.get("SLURM_CONF")
     try:
         running = up(root, NODES, max_array_size=MAX_ARRAY_SIZE)

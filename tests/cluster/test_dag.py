@@ -35,7 +35,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 def launch(*arguments: str, timeout: int = 240) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
+        [sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -72,7 +77,9 @@ def submitted(config: Path) -> Iterator[Run]:
 
 
 def ours(run: Run, cluster: DevCluster) -> list[str]:
-    """Command lines of processes that have to do with a run and are not the cluster's: what stayed behind where it was submitted."""
+    """Command lines of processes that have to do with a run and are not the cluster's: what stayed behind where it was
+    submitted.
+    """
     inside = {process.pid for process in psutil.Process(cluster.pid).children(recursive=True)}
     found = []
     for process in psutil.process_iter(["cmdline"]):
@@ -83,7 +90,9 @@ def ours(run: Run, cluster: DevCluster) -> list[str]:
 
 
 def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tmp_path: Path) -> None:
-    """Sample and generate arrays, merge, training by four processes on two nodes, evaluation by Ray over two nodes, report."""
+    """Sample and generate arrays, merge, training by four processes on two nodes, evaluation by Ray over two nodes,
+    report.
+    """
     two = {"cpus": 2, "memory_gib": 1, "minutes": 15, "nodes": 2, "partition": "gpu", "gpus": 1}
     file = write_config(
         tmp_path / "run.yaml",
@@ -95,14 +104,23 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
             "routes": {"heuristic": 0.95, "text": 0.05},
             "oversample": {"heuristic": 1.25, "text": 1.2},
         },
-        train={"prompt": "compact", "max_steps": 2, "batch_size": 2, "processes": 2, "nodes": 2, "gradient_checkpointing": False},
+        train={
+            "prompt": "compact",
+            "max_steps": 2,
+            "batch_size": 2,
+            "processes": 2,
+            "nodes": 2,
+            "gradient_checkpointing": False,
+        },
         evaluate={"workers": 2, "max_new_tokens": 16, "bootstrap": 20, "limit": 3, "before": False},
         cluster=slurm_profile(
             stages={**SMALL, "generate": {"cpus": 2, "memory_gib": 1, "minutes": 15}, "train": two, "evaluate": two},
         ),
     )
     # Somebody else's Ray on the same host: it must outlive ours.
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)", "raylet", "gcs_server", "ray::IDLE"])
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(900)", "raylet", "gcs_server", "ray::IDLE"]
+    )
     try:
         done = launch("run", str(file))
         assert done.returncode == 0, done.stderr
@@ -120,18 +138,31 @@ def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tm
     receipts = {stage: read_receipt(run.stage_dir(stage), 0) for stage in STAGES}
     assert all(receipt is not None and receipt.attempt == 1 for receipt in receipts.values())
     train, evaluate = receipts["train"], receipts["evaluate"]
-    assert train is not None and train.metrics["processes"] == 4 and train.metrics["steps"] == 2 and train.host in ("n3", "n4")
+    assert (
+        train is not None
+        and train.metrics["processes"] == 4
+        and train.metrics["steps"] == 2
+        and train.host in ("n3", "n4")
+    )
     assert evaluate is not None and evaluate.metrics["queries"] == 3
     for stage in ("train", "evaluate"):
-        assert {path.name for path in run.log_dir(stage).glob("*attempt*")} == {f"{jobs[stage].job}_{node}.attempt-1.log" for node in "01"}
-    until((run.path / "report" / "index.html").is_file, "the link to the report, which comes a little after its receipt")
+        assert {path.name for path in run.log_dir(stage).glob("*attempt*")} == {
+            f"{jobs[stage].job}_{node}.attempt-1.log" for node in "01"
+        }
+    until(
+        (run.path / "report" / "index.html").is_file, "the link to the report, which comes a little after its receipt"
+    )
     until(lambda: not faults.tasks(cluster), "the last task's end, which comes a little after its receipt")
 
     # A stage that is lost is made again, and --wait stays to the end and shows the result.
     (run.stage_dir("report") / "shard-00000.receipt.json").unlink()
     done = launch("retry", str(run.path), "--wait")
     assert done.returncode == 0, done.stderr
-    assert "report" in done.stdout and "Function F1" in done.stdout and done.stdout.strip().splitlines()[-1] == str(run.path)
+    assert (
+        "report" in done.stdout
+        and "Function F1" in done.stdout
+        and done.stdout.strip().splitlines()[-1] == str(run.path)
+    )
 
 
 def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> None:
@@ -153,7 +184,9 @@ def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> 
     # A lost shard is made again, and nothing else.
     wait_for(run, lambda seen: seen.state != "running")
     stage_dir = run.stage_dir("generate")
-    kept = {index: (stage_dir / f"shard-{index:05d}.receipt.json").stat().st_mtime_ns for index in range(6) if index != 4}
+    kept = {
+        index: (stage_dir / f"shard-{index:05d}.receipt.json").stat().st_mtime_ns for index in range(6) if index != 4
+    }
     first = read_receipt(stage_dir, 4)
     assert first is not None
     (stage_dir / "shard-00004.receipt.json").unlink()
@@ -162,12 +195,17 @@ def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> 
     wait_for(run, lambda seen: seen.stage("generate").state == "done")
     control.cancel(run)
     second = read_receipt(stage_dir, 4)
-    assert second is not None and second.attempt == 2 and second.files["data"]["sha256"] == first.files["data"]["sha256"]
+    assert (
+        second is not None and second.attempt == 2 and second.files["data"]["sha256"] == first.files["data"]["sha256"]
+    )
     assert kept == {index: (stage_dir / f"shard-{index:05d}.receipt.json").stat().st_mtime_ns for index in kept}
 
 
 def test_what_the_cluster_would_not_take_is_refused_before_anything_is_written(config: Path, tmp_path: Path) -> None:
-    for override, said in (("cluster.partition=gpus", "partition"), ("cluster.stages.train.gpus=99", "cluster.stages.train")):
+    for override, said in (
+        ("cluster.partition=gpus", "partition"),
+        ("cluster.stages.train.gpus=99", "cluster.stages.train"),
+    ):
         done = launch("run", str(config), override)
         assert done.returncode == 2 and said in done.stderr, done.stderr
     assert not (tmp_path / "runs").exists()

@@ -22,7 +22,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 def experiment(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "launch.py", "experiment", str(file), "--results", str(file.parent / "results"), *options]
+    command = [
+        sys.executable,
+        "launch.py",
+        "experiment",
+        str(file),
+        "--results",
+        str(file.parent / "results"),
+        *options,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     sys.stdout.write(done.stdout[-4000:] + done.stderr[-4000:])
     return done

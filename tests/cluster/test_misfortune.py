@@ -1,4 +1,6 @@
-"""What befalls clusters, done to toy stages on a real Slurm: dead nodes and controllers, races, full disks, large arrays."""
+"""What befalls clusters, done to toy stages on a real Slurm: dead nodes and controllers, races, full disks, large
+arrays.
+"""
 
 from __future__ import annotations
 
@@ -82,11 +84,15 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     assert first is not None and second is not None
     assert (first.attempt, second.attempt) == (1, 2), "the dead node's task alone was started again"
     attempts = [(chunks / str(number)).read_text() for number in range(reached + 100)]
-    assert attempts == sorted(attempts) and attempts.count("1") >= reached, "the second attempt made the first one's chunks again"
+    assert attempts == sorted(attempts) and attempts.count("1") >= reached, (
+        "the second attempt made the first one's chunks again"
+    )
     assert logs_of(run, "generate", made[1].job) == ["_0_0.attempt-1.log", "_1_0.attempt-1.log", "_1_0.attempt-2.log"]
 
 
-def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
+def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
+    cluster: DevCluster, make_run: MakeRun, toys: Path
+) -> None:
     run = make_run(cluster=slurm_profile(), sample__shards=2, generate__shards=8)
     (toys / "generate-3.fail").touch()
     (toys / "generate-7.sleep").write_text("6")  # longer than Slurm lets a requeued task go on
@@ -94,7 +100,8 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(clus
     chunks = run.stage_dir("generate") / "shard-00007.work"
     until((chunks / "3").exists, "the generate task")
     subprocess.run(["scontrol", "requeue", f"{made[1].job}_7"], check=True)
-    # Of the array one task has failed and one is at work: what waits for it is replaced by what waits for its mended part too.
+    # Of the array one task has failed and one is at work: what waits for it is replaced by what waits for its mended
+    # part too.
     wait_for(run, lambda seen: seen.stage("generate").failed == 1)
     (toys / "generate-3.fail").unlink()
     again = control.submit(run, PACKAGE)
@@ -113,14 +120,16 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(clus
     receipts = {shard: read_receipt(run.stage_dir("generate"), shard) for shard in range(8)}
     numbers = {shard: receipt.attempt for shard, receipt in receipts.items() if receipt is not None}
     assert numbers == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1, 6: 1, 7: 2}
-    assert logs_of(run, "generate", made[1].job) == sorted([*(f"_{task}_0.attempt-1.log" for task in range(8)), "_7_0.attempt-2.log"]), (
-        "the failed task was not started again by Slurm"
-    )
+    assert logs_of(run, "generate", made[1].job) == sorted(
+        [*(f"_{task}_0.attempt-1.log" for task in range(8)), "_7_0.attempt-2.log"]
+    ), "the failed task was not started again by Slurm"
     assert logs_of(run, "generate", again[0].job) == ["_3_0.attempt-2.log"]
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}
 
 
-def test_a_warned_task_goes_on_where_no_slurm_command_is(cluster: DevCluster, make_run: MakeRun, toys: Path, tmp_path: Path) -> None:
+def test_a_warned_task_goes_on_where_no_slurm_command_is(
+    cluster: DevCluster, make_run: MakeRun, toys: Path, tmp_path: Path
+) -> None:
     """As in a container: the task cannot requeue itself and asks the script around it."""
     bare = f"env PATH={tmp_path} {shlex.quote(sys.executable)}"
     run = make_run(cluster=slurm_profile(python=bare), sample__shards=1, generate__shards=1)
@@ -137,8 +146,11 @@ def test_a_warned_task_goes_on_where_no_slurm_command_is(cluster: DevCluster, ma
     assert not list(run.log_dir("sample").glob("requeue-*"))
 
 
-def test_a_task_that_could_not_hear_the_signal_is_started_again(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
-    """As a process does before its first line, it ends by the signal; the script around it requeues it, and no other task.
+def test_a_task_that_could_not_hear_the_signal_is_started_again(
+    cluster: DevCluster, make_run: MakeRun, toys: Path
+) -> None:
+    """As a process does before its first line, it ends by the signal; the script around it requeues it, and no other
+    task.
 
     It is the last of its array, whose plain id is the array's own.
     """
@@ -152,10 +164,17 @@ def test_a_task_that_could_not_hear_the_signal_is_started_again(cluster: DevClus
     assert status.state == "done", told(status)
     receipts = [read_receipt(run.stage_dir("sample"), shard) for shard in range(3)]
     assert [receipt.attempt for receipt in receipts if receipt is not None] == [1, 1, 2]
-    assert logs_of(run, "sample", made[0].job) == ["_0_0.attempt-1.log", "_1_0.attempt-1.log", "_2_0.attempt-1.log", "_2_0.attempt-2.log"]
+    assert logs_of(run, "sample", made[0].job) == [
+        "_0_0.attempt-1.log",
+        "_1_0.attempt-1.log",
+        "_2_0.attempt-1.log",
+        "_2_0.attempt-2.log",
+    ]
 
 
-def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
+def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(
+    cluster: DevCluster, make_run: MakeRun, toys: Path
+) -> None:
     run = make_run(cluster=slurm_profile(), sample__shards=1, generate__shards=1)
     (toys / "sample-0.sleep").write_text("2")
     first = control.submit(run, PACKAGE)[0]
@@ -179,13 +198,17 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
     each = {**SMALL, "sample": {**SMALL["sample"], "shards_per_task": 1, "extra": {"hold": True}}}
     run = make_run(name="held", seed=1, cluster=slurm_profile(stages=each), sample__shards=1200, generate__shards=1)
     made = [item for item in control.submit(run, PACKAGE) if item.stage == "sample"]
-    assert [(item.offset, len(item.indices())) for item in made] == [(101 * part, min(101, 1200 - 101 * part)) for part in range(12)]
+    assert [(item.offset, len(item.indices())) for item in made] == [
+        (101 * part, min(101, 1200 - 101 * part)) for part in range(12)
+    ]
     queue = read_queue(made)
     assert sum(entry.waiting for entry in queue.entries.values()) == 1200
     assert wait_for(run, lambda seen: True).stage("sample").pending == 1200
     assert len(control.cancel(run).jobs) == 17 and control.cancel(run).jobs == []
 
-    packed = make_run(name="packed", seed=2, cluster=slurm_profile(array_parallelism=12), sample__shards=1200, generate__shards=8)
+    packed = make_run(
+        name="packed", seed=2, cluster=slurm_profile(array_parallelism=12), sample__shards=1200, generate__shards=8
+    )
     (toys / "sample-777.fail").touch()
     first = control.submit(packed, PACKAGE)[0]
     assert (first.shards, first.per_task, len(first.tasks())) == ("0-1199", 25, 48)
@@ -213,10 +236,19 @@ control.submit(Run.load({run!r}), {package!r})
 
 def test_submission_from_inside_a_job(cluster: DevCluster, make_run: MakeRun, tmp_path: Path) -> None:
     """From a step that is bound to one core of a job with its own limits: none of that reaches the run's jobs."""
-    run = make_run(cluster=slurm_profile(setup=["env | sort > $SLURM_JOB_ID.env"]), sample__shards=1, generate__shards=2)
+    run = make_run(
+        cluster=slurm_profile(setup=["env | sort > $SLURM_JOB_ID.env"]), sample__shards=1, generate__shards=2
+    )
     code = INSIDE.format(run=str(run.path), package=PACKAGE)
     command = f"srun --ntasks=1 --cpu-bind=map_cpu:0 {shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-    options = ["--wait", "--time=2", "--cpus-per-task=1", "--mem=300M", f"--output={tmp_path}/outer.log", f"--wrap={command}"]
+    options = [
+        "--wait",
+        "--time=2",
+        "--cpus-per-task=1",
+        "--mem=300M",
+        f"--output={tmp_path}/outer.log",
+        f"--wrap={command}",
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}"}
     outer = subprocess.run(["sbatch", *options], cwd=run.path, env=environment, check=False)
     assert outer.returncode == 0, (tmp_path / "outer.log").read_text()
@@ -269,7 +301,9 @@ def disk_config(root: Path, spill: Path, **cluster: Any) -> RunConfig:
     )  # fmt: skip
 
 
-def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(cluster: DevCluster, small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
+    cluster: DevCluster, small_disk: Path, tmp_path: Path
+) -> None:
     held = {name: {**SMALL[name], "extra": {"hold": True}} for name in ("generate", "train", "evaluate", "report")}
     run = materialise(make_plan(disk_config(small_disk / "runs", tmp_path, stages={**SMALL, **held})))
     control.submit(run)

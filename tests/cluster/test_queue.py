@@ -100,7 +100,9 @@ def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
     assert attempt_counts(load_submissions(run), "generate") == {0: 2, 1: 1, 2: 1}
 
 
-def test_cancel_ends_this_runs_jobs_and_no_others(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
+def test_cancel_ends_this_runs_jobs_and_no_others(
+    cluster: DevCluster, make_run: Callable[..., Run], toys: Path
+) -> None:
     (toys / "sample-0.sleep").write_text("120")
     run, other = make_run(cluster=slurm_profile()), make_run(cluster=slurm_profile(), name="other", seed=5)
     control.submit(run, PACKAGE)
@@ -116,7 +118,9 @@ def test_cancel_ends_this_runs_jobs_and_no_others(cluster: DevCluster, make_run:
     wait_for(other, ended)
 
 
-def test_a_warning_signal_requeues_and_the_task_goes_on(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
+def test_a_warning_signal_requeues_and_the_task_goes_on(
+    cluster: DevCluster, make_run: Callable[..., Run], toys: Path
+) -> None:
     run = make_run(cluster=slurm_profile())
     (toys / "sample-1.sleep").write_text("60")
     made = control.submit(run, PACKAGE)
@@ -127,7 +131,9 @@ def test_a_warning_signal_requeues_and_the_task_goes_on(cluster: DevCluster, mak
     (toys / "sample-1.sleep").write_text(str(len(list(chunks.iterdir())) / 10 + 5))
     status = wait_for(run, ended)
     assert status.state == "done"
-    assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}, "the second attempt made the first one's chunks again"
+    assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}, (
+        "the second attempt made the first one's chunks again"
+    )
     receipt = read_receipt(run.stage_dir("sample"), 1)
     assert receipt is not None and receipt.attempt == 2
 
@@ -147,8 +153,13 @@ def test_submission_from_inside_an_allocation_inherits_nothing(
     assert "mask_cpu:0x1" not in seen and "SBATCH_TIMELIMIT" not in seen and f"SLURM_CONF={cluster.slurm_conf}" in seen
 
 
-def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(cluster: DevCluster, make_run: Callable[..., Run]) -> None:
-    stages = {**slurm_profile()["stages"], "evaluate": {"cpus": 1, "memory_gib": 0.25, "minutes": 5, "partition": "nowhere"}}
+def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(
+    cluster: DevCluster, make_run: Callable[..., Run]
+) -> None:
+    stages = {
+        **slurm_profile()["stages"],
+        "evaluate": {"cpus": 1, "memory_gib": 0.25, "minutes": 5, "partition": "nowhere"},
+    }
     run = make_run(cluster=slurm_profile(stages=stages))
     with pytest.raises(SubmitError, match="refused evaluate"):
         control.submit(run, PACKAGE)

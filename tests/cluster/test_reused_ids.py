@@ -1,4 +1,6 @@
-"""A controller that crashed gives ids again that it gave to jobs of its last seconds: what has our id may be another's job."""
+"""A controller that crashed gives ids again that it gave to jobs of its last seconds: what has our id may be another's
+job.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.slurm.conftest import PACKAGE
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
-def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(cluster: DevCluster, make_run: Callable[..., Run], toys: Path) -> None:
+def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
+    cluster: DevCluster, make_run: Callable[..., Run], toys: Path
+) -> None:
     run, other = make_run(cluster=slurm_profile()), make_run(cluster=slurm_profile(), seed=5)
     assert run.config.name == other.config.name
     (toys / "sample-0.sleep").write_text("600")
@@ -42,15 +46,21 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(cluster: DevCl
 
     (toys / "sample-0.sleep").unlink()
     made = control.submit(run, PACKAGE)
-    assert [(item.stage, item.shards) for item in made] == [(item.stage, item.shards) for item in theirs], "nothing is taken for live"
+    assert [(item.stage, item.shards) for item in made] == [(item.stage, item.shards) for item in theirs], (
+        "nothing is taken for live"
+    )
     own = {item.job for item in made}
     assert all(set(item.depends) <= own for item in made) and own.isdisjoint(item.job for item in theirs)
     status = wait_for(run, ended)
     assert status.state == "done", told(status)
     status = wait_for(run, lambda seen: seen.usage.attempts >= 9)
-    assert (status.usage.attempts, status.usage.wasted_attempts) == (9, 0), "two sample tasks, three of generate, one of each other stage"
+    assert (status.usage.attempts, status.usage.wasted_attempts) == (9, 0), (
+        "two sample tasks, three of generate, one of each other stage"
+    )
     assert wait_for(other, lambda seen: True).stage("sample").running == 1
-    queued = subprocess.run(["squeue", "--noheader", "--format=%T", f"--jobs={foreign}"], capture_output=True, text=True, check=True)
+    queued = subprocess.run(
+        ["squeue", "--noheader", "--format=%T", f"--jobs={foreign}"], capture_output=True, text=True, check=True
+    )
     assert queued.stdout.strip() == "RUNNING"
 
     assert set(control.cancel(other).jobs) == {item.job for item in theirs}

@@ -1,4 +1,5 @@
-"""Preemption and time-outs of the real generate and train stages: they go on where they were, and end as an undisturbed run does.
+"""Preemption and time-outs of the real generate and train stages: they go on where they were, and end as an undisturbed
+run does.
 
 All runs of this module are started at once and disturbed side by side; each test looks at one of them.
 """
@@ -49,11 +50,25 @@ class Runs:
 
 
 def make(
-    folder: Path, name: str, model: Path, *, train: bool = False, nodes: int = 1, pause_s: float = 0.0, minutes: int = 5, **cluster: Any
+    folder: Path,
+    name: str,
+    model: Path,
+    *,
+    train: bool = False,
+    nodes: int = 1,
+    pause_s: float = 0.0,
+    minutes: int = 5,
+    **cluster: Any,
 ) -> Run:
-    """A run of the real stages on the tiny domain, in a root of its own. Only where ``train`` is, it does, in two processes."""
+    """A run of the real stages on the tiny domain, in a root of its own. Only where ``train`` is, it does, in two
+    processes.
+    """
     made = folder / f"{name}-made"
-    stages = {**SMALL, "generate": {**SMALL["generate"], "minutes": minutes}, "train": {**SMALL["train"], "nodes": nodes}}
+    stages = {
+        **SMALL,
+        "generate": {**SMALL["generate"], "minutes": minutes},
+        "train": {**SMALL["train"], "nodes": nodes},
+    }
     for stage in ("evaluate", "report") if train else ("train", "evaluate", "report"):
         stages[stage] = {**stages[stage], "extra": {"hold": True}}
     # The nodes share this machine's cores, and Slurm binds nobody to some of them.
@@ -76,7 +91,11 @@ def make(
             "save_steps": 10,
             "lora_r": 4,
         },
-        "model": {"generator": {"model": "package:smollm2-135m-instruct"}, "trainee": str(model), "embedder": "package:all-minilm-l6-v2"},
+        "model": {
+            "generator": {"model": "package:smollm2-135m-instruct"},
+            "trainee": str(model),
+            "embedder": "package:all-minilm-l6-v2",
+        },
         "cluster": slurm_profile(stages=stages, setup=setup, **cluster),
     }
     return materialise(make_plan(RunConfig.model_validate(value), package=PACKAGE))
@@ -84,7 +103,11 @@ def make(
 
 def urgent(*options: str) -> None:
     """A job that others must make room for."""
-    subprocess.run(["sbatch", "--partition=urgent", "--output=/dev/null", *options, "--wrap=sleep 1"], check=True, capture_output=True)
+    subprocess.run(
+        ["sbatch", "--partition=urgent", "--output=/dev/null", *options, "--wrap=sleep 1"],
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +120,9 @@ def runs(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         found = Runs(
             preempted=make(folder, "preempted", model, pause_s=0.1, partition="spare", extra={"nodelist": "n1"}),
             # Of its minute, the signal leaves it at least 20 and at most 50 seconds: its chunks alone take 62.
-            timed_out=make(folder, "timed-out", model, pause_s=0.5, minutes=1, signal_delay_s=10, extra={"nodelist": "n4"}),
+            timed_out=make(
+                folder, "timed-out", model, pause_s=0.5, minutes=1, signal_delay_s=10, extra={"nodelist": "n4"}
+            ),
             trained=make(folder, "trained", model, train=True, nodes=2, partition="spare", extra={"exclude": "n1,n4"}),
             undisturbed=make(folder, "undisturbed", model, train=True, extra={"nodelist": "n4"}),
         )
@@ -142,8 +167,12 @@ def test_preempted_training_on_two_nodes_takes_the_steps_that_are_left(runs: Run
     assert receipt.attempt >= 2 and undisturbed.attempt == 1
     assert receipt.metrics["steps"] == undisturbed.metrics["steps"] == STEPS
     assert receipt.metrics["resumed_from"] >= checkpoints.steps_of(newest) > 0 == undisturbed.metrics["resumed_from"]
-    # Each attempt went on exactly where the one before was when the signal came: no step was lost and none was made twice.
-    made = [steps_in(run.log_dir("train") / f"{receipt.job}_0.attempt-{number}.log") for number in range(1, receipt.attempt + 1)]
+    # Each attempt went on exactly where the one before was when the signal came: no step was lost and none was made
+    # twice.
+    made = [
+        steps_in(run.log_dir("train") / f"{receipt.job}_0.attempt-{number}.log")
+        for number in range(1, receipt.attempt + 1)
+    ]
     assert sum(made) == STEPS and sum(made[:-1]) == receipt.metrics["resumed_from"], made
     assert receipt.metrics["processes"] == 2
     here, there = (
@@ -170,7 +199,9 @@ def node_of(run: Run) -> str | None:
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not text:
         return None
-    hosts = subprocess.run(["scontrol", "show", "hostnames", text], capture_output=True, text=True, check=True).stdout.split()
+    hosts = subprocess.run(
+        ["scontrol", "show", "hostnames", text], capture_output=True, text=True, check=True
+    ).stdout.split()
     return hosts[-1]
 
 
@@ -190,4 +221,6 @@ def test_the_cluster_gives_what_one_machine_does(runs: Runs, tmp_path: Path) -> 
     for stage in ("generate", "merge"):
         first, second = done(runs.undisturbed, stage), read_receipt(alone.stage_dir(stage), 0)
         assert second is not None
-        assert {role: file["sha256"] for role, file in first.files.items()} == {role: file["sha256"] for role, file in second.files.items()}
+        assert {role: file["sha256"] for role, file in first.files.items()} == {
+            role: file["sha256"] for role, file in second.files.items()
+        }

@@ -108,7 +108,9 @@ def terminals() -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def calls(tmp_path: Path, cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Which clients of Slurm were started since it was last asked: each goes through a script that notes it and becomes the real one."""
+    """Which clients of Slurm were started since it was last asked: each goes through a script that notes it and becomes
+    the real one.
+    """
     folder, notes = tmp_path / "clients", tmp_path / "calls"
     folder.mkdir()
     for name in ("squeue", "sacct", "sinfo", "sshare", "scontrol", "sstat", "sprio"):
@@ -170,7 +172,9 @@ def test_one_call_a_refresh_whatever_is_asked(run: Run, folder: Path, calls: Cal
         status = reader.read()
         assert calls() == ["sacct", "squeue"]
     generate = status.stage("generate")
-    assert (generate.done, generate.running, generate.failed) == (38, 1, 1) and status.stage("merge").reasons == {"Dependency": 1}
+    assert (generate.done, generate.running, generate.failed) == (38, 1, 1) and status.stage("merge").reasons == {
+        "Dependency": 1
+    }
     assert generate.usage.gpu_hours == pytest.approx(generate.usage.node_hours) and generate.usage.gpu_hours > 0
     (failure,) = generate.failures
     assert (failure.exit_code, failure.host) == ("exit 1", failure.host) and failure.host in ("n1", "n2", "n3", "n4")
@@ -188,7 +192,9 @@ def test_what_was_requeued_is_counted_as_wasted(run: Run) -> None:
     assert usage.wasted_node_hours is not None and 0 < usage.wasted_node_hours < usage.node_hours
 
 
-def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(run: Run, terminals: Callable[..., Terminal]) -> None:
+def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(
+    run: Run, terminals: Callable[..., Terminal]
+) -> None:
     terminal = terminals("monitor", str(run.path), "--every", "1")
     shown = terminal.until(lambda text: "generate" in text and "38/40" in text)
     assert "toy: running" in shown and "q quit" in shown and "pending" in shown
@@ -197,7 +203,9 @@ def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(run: Run,
     terminal.press("\r")
     terminal.until(lambda text: "ValueError: told to fail at generate 1" in text and "why" in text)
     terminal.press("\r")
-    terminal.until(lambda text: "Traceback (most recent call last)" in text and "attempt-1.log" in text.replace("\n", ""))
+    terminal.until(
+        lambda text: "Traceback (most recent call last)" in text and "attempt-1.log" in text.replace("\n", "")
+    )
     terminal.press("\x1b")
     terminal.until(lambda text: "esc back" in text and "Traceback" not in text)
     drawn = len(terminal.raw)
@@ -213,7 +221,11 @@ def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(run: Run,
 def test_the_queue_tells_what_is_free_and_who_waits(run: Run) -> None:
     def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*LAUNCH, "queue", *arguments], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"}
+            [*LAUNCH, "queue", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "80"},
         )
 
     subprocess.run(["scontrol", "update", "nodename=n4", "state=drain", "reason=test"], check=True)
@@ -225,7 +237,9 @@ def test_the_queue_tells_what_is_free_and_who_waits(run: Run) -> None:
     assert main["default"] and main["nodes"]["drained"] == 1 and sum(main["nodes"].values()) == 4
     assert (main["cpus_total"], main["running"], main["pending"]) == (32, 1, 4)
     if main["gpus_total"]:
-        assert main["gpus_total"] == {"fake": 16} and main["gpus_free"]["fake"] in (11, 12), "one is at work, a node with four is drained"
+        assert main["gpus_total"] == {"fake": 16} and main["gpus_free"]["fake"] in (11, 12), (
+            "one is at work, a node with four is drained"
+        )
     (mine,) = value["users"]
     assert mine["tasks"] == {"running": 1, "pending": 4} and value["reasons"] == {"Dependency": 4}
     text = ask("--me", "--partition", "main").stdout
@@ -242,7 +256,9 @@ def test_the_queue_is_watched_until_interrupted(cluster: DevCluster, terminals: 
     assert terminal.end() == 130
 
 
-def test_the_exporter_asks_by_the_clock_and_has_all_that_the_dashboard_shows(run: Run, calls: Callable[[], list[str]]) -> None:
+def test_the_exporter_asks_by_the_clock_and_has_all_that_the_dashboard_shows(
+    run: Run, calls: Callable[[], list[str]]
+) -> None:
     calls()
     command = [*LAUNCH, "exporter", "--root", str(run.path.parent), "--port", "0", "--every", "3600"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -257,17 +273,32 @@ def test_the_exporter_asks_by_the_clock_and_has_all_that_the_dashboard_shows(run
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=30)
     assert code == 0
-    families = {family.name + ("_total" if family.type == "counter" else ""): family for family in text_string_to_metric_families(text)}
+    families = {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for family in text_string_to_metric_families(text)
+    }
     dashboard = (ROOT / "docs" / "grafana-dashboard.json").read_text()
     shown = set(re.findall(r"routenator_[a-z_]+", dashboard))
     assert shown and shown <= set(families), shown - set(families)
-    found = {(sample.name, *sample.labels.values()): sample.value for family in families.values() for sample in family.samples}
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
     name = run.path.name
     assert found["routenator_run_state", name, "running"] == 1
-    assert found["routenator_stage_shards", name, "generate", "done"] == 38 and found["routenator_stage_rows", name, "generate"] >= 380
+    assert (
+        found["routenator_stage_shards", name, "generate", "done"] == 38
+        and found["routenator_stage_rows", name, "generate"] >= 380
+    )
     assert found["routenator_stage_wasted_gpu_seconds_total", name, "generate"] >= 0
-    assert found["routenator_pending_tasks", "Dependency"] == 4 and found["routenator_partition_nodes", "main", "down"] == 0
-    assert found["routenator_exporter_errors_total", "runs"] == found["routenator_exporter_errors_total", "cluster"] == 0
+    assert (
+        found["routenator_pending_tasks", "Dependency"] == 4
+        and found["routenator_partition_nodes", "main", "down"] == 0
+    )
+    assert (
+        found["routenator_exporter_errors_total", "runs"] == found["routenator_exporter_errors_total", "cluster"] == 0
+    )
 
 
 def test_the_monitor_ends_with_the_run_in_black_and_white(run: Run, terminals: Callable[..., Terminal]) -> None:

@@ -35,7 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sampled(folder: Path, model: Path, route: str = "text", **engine: Any) -> Run:
-    """A run of 48 requests to a model, in six chunks; for the vision route of all routes, with a model that is shown the images."""
+    """A run of 48 requests to a model, in six chunks; for the vision route of all routes, with a model that is shown
+    the images.
+    """
     settings = {
         "model": str(model),
         "dtype": "bfloat16",
@@ -164,7 +166,9 @@ def test_an_engine_that_does_not_start_says_why_in_the_tasks_name(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_an_engine_over_two_devices_says_when_one_dies(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_over_two_devices_says_when_one_dies(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = sampled(tmp_path, model, tensor_parallel_size=2)
     killed: list[float] = []
     others: list[psutil.Process] = []
@@ -197,7 +201,9 @@ def test_a_vision_language_model_is_shown_the_images(tmp_path: Path) -> None:
     asked = [row for row in rows if row["route"] != "heuristic"]
     assert 3 < len(shown) < len(asked) < len(rows)
     assert {row["generator"] for row in asked} == {model.name}
-    assert all(row["completion_tokens"] > 0 for row in asked) and sum(bool(row["raw"]) for row in shown) > len(shown) / 2
+    assert (
+        all(row["completion_tokens"] > 0 for row in asked) and sum(bool(row["raw"]) for row in shown) > len(shown) / 2
+    )
     assert receipt.metrics["chunks"] == -(-len(rows) // 8) and receipt.metrics["engine_start_seconds"] > 0
     # Byte tokens: what is more than the text's bytes is the picture and the chat format.
     generator, composer = open_shard(Task(run, "generate", 0))

@@ -38,8 +38,12 @@ def trained(folder: Path, model: Path, **evaluate: Any) -> Run:
     run = make_run(folder, model=models, evaluate={**EVALUATE, **evaluate})
     task = Task(run, "train", 0)
     out = attempt_folder(task)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(out / "adapter")
-    AdapterCard(domain="tiny", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(out / "adapter")
+    get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=2, target_modules=["q_proj"])
+    ).save_pretrained(out / "adapter")
+    AdapterCard(domain="tiny", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(
+        out / "adapter"
+    )
     commit_folder(task, out, ["adapter"], rows=1, metrics={})
     return run
 
@@ -61,7 +65,9 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
     scores = read_json(task.dir / "scores.json")
     assert list(scores["baselines"]) == ["majority", "keywords", "nearest"]
     # One training example: all three can only say its call.
-    assert {side["confusion"]["counts"][1][0] for side in scores["baselines"].values()} == {scores["after"]["per_function"]["book"]["n"]}
+    assert {side["confusion"]["counts"][1][0] for side in scores["baselines"].values()} == {
+        scores["after"]["per_function"]["book"]["n"]
+    }
     assert (scores["before"]["prompt"], scores["after"]["prompt"]) == ("tools", "compact")
     for side in ("before", "after"):
         assert scores[side]["n"] == 5
@@ -119,7 +125,12 @@ def test_a_task_outside_slurm_or_alone_has_one_node(tmp_path: Path, monkeypatch:
 
 
 def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1", "SLURMD_NODENAME": "n1"}.items():
+    for name, value in {
+        "SLURM_NTASKS": "2",
+        "SLURM_JOB_ID": "77",
+        "SLURM_RESTART_COUNT": "1",
+        "SLURMD_NODENAME": "n1",
+    }.items():
         monkeypatch.setenv(name, value)
     write_json(tmp_path / "meet-77-0.json", {"address": "n9", "port": 1, "secret": "old"})  # of an earlier start
     monkeypatch.setenv("SLURM_PROCID", "0")
@@ -141,9 +152,14 @@ def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypat
 def test_two_nodes_do_it_together(model: Path, tmp_path: Path) -> None:
     """As Slurm runs it: the same task once on each node (here both on this machine); the first commits."""
     run = trained(tmp_path, model)
-    code = f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'evaluate', [0])"
+    code = (
+        f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'evaluate', [0])"
+    )
     place = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURMD_NODENAME": "127.0.0.1"}
-    nodes = [subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **place, "SLURM_PROCID": rank}, cwd=ROOT) for rank in "01"]
+    nodes = [
+        subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **place, "SLURM_PROCID": rank}, cwd=ROOT)
+        for rank in "01"
+    ]
     try:
         assert [node.wait(timeout=150) for node in nodes] == [0, 0]
     finally:

@@ -26,7 +26,9 @@ HEURISTIC = {"heuristic": 1.0}
 SMALL_MODELS = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())["model"]
 
 
-def make_run(folder: Path, sample: int = 1, generate: int = 1, chunk_rows: int = 16, size: int = 80, **section: Any) -> Run:
+def make_run(
+    folder: Path, sample: int = 1, generate: int = 1, chunk_rows: int = 16, size: int = 80, **section: Any
+) -> Run:
     """A sampled run with so many shards."""
     run_dir = folder / "run"
     run_dir.mkdir(parents=True)
@@ -208,7 +210,8 @@ def test_an_interrupted_task_and_other_shards_say_the_same(
     monkeypatch.setattr(jobs.generate, "write_chunk", dies_once)
     with pytest.raises(KeyboardInterrupt):
         generate(run)
-    # Shard 0 has one chunk, shard 1 two; a shard's heuristic rows are one unit, the engine's units come last, and the last of all is lost.
+    # Shard 0 has one chunk, shard 1 two; a shard's heuristic rows are one unit, the engine's units come last, and the
+    # last of all is lost.
     kinds = [name.rsplit("-", 1)[0] for name in units]
     assert kinds == ["heuristic", "text-vision", "heuristic", "text-vision", "text-vision"]
     assert generate(run) == all_routes[1]

@@ -99,7 +99,9 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     reasons = {row["index"]: row for row in rejected.iter_rows(named=True)}
     assert (reasons[3]["reason"], reasons[3]["detail"]) == ("grounding", "says no dog")
     assert (reasons[20]["reason"], reasons[20]["detail"]) == ("golden_leak", "a golden query")
-    kept = {row["index"]: row["query"] for row in dataset(folder).iter_rows(named=True)} | {i: r["query"] for i, r in reasons.items()}
+    kept = {row["index"]: row["query"] for row in dataset(folder).iter_rows(named=True)} | {
+        i: r["query"] for i, r in reasons.items()
+    }
     for row in rejected.filter(pl.col("reason") == "duplicate").iter_rows(named=True):
         first = int(row["detail"].split()[1])
         assert first < row["index"]
@@ -130,7 +132,11 @@ def test_the_shard_count_changes_no_byte(tmp_path: Path, near: str) -> None:
 
 def test_a_route_that_is_rejected_is_backfilled_from_others(tmp_path: Path) -> None:
     def edit(row: dict[str, Any]) -> dict[str, Any]:
-        return {**distinct(row), "accepted": row["route"] != "vision", "reason": "length" if row["route"] == "vision" else None}
+        return {
+            **distinct(row),
+            "accepted": row["route"] != "vision",
+            "reason": "length" if row["route"] == "vision" else None,
+        }
 
     run = merged(tmp_path, edit)
     summary = read_json(run.stage_dir("merge") / "merge.json")
@@ -158,10 +164,15 @@ def test_every_format_and_large_sets_in_several_files(tmp_path: Path) -> None:
         lines = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
         assert len(lines) == total, suffix
     info = read_json(folder / "dataset_info.json")
-    assert {entry["file_name"] for entry in info.values()} == {path.name for path in folder.glob("*.llamafactory.jsonl")}
+    assert {entry["file_name"] for entry in info.values()} == {
+        path.name for path in folder.glob("*.llamafactory.jsonl")
+    }
     receipt = read_receipt(run.stage_dir("merge"), 0)
     assert receipt is not None
-    assert set(receipt.files) == {path.name for path in folder.iterdir() if path.name != "README.md"} | {"summary", "acceptance"}
+    assert set(receipt.files) == {path.name for path in folder.iterdir() if path.name != "README.md"} | {
+        "summary",
+        "acceptance",
+    }
     card = (folder / "README.md").read_text()
     assert all(name in card for name in formats)
 
@@ -173,14 +184,22 @@ def test_openai_rows_hold_the_domains_tools(tmp_path: Path, tiny: Domain) -> Non
     assert [row["messages"][0]["content"] for row in rows] == frame["query"].to_list()
     assert all(row["tools"] == tiny.tools() for row in rows)
     calls = [row["messages"][1]["tool_calls"][0]["function"] for row in rows]
-    assert [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in calls] == [json.loads(c) for c in frame["call"]]
+    assert [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in calls] == [
+        json.loads(c) for c in frame["call"]
+    ]
 
 
 def test_the_card_names_plan_config_and_generators(tmp_path: Path) -> None:
     card = (merged(tmp_path, distinct).path / "dataset" / "README.md").read_text()
     front = card.split("---\n")[1]
     assert "license: other" in front
-    for text in ("`abcdef012345`", "package:smollm2-135m-instruct", "no vision-language model", '"oversample"', "| search | 60.0% |"):
+    for text in (
+        "`abcdef012345`",
+        "package:smollm2-135m-instruct",
+        "no vision-language model",
+        '"oversample"',
+        "| search | 60.0% |",
+    ):
         assert text in card
 
 
@@ -278,7 +297,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("place", ["beside", "elsewhere"])
-def test_an_attempt_that_was_killed_while_it_wrote_leaves_its_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_an_attempt_that_was_killed_while_it_wrote_leaves_its_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     spill = tmp_path / "spill"
     options = {"merge": {"spill_dir": str(spill)} if place == "elsewhere" else {}}
     whole = merged(tmp_path / "whole", distinct).stage_dir("merge")
@@ -342,7 +363,9 @@ def test_too_little_room_is_told_with_figures(tmp_path: Path) -> None:
     from routenator.dataset.spill import check_spill
 
     check_spill(tmp_path, "merge.spill_dir", 1000, 0)
-    with pytest.raises(InputError, match=r"(?s)no room for its spill.*key: *merge.spill_dir.*GiB free.*expected: *[0-9.]+ GiB"):
+    with pytest.raises(
+        InputError, match=r"(?s)no room for its spill.*key: *merge.spill_dir.*GiB free.*expected: *[0-9.]+ GiB"
+    ):
         check_spill(tmp_path / "not yet there", "merge.spill_dir", 10**13, 500)
 
 
@@ -352,12 +375,21 @@ def test_near_leaks_have_a_reason_of_their_own(tmp_path: Path) -> None:
     def edit(row: dict[str, Any]) -> dict[str, Any]:
         return {
             **distinct(row),
-            **({"query": f"{golden} " * (row["index"] == 20) or "flowers card, thank you"} if row["index"] in (20, 21) else {}),
+            **(
+                {"query": f"{golden} " * (row["index"] == 20) or "flowers card, thank you"}
+                if row["index"] in (20, 21)
+                else {}
+            ),
         }
 
     run = merged(tmp_path, edit)
-    rejected = pl.read_parquet(run.stage_dir("merge") / "dataset" / "rejected.parquet").filter(pl.col("index").is_in([20, 21]))
-    assert rejected.select("reason", "detail").rows() == [("golden_leak", "a golden query"), ("golden_near_leak", "nearly a golden query")]
+    rejected = pl.read_parquet(run.stage_dir("merge") / "dataset" / "rejected.parquet").filter(
+        pl.col("index").is_in([20, 21])
+    )
+    assert rejected.select("reason", "detail").rows() == [
+        ("golden_leak", "a golden query"),
+        ("golden_near_leak", "nearly a golden query"),
+    ]
 
 
 def test_the_card_tells_quotas_and_duplicates(tmp_path: Path) -> None:
@@ -387,4 +419,7 @@ def test_ambiguous_rows_are_dropped_with_their_neighbours_named(tmp_path: Path) 
     assert rejected.height == read_json(folder / "merge.json")["counts"]["dropped"]["ambiguous"] >= 3
     for row in rejected.iter_rows(named=True):
         assert row["query"].endswith("please")
-        assert row["detail"].startswith("5 of its 5 nearest queries are of another function: row ") and row["detail"].count("(book)") == 3
+        assert (
+            row["detail"].startswith("5 of its 5 nearest queries are of another function: row ")
+            and row["detail"].count("(book)") == 3
+        )

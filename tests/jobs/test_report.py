@@ -30,7 +30,10 @@ def side(value: float) -> dict[str, Any]:
     names = ("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "unparsable")
     return {
         **{name: score(value) for name in names},
-        "per_function": {"search": {"precision": value, "f1": value, "n": 3}, "book": {"precision": value, "f1": value, "n": 2}},
+        "per_function": {
+            "search": {"precision": value, "f1": value, "n": 3},
+            "book": {"precision": value, "f1": value, "n": 2},
+        },
         "per_category": {"poster": {"n": 4, "cta": value, "function_accuracy": value, "exact_match": value / 2}},
         "confusion_categories": {"labels": ["logo", "poster"], "counts": [[2, 0], [3, 1]]},
         "latency": {"mean": value, "p50": value + 1, "p95": value + 2, "at_once": 5},
@@ -106,7 +109,9 @@ def test_figures_agree_with_the_stages(reported: Run) -> None:
 
 def test_the_page_asks_for_nothing_else(reported: Run) -> None:
     page = Page((reported.path / "report" / "index.html").read_text())
-    assert not {"script", "link", "img", "iframe", "object", "audio", "video", "source"} & {tag for tag, _ in page.elements}
+    assert not {"script", "link", "img", "iframe", "object", "audio", "video", "source"} & {
+        tag for tag, _ in page.elements
+    }
     for tag, attributes in page.elements:
         assert not {"src", "href", "srcset", "data", "xlink:href"} & attributes.keys(), tag
         assert not any(name.startswith("on") for name in attributes), tag

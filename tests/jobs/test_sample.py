@@ -28,7 +28,9 @@ def sampled(run: Run) -> pa.Table:
 
 
 @pytest.mark.parametrize(("shards", "batch"), [(1, 50), (1, 64), (7, 16), (7, 1000), (40, 3)])
-def test_the_files_hold_the_samplers_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, batch: int) -> None:
+def test_the_files_hold_the_samplers_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, batch: int
+) -> None:
     monkeypatch.setattr(jobs.sample, "BATCH", batch)
     monkeypatch.setattr(jobs.sample, "ROW_GROUP", 2)
     run = make_run(tmp_path, shards)
@@ -53,7 +55,9 @@ def test_the_receipts_tell_the_generator_and_the_first_shard_has_the_strata(tmp_
     assert strata == [stratum.as_dict() for stratum in sampler.strata]
 
 
-def test_a_shard_whose_attempt_died_is_made_again_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_whose_attempt_died_is_made_again_with_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reference = sampled(make_run(tmp_path / "whole", 2))
     run = make_run(tmp_path / "killed", 2)
     requests = Sampler.requests

@@ -65,7 +65,9 @@ def test_of_several_processes_at_once_one_wins_whole(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     context = multiprocessing.get_context("spawn")  # this process has threads, and must not be forked
     results, barrier = context.Queue(), context.Barrier(4)
-    processes = [context.Process(target=_race, args=(str(run.path), attempt, barrier, results)) for attempt in range(1, 5)]
+    processes = [
+        context.Process(target=_race, args=(str(run.path), attempt, barrier, results)) for attempt in range(1, 5)
+    ]
     for process in processes:
         process.start()
     outcomes = [results.get(timeout=60) for _ in processes]

@@ -78,7 +78,9 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_stopped_task_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_task_goes_on_from_its_checkpoint(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Enough steps that on a busy machine, too, the request to stop comes before the end.
     run = run_on(tmp_path, model, epochs=2)
     task = Task(run, "train", 0)
@@ -150,7 +152,9 @@ def test_outputs_are_shown_before_the_receipt_is_there(tmp_path: Path, monkeypat
     assert (task.dir / "adapter" / "weights").read_text() == "two"
 
 
-def test_an_attempt_that_lost_while_it_trained_is_no_error(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_lost_while_it_trained_is_no_error(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_on(tmp_path, model)
     winner = Task(run, "train", 0)
 

@@ -28,7 +28,9 @@ def make_run(folder: Path, shards: int = 1, **config: Any) -> Run:
     shutil.copytree(TINY, run_dir / "domain")
     stages = {
         name: StagePlan(
-            fingerprint=f"{number:012x}", dir=f"../stages/{name}-{number:012x}", shards=shards if name in ("sample", "generate") else 1
+            fingerprint=f"{number:012x}",
+            dir=f"../stages/{name}-{number:012x}",
+            shards=shards if name in ("sample", "generate") else 1,
         )
         for number, name in enumerate(STAGES)
     }

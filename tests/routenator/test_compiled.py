@@ -14,7 +14,12 @@ def test_what_is_older_than_any_source_of_its_folder_goes(tmp_path: Path) -> Non
     for name, time in (("loop.py", 100), ("inlined.py", 300)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time, time))
-    for name, time in (("loop.f-1.nbi", 200), ("loop.f-1.1.nbc", 200), ("loop.g-9.nbi", 400), ("loop.cpython-311.pyc", 200)):
+    for name, time in (
+        ("loop.f-1.nbi", 200),
+        ("loop.f-1.1.nbc", 200),
+        ("loop.g-9.nbi", 400),
+        ("loop.cpython-311.pyc", 200),
+    ):
         (cache / name).touch()
         os.utime(cache / name, (time, time))
     discard_stale(tmp_path)

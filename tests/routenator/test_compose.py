@@ -43,7 +43,9 @@ def test_the_model_profiles_compose_and_fit_their_tasks():
         config = load_config("creative", [f"model={name}"])
         check_engines(config)
         vision = config.model.vision
-        assert (vision.kind == "vlm") == (name in ("llama-3.1-70b", "internvl-40b")) and (vision.kind == "described" or vision.engine)
+        assert (vision.kind == "vlm") == (name in ("llama-3.1-70b", "internvl-40b")) and (
+            vision.kind == "described" or vision.engine
+        )
     generic = load_config("creative", ["model=generic", "model.generator.model=/models/ours"])
     assert generic.model.generator.model == "/models/ours" and generic.model.generator.engines == "auto"
     assert load_config("creative", ["model=internvl-40b"]).model.vision.engine.tensor_parallel_size == 4

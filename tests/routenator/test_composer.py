@@ -20,7 +20,9 @@ def details(domain: Domain, config: RunConfig) -> dict[str, list]:
 
 def test_calls_are_valid(tiny):
     rows = details(tiny, make_config())
-    for name, arguments, slots, category in zip(rows["function"], rows["arguments"], rows["slots"], rows["category"], strict=True):
+    for name, arguments, slots, category in zip(
+        rows["function"], rows["arguments"], rows["slots"], rows["category"], strict=True
+    ):
         call = json.loads(arguments)
         assert check_call(tiny.functions[name], call) == []
         assert set(call) == set(json.loads(slots))

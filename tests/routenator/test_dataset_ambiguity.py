@@ -58,7 +58,11 @@ def reference(rows: list[dict[str, Any]], share: float, neighbours: int) -> dict
     for item in pending:
         others = [other for other in pending if other is not item]
         near = sorted(
-            others, key=lambda other: (round((1 - np.cos(place(item["query"]) - place(other["query"]))) * ambiguity.DIGITS), other["index"])
+            others,
+            key=lambda other: (
+                round((1 - np.cos(place(item["query"]) - place(other["query"]))) * ambiguity.DIGITS),
+                other["index"],
+            ),
         )
         wrong = [other["index"] for other in near[:neighbours] if other["stratum"] != item["stratum"]]
         if len(wrong) >= share * neighbours - 1e-9:
@@ -119,7 +123,9 @@ def test_above_the_bound_rows_are_compared_with_equally_many_of_each_function(mo
 def fresh(rows: list[dict[str, Any]]) -> Decisions:
     with TemporaryDirectory() as folder:
         found = Decisions.new(Path(folder), len(rows), 3)
-        found.codes = np.array([Verdict.PENDING if item["accepted"] else Verdict.REJECTED for item in rows], dtype=np.uint8)
+        found.codes = np.array(
+            [Verdict.PENDING if item["accepted"] else Verdict.REJECTED for item in rows], dtype=np.uint8
+        )
         found.strata = np.array([item["stratum"] for item in rows], dtype=np.int32)
         return found
 

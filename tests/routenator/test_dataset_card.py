@@ -14,7 +14,16 @@ TARGET = {name: {str(STRATUM[name]): 1.0} for name in ("function", "category", "
 
 
 def card(**changes: object) -> str:
-    counts = {"train": 9, "validation": 1, "requested": 20, "generated": 20, "accepted": 15, "final": 10, "backfilled": 2, "missing": 3}
+    counts = {
+        "train": 9,
+        "validation": 1,
+        "requested": 20,
+        "generated": 20,
+        "accepted": 15,
+        "final": 10,
+        "backfilled": 2,
+        "missing": 3,
+    }
     counts |= {"strata": 4, "strata_full": 1}
     summary = {
         "counts": {**counts, "rejected": {"length": 5}, "dropped": {"duplicate": 4, "conflict": 0}, **changes},
@@ -61,7 +70,14 @@ def test_reasons_of_both_stages_most_frequent_first() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "name"),
-    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (5_000_000, "1M<n<10M"), (2 * 10**9, "1B<n<10B"), (10**11, "10B<n<100B")],
+    [
+        (0, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (5_000_000, "1M<n<10M"),
+        (2 * 10**9, "1B<n<10B"),
+        (10**11, "10B<n<100B"),
+    ],
 )
 def test_size_category(rows: int, name: str) -> None:
     assert size_category(rows) == name

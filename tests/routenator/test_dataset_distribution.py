@@ -11,10 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, entropy
 
-from routenator.dataset.distribution import acceptance, distribution, hardest, marginals, measures, positions, quartiles, word_quartiles
+from routenator.dataset.distribution import (
+    acceptance,
+    distribution,
+    hardest,
+    marginals,
+    measures,
+    positions,
+    quartiles,
+    word_quartiles,
+)
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=2, max_size=8).filter(lambda rows: sum(n for _, n in rows) > 0))
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=2, max_size=8).filter(
+        lambda rows: sum(n for _, n in rows) > 0
+    )
+)
 def test_measures_agree_with_scipy(rows: list[tuple[int, int]]) -> None:
     weights, counts = np.array([w for w, _ in rows], float), np.array([n for _, n in rows])
     target = weights / weights.sum()
@@ -83,13 +96,17 @@ def test_strata_are_added_up_by_dimension() -> None:
 
 
 def test_strata_one_by_one_are_held_against_their_quotas() -> None:
-    found = distribution(strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, marginals(SHARES))
+    found = distribution(
+        strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, marginals(SHARES)
+    )
     assert found["joint"]["final"]["total_variation"]["value"] == pytest.approx(0.0)
     assert found["joint"]["requested"]["total_variation"]["value"] > 0
 
 
 def test_acceptance_and_deficits_by_margin() -> None:
-    found = distribution(strata(), {"requested": [40, 40, 20], "accepted": [10, 40, 20], "final": [1, 4, 2]}, marginals(SHARES))
+    found = distribution(
+        strata(), {"requested": [40, 40, 20], "accepted": [10, 40, 20], "final": [1, 4, 2]}, marginals(SHARES)
+    )
     routes = {row["name"]: row for row in found["dimensions"]["route"]["rows"]}
     assert routes["text"]["acceptance"]["value"] == pytest.approx(0.5) and routes["text"]["missing"] == 1
     assert routes["heuristic"]["acceptance"]["value"] == 1.0 and routes["heuristic"]["missing"] == 0
@@ -112,7 +129,10 @@ def test_acceptance_has_wilsons_interval(accepted: int, requested: int) -> None:
     found = acceptance(accepted, requested)
     assert found is not None
     z, n, p = 1.959964, requested, accepted / requested
-    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    middle, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
+    )
     assert (found["low"], found["high"]) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-6)
     assert acceptance(0, 0) is None
 
@@ -132,7 +152,9 @@ def test_quartiles_of_nothing() -> None:
 
 
 def test_positions_are_shares_of_those_that_say_it() -> None:
-    found = positions({"search": {"first": 3, "last": 1, "absent": 6}, "book": {"middle": 1}}, {"search": {"first": 3, "last": 1}})
+    found = positions(
+        {"search": {"first": 3, "last": 1, "absent": 6}, "book": {"middle": 1}}, {"search": {"first": 3, "last": 1}}
+    )
     rows = {row["name"]: row for row in found["search"]["rows"]}
     assert (rows["first"]["share"], rows["first"]["target"], rows["middle"]["target"]) == (0.75, 0.75, 0.0)
     assert found["search"]["absent"] == 6

@@ -78,7 +78,9 @@ def test_axolotl_packs_parameters_as_text_and_leaves_the_tools_alone(tiny: Domai
     tools = tiny.tools()
     rows = lines("axolotl", tools)
     check_messages(rows)
-    assert [json.loads(tool["function"]["parameters"]) for tool in rows[0]["tools"]] == [tool["function"]["parameters"] for tool in tools]
+    assert [json.loads(tool["function"]["parameters"]) for tool in rows[0]["tools"]] == [
+        tool["function"]["parameters"] for tool in tools
+    ]
     assert tools == tiny.tools()
 
 
@@ -120,7 +122,10 @@ def test_bfcl_with_one_function_is_simple(tiny: Domain) -> None:
 
 
 def test_bfcl_renames_types_but_not_parameters() -> None:
-    schema = {"type": "object", "properties": {"type": {"type": "number"}, "items": {"type": "array", "items": {"type": "object"}}}}
+    schema = {
+        "type": "object",
+        "properties": {"type": {"type": "number"}, "items": {"type": "array", "items": {"type": "object"}}},
+    }
     tools = [{"type": "function", "function": {"name": "f", "description": "", "parameters": schema}}]
     found = json.loads(examples().select(export.bfcl_line(tools)).to_series()[0])["function"][0]["parameters"]
     assert found["properties"]["type"] == {"type": "float"}
@@ -146,7 +151,9 @@ def load(written: Path, suffix: str, cache: Path, kind: str = "json") -> list[di
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".axolotl.jsonl"])
-def test_messages_of_several_files_load_as_a_dataset_and_lose_nothing(written: Path, tmp_path: Path, suffix: str) -> None:
+def test_messages_of_several_files_load_as_a_dataset_and_lose_nothing(
+    written: Path, tmp_path: Path, suffix: str
+) -> None:
     rows = load(written, suffix, tmp_path)
     assert len(rows) == 50
     check_messages(rows)
@@ -161,17 +168,23 @@ def test_parquet_messages_load_as_a_dataset_and_lose_nothing(written: Path, tmp_
     assert (user["tool_calls"], assistant["content"]) == (None, None)
     with pq.ParquetFile(split_files(written, "train", ".openai.parquet")[0]) as file:
         tools = file.metadata.row_group(0).column(file.metadata.num_columns - 1)
-    assert tools.total_uncompressed_size < 5 * len(json.dumps(tiny.tools()))  # in the dictionary and its statistics, not in 20 rows
+    assert tools.total_uncompressed_size < 5 * len(
+        json.dumps(tiny.tools())
+    )  # in the dictionary and its statistics, not in 20 rows
 
 
 def test_sharegpt_loads_as_a_dataset_and_loses_nothing(written: Path, tmp_path: Path) -> None:
     rows = load(written, ".llamafactory.jsonl", tmp_path)
-    assert [json.loads(row["conversations"][1]["value"])["arguments"] for row in rows] == [ARGUMENTS[n % 4][1] for n in range(50)]
+    assert [json.loads(row["conversations"][1]["value"])["arguments"] for row in rows] == [
+        ARGUMENTS[n % 4][1] for n in range(50)
+    ]
 
 
 def test_bfcl_lines_of_several_files_hold_every_row_once(written: Path) -> None:
     for suffix in (".bfcl.jsonl", ".bfcl_answers.jsonl"):
-        rows = [json.loads(line) for path in split_files(written, "train", suffix) for line in path.read_text().splitlines()]
+        rows = [
+            json.loads(line) for path in split_files(written, "train", suffix) for line in path.read_text().splitlines()
+        ]
         assert [row["id"] for row in rows] == [f"multiple_{17 + number}" for number in range(50)]
 
 

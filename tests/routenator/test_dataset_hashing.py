@@ -42,7 +42,9 @@ def test_no_collisions_among_many_like_texts() -> None:
     texts = [f"poster {a} {b} x{a * b}" for a in range(300) for b in range(300)]
     found = text_hashes(texts)
     assert len(np.unique(found.text)) == len(texts)
-    assert len(np.unique(found.text >> np.uint64(24))) > len(texts) - 10  # 40 upper bits: about 0.004 collisions expected
+    assert (
+        len(np.unique(found.text >> np.uint64(24))) > len(texts) - 10
+    )  # 40 upper bits: about 0.004 collisions expected
 
 
 def test_nothing_and_nulls() -> None:
@@ -64,7 +66,11 @@ KNOWN = ["7b7868547d37438a", "3af1abc46c72b8c8"]
 def test_groups_are_keyed_and_ignore_case_signs_and_order() -> None:
     same = np.repeat(hashing.name_hashes(["search"]), 3)
     texts = pl.Series(
-        ['{"type": "poster", "prompt": "red dog"}', '{"type":"Poster","prompt":"dog, red!"}', '{"type": "poster", "prompt": "cat"}']
+        [
+            '{"type": "poster", "prompt": "red dog"}',
+            '{"type":"Poster","prompt":"dog, red!"}',
+            '{"type": "poster", "prompt": "cat"}',
+        ]
     )
     found = hashing.group_hashes(same, texts, seed=1)
     assert found[0] == found[1] != found[2]

@@ -49,7 +49,14 @@ LOW, HIGH = 1, 2**64 - 1
 
 @pytest.mark.parametrize(
     ("share", "group", "validation"),
-    [(0.0, LOW, False), (1.0, HIGH, True), (0.5, 2**63 - 1, True), (0.5, 2**63, False), (0.25, 2**62 - 1, True), (0.25, 2**62, False)],
+    [
+        (0.0, LOW, False),
+        (1.0, HIGH, True),
+        (0.5, 2**63 - 1, True),
+        (0.5, 2**63, False),
+        (0.25, 2**62 - 1, True),
+        (0.25, 2**62, False),
+    ],
 )
 def test_threshold(share: float, group: int, validation: bool) -> None:
     assert (group < keys.split_threshold(share, LOW, HIGH)) is validation

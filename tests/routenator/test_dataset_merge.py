@@ -28,7 +28,9 @@ def stratum(number: int, quota: int, route: str = "text", length: str = "short")
     }  # fmt: skip
 
 
-def row(index: int, query: str, number: int = 0, arguments: str = '{"p": "x"}', accepted: bool = True, **more: Any) -> dict[str, Any]:
+def row(
+    index: int, query: str, number: int = 0, arguments: str = '{"p": "x"}', accepted: bool = True, **more: Any
+) -> dict[str, Any]:
     base: dict[str, Any] = dict.fromkeys(CANDIDATE_COLUMNS)
     return {
         **base, "index": index, "query": query, "stratum": number, "function": "search", "arguments": arguments, "accepted": accepted,
@@ -50,7 +52,11 @@ def write(folder: Path, rows: list[dict[str, Any]], files: int = 1) -> list[tupl
 
 
 def verdicts(
-    rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str] | None = None, files: int = 1, **how: Any
+    rows: list[dict[str, Any]],
+    strata: list[dict[str, Any]],
+    golden: list[str] | None = None,
+    files: int = 1,
+    **how: Any,
 ) -> Decisions:
     with TemporaryDirectory() as folder:
         sources = open_sources(write(Path(folder), rows, files))
@@ -67,7 +73,9 @@ def names(decisions: Decisions) -> list[str]:
     return [Verdict(code).name for code in decisions.codes]
 
 
-def reference(rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str], near: bool, backfill: bool) -> list[str]:
+def reference(
+    rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str], near: bool, backfill: bool
+) -> list[str]:
     """The rules as plain loops."""
     result = [""] * len(rows)
     leaks = {normalise_query(query) for query in golden}
@@ -111,7 +119,9 @@ WORDS = st.lists(st.sampled_from(["dog", "Dog", "poster", "red,", "a"]), min_siz
 @settings(max_examples=60, deadline=None)
 @given(
     drawn=st.lists(
-        st.tuples(WORDS, st.integers(0, 3), st.sampled_from(['{"p": "x"}', '{"p": "y"}']), st.booleans() | st.just(True)),
+        st.tuples(
+            WORDS, st.integers(0, 3), st.sampled_from(['{"p": "x"}', '{"p": "y"}']), st.booleans() | st.just(True)
+        ),
         min_size=1,
         max_size=40,
     ),
@@ -141,7 +151,14 @@ def test_agrees_with_plain_loops(
     ]
     rows = [row(index, query, number, call, ok) for index, (query, number, call, ok) in enumerate(drawn)]
     found = verdicts(
-        rows, strata, golden, files, near_duplicates="bag" if near else "off", backfill=backfill, block_rows=block, partition_rows=partition
+        rows,
+        strata,
+        golden,
+        files,
+        near_duplicates="bag" if near else "off",
+        backfill=backfill,
+        block_rows=block,
+        partition_rows=partition,
     )
     assert names(found) == reference(rows, strata, golden, near, backfill)
 

@@ -118,7 +118,9 @@ def test_nearly_all_pairs_are_found(sample: Sample) -> None:
     assert gone / (gone + left) > 0.98
 
 
-def test_the_outcome_does_not_depend_on_blocks_or_partitions(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outcome_does_not_depend_on_blocks_or_partitions(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, _, found, _ = sample
     monkeypatch.setattr(near, "_PARTITION_ROWS", 100)
     monkeypatch.setattr(near, "PAIRS", 7)

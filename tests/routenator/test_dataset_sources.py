@@ -16,13 +16,17 @@ from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 
 
 def write(path: Path, indices: list[int], group: int = 3) -> Path:
-    rows: list[dict[str, Any]] = [{**dict.fromkeys(CANDIDATE_COLUMNS), "index": index, "query": f"q{index}"} for index in indices]
+    rows: list[dict[str, Any]] = [
+        {**dict.fromkeys(CANDIDATE_COLUMNS), "index": index, "query": f"q{index}"} for index in indices
+    ]
     pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(CANDIDATE_COLUMNS)), path, row_group_size=group)
     return path
 
 
 def shards(folder: Path, *parts: list[int]) -> list[tuple[str, Path]]:
-    return [(f"generate shard {number}", write(folder / f"{number}.parquet", part)) for number, part in enumerate(parts)]
+    return [
+        (f"generate shard {number}", write(folder / f"{number}.parquet", part)) for number, part in enumerate(parts)
+    ]
 
 
 @pytest.mark.parametrize("cuts", [[20], [1, 0, 7, 12], [3, 3, 3, 3, 3, 3, 2]])
@@ -48,7 +52,10 @@ def test_empty_files_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (([0, 1], [3, 4]), r"shard 1 \(.*\) holds indices 3 to 4, but generate shard 0 ends at 1; there are 4 candidates"),
+        (
+            ([0, 1], [3, 4]),
+            r"shard 1 \(.*\) holds indices 3 to 4, but generate shard 0 ends at 1; there are 4 candidates",
+        ),
         (([0, 1, 2], [2, 3]), "shard 1 .* holds indices 2 to 3, but generate shard 0 ends at 2"),
         (([1, 2],), "shard 0 .* holds indices 1 to 2, but the first index is 0"),
         (([0, 2],), "shard 0 .* holds 2 candidates with indices 0 to 2: some are missing or occur twice"),
@@ -73,10 +80,14 @@ def test_a_missing_column_names_the_shard(tmp_path: Path) -> None:
         open_sources([("generate shard 4", tmp_path / "x.parquet")])
 
 
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1 and then nothing PAR1", b"no parquet at all, but long enough to hold a footer"])
+@pytest.mark.parametrize(
+    "data", [b"", b"PAR1", b"PAR1 and then nothing PAR1", b"no parquet at all, but long enough to hold a footer"]
+)
 def test_an_unreadable_file_names_the_shard_and_how_to_mend_it(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.parquet").write_bytes(data)
-    with pytest.raises(CorruptShardError, match=r"generate shard 2 .*cannot be read: .*remove its receipt and run `retry`"):
+    with pytest.raises(
+        CorruptShardError, match=r"generate shard 2 .*cannot be read: .*remove its receipt and run `retry`"
+    ):
         open_sources([("generate shard 2", tmp_path / "x.parquet")])
 
 

@@ -48,9 +48,17 @@ def test_the_surface_is_that_of_the_functions_category_parameter() -> None:
 def test_names_of_files(tmp_path: Path) -> None:
     assert file_stem("train", 0, 1) == "train"
     assert file_stem("train", 1, 3) == "train-00001-of-00003"
-    for name in ("train-00001-of-00002.parquet", "train-00000-of-00002.parquet", "train-00000-of-00002.jsonl", "validation.parquet"):
+    for name in (
+        "train-00001-of-00002.parquet",
+        "train-00000-of-00002.parquet",
+        "train-00000-of-00002.jsonl",
+        "validation.parquet",
+    ):
         (tmp_path / name).touch()
-    assert [path.name for path in split_files(tmp_path, "train")] == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+    assert [path.name for path in split_files(tmp_path, "train")] == [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
     assert [path.name for path in split_files(tmp_path, "train", ".jsonl")] == ["train-00000-of-00002.jsonl"]
     assert [path.name for path in split_files(tmp_path, "validation")] == ["validation.parquet"]
 
@@ -66,7 +74,9 @@ def frame(rows: int, start: int = 0) -> pl.DataFrame:
 TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]
 
 
-@pytest.mark.parametrize(("rows", "limit", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (3, 3, [3]), (3, 9, [3]), (0, 2, [0])])
+@pytest.mark.parametrize(
+    ("rows", "limit", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (3, 3, [3]), (3, 9, [3]), (0, 2, [0])]
+)
 def test_files_are_cut_at_the_limit(tmp_path: Path, rows: int, limit: int, sizes: list[int]) -> None:
     kinds = _kinds("train", ["openai", "openai_parquet"], TOOLS)
     with SplitWriter(tmp_path, "train", rows, limit, kinds) as writer:
@@ -91,7 +101,11 @@ def test_groups_of_rows_depend_on_their_place_alone(tmp_path: Path, monkeypatch:
             for low in range(0, 23, cut):
                 writer.write(frame(min(cut, 23 - low), low))
         groups = [pq.ParquetFile(part).metadata for part in split_files(folder, "train")]
-        assert [[meta.row_group(n).num_rows for n in range(meta.num_row_groups)] for meta in groups] == [[4, 4, 2], [4, 4, 2], [3]]
+        assert [[meta.row_group(n).num_rows for n in range(meta.num_row_groups)] for meta in groups] == [
+            [4, 4, 2],
+            [4, 4, 2],
+            [3],
+        ]
         data.append([path.read_bytes() for path in sorted(folder.iterdir())])
     assert data[0] == data[1] == data[2] == data[3]
 
@@ -108,5 +122,8 @@ class _FullDisk:
 
 
 def test_what_goes_wrong_on_a_files_thread_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left"), SplitWriter(tmp_path, "train", 9, 9, [files.Kind(".x", _FullDisk)]) as writer:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        SplitWriter(tmp_path, "train", 9, 9, [files.Kind(".x", _FullDisk)]) as writer,
+    ):
         writer.write(frame(9))

@@ -41,7 +41,12 @@ def test_the_shipped_domains_are_sound(name):
 
 
 BAD = [
-    ("functions.json", '"enum": ["poster", "logo", "card"]', '"enum": ["poster", "logo"]', ["nodes.csv", "card", "category that the API"]),
+    (
+        "functions.json",
+        '"enum": ["poster", "logo", "card"]',
+        '"enum": ["poster", "logo"]',
+        ["nodes.csv", "card", "category that the API"],
+    ),
     ("functions.json", '"x-role": "category"}', '"x-role": "kategory"}', ["unknown role", "nearest:  category"]),
     (
         "domain.yaml",

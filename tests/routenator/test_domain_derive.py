@@ -1,4 +1,6 @@
-"""Derived domains: they load and run, their shares are what was asked for, and families keep the population and only rename."""
+"""Derived domains: they load and run, their shares are what was asked for, and families keep the population and only
+rename.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def made(source: Path, out: Path, **options: object) -> tuple[Derived, Domain]:
 
 def rows_of(domain: Domain, count: int) -> tuple[dict[str, list], float]:
     """Requests of a run with their words, and the share of those drafts that passes the checks."""
-    config = RunConfig.model_validate({**probe_config(domain, count).model_dump(), "generate": {"routes": {"heuristic": 1}}})
+    config = RunConfig.model_validate(
+        {**probe_config(domain, count).model_dump(), "generate": {"routes": {"heuristic": 1}}}
+    )
     sampler = Sampler(domain, config)
     details = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size))
     accepted = candidates(details, Context(domain, config.checks, {})).column("accepted").to_pylist()
@@ -50,7 +54,11 @@ def assistant() -> Domain:
 @pytest.mark.parametrize("name", ["creative", "assistant"])
 def test_plain_and_flat(name, tmp_path):
     derived, domain = made(
-        DOMAINS / name, tmp_path / "flat", templates=["basic_*", "single_prompt"], flat=True, routes={"text": 1, "heuristic": 0}
+        DOMAINS / name,
+        tmp_path / "flat",
+        templates=["basic_*", "single_prompt"],
+        flat=True,
+        routes={"text": 1, "heuristic": 0},
     )
     source = load_domain(DOMAINS / name)
     assert derived.functions == list(source.functions)
@@ -81,7 +89,9 @@ def test_plain_and_flat(name, tmp_path):
 def test_templates_keep_their_weight_and_the_statistics_stay(tmp_path):
     _, domain = made(TINY, tmp_path / "out", templates=["heuristic/search_fragment", "book_*"])
     source = load_domain(TINY)
-    assert set(domain.templates) == {"heuristic/search_fragment"} | {n for n in source.templates if n.split("/")[1].startswith("book_")}
+    assert set(domain.templates) == {"heuristic/search_fragment"} | {
+        n for n in source.templates if n.split("/")[1].startswith("book_")
+    }
     assert domain.statistics.functions == source.statistics.functions
     assert domain.statistics.lengths == source.statistics.lengths
     for name, template in domain.templates.items():
@@ -96,7 +106,9 @@ def test_templates_keep_their_weight_and_the_statistics_stay(tmp_path):
 
 def test_cells_without_a_template_widen_selectors_or_drop_categories(tmp_path):
     kept = [name for name in load_domain(DOMAINS / "assistant").templates if name.endswith("_plain")]
-    derived, domain = made(DOMAINS / "assistant", tmp_path / "out", templates=[*kept, "screen_*", "weather_*"], flat=True)
+    derived, domain = made(
+        DOMAINS / "assistant", tmp_path / "out", templates=[*kept, "screen_*", "weather_*"], flat=True
+    )
     # Templates for calls without a category word can say no other.
     assert set(category_shares(domain, "play_music")) == {NO_CATEGORY}
     assert len(category_shares(domain, "get_weather")) > 1
@@ -105,7 +117,9 @@ def test_cells_without_a_template_widen_selectors_or_drop_categories(tmp_path):
 
 
 def test_boost_multiplies_a_share(tmp_path, assistant):
-    _, domain = made(DOMAINS / "assistant", tmp_path / "out", boost={"play_music.album": 3, "book_restaurant.food truck": 2})
+    _, domain = made(
+        DOMAINS / "assistant", tmp_path / "out", boost={"play_music.album": 3, "book_restaurant.food truck": 2}
+    )
     before, after = category_shares(assistant, "play_music"), category_shares(domain, "play_music")
     assert after["album"] / after["song"] == pytest.approx(3 * before["album"] / before["song"])
     assert after[NO_CATEGORY] == pytest.approx(before[NO_CATEGORY])
@@ -143,7 +157,9 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     calls = [json.loads(arguments) for arguments in words["arguments"]]
     relabelled = [families.of(parent[name], call) for name, call in zip(words["function"], calls, strict=True)]
     same = sum(a == b for a, b in zip(relabelled, words["function"], strict=True))
-    assert same / len(calls) > 0.995, Counter((a, b) for a, b in zip(relabelled, words["function"], strict=True) if a != b)
+    assert same / len(calls) > 0.995, Counter(
+        (a, b) for a, b in zip(relabelled, words["function"], strict=True) if a != b
+    )
     # Golden calls follow, all that are left.
     golden = load_golden(out / "golden.jsonl", domain.functions)
     before = {g.query: g for g in load_golden(source.path / "golden.jsonl", source.functions) if g.name in kept}
@@ -210,7 +226,9 @@ def test_a_slot_splits_only_where_no_other_decides_it(assistant):
     assert "city" not in free, "geographic_poi excludes it"
     without = Family("w", "get_weather", "condition_description", absent=frozenset({"geographic_poi"}))
     assert free_slots(assistant, without)["city"] == assistant.statistics.slots["get_weather"]["city"]
-    assert "city" not in free_slots(assistant, Family("w", "get_weather", "condition_description", present=frozenset({"geographic_poi"})))
+    assert "city" not in free_slots(
+        assistant, Family("w", "get_weather", "condition_description", present=frozenset({"geographic_poi"}))
+    )
 
 
 def test_family_of_a_call_maps_aliases_in_any_case(assistant):
@@ -223,10 +241,18 @@ def test_family_of_a_call_maps_aliases_in_any_case(assistant):
 
 def test_another_golden_file_is_relabelled(tmp_path):
     golden = tmp_path / "golden.jsonl"
-    calls = {"go": {"content_type": "poster", "extracted_prompt": "x"}, "went": {"content_type": "menu", "extracted_prompt": "x"}}
-    golden.write_text("".join(json.dumps({"query": q, "call": {"name": "search", "arguments": c}}) + "\n" for q, c in calls.items()))
+    calls = {
+        "go": {"content_type": "poster", "extracted_prompt": "x"},
+        "went": {"content_type": "menu", "extracted_prompt": "x"},
+    }
+    golden.write_text(
+        "".join(json.dumps({"query": q, "call": {"name": "search", "arguments": c}}) + "\n" for q, c in calls.items())
+    )
     derived, domain = made(DOMAINS / "creative", tmp_path / "out", functions=5, golden=golden)
-    assert [example.name for example in load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)] == ["search_poster", "search"]
+    assert [example.name for example in load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)] == [
+        "search_poster",
+        "search",
+    ]
     assert (derived.golden, derived.dropped) == (2, 0)
 
 

@@ -49,7 +49,9 @@ def write(folder: Path, **changes: Any) -> None:
     """statistics.yaml of the tiny domain with other keys; None takes a key away."""
     value = yaml.safe_load((TINY / "statistics.yaml").read_text())
     value.update(changes)
-    (folder / "statistics.yaml").write_text(yaml.safe_dump({key: item for key, item in value.items() if item is not None}))
+    (folder / "statistics.yaml").write_text(
+        yaml.safe_dump({key: item for key, item in value.items() if item is not None})
+    )
 
 
 def as_joint(folder: Path, joint: Any, **more: Any) -> None:
@@ -115,7 +117,10 @@ BAD_JOINTS = [
     ({"joint": changed(0, function="serch")}, ["joint[0], function", "nearest:  search"]),
     ({"joint": changed(1, length="lang")}, ["undeclared length bucket", "joint[1], length", "nearest:  long"]),
     ({"joint": changed(0, language="English")}, ["not a language code", "English"]),
-    ({"joint": changed(0, category="none")}, ["category that the API does not have", "none"]),  # the API requires search's category
+    (
+        {"joint": changed(0, category="none")},
+        ["category that the API does not have", "none"],
+    ),  # the API requires search's category
     ({"joint": changed(1, length="short")}, ["a cell occurs twice", "search x poster x short x en"]),
     ({"joint": changed(0, share=-1)}, ["joint.list[JointCell].0.share", "greater than or equal to 0"]),
     ({"joint": changed(0, sharre=1)}, ["unknown key", "sharre"]),
@@ -124,7 +129,10 @@ BAD_JOINTS = [
     ({"joint": "joint.tsv"}, ["unknown kind of file", "joint.tsv"]),
     ({"joint": "joint.csv"}, ["joint.csv", "missing"]),
     ({"joint": "joint.parquet"}, ["joint.parquet", "missing"]),
-    ({"joint": cells(), "functions": {"search": 0.7, "book": 0.3}}, ["contradict", "functions.search", "0.7000, and 0.6000 in joint"]),
+    (
+        {"joint": cells(), "functions": {"search": 0.7, "book": 0.3}},
+        ["contradict", "functions.search", "0.7000, and 0.6000 in joint"],
+    ),
     (
         {"joint": cells(), "categories": {"search": {"poster": 1, "logo": 1, "card": 1}}},
         ["contradict", "categories.search.poster", "0.3333, and 0.5833 in joint"],
@@ -150,7 +158,10 @@ def test_bad_joints_are_refused(folder: Path, changes: dict[str, Any], expected:
         ("function,category,length,share\nsearch,poster,short,1\n", ["a column is missing", "language"]),
         ("function,category,length,language,share\nsearch,poster,short,en,much\n", ["line 2, share", "much"]),
         ("function,category,length,language,share\nsearch,poster,short,en,inf\n", ["line 2, share", "inf"]),
-        ("function,category,length,language,share\nsearch,poster,short,en,1\nsearch,pster,short,en,1\n", ["line 3, category", "poster"]),
+        (
+            "function,category,length,language,share\nsearch,poster,short,en,1\nsearch,pster,short,en,1\n",
+            ["line 3, category", "poster"],
+        ),
     ],
 )
 def test_bad_tables_name_file_and_line(folder: Path, text: str, expected: list[str]) -> None:
@@ -171,12 +182,18 @@ def test_a_file_that_is_no_parquet(folder: Path) -> None:
 
 BAD_STATISTICS = [
     ({"functions": None}, ["a key is missing", "functions"]),
-    ({"word_quantiles": {"search": {0.25: 6, 0.5: 3}}}, ["quantiles out of order", "word_quantiles.search.0.5", "3 words", "at least 6"]),
+    (
+        {"word_quantiles": {"search": {0.25: 6, 0.5: 3}}},
+        ["quantiles out of order", "word_quantiles.search.0.5", "3 words", "at least 6"],
+    ),
     (
         {"lengths": {"book": {"short": 1}}, "word_quantiles": {"search": {0.25: 6, 0.5: 3}}},
         ["quantiles out of order", "word_quantiles.search.0.5"],
     ),
-    ({"word_quantiles": {"search": {0.25: 9}}}, ["contradict", "word_quantiles.search.0.25", "9 words", "50.0% of its queries", "(short)"]),
+    (
+        {"word_quantiles": {"search": {0.25: 9}}},
+        ["contradict", "word_quantiles.search.0.25", "9 words", "50.0% of its queries", "(short)"],
+    ),
     ({"word_quantiles": {"search": {0.9: 4}}}, ["contradict", "word_quantiles.search.0.9", "4 words"]),
     ({"word_quantiles": {"serch": {0.5: 4}}}, ["a function that the API does not have", "nearest:  search"]),
     ({"word_quantiles": {"search": {1.5: 4}}}, ["word_quantiles.search.1.5"]),
@@ -187,8 +204,12 @@ BAD_STATISTICS = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "expected"), BAD_STATISTICS, ids=[" ".join(parts)[:40] for _, parts in BAD_STATISTICS])
-def test_statistics_that_contradict_themselves_are_refused(folder: Path, changes: dict[str, Any], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "expected"), BAD_STATISTICS, ids=[" ".join(parts)[:40] for _, parts in BAD_STATISTICS]
+)
+def test_statistics_that_contradict_themselves_are_refused(
+    folder: Path, changes: dict[str, Any], expected: list[str]
+) -> None:
     write(folder, **changes)
     with pytest.raises(InputError) as error:
         load_domain(folder)

@@ -61,7 +61,10 @@ def test_several_errors_are_all_shown() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [InputError("bad", file="f", key="k", found="serach", valid=["search"]), InputErrors([InputError("one"), InputError("two", key="k")])],
+    [
+        InputError("bad", file="f", key="k", found="serach", valid=["search"]),
+        InputErrors([InputError("one"), InputError("two", key="k")]),
+    ],
 )
 def test_they_survive_another_process(error: InputError) -> None:
     copy = pickle.loads(pickle.dumps(error))

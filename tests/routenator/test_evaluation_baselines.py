@@ -58,7 +58,9 @@ def test_examples_come_from_the_data_sets_parquet(tmp_path: Path) -> None:
 
     calls = ['{"name": "play", "arguments": {"song": "halo"}}', '{"name": "weather", "arguments": {}}']
     for number, call in enumerate(calls):
-        pl.DataFrame({"query": [f"q{number}"], "call": [call], "other": [1]}).write_parquet(tmp_path / f"train-{number}.parquet")
+        pl.DataFrame({"query": [f"q{number}"], "call": [call], "other": [1]}).write_parquet(
+            tmp_path / f"train-{number}.parquet"
+        )
     files = sorted(tmp_path.glob("*.parquet"))
     assert read_examples(files) == [("q0", "play", {"song": "halo"}), ("q1", "weather", {})]
     assert read_examples(files, most=1) == [("q0", "play", {"song": "halo"})]

@@ -1,7 +1,9 @@
-"""Our verdict on a call against that of the Berkeley Function-Calling Leaderboard's own checker, of the package bfcl-eval.
+"""Our verdict on a call against that of the Berkeley Function-Calling Leaderboard's own checker, of the package
+bfcl-eval.
 
-Only the checker is wanted, so the package is installed without what it asks for (requirements/cpu.txt). The one thing that the checker
-imports beyond the standard library is a table of models, for names with dots in them; an empty one stands for it.
+Only the checker is wanted, so the package is installed without what it asks for (requirements/cpu.txt). The one thing
+that the checker imports beyond the standard library is a table of models, for names with dots in them; an empty one
+stands for it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,11 @@ PROPERTIES: dict[str, Any] = {
 }
 API = {
     name: Function(
-        name, "", {"type": "object", "properties": PROPERTIES, "required": ["kind"], "additionalProperties": False}, "kind", "text"
+        name,
+        "",
+        {"type": "object", "properties": PROPERTIES, "required": ["kind"], "additionalProperties": False},
+        "kind",
+        "text",
     )
     for name in ("find", "make")
 }
@@ -43,7 +49,13 @@ VALUES: dict[str, list[Any]] = {
     "loud": [True, False],
     "tags": [["a", "b"], ["A", "b"], ["b", "a"]],
 }
-WRONG: dict[str, list[Any]] = {"text": [7, True], "count": ["1", 1.5, True], "share": ["0.5"], "loud": ["true", 1], "tags": ["a", 3]}
+WRONG: dict[str, list[Any]] = {
+    "text": [7, True],
+    "count": ["1", 1.5, True],
+    "share": ["0.5"],
+    "loud": ["true", 1],
+    "tags": ["a", 3],
+}
 # Their kind of error -> ours.
 KINDS = {
     "simple_function_checker:wrong_count": {"unparsable"},
@@ -78,8 +90,13 @@ def theirs() -> Any:
     names = {"number": "float"}
 
     def check(golden: GoldenExample, reply: Reply) -> dict[str, Any]:
-        properties = {key: {**schema, "type": names.get(schema["type"], schema["type"])} for key, schema in PROPERTIES.items()}
-        description = {"name": golden.name, "parameters": {"type": "dict", "properties": properties, "required": ["kind"]}}
+        properties = {
+            key: {**schema, "type": names.get(schema["type"], schema["type"])} for key, schema in PROPERTIES.items()
+        }
+        description = {
+            "name": golden.name,
+            "parameters": {"type": "dict", "properties": properties, "required": ["kind"]},
+        }
         said = [] if reply.name is None else [{reply.name: reply.arguments}]
         answer = [{golden.name: {key: [value] for key, value in golden.arguments.items()}}]
         found: dict[str, Any] = ast_checker([description], said, answer, Language.PYTHON, "simple", "any")
@@ -122,15 +139,27 @@ def test_a_call_is_right_for_us_if_and_only_if_it_is_for_them(theirs: Any) -> No
             seen["valid"] += 1
             continue
         # They stop at the first error; it must be one of ours.
-        assert KINDS[found["error_type"]] & {kind for kind, _ in ours.errors}, (golden.arguments, reply, ours.errors, found)
+        assert KINDS[found["error_type"]] & {kind for kind, _ in ours.errors}, (
+            golden.arguments,
+            reply,
+            ours.errors,
+            found,
+        )
         seen[found["error_type"]] += 1
     assert seen["valid"] > 500
     assert {*KINDS} - {*seen} <= {"type_error:nested"}
 
 
-@pytest.mark.parametrize(("said", "gold"), [("NewYork", "New York"), ("rock-n-roll", "rock n roll"), ("5.30", "5:30".replace(":", ","))])
+@pytest.mark.parametrize(
+    ("said", "gold"), [("NewYork", "New York"), ("rock-n-roll", "rock n roll"), ("5.30", "5:30".replace(":", ","))]
+)
 def test_they_let_spaces_and_some_signs_pass_and_we_do_not(theirs: Any, said: str, gold: str) -> None:
-    """The one rule that differs: they drop spaces and ``,./-_*^`` within texts. Ours are values that a query says, word by word."""
-    golden, reply = GoldenExample("q", "find", {"kind": "cat", "text": gold}), Reply("find", {"kind": "cat", "text": said})
+    """The one rule that differs: they drop spaces and ``,./-_*^`` within texts. Ours are values that a query says, word
+    by word.
+    """
+    golden, reply = (
+        GoldenExample("q", "find", {"kind": "cat", "text": gold}),
+        Reply("find", {"kind": "cat", "text": said}),
+    )
     assert theirs(golden, reply)["valid"]
     assert judge(golden, reply, API).errors == (("wrong_value", "text"),)

@@ -66,7 +66,9 @@ def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExamp
     labels = ["find", "make", "drop"]
     assert {"bare", NONE} <= set(said)
     for average in ("macro", "micro"):
-        assert scores[f"function_f1_{average}"]["value"] == pytest.approx(f1_score(true, said, labels=labels, average=average))
+        assert scores[f"function_f1_{average}"]["value"] == pytest.approx(
+            f1_score(true, said, labels=labels, average=average)
+        )
     each = f1_score(true, said, labels=labels, average=None)
     assert [scores["per_function"][name]["f1"] for name in labels] == pytest.approx(list(each))
     assert scores["confusion"]["labels"] == ["find", "make", "drop", "bare", NONE]
@@ -82,7 +84,10 @@ def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample
     labels = scores["confusion_categories"]["labels"]
     assert labels == ["cat", "dog", "(other)", NONE]
     pooled = [b if b in ("cat", "dog", NONE) else "(other)" for _, b in pairs]
-    assert scores["confusion_categories"]["counts"] == confusion_matrix([a for a, _ in pairs], pooled, labels=labels).tolist()
+    assert (
+        scores["confusion_categories"]["counts"]
+        == confusion_matrix([a for a, _ in pairs], pooled, labels=labels).tolist()
+    )
 
 
 def test_a_perfect_model_scores_one() -> None:
@@ -98,7 +103,11 @@ def test_a_perfect_model_scores_one() -> None:
 
 
 def test_a_hand_counted_case() -> None:
-    golden = [example("find", kind="cat", text="abc"), example("find", kind="dog", text="abc"), example("make", kind="cat", text="abc")]
+    golden = [
+        example("find", kind="cat", text="abc"),
+        example("find", kind="dog", text="abc"),
+        example("make", kind="cat", text="abc"),
+    ]
     replies = [reply("find", kind="cat", text="abc"), reply("find", kind="cat", text="abcde"), Reply(problem="no_json")]
     verdicts = [judge(e, r, API) for e, r in zip(golden, replies, strict=True)]
     scores = score(golden, verdicts, API, embed, resamples=200, seed=1)
@@ -113,7 +122,11 @@ def test_a_hand_counted_case() -> None:
     mixed = [judge(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
     in_order = score(golden, mixed, API, embed, resamples=10, seed=1)
     assert list(in_order["errors"]) == [kind for kind in ERRORS if kind in in_order["errors"]]
-    assert list(in_order["per_function"]["find"]["errors"]) == ["missing_parameter", "unexpected_parameter", "wrong_value"]
+    assert list(in_order["per_function"]["find"]["errors"]) == [
+        "missing_parameter",
+        "unexpected_parameter",
+        "wrong_value",
+    ]
     assert scores["per_category"]["cat"] == {"n": 2, "cta": 0.5, "function_accuracy": 0.5, "exact_match": 0.5}
 
 
@@ -134,7 +147,10 @@ def test_no_category_and_no_subprompt_is_not_a_score_of_zero() -> None:
         (reply(kind="cow", text="in a hat"), [("not_in_enum", "kind")]),
         (reply(kind="dog", text="in a hat"), [("wrong_value", "kind")]),
         (reply(kind="cat", text=7), [("wrong_type", "text")]),
-        (reply(kind="dog", colour="red"), [("wrong_value", "kind"), ("missing_parameter", "text"), ("unexpected_parameter", "colour")]),
+        (
+            reply(kind="dog", colour="red"),
+            [("wrong_value", "kind"), ("missing_parameter", "text"), ("unexpected_parameter", "colour")],
+        ),
         (reply(kind=" CAT", text="In  a hat"), []),
     ],
 )
@@ -156,7 +172,9 @@ def test_a_wrong_function_gets_no_category_and_no_argument_but_its_subprompt_cou
 
 
 def test_similarity_is_zero_where_nothing_was_predicted_and_nan_where_nothing_was_asked() -> None:
-    verdicts = [judge(e, r, API) for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]]
+    verdicts = [
+        judge(e, r, API) for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]
+    ]
     measured = similarities(verdicts, embed)
     assert measured[0] == 0
     assert np.isnan(measured[1])
@@ -184,7 +202,9 @@ def test_values_are_compared_by_meaning(left: Any, right: Any, equal: bool) -> N
 
 def test_metrics_read_roles_from_the_domain(tiny: Domain) -> None:
     gold = GoldenExample("q", "book", {"city": "Bergen", "people": 4})
-    verdict = judge(gold, parse_reply('{"name": "book", "arguments": {"city": "bergen", "people": "4"}}'), tiny.functions)
+    verdict = judge(
+        gold, parse_reply('{"name": "book", "arguments": {"city": "bergen", "people": "4"}}'), tiny.functions
+    )
     assert verdict.errors == (("wrong_type", "people"),)
     assert verdict.category is None
     assert verdict.subprompt == ("Bergen", "bergen")

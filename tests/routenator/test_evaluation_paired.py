@@ -23,14 +23,18 @@ def write(file: Path, right: list[bool], numbers: list[int] | None = None) -> Pa
     rows = []
     for number, good in zip(numbers or range(len(right)), right, strict=True):
         reply = json.dumps({"name": "find" if good else "make", "arguments": {"text": "red"}})
-        rows.append(json.dumps({"query": f"query\u2028{number}", "gold": {}, "after": {"reply": reply}}, ensure_ascii=False))
+        rows.append(
+            json.dumps({"query": f"query\u2028{number}", "gold": {}, "after": {"reply": reply}}, ensure_ascii=False)
+        )
     file.write_text("\n".join(rows) + "\n")
     return file
 
 
 def test_the_difference_is_the_second_minus_the_first(tmp_path: Path) -> None:
     first, second = [True] * 4 + [False] * 8, [True] * 10 + [False] * 2
-    value = compare_files(write(tmp_path / "a", first), write(tmp_path / "b", second), GOLDEN, FUNCTIONS, embed, seed=1, resamples=300)
+    value = compare_files(
+        write(tmp_path / "a", first), write(tmp_path / "b", second), GOLDEN, FUNCTIONS, embed, seed=1, resamples=300
+    )
     assert value["n"] == 12 and value["only_first"] == value["only_second"] == 0
     assert value["function"]["difference"]["value"] == pytest.approx(0.5)
     assert value["function"]["p_value"] == mcnemar(np.array(first), np.array(second))

@@ -37,17 +37,28 @@ def outcomes_of(n: int, seed: int, accuracy: float = 0.8) -> Outcomes:
 def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
     """The measure of drawn rows, as its definition says."""
     if measure.startswith("function_f1"):
-        used = [label for label in range(LABELS) if any(found.gold[row] == label or found.predicted[row] == label for row in rows)]
+        used = [
+            label
+            for label in range(LABELS)
+            if any(found.gold[row] == label or found.predicted[row] == label for row in rows)
+        ]
         average = measure.removeprefix("function_f1_")
         return float(f1_score(found.gold[rows], found.predicted[rows], labels=used, average=average, zero_division=0))
     if measure == "argument_f1":
         return float(sum(found.matched[row] for row in rows) / sum(found.pairs[row] for row in rows))
-    values = {"cta": found.category, "ss": found.similarity, "exact_match": found.exact, "unparsable": found.unparsable}[measure]
+    values = {
+        "cta": found.category,
+        "ss": found.similarity,
+        "exact_match": found.exact,
+        "unparsable": found.unparsable,
+    }[measure]
     known = [values[row] for row in rows if not np.isnan(values[row])]
     return float(np.mean(known))
 
 
-@pytest.mark.parametrize("measure", ["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"])
+@pytest.mark.parametrize(
+    "measure", ["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
+)
 def test_means_intervals_and_differences_are_the_references(measure: str) -> None:
     n, resamples = 40, 60
     runs = {"a": [outcomes_of(n, seed) for seed in (1, 2, 3)], "b": [outcomes_of(n, seed, 0.5) for seed in (4, 5)]}
@@ -68,7 +79,9 @@ def test_means_intervals_and_differences_are_the_references(measure: str) -> Non
     whole = {name: float(np.mean([plain(run, measure, list(range(n))) for run in many])) for name, many in runs.items()}
     for name in runs:
         assert found[name].mean.value == pytest.approx(whole[name])
-        assert [found[name].mean.low, found[name].mean.high] == pytest.approx(list(np.quantile(luck[name], [0.025, 0.975])))
+        assert [found[name].mean.low, found[name].mean.high] == pytest.approx(
+            list(np.quantile(luck[name], [0.025, 0.975]))
+        )
     gaps = np.array(luck["a"]) - np.array(luck["b"])
     difference = found["a"].difference
     assert difference is not None and found["b"].difference is None
@@ -111,7 +124,13 @@ def test_wider_seeds_make_wider_intervals() -> None:
         return Outcomes(**{**steady[0].__dict__, "exact": (luck.random(n) < level).astype(float)})
 
     arms = {"steady": [at(0.5)] * 3, "wild": [at(0.2), at(0.5), at(0.8)]}
-    found = pool({k: [weighed(run, "exact_match", np.arange(n), n) for run in v] for k, v in arms.items()}, "", n, resamples=400, seed=1)  # type: ignore[misc]
+    found = pool(
+        {k: [weighed(run, "exact_match", np.arange(n), n) for run in v] for k, v in arms.items()},
+        "",
+        n,
+        resamples=400,
+        seed=1,
+    )  # type: ignore[misc]
 
     def width(name: str) -> float:
         mean = found[name].mean
@@ -137,6 +156,8 @@ def pooled(value: float, half: float, difference: tuple[float, float] | None = N
         ("unparsable", pooled(0.3, 0.06), pooled(0.25, 0.06, (-0.08, -0.02)), "worse"),
     ],
 )
-def test_a_verdict_goes_by_intervals_and_knows_what_is_better(measure: str, ours: Pooled, theirs: Pooled, said: str) -> None:
+def test_a_verdict_goes_by_intervals_and_knows_what_is_better(
+    measure: str, ours: Pooled, theirs: Pooled, said: str
+) -> None:
     found: dict[str, Any] = verdict("ours", "theirs", {measure: {"ours": ours, "theirs": theirs}})
     assert found == {**{key: [] for key in ("apart", "better", "worse", "open")}, said: [measure]}

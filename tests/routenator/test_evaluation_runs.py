@@ -40,7 +40,8 @@ def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     torch.manual_seed(1)
     tuned = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
+        AutoModelForCausalLM.from_pretrained(model),
+        LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"]),
     )
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
@@ -84,7 +85,9 @@ def test_latency_is_told_by_mean_and_percentiles() -> None:
     assert latency_of([0.5]) == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
 
 
-def test_a_merged_adapter_answers_like_the_adapter(model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+def test_a_merged_adapter_answers_like_the_adapter(
+    model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path
+) -> None:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -101,15 +104,21 @@ def test_a_merged_adapter_answers_like_the_adapter(model: Path, adapter: Path, p
 def test_a_full_model_is_written_whole_with_the_adapters_card(model: Path, adapter: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
     assert done.exit_code == 0, done.output
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in (tmp_path / "full").iterdir()}
-    again = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        file.name for file in (tmp_path / "full").iterdir()
+    }
+    again = CliRunner().invoke(
+        launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)]
+    )
     assert again.exit_code == 2 and "there already" in again.output
     other = CliRunner().invoke(launch.app, ["merge-adapter", str(model), str(tmp_path / "none")])
     assert other.exit_code == 2 and "not an adapter" in other.output
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
-def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(
+    model: Path, prompts: list[list[int]], tmp_path: Path
+) -> None:
     import torch
     from peft import PromptTuningConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -139,8 +148,14 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
     sides = {"before": Side(prompts, adapted=False), "after": Side(prompts[:33], adapted=True)}
     answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=progress)
     engine = open_engine(spec(model, adapter))
-    assert answers["before"].texts == [*engine.answer(prompts[:32], adapted=False), *engine.answer(prompts[32:], adapted=False)]
-    assert answers["after"].texts == [*engine.answer(prompts[:32], adapted=True), *engine.answer(prompts[32:33], adapted=True)]
+    assert answers["before"].texts == [
+        *engine.answer(prompts[:32], adapted=False),
+        *engine.answer(prompts[32:], adapted=False),
+    ]
+    assert answers["after"].texts == [
+        *engine.answer(prompts[:32], adapted=True),
+        *engine.answer(prompts[32:33], adapted=True),
+    ]
     assert seen[-1] == (73, 73)
     assert [len(side.latencies) for side in answers.values()] == [40, 33]
     assert all(0 < seconds < side.seconds for side in answers.values() for seconds in side.latencies)
@@ -179,7 +194,10 @@ def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter:
     scores = evaluate_model(str(model), TINY, golden, tmp_path / "base", cache=CACHE, config=config)
     assert (scores["n"], scores["prompt"], scores["engine"]) == (5, "tools", "transformers")
     assert scores["unparsable"]["value"] == 1.0
-    assert scores["latency"]["at_once"] == 5 and 0 < scores["latency"]["p50"] <= scores["latency"]["p95"] < scores["seconds"]
+    assert (
+        scores["latency"]["at_once"] == 5
+        and 0 < scores["latency"]["p50"] <= scores["latency"]["p95"] < scores["seconds"]
+    )
     assert scores["errors"] == {"unparsable": 5}
     assert read_json(tmp_path / "base" / "scores.json") == scores
     rows = [json.loads(line) for line in (tmp_path / "base" / "predictions.jsonl").read_text().splitlines()]
@@ -220,7 +238,9 @@ def test_a_model_is_an_adapter_by_its_card_or_a_base_model(model: Path, adapter:
     assert which_model(str(adapter), "compact") == (str(model), adapter, "compact")
     for path in adapter.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    AdapterCard(domain="d", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(tmp_path)
+    AdapterCard(domain="d", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(
+        tmp_path
+    )
     assert which_model(str(tmp_path), None) == (str(model), tmp_path, "compact")
     assert which_model(str(tmp_path), "tools")[2] == "tools"
 

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from routenator.domain.loader import LAYOUTS
-from routenator.generation.describe import Describer, TextBox, UnreadableImageError, colour_name, dominant_colours, layout_words
+from routenator.generation.describe import (
+    Describer,
+    TextBox,
+    UnreadableImageError,
+    colour_name,
+    dominant_colours,
+    layout_words,
+)
 from routenator.generation.render import _LAYOUTS, data_url, render
 
 SIZE = (320, 320)
@@ -43,7 +50,9 @@ def test_drawing_is_deterministic_and_follows_the_record() -> None:
         assert first.tobytes() != render({**RECORD, **change}, SIZE).tobytes()
 
 
-@pytest.mark.parametrize("record", [{}, {"title": "x" * 300}, {"colours": ["no such colour", "#12"], "topics": [], "keywords": []}])
+@pytest.mark.parametrize(
+    "record", [{}, {"title": "x" * 300}, {"colours": ["no such colour", "#12"], "topics": [], "keywords": []}]
+)
 def test_odd_records_can_be_drawn(record: dict[str, Any]) -> None:
     assert render(record, (200, 120)).size == (200, 120)
 
@@ -90,7 +99,9 @@ def test_dominant_colours_are_ordered_by_area() -> None:
 def test_layout_words() -> None:
     assert layout_words([TextBox("a", 0.3, 0.05, 0.7, 0.2)]) == "a large centered title at the top"
     assert layout_words([TextBox("a", 0.1, 0.9, 0.3, 0.95)]) == "a small title on the left at the bottom"
-    assert layout_words([TextBox("a", 0.1, 0.5, 0.3, 0.55), TextBox("b", 0.6, 0.5, 0.8, 0.55)]).startswith("text in columns")
+    assert layout_words([TextBox("a", 0.1, 0.5, 0.3, 0.55), TextBox("b", 0.6, 0.5, 0.8, 0.55)]).startswith(
+        "text in columns"
+    )
 
 
 def test_data_urls_hold_the_picture() -> None:

@@ -68,7 +68,9 @@ def test_a_prompt_that_does_not_fit_is_refused_alone(engine: Engine) -> None:
 
 @pytest.mark.slow
 def test_seeds_matter_and_are_each_prompts_own(engine: Engine) -> None:
-    texts = [reply.text for reply in engine.generate([prompt("Tell me about the sea.", seed=seed) for seed in range(6)])]
+    texts = [
+        reply.text for reply in engine.generate([prompt("Tell me about the sea.", seed=seed) for seed in range(6)])
+    ]
     assert len(set(texts)) > 3
 
 
@@ -101,7 +103,11 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_the_tasks_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {"MASTER_PORT": "1234", "RANK": "3", "VLLM_PORT": "80", "OMP_NUM_THREADS": "7", "HOME": "/home/x"})
+    monkeypatch.setattr(
+        os,
+        "environ",
+        {"MASTER_PORT": "1234", "RANK": "3", "VLLM_PORT": "80", "OMP_NUM_THREADS": "7", "HOME": "/home/x"},
+    )
     prepare_environment(tmp_path, cpu=True, kv_cache_gib=1.2)
     assert not {"MASTER_PORT", "RANK", "VLLM_PORT"} & set(os.environ)
     for name in ("VLLM_CACHE_ROOT", "VLLM_RPC_BASE_PATH", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):

@@ -30,7 +30,9 @@ def config(**model: Any) -> RunConfig:
 @pytest.fixture(scope="module")
 def requests(tiny: Domain) -> list[dict[str, Any]]:
     sampler = Sampler(tiny, config())
-    rows: list[dict[str, Any]] = Composer(tiny, config(), sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    rows: list[dict[str, Any]] = (
+        Composer(tiny, config(), sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    )
     return rows
 
 
@@ -46,7 +48,9 @@ def test_prompts_are_functions_of_the_request(tiny: Domain, requests: list[dict[
     assert len({prompt.seed for prompt in prompts}) == len(prompts)
 
 
-def test_few_shot_examples_come_from_the_graph_and_are_as_many_as_configured(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+def test_few_shot_examples_come_from_the_graph_and_are_as_many_as_configured(
+    tiny: Domain, requests: list[dict[str, Any]]
+) -> None:
     (row,) = of_route(requests, "text", 1)
     (message,) = Generator(tiny, config(), CACHE)._prompt(row).messages
     assert message["content"].count("Rewrite:") == PROFILE["generate"]["examples"] + 1
@@ -68,7 +72,9 @@ def test_the_described_route_puts_the_picture_in_words(tiny: Domain, requests: l
     assert tiny.records[row["record"]]["title"] in text and "A design in" in text
 
 
-def test_pictures_are_described_once(tiny: Domain, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_described_once(
+    tiny: Domain, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     describe = Describer.describe
     monkeypatch.setattr(Describer, "describe", lambda self, image: (seen.append(1), describe(self, image))[1])
@@ -97,17 +103,25 @@ def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, 
     rows = [{**row, "record": None}, {**row, "record": "blank"}]
     candidates = generator.candidates(rows)
     assert [candidate["reason"] for candidate in candidates] == ["no_image", "unreadable_image"]
-    assert all(candidate["raw"] is None and not candidate["accepted"] and candidate["detail"] for candidate in candidates)
+    assert all(
+        candidate["raw"] is None and not candidate["accepted"] and candidate["detail"] for candidate in candidates
+    )
 
 
 @pytest.mark.parametrize("kind", ["described", "vlm"])
-def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(tiny: Domain, requests: list[dict[str, Any]], kind: str) -> None:
+def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(
+    tiny: Domain, requests: list[dict[str, Any]], kind: str
+) -> None:
     (row,) = of_route(requests, "vision", 1)
     broken = dict(tiny.records[row["record"]], topics=5, id="broken")
     domain = dataclasses.replace(tiny, records={**tiny.records, "broken": broken})
     generator = Generator(domain, config(vision={"kind": kind, "engine": {"model": "org/vlm", "guided": False}}), CACHE)
     (candidate,) = generator.candidates([{**row, "record": "broken"}])
-    assert candidate["reason"] == "unreadable_image" and "cannot be drawn" in candidate["detail"] and not candidate["accepted"]
+    assert (
+        candidate["reason"] == "unreadable_image"
+        and "cannot be drawn" in candidate["detail"]
+        and not candidate["accepted"]
+    )
 
 
 @pytest.mark.slow
@@ -140,11 +154,16 @@ def test_a_judge_has_the_last_word_on_rows_that_a_model_wrote(tiny: Domain, requ
         if before["route"] == "heuristic":
             assert after == before
             continue
-        assert after["prompt_tokens"] > before["prompt_tokens"] and after["completion_tokens"] > before["completion_tokens"]
+        assert (
+            after["prompt_tokens"] > before["prompt_tokens"]
+            and after["completion_tokens"] > before["completion_tokens"]
+        )
         assert after["accepted"] or (after["reason"] == "judge" and "do not agree" in after["detail"])
 
 
-def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(
+    tiny: Domain, requests: list[dict[str, Any]]
+) -> None:
     (row,) = of_route(requests, "text", 1)
     prompt = agreement_prompt(tiny, row, "find me something")
     text = " ".join(message["content"] for message in prompt.messages)

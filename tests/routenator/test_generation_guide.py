@@ -63,7 +63,11 @@ def test_split_at_slots() -> None:
 
 def test_a_surface_inside_another_is_found_outside_it() -> None:
     slots = {"kind": "card", "what": "birthday card"}
-    assert split_at_slots("a birthday card as card", slots) == [(("^", "what"), "a "), (("what", "kind"), " as "), (("kind", "$"), "")]
+    assert split_at_slots("a birthday card as card", slots) == [
+        (("^", "what"), "a "),
+        (("what", "kind"), " as "),
+        (("kind", "$"), ""),
+    ]
     assert split_at_slots("a birthday card", slots) is None
 
 
@@ -72,13 +76,21 @@ def test_gaps_are_not_learnt_from_a_query_that_says_a_surface_twice() -> None:
     assert split_at_slots("show me the show Bluey", slots) is not None, "as a draft it can still be said"
     assert split_at_slots("show me the show Bluey", slots, only=True) is None
     assert collect_gaps([("show me the show Bluey", slots)] * 2) == collect_gaps([])
-    assert collect_gaps([("find the show Bluey", slots), ("find the show Bluey", dict(slots))]).between == {("kind", "title"): [" "]}
-    assert collect_gaps([("fnid the show Bluey", slots)] * 2).frames == {}, "two queries of one call may share a slip of the finger"
+    assert collect_gaps([("find the show Bluey", slots), ("find the show Bluey", dict(slots))]).between == {
+        ("kind", "title"): [" "]
+    }
+    assert collect_gaps([("fnid the show Bluey", slots)] * 2).frames == {}, (
+        "two queries of one call may share a slip of the finger"
+    )
 
 
 def test_frames_and_gaps_leave_out_words_that_occur_once() -> None:
     gaps = collect_gaps(TEXTS)
-    assert gaps.frames["kind", "what"] == [("", ""), ("find a ", ""), ("get a ", " please")]  # "thnaks" may be a typing error
+    assert gaps.frames["kind", "what"] == [
+        ("", ""),
+        ("find a ", ""),
+        ("get a ", " please"),
+    ]  # "thnaks" may be a typing error
     assert gaps.frames["what", "kind"] == [("find me a ", ""), ("get me ", " please")]
     assert gaps.between["kind", "what"] == [" of ", " with "]
     assert collect_gaps([("what is on", {}), ("what is on", {})]).frames == {("$", "^"): [("what is on", "")]}
@@ -108,7 +120,12 @@ def test_every_text_says_every_slot_once_and_fits_its_bounds() -> None:
 
 def test_orders_are_offered_if_queries_have_them() -> None:
     slots = {"kind": "poster", "what": "dogs"}
-    texts = set().union(*(language(build_grammar(slots, "find a poster of dogs", (2, 8), collect_gaps(TEXTS), seed)) for seed in range(20)))
+    texts = set().union(
+        *(
+            language(build_grammar(slots, "find a poster of dogs", (2, 8), collect_gaps(TEXTS), seed))
+            for seed in range(20)
+        )
+    )
     assert not any("thnaks" in text for text in texts)
     assert any(text.index("dogs") < text.index("poster") for text in texts)
     assert any(text.index("poster") < text.index("dogs") for text in texts)

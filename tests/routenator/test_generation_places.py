@@ -28,7 +28,9 @@ def config(width: int, engines: object = "auto") -> EngineConfig:
     ],
 )
 def test_gpus_are_shared_out_without_overlap(width: int, engines: object, expected: list[tuple[str, ...]]) -> None:
-    assert [place.devices for place in divide(config(width, engines), ["0", "1", "2", "3", "GPU-5e"], [0, 1])] == expected
+    assert [
+        place.devices for place in divide(config(width, engines), ["0", "1", "2", "3", "GPU-5e"], [0, 1])
+    ] == expected
 
 
 @pytest.mark.parametrize(("width", "engines"), [(4, "auto"), (2, 2), (1, 4)])
@@ -41,7 +43,9 @@ def test_cores_are_shared_out_where_there_are_no_gpus() -> None:
     assert divide(config(1), [], [0, 1, 2]) == [Place((), (0, 1, 2), 3)]
     assert divide(config(1, 2), [], [0, 1, 2]) == [Place((), (0,), 1), Place((), (1, 2), 2)]
     assert [place.cores for place in divide(config(1, 3), [], [4, 7])] == [(4,), (4,), (7,)], "more engines than cores"
-    assert divide(config(2, 1), [], [0, 1, 2, 3]) == [Place((), (0, 1, 2, 3), 2)], "an engine's two processes share its cores"
+    assert divide(config(2, 1), [], [0, 1, 2, 3]) == [Place((), (0, 1, 2, 3), 2)], (
+        "an engine's two processes share its cores"
+    )
 
 
 def test_a_process_keeps_to_its_place() -> None:

@@ -11,7 +11,14 @@ import pytest
 from routenator.domain.loader import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
-from routenator.generation.prompts import DrawnWords, PromptError, check_template, render_messages, sample_variables, with_image
+from routenator.generation.prompts import (
+    DrawnWords,
+    PromptError,
+    check_template,
+    render_messages,
+    sample_variables,
+    with_image,
+)
 
 
 def template(tiny: Domain, body: str, name: str = "text/paraphrase", **head: Any) -> Template:
@@ -110,7 +117,9 @@ def test_the_domains_own_templates_are_accepted(tiny: Domain) -> None:
         ("one\n{{ image.text }}", 8, "image", None),  # only the vision route has one
     ],
 )
-def test_unknown_names_are_refused_with_line_and_nearest(tiny: Domain, body: str, line: int, found: str, nearest: str | None) -> None:
+def test_unknown_names_are_refused_with_line_and_nearest(
+    tiny: Domain, body: str, line: int, found: str, nearest: str | None
+) -> None:
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, body, functions=["search"]))
     error = caught.value
@@ -135,12 +144,17 @@ def test_a_slot_that_may_be_absent_must_be_guarded(tiny: Domain) -> None:
         check_template(tiny, template(tiny, "{{ slots.people }}", functions=["book"]))
     assert caught.value.found == "people"
     check_template(
-        tiny, template(tiny, "{% if slots.people is defined %}{{ slots.people }}{% endif %} {{ slots.city }}", functions=["book"])
+        tiny,
+        template(
+            tiny, "{% if slots.people is defined %}{{ slots.people }}{% endif %} {{ slots.city }}", functions=["book"]
+        ),
     )
 
 
 def test_the_vision_route_has_an_image(tiny: Domain) -> None:
-    check_template(tiny, template(tiny, "{{ image.text }} {{ image.colours | join }} {{ image.layout }}", "vision/picture"))
+    check_template(
+        tiny, template(tiny, "{{ image.text }} {{ image.colours | join }} {{ image.layout }}", "vision/picture")
+    )
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, "{{ image.colors }}", "vision/picture"))
     assert caught.value.nearest == "colours"

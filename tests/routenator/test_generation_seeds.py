@@ -8,7 +8,12 @@ from routenator.generation.seeds import STREAM_PICK, STREAM_REPLY, derive, pick,
 
 
 def test_numbers_depend_on_all_of_seed_stream_and_attempt() -> None:
-    numbers = {derive(seed, stream, attempt) for seed in (0, 1, 2**63 - 1) for stream in (STREAM_PICK, STREAM_REPLY) for attempt in (0, 1)}
+    numbers = {
+        derive(seed, stream, attempt)
+        for seed in (0, 1, 2**63 - 1)
+        for stream in (STREAM_PICK, STREAM_REPLY)
+        for attempt in (0, 1)
+    }
     assert len(numbers) == 12 and all(0 <= number < 2**63 for number in numbers)
     assert derive(5, STREAM_PICK) == derive(5, STREAM_PICK, 0)
 

@@ -33,11 +33,17 @@ def write(folder: Path, form: str, nodes: list[dict[str, Any]], edges: list[dict
     for node in nodes:
         graph.add_node(node["id"], **{key: value for key, value in node.items() if key != "id"})
     for edge in edges:
-        graph.add_edge(edge["source"], edge["target"], **{key: value for key, value in edge.items() if key not in ("source", "target")})
+        graph.add_edge(
+            edge["source"],
+            edge["target"],
+            **{key: value for key, value in edge.items() if key not in ("source", "target")},
+        )
     if form == "graphml":
         nx.write_graphml(graph, folder / "graph.graphml")
     else:
-        (folder / "graph.json").write_text(json.dumps(nx.node_link_data(graph, edges="edges" if form == "json" else "links")))
+        (folder / "graph.json").write_text(
+            json.dumps(nx.node_link_data(graph, edges="edges" if form == "json" else "links"))
+        )
 
 
 @pytest.fixture
@@ -58,17 +64,29 @@ def test_every_format_gives_the_same_graph(folder: Path, form: str) -> None:
 
 
 def test_aliases_may_be_a_list_in_json(folder: Path) -> None:
-    write(folder, "json", [{**node, "aliases": node["aliases"].split("|")} for node in rows("nodes.csv")], rows("edges.csv"))
+    write(
+        folder,
+        "json",
+        [{**node, "aliases": node["aliases"].split("|")} for node in rows("nodes.csv")],
+        rows("edges.csv"),
+    )
     assert load_domain(folder).nodes == load_domain(TINY).nodes
 
 
 @pytest.mark.parametrize("form", ["parquet", "graphml", "json"])
 def test_faults_are_named_with_their_place(folder: Path, form: str) -> None:
     nodes, edges = rows("nodes.csv"), rows("edges.csv")
-    write(folder, form, nodes, [{**edges[0], "weight": -1.0}, *({**edge, "weight": float(edge["weight"])} for edge in edges[1:])])
+    write(
+        folder,
+        form,
+        nodes,
+        [{**edges[0], "weight": -1.0}, *({**edge, "weight": float(edge["weight"])} for edge in edges[1:])],
+    )
     with pytest.raises(InputError, match="bad weight") as error:
         load_domain(folder)
-    assert error.value.key == ("row 1, weight" if form == "parquet" else "edges 1, weight") and error.value.found == "-1.0"
+    assert (
+        error.value.key == ("row 1, weight" if form == "parquet" else "edges 1, weight") and error.value.found == "-1.0"
+    )
     write(folder, form, [{key: value for key, value in node.items() if key != "label"} for node in nodes], edges)
     with pytest.raises(InputError, match="a column is missing") as error:
         load_domain(folder)

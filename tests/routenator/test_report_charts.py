@@ -79,7 +79,9 @@ def test_matrix_shades_by_the_share_of_the_row() -> None:
 
 def test_a_matrix_of_hundred_functions_is_still_a_matrix() -> None:
     labels = [f"function_{number}" for number in range(100)]
-    chart = charts.matrix("t", labels, [[5 if gold == predicted else 0 for predicted in range(100)] for gold in range(100)])
+    chart = charts.matrix(
+        "t", labels, [[5 if gold == predicted else 0 for predicted in range(100)] for gold in range(100)]
+    )
     assert len(found(chart, "rect", "hit")) == 100
 
 
@@ -105,5 +107,8 @@ def test_ticks_span_the_range_in_few_steps(low: float, width: float) -> None:
 
 
 def test_element_turns_underscores_into_hyphens() -> None:
-    assert charts.element("text", "a<b", text_anchor="end", class_="x", fill=None) == '<text text-anchor="end" class="x">a&lt;b</text>'
+    assert (
+        charts.element("text", "a<b", text_anchor="end", class_="x", fill=None)
+        == '<text text-anchor="end" class="x">a&lt;b</text>'
+    )
     assert re.search(r'x="1.5"', charts.element("g", x=1.500))

@@ -43,7 +43,12 @@ def test_rates_are_averaged_by_time_not_by_shard() -> None:
     found = add_metrics([{"tokens": 100, "tokens_per_second": 100.0}, {"tokens": 100, "tokens_per_second": 100 / 3}])
     assert found["tokens_per_second"] == pytest.approx(50)
     assert add_metrics([{"tokens_per_second": 10.0}, {"tokens_per_second": 20.0}])["tokens_per_second"] == 15.0
-    assert add_metrics([{"tokens": 0, "tokens_per_second": 0.0}, {"tokens": 9, "tokens_per_second": 3.0}])["tokens_per_second"] == 3.0
+    assert (
+        add_metrics([{"tokens": 0, "tokens_per_second": 0.0}, {"tokens": 9, "tokens_per_second": 3.0}])[
+            "tokens_per_second"
+        ]
+        == 3.0
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 10, 11, 1000])
@@ -71,7 +76,15 @@ def test_rejections_of_both_stages_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (4.23, "4.2 s"), (59.4, "59 s"), (60, "1 min 0 s"), (185, "3 min 5 s"), (7800, "2 h 10 min"), (119.7, "2 min 0 s")],
+    [
+        (0, "0.0 s"),
+        (4.23, "4.2 s"),
+        (59.4, "59 s"),
+        (60, "1 min 0 s"),
+        (185, "3 min 5 s"),
+        (7800, "2 h 10 min"),
+        (119.7, "2 min 0 s"),
+    ],
 )
 def test_seconds_text(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
@@ -79,9 +92,19 @@ def test_seconds_text(seconds: float, text: str) -> None:
 
 def test_a_run_that_has_only_generated() -> None:
     metrics = {"requested": 20, "generated": 20, "accepted": 15, "rejected": {"length": 5}, "tokens_per_second": 99.0}
-    stages = [stage_row("sample", 1, [receipt()]), stage_row("generate", 1, [receipt(metrics=metrics)]), stage_row("merge", 1, [])]
+    stages = [
+        stage_row("sample", 1, [receipt()]),
+        stage_row("generate", 1, [receipt(metrics=metrics)]),
+        stage_row("merge", 1, []),
+    ]
     summary = build_summary(run={"name": "x"}, stages=stages, merge=None, training=[], scores=None)
-    assert summary["counts"] == {"requested": 20, "generated": 20, "accepted": 15, "rejected": {"length": 5}, "dropped": {}}
+    assert summary["counts"] == {
+        "requested": 20,
+        "generated": 20,
+        "accepted": 15,
+        "rejected": {"length": 5},
+        "dropped": {},
+    }
     assert summary["generate"]["tokens_per_second"] == 99.0
     assert summary["scores"] == {"before": None, "after": None}
     assert summary["seconds"] == 4.0

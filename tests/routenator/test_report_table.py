@@ -33,7 +33,11 @@ def summary(**changes: Any) -> dict[str, Any]:
         "run": {"name": "demo[bold]", "title": "Creative [red]content[/red]"},
         "stages": [
             stage_row("sample", 2, [receipt(), receipt()]),
-            stage_row("generate", 3, [receipt(metrics={"tokens_per_second": 1234.4}), receipt(metrics={"tokens_per_second": 1234.4})]),
+            stage_row(
+                "generate",
+                3,
+                [receipt(metrics={"tokens_per_second": 1234.4}), receipt(metrics={"tokens_per_second": 1234.4})],
+            ),
         ],
         "merge": merge,
         "training": [],
@@ -62,7 +66,9 @@ def test_scores_with_intervals_and_no_before() -> None:
 
 
 def test_before_and_after_stand_side_by_side() -> None:
-    value = summary(scores={"before": {"n": 9, "cta": {"value": 0.1, "low": 0.0, "high": 0.2}}, "after": {"n": 9, "cta": 0.5}})
+    value = summary(
+        scores={"before": {"n": 9, "cta": {"value": 0.1, "low": 0.0, "high": 0.2}}, "after": {"n": 9, "cta": 0.5}}
+    )
     assert line(printed(value), "Content-type")[2:] == ["0.100", "[0.000,", "0.200]", "0.500"]
 
 

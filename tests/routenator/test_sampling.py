@@ -59,7 +59,9 @@ def test_a_rows_numbers_need_no_neighbour(plan, rows, stream):
     seeds = row_seeds(plan, np.arange(rows))
     row = rows * 2 // 3
     assert row_seeds(plan, np.array([row]))[0] == seeds[row] and seeds.min() >= 0
-    assert [word[row] for word in words(seeds, stream, 3)] == [word[0] for word in words(seeds[row : row + 1], stream, 3)]
+    assert [word[row] for word in words(seeds, stream, 3)] == [
+        word[0] for word in words(seeds[row : row + 1], stream, 3)
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,9 +108,13 @@ def rows_digest(table: pa.Table) -> str:
     return digest.hexdigest()[:16]
 
 
-@pytest.mark.parametrize(("traversal", "expected"), [("weighted", "967e4cb9f71c2fca"), ("coverage", "2bb77a6744f913b2")])
+@pytest.mark.parametrize(
+    ("traversal", "expected"), [("weighted", "967e4cb9f71c2fca"), ("coverage", "2bb77a6744f913b2")]
+)
 def test_rows_are_stable_across_versions(tiny, traversal, expected):
-    """Golden digests of whole rows. When one changes, so must GENERATOR (unless the tiny domain was edited), and with it fingerprints."""
+    """Golden digests of whole rows. When one changes, so must GENERATOR (unless the tiny domain was edited), and with
+    it fingerprints.
+    """
     assert GENERATOR == "philox4x32-10/2"
     sampler = Sampler(tiny, make_config(sample={"traversal": traversal, "coverage": 2}))
     assert rows_digest(sampler.requests(0, sampler.size)) == expected
@@ -142,7 +148,9 @@ def test_quotas_add_up_and_meet_the_marginals(tiny, size, seed):
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(60, 5000), data=st.data())
 def test_quotas_of_a_joint_of_any_shape_are_shares_rounded_down_or_up(tiny, size, data):
-    """Functions of the set, categories of the function, cells of the category: each is its share of the whole above, rounded."""
+    """Functions of the set, categories of the function, cells of the category: each is its share of the whole above,
+    rounded.
+    """
     cell = st.tuples(st.sampled_from(["short", "long"]), st.just("en"))
     cells = st.dictionaries(cell, st.floats(0.01, 1000), min_size=1)
     weights = data.draw(
@@ -153,7 +161,9 @@ def test_quotas_of_a_joint_of_any_shape_are_shares_rounded_down_or_up(tiny, size
     )
     joint = Joint(weights)
     statistics = tiny.statistics.model_copy(update={"functions": joint.functions()})
-    strata = build_strata(dataclasses.replace(tiny, joint=joint, statistics=statistics), make_config(dataset={"size": size}))
+    strata = build_strata(
+        dataclasses.replace(tiny, joint=joint, statistics=statistics), make_config(dataset={"size": size})
+    )
     counts = Counter()
     for stratum in strata:
         for depth in range(1, 5):
@@ -183,7 +193,11 @@ def test_diffusion_rounds_each_part_down_or_up_and_keeps_the_totals(shares, tota
         counts = diffusion.split({part: share / scale for part, share in shares.items()}, total)
         assert sum(counts.values()) == total
         for part, count in counts.items():
-            assert math.floor(total * shares[part] / scale - 1e-6) <= count <= math.ceil(total * shares[part] / scale + 1e-6)
+            assert (
+                math.floor(total * shares[part] / scale - 1e-6)
+                <= count
+                <= math.ceil(total * shares[part] / scale + 1e-6)
+            )
             given_away[part] += count
     if len(shares) == 2:
         assert all(abs(given_away[part] - sum(totals) * share / scale) <= 1 + 1e-6 for part, share in shares.items())
@@ -205,7 +219,13 @@ def test_the_marginals_are_met_at_every_size(name, size):
     config = make_config(dataset={"size": size}, domain=str(domain.path))
     strata, target = build_strata(domain, config), target_shares(domain, config)
     assert math.fsum(target.values()) == pytest.approx(1)
-    for field, place, slack in (("function", 0, 1), ("category", 1, 1), ("length", 4, 2.5), ("route", 2, 3), ("language", 5, 1)):
+    for field, place, slack in (
+        ("function", 0, 1),
+        ("category", 1, 1),
+        ("length", 4, 2.5),
+        ("route", 2, 3),
+        ("language", 5, 1),
+    ):
         for function in domain.statistics.functions:
             quota, wanted = Counter(), Counter()
             for stratum in strata:
@@ -216,7 +236,9 @@ def test_the_marginals_are_met_at_every_size(name, size):
                     wanted[key[place]] += share * size
             for value, rows in wanted.items():
                 # The function's own rows are whole, which moves its parts by less than a row.
-                assert abs(quota[value] - rows) <= slack + 1, f"{function} {field} {value}: {quota[value]} of {rows:.2f}"
+                assert abs(quota[value] - rows) <= slack + 1, (
+                    f"{function} {field} {value}: {quota[value]} of {rows:.2f}"
+                )
 
 
 def test_fewer_rows_than_population_cells_are_refused(tiny):
@@ -227,7 +249,9 @@ def test_fewer_rows_than_population_cells_are_refused(tiny):
 def test_the_shard_count_changes_nothing(tiny):
     sampler = Sampler(tiny, make_config())
     whole = sampler.requests(0, sampler.size)
-    assert whole.schema.equals(arrow_schema(REQUEST_COLUMNS)) and whole["index"].to_pylist() == list(range(sampler.size))
+    assert whole.schema.equals(arrow_schema(REQUEST_COLUMNS)) and whole["index"].to_pylist() == list(
+        range(sampler.size)
+    )
     for shards in (1, 7, 50, 1000):
         parts = [sampler.requests(*sampler.slice(shard, shards)) for shard in reversed(range(shards))]
         assert pa.concat_tables(parts[::-1]).equals(whole), f"{shards} shards"

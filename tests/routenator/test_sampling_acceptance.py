@@ -24,12 +24,21 @@ from routenator.sampling.acceptance import (
 
 
 def row(requested: int, kept: int, **key: str) -> dict[str, Any]:
-    names = {"function": "f", "category": "c", "route": "text", "template": "text/t", "length": "short", "language": "en"}
+    names = {
+        "function": "f",
+        "category": "c",
+        "route": "text",
+        "template": "text/t",
+        "length": "short",
+        "language": "en",
+    }
     return {**names, **key, "requested": requested, "accepted": kept, "kept": kept}
 
 
 def many(rng: np.random.Generator, spread: float) -> tuple[list[dict[str, Any]], list[float]]:
-    """Cells of two functions, with true shares about 0.8 and 0.3; the greater the spread, the more alike within a function."""
+    """Cells of two functions, with true shares about 0.8 and 0.3; the greater the spread, the more alike within a
+    function.
+    """
     rows, truth = [], []
     for function, mean in (("f", 0.8), ("g", 0.3)):
         for number in range(300):
@@ -58,7 +67,9 @@ def test_the_strength_follows_how_much_cells_differ() -> None:
 
 def test_a_cell_never_seen_has_its_margins_share_and_a_large_one_its_own() -> None:
     rows = [row(40, 30, category=f"c{n}") for n in range(5)] + [row(20_000, 1_000, category="large")]
-    found = Acceptance(rows).posterior([row(0, 0, category="new"), rows[-1], row(0, 0, function="other", route="other")])
+    found = Acceptance(rows).posterior(
+        [row(0, 0, category="new"), rows[-1], row(0, 0, function="other", route="other")]
+    )
     margin = sum(one["kept"] for one in rows) / sum(one["requested"] for one in rows)
     assert found.share[0] == pytest.approx(margin, abs=0.01)
     assert found.share[1] == pytest.approx(0.05, abs=0.002)
@@ -88,7 +99,11 @@ def test_more_rows_need_a_smaller_surplus() -> None:
 
 
 def test_the_file_reads_back_and_its_head_is_cheap(tmp_path: Path) -> None:
-    rows = [{**row(30, 20), "newest": {"requested": 5, "kept": 1}}, row(25, 0, category="none"), row(3, 0, category="few")]
+    rows = [
+        {**row(30, 20), "newest": {"requested": 5, "kept": 1}},
+        row(25, 0, category="none"),
+        row(3, 0, category="few"),
+    ]
     file = tmp_path / "acceptance.json"
     file.write_text(write_text(Acceptance(rows, {"likeness": "abc", "size": 9, "seed": 4, "rounds": 2}).as_dict()))
     found = load_acceptance(file)

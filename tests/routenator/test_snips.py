@@ -13,7 +13,9 @@ from routenator.errors import InputError
 
 
 def segments(*parts: str | tuple[str, str]) -> dict[str, Any]:
-    return {"data": [{"text": part} if isinstance(part, str) else {"text": part[0], "entity": part[1]} for part in parts]}
+    return {
+        "data": [{"text": part} if isinstance(part, str) else {"text": part[0], "entity": part[1]} for part in parts]
+    }
 
 
 def write_all(folder: Path, encoding: str = "utf-8", **queries: list[dict[str, Any]]) -> Path:
@@ -44,10 +46,16 @@ def test_names_become_snake_case(name: str, expected: str) -> None:
 
 
 def test_segments_become_a_query_and_its_slots(tmp_path: Path) -> None:
-    queries = [segments("will  it\n", ("snow", "condition_description"), " in ", ("Oslo ", "city"), ("at noon", "timeRange"), " ?")]
+    queries = [
+        segments(
+            "will  it\n", ("snow", "condition_description"), " in ", ("Oslo ", "city"), ("at noon", "timeRange"), " ?"
+        )
+    ]
     rows = imported(write_all(tmp_path, GetWeather=queries))
     arguments = {"condition_description": "snow", "city": "Oslo", "time_range": "at noon"}
-    assert rows == [{"query": "will it snow in Oslo at noon ?", "call": {"name": "get_weather", "arguments": arguments}}]
+    assert rows == [
+        {"query": "will it snow in Oslo at noon ?", "call": {"name": "get_weather", "arguments": arguments}}
+    ]
 
 
 def test_the_first_of_two_values_of_a_slot_is_kept(tmp_path: Path) -> None:
@@ -83,7 +91,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("part", "name"), [("train", "train_{}.json"), ("train_full", "train_{}_full.json")])
-def test_another_part_is_read_from_the_folders_of_the_benchmarks_repository(tmp_path: Path, part: str, name: str) -> None:
+def test_another_part_is_read_from_the_folders_of_the_benchmarks_repository(
+    tmp_path: Path, part: str, name: str
+) -> None:
     write_all(tmp_path, PlayMusic=[segments("of the other part")])
     for intent in INTENTS:
         (tmp_path / intent).mkdir()

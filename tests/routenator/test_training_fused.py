@@ -13,7 +13,9 @@ def _model(dtype: Any, dropout: float, bias: bool = True) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
-    base = torch.nn.Sequential(torch.nn.Linear(12, 20, bias=bias), torch.nn.SiLU(), torch.nn.Linear(20, 7, bias=bias)).to(dtype)
+    base = torch.nn.Sequential(
+        torch.nn.Linear(12, 20, bias=bias), torch.nn.SiLU(), torch.nn.Linear(20, 7, bias=bias)
+    ).to(dtype)
     base.requires_grad_(False)
     model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=["0", "2"]))
     for name, weight in model.named_parameters():
@@ -103,7 +105,9 @@ def test_four_bit_weights() -> None:
         torch.manual_seed(0)
         layer = bnb.nn.Linear4bit(64, 128, bias=False, compute_dtype=torch.float32, quant_type="nf4")
         layer.load_state_dict(torch.nn.Linear(64, 128, bias=False).state_dict())
-        adapted = get_peft_model(torch.nn.Sequential(layer.to("cpu")), LoraConfig(r=4, lora_alpha=8, target_modules=["0"]))
+        adapted = get_peft_model(
+            torch.nn.Sequential(layer.to("cpu")), LoraConfig(r=4, lora_alpha=8, target_modules=["0"])
+        )
         torch.nn.init.normal_(adapted.base_model.model[0].lora_B["default"].weight, std=0.3)
         return adapted.train()
 

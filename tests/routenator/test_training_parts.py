@@ -52,7 +52,14 @@ def test_the_newest_checkpoint_of_any_attempt_wins_and_older_ones_go(tmp_path: P
 
 
 def card(**changes: Any) -> AdapterCard:
-    fields = {"domain": "d", "base_model": "org/base", "prompt": "compact", "tools": TOOLS, "method": "qlora", "steps": 7}
+    fields = {
+        "domain": "d",
+        "base_model": "org/base",
+        "prompt": "compact",
+        "tools": TOOLS,
+        "method": "qlora",
+        "steps": 7,
+    }
     return AdapterCard.model_validate({**fields, **changes})
 
 
@@ -123,7 +130,9 @@ def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_deepspeed_is_told_its_stage() -> None:
     assert deepspeed_config(TrainConfig(), cuda=True)["zero_optimization"]["stage"] == 2
-    assert deepspeed_config(TrainConfig(zero_stage=3), cuda=True)["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+    assert deepspeed_config(TrainConfig(zero_stage=3), cuda=True)["zero_optimization"][
+        "stage3_gather_16bit_weights_on_model_save"
+    ]
     assert deepspeed_config(TrainConfig(), cuda=False)["zero_optimization"]["overlap_comm"] is False
 
 

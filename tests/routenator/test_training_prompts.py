@@ -20,7 +20,9 @@ def tokenizer() -> Any:
 
 
 def test_a_call_is_json_with_parameters_in_the_schemas_order() -> None:
-    text = call_text("search", {"extracted_prompt": "thé", "content_type": "poster", "more": 1}, ["content_type", "extracted_prompt"])
+    text = call_text(
+        "search", {"extracted_prompt": "thé", "content_type": "poster", "more": 1}, ["content_type", "extracted_prompt"]
+    )
     assert text == '{"name": "search", "arguments": {"content_type": "poster", "extracted_prompt": "thé", "more": 1}}'
 
 
@@ -42,7 +44,12 @@ def test_the_tools_prompt_shows_every_function_and_the_query(tokenizer: Any) -> 
 def test_loss_is_taken_on_the_answer_alone(tokenizer: Any, style: Style, tmp_path: Path) -> None:
     prompt = PromptFormat(style, TOOLS, tokenizer)
     rows = example_rows(7)
-    write_tokens([write_rows(tmp_path / "a.parquet", rows[:4]), write_rows(tmp_path / "b.parquet", rows[4:])], prompt, 4096, tmp_path / "t")
+    write_tokens(
+        [write_rows(tmp_path / "a.parquet", rows[:4]), write_rows(tmp_path / "b.parquet", rows[4:])],
+        prompt,
+        4096,
+        tmp_path / "t",
+    )
     data = read_tokens(tmp_path / "t")
     assert len(data) == 7
     for number, row in enumerate(rows):

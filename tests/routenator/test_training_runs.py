@@ -45,7 +45,9 @@ def events(job: TrainingJob, tag: str) -> dict[int, float]:
     from tensorboardX.proto.event_pb2 import Event
 
     found: dict[int, float] = {}
-    (file,) = job.events.glob("events.*")  # a second one, if opened in the same second, would have taken the first one's name
+    (file,) = job.events.glob(
+        "events.*"
+    )  # a second one, if opened in the same second, would have taken the first one's name
     data, start = file.read_bytes(), 0
     while start < len(data):  # length (8 bytes), its checksum (4), record, its checksum (4)
         length = int.from_bytes(data[start : start + 8], "little")
@@ -109,14 +111,18 @@ def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, Trainin
     plain = base(input_ids=ids).logits
     tuned = PeftModel.from_pretrained(base, str(job.adapter))(input_ids=ids).logits
     assert not torch.allclose(plain, tuned, atol=1e-2)
-    assert torch.allclose(AutoPeftModelForCausalLM.from_pretrained(str(job.adapter))(input_ids=ids).logits, tuned, atol=1e-2)
+    assert torch.allclose(
+        AutoPeftModelForCausalLM.from_pretrained(str(job.adapter))(input_ids=ids).logits, tuned, atol=1e-2
+    )
     card = read_card(job.adapter)
     assert card is not None
     assert (card.prompt, card.base_model, card.method, card.steps) == ("compact", "tiny", "qlora", 20)
     assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == []
 
 
-def test_a_stopped_training_goes_on_exactly(undisturbed: tuple[TrainingJob, TrainingResult], model: Path, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_exactly(
+    undisturbed: tuple[TrainingJob, TrainingResult], model: Path, tmp_path: Path
+) -> None:
     first = make_job(model, tmp_path, "first", **TWO)
     with pytest.raises(StoppedError, match="SIGUSR2 at step"):
         launch(first, at_step(11, lambda: os.kill(os.getpid(), signal.SIGUSR2)), out=io.StringIO())
@@ -174,19 +180,26 @@ def children() -> list[Any]:
 def test_a_killed_process_is_an_error_and_leaves_none_behind(model: Path, tmp_path: Path) -> None:
     def kill_a_worker() -> None:
         lines = {child: child.cmdline() for child in children()}
-        next(child for child, line in lines.items() if "routenator.training.worker" in line and "torch.distributed.run" not in line).kill()
+        next(
+            child
+            for child, line in lines.items()
+            if "routenator.training.worker" in line and "torch.distributed.run" not in line
+        ).kill()
 
     with pytest.raises(StageError, match="a training process was killed"):
         launch(make_job(model, tmp_path, **{**TWO, "epochs": 50}), at_step(1, kill_a_worker), out=io.StringIO())
     assert [child for child in children() if "routenator.training.worker" in child.cmdline()] == []
 
 
-@pytest.mark.parametrize("changes", [{"method": "prompt", "prompt_tokens": 4}, {"method": "lora", "bf16": False, "eval_steps": 5}])
+@pytest.mark.parametrize(
+    "changes", [{"method": "prompt", "prompt_tokens": 4}, {"method": "lora", "bf16": False, "eval_steps": 5}]
+)
 def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    # With larger embeddings, this untrained model says its last token again and again, and no learned prompt can make it say another.
+    # With larger embeddings, this untrained model says its last token again and again, and no learned prompt can make
+    # it say another.
     model = save_tiny_model(tmp_path / "model", embedding=0.3)
     job = make_job(model, tmp_path, learning_rate=5e-2, epochs=2, **changes)
     result = launch(job, out=io.StringIO())
@@ -195,9 +208,13 @@ def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -
     assert steps[-1] < steps[0]
     assert len([line for line in lines(job) if "eval_loss" in line]) == (4 if "eval_steps" in changes else 1)
     adapter = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(job.adapter))
-    assert adapter.peft_config["default"].peft_type.value == ("PROMPT_TUNING" if changes["method"] == "prompt" else "LORA")
+    assert adapter.peft_config["default"].peft_type.value == (
+        "PROMPT_TUNING" if changes["method"] == "prompt" else "LORA"
+    )
     # Evaluation runs it: vLLM is asked for in any case, and knows no learned prompts.
-    spec = EngineSpec(str(model), str(job.adapter), "vllm" if changes["method"] == "prompt" else "transformers", 64, 16, threads=1)
+    spec = EngineSpec(
+        str(model), str(job.adapter), "vllm" if changes["method"] == "prompt" else "transformers", 64, 16, threads=1
+    )
     assert spec.engine == "transformers"
     engine = open_engine(spec)
     prompts = [byte_tokenizer()(query + "\n")["input_ids"] for query in QUERIES]

@@ -16,8 +16,8 @@ from routenator.training.launch import launch
 from tests.conftest import ROOT
 from tests.routenator.tiny_model import QUERIES, byte_tokenizer, make_job, save_tiny_model
 
-# Another process: vLLM takes over the process that it is imported into. What the engine that scores adapters answers, and from the vLLM
-# below it the same answers as token ids with the log-probability of each.
+# Another process: vLLM takes over the process that it is imported into. What the engine that scores adapters answers,
+# and from the vLLM below it the same answers as token ids with the log-probability of each.
 SERVE = """
 import json, sys
 from routenator.evaluation.engines import EngineSpec, open_engine
@@ -64,18 +64,31 @@ def test_vllm_serves_the_adapter_as_plain_peft_does(tmp_path: Path) -> None:
     job = make_job(model, tmp_path / "run", method="lora", lora_r=16, lora_dropout=0.0, epochs=4, batch_size=8)
     launch(job, out=io.StringIO())
     prompts = [byte_tokenizer()(query + "\n")["input_ids"] for query in QUERIES]
-    spec = {"base": str(model), "adapter": str(job.adapter), "longest": 64, "max_new_tokens": 8, "threads": 2, "kind": "vllm"}
+    spec = {
+        "base": str(model),
+        "adapter": str(job.adapter),
+        "longest": 64,
+        "max_new_tokens": 8,
+        "threads": 2,
+        "kind": "vllm",
+    }
     program, answer = tmp_path / "serve.py", tmp_path / "answer.json"
     program.write_text(SERVE)
     command = [sys.executable, str(program), json.dumps([spec, prompts]), str(answer)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
     adapted, plain = json.loads(answer.read_text())
 
-    exact: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(job.adapter)).eval()
+    exact: Any = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(job.adapter)
+    ).eval()
     expected = log_probabilities(exact, prompts, adapted["ids"])
     with exact.disable_adapter():
-        unadapted, base = log_probabilities(exact, prompts, adapted["ids"]), log_probabilities(exact, prompts, plain["ids"])
-    # Served in bfloat16, expected in float32: that rounding moves a log-probability by some 0.02, the adapter moves each by more than 2.
+        unadapted, base = (
+            log_probabilities(exact, prompts, adapted["ids"]),
+            log_probabilities(exact, prompts, plain["ids"]),
+        )
+    # Served in bfloat16, expected in float32: that rounding moves a log-probability by some 0.02, the adapter moves
+    # each by more than 2.
     np.testing.assert_allclose(np.concatenate(adapted["logs"]), expected, rtol=0, atol=0.06)
     np.testing.assert_allclose(np.concatenate(plain["logs"]), base, rtol=0, atol=0.06)
     assert np.abs(unadapted - expected).min() > 1

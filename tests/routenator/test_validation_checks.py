@@ -99,7 +99,9 @@ def test_what_is_refused_and_why(context: Context, query: str, code: str) -> Non
 
 
 def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
-    verdict = judge(dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context)
+    verdict = judge(
+        dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context
+    )
     assert verdict is not None and verdict[0] == "schema" and verdict[1].startswith("enum: ")
     assert reason(context, arguments={"content_type": "poster"}) == "schema"
 
@@ -139,13 +141,23 @@ def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
     assert reason(context, query="please show me a poster with red beach", language="de") == "language"
     assert reason(context, query="ik wil een poster met red beach zien", language="nl") is None
     assert reason(context, query="please show me a poster with red beach", language="nl") == "language"
-    assert reason(context, query="ich möchte ein poster mit red beach", language="tlh") is None  # unknown to the detector: not judged
+    assert (
+        reason(context, query="ich möchte ein poster mit red beach", language="tlh") is None
+    )  # unknown to the detector: not judged
 
 
 def test_a_title_in_another_language_is_no_fault(context: Context) -> None:
     title = {"extracted_prompt": "la vie en rose de édith piaf"}
-    assert reason(context, query="a poster of la vie en rose de édith piaf", slots={"content_type": "poster", **title}) is None
-    assert reason(context, query="montre moi poster la vie en rose de édith piaf", slots={"content_type": "poster", **title}) == "language"
+    assert (
+        reason(context, query="a poster of la vie en rose de édith piaf", slots={"content_type": "poster", **title})
+        is None
+    )
+    assert (
+        reason(
+            context, query="montre moi poster la vie en rose de édith piaf", slots={"content_type": "poster", **title}
+        )
+        == "language"
+    )
 
 
 def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Context) -> None:
@@ -154,7 +166,10 @@ def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Cont
     said, draft = "customizable pamphlet chalk silk ribbon", "pamphlet chalk silk ribbon customizable"
     assert reason(context, query=said, draft=said, slots=slots, arguments=GOOD.arguments) is None
     assert reason(context, query=said, draft=draft, slots=slots, arguments=GOOD.arguments) is None
-    assert reason(context, query=said, draft="pamphlet chalk silk ribbon", slots=slots, arguments=GOOD.arguments) == "language"
+    assert (
+        reason(context, query=said, draft="pamphlet chalk silk ribbon", slots=slots, arguments=GOOD.arguments)
+        == "language"
+    )
 
 
 def test_the_details_say_what_was_seen(context: Context) -> None:

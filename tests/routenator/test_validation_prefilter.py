@@ -25,10 +25,22 @@ from tests.conftest import ROOT, make_config
 
 def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], **columns: str) -> pa.Table:
     """Rows of one function of the tiny domain."""
-    row = {"function": "book", "category": "diner", "route": "heuristic", "template": "heuristic/t", "length": "short", "language": "en"}
+    row = {
+        "function": "book",
+        "category": "diner",
+        "route": "heuristic",
+        "template": "heuristic/t",
+        "length": "short",
+        "language": "en",
+    }
     row |= {"path": "{}", "record": None, "index": 0, "stratum": 0, "seed": 0, **columns}
     rows = [
-        {**row, "draft": draft, "slots": json.dumps(said, ensure_ascii=False), "arguments": json.dumps(call, ensure_ascii=False)}
+        {
+            **row,
+            "draft": draft,
+            "slots": json.dumps(said, ensure_ascii=False),
+            "arguments": json.dumps(call, ensure_ascii=False),
+        }
         for draft, said, call in zip(drafts, slots, arguments, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=arrow_schema(DETAIL_COLUMNS))
@@ -60,7 +72,12 @@ PIECES = [
 ]  # fmt: skip
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=9), st.sampled_from([" ", " ", ""]), st.booleans(), st.sampled_from(["en", "de", "xx"]))
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=9),
+    st.sampled_from([" ", " ", ""]),
+    st.booleans(),
+    st.sampled_from(["en", "de", "xx"]),
+)
 @settings(max_examples=400, deadline=None)
 def test_what_is_clear_is_accepted(tiny, pieces, glue, language_check, language):
     draft = glue.join(pieces)

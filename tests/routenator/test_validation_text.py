@@ -21,7 +21,13 @@ def test_phrases_are_whole_words_in_a_row() -> None:
 
 
 def test_longer_phrases_are_taken_out_first() -> None:
-    assert without_phrases(["card", "birthday card"], words("a birthday card with a card")) == ["a", "\0", "with", "a", "\0"]
+    assert without_phrases(["card", "birthday card"], words("a birthday card with a card")) == [
+        "a",
+        "\0",
+        "with",
+        "a",
+        "\0",
+    ]
     # What stands around a removed phrase does not become a phrase of its own.
     assert find_phrase("a with", without_phrases(["birthday card"], words("a birthday card with"))) == -1
 

@@ -29,7 +29,9 @@ Path = tuple[int, ...]
 
 
 def all_paths(walker: Walker, category: str) -> dict[Path, float]:
-    """Every path that completes and meets the category, with its weight: start weight times each edge's share of its node's edges."""
+    """Every path that completes and meets the category, with its weight: start weight times each edge's share of its
+    node's edges.
+    """
     found: dict[Path, float] = {}
 
     def extend(path: Path, weight: float) -> None:
@@ -48,7 +50,11 @@ def all_paths(walker: Walker, category: str) -> dict[Path, float]:
         return found
     domain, step = walker.graph.domain, walker.chain[-1]
     nodes = walker.graph.types[walker.path[step].type]
-    return {path: w for path, w in found.items() if domain.node_category(walker.function, domain.nodes[nodes[path[step]]]) == category}
+    return {
+        path: w
+        for path, w in found.items()
+        if domain.node_category(walker.function, domain.nodes[nodes[path[step]]]) == category
+    }
 
 
 def edges_of(walker: Walker, path: Path) -> set[tuple[int, int, int]]:
@@ -80,7 +86,8 @@ def test_an_alias_table_gives_each_entry_exactly_its_units(segments):
     got = np.zeros(len(weight), dtype=np.int64)
     for segment, count in enumerate(degree):
         for slot in range(count):
-            # The words of a slot run from its first to the next slot's first; where they turn from itself to its alias is bisected.
+            # The words of a slot run from its first to the next slot's first; where they turn from itself to its alias
+            # is bisected.
             first, end = -(-(slot << 32) // count), -(-((slot + 1) << 32) // count)
             entry = start[segment] + slot
             threshold = int(table._threshold[entry])
@@ -98,7 +105,9 @@ def test_an_alias_table_gives_each_entry_exactly_its_units(segments):
 
 
 def random_domain(tiny: Domain, seed: int) -> Domain:
-    """The tiny domain with a random graph and a random branching path of four steps; any of them may decide the category."""
+    """The tiny domain with a random graph and a random branching path of four steps; any of them may decide the
+    category.
+    """
     draw = np.random.default_rng(seed)
     kinds, sizes = "ABCD", draw.integers(1, 4, 4)
     nodes = {
@@ -110,7 +119,9 @@ def random_domain(tiny: Domain, seed: int) -> Domain:
     edges = [
         Edge(source, target, float(draw.exponential()))
         for step, parent in enumerate(parents, 1)
-        for source, target in itertools.product((n for n in nodes if n[0] == kinds[parent]), (n for n in nodes if n[0] == kinds[step]))
+        for source, target in itertools.product(
+            (n for n in nodes if n[0] == kinds[parent]), (n for n in nodes if n[0] == kinds[step])
+        )
         if draw.random() < 0.7
     ]
     path = [{"type": kind} | ({"from": kinds[parents[step - 1]]} if step else {}) for step, kind in enumerate(kinds)]
@@ -126,7 +137,9 @@ def check_against_all_paths(domain: Domain, function: str, rows: int) -> None:
     draws = walk_words(row_seeds(5, np.arange(rows)), walker.steps)
     for number, category in enumerate(walker.categories):
         paths = all_paths(walker, category)
-        assert walker.mass[number] == pytest.approx(sum(paths.values())) and (number in numbers) == bool(sum(paths.values()))
+        assert walker.mass[number] == pytest.approx(sum(paths.values())) and (number in numbers) == bool(
+            sum(paths.values())
+        )
         if number not in numbers:
             assert coverage.count[number] == 0
             continue
@@ -134,7 +147,11 @@ def check_against_all_paths(domain: Domain, function: str, rows: int) -> None:
         met = set()
         for edge in range(coverage.count[number]):
             step, parent, node = known_edge(coverage, number, edge)
-            through = {path: weight for path, weight in paths.items() if path[walker.parents[step]] == parent and path[step] == node}
+            through = {
+                path: weight
+                for path, weight in paths.items()
+                if path[walker.parents[step]] == parent and path[step] == node
+            }
             assert_distribution(counted(coverage.draw(np.full(rows, number), np.full(rows, edge), draws)), through)
             met.add((step, parent, node))
         assert met == set().union(*(edges_of(walker, path) for path in paths)) and len(met) == coverage.count[number]
@@ -200,7 +217,9 @@ def covering(domain: Domain, size: int, times: int) -> tuple[Sampler, Counter[tu
 
 
 def coverage_config(domain: Domain, size: int, times: int) -> RunConfig:
-    return make_config(domain=str(domain.path), dataset={"size": size}, sample={"traversal": "coverage", "coverage": times})
+    return make_config(
+        domain=str(domain.path), dataset={"size": size}, sample={"traversal": "coverage", "coverage": times}
+    )
 
 
 @pytest.mark.parametrize("times", [1, 4])
@@ -211,7 +230,9 @@ def test_every_usable_edge_is_walked_often_enough_where_the_rows_allow_it(tiny, 
         walker = sampler.graph.walker(group.function)
         for edge in set().union(*(edges_of(walker, path) for path in all_paths(walker, group.category))):
             assert used[group.function, group.category, *edge] >= times
-    assert Counter(sampler.requests(0, sampler.size)["stratum"].to_pylist()) == {s.stratum: s.requested for s in sampler.strata}
+    assert Counter(sampler.requests(0, sampler.size)["stratum"].to_pylist()) == {
+        s.stratum: s.requested for s in sampler.strata
+    }
 
 
 def test_rare_edges_are_walked_only_because_they_are_forced():
@@ -262,7 +283,11 @@ def test_all_lost_categories_are_named_with_their_shares(tiny):
 
 def test_a_path_that_the_graph_cannot_walk_is_named(tiny):
     (error,) = check_walks(without_edges(tiny, "s_dog", "s_cake", "s_beach"))
-    assert error.key == "functions.search.path" and error.found == "Design -> Scene" and "60.0% of all requests are lost" in error.message
+    assert (
+        error.key == "functions.search.path"
+        and error.found == "Design -> Scene"
+        and "60.0% of all requests are lost" in error.message
+    )
     book = tiny.rules["book"]
     rules = {**tiny.rules, "book": book.model_copy(update={"root": book.root.model_copy(update={"equals": "buy"})})}
     (error,) = check_walks(dataclasses.replace(tiny, rules=rules))

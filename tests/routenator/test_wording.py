@@ -30,10 +30,18 @@ from tests.conftest import ROOT, make_config
 CREATIVE = ROOT / "configs" / "domains" / "creative"
 
 
-def with_template(domain: Domain, text: str, *, near: float = 0.0, noise: Noise | None = None, surface: str | None = None) -> Domain:
-    """The tiny domain with one template for ``book``: ``near`` is the share of its optional slot, ``surface`` another one for ``city``."""
-    template = Template("heuristic/t", "heuristic", Path("t.txt"), FrontMatter(functions=["book"]), text, 1, parse(text))
-    statistics = domain.statistics.model_copy(update={"slots": {"book": {"people": 0.0, "near": near}}, "noise": noise or Noise()})
+def with_template(
+    domain: Domain, text: str, *, near: float = 0.0, noise: Noise | None = None, surface: str | None = None
+) -> Domain:
+    """The tiny domain with one template for ``book``: ``near`` is the share of its optional slot, ``surface`` another
+    one for ``city``.
+    """
+    template = Template(
+        "heuristic/t", "heuristic", Path("t.txt"), FrontMatter(functions=["book"]), text, 1, parse(text)
+    )
+    statistics = domain.statistics.model_copy(
+        update={"slots": {"book": {"people": 0.0, "near": near}}, "noise": noise or Noise()}
+    )
     surfaces = {**domain.surfaces, ("book", "city"): parse(surface) if surface else domain.surfaces["book", "city"]}
     return replace(domain, templates={"heuristic/t": template}, statistics=statistics, surfaces=surfaces)
 
@@ -41,7 +49,9 @@ def with_template(domain: Domain, text: str, *, near: float = 0.0, noise: Noise 
 def draw(domain: Domain, category: str = NO_CATEGORY, count: int = 400) -> Words:
     writer = Writer(domain, 1)
     root = writer.compiled.root["book", "heuristic/t"]
-    return writer.draw("book", row_seeds(3, np.arange(count)), np.full(count, category, dtype=object), np.full(count, root))
+    return writer.draw(
+        "book", row_seeds(3, np.arange(count)), np.full(count, category, dtype=object), np.full(count, root)
+    )
 
 
 def drawn(domain: Domain, category: str = NO_CATEGORY, count: int = 400) -> list[str]:
@@ -85,7 +95,9 @@ def test_alternatives_are_drawn_uniformly_and_repeats_are_weights(tiny):
     # Among those that can be used, also where hardly any can.
     options = "|".join(["( {near})"] * 3 + ["{near}"] * 40 + ["x", "y"])
     draws = drawn(with_template(tiny, f"[{options}]"), count=4000)
-    assert draws.count("x") / len(draws) == pytest.approx(0.2, abs=0.03) and draws.count("") / len(draws) == pytest.approx(0.6, abs=0.03)
+    assert draws.count("x") / len(draws) == pytest.approx(0.2, abs=0.03) and draws.count("") / len(
+        draws
+    ) == pytest.approx(0.6, abs=0.03)
 
 
 def test_word_lists_and_aliases_follow_their_weights(tiny):
@@ -101,7 +113,11 @@ def test_slots_have_their_shares_and_their_own_surfaces(tiny):
     assert np.mean(["near" in row for row in slots]) == pytest.approx(0.3, abs=0.03)
     for row, arguments, query in zip(slots, words.arguments.to_pylist(), words.query.to_pylist(), strict=True):
         assert list(json.loads(arguments)) == list(row)
-        assert row["city"].startswith("the city of ") and json.loads(arguments)["city"] in row["city"] and row["city"] in query
+        assert (
+            row["city"].startswith("the city of ")
+            and json.loads(arguments)["city"] in row["city"]
+            and row["city"] in query
+        )
 
 
 def test_lower_case_is_for_whole_rows_and_for_values_that_are_spans(tiny):
@@ -109,7 +125,9 @@ def test_lower_case_is_for_whole_rows_and_for_values_that_are_spans(tiny):
     rows = list(zip(words.query.to_pylist(), (json.loads(a)["city"] for a in words.arguments.to_pylist()), strict=True))
     low = [query == query.lower() for query, _ in rows]
     assert 0.4 < np.mean(low) < 0.6
-    assert all(value in query and (value == value.lower()) == is_low for (query, value), is_low in zip(rows, low, strict=True))
+    assert all(
+        value in query and (value == value.lower()) == is_low for (query, value), is_low in zip(rows, low, strict=True)
+    )
 
 
 def test_punctuation_is_dropped_outside_the_slots_alone(tiny):
@@ -132,7 +150,9 @@ def test_a_typo_is_one_slip_outside_the_slots(tiny, grammar):
         doubled = {stem[:k] + stem[k] + stem[k:] for k in places}
         swapped = {stem[:k] + stem[k + 1] + stem[k] + stem[k + 2 :] for k in places}
         assert head in dropped | doubled | swapped or (not places and head == stem)
-        kinds |= {name for name, found in (("dropped", dropped), ("doubled", doubled), ("swapped", swapped)) if head in found}
+        kinds |= {
+            name for name, found in (("dropped", dropped), ("doubled", doubled), ("swapped", swapped)) if head in found
+        }
     assert not kinds or kinds == {"dropped", "doubled", "swapped"}
 
 
@@ -205,10 +225,14 @@ def test_rows_depend_on_no_other_row():
 
 @pytest.mark.parametrize("name", ["creative", "assistant"])
 def test_the_category_word_stands_where_the_statistics_say(name):
-    """Chi-square of the thirds, two degrees of freedom, 1 %, for 20,000 heuristic rows of each function whose statistics name positions."""
+    """Chi-square of the thirds, two degrees of freedom, 1 %, for 20,000 heuristic rows of each function whose
+    statistics name positions.
+    """
     domain = load_domain(ROOT / "configs" / "domains" / name)
     named = domain.statistics.keyword_position
-    assert set(named) == ({"search", "generate"} if name == "creative" else set()), "each function with positions is tested here"
+    assert set(named) == ({"search", "generate"} if name == "creative" else set()), (
+        "each function with positions is tested here"
+    )
     config = make_config(domain=str(domain.path), dataset={"size": 1_000_000})
     sampler = Sampler(domain, config)
     composer = Composer(domain, config, sampler.strata)
@@ -218,7 +242,9 @@ def test_the_category_word_stands_where_the_statistics_say(name):
     composer.writer.write = lambda *rows: found.append(write(*rows)) or found[-1]  # type: ignore[method-assign]
     requests = sampler.requests(0, 200_000 if named else 0)
     for function, shares in named.items():
-        mine = np.array([s.function == function and s.route == "heuristic" for s in sampler.strata])[requests["stratum"].to_numpy()]
+        mine = np.array([s.function == function and s.route == "heuristic" for s in sampler.strata])[
+            requests["stratum"].to_numpy()
+        ]
         found.clear()
         rows = composer.details(requests.filter(mine).slice(0, 20_000))
         thirds = np.concatenate([words.facts[:, 1] for words in found])
@@ -233,7 +259,10 @@ def test_the_place_that_is_reported_is_the_place_in_the_query():
     writer = Writer(domain, 1)
     name = "heuristic/s_find_of"
     words = writer.draw(
-        "search", row_seeds(1, np.arange(500)), np.full(500, "poster", dtype=object), np.full(500, writer.compiled.root["search", name])
+        "search",
+        row_seeds(1, np.arange(500)),
+        np.full(500, "poster", dtype=object),
+        np.full(500, writer.compiled.root["search", name]),
     )
     checked = 0
     for query, slots, (count, third, guess, doubt) in zip(

@@ -1,4 +1,6 @@
-"""A real, tiny language model: a byte tokenizer with a chat template, and a Llama of random weights. Trains in milliseconds a step."""
+"""A real, tiny language model: a byte tokenizer with a chat template, and a Llama of random weights. Trains in
+milliseconds a step.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,7 @@ from typing import Any
 from routenator.config import TrainConfig
 from routenator.training.job import TrainingJob
 
-TEMPLATE = (
-    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
-)
+TEMPLATE = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
@@ -27,10 +27,20 @@ TOOLS: list[dict[str, Any]] = [
     },
     {
         "type": "function",
-        "function": {"name": "ping", "description": "", "parameters": {"type": "object", "properties": {"host": {"type": "string"}}}},
+        "function": {
+            "name": "ping",
+            "description": "",
+            "parameters": {"type": "object", "properties": {"host": {"type": "string"}}},
+        },
     },
 ]
-QUERIES = ["a cat poster", "dog logo please", "find me a card with flowers", "red kite", "poster of two sleeping foxes in the snow"]
+QUERIES = [
+    "a cat poster",
+    "dog logo please",
+    "find me a card with flowers",
+    "red kite",
+    "poster of two sleeping foxes in the snow",
+]
 
 
 def byte_tokenizer(template: str = TEMPLATE) -> Any:
@@ -87,7 +97,12 @@ def example_rows(count: int) -> list[dict[str, str]]:
     rows = []
     for number in range(count):
         query = f"{QUERIES[number % len(QUERIES)]} {'x' * (number % 7)}{number}"
-        rows.append({"query": query, "call": json.dumps({"name": "search", "arguments": {"content_type": "t", "extracted_prompt": query}})})
+        rows.append(
+            {
+                "query": query,
+                "call": json.dumps({"name": "search", "arguments": {"content_type": "t", "extracted_prompt": query}}),
+            }
+        )
     return rows
 
 

@@ -1,4 +1,6 @@
-"""A real, tiny vision-language model: InternVL of random weights, with the byte tokenizer of tiny_model.py. It sees, but says nonsense."""
+"""A real, tiny vision-language model: InternVL of random weights, with the byte tokenizer of tiny_model.py. It sees,
+but says nonsense.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ TEMPLATE = (
 
 
 def save_tiny_vision_model(folder: Path) -> Path:
-    """Write model, tokenizer and processor; the processor's files by hand, as transformers would need torchvision to write them."""
+    """Write model, tokenizer and processor; the processor's files by hand, as transformers would need torchvision to
+    write them.
+    """
     import torch
     from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedTokenizerFast, Qwen2Config
 
     torch.manual_seed(3)
     inner = byte_tokenizer().backend_tokenizer
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", extra_special_tokens=SIGNS)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", extra_special_tokens=SIGNS
+    )
     tokenizer.chat_template = TEMPLATE
     text = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -52,7 +58,9 @@ def save_tiny_vision_model(folder: Path) -> Path:
         "patch_size": [PATCH, PATCH],
     }
     image_token = tokenizer.convert_tokens_to_ids(SIGNS["context_image_token"])
-    config = InternVLConfig(vision_config=vision, text_config=text.to_dict(), image_token_id=image_token, image_seq_length=TOKENS)
+    config = InternVLConfig(
+        vision_config=vision, text_config=text.to_dict(), image_token_id=image_token, image_seq_length=TOKENS
+    )
     InternVLForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     pixels = {
@@ -66,6 +74,10 @@ def save_tiny_vision_model(folder: Path) -> Path:
         "image_std": [0.5, 0.5, 0.5],
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
-    (folder / "video_preprocessor_config.json").write_text(json.dumps({**pixels, "video_processor_type": "InternVLVideoProcessor"}))
-    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "InternVLProcessor", "image_seq_length": TOKENS}))
+    (folder / "video_preprocessor_config.json").write_text(
+        json.dumps({**pixels, "video_processor_type": "InternVLVideoProcessor"})
+    )
+    (folder / "processor_config.json").write_text(
+        json.dumps({"processor_class": "InternVLProcessor", "image_seq_length": TOKENS})
+    )
     return folder

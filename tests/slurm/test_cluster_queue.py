@@ -42,11 +42,20 @@ def test_partitions_add_up_their_nodes() -> None:
     assert list(partitions) == ["main", "gpu", "old"], "the default first"
     main = partitions["main"]
     assert main.default and main.time_limit == "infinite"
-    assert {state: count for state, count in main.nodes.items() if count} == {"mixed": 1, "idle": 1, "drained": 1, "down": 1}
+    assert {state: count for state, count in main.nodes.items() if count} == {
+        "mixed": 1,
+        "idle": 1,
+        "drained": 1,
+        "down": 1,
+    }
     assert (main.cpus_total, main.cpus_free) == (32, 14), "what is drained or down has nothing free"
     assert main.gpus_total == {"a100": 6, "h100": 2, "gpu": 4}
     assert main.gpus_free == {"a100": 3, "h100": 2, "gpu": 0}
-    assert partitions["gpu"].nodes["mixed"] == 1 and partitions["gpu"].gpus_free == {"a100": 1} and partitions["old"].state == "inact"
+    assert (
+        partitions["gpu"].nodes["mixed"] == 1
+        and partitions["gpu"].gpus_free == {"a100": 1}
+        and partitions["old"].state == "inact"
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,13 @@ def test_states_of_nodes(state: str, word: str) -> None:
 
 def test_jobs_are_counted_by_task(view: ClusterView) -> None:
     ann, bob = view.users
-    assert (ann.user, ann.tasks, ann.nodes, ann.gpus, ann.gpus_pending) == ("ann", {"pending": 3, "running": 1}, 2, 4, 12)
+    assert (ann.user, ann.tasks, ann.nodes, ann.gpus, ann.gpus_pending) == (
+        "ann",
+        {"pending": 3, "running": 1},
+        2,
+        4,
+        12,
+    )
     assert (bob.tasks, bob.gpus_pending) == ({"pending": 2, "completing": 1}, 4)
     assert view.reasons == {"Priority": 3, "Resources": 1, "ReqNodeNotAvail": 1}
     main, gpu, _ = view.partitions
@@ -81,7 +96,13 @@ def test_jobs_are_counted_by_task(view: ClusterView) -> None:
 def test_fair_share_is_left_out_where_there_is_none() -> None:
     assert parse_sshare("root|root|1||0.000000|0.000000\nphysics|||1.0|0.2|\n") == []
     (share,) = parse_sshare("physics||10|0.500000|0.250000|\nphysics|ann|1|0.100000|0.250000|0.176777\n")
-    assert (share.account, share.user, share.shares, share.usage, share.fair_share) == ("physics", "ann", 0.1, 0.25, 0.176777)
+    assert (share.account, share.user, share.shares, share.usage, share.fair_share) == (
+        "physics",
+        "ann",
+        0.1,
+        0.25,
+        0.176777,
+    )
 
 
 def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:
@@ -90,7 +111,14 @@ def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:
     Console(file=out, width=80).print(cluster_tables(view))
     text = out.getvalue()
     assert max(len(line) for line in text.splitlines()) <= 80
-    for said in ("main*", "old (inact)", "a100 3/6", "others are first (Priority)", "11m40s", "fair share of ann in physics: 0.177"):
+    for said in (
+        "main*",
+        "old (inact)",
+        "a100 3/6",
+        "others are first (Priority)",
+        "11m40s",
+        "fair share of ann in physics: 0.177",
+    ):
         assert said in text, text
     assert json.loads(json.dumps(view.as_dict()))["partitions"][0]["gpus_free"]["a100"] == 3
 

@@ -37,14 +37,18 @@ def test_a_broken_slurm_is_an_error_where_one_is_configured(monkeypatch: pytest.
 
 
 def test_settings_of_the_cluster_that_bear_on_jobs() -> None:
-    text = "ClusterName = c1\nSLURM_VERSION = 24.05.1\nMaxArraySize            = 5001\nPreemptMode             = REQUEUE\n"
+    text = (
+        "ClusterName = c1\nSLURM_VERSION = 24.05.1\nMaxArraySize            = 5001\nPreemptMode             = REQUEUE\n"
+    )
     first, second = doctor._cluster(text + "SlurmctldParameters     = (null)\n")
     assert first.text == "cluster c1, Slurm 24.05.1, arrays of up to 5001 tasks"
     assert second.level == "note" and second.mend is not None and "preempt_send_user_signal" in second.mend
     assert len(list(doctor._cluster(text + "SlurmctldParameters     = preempt_send_user_signal\n"))) == 1
 
 
-def test_the_test_cluster_names_missing_packages_and_touches_no_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_cluster_names_missing_packages_and_touches_no_folder_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("slurm.devcluster.cluster._PATH", str(tmp_path))
     assert missing_packages() == ["mariadb-server", "munge", "slurm-client", "slurmctld", "slurmd", "slurmdbd"]
     assert missing_packages(accounting=False) == ["munge", "slurm-client", "slurmctld", "slurmd"]

@@ -14,7 +14,9 @@ from routenator.errors import StageError
 from tests.slurm.conftest import PACKAGE
 
 
-def test_several_shards_one_failing(make_run: Callable[..., Run], toys: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_several_shards_one_failing(
+    make_run: Callable[..., Run], toys: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = make_run()
     (toys / "sample-0.fail").touch()
     with pytest.raises(StageError, match="sample shard 0: ValueError: told to fail"):
@@ -22,13 +24,17 @@ def test_several_shards_one_failing(make_run: Callable[..., Run], toys: Path, ca
     assert done_shards(run.stage_dir("sample"), 2) == {1}
     failure = read_failure(run, "sample", 0)
     assert failure is not None and (failure["attempt"], failure["job"], failure["kind"]) == (4, "77_0", "ValueError")
-    assert capfd.readouterr().err.strip().endswith("ValueError: told to fail at sample 0"), "the log ends with the reason"
+    assert capfd.readouterr().err.strip().endswith("ValueError: told to fail at sample 0"), (
+        "the log ends with the reason"
+    )
     (toys / "sample-0.fail").unlink()
     run_task(run.path, "sample", [0], package=PACKAGE)
     assert not failure_path(run, "sample", 0).exists()
 
 
-def test_an_expected_error_is_told_without_frames(make_run: Callable[..., Run], capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_expected_error_is_told_without_frames(
+    make_run: Callable[..., Run], capfd: pytest.CaptureFixture[str]
+) -> None:
     run = make_run()
     with pytest.raises(StageError):
         run_task(run.path, "generate", [0], package=PACKAGE)

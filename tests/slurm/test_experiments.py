@@ -1,4 +1,6 @@
-"""Experiments: what a config may say, how runs share this machine, and what is made of their results; one small experiment end to end."""
+"""Experiments: what a config may say, how runs share this machine, and what is made of their results; one small
+experiment end to end.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,10 @@ def test_runs_of_one_command_share_a_copy_of_the_domain(tmp_path: Path) -> None:
 def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
     arms = {"flat": {"derive": {"flat": True}}, "same": {"derive": {"flat": True}, "set": {"train.max_steps": 3}}}
     experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
-    first, again = (arm_domain("try", "flat", experiment.arms["flat"].derive, TINY, TINY / "golden.jsonl", tmp_path) for _ in range(2))
+    first, again = (
+        arm_domain("try", "flat", experiment.arms["flat"].derive, TINY, TINY / "golden.jsonl", tmp_path)
+        for _ in range(2)
+    )
     assert first == again and first[1].is_file()
     assert len(list((tmp_path / "domains").iterdir())) == 1
 
@@ -139,7 +144,9 @@ def test_routes_that_would_not_count_are_refused(tmp_path: Path) -> None:
 
 def test_a_dry_run_shows_what_was_asked_for_and_refuses_what_the_run_would(tmp_path: Path) -> None:
     def dry(*given: str) -> tuple[int, str]:
-        result = CliRunner().invoke(app, ["experiment", str(tmp_path / "try.yaml"), "--dry-run", *given], env={"COLUMNS": "200"})
+        result = CliRunner().invoke(
+            app, ["experiment", str(tmp_path / "try.yaml"), "--dry-run", *given], env={"COLUMNS": "200"}
+        )
         return result.exit_code, result.output
 
     world(tmp_path)
@@ -221,7 +228,9 @@ def test_a_signal_ends_the_children(tmp_path: Path) -> None:
         "work = Sleep(folder, 'a', f'echo $$ > {folder}/pid; sleep 60')\n"
         "run_all([work], folder / 'x', 1, told=print, began=print)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline and process.poll() is None
@@ -237,7 +246,10 @@ def test_rare_categories_are_pooled() -> None:
     row = {"cta": 0.5, "function_accuracy": 1.0, "exact_match": 0.0}
     scores = {
         "per_category": {"poster": {"n": 9, **row}, "odd word": {"n": 1, **row}, "odder": {"n": 3, **row, "cta": 1.0}},
-        "confusion_categories": {"labels": ["odd word", "odder", "poster"], "counts": [[1, 0, 0], [0, 2, 1], [0, 1, 8]]},
+        "confusion_categories": {
+            "labels": ["odd word", "odder", "poster"],
+            "counts": [[1, 0, 0], [0, 2, 1], [0, 1, 8]],
+        },
     }
     found = publishable(scores)
     assert found["per_category"] == {"poster": {"n": 9, **row}, "(other)": {"n": 4, **row, "cta": 0.875}}
@@ -263,13 +275,20 @@ def test_the_population_adds_up() -> None:
         assert sum(shares.values()) == pytest.approx(1)
     buckets = load_domain(TINY).statistics.length_buckets
     for function, words in found["words"].items():
-        used = [buckets[length] for length, share in load_domain(TINY).statistics.lengths[function].items() if share > 0]
+        used = [
+            buckets[length] for length, share in load_domain(TINY).statistics.lengths[function].items() if share > 0
+        ]
         assert words["min"] == min(low for low, _ in used) and words["max"] == max(high for _, high in used)
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, "launch.py", "experiment", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "launch.py", "experiment", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
     return result
@@ -303,7 +322,10 @@ def confirm(folder: Path, file: str, results: Path) -> None:
     """The same models are asked other queries; those that they may know are left out, and nothing is trained."""
     golden = [json.loads(line) for line in (TINY / "golden.jsonl").read_text().splitlines() if line.strip()]
     trained = pl.read_parquet(next((folder / "runs").glob("try-plain-*/dataset/train.parquet"))).row(0, named=True)
-    known = [{**golden[0], "query": golden[0]["query"].upper() + "!"}, {"query": trained["query"], "call": json.loads(trained["call"])}]
+    known = [
+        {**golden[0], "query": golden[0]["query"].upper() + "!"},
+        {"query": trained["query"], "call": json.loads(trained["call"])},
+    ]
     new = [{**one, "query": f"{one['query']} right now"} for one in golden[:3]]
     other = folder / "other.jsonl"
     other.write_text("".join(f"{json.dumps(one)}\n" for one in [*known, *new]))
@@ -315,13 +337,18 @@ def confirm(folder: Path, file: str, results: Path) -> None:
     assert sorted((folder / "runs" / "stages").iterdir()) == stages
     found = json.loads((results / "try-confirm" / "results.json").read_text())
     assert (found["name"], found["confirms"], found["left_out"]) == ("try-confirm", "try", len(known))
-    assert [(run["arm"], run["queries"]["golden_index"]) for run in found["runs"]] == [("plain", [2, 3, 4]), ("more", [2, 3, 4])]
+    assert [(run["arm"], run["queries"]["golden_index"]) for run in found["runs"]] == [
+        ("plain", [2, 3, 4]),
+        ("more", [2, 3, 4]),
+    ]
     assert all(run["scores"]["n"] == len(new) for run in found["runs"])
     assert found["runs"][0]["training"]["steps"] == 2 and found["verdicts"][0]["other"] == "more"
     origin = json.loads((results / "try-confirm" / "provenance.json").read_text())
     assert origin["golden"] == [{"name": "other.jsonl", "sha256": sha256_file(other), "rows": len(known + new)}]
     table = (results / "try-confirm" / "table.md").read_text()
-    assert "2 of them were left out" in table and not any(one["query"] in table + json.dumps(found) for one in [*known, *new])
+    assert "2 of them were left out" in table and not any(
+        one["query"] in table + json.dumps(found) for one in [*known, *new]
+    )
     again = launch(*command)
     assert again.returncode == 0 and "begins" not in again.stdout
     refused = launch(file, "--confirm", str(folder / "none.jsonl"), "--results", str(results))
@@ -331,7 +358,9 @@ def confirm(folder: Path, file: str, results: Path) -> None:
 @pytest.mark.slow
 def test_a_ceiling_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Two folds; Ctrl-C within the training of the first, then the same command again."""
-    file = world(tmp_path, model=str(save_tiny_model(tmp_path / "model")), kind="ceiling", folds=2, arms={}, reference=None)
+    file = world(
+        tmp_path, model=str(save_tiny_model(tmp_path / "model")), kind="ceiling", folds=2, arms={}, reference=None
+    )
     base = yaml.safe_load((tmp_path / "base.yaml").read_text())
     base["train"] |= {"max_steps": 120, "save_steps": 20}
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))

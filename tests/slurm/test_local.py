@@ -65,7 +65,9 @@ def test_runs_every_stage_and_publishes(make_run: Callable[..., Run]) -> None:
 def test_tasks_run_the_snapshot_of_the_code(make_run: Callable[..., Run]) -> None:
     run = make_run()
     entry = run.path / "code" / "jobs" / "entry.py"
-    entry.write_text(entry.read_text().replace("module.run(task)", "print('from the snapshot', flush=True); module.run(task)"))
+    entry.write_text(
+        entry.read_text().replace("module.run(task)", "print('from the snapshot', flush=True); module.run(task)")
+    )
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 0
     logs = [path.read_text() for path in run.log_dir("merge").glob("*_log.out")]
@@ -84,7 +86,11 @@ def test_failed_shard_does_not_stop_its_stage_but_the_next(make_run: Callable[..
     status = StatusReader(run).read()
     assert status.state == "failed"
     [shown] = status.stage("generate").failures
-    assert shown.shard == 1 and "told to fail at generate 1" in shown.reason and any("told to fail" in line for line in shown.tail)
+    assert (
+        shown.shard == 1
+        and "told to fail at generate 1" in shown.reason
+        and any("told to fail" in line for line in shown.tail)
+    )
     assert status.stage("merge").state == "missing"
 
     (toys / "generate-1.fail").unlink()
@@ -192,7 +198,9 @@ def test_task_at_its_time_limit_goes_on_from_its_chunks(make_run: Callable[..., 
     with driver(run) as process:
         until((run.stage_dir("sample") / "shard-00000.work" / "2").exists, "chunks")
         [task] = [
-            item for item in processes.with_variable(processes.RUN_VARIABLE, str(run.path)) if "submitit.core._submit" in item.cmdline()
+            item
+            for item in processes.with_variable(processes.RUN_VARIABLE, str(run.path))
+            if "submitit.core._submit" in item.cmdline()
         ]
         task.send_signal(signal.SIGUSR2)
         assert process.wait(LIMIT_S) == 0

@@ -1,4 +1,6 @@
-"""The monitor's screens and keys on a run of this machine; on a terminal and a cluster it is in tests/cluster/test_watch.py."""
+"""The monitor's screens and keys on a run of this machine; on a terminal and a cluster it is in
+tests/cluster/test_watch.py.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,18 @@ def run(make_run: Callable[..., Run]) -> Run:
 
 
 def monitor(run: Run, **queue: QueueEntry) -> Monitor:
-    entries = {"5_1": QueueEntry("FAILED", "exit 1", "n1"), "5_2": QueueEntry("OUT_OF_MEMORY", "signal 9", "n2"), **queue}
+    entries = {
+        "5_1": QueueEntry("FAILED", "exit 1", "n1"),
+        "5_2": QueueEntry("OUT_OF_MEMORY", "signal 9", "n2"),
+        **queue,
+    }
     return Monitor(
-        StatusReader(run, lambda jobs: QueueView({(task, ""): entry for task, entry in entries.items()}, True), failures=500, tails=0),
+        StatusReader(
+            run,
+            lambda jobs: QueueView({(task, ""): entry for task, entry in entries.items()}, True),
+            failures=500,
+            tails=0,
+        ),
         every_s=0.2,
     )
 
@@ -118,5 +129,7 @@ def test_it_ends_with_the_run_and_says_how(run: Run) -> None:
 
 
 def test_without_a_terminal_it_is_refused_with_what_to_use_instead(run: Run) -> None:
-    done = subprocess.run([sys.executable, "launch.py", "monitor", str(run.path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "launch.py", "monitor", str(run.path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2 and f"status {run.path} --watch" in done.stderr

@@ -17,8 +17,12 @@ def config(tmp_path: Path, stages: dict[str, Any] | None = None, **cluster: Any)
 
 
 def test_resources_become_options(tmp_path: Path) -> None:
-    stages = {"generate": {"cpus": 8, "memory_gib": 1.5, "gpus": 2, "minutes": 90, "partition": "a100", "extra": {"nice": 5}}}
-    value = sbatch_parameters(config(tmp_path, stages, partition="main", account="team", exclusive=True, requeue=False), "generate")
+    stages = {
+        "generate": {"cpus": 8, "memory_gib": 1.5, "gpus": 2, "minutes": 90, "partition": "a100", "extra": {"nice": 5}}
+    }
+    value = sbatch_parameters(
+        config(tmp_path, stages, partition="main", account="team", exclusive=True, requeue=False), "generate"
+    )
     assert value["partition"] == "a100" and value["account"] == "team"
     assert (value["cpus_per_task"], value["mem"], value["gpus_per_node"], value["time"]) == (8, "1536M", 2, 90)
     assert value["exclusive"] is True and "qos" not in value
@@ -27,7 +31,9 @@ def test_resources_become_options(tmp_path: Path) -> None:
 
 def test_gres_replaces_gpus_only_where_gpus_are_asked_for(tmp_path: Path) -> None:
     both = config(tmp_path, {"train": {"gpus": 4}}, gres="gpu:a100:4")
-    assert sbatch_parameters(both, "train")["gres"] == "gpu:a100:4" and "gpus_per_node" not in sbatch_parameters(both, "train")
+    assert sbatch_parameters(both, "train")["gres"] == "gpu:a100:4" and "gpus_per_node" not in sbatch_parameters(
+        both, "train"
+    )
     assert "gres" not in sbatch_parameters(both, "merge")
 
 

@@ -58,7 +58,9 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), CASES, ids=[next(iter(changes)) for changes, _ in CASES])
-def test_a_change_reaches_the_stages_that_depend_on_it(tmp_path: Path, changes: dict[str, Any], expected: set[str]) -> None:
+def test_a_change_reaches_the_stages_that_depend_on_it(
+    tmp_path: Path, changes: dict[str, Any], expected: set[str]
+) -> None:
     assert changed(tmp_path, **changes) == expected
 
 
@@ -202,7 +204,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, toys: Path) -> No
 def test_relative_paths_mean_the_folder_they_were_given_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    config = settle(make_config(tmp_path, root="runs", cache="~/weights", model__trainee="models/mine", model__embedder="org/name"))
+    config = settle(
+        make_config(tmp_path, root="runs", cache="~/weights", model__trainee="models/mine", model__embedder="org/name")
+    )
     assert config.root == str(tmp_path / "runs") and config.cache == str(Path.home() / "weights")
     assert config.model.trainee == str(tmp_path / "models" / "mine") and config.model.embedder == "org/name"
 

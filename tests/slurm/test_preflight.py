@@ -11,7 +11,15 @@ from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
 from slurm.planning.planner import make_plan
-from slurm.preflight.checks import GIB, check_disk, check_engines, check_machine, check_models, check_tracker, estimate_bytes
+from slurm.preflight.checks import (
+    GIB,
+    check_disk,
+    check_engines,
+    check_machine,
+    check_models,
+    check_tracker,
+    estimate_bytes,
+)
 from tests.slurm.conftest import PACKAGE, make_config
 
 
@@ -57,7 +65,9 @@ def test_every_wrong_model_is_named(tmp_path: Path) -> None:
 
 def test_gpus_that_are_not_there_are_refused(tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    plan = make_plan(make_config(tmp_path, cluster={"parallel": 2, "stages": {"generate": {"gpus": 1}}}), package=PACKAGE)
+    plan = make_plan(
+        make_config(tmp_path, cluster={"parallel": 2, "stages": {"generate": {"gpus": 1}}}), package=PACKAGE
+    )
     with pytest.raises(InputError, match=r"found:\s+0 GPUs\s+expected:\s+2"):
         check_machine(plan)
     smi = tmp_path / "nvidia-smi"

@@ -16,7 +16,10 @@ def test_the_first_rows_of_a_template_are_shown() -> None:
     (some,) = {row["template"] for row in every if row["function"] == "book"}
     wanted = preview(HEURISTIC, 10, template=some)
     assert wanted == [row for row in every if row["template"] == some][:10]
-    assert all(row["accepted"] or row["reason"] for row in wanted) and preview(HEURISTIC, 3, route="heuristic") == every[:3]
+    assert (
+        all(row["accepted"] or row["reason"] for row in wanted)
+        and preview(HEURISTIC, 3, route="heuristic") == every[:3]
+    )
 
 
 def test_a_route_or_template_without_rows_is_refused() -> None:

@@ -36,7 +36,11 @@ SACCT = """\
 def test_squeue_expands_pending_arrays_and_tells_live_from_ended() -> None:
     entries = parse_squeue(SQUEUE)
     assert sorted(task for task, _ in entries) == ["12_0", "12_1", "12_2", "12_3", "12_5", "13", "14", "15", "16"]
-    assert entries["12_5", "toy"].waiting and entries["12_5", "toy"].reason == "JobArrayTaskLimit" and entries["12_5", "toy"].start is None
+    assert (
+        entries["12_5", "toy"].waiting
+        and entries["12_5", "toy"].reason == "JobArrayTaskLimit"
+        and entries["12_5", "toy"].start is None
+    )
     running = entries["12_0", "toy"]
     assert running.live and not running.waiting and (running.nodes, running.reason, running.restarts) == ("n1", "", 1)
     assert running.start == 1795530268 and running.end is None, "its end is but a limit"
@@ -48,7 +52,11 @@ def test_squeue_expands_pending_arrays_and_tells_live_from_ended() -> None:
 
 def test_sacct_tells_how_tasks_ended() -> None:
     entries, _ = parse_sacct(SACCT)
-    assert (entries["17_1", "toy"].state, entries["17_1", "toy"].reason, entries["17_1", "toy"].nodes) == ("FAILED", "exit 1", "n1")
+    assert (entries["17_1", "toy"].state, entries["17_1", "toy"].reason, entries["17_1", "toy"].nodes) == (
+        "FAILED",
+        "exit 1",
+        "n1",
+    )
     assert (entries["17_2", "toy"].state, entries["17_2", "toy"].reason) == ("OUT_OF_MEMORY", "signal 125")
     assert entries["18", "toy"].state == "CANCELLED" and not entries["18", "toy"].live
     assert entries["19", "toy"].state == "PENDING", "the newest record of a requeued job, wherever it stands"
@@ -57,7 +65,14 @@ def test_sacct_tells_how_tasks_ended() -> None:
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [("0:0", ""), ("1:0", "exit 1"), ("2:0", "exit 2"), ("12:0", "exit 12, or 140: SIGUSR2"), ("100:0", "exit 100"), ("0:9", "signal 9")],
+    [
+        ("0:0", ""),
+        ("1:0", "exit 1"),
+        ("2:0", "exit 2"),
+        ("12:0", "exit 12, or 140: SIGUSR2"),
+        ("100:0", "exit 100"),
+        ("0:9", "signal 9"),
+    ],
 )
 def test_a_signal_under_srun_is_told_from_its_code(code: str, said: str) -> None:
     entries, _ = parse_sacct(SACCT.replace("|0:9|", f"|{code}|"))

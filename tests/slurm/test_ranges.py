@@ -9,7 +9,14 @@ from slurm.submission.ranges import compact, expand
 
 @pytest.mark.parametrize(
     ("indices", "expression"),
-    [([], ""), ([4], "4"), ([0, 1, 2, 7], "0-2,7"), ([3, 1, 2, 2], "1-3"), ([0, 2, 4], "0,2,4"), ([9, 10, 12], "9-10,12")],
+    [
+        ([], ""),
+        ([4], "4"),
+        ([0, 1, 2, 7], "0-2,7"),
+        ([3, 1, 2, 2], "1-3"),
+        ([0, 2, 4], "0,2,4"),
+        ([9, 10, 12], "9-10,12"),
+    ],
 )
 def test_compact(indices: list[int], expression: str) -> None:
     assert compact(indices) == expression

@@ -67,18 +67,24 @@ def test_all_runs_are_read_with_one_question(runs: list[Run]) -> None:
         RunsReader(root / "nowhere")
 
 
-def test_a_run_that_has_ended_is_read_again_only_after_a_submission(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_has_ended_is_read_again_only_after_a_submission(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("slurm.watching.runs._SETTLED_S", 0.0)
     reader = RunsReader(runs[1].path.parent, lambda jobs: QueueView({}, True))
     for _ in range(2):
         assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}
     (runs[1].log_dir("sample") / "shard-00000.failed.json").unlink()
-    assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}, "not looked at again"
+    assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}, (
+        "not looked at again"
+    )
     append_submission(runs[1], Submission("local", "sample", "1", "0"))
     assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"cancelled"}
 
 
-def test_a_source_that_fails_is_counted_and_the_others_go_on(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_source_that_fails_is_counted_and_the_others_go_on(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
     reader = RunsReader(runs[0].path.parent, lambda jobs: QueueView({}, False, "no answer"))
 
     def broken() -> list:  # type: ignore[type-arg]
@@ -87,8 +93,15 @@ def test_a_source_that_fails_is_counted_and_the_others_go_on(runs: list[Run], ca
     gatherer = Gatherer({"runs": lambda: run_metrics(reader.read()), "cluster": broken})
     gatherer.gather()
     gatherer.gather()
-    found = {(sample.name, *sample.labels.values()): sample.value for metric in gatherer.collect() for sample in metric.samples}
-    assert found["routenator_exporter_errors_total", "cluster"] == 2 and found["routenator_exporter_errors_total", "runs"] == 0
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in gatherer.collect()
+        for sample in metric.samples
+    }
+    assert (
+        found["routenator_exporter_errors_total", "cluster"] == 2
+        and found["routenator_exporter_errors_total", "runs"] == 0
+    )
     assert found["routenator_exporter_gathers_total",] == 2
     assert ("routenator_exporter_last_success_timestamp_seconds", "cluster") not in found
     assert found["routenator_run_state", runs[0].path.name, "unknown"] == 1.0
@@ -103,13 +116,27 @@ def test_the_page_and_the_dashboard_name_the_metrics_that_there_are() -> None:
     name = re.compile(r"routenator_[a-z_]+")
     assert set(name.findall((ROOT / "docs" / "monitoring.md").read_text())) == names
     dashboard = (ROOT / "docs" / "grafana-dashboard.json").read_text()
-    assert set(name.findall(dashboard)) == names - {"routenator_exporter_gathers_total", "routenator_run_created_timestamp_seconds"}
+    assert set(name.findall(dashboard)) == names - {
+        "routenator_exporter_gathers_total",
+        "routenator_run_created_timestamp_seconds",
+    }
     panels = json.loads(dashboard)["panels"]
-    assert all(target["datasource"]["uid"] == "${datasource}" for panel in panels for target in panel.get("targets", ()))
+    assert all(
+        target["datasource"]["uid"] == "${datasource}" for panel in panels for target in panel.get("targets", ())
+    )
 
 
 def test_the_exporter_serves_runs_and_ends_on_sigterm(runs: list[Run]) -> None:
-    command = [sys.executable, "launch.py", "exporter", "--root", str(runs[0].path.parent), "--port", "0", "--no-cluster"]
+    command = [
+        sys.executable,
+        "launch.py",
+        "exporter",
+        "--root",
+        str(runs[0].path.parent),
+        "--port",
+        "0",
+        "--no-cluster",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -64,10 +64,14 @@ def test_a_stopped_task_is_kept_and_requeued(run: Run, tmp_path: Path, monkeypat
     again = own_task(logs, "abc_tasks.pkl")
     assert (again.indices, again.restarts) == ([3], 1)
     write_tasks(logs, "def_tasks.pkl", StageTask(run.path, "generate", [5], package=PACKAGE), {3: [5]})
-    assert own_task(logs, "def_tasks.pkl").indices == [5], "another array, to which a controller that crashed gave the same id"
+    assert own_task(logs, "def_tasks.pkl").indices == [5], (
+        "another array, to which a controller that crashed gave the same id"
+    )
 
 
-def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -129,7 +133,9 @@ def test_only_the_first_task_of_a_job_requeues_it(run: Run, tmp_path: Path, monk
 
 def test_what_may_not_go_on_ends_with_its_reason(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path, "tasks.pkl")(signal.SIGUSR2, None)
+        Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path, "tasks.pkl")(
+            signal.SIGUSR2, None
+        )
     failure = read_failure(run, "generate", 3)
     assert failure is not None and "cluster.requeue is off" in failure["message"]
     assert not stopped_path(tmp_path, "tasks.pkl").exists()

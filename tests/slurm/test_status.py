@@ -95,7 +95,9 @@ def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> N
     assert stage.running_shards == [1] and sum(stage.failure_reasons.values()) == 3
 
 
-def test_a_task_that_just_ended_may_have_a_receipt_that_is_not_seen_yet(make_run: Callable[..., Run], queue: Queue) -> None:
+def test_a_task_that_just_ended_may_have_a_receipt_that_is_not_seen_yet(
+    make_run: Callable[..., Run], queue: Queue
+) -> None:
     run = make_run(cluster={"kind": "slurm"})
     append_submission(run, Submission("slurm", "merge", "5", "0", time=time.time() - 500))
     queue["5"] = QueueEntry("COMPLETED", end=time.time() - 2)
@@ -165,7 +167,9 @@ def test_receipts_are_read_once(make_run: Callable[..., Run]) -> None:
     assert reader.read().stage("sample").rows == 7
 
 
-def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(make_run: Callable[..., Run], queue: Queue) -> None:
+def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(
+    make_run: Callable[..., Run], queue: Queue
+) -> None:
     run = make_run(cluster={"kind": "slurm"})
     append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     queue["5_1"] = QueueEntry("RUNNING")
@@ -205,6 +209,8 @@ def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -
     assert [log.path.read_text() for log in shard_logs(run)] == ["2"]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (4.4, "4s"), (75, "1m15s"), (3725, "1h02m"), (400_000, "4d15h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (4.4, "4s"), (75, "1m15s"), (3725, "1h02m"), (400_000, "4d15h")]
+)
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text

@@ -21,8 +21,8 @@ from slurm.submission.submit import Limits, StageJobs, _dependency, blocks, clea
 from tests.slurm.conftest import make_config
 
 GOLDEN = Path(__file__).parent / "golden"
-# Each is the whole text of one stage's script: what is asked for, and what comes of it. Where apptainer or pyxis are absent, as in CI, this
-# is all that is tested of them.
+# Each is the whole text of one stage's script: what is asked for, and what comes of it. Where apptainer or pyxis are
+# absent, as in CI, this is all that is tested of them.
 GPUS = {"cpus": 16, "memory_gib": 128, "gpus": 4, "minutes": 240}
 PROFILES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "plain": ("merge", None, {"partition": "main"}),
@@ -71,7 +71,9 @@ def test_the_script_is_this_text(name: str, make_run: Callable[..., Run]) -> Non
     stage, array, cluster = PROFILES[name]
     nodes = cluster.get("stages", {}).get("train", {}).get("nodes", 1)
     run = make_run(cluster={"kind": "slurm", **cluster}, train__nodes=nodes)
-    text = make_executor(run, stage, "afterok:11" if stage != "sample" else None, attempt=3 if array else 1).script(array)
+    text = make_executor(run, stage, "afterok:11" if stage != "sample" else None, attempt=3 if array else 1).script(
+        array
+    )
     mark = job_name(run, stage).rpartition(".")[2]
     for found, shown in (
         (mark, "MARK"),
@@ -136,7 +138,9 @@ def test_the_attempt_in_the_logs_name_counts_requeues(make_run: Callable[..., Ru
     assert len(lines) == 2
     command = f'srun() {{ echo "$3"; }}; {lines[0]}; {lines[1]}'
     for restarts, number in (("", 3), ("2", 5)):
-        done = subprocess.run(["bash", "-c", command], env={"SLURM_RESTART_COUNT": restarts}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", command], env={"SLURM_RESTART_COUNT": restarts}, capture_output=True, text=True, check=True
+        )
         assert done.stdout.strip().endswith(f"/logs/sample/%A_%a_%t.attempt-{number}.log")
 
 
@@ -146,7 +150,10 @@ def test_scripts_of_the_whole_dag_wait_for_each_other(make_run: Callable[..., Ru
     assert "--dependency" not in texts["sample"] and "#SBATCH --array=0-1%64" in texts["sample"]
     assert "afterok:$SAMPLE" in texts["generate"] and "--array=0-3%64" in texts["generate"]
     assert "--array" not in texts["merge"] and "%A" not in texts["merge"]
-    assert all("--kill-on-invalid-dep=yes" in text and "--requeue" in text and "--signal=USR2@120" in text for text in texts.values())
+    assert all(
+        "--kill-on-invalid-dep=yes" in text and "--requeue" in text and "--signal=USR2@120" in text
+        for text in texts.values()
+    )
 
 
 def test_arrays_are_cut_so_that_no_id_reaches_the_limit() -> None:

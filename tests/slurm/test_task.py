@@ -43,7 +43,9 @@ def test_a_task_that_never_gets_on_is_given_up_with_a_reason(make_run: Callable[
         task = stopped(run, task, writes=False, ran_s=540)
     assert task is None
     failure = read_failure(run, "sample", 0)
-    assert failure is not None and failure["kind"] == "timeout" and "cluster.stages.sample.minutes" in failure["message"]
+    assert (
+        failure is not None and failure["kind"] == "timeout" and "cluster.stages.sample.minutes" in failure["message"]
+    )
 
 
 def test_preemption_counts_as_nothing(make_run: Callable[..., Run]) -> None:
@@ -57,12 +59,16 @@ def test_preemption_counts_as_nothing(make_run: Callable[..., Run]) -> None:
 
 def test_requeue_off_ends_it(make_run: Callable[..., Run]) -> None:
     run = make_run()
-    assert stopped(run, StageTask(run.path, "sample", [0], requeue=False, package=PACKAGE), writes=True, ran_s=1) is None
+    assert (
+        stopped(run, StageTask(run.path, "sample", [0], requeue=False, package=PACKAGE), writes=True, ran_s=1) is None
+    )
     failure = read_failure(run, "sample", 0)
     assert failure is not None and "cluster.requeue is off" in failure["message"]
 
 
-def test_requeues_by_slurm_itself_count_as_attempts(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requeues_by_slurm_itself_count_as_attempts(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = StageTask(make_run().path, "sample", [0], attempt=2)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
     assert task._attempt() == 5

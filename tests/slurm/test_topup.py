@@ -1,4 +1,6 @@
-"""The closed loop on real stages: a deficit, top-ups to every quota, plans by measured acceptance. Heuristic route, so no model."""
+"""The closed loop on real stages: a deficit, top-ups to every quota, plans by measured acceptance. Heuristic route, so
+no model.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,15 @@ def write_domain(folder: Path, buckets: dict[str, list[int]]) -> Path:
     (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics))
     # More ways to say it, so that no stratum runs out of different queries.
     book = folder / "templates" / "heuristic" / "book_plain.txt"
-    book.write_text(book.read_text().replace("[book|reserve|", "[book|reserve|get|find|need|want|book me|find me|get me|i need|i want|"))
+    book.write_text(
+        book.read_text().replace(
+            "[book|reserve|", "[book|reserve|get|find|need|want|book me|find me|get me|i need|i want|"
+        )
+    )
     lexicon = folder / "lexicon.yaml"
-    lexicon.write_text(lexicon.read_text().replace("[happy, calm, bright]", "[happy, calm, bright, dark, small, large, old, new]"))
+    lexicon.write_text(
+        lexicon.read_text().replace("[happy, calm, bright]", "[happy, calm, bright, dark, small, large, old, new]")
+    )
     fragment = folder / "templates" / "heuristic" / "search_fragment.txt"
     fragment.write_text(fragment.read_text().replace("i need it today", "i need it today please"))
     return folder
@@ -123,7 +131,9 @@ def test_topups_meet_every_quota_exactly(base: Run, filled: tuple[Run, list[int]
     found = summary(run)
     assert found["deficits"] == []
     assert found["counts"]["final"] == found["counts"]["wanted"] == SIZE and found["counts"]["backfilled"] == 0
-    rows = pl.concat([pl.read_parquet(run.stage_dir("merge") / "dataset" / f"{split}.parquet") for split in ("train", "validation")])
+    rows = pl.concat(
+        [pl.read_parquet(run.stage_dir("merge") / "dataset" / f"{split}.parquet") for split in ("train", "validation")]
+    )
     key = ("function", "category", "route", "template", "length", "language")
     quotas = {tuple(row[name] for name in key): row["quota"] for row in read_json_strata(base)}
     assert Counter(rows.select(key).rows()) == quotas
@@ -188,7 +198,9 @@ def test_the_base_is_never_changed(folder: Path) -> None:
     assert again.stages == made_now.plan.stages
 
 
-def test_with_measured_acceptance_a_second_run_meets_its_quotas_at_once(folder: Path, filled: tuple[Run, list[int]]) -> None:
+def test_with_measured_acceptance_a_second_run_meets_its_quotas_at_once(
+    folder: Path, filled: tuple[Run, list[int]]
+) -> None:
     generate = {
         "shards": 3,
         "chunk_rows": 16,
@@ -206,7 +218,8 @@ def test_with_measured_acceptance_a_second_run_meets_its_quotas_at_once(folder: 
     assert summary(run)["deficits"] == []
     assert summary(run)["counts"]["final"] == SIZE
     assert sum(plan.requested) == summary(run)["counts"]["requested"]
-    # What was used is in the plan and beside it, and the command repeated finds the same plan although this run has measured too.
+    # What was used is in the plan and beside it, and the command repeated finds the same plan although this run has
+    # measured too.
     assert sha256_file(run.path / "acceptance.json") == plan.acceptance.sha256
     assert make_plan(config, stages=DATA_STAGES).fingerprint == plan.fingerprint
     assert make_plan(run.config, stages=DATA_STAGES).fingerprint == plan.fingerprint
@@ -222,7 +235,9 @@ def test_auto_takes_only_what_is_like_it(folder: Path, base: Run) -> None:
     assert not measured(checks={"length": False})
     assert not measured(sample={"tries": 9})
     assert not measured(root=str(folder / "elsewhere"))
-    plan = make_plan(loop_config(folder, root=str(folder / "elsewhere"), generate={"acceptance": "auto"}), stages=DATA_STAGES)
+    plan = make_plan(
+        loop_config(folder, root=str(folder / "elsewhere"), generate={"acceptance": "auto"}), stages=DATA_STAGES
+    )
     assert plan.requested is None and plan.config.generate.acceptance is None
     assert "generate.oversample" in (in_words("auto", plan) or "")
 
@@ -241,7 +256,9 @@ def test_a_run_or_a_file_can_be_named(folder: Path, base: Run) -> None:
 
 def test_acceptance_of_another_domain_is_refused(folder: Path, tmp_path: Path, base: Run) -> None:
     file = tmp_path / "acceptance.json"
-    file.write_text((base.stage_dir("merge") / "acceptance.json").read_text().replace('"function": "', '"function": "other_'))
+    file.write_text(
+        (base.stage_dir("merge") / "acceptance.json").read_text().replace('"function": "', '"function": "other_')
+    )
     with pytest.raises(InputError, match="measured on something else"):
         make_plan(loop_config(folder, generate={"acceptance": str(file)}))
 
@@ -260,7 +277,9 @@ def test_a_stratum_past_hope_is_named_and_not_asked_for(tmp_path: Path) -> None:
     base = made(loop_config(tmp_path))
     probed = look(base)
     assert not probed.hopeless, "too few requests to tell"
-    nothing = [n for n, row in enumerate(read_json(base.stage_dir("merge") / "acceptance.json")["strata"]) if not row["kept"]]
+    nothing = [
+        n for n, row in enumerate(read_json(base.stage_dir("merge") / "acceptance.json")["strata"]) if not row["kept"]
+    ]
     assert nothing and all(0 < probed.asked[number] <= max(20, 2 * probed.wanted[number]) for number in nothing)
     run = top_up(base)
     need = look(run)
@@ -272,7 +291,10 @@ def test_a_stratum_past_hope_is_named_and_not_asked_for(tmp_path: Path) -> None:
     book = next(stratum for stratum in lost if stratum.name.startswith("book / bistro") and "short" in stratum.name)
     assert book.reasons[0][0] == "length" and book.lacks > 0
     assert "not 1 to 5" in book.examples[0]["detail"] and book.examples[0]["query"]
-    plan = make_plan(loop_config(tmp_path, seed=3, generate={"routes": {"heuristic": 1}, "acceptance": str(run.path)}), stages=DATA_STAGES)
+    plan = make_plan(
+        loop_config(tmp_path, seed=3, generate={"routes": {"heuristic": 1}, "acceptance": str(run.path)}),
+        stages=DATA_STAGES,
+    )
     assert "nothing survived there of: book" in (in_words(str(run.path), plan) or "")
     measured = read_json(run.stage_dir("merge") / "acceptance.json")["strata"]
     assert plan.requested is not None
@@ -328,8 +350,14 @@ def test_nothing_is_submitted_where_nothing_is_to_be_hoped_for(tmp_path: Path) -
 
     from launch import app
 
-    write_domain(tmp_path / "domain", {"short": [1, 2], "long": [3, 40]})  # no heuristic template says anything in two words
-    run = made(loop_config(tmp_path, dataset={"size": 60}, generate={"oversample": {"heuristic": 20.0}, "routes": {"heuristic": 1}}))
+    write_domain(
+        tmp_path / "domain", {"short": [1, 2], "long": [3, 40]}
+    )  # no heuristic template says anything in two words
+    run = made(
+        loop_config(
+            tmp_path, dataset={"size": 60}, generate={"oversample": {"heuristic": 20.0}, "routes": {"heuristic": 1}}
+        )
+    )
     need = look(run)
     assert set(need.short) == set(need.hopeless) and not any(need.asked)
     before = set(run.path.parent.iterdir())

@@ -38,33 +38,46 @@ def test_attempts_that_committed_nothing_are_wasted(run: Run) -> None:
         {},
         accounting=True,
         attempts={
-            ("5_0", "toy"): [attempt("PREEMPTED", 0, 3600), attempt("COMPLETED", 4000, 1800)],  # the second one committed
+            ("5_0", "toy"): [
+                attempt("PREEMPTED", 0, 3600),
+                attempt("COMPLETED", 4000, 1800),
+            ],  # the second one committed
             ("5_1", "toy"): [attempt("FAILED", 0, 360, gpus=4)],
             ("5_2", "toy"): [attempt("RUNNING", 0, None)],  # is not over, so nothing of it is lost yet
             ("9_0", "toy"): [attempt("COMPLETED", 0, 99999)],  # not of this stage
-            ("5_1", "other"): [attempt("FAILED", 0, 99999)],  # another job, to which a controller that crashed gave the same id
+            ("5_1", "other"): [
+                attempt("FAILED", 0, 99999)
+            ],  # another job, to which a controller that crashed gave the same id
         },
     )
     usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0 + 5800)})
     assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (4, 1, 2)
     assert usage.node_hours == pytest.approx(1.0 + 0.5 + 0.1 + 0.01)
-    assert usage.gpu_hours == pytest.approx(2.0 + 1.0 + 0.4 + 0.02), "where accounting tells no GPUs, what the profile asks for"
+    assert usage.gpu_hours == pytest.approx(2.0 + 1.0 + 0.4 + 0.02), (
+        "where accounting tells no GPUs, what the profile asks for"
+    )
     assert usage.wasted_node_hours == pytest.approx(1.1) and usage.wasted_gpu_hours == pytest.approx(2.4)
 
 
 def test_a_task_of_several_shards_wastes_no_attempt_that_committed_one(run: Run) -> None:
     submission = Submission("slurm", "generate", "5", "0-2", per_task=3, array=True, time=T0, name="toy")
-    queue = QueueView({}, True, attempts={("5_0", "toy"): [attempt("NODE_FAIL", 0, 100), attempt("COMPLETED", 200, 50)]})
+    queue = QueueView(
+        {}, True, attempts={("5_0", "toy"): [attempt("NODE_FAIL", 0, 100), attempt("COMPLETED", 200, 50)]}
+    )
     receipts = {0: receipt("5_0", T0 + 40), 1: receipt("5_0", T0 + 230), 2: receipt("5_0", T0 + 250.5)}
     usage = stage_usage(run, "generate", [submission], queue, receipts)
     assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (2, 1, 0)
 
 
 def test_records_of_an_earlier_job_of_the_same_id_are_not_ours(run: Run) -> None:
-    queue = QueueView({}, True, attempts={("5_0", "toy"): [attempt("COMPLETED", -1e7, 3600), attempt("COMPLETED", 0, 36)]})
+    queue = QueueView(
+        {}, True, attempts={("5_0", "toy"): [attempt("COMPLETED", -1e7, 3600), attempt("COMPLETED", 0, 36)]}
+    )
     usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0 + 36)})
     assert (usage.attempts, usage.wasted_attempts) == (1, 0) and usage.node_hours == pytest.approx(0.01)
-    without = stage_usage(run, "generate", [ARRAY], QueueView({}, False), {0: receipt("5_0", T0 + 36), 1: receipt("5_1", T0 - 1e6)})
+    without = stage_usage(
+        run, "generate", [ARRAY], QueueView({}, False), {0: receipt("5_0", T0 + 36), 1: receipt("5_1", T0 - 1e6)}
+    )
     assert without.attempts == 1, "a shard that was there before"
 
 

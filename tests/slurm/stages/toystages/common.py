@@ -1,6 +1,8 @@
-"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (seconds).
+"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``,
+``.sleep`` (seconds).
 
-``.hold`` keeps a shard from its end for as long as it is there; ``.unheard`` lets the warning signal end its process, once.
+``.hold`` keeps a shard from its end for as long as it is there; ``.unheard`` lets the warning signal end its process,
+once.
 """
 
 import json
