@@ -32,8 +32,9 @@ from routenator.config import ChecksConfig
 from routenator.dataset.ambiguity import Ambiguity
 from routenator.dataset.decisions import MEANINGS, Verdict
 from routenator.dataset.merge import decide, open_sources
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import Domain, load_domain
+from routenator.domain.loader import load_domain
 from routenator.files import write_json
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from routenator.validation.checks import CHECKS, Candidate, Context, judge

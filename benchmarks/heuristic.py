@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from routenator.config import RunConfig
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
     from routenator.sampling.strata import Stratum
 
 WARM_ROWS = 256

@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from routenator.authoring.check import probe_config
 from routenator.config import ChecksConfig
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import Domain, load_domain
+from routenator.domain.loader import load_domain
 from routenator.files import write_json
 from routenator.language import SURE, detect
 from routenator.population.fit import fit

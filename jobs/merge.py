@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from routenator.dataset.files import SplitWriter
     from routenator.dataset.sources import Source
     from routenator.dataset.writer import Survey
+    from routenator.domain.domain import Domain
     from routenator.domain.golden import GoldenExample
-    from routenator.domain.loader import Domain
 
 VERSION = 2
 _EXAMPLES = 30  # shown in the report

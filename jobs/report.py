@@ -41,7 +41,7 @@ def gather(run: Run) -> dict[str, Any]:
     Raises:
         CorruptShardError: a file differs from its receipt.
     """
-    from routenator.domain.schema import read_yaml
+    from routenator.parsing import read_yaml
     from routenator.report.summary import build_summary, stage_row
 
     rows = []

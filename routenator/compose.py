@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from routenator.config import RunConfig
-from routenator.domain.schema import parse_model, read_yaml
 from routenator.errors import InputError
+from routenator.parsing import parse_model, read_yaml
 
 GROUPS = ("model", "cluster")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from routenator.config import RunConfig
-from routenator.domain.loader import Domain, load_domain
+from routenator.domain.domain import Domain
+from routenator.domain.loader import load_domain
 
 # Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come
 # before Ray's own.

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
-from routenator.domain.schema import ROUTES
+from routenator.domain.loader import load_domain
+from routenator.domain.schema import NO_CATEGORY, ROUTES
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.grammar import said

@@ -22,11 +22,13 @@ from pydantic import Field
 from routenator.authoring.families import FILE, Families, make_families
 from routenator.authoring.reweigh import boost, flatten, keep_templates, serve_all, set_routes
 from routenator.config import RouteName
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import Domain, domain_fingerprint, load_domain
-from routenator.domain.schema import Closed, Weight, read_yaml
+from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.schema import Weight
 from routenator.errors import InputError
 from routenator.files import check_writable, write_json
+from routenator.parsing import Closed, read_yaml
 
 # Written anew; everything else of the source's folder is taken over as it is.
 _WRITTEN = {

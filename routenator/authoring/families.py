@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from routenator.authoring.reweigh import with_head, with_tables
+from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
 from routenator.domain.joint import Joint
-from routenator.domain.loader import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.files import read_json

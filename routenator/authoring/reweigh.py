@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from routenator.config import RouteName
+from routenator.domain.domain import Domain
 from routenator.domain.joint import Joint
-from routenator.domain.loader import Domain
 from routenator.domain.schema import NO_CATEGORY, Noise
 from routenator.domain.templates import Template
 from routenator.errors import InputError

@@ -1,106 +1,30 @@
-"""A domain, loaded whole and consistent: every name in one file that must exist in another does exist."""
+"""Loads a domain and checks that its files agree: every name in one file that must exist in another does exist."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.functions import Function, load_functions
-from routenator.domain.graph import Edge, Node, load_edges, load_nodes
+from routenator.domain.domain import Domain
+from routenator.domain.functions import load_functions
+from routenator.domain.graph import Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
-from routenator.domain.joint import Joint, resolve
-from routenator.domain.schema import (
-    NO_CATEGORY,
-    DomainFile,
-    FunctionRule,
-    LexiconItem,
-    Statistics,
-    parse_model,
-    read_yaml,
-)
+from routenator.domain.resolve import resolve
+from routenator.domain.schema import NO_CATEGORY, DomainFile, LexiconItem, Statistics
 from routenator.domain.statistics import check_statistics
-from routenator.domain.templates import Template, load_templates
+from routenator.domain.templates import load_templates
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
+from routenator.parsing import parse_model, read_yaml
 
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
 _NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
-
-
-@dataclass(frozen=True)
-class Domain:
-    """One product API as loaded from a folder."""
-
-    path: Path
-    title: str
-    description: str
-    functions: dict[str, Function]
-    rules: dict[str, FunctionRule]
-    nodes: dict[str, Node]
-    edges: list[Edge]
-    statistics: Statistics
-    lexicon: dict[str, list[LexiconItem]]
-    templates: dict[str, Template]
-    records: dict[str, dict[str, Any]]
-    joint: Joint | None = None  # the target as one table; without it the statistics' conditionals are the target
-    values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
-    surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    def tools(self) -> list[dict[str, Any]]:
-        """The API as OpenAI tools, without our marks."""
-        return [function.tool() for function in self.functions.values()]
-
-    def node_category(self, function: str, node: Node) -> str:
-        """The category that a node of the function's category step stands for."""
-        rule = self.rules[function].category
-        if rule is None:
-            return NO_CATEGORY
-        return node.label if rule.attribute is None else node.attributes.get(rule.attribute, "")
-
-    @cached_property
-    def _category_nodes(self) -> dict[tuple[str, str], list[Node]]:
-        table: dict[tuple[str, str], list[Node]] = {}
-        for name, rule in self.rules.items():
-            if rule.category is None:
-                continue
-            kind = next(step.type for step in rule.path if step.name == rule.category.step)
-            for node in self.nodes.values():
-                if node.type == kind:
-                    table.setdefault((name, self.node_category(name, node)), []).append(node)
-        return table
-
-    def category_nodes(self, function: str, category: str) -> list[Node]:
-        """The nodes of the category step that stand for a category."""
-        return self._category_nodes.get((function, category), [])
-
-    def reachable_categories(self, function: str) -> set[str]:
-        """The categories that some node of the function's category step stands for."""
-        return {category for name, category in self._category_nodes if name == function}
-
-    def categories_of(self, function: str) -> list[str]:
-        """The categories that a request for the function may have; ``none`` alone if it has no category."""
-        rule, api = self.rules[function], self.functions[function]
-        if rule.category is None:
-            return [NO_CATEGORY]
-        names = (api.enum(api.category) if api.category else None) or sorted(self.reachable_categories(function))
-        optional = api.category in rule.slots and api.category not in api.required
-        return [*names, NO_CATEGORY] if optional else names
-
-    def category_surfaces(self, function: str, category: str) -> list[str]:
-        """All ways in which a query may say a category: labels and aliases of its nodes, and its own name with spaces."""
-        words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
-        return sorted(words | {category, category.replace("_", " ")})
 
 
 def domain_fingerprint(path: Path) -> str:
@@ -334,7 +258,7 @@ def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
     enum = domain.functions[function].enum(parameter) if parameter else None
     if enum is None:
         return
-    for name, category in [key for key in domain._category_nodes if key[0] == function]:
+    for name, category in [key for key in domain.nodes_by_category if key[0] == function]:
         if category not in enum:
             node = domain.category_nodes(name, category)[0]
             raise InputError(
@@ -381,7 +305,7 @@ def _check_templates(domain: Domain) -> None:
 
 
 def _check_records(domain: Domain) -> None:
-    valid = {category for _, category in domain._category_nodes}
+    valid = {category for _, category in domain.nodes_by_category}
     for record in domain.records.values():
         if valid and record["category"] not in valid:
             raise InputError(

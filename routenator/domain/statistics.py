@@ -6,13 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from routenator.domain.joint import TOLERANCE, in_order
+from routenator.domain.domain import Domain
+from routenator.domain.quantiles import in_order
+from routenator.domain.resolve import TOLERANCE
 from routenator.errors import InputError
-
-if TYPE_CHECKING:
-    from routenator.domain.loader import Domain
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import yaml
 
 from routenator.config import EngineConfig
-from routenator.domain.schema import ROUTES, FrontMatter, parse_model
+from routenator.domain.schema import ROUTES, FrontMatter
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.grammar import Node, parse_or_refuse
+from routenator.parsing import parse_model
 
 _PARTS = re.compile(r"\A---\s*\n(.*?)\n---\s*\n(.*)\Z", re.DOTALL)
 SUFFIXES = {"heuristic": ".txt", "text": ".j2", "vision": ".j2"}

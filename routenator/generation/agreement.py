@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
 
 REASON = "judge"
 MEANING = "the generator, asked whether query and call agree, says no (only with `checks.judge`)"

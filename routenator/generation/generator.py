@@ -33,7 +33,7 @@ from routenator.validation.text import words
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
 
 Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and arguments are JSON text
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS

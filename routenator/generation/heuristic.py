@@ -15,7 +15,7 @@ from routenator.validation.prefilter import clear
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
 
 GENERATOR = "heuristic"
 

@@ -23,7 +23,7 @@ from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
 if TYPE_CHECKING:
     import jinja2
 
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
     from routenator.domain.schema import LexiconItem
     from routenator.domain.templates import Template
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.loader import Domain, with_statistics
+from routenator.domain.domain import Domain
+from routenator.domain.loader import with_statistics
 from routenator.errors import InputError
 from routenator.population.histograms import OTHER, Histograms, count, noisy
 from routenator.population.labeller import Labeller

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.population.queries import THIRDS, Observation
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 
 if TYPE_CHECKING:
     from routenator.wording.composer import Composer

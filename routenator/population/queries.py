@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from routenator.domain.domain import Domain
 from routenator.domain.golden import parse_example
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 from routenator.language import SURE, base_code, detect, detect_among

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.graphfile import graph_files
-from routenator.domain.loader import Domain
 from routenator.errors import InputError
 from routenator.sampling.coverage import Coverage
 from routenator.sampling.strata import category_shares, normalise, target_shares

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.alias import U64, Ints
 
 _HALF = np.uint64(32)

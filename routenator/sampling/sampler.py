@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routenator.config import RunConfig
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.sampling.forcing import Cover
 from routenator.sampling.permutation import Permutation
 from routenator.sampling.philox import row_seeds

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from routenator.config import RunConfig
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routenator.domain.domain import Domain
 from routenator.domain.graphfile import graph_files
-from routenator.domain.loader import NO_CATEGORY, Domain
-from routenator.domain.schema import Step
+from routenator.domain.schema import NO_CATEGORY, Step
 from routenator.errors import InputError
 from routenator.sampling.alias import U64, AliasTable, Ints
 from routenator.sampling.philox import words

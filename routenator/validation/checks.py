@@ -22,7 +22,7 @@ from routenator.validation.text import find_phrase, grams, spoken_share, without
 from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
 
 if TYPE_CHECKING:
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
 
 _LONGEST = 600  # characters; no user types more into one line
 _ECHO = 6  # words in a row that only the prompt would say

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator.config import RunConfig
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema

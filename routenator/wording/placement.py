@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import category_shares, length_language_shares, normalise
 from routenator.wording.program import serving_templates, threshold

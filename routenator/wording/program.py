@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routenator import grammar
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.walk import Graph
 from routenator.wording.placement import NO_WISH, wishes
 from routenator.wording.program import Compiled, Compiler

@@ -102,7 +102,7 @@ def domain_derive(
     """A domain made of another by rule (docs/domains.md): the basis of experiments."""
     from routenator.authoring.derive import DeriveOptions, derive
     from routenator.compose import find_domain
-    from routenator.domain.schema import parse_model
+    from routenator.parsing import parse_model
 
     asked = {
         "templates": None if templates is None else _listed(templates),

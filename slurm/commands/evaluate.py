@@ -34,8 +34,8 @@ def evaluate(
     """Score any base model or adapter on any golden file."""
     from routenator.compose import find_domain
     from routenator.config import EvaluateConfig, TrainConfig
-    from routenator.domain.schema import parse_model
     from routenator.evaluation.run import evaluate_model
+    from routenator.parsing import parse_model
     from slurm.watching.follow import print_scores
 
     settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")

@@ -24,7 +24,7 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     from jobs.plan import STAGES
     from routenator.compose import load_config
     from routenator.errors import InputError
-    from slurm.planning.measured import in_words
+    from slurm.planning.measured import acceptance_note
     from slurm.planning.planner import make_plan
     from slurm.preflight.checks import preflight
 
@@ -33,7 +33,7 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     composed = load_config(config, overrides or [])
     plan = make_plan(composed, sys.argv, stages=STAGES[: STAGES.index(until) + 1] if until else STAGES)
     preflight(plan, submitting=submitting)
-    if said := in_words(composed.generate.acceptance, plan):
+    if said := acceptance_note(composed.generate.acceptance, plan):
         typer.echo(said, err=True)
     return plan
 

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from routenator.authoring.derive import DeriveOptions
 from routenator.compose import CONFIGS, load_config, split_override
 from routenator.config import RunConfig, Section
-from routenator.domain.schema import parse_model, read_yaml
 from routenator.errors import InputError
+from routenator.parsing import parse_model, read_yaml
 
 Measure = Literal["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]

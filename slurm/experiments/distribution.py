@@ -21,7 +21,7 @@ from slurm.experiments.planned import Entry
 from slurm.experiments.table import markdown
 
 if TYPE_CHECKING:
-    from routenator.domain.loader import Domain
+    from routenator.domain.domain import Domain
 
 OUTSIDE = "(no bucket)"
 _SCALE = 10**6  # a share as rows of a histogram

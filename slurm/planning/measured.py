@@ -114,7 +114,7 @@ def requests(acceptance: Acceptance, strata: Sequence[Stratum], wanted: Sequence
     return found
 
 
-def in_words(asked: str | None, plan: Plan) -> str | None:
+def acceptance_note(asked: str | None, plan: Plan) -> str | None:
     """Which acceptance a plan was made by; None if none was asked for.
 
     Args:

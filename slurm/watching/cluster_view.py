@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.watching.cluster_queue import ClusterError, ClusterView, PartitionView
 from slurm.watching.status_view import duration
-from slurm.watching.wait_reasons import in_words
+from slurm.watching.wait_reasons import explained
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,7 +30,7 @@ def cluster_tables(view: ClusterView) -> RenderableType:
     if view.reasons:
         parts.append(Text("\nwhy tasks wait", style="bold"))
         parts += [
-            Text(f"{count:>8,}  {in_words(reason)}") for reason, count in list(view.reasons.items())[:_MAX_REASONS]
+            Text(f"{count:>8,}  {explained(reason)}") for reason, count in list(view.reasons.items())[:_MAX_REASONS]
         ]
     if view.starts:
         parts.append(Text("\nexpected starts", style="bold"))

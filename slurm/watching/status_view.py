@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.plan import Run
 from slurm.watching.status import STATES, Failure, RunStatus, StageStatus, StatusReader
 from slurm.watching.usage import Usage
-from slurm.watching.wait_reasons import in_words
+from slurm.watching.wait_reasons import explained
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -151,7 +151,7 @@ def remarks(status: RunStatus) -> list[str]:
             for path in stage.unreadable
         ]
     return [
-        f"{', '.join(stages)}: {count:,} waiting: {in_words(reason)}" for (reason, count), stages in waits.items()
+        f"{', '.join(stages)}: {count:,} waiting: {explained(reason)}" for (reason, count), stages in waits.items()
     ] + lines
 
 

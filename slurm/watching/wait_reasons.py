@@ -63,7 +63,7 @@ _WHAT = {
 }
 
 
-def in_words(reason: str) -> str:
+def explained(reason: str) -> str:
     """``Priority`` -> others are first (Priority). A text that is no code of Slurm is given back as it is."""
     code, _, rest = reason.partition(",")
     detail = rest.strip()

@@ -15,8 +15,8 @@ import pytest
 import jobs.merge
 from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
+from routenator.domain.domain import Domain
 from routenator.domain.golden import normalise_query
-from routenator.domain.loader import Domain
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file
 from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema

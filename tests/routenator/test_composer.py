@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.sampler import Sampler
 from routenator.wording.composer import Composer
 from tests.conftest import make_config

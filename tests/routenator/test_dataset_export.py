@@ -15,7 +15,7 @@ from routenator.config import MergeConfig
 from routenator.dataset import export
 from routenator.dataset.files import SplitWriter, split_files
 from routenator.dataset.writer import _kinds
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 
 ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("book", {"city": "Oslo", "people": 2}),

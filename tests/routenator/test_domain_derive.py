@@ -17,8 +17,10 @@ from routenator.authoring.check import probe_config
 from routenator.authoring.derive import Derived, DeriveOptions, derive
 from routenator.authoring.families import FILE, Family, free_slots, load_families, make_families
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import load_domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.generation.heuristic import candidates
 from routenator.sampling.sampler import Sampler

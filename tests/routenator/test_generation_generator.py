@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from routenator.config import RunConfig
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.errors import InputError
 from routenator.generation.agreement import agreement_prompt, disagrees
 from routenator.generation.describe import Describer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.generation.prompts import (

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from routenator.authoring.check import inspect_domain
+from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import Domain, load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
 from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from routenator.config import RunConfig
-from routenator.domain.loader import Domain, load_domain
+from routenator.domain.domain import Domain
+from routenator.domain.loader import load_domain
 from routenator.generation.generator import Generator
 from routenator.sampling.sampler import Sampler
 from routenator.sampling.strata import build_strata, target_shares

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from routenator.domain.domain import Domain
 from routenator.domain.joint import Joint
-from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
+from routenator.domain.loader import load_domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.sampling import GENERATOR
 from routenator.sampling.permutation import Permutation

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from routenator.config import ChecksConfig
-from routenator.domain.loader import Domain
+from routenator.domain.domain import Domain
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import CHECKS, Candidate, Context, judge
 from routenator.wording.composer import Composer

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.graph import Edge, Node
-from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
-from routenator.domain.schema import FunctionRule
+from routenator.domain.loader import load_domain
+from routenator.domain.schema import NO_CATEGORY, FunctionRule
 from routenator.errors import InputError
 from routenator.sampling.alias import AliasTable, units
 from routenator.sampling.coverage import Coverage

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import RunConfig
-from routenator.domain.loader import NO_CATEGORY, Domain, load_domain
-from routenator.domain.schema import FrontMatter, Noise
+from routenator.domain.domain import Domain
+from routenator.domain.loader import load_domain
+from routenator.domain.schema import NO_CATEGORY, FrontMatter, Noise
 from routenator.domain.templates import Template
 from routenator.grammar import parse, tidy
 from routenator.sampling.philox import philox, row_seeds, split64

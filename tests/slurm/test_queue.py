@@ -9,7 +9,7 @@ import pytest
 
 from slurm.submission.queue import QueueView, moment, parse_sacct, parse_squeue, scancel
 from slurm.submission.submissions import Submission
-from slurm.watching.wait_reasons import in_words
+from slurm.watching.wait_reasons import explained
 
 SQUEUE = """\
 12_[2-3,5%2]|PENDING|JobArrayTaskLimit||N/A|N/A|0|1|toy|
@@ -119,7 +119,7 @@ def test_lines_that_are_no_rows_are_left_out() -> None:
     ],
 )
 def test_reasons_are_said_in_words(reason: str, words: str) -> None:
-    assert in_words(reason) == words
+    assert explained(reason) == words
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from jobs.plan import Run
 from jobs.task import receipt_path
 from routenator.errors import InputError, StageError
 from routenator.files import read_json, sha256_file, sha256_tree
-from slurm.planning.measured import in_words
+from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
 from slurm.planning.topup import DATA_STAGES, builds_on, given_up, look, pilot_config, plan_topup, topup_path
 from tests.conftest import TINY, make_config
@@ -212,7 +212,7 @@ def test_with_measured_acceptance_a_second_run_meets_its_quotas_at_once(
     config = loop_config(folder, seed=12, generate=generate)
     plan = make_plan(config, stages=DATA_STAGES)
     assert plan.acceptance is not None and plan.requested is not None
-    said = in_words("auto", plan)
+    said = acceptance_note("auto", plan)
     assert said is not None and plan.acceptance.file in said
     run = finish(materialise(plan))
     assert summary(run)["deficits"] == []
@@ -239,7 +239,7 @@ def test_auto_takes_only_what_is_like_it(folder: Path, base: Run) -> None:
         loop_config(folder, root=str(folder / "elsewhere"), generate={"acceptance": "auto"}), stages=DATA_STAGES
     )
     assert plan.requested is None and plan.config.generate.acceptance is None
-    assert "generate.oversample" in (in_words("auto", plan) or "")
+    assert "generate.oversample" in (acceptance_note("auto", plan) or "")
 
 
 def test_a_run_or_a_file_can_be_named(folder: Path, base: Run) -> None:
@@ -295,7 +295,7 @@ def test_a_stratum_past_hope_is_named_and_not_asked_for(tmp_path: Path) -> None:
         loop_config(tmp_path, seed=3, generate={"routes": {"heuristic": 1}, "acceptance": str(run.path)}),
         stages=DATA_STAGES,
     )
-    assert "nothing survived there of: book" in (in_words(str(run.path), plan) or "")
+    assert "nothing survived there of: book" in (acceptance_note(str(run.path), plan) or "")
     measured = read_json(run.stage_dir("merge") / "acceptance.json")["strata"]
     assert plan.requested is not None
     for found, asked, row in zip(measured, plan.requested, read_json_strata(base), strict=True):

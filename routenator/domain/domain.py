@@ -1,0 +1,85 @@
+"""A domain in memory: one product API with its graph, statistics, words and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from routenator.domain.functions import Function
+from routenator.domain.graph import Edge, Node
+from routenator.domain.joint import Joint
+from routenator.domain.schema import NO_CATEGORY, FunctionRule, LexiconItem, Statistics
+from routenator.domain.templates import Template
+from routenator.grammar import Node as GrammarNode
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One product API as loaded from a folder."""
+
+    path: Path
+    title: str
+    description: str
+    functions: dict[str, Function]
+    rules: dict[str, FunctionRule]
+    nodes: dict[str, Node]
+    edges: list[Edge]
+    statistics: Statistics
+    lexicon: dict[str, list[LexiconItem]]
+    templates: dict[str, Template]
+    records: dict[str, dict[str, Any]]
+    joint: Joint | None = None  # the target as one table; without it the statistics' conditionals are the target
+    values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
+    surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The API as OpenAI tools, without our marks."""
+        return [function.tool() for function in self.functions.values()]
+
+    def node_category(self, function: str, node: Node) -> str:
+        """The category that a node of the function's category step stands for."""
+        rule = self.rules[function].category
+        if rule is None:
+            return NO_CATEGORY
+        return node.label if rule.attribute is None else node.attributes.get(rule.attribute, "")
+
+    @cached_property
+    def nodes_by_category(self) -> dict[tuple[str, str], list[Node]]:
+        """(function, category) -> the nodes of the category step that stand for the category."""
+        table: dict[tuple[str, str], list[Node]] = {}
+        for name, rule in self.rules.items():
+            if rule.category is None:
+                continue
+            kind = next(step.type for step in rule.path if step.name == rule.category.step)
+            for node in self.nodes.values():
+                if node.type == kind:
+                    table.setdefault((name, self.node_category(name, node)), []).append(node)
+        return table
+
+    def category_nodes(self, function: str, category: str) -> list[Node]:
+        """The nodes of the category step that stand for a category."""
+        return self.nodes_by_category.get((function, category), [])
+
+    def reachable_categories(self, function: str) -> set[str]:
+        """The categories that some node of the function's category step stands for."""
+        return {category for name, category in self.nodes_by_category if name == function}
+
+    def categories_of(self, function: str) -> list[str]:
+        """The categories that a request for the function may have; ``none`` alone if it has no category."""
+        rule, api = self.rules[function], self.functions[function]
+        if rule.category is None:
+            return [NO_CATEGORY]
+        names = (api.enum(api.category) if api.category else None) or sorted(self.reachable_categories(function))
+        optional = api.category in rule.slots and api.category not in api.required
+        return [*names, NO_CATEGORY] if optional else names
+
+    def category_surfaces(self, function: str, category: str) -> list[str]:
+        """All ways in which a query may say a category: labels and aliases of its nodes, and its own name with spaces."""
+        words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
+        return sorted(words | {category, category.replace("_", " ")})
