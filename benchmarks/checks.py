@@ -30,21 +30,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.population import drafts
 from routenator.config import ChecksConfig
 from routenator.dataset.ambiguity import Ambiguity
-from routenator.dataset.decisions import MEANINGS, Verdict
+from routenator.dataset.decisions import MEANINGS, Decision
 from routenator.dataset.merge import decide, open_sources
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.files import write_json
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
-from routenator.validation.checks import CHECKS, Candidate, Context, judge
+from routenator.validation.checks import CHECKS, Candidate, Context, first_failure
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "data" / "candidates.jsonl"
 CACHE = ROOT / ".cache"
 EMBEDDER = "package:all-minilm-l6-v2"
 ASKED = "judge"
-MERGE = tuple(verdict.reason for verdict in MEANINGS if verdict is not Verdict.SURPLUS)
+MERGE = tuple(decision.reason for decision in MEANINGS if decision is not Decision.SURPLUS)
 
 Row = dict[str, Any]
 
@@ -72,7 +72,7 @@ def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
     context = context_of(domain)
     candidates = [to_check(row, domain) for row in rows]
     return [
-        ({code for code, (check, _) in CHECKS.items() if check(one, context)}, judge(one, context) is None)
+        ({code for code, (check, _) in CHECKS.items() if check(one, context)}, first_failure(one, context) is None)
         for one in candidates
     ]
 
@@ -90,7 +90,7 @@ def merged(
     table = []
     for row in before:
         call = {"slots": json.loads(row["slots"]), "arguments": json.loads(row["arguments"])}
-        good = judge(to_check({**row, **call, "query": row["draft"]}, domain), context) is None
+        good = first_failure(to_check({**row, **call, "query": row["draft"]}, domain), context) is None
         table.append(
             {
                 **blank,
@@ -126,7 +126,7 @@ def merged(
         pq.write_table(pa.Table.from_pylist(table, schema=arrow_schema(CANDIDATE_COLUMNS)), path)
         sources = open_sources([("candidates", path)])
         found = decide(sources, strata, golden, Path(folder) / "work", near_duplicates="minhash", ambiguity=rule)
-        codes = [Verdict(int(code)) for code in found.codes[len(before) :]]
+        codes = [Decision(int(code)) for code in found.codes[len(before) :]]
     return [code.reason if code.reason in MERGE else None for code in codes]
 
 
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         reasons += merged(own, accepted[-len(own) :], domain, before, rule)
         if options.judge:
             disagree += asked(own, domain)
-    codes = [*CHECKS, *(reason for reason in MERGE if rule or reason != Verdict.AMBIGUOUS.reason)]
+    codes = [*CHECKS, *(reason for reason in MERGE if rule or reason != Decision.AMBIGUOUS.reason)]
     results = [
         measure(code, rows, [code in fired or reason == code for fired, reason in zip(alone, reasons, strict=True)])
         for code in codes

@@ -40,7 +40,7 @@ def measure_merge(
     files: list[tuple[str, Path]], folder: Path, rows: int, near: str, formats: list[str]
 ) -> dict[str, Any]:
     """The library's part of the merge stage: open, decide, write."""
-    from routenator.dataset.decisions import Verdict
+    from routenator.dataset.decisions import Decision
     from routenator.dataset.merge import decide
     from routenator.dataset.sources import open_sources
     from routenator.dataset.writer import write_dataset
@@ -70,7 +70,7 @@ def measure_merge(
         "decide": decided - started,
         "write": ended - decided,
         "final": found.rows,
-        "dropped": {verdict.name.lower(): decisions.count(verdict) for verdict in Verdict},
+        "dropped": {decision.name.lower(): decisions.count(decision) for decision in Decision},
         "bytes": sum(path.stat().st_size for path in output.iterdir()),
     }
 

@@ -36,7 +36,7 @@ def own(folder: Path, rows: int) -> dict[str, Any]:
     """Exact and near-duplicates by this project; also the rows that were accepted, and those that stay."""
     import numpy as np
 
-    from routenator.dataset.decisions import Verdict
+    from routenator.dataset.decisions import Decision
     from routenator.dataset.merge import decide
     from routenator.dataset.sources import open_sources
 
@@ -44,10 +44,10 @@ def own(folder: Path, rows: int) -> dict[str, Any]:
     started = time.perf_counter()
     decisions = decide(sources, strata(rows), [], folder / "spill", near_duplicates="minhash", near_threshold=THRESHOLD)
     seconds = time.perf_counter() - started
-    gone = (Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.REJECTED)
+    gone = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE, Decision.REJECTED)
     kept = np.flatnonzero(~np.isin(decisions.codes, gone)).tolist()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    near = int(decisions.count(Verdict.NEAR_DUPLICATE))
+    near = int(decisions.count(Decision.NEAR_DUPLICATE))
     del decisions
     shutil.rmtree(folder / "spill")
     return {"seconds": seconds, "kept": kept, "near_duplicates": near, "peak_gib": peak}

@@ -107,13 +107,13 @@ def _baselines(
     from routenator.dataset.files import split_files
     from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
     from routenator.evaluation.metrics import score
-    from routenator.evaluation.verdict import judge
+    from routenator.evaluation.verdict import judge_reply
 
     train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
     scores = {}
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)
-        verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
         scores[name] = score(
             golden, verdicts, functions, embed, resamples=task.config.evaluate.bootstrap, seed=task.config.seed
         )

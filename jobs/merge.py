@@ -1,6 +1,6 @@
 """Merge: from candidates to the data set. One task, which works in blocks on all its cores, so its memory is bounded.
 
-The verdicts on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was
+The decisions on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was
 killed while it wrote the data set leaves them to the next.
 """
 
@@ -126,7 +126,7 @@ def _decide(
     golden: list[GoldenExample],
     progress: Callable[[int], None],
 ) -> Decisions:
-    """The verdict on every candidate; an earlier attempt's, if it came so far with the same files."""
+    """The decision on every candidate; an earlier attempt's, if it came so far with the same files."""
     from routenator.dataset.decisions import Decisions
     from routenator.dataset.merge import decide
     from routenator.dataset.near import row_bytes
@@ -179,7 +179,7 @@ def _why_empty(found: Survey, decisions: Decisions, total: int) -> str:
     from routenator.dataset.decisions import DROPPED
 
     reasons = Counter(found.rejected)
-    reasons.update({verdict.reason: decisions.count(verdict) for verdict in DROPPED if decisions.count(verdict)})
+    reasons.update({decision.reason: decisions.count(decision) for decision in DROPPED if decisions.count(decision)})
     if not total:
         return "nothing to merge: the generate stage made no candidates"
     top = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(_REASONS_SHOWN))
@@ -195,12 +195,12 @@ def _summary(
     splits: dict[str, SplitWriter],
 ) -> dict[str, Any]:
     """merge.json, without anything that differs between two attempts."""
-    from routenator.dataset.decisions import DROPPED, KEPT, Verdict
+    from routenator.dataset.decisions import DROPPED, KEPT, Decision
     from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
     from routenator.sampling.strata import target_shares
 
     counts = {
-        "requested": decisions.per_stratum(Verdict),
+        "requested": decisions.per_stratum(Decision),
         "accepted": decisions.per_stratum((*KEPT, *DROPPED)),
         "final": decisions.per_stratum(KEPT),
     }
@@ -216,9 +216,9 @@ def _summary(
             "generated": found.generated,
             "accepted": sum(counts["accepted"]),
             "rejected": dict(sorted(found.rejected.items(), key=lambda item: (-item[1], item[0]))),
-            "dropped": {verdict.reason: decisions.count(verdict) for verdict in DROPPED},
+            "dropped": {decision.reason: decisions.count(decision) for decision in DROPPED},
             "final": found.rows,
-            "backfilled": decisions.count(Verdict.BACKFILLED),
+            "backfilled": decisions.count(Decision.BACKFILLED),
             "missing": sum(row["missing"] for row in decisions.deficits),
             "strata": len(strata),
             "strata_full": len(strata) - sum(row["missing"] > 0 for row in decisions.deficits),

@@ -15,7 +15,7 @@ from routenator.config import RunConfig
 _ROOT = Path(__file__).resolve().parent
 _LOOPS = {
     "wording": "kernel.compose",
-    "validation": "prefilter_kernel.clear_rows",
+    "validation": "prefilter_kernel.sure_rows",
 }  # folder -> the loop that all others are part of
 
 

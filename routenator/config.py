@@ -185,7 +185,7 @@ class ModelConfig(Section):
     trainee: str  # like EngineConfig.model
     embedder: str  # sentence-transformers model for subprompt similarity
 
-    def writer(self, route: str) -> EngineConfig | None:
+    def engine_for(self, route: str) -> EngineConfig | None:
         """What writes the queries of a route; None for the heuristic route."""
         if route == "heuristic":
             return None

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset import hashing
-from routenator.dataset.decisions import NAMED, Decisions, Verdict
+from routenator.dataset.decisions import NAMED, Decision, Decisions
 from routenator.dataset.sources import Source, blocks, stream
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def mark(
     progress: Callable[[int, int], None] = lambda done, total: None,
     references: int = REFERENCES,
 ) -> None:
-    """Give pending rows that are ambiguous their verdict, with neighbours of another function in
+    """Give pending rows that are ambiguous their decision, with neighbours of another function in
     ``decisions.neighbours``.
 
     Args:
@@ -80,7 +80,7 @@ def mark(
         progress(low + frame.height, 2 * total)
     found: list[np.ndarray] = []
     for low, frame in stream(sources, ("query",), block_rows):
-        rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Verdict.PENDING)
+        rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Decision.PENDING)
         own = functions[decisions.strata[low + rows]]
         rows, own = rows[judged[own]], own[judged[own]]
         for start in range(0, len(rows), _ROWS):
@@ -89,7 +89,7 @@ def mark(
             found.append(_ambiguous(low + rows[some], own[some], own_vectors, vectors, rule))
         progress(total + low + frame.height, 2 * total)
     decisions.neighbours = np.concatenate([np.zeros((0, 3 + NAMED), dtype=np.int64), *found])
-    decisions.codes[decisions.neighbours[:, 0]] = Verdict.AMBIGUOUS
+    decisions.codes[decisions.neighbours[:, 0]] = Decision.AMBIGUOUS
 
 
 def _embed(rule: Ambiguity, queries: pl.Series, rows: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -108,13 +108,13 @@ def _draw(
 
     counts = np.zeros(count, dtype=np.int64)
     for low, high in blocks(len(decisions.codes), block_rows):
-        pending = decisions.codes[low:high] == Verdict.PENDING
+        pending = decisions.codes[low:high] == Decision.PENDING
         counts += np.bincount(functions[decisions.strata[low:high][pending]], minlength=count)
     most = max(1, references // max(1, int((counts > 0).sum())))
     salt = hashing.random_numbers(1, f"routenator ambiguity {seed}".encode())
     kept = [(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)) for _ in range(count)]
     for low, high in blocks(len(decisions.codes), block_rows):
-        rows = low + np.flatnonzero(decisions.codes[low:high] == Verdict.PENDING)
+        rows = low + np.flatnonzero(decisions.codes[low:high] == Decision.PENDING)
         own, hashes = functions[decisions.strata[rows]], hashing.mix(rows.astype(np.uint64) ^ salt)
         for function in range(count):
             mine = own == function

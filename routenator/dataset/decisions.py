@@ -1,4 +1,4 @@
-"""The verdict on every candidate, and what is known of it by index."""
+"""The decision on every candidate, and what is known of it by index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Verdict(enum.IntEnum):
+class Decision(enum.IntEnum):
     """What became of a candidate. The names in lower case are the reasons in rejected.parquet."""
 
     PENDING = 0
@@ -35,40 +35,40 @@ class Verdict(enum.IntEnum):
         return self.name.lower()
 
 
-KEPT = (Verdict.FINAL, Verdict.BACKFILLED)
+KEPT = (Decision.FINAL, Decision.BACKFILLED)
 DROPPED = (
-    Verdict.GOLDEN_LEAK, Verdict.GOLDEN_NEAR_LEAK, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE, Verdict.AMBIGUOUS,
-    Verdict.SURPLUS,
+    Decision.GOLDEN_LEAK, Decision.GOLDEN_NEAR_LEAK, Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE, Decision.AMBIGUOUS,
+    Decision.SURPLUS,
 )  # fmt: skip
-REPLACED = (Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.NEAR_DUPLICATE)  # an earlier row says the same
+REPLACED = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE)  # an earlier row says the same
 # What the merge looks at, in a sentence each; routenator/generation/reasons.py has all reasons.
-MEANINGS: dict[Verdict, str] = {
-    Verdict.GOLDEN_LEAK: "says what a golden query says, but for case and punctuation",
-    Verdict.GOLDEN_NEAR_LEAK: "says nearly what a golden query says",
-    Verdict.DUPLICATE: "an earlier row says the same, but for case and punctuation, with the same call",
-    Verdict.CONFLICT: "an earlier row says the same, but for case and punctuation, with another call",
-    Verdict.NEAR_DUPLICATE: "an earlier row says nearly the same",
-    Verdict.AMBIGUOUS: "its nearest queries are of another function",
-    Verdict.SURPLUS: "nothing is wrong with it, its stratum has its quota",
+MEANINGS: dict[Decision, str] = {
+    Decision.GOLDEN_LEAK: "says what a golden query says, but for case and punctuation",
+    Decision.GOLDEN_NEAR_LEAK: "says nearly what a golden query says",
+    Decision.DUPLICATE: "an earlier row says the same, but for case and punctuation, with the same call",
+    Decision.CONFLICT: "an earlier row says the same, but for case and punctuation, with another call",
+    Decision.NEAR_DUPLICATE: "an earlier row says nearly the same",
+    Decision.AMBIGUOUS: "its nearest queries are of another function",
+    Decision.SURPLUS: "nothing is wrong with it, its stratum has its quota",
 }
 NAMED = 3  # neighbours of another function that an ambiguous row's detail names
 
 
 @dataclass
 class Decisions:
-    """The verdict on every candidate. The arrays are files in ``folder``, mapped into memory.
+    """The decision on every candidate. The arrays are files in ``folder``, mapped into memory.
 
     Attributes:
-        codes: uint8 of shape (candidates,), a ``Verdict`` each, by index.
+        codes: uint8 of shape (candidates,), a ``Decision`` each, by index.
         strata: int32 of shape (candidates,), by index.
         kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the
             same.
         groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last
             word).
-        moved: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
+        joined_groups: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
         neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of
             another function, of how many, and the index of the nearest of those; -1 where there are fewer.
-        table: int64 of shape (strata, verdicts): how many candidates of each stratum had each verdict.
+        table: int64 of shape (strata, decisions): how many candidates of each stratum had each decision.
         deficits: one row for each stratum that did not fill its quota by itself.
     """
 
@@ -77,7 +77,7 @@ class Decisions:
     strata: np.ndarray
     kept: np.ndarray
     groups: np.ndarray
-    moved: np.ndarray
+    joined_groups: np.ndarray
     neighbours: np.ndarray
     table: np.ndarray
     deficits: list[dict[str, Any]] = field(default_factory=list)
@@ -94,9 +94,9 @@ class Decisions:
             strata=new_array(folder / "strata.bin", np.int32, rows),
             kept=new_array(folder / "kept.bin", np.int64, rows),
             groups=new_array(folder / "groups.bin", np.uint64, rows),
-            moved=np.zeros((2, 0), dtype=np.uint64),
+            joined_groups=np.zeros((2, 0), dtype=np.uint64),
             neighbours=np.zeros((0, 3 + NAMED), dtype=np.int64),
-            table=np.zeros((strata, len(Verdict)), dtype=np.int64),
+            table=np.zeros((strata, len(Decision)), dtype=np.int64),
         )
 
     def save(self) -> None:
@@ -106,7 +106,7 @@ class Decisions:
         for array in (self.codes, self.strata, self.kept, self.groups):
             if isinstance(array, np.memmap):
                 array.flush()
-        np.save(self.folder / "moved.npy", self.moved)
+        np.save(self.folder / "joined_groups.npy", self.joined_groups)
         np.save(self.folder / "neighbours.npy", self.neighbours)
         np.save(self.folder / "table.npy", self.table)
         write_json(self.folder / "deficits.json", self.deficits)
@@ -122,7 +122,7 @@ class Decisions:
             strata=old_array(folder / "strata.bin", np.int32),
             kept=old_array(folder / "kept.bin", np.int64),
             groups=old_array(folder / "groups.bin", np.uint64),
-            moved=np.load(folder / "moved.npy"),
+            joined_groups=np.load(folder / "joined_groups.npy"),
             neighbours=np.load(folder / "neighbours.npy"),
             table=np.load(folder / "table.npy"),
             deficits=read_json(folder / "deficits.json"),
@@ -133,16 +133,16 @@ class Decisions:
         import numpy as np
 
         groups = np.array(self.groups[low:high])
-        if self.moved.shape[1]:
-            place = np.minimum(np.searchsorted(self.moved[0], groups), self.moved.shape[1] - 1)
-            found = self.moved[0, place] == groups
-            groups[found] = self.moved[1, place[found]]
+        if self.joined_groups.shape[1]:
+            place = np.minimum(np.searchsorted(self.joined_groups[0], groups), self.joined_groups.shape[1] - 1)
+            found = self.joined_groups[0, place] == groups
+            groups[found] = self.joined_groups[1, place[found]]
         return groups
 
-    def count(self, verdict: Verdict) -> int:
-        """Candidates with a verdict."""
-        return int(self.table[:, verdict].sum())
+    def count(self, decision: Decision) -> int:
+        """Candidates with a decision."""
+        return int(self.table[:, decision].sum())
 
-    def per_stratum(self, verdicts: Iterable[Verdict]) -> list[int]:
-        """Candidates of each stratum with one of these verdicts."""
-        return [int(number) for number in self.table[:, list(verdicts)].sum(axis=1)]
+    def per_stratum(self, decisions: Iterable[Decision]) -> list[int]:
+        """Candidates of each stratum with one of these decisions."""
+        return [int(number) for number in self.table[:, list(decisions)].sum(axis=1)]

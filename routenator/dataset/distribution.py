@@ -81,12 +81,12 @@ def _chi_square(target: Sequence[float], counts: Sequence[int], rows: int, outsi
     statistic, p = float(result.statistic), float(result.pvalue)
     smallest = min(expected for expected, _ in used)
     if p < 0.05:
-        verdict = "the counts do not follow the target"
+        conclusion = "the counts do not follow the target"
     elif p > 0.95:
-        verdict = "nearer than chance, as quotas are"
+        conclusion = "nearer than chance, as quotas are"
     else:
-        verdict = "no sign of a difference"
-    meaning = f"A random draw from the target would be at least this far off in {_percent(p)} of cases: {verdict}."
+        conclusion = "no sign of a difference"
+    meaning = f"A random draw from the target would be at least this far off in {_percent(p)} of cases: {conclusion}."
     if smallest < _FEW:
         meaning += f" (The least expected count is {smallest:.1f}, so take the probability as a rough one.)"
     return {"statistic": statistic, "degrees": degrees, "p": p, "smallest_expected": smallest, "meaning": meaning}

@@ -1,9 +1,9 @@
 """Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, then exact quotas with
 back-filling.
 
-Every candidate gets one ``Verdict``. Each shard is read once for the hashes of its queries (``hashing``); duplicates
+Every candidate gets one ``Decision``. Each shard is read once for the hashes of its queries (``hashing``); duplicates
 are found within partitions of a hash that equal queries share; quotas are filled in the order of the index. What is
-known by index (verdict, stratum, what was kept, group) lies in files that are mapped into memory, so the memory needed
+known by index (decision, stratum, what was kept, group) lies in files that are mapped into memory, so the memory needed
 is some blocks and partitions, whatever the number of rows. Hashes have 64 bits: among n different queries the chance
 that any two are mistaken for one is about n**2 / 2**65, 3% at 10**9.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from routenator.dataset import ambiguity as ambiguities
 from routenator.dataset import hashing, near
 from routenator.dataset.ambiguity import Ambiguity
-from routenator.dataset.decisions import DROPPED, KEPT, Decisions, Verdict
+from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
 from routenator.dataset.quotas import fill_quotas
 from routenator.dataset.sources import BLOCK_ROWS, Source, blocks, open_sources, ordered_map, stream
 from routenator.dataset.spill import Partitions, partition_count
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-__all__ = ["BLOCK_ROWS", "DROPPED", "KEPT", "Decisions", "Source", "Verdict", "blocks", "decide", "open_sources"]
+__all__ = ["BLOCK_ROWS", "DROPPED", "KEPT", "Decision", "Decisions", "Source", "blocks", "decide", "open_sources"]
 
 PARTITION_ROWS = 2_000_000  # candidates whose hashes are sorted at once, on each core
 _RECORD = [("text", "u8"), ("bag", "u8"), ("call", "u8"), ("index", "i8")]
@@ -63,7 +63,7 @@ def decide(
     partition_rows: int = PARTITION_ROWS,
     progress: Progress = lambda done, total: None,
 ) -> Decisions:
-    """The verdict on every candidate; a pure function of the candidates, whatever the number of files.
+    """The decision on every candidate; a pure function of the candidates, whatever the number of files.
 
     Args:
         sources: from ``open_sources``.
@@ -103,9 +103,9 @@ def decide(
             pairs.append(np.stack([decisions.groups[repeats.near], decisions.groups[repeats.near_kept]]))
         else:
             decisions.kept[repeats.near] = repeats.near_kept
-            decisions.codes[repeats.near] = np.uint8(Verdict.NEAR_DUPLICATE)
+            decisions.codes[repeats.near] = np.uint8(Decision.NEAR_DUPLICATE)
     if pairs:
-        decisions.moved = join_groups(np.concatenate(pairs, axis=1))
+        decisions.joined_groups = join_groups(np.concatenate(pairs, axis=1))
 
     def further(begun: int) -> Progress:
         return lambda done, steps: progress(begun * total + done * total // max(1, steps), passes * total)
@@ -116,7 +116,7 @@ def decide(
         ambiguities.mark(sources, strata, decisions, ambiguity, seed, block_rows, further(passes - 1))
     fill_quotas(decisions, strata, backfill, block_rows)
     for low, high in blocks(total, block_rows):
-        cells = decisions.strata[low:high].astype(np.int64) * len(Verdict) + decisions.codes[low:high]
+        cells = decisions.strata[low:high].astype(np.int64) * len(Decision) + decisions.codes[low:high]
         decisions.table += np.bincount(cells, minlength=decisions.table.size).reshape(decisions.table.shape)
     return decisions
 
@@ -152,10 +152,10 @@ class _FirstLook:
         functions = self._functions[strata]
         hashes = hashing.hash_texts(frame["query"])
         codes = np.zeros(frame.height, dtype=np.uint8)
-        codes[np.isin(hashes.bag, self._golden.bag)] = Verdict.GOLDEN_NEAR_LEAK
-        codes[np.isin(hashes.text, self._golden.text)] = Verdict.GOLDEN_LEAK
-        codes[~frame["accepted"].fill_null(False).to_numpy()] = Verdict.REJECTED
-        pending = np.flatnonzero(codes == Verdict.PENDING)
+        codes[np.isin(hashes.bag, self._golden.bag)] = Decision.GOLDEN_NEAR_LEAK
+        codes[np.isin(hashes.text, self._golden.text)] = Decision.GOLDEN_LEAK
+        codes[~frame["accepted"].fill_null(False).to_numpy()] = Decision.REJECTED
+        pending = np.flatnonzero(codes == Decision.PENDING)
         call = frame["arguments"].hash(seed=2).to_numpy() ^ functions
         records = self._parts.sort(
             hashes.bag[pending],
@@ -169,7 +169,7 @@ class _FirstLook:
 
 @dataclass
 class _Repeats:
-    """Rows that say what an earlier one says: ``index`` in the same order, with verdicts, ``near`` in another; and the
+    """Rows that say what an earlier one says: ``index`` in the same order, with decisions, ``near`` in another; and the
     earlier rows.
     """
 
@@ -187,7 +187,7 @@ def _repeats(records: np.ndarray) -> _Repeats:
     order, first = first_of(records["text"])
     again = order != first
     rows, leaders = records[order[again]], records[first[again]]
-    codes = np.where(rows["call"] == leaders["call"], np.uint8(Verdict.DUPLICATE), np.uint8(Verdict.CONFLICT))
+    codes = np.where(rows["call"] == leaders["call"], np.uint8(Decision.DUPLICATE), np.uint8(Decision.CONFLICT))
     rest = records[np.sort(order[~again])]
     order, first = first_of(rest["bag"])
     again = order != first

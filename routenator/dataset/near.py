@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from routenator.dataset import hashing, keys
-from routenator.dataset.decisions import Decisions, Verdict
+from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.sources import Source, ordered_map, stream
 from routenator.dataset.spill import Partitions, new_array, partition_count
 
@@ -67,7 +67,7 @@ def drop(
     block_rows: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Give pending candidates that are alike an earlier one, or a golden query, their verdict.
+    """Give pending candidates that are alike an earlier one, or a golden query, their decision.
 
     Args:
         threshold: Jaccard similarity of the shingles, above 0.
@@ -85,7 +85,7 @@ def drop(
             part = golden[low : low + block_rows]
             yield low, pl.Series(part, dtype=pl.String), np.arange(len(part))
         for low, frame in stream(sources, ("query",), block_rows):
-            rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Verdict.PENDING)
+            rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Decision.PENDING)
             yield before + low, frame["query"].gather(rows), rows
 
     steps = 2 * total
@@ -96,7 +96,7 @@ def drop(
 
     def pending(ids: np.ndarray) -> np.ndarray:
         alive = ids < before
-        alive[~alive] = decisions.codes[ids[~alive] - before] == Verdict.PENDING
+        alive[~alive] = decisions.codes[ids[~alive] - before] == Decision.PENDING
         return alive
 
     for band in range(index.bands):
@@ -105,8 +105,8 @@ def drop(
         for rows, leaders in ordered_map(lambda records: index.alike(records, pending), index.take(band)):
             leaks = leaders < before
             mine = rows - before
-            decisions.codes[mine[leaks]] = Verdict.GOLDEN_NEAR_LEAK
-            decisions.codes[mine[~leaks]] = Verdict.NEAR_DUPLICATE
+            decisions.codes[mine[leaks]] = Decision.GOLDEN_NEAR_LEAK
+            decisions.codes[mine[~leaks]] = Decision.NEAR_DUPLICATE
             decisions.kept[mine[~leaks]] = leaders[~leaks] - before
         progress(total + total * (band + 1) // index.bands, steps)
     index.remove()

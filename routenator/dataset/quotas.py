@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from routenator.dataset.decisions import Decisions, Verdict
+from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.sources import blocks
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ def fill_quotas(decisions: Decisions, strata: Sequence[dict[str, Any]], backfill
     total = len(decisions.codes)
     open_places = np.array([row["quota"] for row in strata], dtype=np.int64)
     for low, high in blocks(total, block_rows):
-        index = low + np.flatnonzero(decisions.codes[low:high] == Verdict.PENDING)
+        index = low + np.flatnonzero(decisions.codes[low:high] == Decision.PENDING)
         taken = _take_first(decisions.strata[index], open_places)
-        decisions.codes[index[taken]] = Verdict.FINAL
-        decisions.codes[index[~taken]] = Verdict.SURPLUS
+        decisions.codes[index[taken]] = Decision.FINAL
+        decisions.codes[index[~taken]] = Decision.SURPLUS
     cells = [tuple(str(row[key]) for key in CELL) for row in strata]
     names = {cell: number for number, cell in enumerate(sorted(set(cells)))}
     cell_of = np.array([names[cell] for cell in cells], dtype=np.int64)
@@ -32,9 +32,9 @@ def fill_quotas(decisions: Decisions, strata: Sequence[dict[str, Any]], backfill
     still = wanted.copy()
     if backfill and wanted.any():
         for low, high in blocks(total, block_rows):
-            index = low + np.flatnonzero(decisions.codes[low:high] == Verdict.SURPLUS)
+            index = low + np.flatnonzero(decisions.codes[low:high] == Decision.SURPLUS)
             taken = _take_first(cell_of[decisions.strata[index]], still)
-            decisions.codes[index[taken]] = Verdict.BACKFILLED
+            decisions.codes[index[taken]] = Decision.BACKFILLED
     filled = wanted - still
     for number in np.flatnonzero(open_places):
         row, short, cell = strata[number], int(open_places[number]), cell_of[number]

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from routenator.dataset.decisions import DROPPED, KEPT, Decisions, Verdict
+from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
 from routenator.dataset.distribution import KEY
 from routenator.dataset.sources import BLOCK_ROWS, blocks
 from routenator.sampling.acceptance import Acceptance
@@ -19,16 +19,16 @@ from routenator.sampling.acceptance import Acceptance
 if TYPE_CHECKING:
     import numpy as np
 
-STEPS: Mapping[str, tuple[Verdict, ...]] = {
-    "requested": tuple(Verdict),
+STEPS: Mapping[str, tuple[Decision, ...]] = {
+    "requested": tuple(Decision),
     "accepted": (*KEPT, *DROPPED),  # by the checks
-    "kept": (*KEPT, Verdict.SURPLUS),  # after leakage and dedup; these could have filled a quota
+    "kept": (*KEPT, Decision.SURPLUS),  # after leakage and dedup; these could have filled a quota
     "final": KEPT,
 }
 
 
 def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray]:
-    """Candidates by stratum and verdict, as ``Decisions.table``, of each round.
+    """Candidates by stratum and decision, as ``Decisions.table``, of each round.
 
     Args:
         rounds: candidates of each round; together all.
@@ -41,7 +41,7 @@ def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray
         table = np.zeros_like(decisions.table)
         for low, high in blocks(stop - start, BLOCK_ROWS):
             part = slice(start + low, start + high)
-            pairs = decisions.strata[part].astype(np.int64) * len(Verdict) + decisions.codes[part]
+            pairs = decisions.strata[part].astype(np.int64) * len(Decision) + decisions.codes[part]
             table += np.bincount(pairs, minlength=table.size).reshape(table.shape)
         tables.append(table)
     return tables
@@ -58,7 +58,7 @@ def measure(
         note: what else the file shall say.
     """
     whole, newest = sum(tables[1:], start=tables[0]), tables[-1]
-    counted = {step: whole[:, list(verdicts)].sum(axis=1).tolist() for step, verdicts in STEPS.items()}
+    counted = {step: whole[:, list(decided)].sum(axis=1).tolist() for step, decided in STEPS.items()}
     asked, kept = (newest[:, list(STEPS[step])].sum(axis=1).tolist() for step in ("requested", "kept"))
     rows = []
     for number, row in enumerate(strata):
@@ -68,7 +68,7 @@ def measure(
         if len(tables) > 1:
             found["newest"] = {"requested": asked[number], "kept": kept[number]}
         rows.append(found)
-    rounds = [{step: int(table[:, list(verdicts)].sum()) for step, verdicts in STEPS.items()} for table in tables]
+    rounds = [{step: int(table[:, list(decided)].sum()) for step, decided in STEPS.items()} for table in tables]
     return Acceptance(rows, {**note, "rounds": len(tables)}).as_dict(), rounds
 
 

@@ -14,7 +14,7 @@ from routenator.files import check_writable, nearest_folder
 if TYPE_CHECKING:
     import numpy as np
 
-# Bytes a candidate: verdict 1, stratum 4, what was kept 8, group 8, and 32 for the hashes among which duplicates are
+# Bytes a candidate: decision 1, stratum 4, what was kept 8, group 8, and 32 for the hashes among which duplicates are
 # found.
 ROW_BYTES = 53
 MARGIN = 256 * 1024**2

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset import hashing, keys
-from routenator.dataset.decisions import DROPPED, KEPT, REPLACED, Decisions, Verdict
+from routenator.dataset.decisions import DROPPED, KEPT, REPLACED, Decision, Decisions
 from routenator.dataset.export import FORMATS, Table, Tools, call_text
 from routenator.dataset.files import Kind, ParquetSink, SplitWriter, TextSink
 from routenator.dataset.merge import BLOCK_ROWS, Progress
@@ -260,16 +260,18 @@ class _Block:
 
         code = pl.Series(codes)
         frame = frame.with_columns(code=code, kept=pl.Series(kept))
-        by_check = pl.col("code") == int(Verdict.REJECTED)
-        names = {int(verdict): verdict.reason for verdict in DROPPED}
+        by_check = pl.col("code") == int(Decision.REJECTED)
+        names = {int(decision): decision.reason for decision in DROPPED}
         detail = {
-            int(Verdict.SURPLUS): "its stratum has its quota",
-            int(Verdict.GOLDEN_LEAK): "a golden query",
-            int(Verdict.GOLDEN_NEAR_LEAK): "nearly a golden query",
+            int(Decision.SURPLUS): "its stratum has its quota",
+            int(Decision.GOLDEN_LEAK): "a golden query",
+            int(Decision.GOLDEN_NEAR_LEAK): "nearly a golden query",
         }
         neighbours = self._neighbours(frame["index"])
         like = (
-            pl.when(pl.col("code") == int(Verdict.NEAR_DUPLICATE)).then(pl.lit(" has nearly")).otherwise(pl.lit(" has"))
+            pl.when(pl.col("code") == int(Decision.NEAR_DUPLICATE))
+            .then(pl.lit(" has nearly"))
+            .otherwise(pl.lit(" has"))
         )
         rows = frame.select(
             "index",
@@ -279,13 +281,13 @@ class _Block:
             .otherwise(pl.col("code").replace_strict(names, default=None, return_dtype=pl.String)),
             detail=pl.when(by_check)
             .then(pl.col("detail"))
-            .when(pl.col("code").is_in([int(verdict) for verdict in REPLACED]))
+            .when(pl.col("code").is_in([int(decision) for decision in REPLACED]))
             .then(pl.concat_str(pl.lit("row "), pl.col("kept"), like, pl.lit(" the same query")))
-            .when(pl.col("code") == int(Verdict.AMBIGUOUS))
+            .when(pl.col("code") == int(Decision.AMBIGUOUS))
             .then(pl.col("index").replace_strict(neighbours, default=None, return_dtype=pl.String))
             .otherwise(pl.col("code").replace_strict(detail, default=None, return_dtype=pl.String)),
         )
-        found.rejected.update(dict(rows.filter(code == int(Verdict.REJECTED)).group_by("reason").len().iter_rows()))
+        found.rejected.update(dict(rows.filter(code == int(Decision.REJECTED)).group_by("reason").len().iter_rows()))
         return rows
 
     def _neighbours(self, index: pl.Series) -> dict[int, str]:

@@ -11,7 +11,7 @@ from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
 from routenator.evaluation.metrics import similarities
 from routenator.evaluation.parse import parse_reply
-from routenator.evaluation.verdict import Verdict, judge
+from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def read_verdicts(
             raise InputError(
                 "a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"]
             )
-        found.append((row["query"], judge(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
+        found.append((row["query"], judge_reply(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
     return found
 
 

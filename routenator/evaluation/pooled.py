@@ -241,7 +241,7 @@ def _estimate(value: float, luck: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def verdict(reference: str, other: str, measures: Mapping[str, Mapping[str, Pooled]]) -> dict[str, list[str]]:
+def compare_arms(reference: str, other: str, measures: Mapping[str, Mapping[str, Pooled]]) -> dict[str, list[str]]:
     """In which measures the reference arm is better or worse than another.
 
     Args:

@@ -23,7 +23,7 @@ AT_ONCE = 32  # queries an actor is given at once; what an answer depends on bes
 
 
 @dataclass(frozen=True)
-class Side:
+class PromptSet:
     """A model to be asked: the base model alone, or with the adapter.
 
     Attributes:
@@ -55,7 +55,7 @@ class Answers:
 
 
 def ask(
-    sides: dict[str, Side],
+    sides: dict[str, PromptSet],
     spec: EngineSpec,
     workers: int,
     scratch: Path,
@@ -192,7 +192,7 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
     ray.get([actor.close.remote() for actor in actors])
 
 
-def _specs(sides: dict[str, Side], spec: EngineSpec, scratch: Path, *, merge: bool) -> dict[str, EngineSpec]:
+def _specs(sides: dict[str, PromptSet], spec: EngineSpec, scratch: Path, *, merge: bool) -> dict[str, EngineSpec]:
     """What each side loads: one engine for both where it can serve the adapter beside the base model."""
     if any(side.adapted for side in sides.values()) and spec.adapter is None:
         raise InputError("there is no adapter to be asked", key="model", found=spec.base)

@@ -16,8 +16,8 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
 from routenator.evaluation.metrics import score
 from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.predict import AT_ONCE, Progress, Side, ask
-from routenator.evaluation.verdict import Verdict, judge
+from routenator.evaluation.predict import AT_ONCE, Progress, PromptSet, ask
+from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
@@ -105,7 +105,7 @@ def ask_and_judge(
         style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}
     }
     sides = {
-        name: Side([formats[subject.style].prompt_ids(example.query) for example in golden], subject.adapted)
+        name: PromptSet([formats[subject.style].prompt_ids(example.query) for example in golden], subject.adapted)
         for name, subject in subjects.items()
     }
     spec = EngineSpec(
@@ -120,7 +120,7 @@ def ask_and_judge(
     judged = {}
     for name, said in answers.items():
         replies = [parse_reply(text) for text in said.texts]
-        verdicts = [judge(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
         judged[name] = Judged(said.texts, replies, verdicts, said.seconds, said.engine, said.latencies)
     return judged
 

@@ -74,7 +74,7 @@ class Verdict:
         return None if self.category is None else self.category[0] == self.category[1]
 
 
-def judge(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
+def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
     """Compare a reply with the gold call."""
     gold = functions[example.name]
     arguments = reply.arguments or {}

@@ -27,7 +27,7 @@ from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
 from routenator.population.queries import third_of
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
-from routenator.validation.checks import Context, judge
+from routenator.validation.checks import Context, first_failure
 from routenator.validation.text import words
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Generator:
 
     def engine_config(self, route: str) -> EngineConfig | None:
         """What writes the queries of a route; None for the heuristic route."""
-        return self.config.model.writer(route)
+        return self.config.model.engine_for(route)
 
     def is_shown_images(self, engine: EngineConfig) -> bool:
         """Whether an engine is the vision route's vision-language model."""
@@ -143,7 +143,7 @@ class Generator:
             for number, request in enumerate(requests)
         ]
         if self.config.checks.judge:
-            self._ask_judge([rows[number] for number in prompts if rows[number]["accepted"]])
+            self._refuse_disagreeing([rows[number] for number in prompts if rows[number]["accepted"]])
         result = []
         for number, (request, row) in enumerate(zip(requests, rows, strict=True)):
             prompt = prompts.get(number)
@@ -152,7 +152,7 @@ class Generator:
             )
         return result
 
-    def _ask_judge(self, rows: Sequence[Row]) -> None:
+    def _refuse_disagreeing(self, rows: Sequence[Row]) -> None:
         """Refuse those of these candidates whose query and call do not agree, as their own generator sees it."""
         if not rows:
             return
@@ -313,7 +313,7 @@ class Generator:
             if query is None:
                 return {**row, "reason": "unparsable", "detail": reply.text[:200]}
             row["query"] = query
-        verdict = judge(to_check(self.domain, request, row["query"]), self.context)
+        verdict = first_failure(to_check(self.domain, request, row["query"]), self.context)
         if verdict is None:
             return {**row, "accepted": True}
         return {**row, "reason": verdict[0], "detail": verdict[1]}

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
-from routenator.validation.checks import Candidate, Context, judge
-from routenator.validation.prefilter import clear
+from routenator.validation.checks import Candidate, Context, first_failure
+from routenator.validation.prefilter import surely_accepted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,12 +52,12 @@ def candidates(details: pa.Table, context: Context) -> pa.Table:
     import pyarrow as pa
 
     count = details.num_rows
-    accepted = clear(details, context)
+    accepted = surely_accepted(details, context)
     reasons: list[str | None] = [None] * count
     seen: list[str | None] = [None] * count
     doubtful = np.flatnonzero(~accepted)
     for row, request in zip(doubtful.tolist(), details.take(doubtful).to_pylist(), strict=True):
-        verdict = judge(to_check(context.domain, request, request["draft"]), context)
+        verdict = first_failure(to_check(context.domain, request, request["draft"]), context)
         if verdict is None:
             accepted[row] = True
         else:

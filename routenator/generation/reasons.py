@@ -28,12 +28,12 @@ class Reason:
 
     code: str
     meaning: str
-    where: Literal["before", "check", "judge", "merge"]
+    where: Literal["before", "check", "agreement", "merge"]
 
 
 REASONS: tuple[Reason, ...] = (
     *(Reason(code, meaning, "before") for code, meaning in EARLY_REASONS.items()),
     *(Reason(code, meaning, "check") for code, (_, meaning) in CHECKS.items()),
-    Reason(agreement.REASON, agreement.MEANING, "judge"),
-    *(Reason(verdict.reason, meaning, "merge") for verdict, meaning in MEANINGS.items()),
+    Reason(agreement.REASON, agreement.MEANING, "agreement"),
+    *(Reason(decision.reason, meaning, "merge") for decision, meaning in MEANINGS.items()),
 )

@@ -225,7 +225,7 @@ def heuristic_templates(domain: Domain, function: str, language: str) -> list[Te
 
 
 def _suits(template: Template, config: RunConfig) -> bool:
-    return template.suits(config.model.writer(template.route))
+    return template.suits(config.model.engine_for(template.route))
 
 
 def _check_routes(domain: Domain, config: RunConfig) -> None:

@@ -323,7 +323,7 @@ EARLY_REASONS: dict[str, str] = {
 }
 
 
-def judge(candidate: Candidate, context: Context) -> tuple[str, str] | None:
+def first_failure(candidate: Candidate, context: Context) -> tuple[str, str] | None:
     """The first failing check's reason code and what it saw, or None if the candidate is accepted."""
     for code, (check, _) in CHECKS.items():
         detail = check(candidate, context)

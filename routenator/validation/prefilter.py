@@ -1,8 +1,8 @@
 """Which drafts pass all checks for certain, told at once for a table of them, in compiled code.
 
-``clear`` is a filter in front of ``routenator.validation.checks.judge``: what it calls clear, ``judge`` accepts (tests
+``surely_accepted`` is a filter in front of ``routenator.validation.checks.first_failure``: what it accepts, ``first_failure`` accepts too (tests
 hold it to that); about the rest it says nothing, and they are judged one by one. Where a check's exact answer would
-cost much, something stricter and cheap stands for it; each is argued at its place in clear_kernel.py. It is meant for
+cost much, something stricter and cheap stands for it; each is argued at its place in prefilter_kernel.py. It is meant for
 drafts of the heuristic route: what they say between their slots is no other category by the check's own definition and
 in the domain's own words, so that no detector is asked for their language, and no prompt stands behind them that they
 could repeat.
@@ -64,24 +64,24 @@ class Rules(NamedTuple):
 
 
 def hashed(text: str) -> int:
-    """FNV-1a, 64 bits, of a text's UTF-8, as clear_kernel.py computes it."""
+    """FNV-1a, 64 bits, of a text's UTF-8, as prefilter_kernel.py computes it."""
     value = _OFFSET
     for byte in text.encode():
         value = (value ^ byte) * _PRIME & _MASK
     return value
 
 
-def clear(details: pa.Table, context: Context) -> NDArray[np.bool_]:
+def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
     """Which rows pass all checks for certain, with their draft as the query.
 
     Args:
         details: rows of ``DETAIL_COLUMNS``.
-        context: as for ``judge``.
+        context: as for ``first_failure``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from routenator.validation.prefilter_kernel import clear_rows
+    from routenator.validation.prefilter_kernel import sure_rows
 
     if not details.num_rows:
         return np.zeros(0, dtype=np.bool_)
@@ -101,7 +101,7 @@ def clear(details: pa.Table, context: Context) -> NDArray[np.bool_]:
         [numbers("function", functions), numbers("language", languages), bounds[numbers("length", list(buckets))]]
     )
     texts = [part for name in ("draft", "slots", "arguments") for part in _bytes(details[name])]
-    mask: NDArray[np.bool_] = clear_rows(rules, np.ascontiguousarray(rows), *texts)
+    mask: NDArray[np.bool_] = sure_rows(rules, np.ascontiguousarray(rows), *texts)
     return mask
 
 

@@ -1,4 +1,4 @@
-"""The compiled half of clear.py. Each test errs on the strict side; a row with any byte beyond ASCII is never clear."""
+"""The compiled half of prefilter.py. Each test errs on the strict side; a row with any byte beyond ASCII never passes."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def clear_rows(
+def sure_rows(
     rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any
 ) -> Any:
     """Whether each row passes all checks for certain.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.task import read_receipt
 from routenator.errors import InputError
 from routenator.evaluation.paired import read_verdicts
-from routenator.evaluation.pooled import Outcomes, Pooled, outcomes, pool, verdict, weighed
+from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, outcomes, pool, weighed
 from routenator.files import digest, read_json, sha256_file
 from routenator.report.summary import METRICS
 from slurm.experiments.config import Experiment
@@ -240,7 +240,7 @@ def verdicts_of(pooled: Mapping[str, Mapping[str, Pooled]], experiment: Experime
     found = []
     for other in experiment.arms:
         if other != reference and any(reference in arms and other in arms for arms in pooled.values()):
-            said = verdict(reference, other, pooled)
+            said = compare_arms(reference, other, pooled)
             found.append(
                 {"reference": reference, "other": other, **said, "sentence": sentence(experiment, other, said)}
             )

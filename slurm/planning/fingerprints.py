@@ -133,7 +133,7 @@ def stage_fingerprints(
         requests={"oversample": generate["oversample"]} if requested is None else {"requested": list(requested)},
         first=sum(part.rows for part in base),
         routes=generate["routes"],
-        guided=[writer.guided for route in ("text", "vision") if (writer := config.model.writer(route))],
+        guided=[engine.guided for route in ("text", "vision") if (engine := config.model.engine_for(route))],
         domain=domain_sha256,
     )
     add(

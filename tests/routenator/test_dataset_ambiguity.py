@@ -11,7 +11,7 @@ import pytest
 
 from routenator.dataset import ambiguity
 from routenator.dataset.ambiguity import Ambiguity
-from routenator.dataset.decisions import Decisions, Verdict
+from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.merge import decide
 from routenator.dataset.sources import open_sources
 from tests.routenator.test_dataset_merge import names, row, stratum, write
@@ -79,7 +79,7 @@ def test_it_is_what_plain_loops_find(share: float, neighbours: int) -> None:
     assert {index for index, name in enumerate(names(found)) if name == "AMBIGUOUS"} == set(expected)
     for index, others, of, *named in found.neighbours.tolist():
         assert (others, [number for number in named if number >= 0]) == expected[index] and of == neighbours
-    assert found.count(Verdict.AMBIGUOUS) == len(expected)
+    assert found.count(Decision.AMBIGUOUS) == len(expected)
     assert "AMBIGUOUS" not in names(decided(rows, None))
 
 
@@ -105,14 +105,14 @@ def test_above_the_bound_rows_are_compared_with_equally_many_of_each_function(mo
         return embed(texts)
 
     rule = Ambiguity(counted, 1.0, 5)
-    whole = set(np.flatnonzero(decided(rows, rule).codes == Verdict.AMBIGUOUS).tolist())
+    whole = set(np.flatnonzero(decided(rows, rule).codes == Decision.AMBIGUOUS).tolist())
     accepted = sum(item["accepted"] for item in rows)
     assert sum(asked) == accepted  # each once
     asked.clear()
     monkeypatch.setattr("routenator.dataset.ambiguity.mark", bounded)
     found = decided(rows, rule, block_rows=100)
     assert asked[:6] != [] and sum(asked) == accepted  # the references, then the others
-    some = set(np.flatnonzero(found.codes == Verdict.AMBIGUOUS).tolist())
+    some = set(np.flatnonzero(found.codes == Decision.AMBIGUOUS).tolist())
     assert len(some & whole) > 0.7 * len(whole) and len(some) < 2 * len(whole)
     chosen = ambiguity._draw(fresh(rows), np.arange(3, dtype=np.int32), 3, 0, 120, 100)[0]
     strata = np.array([item["stratum"] for item in rows])
@@ -124,7 +124,7 @@ def fresh(rows: list[dict[str, Any]]) -> Decisions:
     with TemporaryDirectory() as folder:
         found = Decisions.new(Path(folder), len(rows), 3)
         found.codes = np.array(
-            [Verdict.PENDING if item["accepted"] else Verdict.REJECTED for item in rows], dtype=np.uint8
+            [Decision.PENDING if item["accepted"] else Decision.REJECTED for item in rows], dtype=np.uint8
         )
         found.strata = np.array([item["stratum"] for item in rows], dtype=np.int32)
         return found

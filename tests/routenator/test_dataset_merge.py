@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routenator.dataset.decisions import KEPT, Decisions, Verdict
+from routenator.dataset.decisions import KEPT, Decision, Decisions
 from routenator.dataset.merge import decide, join_groups
 from routenator.dataset.quotas import CELL
 from routenator.dataset.sources import open_sources
@@ -70,7 +70,7 @@ def verdicts(
 
 
 def names(decisions: Decisions) -> list[str]:
-    return [Verdict(code).name for code in decisions.codes]
+    return [Decision(code).name for code in decisions.codes]
 
 
 def reference(
@@ -190,9 +190,9 @@ def test_deficits_are_filled_within_the_cell_and_named() -> None:
         (0, 3, 1, 1, 1),
         (2, 2, 1, 0, 1),
     ]
-    assert found.per_stratum(Verdict) == [1, 2, 1]
+    assert found.per_stratum(Decision) == [1, 2, 1]
     assert found.per_stratum(KEPT) == [1, 2, 1]
-    assert found.count(Verdict.BACKFILLED) == 1
+    assert found.count(Decision.BACKFILLED) == 1
 
 
 def test_without_backfill_surplus_stays_surplus() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.candidates import frame, strata
 from routenator.dataset import keys, near
-from routenator.dataset.decisions import Decisions, Verdict
+from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.merge import decide
 from routenator.dataset.sources import open_sources
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
@@ -103,7 +103,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 def test_no_row_is_dropped_without_an_earlier_one_that_is_as_alike(sample: Sample) -> None:
     _, _, found, similar = sample
-    dropped = np.flatnonzero(found.codes == Verdict.NEAR_DUPLICATE)
+    dropped = np.flatnonzero(found.codes == Decision.NEAR_DUPLICATE)
     assert len(dropped) > 100
     assert (found.kept[dropped] < dropped).all()
     by_bag = similar[dropped, found.kept[dropped]] < 0.8
@@ -112,9 +112,9 @@ def test_no_row_is_dropped_without_an_earlier_one_that_is_as_alike(sample: Sampl
 
 def test_nearly_all_pairs_are_found(sample: Sample) -> None:
     _, _, found, similar = sample
-    kept = np.flatnonzero(np.isin(found.codes, [Verdict.FINAL, Verdict.SURPLUS]))
+    kept = np.flatnonzero(np.isin(found.codes, [Decision.FINAL, Decision.SURPLUS]))
     left = np.triu(similar[np.ix_(kept, kept)] >= 0.8, 1).sum()
-    gone = (found.codes == Verdict.NEAR_DUPLICATE).sum()
+    gone = (found.codes == Decision.NEAR_DUPLICATE).sum()
     assert gone / (gone + left) > 0.98
 
 

@@ -19,7 +19,7 @@ import pytest
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.parse import Reply
-from routenator.evaluation.verdict import judge
+from routenator.evaluation.verdict import judge_reply
 
 pytest.importorskip("bfcl_eval")
 
@@ -133,7 +133,7 @@ def calls(count: int, seed: int) -> list[tuple[GoldenExample, Reply]]:
 def test_a_call_is_right_for_us_if_and_only_if_it_is_for_them(theirs: Any) -> None:
     seen: Counter[str] = Counter()
     for golden, reply in calls(4000, seed=3):
-        ours, found = judge(golden, reply, API), theirs(golden, reply)
+        ours, found = judge_reply(golden, reply, API), theirs(golden, reply)
         assert ours.exact == found["valid"], (golden.arguments, reply, ours.errors, found)
         if found["valid"]:
             seen["valid"] += 1
@@ -162,4 +162,4 @@ def test_they_let_spaces_and_some_signs_pass_and_we_do_not(theirs: Any, said: st
         Reply("find", {"kind": "cat", "text": said}),
     )
     assert theirs(golden, reply)["valid"]
-    assert judge(golden, reply, API).errors == (("wrong_value", "text"),)
+    assert judge_reply(golden, reply, API).errors == (("wrong_value", "text"),)

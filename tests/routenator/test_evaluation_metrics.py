@@ -15,7 +15,7 @@ from routenator.domain.golden import GoldenExample
 from routenator.evaluation.bootstrap import interval, mcnemar, mean_of, paired_difference, ratio_of
 from routenator.evaluation.metrics import f1_statistic, score, similarities
 from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.verdict import ERRORS, NONE, Verdict, judge, same
+from routenator.evaluation.verdict import ERRORS, NONE, Verdict, judge_reply, same
 
 
 def function(name: str, category: str | None = "kind", subprompt: str | None = "text") -> Function:
@@ -55,7 +55,7 @@ def random_case() -> tuple[list[GoldenExample], list[Verdict]]:
         gold = example(name, kind=str(generator.choice(["cat", "dog"])), text="x" * int(generator.integers(1, 9)))
         guess = {"kind": str(generator.choice(["cat", "dog", "cow"])), "text": "x" * int(generator.integers(1, 9))}
         golden.append(gold)
-        verdicts.append(judge(gold, Reply(problem="no_json") if said == "nonsense" else Reply(said, guess), API))
+        verdicts.append(judge_reply(gold, Reply(problem="no_json") if said == "nonsense" else Reply(said, guess), API))
     return golden, verdicts
 
 
@@ -92,7 +92,7 @@ def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample
 
 def test_a_perfect_model_scores_one() -> None:
     golden = [example("find", kind="cat", text="a"), example("make", kind="dog", count=2), example("bare", kind="cat")]
-    verdicts = [judge(e, Reply(e.name, e.arguments), API) for e in golden]
+    verdicts = [judge_reply(e, Reply(e.name, e.arguments), API) for e in golden]
     scores = score(golden, verdicts, API, embed, resamples=100, seed=1)
     for name in ("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1"):
         assert scores[name] == {"value": pytest.approx(1), "low": pytest.approx(1), "high": pytest.approx(1)}, name
@@ -109,7 +109,7 @@ def test_a_hand_counted_case() -> None:
         example("make", kind="cat", text="abc"),
     ]
     replies = [reply("find", kind="cat", text="abc"), reply("find", kind="cat", text="abcde"), Reply(problem="no_json")]
-    verdicts = [judge(e, r, API) for e, r in zip(golden, replies, strict=True)]
+    verdicts = [judge_reply(e, r, API) for e, r in zip(golden, replies, strict=True)]
     scores = score(golden, verdicts, API, embed, resamples=200, seed=1)
     assert scores["function_f1_macro"]["value"] == pytest.approx((1 + 0) / 2)
     assert scores["function_f1_micro"]["value"] == pytest.approx(2 * 2 / (2 + 3))
@@ -119,7 +119,7 @@ def test_a_hand_counted_case() -> None:
     assert scores["argument_f1"]["value"] == pytest.approx(2 * 2 / (4 + 6))
     assert scores["errors"] == {"unparsable": 1, "wrong_value": 1}
     # In their order, whatever the hashes of this process: scores.json is the same, byte for byte, each time.
-    mixed = [judge(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
+    mixed = [judge_reply(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
     in_order = score(golden, mixed, API, embed, resamples=10, seed=1)
     assert list(in_order["errors"]) == [kind for kind in ERRORS if kind in in_order["errors"]]
     assert list(in_order["per_function"]["find"]["errors"]) == [
@@ -132,7 +132,7 @@ def test_a_hand_counted_case() -> None:
 
 def test_no_category_and_no_subprompt_is_not_a_score_of_zero() -> None:
     golden = [example("bare", kind="cat")]
-    scores = score(golden, [judge(golden[0], reply("bare", kind="cat"), API)], API, embed, resamples=10, seed=1)
+    scores = score(golden, [judge_reply(golden[0], reply("bare", kind="cat"), API)], API, embed, resamples=10, seed=1)
     assert scores["cta"] == scores["ss"] == {"value": None, "low": None, "high": None}
 
 
@@ -155,25 +155,26 @@ def test_no_category_and_no_subprompt_is_not_a_score_of_zero() -> None:
     ],
 )
 def test_errors_are_typed(said: Reply, errors: list[tuple[str, str]]) -> None:
-    verdict = judge(example(), said, API)
+    verdict = judge_reply(example(), said, API)
     assert list(verdict.errors) == errors
     assert verdict.exact == (not errors)
 
 
 def test_a_wrong_function_gets_no_category_and_no_argument_but_its_subprompt_counts() -> None:
-    verdict = judge(example("find"), reply("make", kind="cat", text="in a hat"), API)
+    verdict = judge_reply(example("find"), reply("make", kind="cat", text="in a hat"), API)
     assert verdict.category == ("cat", NONE)
     assert verdict.category_right is False
     assert verdict.matched == 0
     assert verdict.subprompt == ("in a hat", "in a hat")
-    assert judge(example("find"), reply("bare", kind="cat", text="in a hat"), API).subprompt == ("in a hat", None)
-    assert judge(example("find"), reply(kind="cat", text="  "), API).subprompt == ("in a hat", None)
-    assert judge(example("find", kind="cat"), reply(kind="cat"), API).subprompt is None
+    assert judge_reply(example("find"), reply("bare", kind="cat", text="in a hat"), API).subprompt == ("in a hat", None)
+    assert judge_reply(example("find"), reply(kind="cat", text="  "), API).subprompt == ("in a hat", None)
+    assert judge_reply(example("find", kind="cat"), reply(kind="cat"), API).subprompt is None
 
 
 def test_similarity_is_zero_where_nothing_was_predicted_and_nan_where_nothing_was_asked() -> None:
     verdicts = [
-        judge(e, r, API) for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]
+        judge_reply(e, r, API)
+        for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]
     ]
     measured = similarities(verdicts, embed)
     assert measured[0] == 0
@@ -202,7 +203,7 @@ def test_values_are_compared_by_meaning(left: Any, right: Any, equal: bool) -> N
 
 def test_metrics_read_roles_from_the_domain(tiny: Domain) -> None:
     gold = GoldenExample("q", "book", {"city": "Bergen", "people": 4})
-    verdict = judge(
+    verdict = judge_reply(
         gold, parse_reply('{"name": "book", "arguments": {"city": "bergen", "people": "4"}}'), tiny.functions
     )
     assert verdict.errors == (("wrong_type", "people"),)

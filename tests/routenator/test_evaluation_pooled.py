@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from routenator.evaluation.bootstrap import Estimate
-from routenator.evaluation.pooled import Outcomes, Pooled, draws, pool, verdict, weighed
+from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, draws, pool, weighed
 
 LABELS = 3
 
@@ -159,5 +159,5 @@ def pooled(value: float, half: float, difference: tuple[float, float] | None = N
 def test_a_verdict_goes_by_intervals_and_knows_what_is_better(
     measure: str, ours: Pooled, theirs: Pooled, said: str
 ) -> None:
-    found: dict[str, Any] = verdict("ours", "theirs", {measure: {"ours": ours, "theirs": theirs}})
+    found: dict[str, Any] = compare_arms("ours", "theirs", {measure: {"ours": ours, "theirs": theirs}})
     assert found == {**{key: [] for key in ("apart", "better", "worse", "open")}, said: [measure]}

@@ -11,12 +11,12 @@ from routenator.validation.checks import CHECKS, EARLY_REASONS
 from tests.conftest import ROOT
 
 ROW = re.compile(r"^\| `([a-z_]+)` \| (.+?) \| (.+) \|$")
-WHERE = {"before": "before there is a query", "check": "check", "judge": "judge", "merge": "merge"}
+WHERE = {"before": "before there is a query", "check": "check", "agreement": "agreement check", "merge": "merge"}
 
 
 def test_every_code_is_there_once() -> None:
     codes = [reason.code for reason in REASONS]
-    assert sorted(codes) == sorted({*EARLY_REASONS, *CHECKS, "judge", *(verdict.reason for verdict in DROPPED)})
+    assert sorted(codes) == sorted({*EARLY_REASONS, *CHECKS, "judge", *(decision.reason for decision in DROPPED)})
     assert all(len(reason.meaning) > 5 for reason in REASONS)
 
 

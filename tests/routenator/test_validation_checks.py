@@ -11,7 +11,7 @@ import pytest
 from routenator.config import ChecksConfig
 from routenator.domain.domain import Domain
 from routenator.sampling.sampler import Sampler
-from routenator.validation.checks import CHECKS, Candidate, Context, judge
+from routenator.validation.checks import CHECKS, Candidate, Context, first_failure
 from routenator.wording.composer import Composer
 from tests.conftest import make_config
 
@@ -35,7 +35,7 @@ def context(tiny: Domain) -> Context:
 
 
 def reason(context: Context, **changes: Any) -> str | None:
-    verdict = judge(dataclasses.replace(GOOD, **changes), context)
+    verdict = first_failure(dataclasses.replace(GOOD, **changes), context)
     return verdict[0] if verdict else None
 
 
@@ -53,7 +53,7 @@ def reason(context: Context, **changes: Any) -> str | None:
     ],
 )
 def test_what_people_type_is_accepted(context: Context, query: str) -> None:
-    assert judge(dataclasses.replace(GOOD, query=query), context) is None
+    assert first_failure(dataclasses.replace(GOOD, query=query), context) is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_refused_and_why(context: Context, query: str, code: str) -> Non
 
 
 def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
-    verdict = judge(
+    verdict = first_failure(
         dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context
     )
     assert verdict is not None and verdict[0] == "schema" and verdict[1].startswith("enum: ")
@@ -173,7 +173,7 @@ def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Cont
 
 
 def test_the_details_say_what_was_seen(context: Context) -> None:
-    verdict = judge(dataclasses.replace(GOOD, query="a poster of a beach"), context)
+    verdict = first_failure(dataclasses.replace(GOOD, query="a poster of a beach"), context)
     assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")
 
 
@@ -252,7 +252,7 @@ def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
     context = Context(tiny, config.checks, {})
     reasons = set()
     for row in Composer(tiny, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist():
-        verdict = judge(
+        verdict = first_failure(
             Candidate(
                 query=row["draft"],
                 function=row["function"],

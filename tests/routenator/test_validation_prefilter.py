@@ -15,8 +15,8 @@ from routenator.domain.loader import load_domain
 from routenator.generation.heuristic import candidates, to_check
 from routenator.sampling.sampler import Sampler
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
-from routenator.validation.checks import Context, judge
-from routenator.validation.prefilter import clear, hashed
+from routenator.validation.checks import Context, first_failure
+from routenator.validation.prefilter import hashed, surely_accepted
 from routenator.validation.prefilter_kernel import tokens
 from routenator.validation.text import words
 from routenator.wording.composer import Composer
@@ -53,9 +53,9 @@ def test_what_is_clear_of_a_domain_is_accepted(name):
     sampler = Sampler(domain, config)
     table = Composer(domain, config, sampler.strata).details(sampler.requests(0, 1500))
     context = Context(domain, ChecksConfig(), {})
-    mask = clear(table, context)
+    mask = surely_accepted(table, context)
     assert mask.mean() > 0.8, "else the filter is of no use"
-    verdicts = [judge(to_check(domain, row, row["draft"]), context) for row in table.to_pylist()]
+    verdicts = [first_failure(to_check(domain, row, row["draft"]), context) for row in table.to_pylist()]
     assert [v for v, passes in zip(verdicts, mask, strict=True) if passes and v is not None] == []
     made = candidates(table, context)
     assert made.schema.equals(arrow_schema(CANDIDATE_COLUMNS))
@@ -92,8 +92,8 @@ def test_what_is_clear_is_accepted(tiny, pieces, glue, language_check, language)
     ]
     context = Context(tiny, ChecksConfig(language=language_check), {})
     table = details(tiny, [draft] * len(calls), [slots] * len(calls), calls, language=language)
-    for row, passes in zip(table.to_pylist(), clear(table, context), strict=True):
-        assert not passes or judge(to_check(tiny, row, draft), context) is None
+    for row, passes in zip(table.to_pylist(), surely_accepted(table, context), strict=True):
+        assert not passes or first_failure(to_check(tiny, row, draft), context) is None
 
 
 def test_plain_drafts_are_clear(tiny):
@@ -103,10 +103,14 @@ def test_plain_drafts_are_clear(tiny):
     slots = [{"city": "Rome"}, {"city": "Rome", "people": "two people"}, {"city": "rome"}]
     table = details(tiny, drafts, slots, calls, length="long")
     bounds = tiny.statistics.length_buckets["long"]
-    assert clear(table, context).tolist() == [bounds[0] <= len(draft.split()) <= bounds[1] for draft in drafts]
-    assert clear(table.slice(0, 0), context).size == 0
+    assert surely_accepted(table, context).tolist() == [
+        bounds[0] <= len(draft.split()) <= bounds[1] for draft in drafts
+    ]
+    assert surely_accepted(table.slice(0, 0), context).size == 0
     echo = Context(tiny, ChecksConfig(), {"heuristic/t": "would you please book a table in Rome for me"})
-    assert not clear(table, echo).any(), "drafts that a prompt's words could be repeated in are judged one by one"
+    assert not surely_accepted(table, echo).any(), (
+        "drafts that a prompt's words could be repeated in are judged one by one"
+    )
 
 
 @given(st.text(alphabet="aBz sS'_-9.", max_size=24))
