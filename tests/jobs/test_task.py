@@ -12,7 +12,7 @@ import pytest
 from jobs.plan import STAGES, Plan, Run
 from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_name, verify_file
 from routenator.errors import CorruptShardError, InputError, StageError
-from routenator.files import sha256_file, write_atomic
+from routenator.files import sha256_file, write_atomic, write_json
 from tests.jobs.world import make_run
 
 
@@ -52,6 +52,52 @@ def test_the_second_attempt_to_commit_loses_and_removes_its_file(tmp_path: Path)
     receipt = read_receipt(first.dir, 0)
     assert receipt is not None
     assert (receipt.rows, receipt.attempt) == (1, 1)
+
+
+def test_an_attempt_whose_files_the_winner_has_swept_loses_without_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The winner is a later attempt, and commits between this one's receipt and its link."""
+    run = make_run(tmp_path)
+    first, second = Task(run, "generate", 0), Task(run, "generate", 0, attempt=2)
+    files = [write(first, "first"), write(second, "second")]
+
+    def write_and_be_overtaken(path: Path, value: Any) -> None:
+        monkeypatch.undo()
+        write_json(path, value)
+        assert second.commit({"data": files[1]}, rows=2)
+        assert not path.exists() and not files[0].exists()
+
+    monkeypatch.setattr("jobs.task.write_json", write_and_be_overtaken)
+    assert not first.commit({"data": files[0]}, rows=1)
+    receipt = read_receipt(first.dir, 0)
+    assert receipt is not None and receipt.rows == 2
+    assert {entry.name for entry in first.dir.iterdir()} == {files[1].name, receipt_path(first.dir, 0).name}
+
+
+def test_two_attempts_may_sweep_at_once(tmp_path: Path) -> None:
+    """A file that the other attempt removes first is no error; files of other shards and the checkpoints stay."""
+    run = make_run(tmp_path, 2)
+    task, other = Task(run, "generate", 0), Task(run, "generate", 1)
+    swept, kept, foreign = write(task), write(task, suffix=".kept"), write(other)
+    (task.work_dir / "checkpoint").write_text("3")
+
+    def unwanted(name: str) -> bool:
+        (task.dir / name).unlink() if name == swept.name else None
+        return name == swept.name
+
+    task._sweep(unwanted)
+    assert sorted(task.dir.iterdir()) == sorted([kept, task.work_dir, foreign])
+
+
+def test_a_failed_attempt_removes_its_own_files_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    first, second = Task(run, "generate", 0), Task(run, "generate", 0)
+    gone, kept = write(first), write(second)
+    hidden = first.dir / f".{gone.name}"
+    hidden.write_text("half")
+    first.discard()
+    assert not gone.exists() and not hidden.exists() and kept.exists()
 
 
 def _race(run_dir: str, attempt: int, barrier: Any, results: Any) -> None:

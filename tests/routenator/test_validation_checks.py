@@ -98,6 +98,23 @@ def test_what_is_refused_and_why(context: Context, query: str, code: str) -> Non
     assert reason(context, query=query) == code
 
 
+@pytest.mark.parametrize(
+    ("query", "foreign"),
+    [
+        ("bitte poster red beach", False),
+        ("bitte mit poster red beach", True),
+        ("please bitte mit poster red beach", True),
+        ("please show bitte mit poster red beach for me", False),
+        ("please bitte mit poster red beach for me", False),
+    ],
+)
+def test_two_words_of_another_language_and_more_than_of_the_own_tell_it(
+    context: Context, query: str, foreign: bool
+) -> None:
+    """The draft says the same, so that the detector is not asked."""
+    assert reason(context, query=query, draft=query) == ("language" if foreign else None)
+
+
 def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
     verdict = first_failure(
         dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context
@@ -243,6 +260,8 @@ def test_a_verb_is_no_category(context: Context) -> None:
     """As in "sketch a poster" and "show me a movie", where sketch and show are content types, too."""
     assert reason(context, query="logo a poster of red beach") is None
     assert reason(context, query="logo poster of red beach") == "contradicts"
+    assert reason(context, query="poster of red beach logo") == "contradicts", "nothing follows"
+    assert reason(context, query="poster of red beach, logo the") == "incomplete"
 
 
 def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:

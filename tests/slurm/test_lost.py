@@ -1,4 +1,4 @@
-"""Jobs that a crashed controller forgot: accounting lists them as pending for ever, and they must not be waited for."""
+"""squeue and sacct asked together: which of them is believed, and what a crashed controller forgot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.submission.queue import read_queue
+from slurm.submission.queue import QueueView, read_queue
 from slurm.submission.submissions import Submission
 
 SACCT = """\
@@ -22,7 +22,7 @@ def clients(folder: Path, squeue: str, code: int = 0) -> None:
     """squeue and sacct that say this."""
     for name, text, ends in (("sacct", SACCT, 0), ("squeue", squeue, code)):
         (folder / f"{name}.txt").write_text(text)
-        (folder / name).write_text(f"#!/bin/sh\ncat {folder}/{name}.txt{' >&2' if ends else ''}\nexit {ends}\n")
+        (folder / name).write_text(f"#!/bin/sh\n/bin/cat {folder}/{name}.txt{' >&2' if ends else ''}\nexit {ends}\n")
         (folder / name).chmod(0o755)
 
 
@@ -73,3 +73,30 @@ def test_what_ended_just_now_is_not_live_though_accounting_has_not_heard_of_it(f
     )
     states = [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()]
     assert states == ["CANCELLED", "CANCELLED", "FAILED"]
+
+
+def test_without_slurm_jobs_nobody_is_asked(folder: Path) -> None:
+    clients(folder, "8|RUNNING|None|n1|1700000001|1800000000|0|1|toy.merge.1|\n")
+    local = Submission("local", "merge", "8", "0", name="toy.merge.1")
+    assert read_queue([]) == read_queue([local]) == QueueView({}, False)
+
+
+def test_without_squeue_the_queue_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert read_queue([JOB]) == QueueView({}, False, "there is no squeue on this machine")
+
+
+@pytest.mark.parametrize("sacct", ["#!/bin/sh\nexit 1\n", None])
+def test_without_accounting_the_controller_alone_is_believed(
+    sacct: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    clients(tmp_path, "8|RUNNING|None|n1|1700000001|1800000000|0|1|toy.merge.1|\n")
+    if sacct is None:
+        (tmp_path / "sacct").unlink()
+    else:
+        (tmp_path / "sacct").write_text(sacct)
+    queue = read_queue([JOB])
+    assert not queue.accounting and queue.problem is None and queue.attempts == {}
+    entry = queue.entry(JOB)
+    assert entry is not None and (entry.state, entry.nodes, entry.start) == ("RUNNING", "n1", 1700000001)

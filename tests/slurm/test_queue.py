@@ -69,6 +69,7 @@ def test_sacct_tells_how_tasks_ended() -> None:
         ("0:0", ""),
         ("1:0", "exit 1"),
         ("2:0", "exit 2"),
+        ("3:0", "exit 3, or 131: SIGQUIT"),
         ("12:0", "exit 12, or 140: SIGUSR2"),
         ("100:0", "exit 100"),
         ("0:9", "signal 9"),
