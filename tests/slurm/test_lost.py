@@ -75,6 +75,24 @@ def test_what_ended_just_now_is_not_live_though_accounting_has_not_heard_of_it(f
     assert states == ["CANCELLED", "CANCELLED", "FAILED"]
 
 
+def test_the_controller_knows_better_what_is_live_and_accounting_how_it_ended(folder: Path) -> None:
+    """Job 8 was requeued after accounting's last word, job 9 has ended for both, job 10 accounting does not know."""
+    names = {job: f"toy.merge.{job}" for job in ("8", "9", "10")}
+    clients(
+        folder,
+        f"8|PENDING|BeginTime||N/A|N/A|1|1|{names['8']}|\n"
+        f"9|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|{names['9']}|\n"
+        f"10|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|{names['10']}|\n",
+    )
+    (folder / "sacct.txt").write_text(
+        f"8|NODE_FAIL|0:0|n1|1700000000|1700000001|1700000100|9|1||{names['8']}\n"
+        f"9|FAILED|1:0|n1|1700000000|1700000001|1700000200|9|1||{names['9']}\n"
+    )
+    jobs = [Submission("slurm", "merge", job, "0", name=name) for job, name in names.items()]
+    found = [(entry.state, entry.reason) for entry in map(read_queue(jobs).entry, jobs) if entry is not None]
+    assert found == [("PENDING", "BeginTime"), ("FAILED", "exit 1"), ("FAILED", "NonZeroExitCode")]
+
+
 def test_without_slurm_jobs_nobody_is_asked(folder: Path) -> None:
     clients(folder, "8|RUNNING|None|n1|1700000001|1800000000|0|1|toy.merge.1|\n")
     local = Submission("local", "merge", "8", "0", name="toy.merge.1")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slurm.submission.queue import QueueView, moment, parse_sacct, parse_squeue, scancel
+from slurm.submission.queue import Attempt, QueueEntry, QueueView, ask, moment, parse_sacct, parse_squeue, rows, scancel
 from slurm.submission.submissions import Submission
 from slurm.watching.wait_reasons import explained
 
@@ -89,6 +90,43 @@ def test_sacct_keeps_every_attempt_that_got_nodes() -> None:
     assert [item.nodes for item in attempts["19", "toy"]] == [2]
 
 
+def test_attempts_are_told_oldest_first_whatever_the_order_of_the_lines() -> None:
+    again = """\
+12_0|RUNNING|0:0|n1|1795530200|1795530300|Unknown|1|1||toy
+12_0|REQUEUED|0:0|n1|1795530200|1795530250|1795530290|40|1||toy
+12_0|REQUEUED|0:0|n1|1795530100|1795530200|1795530240|40|1||toy
+12_0|REQUEUED|0:0|n1|1795530000|1795530400|1795530440|40|1||toy
+"""
+    _, attempts = parse_sacct(again)
+    assert [item.start for item in attempts["12_0", "toy"]] == [1795530400, 1795530200, 1795530250, 1795530300]
+
+
+def test_of_records_of_one_submission_the_last_line_is_the_newest() -> None:
+    entries, _ = parse_sacct("12|REQUEUED|0:0|n1|17|18|19|1|1||toy\n12|COMPLETED|0:0|n1|17|20|21|1|1||toy\n")
+    assert entries["12", "toy"].state == "COMPLETED"
+
+
+def test_an_attempt_needs_nodes_and_a_start() -> None:
+    """A task cancelled in the queue has a start, which is its end; one that is being placed has nodes alone."""
+    entries, attempts = parse_sacct(
+        "12|CANCELLED|0:0|None assigned|17|21|21|0|1||toy\n13|PENDING|0:0|n1|17|Unknown|Unknown|0|1||toy\n"
+    )
+    assert set(entries) == {("12", "toy"), ("13", "toy")} and attempts == {}
+    assert entries["12", "toy"].nodes == ""
+
+
+def test_columns_without_a_value_count_as_none() -> None:
+    entries, attempts = parse_sacct("12||0:0|n1|Unknown|18|Unknown||||toy\n")
+    assert entries["12", "toy"] == QueueEntry("UNKNOWN", nodes="n1", start=18)
+    assert attempts["12", "toy"] == [Attempt("UNKNOWN", 0.0, 18, None, 0, 1)]
+    (entry,) = parse_squeue("12|RUNNING|None|n1|18|N/A||N/A|toy|\n").values()
+    assert (
+        entry
+        == QueueEntry("RUNNING", nodes="n1", start=18, restarts=0, node_count=1)
+        == replace(QueueEntry("RUNNING"), nodes="n1", start=18)
+    )
+
+
 def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
     view = QueueView(parse_sacct("30|CANCELLED by 0|0:0|None assigned|1795530200|Unknown|Unknown|0|1||toy\n")[0], True)
     array = Submission("slurm", "generate", "30", "0-9", array=True, name="toy")
@@ -98,10 +136,32 @@ def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
     assert view.entry(replace(array, name="other"), 7) is None, "another job that was given the same id"
 
 
+def test_a_shard_is_found_by_its_own_task_and_the_first_is_the_default() -> None:
+    view = QueueView({("30_0", "toy"): QueueEntry("RUNNING"), ("30_1", "toy"): QueueEntry("PENDING")}, True)
+    array = Submission("slurm", "generate", "30", "0-1", array=True, name="toy")
+    assert view.entry(array) == view.entry(array, 0) == QueueEntry("RUNNING")
+    assert view.entry(array, 1) == QueueEntry("PENDING")
+
+
 def test_lines_that_are_no_rows_are_left_out() -> None:
     assert parse_squeue("slurm_load_jobs error: x\n\n") == {}
     assert parse_sacct("") == ({}, {})
+    assert list(rows("a|b|c\na|\n a|b| \na\n", 2)) == [["a", ""], ["a", "b"]]
     assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
+
+
+def test_a_client_that_says_nothing_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.submission.queue.TIMEOUT_S", 0.05)
+    assert ask(["sleep", "60"]) == (1, "no answer in 0.05 seconds")
+
+
+def test_a_client_is_believed_on_stdout_or_on_stderr_by_its_exit_code() -> None:
+    script = """import os, sys
+print(os.environ["SLURM_TIME_FORMAT"])
+print("no", file=sys.stderr)
+sys.exit(int(sys.argv[1]))"""
+    assert ask([sys.executable, "-c", script, "0"]) == (0, "%s\n")
+    assert ask([sys.executable, "-c", script, "3"]) == (3, "no\n")
 
 
 @pytest.mark.parametrize(
