@@ -8,9 +8,9 @@ from typing import Any
 
 from jobs.plan import Run, StagePlan
 from jobs.task import Receipt, Task, read_receipt, receipt_path, verify_file
-from routenator.dataset.distribution import KEY
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json
+from routenator.sampling.strata import KEY
 
 
 def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:

@@ -16,11 +16,17 @@ from pathlib import Path
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
+from routenator.domain.graph import to_networkx
 from routenator.domain.loader import load_domain
 from routenator.domain.schema import NO_CATEGORY, ROUTES
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
+from routenator.generation.prompts import check_template
 from routenator.grammar import said
+from routenator.sampling.feasible import check_walks, rows_to_cover
+from routenator.sampling.philox import row_seeds
+from routenator.sampling.strata import build_strata, category_shares
+from routenator.wording.writer import Writer
 
 _SHOWN = 20
 _ALL_COMBINATIONS = 8  # optional slots up to which every combination is tried
@@ -51,7 +57,7 @@ def check_domain(path: str | Path) -> Domain:
     """
     domain = load_domain(path)
     errors: list[InputError] = []
-    for check in (_check_walks, _check_coverage, _check_prompts):
+    for check in (check_walks, _check_coverage, _check_prompts):
         errors.extend(check(domain))
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
@@ -64,8 +70,6 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     Raises:
         InputError / InputErrors: as ``check_domain``.
     """
-    from routenator.sampling.feasible import rows_to_cover
-    from routenator.sampling.strata import build_strata
 
     domain = check_domain(path)
     build_strata(domain, probe_config(domain))
@@ -95,12 +99,6 @@ def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
             "model": {"generator": {"model": "none"}, "trainee": "none", "embedder": "none"},
         }
     )
-
-
-def _check_walks(domain: Domain) -> Iterator[InputError]:
-    from routenator.sampling.feasible import check_walks
-
-    yield from check_walks(domain)
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:
@@ -168,8 +166,6 @@ def _can_meet(domain: Domain, template: Template, function: str, present: frozen
 
 
 def _check_prompts(domain: Domain) -> Iterator[InputError]:
-    from routenator.generation.prompts import check_template
-
     for template in domain.templates.values():
         if template.grammar is None:
             try:
@@ -179,8 +175,6 @@ def _check_prompts(domain: Domain) -> Iterator[InputError]:
 
 
 def _graph_warnings(domain: Domain) -> Iterator[str]:
-    from routenator.domain.graph import to_networkx
-
     graph = to_networkx(domain.nodes, domain.edges)
     alone = [node for node, degree in graph.degree() if degree == 0]
     if alone:
@@ -213,10 +207,6 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
 def _length_warnings(domain: Domain) -> Iterator[str]:
     """Buckets that a heuristic template with a weight claims but hardly ever meets in one draw."""
     import numpy as np
-
-    from routenator.sampling.philox import row_seeds
-    from routenator.sampling.strata import category_shares
-    from routenator.wording.writer import Writer
 
     seeds = row_seeds(0, np.arange(_DRAWS))
     writer = Writer(domain, tries=1)

@@ -19,16 +19,19 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
+from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.families import FILE, Families, make_families
 from routenator.authoring.reweigh import boost, flatten, keep_templates, serve_all, set_routes
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
+from routenator.domain.functions import load_functions
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.domain.schema import Weight
 from routenator.errors import InputError
 from routenator.files import check_writable, write_json
 from routenator.parsing import Closed, read_yaml
+from routenator.sampling.strata import build_strata
 
 # Written anew; everything else of the source's folder is taken over as it is.
 _WRITTEN = {
@@ -129,8 +132,6 @@ def _check(path: Path) -> None:
     """Refuse what a run would refuse: a template may be for models that are guided, or for those that are not, so
     either will do.
     """
-    from routenator.authoring.check import check_domain, probe_config
-    from routenator.sampling.strata import build_strata
 
     domain = check_domain(path)
     if (path / "golden.jsonl").is_file():
@@ -220,8 +221,6 @@ def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
 
 
 def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived) -> None:
-    from routenator.domain.functions import load_functions
-
     file = golden or source / "golden.jsonl"
     if golden is None and not file.is_file():
         derived.notes.append("the source has no golden set")

@@ -25,6 +25,7 @@ from routenator.domain.joint import Joint
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.files import read_json
+from routenator.sampling.strata import category_shares, normalise
 
 FILE = "families.json"
 _LONGEST_NAME = 64  # characters, as APIs of this kind allow
@@ -135,7 +136,6 @@ def make_families(domain: Domain, count: int, notes: list[str]) -> tuple[Domain,
 
 def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
     """At most ``count`` families, split by category alone."""
-    from routenator.sampling.strata import category_shares, normalise
 
     names = list(domain.functions)[:count]
     population = normalise({name: domain.statistics.functions.get(name, 0.0) for name in names}) if names else {}
@@ -292,8 +292,6 @@ def free_slots(domain: Domain, member: Family) -> dict[str, float]:
 
 
 def _slot_share(domain: Domain, member: Family, slot: str) -> float:
-    from routenator.sampling.strata import category_shares
-
     if (
         slot in member.present
         or slot in domain.functions[member.parent].required
@@ -359,7 +357,6 @@ def _categories(domain: Domain, members: Sequence[Family], member: Family) -> di
     """P(category | parent) of a family's own categories, with ``none``: its part of the parent's calls, presence left
     aside.
     """
-    from routenator.sampling.strata import category_shares
 
     if domain.statistics.functions.get(member.parent, 0.0) <= 0:
         return {}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from routenator.authoring.check import presence_combinations
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.joint import Joint
@@ -18,6 +19,8 @@ from routenator.domain.schema import NO_CATEGORY, Noise
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.grammar import demanded, said
+from routenator.sampling.strata import category_shares, heuristic_templates, length_language_shares, normalise
+from routenator.sampling.walk import Graph
 
 ANY_LENGTH = "any"  # the only length bucket of a flat domain
 
@@ -102,7 +105,6 @@ def flatten(domain: Domain) -> Domain:
 
     A category is one that the API names and the graph can walk to. Length is one bucket over the range of all.
     """
-    from routenator.sampling.walk import Graph
 
     statistics, graph = domain.statistics, Graph(domain)
     functions = used_functions(domain)
@@ -140,7 +142,6 @@ def boost(domain: Domain, factors: Mapping[str, float]) -> Domain:
     Raises:
         InputError: an unknown name, or a category without a share.
     """
-    from routenator.sampling.strata import category_shares
 
     tables = {name: dict(table) for name, table in domain.statistics.categories.items()}
     weights = {} if domain.joint is None else {f: dict(table) for f, table in domain.joint.weights.items()}
@@ -209,7 +210,6 @@ def _unserved(domain: Domain, function: str) -> Iterator[tuple[str, str, str]]:
     """Cells (category, length, language) of a function that no template of a route with a share serves, or that none
     can draft.
     """
-    from routenator.sampling.strata import category_shares, heuristic_templates, length_language_shares, normalise
 
     routes = normalise({str(k): v for k, v in domain.statistics.routes[function].items()})
     templates = [t for t in domain.templates.values() if t.route in routes]
@@ -245,7 +245,6 @@ def _can_say(domain: Domain, template: Template, function: str) -> dict[str, boo
     """Whether every draw of a grammar says all that is to be said where there is a category word, and where there is
     none.
     """
-    from routenator.authoring.check import presence_combinations
 
     assert template.grammar is not None
     slots, slot = frozenset(domain.rules[function].slots), domain.functions[function].category
@@ -259,7 +258,6 @@ def _can_say(domain: Domain, template: Template, function: str) -> dict[str, boo
 
 def _without(domain: Domain, function: str, lost: Sequence[str]) -> Domain:
     """The domain without some of a function's categories."""
-    from routenator.sampling.strata import category_shares
 
     if set(category_shares(domain, function)) <= set(lost):
         raise InputError(

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from routenator.sampling.strata import KEY
+
 DIMENSIONS = ("function", "category", "route", "length", "language")
-KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
 STEPS = ("requested", "accepted", "final")  # what is held against the target
 HARD = ("route", "function", "length")  # the margin whose cells are ranked by how many candidates they lose
 _HARD_ROWS = 20  # requests below which a cell's acceptance says too little

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routenator.validation.text import THIRDS
+
 if TYPE_CHECKING:
     import polars as pl
-
-THIRDS = ("first", "middle", "last")
 
 
 def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
@@ -25,10 +25,10 @@ def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
         if parameter is not None:
             value = pl.col("slots").str.json_path_match(f"$['{parameter}']")
             surface = pl.when(pl.col("function") == function).then(value).otherwise(surface)
-    return third_of(pl.col("query"), surface)
+    return third_in(pl.col("query"), surface)
 
 
-def third_of(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
+def third_in(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
     """first | middle | last | absent: where ``query`` says ``surface``; null if there is no surface."""
     import polars as pl
 
@@ -49,8 +49,8 @@ def third_of(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
         .when(~found)
         .then(pl.lit("absent"))
         .when(share < 1 / 3)
-        .then(pl.lit("first"))
+        .then(pl.lit(THIRDS[0]))
         .when(share < 2 / 3)
-        .then(pl.lit("middle"))
-        .otherwise(pl.lit("last"))
+        .then(pl.lit(THIRDS[1]))
+        .otherwise(pl.lit(THIRDS[2]))
     )

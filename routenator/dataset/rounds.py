@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
-from routenator.dataset.distribution import KEY
 from routenator.dataset.sources import BLOCK_ROWS, blocks
 from routenator.sampling.acceptance import Acceptance
+from routenator.sampling.strata import KEY
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,10 +25,9 @@ from routenator.generation.prompts import DrawnWords, PromptError, render_messag
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
-from routenator.population.queries import third_of
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from routenator.validation.checks import Context, first_failure
-from routenator.validation.text import words
+from routenator.validation.text import third_of, words
 
 if TYPE_CHECKING:
     import pyarrow as pa

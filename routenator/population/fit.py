@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routenator.authoring.check import probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.loader import with_statistics
 from routenator.errors import InputError
 from routenator.population.histograms import OTHER, Histograms, count, noisy
 from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
+from routenator.sampling.strata import build_strata
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DIGITS = 4  # of a share
@@ -350,8 +352,6 @@ def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
     Raises:
         InputError: the statistics are refused, which would be a fault of this module.
     """
-    from routenator.authoring.check import probe_config
-    from routenator.sampling.strata import build_strata
 
     fitted = with_statistics(domain, statistics)
     try:

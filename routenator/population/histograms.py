@@ -16,7 +16,8 @@ from typing import Any
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
-from routenator.population.queries import THIRDS, Observation
+from routenator.population.queries import Observation
+from routenator.validation.text import THIRDS
 
 Key = tuple[Any, ...]
 OTHER = "other"  # languages that the domain does not have

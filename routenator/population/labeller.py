@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from routenator.authoring.check import probe_config
 from routenator.domain.domain import Domain
-
-if TYPE_CHECKING:
-    from routenator.wording.composer import Composer
+from routenator.sampling.strata import heuristic_templates
+from routenator.wording.composer import Composer
 
 _DRAFTS = 400  # of each function and language; each is said in two ways
 _SURE = 0.5  # least probability of a guess
@@ -55,9 +55,6 @@ class Labeller:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
-        from routenator.authoring.check import probe_config
-        from routenator.wording.composer import Composer
-
         composer = Composer(self.domain, probe_config(self.domain), [])
         texts: list[str] = []
         labels: list[str] = []
@@ -70,8 +67,6 @@ class Labeller:
         return make_pipeline(make_union(words, letters), LogisticRegression(max_iter=1000)).fit(texts, labels)
 
     def _texts(self, composer: Composer, function: str) -> list[str]:
-        from routenator.sampling.strata import heuristic_templates
-
         texts = [self.domain.functions[function].description]
         for language, share in self.domain.statistics.languages.items():
             if share > 0 and heuristic_templates(self.domain, function, language):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routenator.domain.domain import Domain
 from routenator.domain.golden import parse_example
@@ -17,11 +16,9 @@ from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 from routenator.language import SURE, base_code, detect, detect_among
+from routenator.population.labeller import Labeller
+from routenator.validation.text import find_words, third_of
 
-if TYPE_CHECKING:
-    from routenator.population.labeller import Labeller
-
-THIRDS = ("first", "middle", "last")
 _PUNCTUATION = frozenset(",.?!;:")
 _SHOWN = 20
 _WORD = re.compile(r"[^\W_]+")
@@ -155,7 +152,7 @@ class Observer:
         table = self.said[function]
         # Of several categories that a query names, the longest name is the likeliest to be meant ("business card", not
         # "card").
-        found = max((said for said in table if _find(said, words) >= 0), key=len, default=None)
+        found = max((said for said in table if find_words(said, words) >= 0), key=len, default=None)
         if found is None:
             return self._observation(query, function, True, None, None, None)
         return self._observation(query, function, True, table[found], None, third_of(words, [found]))
@@ -192,17 +189,6 @@ class Observer:
         return None if nearest is None else self.languages[nearest]
 
 
-def third_of(words: tuple[str, ...], phrases: list[tuple[str, ...]]) -> str | None:
-    """The third of a query in which the middle of the first of ``phrases`` that it says lies; None if it says none of
-    them.
-    """
-    for phrase in phrases:
-        start = _find(phrase, words) if phrase else -1
-        if start >= 0:
-            return THIRDS[min(2, math.floor(3 * (start + len(phrase) / 2) / len(words)))]
-    return None
-
-
 def _surfaces(domain: Domain, function: str) -> dict[tuple[str, ...], str]:
     """Words of every way to say a category -> the category."""
     if domain.rules[function].category is None:
@@ -217,7 +203,3 @@ def _surfaces(domain: Domain, function: str) -> dict[tuple[str, ...], str]:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
-
-
-def _find(phrase: tuple[str, ...], words: tuple[str, ...]) -> int:
-    return next((at for at in range(len(words) - len(phrase) + 1) if words[at : at + len(phrase)] == phrase), -1)

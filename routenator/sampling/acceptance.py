@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from routenator.dataset.distribution import KEY
 from routenator.errors import InputError
 from routenator.files import read_json
+from routenator.sampling.strata import KEY
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,6 +10,7 @@ from routenator.domain.domain import Domain
 from routenator.domain.graphfile import graph_files
 from routenator.errors import InputError
 from routenator.sampling.coverage import Coverage
+from routenator.sampling.sampler import Sampler
 from routenator.sampling.strata import category_shares, normalise, target_shares
 from routenator.sampling.walk import Graph, Walker
 
@@ -81,7 +82,6 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
     Args:
         requested: rows of each stratum, where the plan has its own numbers.
     """
-    from routenator.sampling.sampler import Sampler
 
     sampler = Sampler(domain, config, requested)
     found = []

@@ -22,6 +22,7 @@ from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
 
 K = TypeVar("K")
+KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+THIRDS = ("first", "middle", "last")
 _WORD = re.compile(r"'s\b|[^\W_]+(?:'(?!s\b)[^\W_]+)*")
 
 
@@ -17,13 +18,37 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower().replace("’", "'")))
 
 
-def find_phrase(phrase: str, text: Sequence[str]) -> int:
-    """Position of a phrase's words in a row in ``text``, or -1; an empty phrase is at 0."""
-    wanted = words(phrase)
+def find_words(wanted: tuple[str, ...], text: Sequence[str]) -> int:
+    """Position of some words in a row in ``text``, or -1; no words are at 0."""
     for start in range(len(text) - len(wanted) + 1):
         if tuple(text[start : start + len(wanted)]) == wanted:
             return start
     return -1
+
+
+def find_phrase(phrase: str, text: Sequence[str]) -> int:
+    """Position of a phrase's words in a row in ``text``, or -1; an empty phrase is at 0."""
+    return find_words(words(phrase), text)
+
+
+def third_of(text: Sequence[str], phrases: Iterable[tuple[str, ...]]) -> str | None:
+    """The third of a query in which the middle of a phrase lies: that of the first phrase that the query says.
+
+    The same for many rows at once: ``dataset.position.third_in`` (Polars), ``wording.text.third_at`` (compiled).
+
+    Args:
+        text: the query's words.
+        phrases: words of each phrase; one without words is passed over.
+
+    Returns:
+        One of ``THIRDS``; None if the query says no phrase.
+    """
+    for phrase in phrases:
+        before = find_words(phrase, text) if phrase else -1
+        if before >= 0:
+            # In whole numbers, so that no rounding decides at the borders.
+            return THIRDS[min(2, 3 * (2 * before + len(phrase)) // (2 * len(text)))]
+    return None
 
 
 def without_phrases(phrases: Iterable[str], text: Sequence[str]) -> list[str]:

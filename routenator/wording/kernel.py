@@ -32,6 +32,7 @@ from routenator.wording.text import (
     SPACE,
     copy,
     quoted,
+    third_at,
     tidy,
     typed,
     typo,
@@ -231,12 +232,6 @@ def _expand(
 
 
 @njit(cache=True, inline="always")
-def _third(words: Any, before: Any, inside: Any) -> Any:
-    """The third of a query in which the middle of the category's words stands; -1 if they are not said."""
-    return min(2, 3 * (2 * before + inside) // (2 * words)) if before >= 0 and words > 0 else -1
-
-
-@njit(cache=True, inline="always")
 def _is_there(program: Any, slot: Any, present: Any, named: Any, state: Any) -> Any:
     """Whether a slot is said, given those above it."""
     slots = program.slots
@@ -360,7 +355,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
             guess, doubts = words, doubt
             if not again:
                 fits = rows[row, 4] <= words <= rows[row, 5]
-                third = _third(words, before, inside)
+                third = third_at(words, before, inside)
                 good = fits and (wanted < 0 or third < 0 or third == wanted or attempt >= tries // 2)
                 if words < rows[row, 4] or words - doubt > rows[row, 5] or (doubt == 0 and not good):
                     if best < 0 and fits and doubt == 0:

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from routenator.domain.domain import Domain
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import category_shares, length_language_shares, normalise
+from routenator.validation.text import THIRDS
 from routenator.wording.program import serving_templates, threshold
 
 if TYPE_CHECKING:
     from routenator.wording.writer import Writer
 
-THIRDS = ("first", "middle", "last")
 NO_WISH = (-1, -1)
 STREAM_PILOT = 14
 _PILOT, _LEAST = 16_384, 32  # rows for each wish: of a function, by the cells' shares; more for each cell

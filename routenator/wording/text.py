@@ -41,6 +41,12 @@ def _glue(out: Any, first: Any, token: Any, at: Any) -> Any:
     return at
 
 
+@njit(cache=True, inline="always")
+def third_at(words: Any, before: Any, inside: Any) -> Any:
+    """The third of a query (0, 1, 2) in which the middle of the category's words stands; -1 if they are not said."""
+    return min(2, 3 * (2 * before + inside) // (2 * words)) if before >= 0 and words > 0 else -1
+
+
 @njit(cache=True)
 def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
     """Append a text without marks and double spaces, as ``routenator.grammar.tidy`` does.
@@ -83,10 +89,7 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
         end = _glue(out, first, token, at)
         words -= at - end
         at = end
-    third = -1
-    if before >= 0 and words > 0:
-        third = min(2, 3 * (2 * before + spoken) // (2 * words))
-    return at, words, third
+    return at, words, third_at(words, before, spoken)
 
 
 @njit(cache=True)

@@ -13,11 +13,10 @@ from pathlib import Path
 from jobs.plan import Measured, Plan, Run
 from jobs.task import read_receipt, receipt_path
 from routenator.config import RunConfig
-from routenator.dataset.distribution import KEY
 from routenator.errors import InputError
 from routenator.files import sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, LEVELS, Acceptance, load_acceptance, read_note
-from routenator.sampling.strata import Stratum, build_strata
+from routenator.sampling.strata import KEY, Stratum, build_strata
 
 AUTO = "auto"
 FILE = "acceptance.json"

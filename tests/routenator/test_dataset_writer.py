@@ -11,9 +11,11 @@ import pytest
 
 from routenator.dataset import files
 from routenator.dataset.files import SplitWriter, file_stem, split_files
-from routenator.dataset.position import keyword_third, third_of
+from routenator.dataset.position import keyword_third, third_in
 from routenator.dataset.writer import _kinds
 from routenator.schemas import EXAMPLE_COLUMNS
+from routenator.validation.text import THIRDS, third_of, words
+from routenator.wording.text import third_at
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,19 @@ from routenator.schemas import EXAMPLE_COLUMNS
 )
 def test_thirds(query: str, surface: str | None, third: str | None) -> None:
     frame = pl.DataFrame({"q": [query], "s": [surface]}, schema={"q": pl.String, "s": pl.String})
-    assert frame.select(third_of(pl.col("q"), pl.col("s"))).item() == third
+    assert frame.select(third_in(pl.col("q"), pl.col("s"))).item() == third
+
+
+def test_thirds_of_many_rows_are_those_of_one_query() -> None:
+    rows = [(before, inside, after) for before in range(13) for inside in range(1, 5) for after in range(13)]
+    queries = [("a " * before + "red " * inside + "b " * after).strip() for before, inside, after in rows]
+    surfaces = [("red " * inside).strip() for _, inside, _ in rows]
+    frame = pl.DataFrame({"q": queries, "s": surfaces})
+    found = frame.select(third_in(pl.col("q"), pl.col("s"))).to_series().to_list()
+    assert found == [third_of(words(query), [words(said)]) for query, said in zip(queries, surfaces, strict=True)]
+    assert [THIRDS.index(third) for third in found] == [
+        third_at(before + inside + after, before, inside) for before, inside, after in rows
+    ]
 
 
 def test_the_surface_is_that_of_the_functions_category_parameter() -> None:

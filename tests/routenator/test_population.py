@@ -22,8 +22,9 @@ from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
 from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy
 from routenator.population.labeller import Labeller
-from routenator.population.queries import Observation, Observer, third_of
+from routenator.population.queries import Observation, Observer
 from routenator.sampling.sampler import Sampler
+from routenator.validation.text import third_of
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, TINY, make_config
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from routenator.dataset.distribution import KEY
 from routenator.errors import InputError
 from routenator.sampling.acceptance import (
     HOPELESS_AFTER,
@@ -21,6 +20,7 @@ from routenator.sampling.acceptance import (
     read_note,
     write_text,
 )
+from routenator.sampling.strata import KEY
 
 
 def row(requested: int, kept: int, **key: str) -> dict[str, Any]:
