@@ -7,34 +7,28 @@ from typing import Annotated
 
 import typer
 
-from slurm.commands import data, evaluate, experiments, machine, runs, topup, watch
+import routenator
+from slurm.commands.lazy import LazyGroup
 
 app = typer.Typer(
     name="launch.py",
-    help="RouteNator: synthetic function-calling data, training and evaluation as jobs, on a SLURM cluster or on this machine.",
+    cls=LazyGroup,
+    help="RouteNator: synthetic function-calling data, training and evaluation as jobs, on a Slurm cluster or on this "
+    "machine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (runs.app, topup.app, experiments.app, watch.app, evaluate.app, machine.app):
-    app.add_typer(commands)
-app.add_typer(data.domain_app, name="domain")
-app.add_typer(data.golden_app, name="golden")
-app.add_typer(machine.models_app, name="models")
-app.add_typer(machine.devcluster_app, name="devcluster")
 
 
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    logging.getLogger("bitsandbytes").setLevel(
-        logging.ERROR
-    )  # on some CPUs it advises to fetch kernels that nothing here needs
+    # On some CPUs it advises to fetch kernels that nothing here needs.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if version:
-        import routenator
-
         typer.echo(routenator.__version__)
         raise typer.Exit
 

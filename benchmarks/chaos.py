@@ -32,11 +32,11 @@ from jobs.plan import Plan, Run
 from jobs.task import done_shards, read_receipt
 from routenator.config import RunConfig
 from routenator.files import sha256_file, write_json
-from slurm import control
 from slurm.devcluster.cluster import DevCluster, down, up
 from slurm.planning.planner import make_plan, materialise
+from slurm.submission.limits import SubmitError
 from slurm.submission.submissions import load_submissions
-from slurm.submission.submit import SubmitError
+from slurm.submission.submit import submit_missing
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "chaos_stages"
@@ -117,7 +117,7 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
     """
     began = last_look = time.monotonic()
     total = sum(entry.shards for entry in run.plan.stages.values())
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     retries = refused = 0
     last_fault = began
     while (done := done_count(run)) < total:
@@ -133,7 +133,7 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
             last_look = now
             try:
                 # In the undisturbed run too: a retry while all is well must do nothing.
-                if made := control.submit(run, PACKAGE):
+                if made := submit_missing(run, PACKAGE):
                     retries += 1
                     what = ", ".join(f"{item.stage} {item.shards}" for item in made)
                     print(f"  {now - began:6.0f} s  {done} of {total} shards; retry: {what[:90]}", flush=True)

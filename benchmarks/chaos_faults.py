@@ -15,7 +15,7 @@ from typing import Self
 from chaos_stages.common import POINTS
 
 from jobs.plan import Run
-from jobs.task import done_shards
+from jobs.task import missing_shards
 from slurm.devcluster import faults
 from slurm.devcluster.cluster import DevCluster
 
@@ -126,8 +126,8 @@ class Chaos:
         return task is not None and faults.kill_step(task)
 
     def _lay_mine(self) -> bool:
-        for stage, entry in self.run.plan.stages.items():
-            missing = sorted(set(range(entry.shards)) - done_shards(self.run.stage_dir(stage), entry.shards))
+        for stage in self.run.plan.stages:
+            missing = sorted(missing_shards(self.run, stage))
             free = [shard for shard in missing if not list(self.mines.glob(f"{stage}-{shard}.*"))]
             if free:
                 # The shards at work or next to start: a mine in the last shard would go off too late.

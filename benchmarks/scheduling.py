@@ -35,11 +35,11 @@ from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
 from routenator.config import RunConfig
 from routenator.files import write_json
-from slurm import control
 from slurm.devcluster.cluster import down, up
 from slurm.planning.planner import make_plan, materialise
+from slurm.submission.limits import ask_limits
 from slurm.submission.submissions import load_submissions
-from slurm.submission.submit import ask_limits
+from slurm.submission.submit import submit_missing
 from slurm.watching.status import StatusReader
 
 HERE = Path(__file__).resolve().parent
@@ -182,7 +182,7 @@ def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> di
             run = make_run(runs, f"{kind}-{shards}-{number}", shards, options.at_once, per_task)
             began = time.perf_counter()
             with timed_commands() as commands:
-                made = control.submit(run, PACKAGE)
+                made = submit_missing(run, PACKAGE)
             seconds.setdefault(kind, []).append(time.perf_counter() - began)
             seconds.setdefault(f"{kind}_sbatch", []).append(sum(commands))
             value[f"{kind}_arrays"] = len(made)
@@ -242,7 +242,7 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         value[name] = round(bare_array(folder, tasks, tasks, at_once, command) + wait(gone), 2)
     run = make_run(folder / "runs", "tasks", tasks, at_once)
     began = time.perf_counter()
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     wait(gone)
     value["ours"] = round(time.perf_counter() - began, 2)
     if len(done_shards(run.stage_dir("sample"), tasks)) != tasks:
@@ -288,7 +288,7 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
     directory = run.stage_dir("sample")
     directory.mkdir(parents=True)
     partition("down")
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     job = load_submissions(run)[0].job
     for index in range(shards * 9 // 10):
         file = {"name": f"shard-{index:05d}.00000000.txt", "sha256": "0" * 64, "bytes": 1}

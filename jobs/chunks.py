@@ -1,4 +1,6 @@
-"""One chunk of a generate shard: its requests made candidates and kept as a checkpoint, with what their replies cost."""
+"""One chunk of a generate shard: turns its requests into candidates and keeps them as a checkpoint, with what the
+replies cost.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.task import Task, verify_file
-from routenator.files import read_json, write_atomic
+from jobs.inputs import read_strata
+from jobs.task import Task
+from routenator.domain.loader import load_domain
+from routenator.files import write_atomic
+from routenator.generation.generator import Generator
 from routenator.models import cache_folder
+from routenator.wording.composer import Composer
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from routenator.generation.generator import Generator
-    from routenator.sampling.strata import Stratum
-    from routenator.wording.composer import Composer
 
 _SECONDS, _ENGINES = b"engine_seconds", b"engines"
 
@@ -65,27 +67,9 @@ def open_shard(task: Task) -> tuple[Generator, Composer]:
         StageError: a shard of sample is missing.
         CorruptShardError: a file of sample differs from its receipt.
     """
-    from routenator.domain.loader import load_domain
-    from routenator.generation.generator import Generator
-    from routenator.wording.composer import Composer
-
     domain = load_domain(task.run.domain_dir)
-    composer = Composer(domain, task.config, read_strata(task))
+    composer = Composer(domain, task.config, read_strata(task.run))
     return Generator(domain, task.config, cache_folder(task.config.cache)), composer
-
-
-def read_strata(task: Task) -> list[Stratum]:
-    """What the requests' stratum numbers mean.
-
-    Raises:
-        StageError: a shard of sample is missing.
-        CorruptShardError: the file differs from its receipt.
-    """
-    from routenator.sampling.strata import Stratum
-
-    receipt, directory = next(iter(task.input_receipts("sample")))
-    verify_file(receipt.path(directory, "strata"), receipt, "strata")
-    return [Stratum(**row) for row in read_json(receipt.path(directory, "strata"))]
 
 
 def write_chunk(path: Path, generator: Generator, composer: Composer, requests: pa.Table, engines: int = 1) -> None:

@@ -23,15 +23,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.chunks import open_shard, write_chunk
 from jobs.plan import Run
 from jobs.task import Task
 from routenator.config import EngineConfig
 from routenator.errors import RoutenatorError, StageError
+from routenator.generation.engine import release_engine, when_lost
+from routenator.generation.places import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from routenator.generation.places import Place
 
 # A scheduler sends its signals to every process of a task; only the first knows what to make of them.
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -205,9 +206,6 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
     scratch.mkdir(parents=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     place.take()
-    from jobs.chunks import open_shard, write_chunk
-    from routenator.generation.engine import release_engine, when_lost
-
     when_lost(connection.send)
     shard, made_by = None, None
     try:

@@ -20,7 +20,7 @@ from typing import Any
 
 from jobs.disk import Reserve, disk_full, is_full
 from jobs.plan import PUBLISHED, Run
-from jobs.task import Task, done_shards, shard_name
+from jobs.task import Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
 
@@ -63,9 +63,8 @@ def read_failure(run: Run, stage: str, index: int) -> dict[str, Any] | None:
 
 def publish_if_done(run: Run, stage: str) -> None:
     """Link a stage's outputs into the run directory once every shard has its receipt."""
-    shards = run.plan.stages[stage].shards
     # The stages with many shards publish nothing, and need not list their folder after each of them.
-    if PUBLISHED[stage] and len(done_shards(run.stage_dir(stage), shards)) == shards:
+    if PUBLISHED[stage] and not missing_shards(run, stage):
         run.publish(stage)
 
 

@@ -6,18 +6,27 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.nodes import task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.task import Task, verify_file
+from routenator.dataset.files import split_files
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import StageError
+from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
+from routenator.evaluation.cluster import join
+from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.metrics import Embed, score
+from routenator.evaluation.paired import paired
+from routenator.evaluation.run import Subject, ask_and_judge, scores_of, subset, write_predictions
+from routenator.evaluation.verdict import judge_reply
+from routenator.files import write_json
+from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
-
-if TYPE_CHECKING:
-    from routenator.domain.functions import Function
-    from routenator.domain.golden import GoldenExample
-    from routenator.evaluation.metrics import Embed
+from routenator.training.adapter import read_card
 
 VERSION = 3
 
@@ -34,8 +43,6 @@ def run(task: Task) -> None:
     nodes = task_nodes(task.work_dir)
     over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     if nodes.index:
-        from routenator.evaluation.cluster import join
-
         join(len(os.sched_getaffinity(0)), nodes, lambda: over.exists() or task.is_done())
         return
     try:
@@ -50,15 +57,6 @@ def run(task: Task) -> None:
 
 
 def _evaluate(task: Task, nodes: Nodes) -> None:
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.embed import sentence_embedder
-    from routenator.evaluation.paired import paired
-    from routenator.evaluation.run import Subject, ask_and_judge, scores_of, subset, write_predictions
-    from routenator.files import write_json
-    from routenator.models import cache_folder, resolve_model
-    from routenator.training.adapter import read_card
-
     config = task.config
     functions = load_domain(task.run.domain_dir).functions
     golden = subset(load_golden(task.run.golden_file, functions), config.evaluate.limit, config.seed)
@@ -104,11 +102,6 @@ def _baselines(
     task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed
 ) -> dict[str, Any]:
     """Scores of what costs nothing, made of the same training set."""
-    from routenator.dataset.files import split_files
-    from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
-    from routenator.evaluation.metrics import score
-    from routenator.evaluation.verdict import judge_reply
-
     train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
     scores = {}
     for name in NAMES if train else ():

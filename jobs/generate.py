@@ -20,14 +20,13 @@ from jobs.engines import EnginePool, Order, release_pool, use_pool
 from jobs.task import Task, verify_file
 from routenator.config import EngineConfig
 from routenator.generation.engine import release_engine
+from routenator.generation.generator import Generator
 from routenator.generation.places import Place, engine_places
 from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
+from routenator.wording.composer import Composer
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from routenator.generation.generator import Generator
-    from routenator.wording.composer import Composer
 
 VERSION = 4
 ROUTE_ORDER = ("heuristic", "text", "vision")

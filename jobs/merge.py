@@ -11,22 +11,32 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobs.loop import candidate_files, check_same_strata, read_strata
+from jobs.inputs import candidate_files, check_same_strata, read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task
+from routenator.dataset.ambiguity import Ambiguity
+from routenator.dataset.card import dataset_card
+from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
+from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
+from routenator.dataset.export import FORMATS
+from routenator.dataset.files import SplitWriter
+from routenator.dataset.merge import count_passes, decide
+from routenator.dataset.near import row_bytes
+from routenator.dataset.rounds import measure, round_tables
+from routenator.dataset.sources import Source, open_sources
+from routenator.dataset.spill import check_spill
+from routenator.dataset.writer import Survey, write_dataset
+from routenator.domain.domain import Domain
+from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import StageError
+from routenator.evaluation.embed import sentence_embedder
 from routenator.files import digest, write_atomic, write_json
-
-if TYPE_CHECKING:
-    from routenator.dataset.ambiguity import Ambiguity
-    from routenator.dataset.decisions import Decisions
-    from routenator.dataset.files import SplitWriter
-    from routenator.dataset.sources import Source
-    from routenator.dataset.writer import Survey
-    from routenator.domain.domain import Domain
-    from routenator.domain.golden import GoldenExample
+from routenator.models import cache_folder, resolve_model
+from routenator.sampling.acceptance import write_text
+from routenator.sampling.strata import target_shares
 
 VERSION = 2
 _EXAMPLES = 30  # shown in the report
@@ -70,23 +80,16 @@ def _merge(task: Task, scratch: Scratch, build: Scratch) -> None:
 
 
 def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
-    from routenator.dataset.merge import count_passes
-    from routenator.dataset.rounds import measure, round_tables
-    from routenator.dataset.sources import open_sources
-    from routenator.dataset.writer import write_dataset
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.sampling.acceptance import write_text
-
     config = task.config
     domain = load_domain(task.run.domain_dir)
     golden = load_golden(task.run.golden_file, domain.functions)
-    strata = _strata(task)
+    named = read_strata(task.run)
+    strata = [stratum.as_dict() for stratum in named]
     build = work / "dataset"
     build.mkdir(parents=True)
 
     files, rounds = candidate_files(task)  # of a top-up, also those of the runs before it
-    check_same_strata(task, strata)
+    check_same_strata(task.run, named)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
     # Deciding reads the candidates once or more, writing once; progress is told in candidates, each of them a share of
@@ -127,11 +130,6 @@ def _decide(
     progress: Callable[[int], None],
 ) -> Decisions:
     """The decision on every candidate; an earlier attempt's, if it came so far with the same files."""
-    from routenator.dataset.decisions import Decisions
-    from routenator.dataset.merge import decide
-    from routenator.dataset.near import row_bytes
-    from routenator.dataset.spill import check_spill
-
     config = task.config
     rows = sum(source.rows for source in sources)
     # Names of shards hold their attempt, so files of another attempt have other names.
@@ -160,10 +158,6 @@ def _decide(
 
 def _ambiguity(task: Task) -> Ambiguity | None:
     """What rows are ambiguous, if that is asked for; the embedder is loaded when it is first used."""
-    from routenator.dataset.ambiguity import Ambiguity
-    from routenator.evaluation.embed import sentence_embedder
-    from routenator.models import cache_folder, resolve_model
-
     merge = task.config.merge
     if merge.ambiguity == "off":
         return None
@@ -171,13 +165,7 @@ def _ambiguity(task: Task) -> Ambiguity | None:
     return Ambiguity(embed, merge.ambiguity, merge.ambiguity_neighbours)
 
 
-def _strata(task: Task) -> list[dict[str, Any]]:
-    return read_strata(*next(iter(task.input_receipts("sample"))))
-
-
 def _why_empty(found: Survey, decisions: Decisions, total: int) -> str:
-    from routenator.dataset.decisions import DROPPED
-
     reasons = Counter(found.rejected)
     reasons.update({decision.reason: decisions.count(decision) for decision in DROPPED if decisions.count(decision)})
     if not total:
@@ -195,10 +183,6 @@ def _summary(
     splits: dict[str, SplitWriter],
 ) -> dict[str, Any]:
     """merge.json, without anything that differs between two attempts."""
-    from routenator.dataset.decisions import DROPPED, KEPT, Decision
-    from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
-    from routenator.sampling.strata import target_shares
-
     counts = {
         "requested": decisions.per_stratum(Decision),
         "accepted": decisions.per_stratum((*KEPT, *DROPPED)),
@@ -237,8 +221,6 @@ def _summary(
 
 def _golden_words(golden: list[Any]) -> dict[str, Any]:
     """Word counts of the golden queries: a figure of them, not one of them."""
-    from routenator.dataset.distribution import word_quartiles
-
     words: dict[str, Counter[int]] = {}
     for example in golden:
         words.setdefault(example.name, Counter())[len(example.query.split())] += 1
@@ -249,9 +231,6 @@ def _side_files(
     task: Task, domain: Domain, build: Path, splits: dict[str, SplitWriter], summary: dict[str, Any]
 ) -> None:
     """The card, and what a format needs beside its rows."""
-    from routenator.dataset.card import dataset_card
-    from routenator.dataset.export import FORMATS
-
     config = task.config
     names = [name for writer in splits.values() for name in writer.files]
     for name in config.merge.formats:
@@ -290,7 +269,10 @@ def _vision(task: Task) -> str:
     vision = task.config.model.vision
     if vision.engine is not None:
         return f"`{vision.engine.model}`"
-    return "described: text found in the image, colours and layout in words, then the text generator; no vision-language model"
+    return (
+        "described: text found in the image, colours and layout in words, then the text generator; "
+        "no vision-language model"
+    )
 
 
 def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> None:

@@ -180,7 +180,8 @@ class Run:
                         f"the output of {stage} is not where the plan says",
                         file=self.stage_dir(stage),
                         found="nothing there",
-                        expected="the folder of stages beside the run, moved together with it; `run` makes removed stages again",
+                        expected="the folder of stages beside the run, moved together with it; "
+                        "`run` makes removed stages again",
                     )
 
     def publish(self, stage: str) -> None:

@@ -10,6 +10,9 @@ from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import NEEDS, STAGES, Run
 from jobs.task import Receipt, Task, read_receipt, verify_file
 from routenator.files import read_json, write_atomic, write_json
+from routenator.parsing import read_yaml
+from routenator.report.page import render
+from routenator.report.summary import build_summary, stage_row
 
 VERSION = 2
 
@@ -23,8 +26,6 @@ def run(task: Task) -> None:
     """
     if task.is_done():
         return
-    from routenator.report.page import render
-
     for stage in NEEDS["report"]:
         for _ in task.input_receipts(stage):
             pass
@@ -41,9 +42,6 @@ def gather(run: Run) -> dict[str, Any]:
     Raises:
         CorruptShardError: a file differs from its receipt.
     """
-    from routenator.parsing import read_yaml
-    from routenator.report.summary import build_summary, stage_row
-
     rows = []
     merge = scores = None
     training: list[dict[str, Any]] = []

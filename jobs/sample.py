@@ -7,15 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jobs.task import Task
+from routenator.domain.loader import load_domain
 from routenator.files import write_atomic
 from routenator.sampling import GENERATOR
+from routenator.sampling.sampler import Sampler
 from routenator.schemas import REQUEST_COLUMNS, arrow_schema
-
-if TYPE_CHECKING:
-    from routenator.sampling.sampler import Sampler
 
 VERSION = 2
 BATCH = 32_768  # rows drawn at once: their columns fit into the cache
@@ -26,9 +24,6 @@ def run(task: Task) -> None:
     """Write the shard's requests as parquet (role ``data``), ordered by index."""
     if task.is_done():
         return
-    from routenator.domain.loader import load_domain
-    from routenator.sampling.sampler import Sampler
-
     plan = task.run.plan
     sampler = Sampler(load_domain(task.run.domain_dir), task.config, plan.requested, plan.first)
     start, stop = sampler.slice(task.index, task.shards)

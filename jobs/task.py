@@ -79,6 +79,12 @@ def done_shards(stage_dir: Path, shards: int) -> set[int]:
     return {index for index in found if index < shards}
 
 
+def missing_shards(run: Run, stage: str) -> set[int]:
+    """Shards of a stage without a receipt; empty where the stage is done and used again."""
+    shards = run.plan.stages[stage].shards
+    return set(range(shards)) - done_shards(run.stage_dir(stage), shards)
+
+
 @dataclass
 class Task:
     """One shard of one stage of one run, as a stage's ``run`` sees it.
@@ -264,7 +270,8 @@ def verify_file(path: Path, receipt: Receipt, role: str = "data") -> None:
         raise CorruptShardError(f"{name} is missing; remove its receipt and run `retry`")
     if path.stat().st_size != expected["bytes"]:
         raise CorruptShardError(
-            f"{name} has {path.stat().st_size} bytes, its receipt says {expected['bytes']}; remove its receipt and run `retry`"
+            f"{name} has {path.stat().st_size} bytes, its receipt says {expected['bytes']}; "
+            "remove its receipt and run `retry`"
         )
     if sha256_file(path) != expected["sha256"]:
         raise CorruptShardError(f"{name} differs from its receipt's sha256; remove its receipt and run `retry`")

@@ -8,15 +8,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.nodes import task_nodes, wait_for_end
 from jobs.outputs import attempt_folder, commit_folder
-from jobs.task import Task
+from jobs.task import Task, verify_file
+from routenator.domain.loader import load_domain
 from routenator.errors import StageError
-
-if TYPE_CHECKING:
-    from routenator.training.job import TrainingJob, TrainingResult
+from routenator.models import cache_folder, resolve_model
+from routenator.training import checkpoints
+from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.launch import StoppedError, launch
 
 VERSION = 2
 
@@ -41,12 +43,6 @@ def run(task: Task) -> None:
 
 
 def _train(task: Task) -> None:
-    from routenator.domain.loader import load_domain
-    from routenator.models import cache_folder, resolve_model
-    from routenator.training import checkpoints
-    from routenator.training.job import TrainingJob
-    from routenator.training.launch import StoppedError, launch
-
     config = task.config
     nodes = task_nodes(task.work_dir)
     files = data_files(task)
@@ -91,8 +87,6 @@ def _train(task: Task) -> None:
 
 
 def _commit(task: Task, job: TrainingJob, result: TrainingResult, resume: Path | None) -> None:
-    from routenator.training import checkpoints
-
     folder = attempt_folder(task)
     shutil.move(job.adapter, folder / "adapter")
     shutil.move(job.metrics_file, folder / "training.jsonl")
@@ -115,8 +109,6 @@ def data_files(task: Task) -> dict[str, list[Path]]:
         CorruptShardError: a file differs from its receipt.
     """
     import pyarrow.parquet as pq
-
-    from jobs.task import verify_file
 
     splits: dict[str, list[Path]] = {"train": [], "validation": []}
     for receipt, directory in task.input_receipts("merge"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Run
 from routenator.errors import RoutenatorError
 from slurm.local import processes
@@ -32,13 +31,6 @@ class Cancelled:
     jobs: list[str]
     driver: bool
     processes: int
-
-
-def submit(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
-    """Submit what is missing to Slurm: all of a new run, the missing shards of an old one."""
-    from slurm.submission.submit import submit_missing
-
-    return submit_missing(run, package)
 
 
 def describe(submissions: list[Submission]) -> list[str]:

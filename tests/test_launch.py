@@ -4,6 +4,7 @@ tests/test_end_to_end.py.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,20 +15,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import launch
 import routenator
 from jobs.plan import Run
 from routenator.authoring.snips import INTENTS
+from slurm.commands.lazy import COMMANDS, load_command
 from tests.conftest import ROOT, TINY
 from tests.slurm.conftest import PACKAGE, make_run, toys
 
 __all__ = ["make_run", "toys"]
 
 GO = (
-    "import sys, typer; from jobs.plan import Run; from slurm.commands.runs import go; from slurm.commands.shared import honest\n"
-    "try:\n    honest(go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
+    "import sys, typer; from jobs.plan import Run\n"
+    "from slurm.commands.runs import go; from slurm.commands.shared import with_exit_codes\n"
+    "try:\n    with_exit_codes(go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
     "except typer.Exit as end:\n    sys.exit(end.exit_code)"
 )
 
@@ -233,3 +237,25 @@ def test_doctor_says_what_there_is() -> None:
     assert {finding["topic"] for finding in findings} == {"python", "packages", "machine", "gpu", "slurm", "models"}
     assert code == (1 if any(finding["level"] == "error" for finding in findings) else 0)
     assert "Python 3." in call("doctor")[1]
+
+
+def test_the_table_of_commands_says_what_the_commands_say() -> None:
+    modules = sorted({module for module, _ in COMMANDS.values()})
+    found = {}
+    for module in modules:
+        parent = typer.Typer()
+        parent.add_typer(importlib.import_module(f"slurm.commands.{module}").app)
+        for name, command in typer.main.get_group(parent).commands.items():
+            assert command.help is not None
+            found[name] = (module, command.help.splitlines()[0])
+    assert found == COMMANDS
+    assert all(load_command(name).name == name for name in COMMANDS)
+
+
+def test_help_of_a_command_imports_its_module_alone() -> None:
+    code = (
+        "import sys, launch\ntry:\n    launch.app(['logs', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('slurm.commands.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == str([f"slurm.commands.{name}" for name in ("lazy", "shared", "watch")])

@@ -1,1 +1,1 @@
-"""The commands of launch.py, by subject. Thin: each parses, calls and prints; heavy imports happen inside them."""
+"""The commands of launch.py, by subject. Thin: each parses, calls and prints. ``lazy`` lists them all."""

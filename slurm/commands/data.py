@@ -8,23 +8,31 @@ from typing import Annotated
 
 import typer
 
+from routenator.authoring.check import inspect_domain
+from routenator.authoring.derive import DeriveOptions, derive
+from routenator.authoring.snips import import_snips
+from routenator.compose import find_domain
+from routenator.domain.golden import split_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
-from routenator.files import check_file
-from slurm.commands.shared import AsJson, honest, print_json
+from routenator.files import check_file, write_atomic
+from routenator.parsing import parse_model
+from routenator.population.fit import fit, render
+from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
-domain_app = typer.Typer(help="Domains: one product API as files (docs/domains.md).", no_args_is_help=True)
-golden_app = typer.Typer(help="Golden sets: human queries with gold calls.", no_args_is_help=True)
+app = typer.Typer()
+domain_app = typer.Typer(help="Check, fit and derive domains (docs/domains.md).", no_args_is_help=True)
+golden_app = typer.Typer(help="Import and split golden sets.", no_args_is_help=True)
 import_app = typer.Typer(help="Golden sets from public benchmarks.", no_args_is_help=True)
+app.add_typer(domain_app, name="domain")
+app.add_typer(golden_app, name="golden")
 golden_app.add_typer(import_app, name="import")
 
 
 @domain_app.command("check")
-@honest
+@with_exit_codes
 def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_json: AsJson = False) -> None:
-    """What is wrong with a domain, and what is suspicious."""
-    from routenator.authoring.check import inspect_domain
-    from routenator.compose import find_domain
-
+    """Report errors in a domain, and what looks suspicious."""
     found = inspect_domain(find_domain(str(directory)))
     if as_json:
         print_json({"domain": found.domain.name, "facts": found.facts, "warnings": found.warnings})
@@ -36,7 +44,7 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
 
 
 @domain_app.command("fit")
-@honest
+@with_exit_codes
 def domain_fit(
     directory: Annotated[
         str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries were meant for.")
@@ -53,12 +61,10 @@ def domain_fit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Population statistics from a sample of real queries: shares only, no query is kept."""
-    from routenator.compose import find_domain
-    from routenator.domain.loader import load_domain
-    from routenator.files import write_atomic
-    from routenator.population.fit import fit, render
+    """Fit population statistics to a sample of real queries.
 
+    Only shares are written; no query is kept.
+    """
     if out is not None:
         check_file(out, "--out")
     domain = load_domain(find_domain(directory))
@@ -77,7 +83,7 @@ def domain_fit(
 
 
 @domain_app.command("derive")
-@honest
+@with_exit_codes
 def domain_derive(
     directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to start from.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
@@ -99,11 +105,10 @@ def domain_derive(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A domain made of another by rule (docs/domains.md): the basis of experiments."""
-    from routenator.authoring.derive import DeriveOptions, derive
-    from routenator.compose import find_domain
-    from routenator.parsing import parse_model
+    """Make a domain from another by rule.
 
+    See docs/domains.md; the basis of experiments.
+    """
     asked = {
         "templates": None if templates is None else _listed(templates),
         "routes": None if routes is None else _numbers(routes, "routes"),
@@ -147,7 +152,7 @@ def _numbers(values: list[str], key: str) -> dict[str, str]:
 
 
 @import_app.command("snips")
-@honest
+@with_exit_codes
 def golden_import_snips(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")
@@ -157,9 +162,7 @@ def golden_import_snips(
         str, typer.Option("--part", help="validate (what others report), train or train_full.")
     ] = "validate",
 ) -> None:
-    """The SNIPS benchmark as a golden set of the domain `assistant`."""
-    from routenator.authoring.snips import import_snips
-
+    """Import SNIPS as a golden set of the domain `assistant`."""
     check_file(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out, part)
     typer.echo(
@@ -169,7 +172,7 @@ def golden_import_snips(
 
 
 @golden_app.command("split")
-@honest
+@with_exit_codes
 def golden_split(
     domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
     golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
@@ -178,14 +181,10 @@ def golden_split(
     share: Annotated[float, typer.Option("--share", help="Of the first part.", min=0.0, max=1.0)] = 0.5,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.", min=0)] = 0,
 ) -> None:
-    """A golden file in two parts with the same functions and content types, so that what is tuned on one is judged by
-    the other.
-    """
-    from routenator.compose import find_domain
-    from routenator.domain.golden import split_golden
-    from routenator.domain.loader import load_domain
-    from routenator.files import write_atomic
+    """Split a golden file into two parts, alike in content.
 
+    Both have the same functions and content types, so that what is tuned on one is tested on the other.
+    """
     check_file(first, "FIRST.jsonl")
     check_file(second, "SECOND.jsonl")
     if first.resolve() == second.resolve():

@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
+from routenator.compose import find_domain
+from routenator.config import EvaluateConfig, TrainConfig
+from routenator.evaluation.merged_model import write_full_model
+from routenator.evaluation.run import evaluate_model
 from routenator.files import check_writable
-from slurm.commands.shared import AsJson, Cache, console_for_output, honest, load_run, print_json
+from routenator.parsing import parse_model
+from slurm.commands.shared import AsJson, Cache, console_for_output, load_run, print_json, with_exit_codes
+from slurm.experiments.compare_runs import compare_runs, print_comparison
+from slurm.watching.follow import print_scores
 
 app = typer.Typer()
 
 
 @app.command()
-@honest
+@with_exit_codes
 def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="An adapter's folder, or a base model: hub id, folder, package:NAME.")
@@ -31,13 +38,7 @@ def evaluate(
     cache: Cache = Path(".cache"),
     as_json: AsJson = False,
 ) -> None:
-    """Score any base model or adapter on any golden file."""
-    from routenator.compose import find_domain
-    from routenator.config import EvaluateConfig, TrainConfig
-    from routenator.evaluation.run import evaluate_model
-    from routenator.parsing import parse_model
-    from slurm.watching.follow import print_scores
-
+    """Score a base model or an adapter on a golden file."""
     settings = parse_model(EvaluateConfig, {"engine": engine, "workers": workers, "limit": limit}, "the command line")
     check_writable(cache, "--cache")
     if out is not None:
@@ -51,24 +52,25 @@ def evaluate(
 
 
 @app.command()
-@honest
+@with_exit_codes
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run directory.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, evaluated on the same golden queries.")],
     as_json: AsJson = False,
 ) -> None:
-    """Is RUN_B better than RUN_A on the same queries? Paired bootstrap intervals, and McNemar's exact test."""
-    from slurm.experiments.compare_runs import contrast, print_contrast
+    """Test whether RUN_B is better than RUN_A.
 
-    value = contrast(load_run(first), load_run(second))
+    On the same queries: paired bootstrap intervals, and McNemar's exact test.
+    """
+    value = compare_runs(load_run(first), load_run(second))
     if as_json:
         print_json(value)
     else:
-        print_contrast(value, console_for_output())
+        print_comparison(value, console_for_output())
 
 
 @app.command("merge-adapter")
-@honest
+@with_exit_codes
 def merge_adapter(
     adapter: Annotated[
         Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")
@@ -77,9 +79,10 @@ def merge_adapter(
     base: Annotated[str | None, typer.Option("--base", help="Its base model. Default: as the adapter says.")] = None,
     cache: Cache = Path(".cache"),
 ) -> None:
-    """A full model of a base model and an adapter, for engines that serve no adapters."""
-    from routenator.evaluation.merged_model import write_full_model
+    """Merge an adapter into a full copy of its base model.
 
+    For engines that cannot serve adapters.
+    """
     check_writable(out, "OUT")
     write_full_model(adapter, out, base, cache)
     typer.echo(out)

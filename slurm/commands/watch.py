@@ -1,33 +1,31 @@
-"""Commands that show where runs and the cluster stand."""
+"""Commands that show runs and the cluster, and cancel a run."""
 
 from __future__ import annotations
 
 import getpass
-import shutil
-import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from jobs.plan import Run
 from routenator.errors import InputError
-from slurm.commands.shared import EXIT_INTERRUPTED, AsJson, RunDir, console_for_output, honest, load_run, print_json
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
+from slurm import control
+from slurm.commands.shared import AsJson, Every, Root, RunDir, console_for_output, load_run, print_json, with_exit_codes
+from slurm.watching.cluster_queue import read_cluster
+from slurm.watching.cluster_view import cluster_tables, watch_cluster
+from slurm.watching.logs import select_logs, tail
+from slurm.watching.runs import RunsReader, runs_table
+from slurm.watching.status import StatusReader
+from slurm.watching.status_view import print_status, watch_status
 
 LOG_LINES = 40
-MONITORED_FAILURES = 500  # of one stage
 
 app = typer.Typer()
 
-Root = Annotated[Path, typer.Option("--root", help="The folder of runs.")]
-Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")]
-
 
 @app.command()
-@honest
+@with_exit_codes
 def status(
     run: RunDir,
     as_json: AsJson = False,
@@ -36,12 +34,10 @@ def status(
     ] = False,
     every: Every = 5.0,
 ) -> None:
-    """Where a run stands: shards, rows, speed, time to go, what it used and wasted; failed shards with the end of their
-    log.
-    """
-    from slurm.watching.status import StatusReader
-    from slurm.watching.status_view import print_status, watch_status
+    """Show how far a run is, and why shards failed.
 
+    Shards, rows, speed, time to go, what was used and wasted; of failed shards the end of the log.
+    """
     loaded = load_run(run)
     if watch and as_json:
         raise InputError(
@@ -57,48 +53,33 @@ def status(
 
 
 @app.command()
-@honest
-def monitor(run: RunDir, every: Every = 5.0) -> None:
-    """A run, live on a terminal, with keys to see its tasks and their logs. Quitting does nothing to the run."""
-    loaded = load_run(run)
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        raise InputError(
-            "monitor needs a terminal",
-            key="RUN",
-            found="a pipe or a file",
-            expected=f"`status {run} --watch` where there is none",
-        )
-    from slurm.watching.monitor import Monitor, ended
-    from slurm.watching.status import StatusReader
-    from slurm.watching.status_view import print_status
+@with_exit_codes
+def cancel(run: RunDir) -> None:
+    """Stop this run's jobs and processes.
 
-    app = Monitor(StatusReader(loaded, failures=MONITORED_FAILURES, tails=0), every)
-    code = app.run()
-    if app.status is not None:
-        console = console_for_output()
-        if ended(app.status):
-            print_status(console, StatusReader(loaded).read())
-        else:
-            console.print(
-                f"{app.status.name} goes on; see: python launch.py status {loaded.path}",
-                highlight=False,
-                soft_wrap=True,
-            )
-    raise typer.Exit(EXIT_INTERRUPTED if code is None else code)
+    No other run is touched. Finished shards stay; `retry` resumes the run.
+    """
+    ended = control.cancel(Run.load(run))
+    parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
+    parts += ["the local driver and its tasks"] if ended.driver else []
+    parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
+    typer.echo("ended " + ", ".join(parts) if parts else "nothing was running")
 
 
 @app.command()
-@honest
+@with_exit_codes
 def logs(
     run: RunDir,
     stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="Only this stage.", show_default=False)] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only shards that failed.")] = False,
     lines: Annotated[int, typer.Option("--lines", help="Lines of each log.", min=1)] = LOG_LINES,
 ) -> None:
-    """The end of each shard's newest log."""
-    from slurm.watching.logs import select_logs, tail
-
-    found = select_logs(load_run(run), stage, failed)
+    """Print the end of each shard's latest log."""
+    loaded = load_run(run)
+    only = None
+    if failed:
+        only = {(item.stage, shard) for item in StatusReader(loaded).read().stages for shard in item.failed_shards}
+    found = select_logs(loaded, stage, only)
     for log in found:
         typer.echo(f"==> {log.stage} shard {log.shard}: {log.path}")
         typer.echo("\n".join(tail(log.path, lines)) + "\n")
@@ -107,7 +88,7 @@ def logs(
 
 
 @app.command()
-@honest
+@with_exit_codes
 def queue(
     partition: Annotated[
         str | None, typer.Option("--partition", "-p", help="Only this partition.", show_default=False)
@@ -118,10 +99,10 @@ def queue(
     every: Every = 10.0,
     as_json: AsJson = False,
 ) -> None:
-    """The cluster: what is free in each partition, who runs and waits, why, expected starts, my fair share."""
-    from slurm.watching.cluster_queue import read_cluster
-    from slurm.watching.cluster_view import cluster_tables, watch_cluster
+    """Show the cluster: what is free, who waits, and why.
 
+    Free resources of each partition, users, expected starts, my fair share.
+    """
     if me and user is not None:
         raise InputError("one of the two", key="--me", found=f"--me --user {user}", expected="--me, or --user NAME")
     if watch and as_json:
@@ -140,11 +121,12 @@ def queue(
 
 
 @app.command()
-@honest
+@with_exit_codes
 def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
-    """The runs below a folder: state, age, stage at work, rows; the newest first."""
-    from slurm.watching.runs import RunsReader, runs_table
+    """List the runs below a folder, newest first.
 
+    State, age, current stage and rows of each.
+    """
     entries = RunsReader(root).read()
     if as_json:
         print_json([entry.as_dict() for entry in entries])
@@ -152,30 +134,3 @@ def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
         runs_table(entries, console_for_output())
     else:
         typer.echo(f"no runs in {root}", err=True)
-
-
-@app.command()
-@honest
-def exporter(
-    root: Root = Path("runs"),
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; the default is seen from this machine alone.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 9877,
-    every: Annotated[
-        float, typer.Option("--every", min=1.0, help="Seconds between two looks at Slurm and the runs.")
-    ] = 30.0,
-    cluster: Annotated[
-        bool | None, typer.Option("--cluster/--no-cluster", help="Default: where there is a Slurm.")
-    ] = None,
-) -> None:
-    """Prometheus metrics of the queue and of the runs below a folder, until SIGTERM or Ctrl-C."""
-    from slurm.watching.cluster_queue import read_cluster
-    from slurm.watching.exporter import Gatherer, cluster_metrics, run_metrics, serve
-    from slurm.watching.runs import RunsReader
-
-    reader = RunsReader(root)
-    sources: dict[str, Callable[[], Iterable[Metric]]] = {"runs": lambda: run_metrics(reader.read())}
-    if cluster or (cluster is None and shutil.which("sinfo") is not None):
-        sources["cluster"] = lambda: cluster_metrics(read_cluster())
-    serve(Gatherer(sources), host, port, every, lambda opened: typer.echo(f"http://{host}:{opened}/metrics", err=True))

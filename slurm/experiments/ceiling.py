@@ -12,12 +12,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from routenator.domain.golden import load_golden
+from routenator.domain.loader import load_domain
+from routenator.evaluation.metrics import score
+from routenator.evaluation.paired import read_verdicts
+from routenator.evaluation.pooled import outcomes
 from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
 from routenator.models import model_identity
+from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
 from slurm.experiments.config import CEILING, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder
-from slurm.planning.planner import golden_source, settle
+from slurm.planning.planner import golden_source, with_absolute_paths
 
 # Of a run's settings, those that change a fold's outcome. All queries are asked, so `limit` does not.
 _TRAIN_FREE = ("save_steps", "log_steps")
@@ -63,11 +69,8 @@ def folds_of(experiment: Experiment) -> list[Fold]:
     Raises:
         InputError: the config, the domain or the labelled file is not what it should be.
     """
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-
     composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
-    config = settle(composed)
+    config = with_absolute_paths(composed)
     domain, golden = arm_domain(
         experiment.name, CEILING, None, Path(config.domain), golden_source(config), Path(config.root)
     )
@@ -98,13 +101,6 @@ def read_folds(folds: Sequence[Fold]) -> list[Any]:
 
 
 def _read(folds: Sequence[Fold]) -> Any:
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.metrics import score
-    from routenator.evaluation.paired import read_verdicts
-    from routenator.evaluation.pooled import outcomes
-    from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
-
     job = folds[0].job
     functions = load_domain(job.domain).functions
     golden = load_golden(Path(job.golden), functions)

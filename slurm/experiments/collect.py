@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.task import read_receipt
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
+from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.metrics import Embed
 from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, outcomes, pool, weighed
+from routenator.evaluation.verdict import Verdict
 from routenator.files import digest, read_json, sha256_file
+from routenator.models import cache_folder, resolve_model
 from routenator.report.summary import METRICS
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry
@@ -24,11 +31,6 @@ from slurm.planning.planner import golden_source
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from routenator.domain.functions import Function
-    from routenator.domain.golden import GoldenExample
-    from routenator.evaluation.metrics import Embed
-    from routenator.evaluation.verdict import Verdict
 
 FORMAT = 1
 RESAMPLES = 2000
@@ -94,16 +96,12 @@ class Reader:
 
     def api(self, domain: str) -> dict[str, Function]:
         """The functions of a domain, by name."""
-        from routenator.domain.loader import load_domain
-
         if domain not in self._functions:
             self._functions[domain] = load_domain(domain).functions
         return self._functions[domain]
 
     def gold(self, file: Path, domain: str) -> list[GoldenExample]:
         """A golden set whose calls are of this domain's API."""
-        from routenator.domain.golden import load_golden
-
         if str(file) not in self._golden:
             self._golden[str(file)] = load_golden(file, self.api(domain))
         return self._golden[str(file)]
@@ -120,9 +118,6 @@ def remembering(name: str, cache: str) -> Embed:
     too.
     """
     import numpy as np
-
-    from routenator.evaluation.embed import sentence_embedder
-    from routenator.models import cache_folder, resolve_model
 
     inner: list[Embed] = []
     known: dict[str, np.ndarray] = {}

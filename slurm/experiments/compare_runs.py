@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jobs.plan import Run
+from routenator.domain.golden import load_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
+from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.paired import compare_files
+from routenator.models import cache_folder, resolve_model
+from routenator.report.table import score_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from jobs.plan import Run
 
 _NAMES = {
     "function": "Function right",
@@ -20,19 +25,13 @@ _NAMES = {
 }
 
 
-def contrast(first: Run, second: Run) -> dict[str, Any]:
+def compare_runs(first: Run, second: Run) -> dict[str, Any]:
     """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the
     first's.
 
     Raises:
         InputError: a run has not been evaluated, or the two have other golden sets or APIs.
     """
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.embed import sentence_embedder
-    from routenator.evaluation.paired import compare_files
-    from routenator.models import cache_folder, resolve_model
-
     for run in (first, second):
         if not (run.path / "predictions.jsonl").is_file():
             raise InputError(
@@ -63,12 +62,10 @@ def contrast(first: Run, second: Run) -> dict[str, Any]:
     return {"first": first.path.name, "second": second.path.name, **found}
 
 
-def print_contrast(value: Mapping[str, Any], console: Console) -> None:
+def print_comparison(value: Mapping[str, Any], console: Console) -> None:
     """The differences as a table."""
     from rich import box
     from rich.table import Table
-
-    from routenator.report.table import score_text
 
     console.print(
         f"{value['second']} minus {value['first']}, on {value['n']} common queries", markup=False, highlight=False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.files import write_atomic, write_json
 from routenator.report.summary import seconds_text
@@ -25,8 +26,6 @@ from slurm.preflight.checks import check_inputs, preflight
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from routenator.config import RunConfig
 
 Say = Callable[[str], None]
 Piece = Entry | Fold | Confirmation

@@ -16,7 +16,13 @@ from typing import Any
 
 from jobs.task import read_receipt
 from routenator.config import EvaluateConfig, Section
+from routenator.domain.golden import load_golden, normalise_query
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
+from routenator.evaluation.metrics import score
+from routenator.evaluation.paired import read_verdicts
+from routenator.evaluation.pooled import outcomes
+from routenator.evaluation.run import evaluate_model
 from routenator.files import digest, read_json, sha256_file, write_json
 from slurm.experiments.child import child
 from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_of, publishable, training_of
@@ -97,9 +103,6 @@ def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]
         InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's
             API.
     """
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-
     if experiment.kind != "arms":
         raise InputError(
             "this experiment keeps no models to ask",
@@ -126,11 +129,6 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
     Raises:
         InputError: the golden file is not the one that they were asked.
     """
-    from routenator.domain.golden import normalise_query
-    from routenator.evaluation.metrics import score
-    from routenator.evaluation.paired import read_verdicts
-    from routenator.evaluation.pooled import outcomes
-
     reader = Reader()
     known = set().union(*(_known(one.entry, reader) for one in confirmations))
     results, left_out = [], 0  # the latter is the same for every model: each was asked the whole file
@@ -166,8 +164,6 @@ def _known(entry: Entry, reader: Reader) -> set[str]:
     """Normal forms of the queries that a run was trained, or first scored, on."""
     import pyarrow.parquet as pq
 
-    from routenator.domain.golden import normalise_query
-
     config = entry.plan.config
     folder = entry.run.stage_dir("merge") / "dataset"
     files = [file for split in ("train", "validation") for file in folder.glob(f"{split}*.parquet")]
@@ -178,8 +174,6 @@ def _known(entry: Entry, reader: Reader) -> set[str]:
 
 def ask(folder: Path) -> None:
     """Ask one model all queries: a limit was for the experiment's own set."""
-    from routenator.evaluation.run import evaluate_model
-
     job = ConfirmJob.model_validate(read_json(folder / "job.json"))
     config = job.evaluate.model_copy(update={"limit": 0})
     evaluate_model(

@@ -11,17 +11,17 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routenator.dataset.distribution import measures, quartiles
+from routenator.domain.domain import Domain
+from routenator.domain.loader import load_domain
 from routenator.files import read_json
+from routenator.sampling.strata import category_shares, length_language_shares, normalise
 from slurm.experiments.collect import FORMAT
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.planned import Entry
 from slurm.experiments.table import markdown
-
-if TYPE_CHECKING:
-    from routenator.domain.domain import Domain
 
 OUTSIDE = "(no bucket)"
 _SCALE = 10**6  # a share as rows of a histogram
@@ -31,8 +31,6 @@ def population(domain: Domain) -> dict[str, Any]:
     """The population's shares by dimension, and the words of a query by function as its length buckets have them,
     evenly within each.
     """
-    from routenator.sampling.strata import category_shares, length_language_shares, normalise
-
     shares: dict[str, dict[str, float]] = {"function": {}, "content type": {}, "length": {}}
     words: dict[str, dict[str, float]] = {}
     for function, share in normalise(domain.statistics.functions).items():
@@ -85,8 +83,6 @@ def counted(entries: Sequence[Entry], domain: Domain) -> dict[str, Any]:
 
 def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: Sequence[str]) -> dict[str, Any]:
     """results.json."""
-    from routenator.domain.loader import load_domain
-
     base, _ = run_config(experiment, None, {})
     domain = load_domain(base.domain)
     target = population(domain)

@@ -21,8 +21,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from routenator.config import RunConfig
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.loader import load_domain
+from routenator.evaluation.folds import stratified_folds
+from routenator.evaluation.run import Subject, ask_and_judge, write_predictions
 from routenator.files import read_json, write_json
+from routenator.models import cache_folder, resolve_model
+from routenator.training import checkpoints
+from routenator.training.job import TrainingJob
+from routenator.training.launch import launch
 from slurm.experiments.child import child
 
 DONE = "done.json"
@@ -50,10 +57,6 @@ class FoldJob(BaseModel):
 
 def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
     """The queries to train on, and those held out, in the file's order."""
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.folds import stratified_folds
-
     examples = load_golden(Path(job.golden), load_domain(job.domain).functions)
     fold = stratified_folds([one.query for one in examples], [one.name for one in examples], job.folds, job.seed)
     held_out = [one for one, number in zip(examples, fold, strict=True) if number == job.fold]
@@ -67,10 +70,6 @@ def work(folder: Path) -> None:
         StageError: training or an engine failed.
         InputError: an example is too long.
     """
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.run import Subject, ask_and_judge, write_predictions
-    from routenator.models import cache_folder, resolve_model
-
     job = FoldJob.model_validate(read_json(folder / "job.json"))
     config, began = job.config, time.time()
     train, held_out = split(job)
@@ -109,10 +108,6 @@ def work(folder: Path) -> None:
 def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[dict[str, object]], base: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from routenator.training import checkpoints
-    from routenator.training.job import TrainingJob
-    from routenator.training.launch import launch
 
     rows = [
         {"query": one.query, "call": json.dumps({"name": one.name, "arguments": one.arguments}, ensure_ascii=False)}

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from jobs.entry import read_failure
 from jobs.plan import STAGES, Plan, Run
-from jobs.task import done_shards
+from jobs.task import missing_shards
 from routenator.authoring.derive import DeriveOptions
+from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
+from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import digest, read_json, sha256_file, write_atomic
 from slurm.experiments.config import Experiment, run_config
@@ -57,8 +59,8 @@ class Entry:
         run = self.run
         return {
             stage: run.stage_dir(stage)
-            for stage, entry in self.plan.stages.items()
-            if stage != "report" and len(done_shards(run.stage_dir(stage), entry.shards)) < entry.shards
+            for stage in self.plan.stages
+            if stage != "report" and missing_shards(run, stage)
         }
 
     def command(self, code: Path, folder: Path) -> list[str]:
@@ -154,9 +156,6 @@ def arm_domain(
     Raises:
         InputError: the domain cannot be derived so.
     """
-    from routenator.authoring.derive import derive as make_domain
-    from routenator.domain.loader import domain_fingerprint
-
     check_golden(golden)
     folder = root.expanduser().resolve() / "domains"
     folder.mkdir(parents=True, exist_ok=True)

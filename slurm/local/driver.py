@@ -21,10 +21,11 @@ from typing import Any
 
 from jobs.entry import STAGE_PACKAGE, publish_if_done, read_failure, write_failure
 from jobs.plan import Run
-from jobs.task import done_shards, receipt_path
+from jobs.task import missing_shards, receipt_path
 from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
 from slurm.local import processes
+from slurm.planning.disk_estimate import shard_bytes
 from slurm.submission.allocation import drop_inherited
 from slurm.submission.options import resources
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
@@ -169,7 +170,7 @@ class Driver:
 
     def _stages(self) -> int:
         for stage, entry in self.run.plan.stages.items():
-            missing = sorted(set(range(entry.shards)) - done_shards(self.run.stage_dir(stage), entry.shards))
+            missing = sorted(missing_shards(self.run, stage))
             if missing:
                 _say(f"{stage}: {len(missing)} of {entry.shards} shards to do")
                 failed = self._stage(stage, missing)
@@ -207,10 +208,6 @@ class Driver:
 
     def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str, float]:
         from submitit import LocalExecutor
-
-        from slurm.preflight.checks import (
-            shard_bytes,
-        )  # `status` reads a driver's words only, and need not import what checks a plan
 
         config, asked = self.run.config, resources(self.run.config, stage)
         executor = LocalExecutor(self.run.log_dir(stage), max_num_timeout=1_000_000)

@@ -13,6 +13,7 @@ from pathlib import Path
 from jobs.plan import Measured, Plan, Run
 from jobs.task import read_receipt, receipt_path
 from routenator.config import RunConfig
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, LEVELS, Acceptance, load_acceptance, read_note
@@ -80,8 +81,6 @@ def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
     Raises:
         InputError: it is no such file, or was measured on other functions and routes.
     """
-    from routenator.domain.loader import load_domain
-
     acceptance = load_acceptance(file)
     strata = build_strata(load_domain(Path(config.domain)), config)
     _check_fits(acceptance, strata, file)

@@ -21,13 +21,14 @@ import routenator
 import slurm
 from jobs.entry import STAGE_PACKAGE, publish_if_done
 from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
-from jobs.task import done_shards
 from routenator.compiled import is_ready, make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
+from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
 from slurm.planning.fingerprints import likeness, model_places, shard_counts, stage_fingerprints, stage_versions
+from slurm.planning.measured import find, plan_requests
 
 CODE = (routenator, jobs, slurm)
 # Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the
@@ -35,7 +36,7 @@ CODE = (routenator, jobs, slurm)
 _NOT_IDENTITY = ("root", "run_dir", "domain", "golden")
 
 
-def settle(config: RunConfig) -> RunConfig:
+def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The config with absolute paths, so that it means the same from any folder and on any node."""
     value = config.model_dump(mode="json")
 
@@ -116,9 +117,7 @@ def make_plan(
     Raises:
         InputError: the golden file is missing; ``generate.acceptance`` names nothing that was measured.
     """
-    from routenator.domain.loader import domain_fingerprint
-
-    config = settle(config)
+    config = with_absolute_paths(config)
     golden = golden_source(config)
     check_golden(golden)
     domain_sha256 = domain_fingerprint(Path(config.domain))
@@ -127,8 +126,6 @@ def make_plan(
     like = likeness(config, domain_sha256, versions)
     measured, requested = (topup.acceptance, topup.requested) if topup else (None, None)
     if topup is None and config.generate.acceptance is not None:
-        from slurm.planning.measured import find, plan_requests
-
         file = find(config, like)
         if file is not None:
             measured, requested = plan_requests(config, file)
@@ -178,14 +175,6 @@ def make_plan(
 def planned_run(plan: Plan) -> Run:
     """The run of a plan, which may not have been written yet."""
     return Run(_run_path(plan.config, plan.fingerprint), plan)
-
-
-def missing_shards(run: Run) -> dict[str, set[int]]:
-    """Stage -> shards without a receipt; empty where a stage is done and used again."""
-    return {
-        stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
-        for stage, entry in run.plan.stages.items()
-    }
 
 
 def check_run_dir(plan: Plan) -> bool:

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
-from jobs.loop import part_receipts, read_strata, same_strata
+from jobs.inputs import part_receipts, read_strata, same_strata
 from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
 from jobs.task import Receipt, read_receipt, verify_file
 from routenator.config import RunConfig
+from routenator.dataset.rounds import rejections
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import read_json, sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, Acceptance, load_acceptance
@@ -128,15 +130,8 @@ def look(run: Run) -> Need:
 
 
 def _strata(run: Run) -> list[Stratum]:
-    from routenator.domain.loader import load_domain
-
-    receipt = read_receipt(run.stage_dir("sample"), 0)
-    if receipt is None:
-        raise InputError(
-            "sample shard 0 is gone", file=run.stage_dir("sample"), expected="its receipt; `retry` makes it again"
-        )
     strata = build_strata(load_domain(run.domain_dir), run.config)
-    different = same_strata(read_strata(receipt, run.stage_dir("sample")), [row.as_dict() for row in strata])
+    different = same_strata(read_strata(run), strata)
     if different:
         raise InputError(
             "this version of the code makes other strata of the run's domain", file=run.path, found=different,
@@ -267,8 +262,6 @@ def later_stages(run: Run) -> tuple[str, ...]:
 
 def given_up(run: Run, need: Need) -> Iterator[GivenUp]:
     """Each hopeless stratum with its commonest reasons of rejection and two examples."""
-    from routenator.dataset.rounds import rejections
-
     if not need.hopeless:
         return
     files = [

@@ -5,29 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from jobs.plan import Plan, Run
+from jobs.plan import Plan
+from jobs.task import missing_shards
+from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
+from routenator.domain.golden import load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
-from slurm.planning.planner import check_run_dir, golden_source, missing_shards, planned_run
+from routenator.models import check_model
+from routenator.sampling.strata import build_strata
+from slurm.planning.disk_estimate import GIB, estimate_bytes
+from slurm.planning.planner import check_run_dir, golden_source, planned_run
 from slurm.submission.options import check_resources, resources
+from slurm.submission.submit import check_cluster
 
-GIB = 1024**3
-# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate,
-# 55 an example in parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other
-# domains' arguments are longer.
-REQUEST_BYTES = 60
-CANDIDATE_BYTES = 500
-EXAMPLE_BYTES = 600
-PREDICTION_BYTES = 2000
-# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is
-# loaded.
-TRAIN_BYTES = 2 * GIB
-REPORT_BYTES = 20 * 1024**2
 # Attempts that lose a race, chunks beside the shard they become, logs.
 DISK_MARGIN = 1.5
 
@@ -93,8 +88,6 @@ def check_machine(plan: Plan) -> None:
         InputError: no.
     """
     if plan.config.cluster.kind == "slurm":
-        from slurm.submission.submit import check_cluster
-
         check_cluster(plan)
         return
     for stage in plan.stages:
@@ -140,10 +133,6 @@ def check_inputs(config: RunConfig) -> int:
     Returns:
         Bytes of the API as JSON; each row of the OpenAI format carries it.
     """
-    from routenator.authoring.check import check_domain
-    from routenator.domain.golden import load_golden
-    from routenator.sampling.strata import build_strata
-
     domain = check_domain(config.domain)
     load_golden(golden_source(config), domain.functions)
     check_models(config)
@@ -157,8 +146,6 @@ def check_models(config: RunConfig) -> None:
     Raises:
         InputError / InputErrors: unknown packaged model, path that does not exist.
     """
-    from routenator.models import check_model
-
     sources = {"model.generator.model": config.model.generator.model, "model.trainee": config.model.trainee}
     sources["model.embedder"] = config.model.embedder
     if config.model.vision.engine is not None:
@@ -173,42 +160,6 @@ def check_models(config: RunConfig) -> None:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
 
 
-def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int] | None = None) -> dict[str, int]:
-    """Bytes that each stage will write, roughly: rows times measured bytes a row.
-
-    A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates
-    ``dataset.size`` become examples: parquet, and one JSON line in each format, which repeats the API; the format for
-    Parquet holds it once.
-
-    Args:
-        tools_bytes: bytes of the API as JSON.
-        requested: rows of each stratum, where the plan has its own numbers.
-    """
-    size = config.dataset.size
-    routes = config.generate.routes
-    factors = config.generate.oversample
-    used = (
-        [factors.get(route, 1.0) for route, share in routes.items() if share > 0] if routes else list(factors.values())
-    )
-    requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
-    formats = config.merge.formats
-    example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(name != "openai_parquet" for name in formats)
-    return {
-        "sample": requests * REQUEST_BYTES,
-        "generate": requests * CANDIDATE_BYTES,
-        "merge": size * example,
-        "train": TRAIN_BYTES,
-        "evaluate": PREDICTION_BYTES * 10_000,
-        "report": REPORT_BYTES,
-    }
-
-
-def shard_bytes(run: Run, stage: str) -> int:
-    """Bytes that one shard of a stage will write, by the same count as ``check_disk``."""
-    tools = (run.domain_dir / "functions.json").stat().st_size
-    return round(estimate_bytes(run.config, tools, run.plan.requested)[stage] / run.plan.stages[stage].shards)
-
-
 def check_disk(
     plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
 ) -> None:
@@ -221,7 +172,8 @@ def check_disk(
         InputError: there is too little.
     """
     estimate = estimate_bytes(plan.config, tools_bytes, plan.requested)
-    missing = missing_shards(planned_run(plan))
+    run = planned_run(plan)
+    missing = {stage: missing_shards(run, stage) for stage in plan.stages}
     need = (
         sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items())
         * DISK_MARGIN

@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from routenator.models import PACKAGED, cache_folder
+from slurm.submission.limits import parse_limits
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -65,8 +68,6 @@ def examine(cache: Path | None = None) -> list[Finding]:
 
 def default_cache() -> Path:
     """Where prepared weights are looked for."""
-    from routenator.models import cache_folder
-
     return cache_folder(".cache")
 
 
@@ -185,7 +186,6 @@ def _slurm() -> Iterator[Finding]:
 
 def _cluster(config: str) -> Iterator[Finding]:
     """What of the cluster's settings bears on our jobs."""
-    from slurm.submission.submit import parse_limits
 
     def value(key: str) -> str:
         match = re.search(rf"^{key}\s*=\s*(.*)$", config, re.MULTILINE)
@@ -206,8 +206,6 @@ def _cluster(config: str) -> Iterator[Finding]:
 
 
 def _models(cache: Path) -> Iterator[Finding]:
-    from routenator.models import PACKAGED
-
     for name, package in PACKAGED.items():
         folder = cache / f"{name}-{package.version}"
         if folder.is_dir():

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Plan
+from jobs.task import missing_shards
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
-from slurm.planning.planner import missing_shards, planned_run
+from routenator.sampling.feasible import notes
+from slurm.planning.planner import planned_run
+from slurm.submission.executor import scripts
+from slurm.submission.limits import planned_limits
 from slurm.submission.options import node_hours, resources
 from slurm.submission.ranges import compact
 
@@ -19,11 +24,10 @@ def forecast(plan: Plan) -> dict[str, Any]:
     are sentences.
     """
     run = planned_run(plan)
-    missing = missing_shards(run)
     stages = []
     for stage, entry in plan.stages.items():
         asked = resources(plan.config, stage)
-        todo = missing[stage]
+        todo = missing_shards(run, stage)
         hours = node_hours(plan.config.cluster, stage, len(todo))
         stages.append(
             {
@@ -61,9 +65,6 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 def feasibility(plan: Plan) -> list[str]:
     """What the plan's number of rows does not reach, a sentence each."""
-    from routenator.domain.loader import load_domain
-    from routenator.sampling.feasible import notes
-
     return notes(load_domain(plan.config.domain), plan.config, plan.requested)
 
 
@@ -80,9 +81,6 @@ def forecast_scripts(plan: Plan) -> dict[str, str]:
             found="local",
             expected="cluster=slurm, or a profile of your own",
         )
-    from slurm.submission.executor import scripts
-    from slurm.submission.submit import planned_limits
-
     limits = planned_limits()
     return scripts(planned_run(plan), limits.array, limits.tasks)
 

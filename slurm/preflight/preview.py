@@ -8,14 +8,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from routenator.config import RunConfig
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
+from routenator.generation.generator import Generator
+from routenator.models import cache_folder
+from routenator.sampling.sampler import Sampler
+from routenator.wording.composer import Composer
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
-
-    from routenator.config import RunConfig
-    from routenator.sampling.sampler import Sampler
 
 _BLOCK = 4096  # requests looked through at once for those to be shown
 
@@ -38,12 +41,6 @@ def preview(
     Raises:
         InputError: the run has no rows of this route or template.
     """
-    from routenator.domain.loader import load_domain
-    from routenator.generation.generator import Generator
-    from routenator.models import cache_folder
-    from routenator.sampling.sampler import Sampler
-    from routenator.wording.composer import Composer
-
     domain = load_domain(config.domain)
     sampler = Sampler(domain, config)
     strata = sampler.strata

@@ -1,5 +1,5 @@
-"""The text of a stage's sbatch script, and sbatch itself: submitit's executor with array ids of our choice and a srun
-line of our own.
+"""The text of a stage's sbatch script, and sbatch itself: by submitit's executor, with array ids of our choice and a
+srun line of our own.
 
 One file holds the tasks of an array (``slurm.worker.array_task``). The log of each start has the attempt's number in
 its name; what the script itself and Slurm say goes to one file a job, ``JOB_batch.log``.
@@ -11,16 +11,19 @@ import shlex
 import signal
 import uuid
 from collections.abc import Mapping
-
-from submitit.core.utils import FailedJobError
-from submitit.slurm.slurm import SlurmExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jobs.plan import NEEDS, Run
+from routenator.errors import RoutenatorError
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
 from slurm.submission.ranges import compact
 from slurm.submission.submissions import attempt_log
 from slurm.worker.array_task import TASKS_SUFFIX, requeue_mark, write_tasks
 from slurm.worker.stage_task import StageTask
+
+if TYPE_CHECKING:
+    from submitit.slurm.slurm import SlurmExecutor
 
 ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
 STARTS_LOST = 3  # starts that may come to nothing before the job has failed
@@ -28,26 +31,30 @@ STARTS_LOST = 3  # starts that may come to nothing before the job has failed
 _UNHEARD = 128 + signal.SIGUSR2
 
 
-class StageExecutor(SlurmExecutor):
-    """submitit's executor, for arrays whose task ids we choose, with one file for the tasks of an array.
+class RefusedError(RoutenatorError):
+    """sbatch or scancel refused a job."""
 
-    Attributes:
+
+class StageExecutor:
+    """Submits the jobs of one stage: arrays whose task ids we choose, with one file for the tasks of an array.
+
+    Args:
+        folder: of the stage's logs.
         command: what the script runs: srun with its flags, the container if there is one, the interpreter.
+        parameters: of submitit's executor.
     """
 
-    command: str = ""
-    # Where no job is submitted, a script is made to be read.
-    _tasks_name = "TASKS"
-
-    @classmethod
-    def affinity(cls) -> int:
-        # The text of a script can be made where there is no Slurm.
-        return 2
+    def __init__(self, folder: Path, command: str, parameters: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.command = command
+        self._executor = _open_executor(folder)
+        self._executor.update_parameters(**parameters)
+        self.parameters: dict[str, Any] = self._executor.parameters
 
     def script(self, array: str | None) -> str:
-        """The sbatch text for these array task ids, or for a plain job."""
+        """The sbatch text for these array task ids, or for a plain job; made to be read, no job is submitted."""
         self._set_array(array)
-        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+        return str(self._executor._make_submission_file_text(self._command_line("TASKS"), ""))
 
     def send(self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[str]) -> str:
         """sbatch one job.
@@ -62,25 +69,26 @@ class StageExecutor(SlurmExecutor):
             The job's id.
 
         Raises:
-            FailedJobError: sbatch refused.
+            RefusedError: sbatch refused.
         """
+        from submitit.core.utils import FailedJobError
+
         self._set_array(array)
-        self._tasks_name = f"{uuid.uuid4().hex[:12]}{TASKS_SUFFIX}"
-        write_tasks(self.folder, self._tasks_name, task, own)
+        tasks_name = f"{uuid.uuid4().hex[:12]}{TASKS_SUFFIX}"
+        write_tasks(self.folder, tasks_name, task, own)
         try:
-            job = str(self._submit_command(self._submitit_command_str).job_id)
-        except FailedJobError:
-            (self.folder / self._tasks_name).unlink(missing_ok=True)
-            raise
+            job = str(self._executor._submit_command(self._command_line(tasks_name)).job_id)
+        except FailedJobError as error:
+            (self.folder / tasks_name).unlink(missing_ok=True)
+            raise RefusedError(str(error)) from None
         submitted.append(job)
         return job
 
-    @property
-    def _submitit_command_str(self) -> str:
+    def _command_line(self, tasks_name: str) -> str:
         log = shlex.quote(str(self.folder / attempt_log("%A_%a" if self._is_array else "%j", "ATTEMPT", "%t")))
         start, end = log.rsplit("ATTEMPT", 1)
         line = self.command.replace("LOG", f'{start}"${ATTEMPT_VARIABLE}"{end}', 1)
-        return f"{line} -u -m slurm.worker.start {shlex.quote(str(self.folder))} {self._tasks_name}"
+        return f"{line} -u -m slurm.worker.start {shlex.quote(str(self.folder))} {tasks_name}"
 
     @property
     def _is_array(self) -> bool:
@@ -123,7 +131,6 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         attempt: number of the first start of its tasks.
     """
     config = run.config
-    executor = StageExecutor(run.log_dir(stage))
     setup = [
         *config.cluster.setup,
         # After the user's own lines: the snapshot of the run comes first, whatever they put into the path.
@@ -131,12 +138,27 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         "export PYTHONSAFEPATH=1",
         f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
     ]
-    parameters = sbatch_parameters(config, stage)
-    executor.update_parameters(
-        **parameters, job_name=job_name(run, stage), setup=setup, dependency=dependency, use_srun=False
-    )
-    executor.command = srun_command(config, stage, own_folders(run))
-    return executor
+    parameters = {
+        **sbatch_parameters(config, stage),
+        "job_name": job_name(run, stage),
+        "setup": setup,
+        "dependency": dependency,
+        "use_srun": False,
+    }
+    return StageExecutor(run.log_dir(stage), srun_command(config, stage, own_folders(run)), parameters)
+
+
+def _open_executor(folder: Path) -> SlurmExecutor:
+    from submitit.slurm.slurm import SlurmExecutor
+
+    class AnywhereExecutor(SlurmExecutor):
+        """Opens on a machine without Slurm too: the text of a script can be made there."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 2
+
+    return AnywhereExecutor(folder)
 
 
 def own_folders(run: Run) -> list[str]:

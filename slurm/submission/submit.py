@@ -10,25 +10,22 @@ many shards, because generate's chunks cross sample's files. What can no longer 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from submitit.core.utils import FailedJobError
-
 from jobs.disk import disk_full, is_full
 from jobs.entry import STAGE_PACKAGE
 from jobs.plan import NEEDS, Plan, Run
-from jobs.task import done_shards
-from routenator.errors import InputError, RoutenatorError
+from jobs.task import missing_shards
+from routenator.errors import InputError
+from slurm.planning.disk_estimate import shard_bytes
 from slurm.planning.planner import planned_run
-from slurm.preflight.checks import shard_bytes
 from slurm.submission.allocation import drop_inherited
-from slurm.submission.executor import make_executor
+from slurm.submission.executor import RefusedError, make_executor
+from slurm.submission.limits import SubmitError, ask_limits, parse_limits
 from slurm.submission.options import job_name, resources, shards_per_task
 from slurm.submission.queue import QueueView, read_queue, scancel
 from slurm.submission.ranges import compact
@@ -42,14 +39,8 @@ from slurm.submission.submissions import (
 )
 from slurm.worker.stage_task import StageTask
 
-MAX_ARRAYS = 4  # of one stage, where the shards of a task are chosen here
-JOBS_PART = 4  # of the tasks that the controller keeps, one stage takes at most this part: a quarter
 # sbatch --test-only refuses these too, although they pass with time.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
-
-
-class SubmitError(RoutenatorError):
-    """sbatch refused a job, or the cluster could not be asked."""
 
 
 @dataclass
@@ -63,62 +54,6 @@ class StageJobs:
 
     fresh: list[str] = field(default_factory=list)
     old: dict[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the cluster allows.
-
-    Attributes:
-        array: tasks of one array: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks``.
-        jobs: tasks that the controller keeps, of all users: ``MaxJobCount``.
-    """
-
-    array: int
-    jobs: int
-
-    @property
-    def tasks(self) -> int:
-        """Tasks of one stage: a few arrays, and a part of what the controller keeps."""
-        return max(1, min(self.array * MAX_ARRAYS, self.jobs // JOBS_PART))
-
-
-def ask_limits() -> Limits:
-    """The cluster's limits, by one call for the whole life of this process: it takes as long as submitting a job.
-
-    Raises:
-        SubmitError: scontrol does not answer.
-    """
-    return _ask_limits(os.environ.get("SLURM_CONF"))
-
-
-@functools.cache
-def _ask_limits(conf: str | None) -> Limits:
-    """``conf`` says which cluster."""
-    try:
-        done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=True)
-    except subprocess.CalledProcessError as error:
-        raise SubmitError(f"scontrol show config: {error.stderr.strip()}") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SubmitError(f"scontrol show config: {error}") from None
-    return parse_limits(done.stdout)
-
-
-def planned_limits() -> Limits:
-    """``ask_limits``, or Slurm's defaults where no Slurm answers: a script can be read anywhere."""
-    try:
-        return ask_limits()
-    except SubmitError:
-        return parse_limits("")
-
-
-def parse_limits(text: str) -> Limits:
-    """The limits in the text of ``scontrol show config``; Slurm's defaults where it does not say them."""
-    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
-    tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, re.MULTILINE)
-    limits = [int(size[1]) if size else 1001, *([int(tasks[1])] if tasks else [])]
-    jobs = re.search(r"^MaxJobCount\s*=\s*(\d+)", text, re.MULTILINE)
-    return Limits(max(min(limits), 1), int(jobs[1]) if jobs else 10_000)
 
 
 def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int]]:
@@ -196,10 +131,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         if queue.problem:
             raise SubmitError(f"nothing submitted: {queue.problem}")
         stages = run.plan.stages
-        absent = {
-            stage: set(range(entry.shards)) - done_shards(run.stage_dir(stage), entry.shards)
-            for stage, entry in stages.items()
-        }
+        absent = {stage: missing_shards(run, stage) for stage in stages}
         # What is no array has no limit, and asking takes as long as submitting it.
         limits = (
             ask_limits()
@@ -242,7 +174,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
                     append_submission(run, submission)
                     made.append(submission)
                     jobs[stage].fresh.append(job)
-        except (FailedJobError, OSError) as error:
+        except (RefusedError, OSError) as error:
             if ids:
                 scancel(ids)
             if is_full(error):
@@ -290,7 +222,7 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
         names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
         # One that has started since the queue was read goes on; of two attempts at once one wins, whole.
         if problem := scancel(names, "--state=PENDING"):
-            raise FailedJobError(f"scancel: {problem}")
+            raise RefusedError(f"scancel: {problem}")
     return waiting
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
+from jobs.report import gather
+from routenator.report.summary import METRICS
+from routenator.report.table import print_summary, score_text
 from slurm.local.driver import start_driver, stop_driver
 from slurm.watching.status_view import print_failures, watch
 
@@ -88,18 +91,12 @@ def watch_slurm(run: Run, console: Console) -> int:
 
 def print_result(run: Run, console: Console) -> None:
     """The result table, of what there is so far."""
-    from jobs.report import gather
-    from routenator.report.table import print_summary
-
     print_summary(gather(run), console, run.path)
 
 
 def print_scores(scores: Mapping[str, Any], console: Console) -> None:
     """The scores of one model: what ``evaluate`` prints."""
     from rich.table import Table
-
-    from routenator.report.summary import METRICS
-    from routenator.report.table import score_text
 
     table = Table("metric", f"{scores['n']} queries [95% interval]", box=None, pad_edge=False)
     for key, name in METRICS.items():

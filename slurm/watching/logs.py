@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.plan import Run
 from routenator.errors import InputError
-from slurm.submission.submissions import Submission, latest_submissions, load_submissions
+from slurm.submission.submissions import latest_submissions, load_submissions
 
 _BLOCK = 64 * 1024
 
@@ -35,11 +36,6 @@ def tail(path: Path, lines: int) -> list[str]:
     return [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")][-lines:] if text.strip() else []
 
 
-def log_path(run: Run, submission: Submission, shard: int) -> Path:
-    """The log of the shard's newest start."""
-    return submission.log(run.log_dir(submission.stage), shard)
-
-
 def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
     """The newest log of every shard that was submitted, in the stages' order; only those that were begun."""
     submissions = load_submissions(run)
@@ -47,28 +43,22 @@ def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
     for name in run.plan.stages:
         if stage in (None, name):
             for shard, submission in sorted(latest_submissions(submissions, name).items()):
-                path = log_path(run, submission, shard)
+                path = submission.log(run.log_dir(name), shard)
                 if path.exists():
                     found.append(ShardLog(name, shard, path))
     return found
 
 
-def select_logs(run: Run, stage: str | None, failed: bool) -> list[ShardLog]:
+def select_logs(run: Run, stage: str | None, only: Collection[tuple[str, int]] | None = None) -> list[ShardLog]:
     """The logs to show.
 
     Args:
         stage: only of this stage; None: of all.
-        failed: only of shards that failed.
+        only: stage and number of the shards to show; None: of all.
 
     Raises:
         InputError: there is no such stage.
     """
     if stage is not None and stage not in run.plan.stages:
         raise InputError("no such stage", key="STAGE", found=stage, valid=run.plan.stages)
-    found = shard_logs(run, stage)
-    if failed:
-        from slurm.watching.status import StatusReader
-
-        wanted = {(item.stage, shard) for item in StatusReader(run).read().stages for shard in item.failed_shards}
-        found = [log for log in found if (log.stage, log.shard) in wanted]
-    return found
+    return [log for log in shard_logs(run, stage) if only is None or (log.stage, log.shard) in only]

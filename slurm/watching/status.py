@@ -15,7 +15,7 @@ from jobs.plan import Run
 from slurm.local.driver import read_driver
 from slurm.submission.queue import QueueView, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
-from slurm.watching.logs import log_path, tail
+from slurm.watching.logs import tail
 from slurm.watching.shard_state import Verdict, judge
 from slurm.watching.stagefiles import Progress, StageFiles
 from slurm.watching.usage import Usage, stage_usage
@@ -167,7 +167,7 @@ class StatusReader:
     def log(self, stage: str, shard: int) -> Path | None:
         """The log of a shard's newest start; None if it was never submitted."""
         submission = latest_submissions(load_submissions(self.run), stage).get(shard)
-        return log_path(self.run, submission, shard) if submission else None
+        return submission.log(self.run.log_dir(stage), shard) if submission else None
 
     def submissions(self) -> list[Submission]:
         """What the run has submitted."""
@@ -244,7 +244,7 @@ class StatusReader:
 
     def _failure(self, stage: str, shard: int, verdict: Verdict) -> Failure:
         assert verdict.submission is not None
-        path, said, entry = log_path(self.run, verdict.submission, shard), verdict.failure, verdict.entry
+        path, said, entry = verdict.submission.log(self.run.log_dir(stage), shard), verdict.failure, verdict.entry
         return Failure(
             stage=stage,
             shard=shard,

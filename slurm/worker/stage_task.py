@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.nodes import wait_for_end
 from jobs.plan import Run
-from jobs.task import done_shards, shard_name
+from jobs.task import missing_shards, shard_name
 from routenator.errors import RoutenatorError
 from routenator.files import digest
 
@@ -42,8 +42,7 @@ def code_environment(run: Run) -> dict[str, str]:
 def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
     """A hash that changes when a shard commits or writes a checkpoint (names, sizes and times in its ``.work`` folder)."""
     stage_dir = run.stage_dir(stage)
-    done = done_shards(stage_dir, run.plan.stages[stage].shards)
-    seen: list[Any] = sorted(set(indices) & done)
+    seen: list[Any] = sorted(set(indices) - missing_shards(run, stage))
     for index in indices:
         for path in sorted((stage_dir / f"{shard_name(index)}.work").rglob("*")):
             try:
@@ -158,7 +157,7 @@ class StageTask:
     def is_done(self) -> bool:
         """Whether all its shards have a receipt; then it is about to end."""
         run = Run.load(self.run_dir)
-        return done_shards(run.stage_dir(self.stage), run.plan.stages[self.stage].shards).issuperset(self.indices)
+        return missing_shards(run, self.stage).isdisjoint(self.indices)
 
     def note_end(self, number: int, frame: object) -> None:
         """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by
@@ -173,10 +172,8 @@ class StageTask:
 
     def _give_up(self, kind: str, message: str) -> None:
         run = Run.load(self.run_dir)
-        done = done_shards(run.stage_dir(self.stage), run.plan.stages[self.stage].shards)
-        for index in self.indices:
-            if index not in done:
-                write_failure(run, self.stage, index, kind=kind, message=message, attempt=self._attempt(), job=job_id())
+        for index in sorted(missing_shards(run, self.stage).intersection(self.indices)):
+            write_failure(run, self.stage, index, kind=kind, message=message, attempt=self._attempt(), job=job_id())
 
 
 def job_id() -> str | None:

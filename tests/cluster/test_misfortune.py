@@ -30,7 +30,7 @@ from slurm.planning.planner import make_plan, materialise
 from slurm.submission.executor import make_executor
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import load_submissions
-from slurm.submission.submit import _task
+from slurm.submission.submit import _task, submit_missing
 from tests.cluster.conftest import DISK_MIB, MAX_ARRAY_SIZE, SMALL, ended, slurm_profile, told, until, wait_for
 from tests.conftest import ROOT, TINY
 from tests.slurm.conftest import PACKAGE
@@ -60,7 +60,7 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     run = make_run(cluster=slurm_profile(extra={"nodelist": "n4"}), sample__shards=1, generate__shards=2)
     (toys / "generate-0.hold").touch()
     (toys / "generate-1.sleep").write_text("180")
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00001.work"
     until((chunks / "5").exists, "the generate task")
     # What the controller has not written down yet it would forget; it writes when something changes.
@@ -96,7 +96,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
     run = make_run(cluster=slurm_profile(), sample__shards=2, generate__shards=8)
     (toys / "generate-3.fail").touch()
     (toys / "generate-7.sleep").write_text("6")  # longer than Slurm lets a requeued task go on
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00007.work"
     until((chunks / "3").exists, "the generate task")
     subprocess.run(["scontrol", "requeue", f"{made[1].job}_7"], check=True)
@@ -104,7 +104,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
     # part too.
     wait_for(run, lambda seen: seen.stage("generate").failed == 1)
     (toys / "generate-3.fail").unlink()
-    again = control.submit(run, PACKAGE)
+    again = submit_missing(run, PACKAGE)
     assert [(item.stage, item.shards) for item in again] == [
         ("generate", "3"),
         ("merge", "0"),
@@ -114,7 +114,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
     ]
     script = (run.log_dir("merge") / f"{again[1].job}_submission.sh").read_text()
     assert f"--dependency=afterok:{again[0].job},afterany:{made[1].job}" in script
-    assert control.submit(run, PACKAGE) == [], "retry is safe to repeat"
+    assert submit_missing(run, PACKAGE) == [], "retry is safe to repeat"
     status = wait_for(run, ended)
     assert status.state == "done", told(status)
     receipts = {shard: read_receipt(run.stage_dir("generate"), shard) for shard in range(8)}
@@ -134,7 +134,7 @@ def test_a_warned_task_goes_on_where_no_slurm_command_is(
     bare = f"env PATH={tmp_path} {shlex.quote(sys.executable)}"
     run = make_run(cluster=slurm_profile(python=bare), sample__shards=1, generate__shards=1)
     (toys / "sample-0.sleep").write_text("12")
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("sample") / "shard-00000.work"
     until((chunks / "5").exists, "the sample task")
     subprocess.run(["scancel", "--signal=USR2", made[0].job], check=True)
@@ -157,7 +157,7 @@ def test_a_task_that_could_not_hear_the_signal_is_started_again(
     run = make_run(cluster=slurm_profile(), sample__shards=3, generate__shards=1)
     (toys / "sample-0.hold").touch()
     (toys / "sample-2.unheard").touch()
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("sample").done == 2 or seen.state == "failed")
     (toys / "sample-0.hold").unlink()
     status = wait_for(run, ended)
@@ -177,7 +177,7 @@ def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(
 ) -> None:
     run = make_run(cluster=slurm_profile(), sample__shards=1, generate__shards=1)
     (toys / "sample-0.sleep").write_text("2")
-    first = control.submit(run, PACKAGE)[0]
+    first = submit_missing(run, PACKAGE)[0]
     second = replace(first, attempt=2)
     job = make_executor(run, "sample", None, second.attempt).send(_task(run, second, PACKAGE), {0: [0]}, None, [])
     status = wait_for(run, ended)
@@ -197,7 +197,7 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
     """One task a shard becomes arrays that the cluster takes (held, not run); packed, all of them run."""
     each = {**SMALL, "sample": {**SMALL["sample"], "shards_per_task": 1, "extra": {"hold": True}}}
     run = make_run(name="held", seed=1, cluster=slurm_profile(stages=each), sample__shards=1200, generate__shards=1)
-    made = [item for item in control.submit(run, PACKAGE) if item.stage == "sample"]
+    made = [item for item in submit_missing(run, PACKAGE) if item.stage == "sample"]
     assert [(item.offset, len(item.indices())) for item in made] == [
         (101 * part, min(101, 1200 - 101 * part)) for part in range(12)
     ]
@@ -210,14 +210,14 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
         name="packed", seed=2, cluster=slurm_profile(array_parallelism=12), sample__shards=1200, generate__shards=8
     )
     (toys / "sample-777.fail").touch()
-    first = control.submit(packed, PACKAGE)[0]
+    first = submit_missing(packed, PACKAGE)[0]
     assert (first.shards, first.per_task, len(first.tasks())) == ("0-1199", 25, 48)
     status = wait_for(packed, ended)
     assert status.stage("sample").done == 1199, "a failed shard keeps no other from being done"
     assert status.stage("sample").failed_shards == [777]
     assert any("told to fail" in line for line in status.stage("sample").failures[0].tail)
     (toys / "sample-777.fail").unlink()
-    again = control.submit(packed, PACKAGE)
+    again = submit_missing(packed, PACKAGE)
     assert (again[0].shards, again[0].attempt, again[0].tasks()) == ("777", 2, {777 % MAX_ARRAY_SIZE: [777]})
     status = wait_for(packed, ended)
     assert status.state == "done", told(status)
@@ -228,9 +228,9 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
 INSIDE = """
 import os
 from jobs.plan import Run
-from slurm import control
+from slurm.submission.submit import submit_missing
 assert os.environ["SLURM_JOB_ID"] and os.environ["SLURM_STEP_ID"] and os.environ["SLURM_CPU_BIND"]
-control.submit(Run.load({run!r}), {package!r})
+submit_missing(Run.load({run!r}), {package!r})
 """
 
 
@@ -266,7 +266,7 @@ def test_cancel_while_tasks_work_and_others_start(cluster: DevCluster, make_run:
     for shard in range(6):
         (toys / f"sample-{shard}.sleep").write_text("0.5")
     run = make_run(cluster=slurm_profile(array_parallelism=2), sample__shards=6)
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("sample").running > 0)
     ends: list[control.Cancelled] = []
     both = [threading.Thread(target=lambda: ends.append(control.cancel(run))) for _ in range(2)]
@@ -278,7 +278,7 @@ def test_cancel_while_tasks_work_and_others_start(cluster: DevCluster, make_run:
     status = wait_for(run, ended)
     assert status.state == "cancelled", told(status)
     kept = done_shards(run.stage_dir("sample"), 6)
-    again = control.submit(run, PACKAGE)
+    again = submit_missing(run, PACKAGE)
     assert set(again[0].indices()) == set(range(6)) - kept
     status = wait_for(run, ended)
     assert status.state == "done", told(status)
@@ -306,7 +306,7 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
 ) -> None:
     held = {name: {**SMALL[name], "extra": {"hold": True}} for name in ("generate", "train", "evaluate", "report")}
     run = materialise(make_plan(disk_config(small_disk / "runs", tmp_path, stages={**SMALL, **held})))
-    control.submit(run)
+    submit_missing(run)
     wait_for(run, lambda seen: seen.stage("sample").state == "done")
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
@@ -327,9 +327,9 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
         while True:
             file.write(bytes(4096))
     with pytest.raises(DiskFullError, match="Make space there"):
-        control.submit(run)
+        submit_missing(run)
     ballast.unlink()
-    again = control.submit(run)
+    again = submit_missing(run)
     assert [(item.stage, item.shards) for item in again][:2] == [("generate", "0-1"), ("merge", "0")]
     subprocess.run(["scontrol", "release", again[0].job], check=True)
     status = wait_for(run, lambda seen: seen.stage("merge").state == "done" or seen.state == "failed")

@@ -17,10 +17,11 @@ from jobs.task import done_shards, read_receipt
 from slurm import control
 from slurm.devcluster.cluster import VARIABLE, DevCluster, down, missing_packages, up
 from slurm.local import processes
+from slurm.submission.limits import SubmitError
 from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import attempt_counts, load_submissions
-from slurm.submission.submit import SubmitError
+from slurm.submission.submit import submit_missing
 from slurm.watching.status import StatusReader
 from tests.cluster.conftest import ended, slurm_profile, until, wait_for
 from tests.slurm.conftest import PACKAGE
@@ -30,7 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 def test_the_whole_dag_is_submitted_at_once(cluster: DevCluster, make_run: Callable[..., Run]) -> None:
     run = make_run(cluster=slurm_profile(), sample__shards=6, generate__shards=6)
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     assert [(item.stage, item.shards, item.offset, item.array) for item in made] == [
         ("sample", "0-5", 0, True),
         ("generate", "0-5", 0, True),
@@ -49,7 +50,7 @@ def test_the_whole_dag_is_submitted_at_once(cluster: DevCluster, make_run: Calla
     receipt = read_receipt(run.stage_dir("generate"), 5)
     assert receipt is not None and receipt.job == f"{generate}_5" and receipt.host in ("n1", "n2", "n3", "n4")
     until((run.path / "report").exists, "the link to the report, which comes a little after its receipt")
-    assert control.submit(run, PACKAGE) == []
+    assert submit_missing(run, PACKAGE) == []
 
 
 def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missing(
@@ -58,7 +59,7 @@ def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missi
     run = make_run(cluster=slurm_profile())
     (toys / "generate-1.fail").touch()
     (toys / "generate-2.kill").touch()
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     status = wait_for(run, lambda seen: ended(seen) and not seen.stage("merge").pending)
     assert status.state == "failed"
     generate = status.stage("generate")
@@ -73,7 +74,7 @@ def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missi
 
     (toys / "generate-1.fail").unlink()
     (toys / "generate-2.kill").unlink()
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     assert [(item.stage, item.shards) for item in made][:2] == [("generate", "1-2"), ("merge", "0")]
     assert wait_for(run, ended).state == "done"
     receipt = read_receipt(run.stage_dir("generate"), 1)
@@ -86,10 +87,10 @@ def test_retry_while_the_rest_is_at_work_replaces_what_waits_for_the_failed(
     run = make_run(cluster=slurm_profile())
     (toys / "generate-0.fail").touch()
     (toys / "generate-1.hold").touch()
-    before = control.submit(run, PACKAGE)
+    before = submit_missing(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").running >= 1)
     (toys / "generate-0.fail").unlink()
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     (toys / "generate-1.hold").unlink()
     assert ("generate", "0") in [(item.stage, item.shards) for item in made]
     assert ("merge", "0") in [(item.stage, item.shards) for item in made]
@@ -105,8 +106,8 @@ def test_cancel_ends_this_runs_jobs_and_no_others(
 ) -> None:
     (toys / "sample-0.sleep").write_text("120")
     run, other = make_run(cluster=slurm_profile()), make_run(cluster=slurm_profile(), name="other", seed=5)
-    control.submit(run, PACKAGE)
-    control.submit(other, PACKAGE)
+    submit_missing(run, PACKAGE)
+    submit_missing(other, PACKAGE)
     for one in (run, other):
         wait_for(one, lambda seen: seen.stage("sample").running >= 1 and seen.stage("merge").pending == 1)
     assert len(control.cancel(run).jobs) == 6
@@ -123,7 +124,7 @@ def test_a_warning_signal_requeues_and_the_task_goes_on(
 ) -> None:
     run = make_run(cluster=slurm_profile())
     (toys / "sample-1.sleep").write_text("60")
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("sample") / "shard-00001.work"
     wait_for(run, lambda seen: (chunks / "5").exists())
     subprocess.run(["scancel", "--signal=USR2", f"{made[0].job}_1"], check=True)
@@ -146,7 +147,7 @@ def test_submission_from_inside_an_allocation_inherits_nothing(
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "77")
     run = make_run(cluster=slurm_profile(setup=["env | sort > $SLURM_JOB_ID.env"]), generate__shards=1)
     monkeypatch.chdir(run.path)
-    control.submit(run, PACKAGE)
+    submit_missing(run, PACKAGE)
     assert wait_for(run, ended).state == "done"
     assert os.environ["SLURM_ARRAY_TASK_ID"] == "77"
     seen = "".join(path.read_text() for path in run.path.glob("*.env"))
@@ -162,7 +163,7 @@ def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(
     }
     run = make_run(cluster=slurm_profile(stages=stages))
     with pytest.raises(SubmitError, match="refused evaluate"):
-        control.submit(run, PACKAGE)
+        submit_missing(run, PACKAGE)
     submitted = load_submissions(run)
     assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())
 
@@ -179,7 +180,7 @@ def test_without_accounting_failures_are_seen_and_down_leaves_nothing(
         (toys / "generate-1.kill").touch()
         (toys / "generate-2.sleep").write_text("600")
         run = make_run(cluster=slurm_profile())
-        control.submit(run, PACKAGE)
+        submit_missing(run, PACKAGE)
         status = wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").running == 1)
         assert status.accounting is False and "FAILED" in status.stage("generate").failures[0].reason
         assert down(root) and not down(root)
@@ -191,7 +192,7 @@ def test_without_accounting_failures_are_seen_and_down_leaves_nothing(
         status = StatusReader(run).read()
         assert status.state == "unknown" and status.problem is not None and status.stage("generate").unknown == 2
         with pytest.raises(SubmitError, match="nothing submitted"):
-            control.submit(run, PACKAGE)
+            submit_missing(run, PACKAGE)
         with pytest.raises(control.CancelError, match="nothing cancelled"):
             control.cancel(run)
     finally:

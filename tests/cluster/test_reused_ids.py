@@ -17,6 +17,7 @@ from slurm import control
 from slurm.devcluster.cluster import DevCluster
 from slurm.submission.options import job_name
 from slurm.submission.submissions import append_submission
+from slurm.submission.submit import submit_missing
 from slurm.watching.status import StatusReader
 from tests.cluster.conftest import ended, slurm_profile, told, wait_for
 from tests.slurm.conftest import PACKAGE
@@ -30,7 +31,7 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
     run, other = make_run(cluster=slurm_profile()), make_run(cluster=slurm_profile(), seed=5)
     assert run.config.name == other.config.name
     (toys / "sample-0.sleep").write_text("600")
-    theirs = control.submit(other, PACKAGE)
+    theirs = submit_missing(other, PACKAGE)
     command = ["sbatch", "--parsable", "--output=/dev/null", "--mem=100M", "--wrap=sleep 600"]
     foreign = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     wait_for(other, lambda seen: seen.stage("sample").running == 1 and seen.stage("sample").done == 1)
@@ -45,7 +46,7 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
     assert control.cancel(run).jobs == []
 
     (toys / "sample-0.sleep").unlink()
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     assert [(item.stage, item.shards) for item in made] == [(item.stage, item.shards) for item in theirs], (
         "nothing is taken for live"
     )

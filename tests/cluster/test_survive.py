@@ -27,6 +27,7 @@ from slurm import control
 from slurm.devcluster.cluster import DevCluster
 from slurm.planning.planner import make_plan, materialise
 from slurm.submission.options import job_name
+from slurm.submission.submit import submit_missing
 from tests.cluster.conftest import SMALL, slurm_profile, told, wait_for
 from tests.conftest import TINY
 from tests.routenator.tiny_model import save_tiny_model
@@ -127,7 +128,7 @@ def runs(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             undisturbed=make(folder, "undisturbed", model, train=True, extra={"nodelist": "n4"}),
         )
         for run in (found.trained, found.undisturbed, found.timed_out, found.preempted):
-            control.submit(run, PACKAGE)
+            submit_missing(run, PACKAGE)
         work = found.preempted.stage_dir("generate") / "shard-00000.work"
         wait_for(found.preempted, lambda seen: len(list(work.glob("*.parquet"))) > 20 or seen.state == "failed")
         urgent("--nodelist=n1", "--exclusive")

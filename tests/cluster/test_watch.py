@@ -28,6 +28,7 @@ from jobs.plan import Run
 from slurm import control
 from slurm.devcluster.cluster import DevCluster
 from slurm.planning.planner import make_plan, materialise
+from slurm.submission.submit import submit_missing
 from slurm.watching.cluster_queue import read_cluster
 from slurm.watching.runs import RunsReader
 from slurm.watching.status import StatusReader
@@ -152,7 +153,7 @@ def run(cluster: DevCluster, folder: Path) -> Iterator[Run]:
     (folder / "control" / "generate-1.fail").touch()
     stages = {**SMALL, "generate": {**SMALL["generate"], "gpus": 1, "shards_per_task": 1}}
     run = toy_run(folder, cluster=slurm_profile(stages=stages), generate__shards=40)
-    made = control.submit(run, PACKAGE)
+    made = submit_missing(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("sample").fraction > 0.55)
     subprocess.run(["scontrol", "requeue", made[0].task_id(1)], check=True)
     # Accounting hears of a task's end a little after its receipt is there.
@@ -165,7 +166,7 @@ def run(cluster: DevCluster, folder: Path) -> Iterator[Run]:
 
 def test_one_call_a_refresh_whatever_is_asked(run: Run, folder: Path, calls: Callable[[], list[str]]) -> None:
     other = toy_run(folder, cluster=slurm_profile(), name="other", seed=5)
-    control.submit(other, PACKAGE)
+    submit_missing(other, PACKAGE)
     calls()
     reader = StatusReader(run)
     for _ in range(2):

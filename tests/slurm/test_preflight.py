@@ -10,15 +10,14 @@ import pytest
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
+from slurm.planning.disk_estimate import GIB, estimate_bytes
 from slurm.planning.planner import make_plan
 from slurm.preflight.checks import (
-    GIB,
     check_disk,
     check_engines,
     check_machine,
     check_models,
     check_tracker,
-    estimate_bytes,
 )
 from tests.slurm.conftest import PACKAGE, make_config
 

@@ -15,9 +15,10 @@ import pytest
 from jobs.plan import Run
 from slurm.control import describe
 from slurm.submission.executor import make_executor, scripts
+from slurm.submission.limits import Limits, parse_limits
 from slurm.submission.options import job_name, shards_per_task
 from slurm.submission.submissions import Submission
-from slurm.submission.submit import Limits, StageJobs, _dependency, blocks, clean_environment, parse_limits
+from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment
 from tests.slurm.conftest import make_config
 
 GOLDEN = Path(__file__).parent / "golden"

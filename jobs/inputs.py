@@ -1,16 +1,17 @@
-"""What merge reads in a top-up: the candidates of the runs before it, then its own."""
+"""What a task reads of earlier stages: the strata, and the candidates of its own run and of those that a top-up builds
+on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from jobs.plan import Run, StagePlan
 from jobs.task import Receipt, Task, read_receipt, receipt_path, verify_file
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json
-from routenator.sampling.strata import KEY
+from routenator.sampling.strata import KEY, Stratum
 
 
 def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
@@ -50,51 +51,55 @@ def part_receipts(run: Run, stage: StagePlan, label: str) -> Iterator[tuple[Rece
         receipt = read_receipt(directory, index)
         if receipt is None:
             raise StageError(
-                f"{label}, shard {index}, is gone: no {receipt_path(directory, index)}; `retry` of that run makes it again"
+                f"{label}, shard {index}, is gone: no {receipt_path(directory, index)}; "
+                "`retry` of that run makes it again"
             )
         yield receipt, directory
 
 
-def read_strata(receipt: Receipt, directory: Path, label: str = "sample shard 0") -> list[dict[str, Any]]:
-    """strata.json, by the receipt of sample's shard 0.
+def read_strata(run: Run, sample: StagePlan | None = None, label: str = "sample") -> list[Stratum]:
+    """What the requests' stratum numbers mean: the strata of a sample stage, number i at place i.
+
+    Args:
+        sample: of an earlier run; None: the run's own.
+        label: what to call it in an error.
 
     Raises:
-        StageError: the shard has none.
-        CorruptShardError: it differs from its receipt, is not JSON, or its rows are not numbered 0, 1, 2 ...
+        StageError: shard 0, which keeps them, is missing or has none.
+        CorruptShardError: the file differs from its receipt, is not JSON, or its rows are not numbered 0, 1, 2 ...
     """
+    receipt, directory = next(part_receipts(run, sample or run.plan.stages["sample"], label))
     if "strata" not in receipt.files:
-        raise StageError(f"{label} ({directory}) has no strata.json")
+        raise StageError(f"{label} shard 0 ({directory}) has no strata.json")
     path = receipt.path(directory, "strata")
     verify_file(path, receipt, "strata")
     try:
-        rows: list[dict[str, Any]] = read_json(path)
+        strata = [Stratum(**row) for row in read_json(path)]
     except ValueError as error:
-        raise CorruptShardError(f"{label} ({path}) is not JSON: {error}") from error
-    if any(row["stratum"] != number for number, row in enumerate(rows)):
-        raise CorruptShardError(f"{label} ({path}): the strata are not numbered 0, 1, 2 ...")
-    return rows
+        raise CorruptShardError(f"{label} shard 0 ({path}) is not JSON: {error}") from error
+    if any(row.stratum != number for number, row in enumerate(strata)):
+        raise CorruptShardError(f"{label} shard 0 ({path}): the strata are not numbered 0, 1, 2 ...")
+    return strata
 
 
-def check_same_strata(task: Task, strata: Sequence[Mapping[str, Any]]) -> None:
-    """Whether the runs before a top-up mean the same by a stratum's number.
+def check_same_strata(run: Run, strata: Sequence[Stratum]) -> None:
+    """Check that the runs before a top-up mean the same by a stratum's number.
 
     Raises:
         StageError: they do not, or a shard is missing.
     """
-    for part in task.run.plan.base:
-        label = f"sample of {part.run}"
-        receipt, directory = next(part_receipts(task.run, part.sample, label))
-        different = same_strata(read_strata(receipt, directory, label), strata)
+    for part in run.plan.base:
+        different = same_strata(read_strata(run, part.sample, f"sample of {part.run}"), strata)
         if different:
             raise StageError(f"the strata of {part.run} are not those of this top-up: {different}")
 
 
-def same_strata(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str | None:
+def same_strata(before: Sequence[Stratum], now: Sequence[Stratum]) -> str | None:
     """Where two runs' strata differ in their names or quotas, in words; None if they do not."""
     if len(before) != len(now):
         return f"{len(before)} strata before, {len(now)} now"
-    names = (*KEY, "quota")
     for number, (old, new) in enumerate(zip(before, now, strict=True)):
-        if any(old[name] != new[name] for name in names):
-            return f"stratum {number} was {[old[name] for name in names]}, and is {[new[name] for name in names]}"
+        was, became = ([*(getattr(row, name) for name in KEY), row.quota] for row in (old, new))
+        if was != became:
+            return f"stratum {number} was {was}, and is {became}"
     return None

@@ -1,0 +1,61 @@
+"""The table of all commands, and a group that imports a command's module only when that command is called.
+
+So the modules of the commands import what they need at their top, and ``--help`` still answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Command -> its module in slurm/commands, and the first line of its help; in the order of ``--help``.
+COMMANDS = {
+    "run": ("runs", "Check, plan and submit every stage of a run."),
+    "retry": ("runs", "Resume a run: submit only the shards that are missing."),
+    "plan": ("runs", "Show what `run` would do and cost."),
+    "preview": ("preview", "Show the first rows of a run without running it."),
+    "cancel": ("watch", "Stop this run's jobs and processes."),
+    "report": ("report", "Print the results of a run, finished or not."),
+    "pilot": ("topup", "Measure acceptance with a small run up to merge."),
+    "acceptance": ("topup", "Show what share of a run's requests was accepted."),
+    "topup": ("topup", "Fill the quotas that a run did not meet."),
+    "experiment": ("experiments", "Run an experiment and write its results."),
+    "status": ("watch", "Show how far a run is, and why shards failed."),
+    "monitor": ("monitor", "Watch a run live in the terminal."),
+    "logs": ("watch", "Print the end of each shard's latest log."),
+    "queue": ("watch", "Show the cluster: what is free, who waits, and why."),
+    "runs": ("watch", "List the runs below a folder, newest first."),
+    "exporter": ("exporter", "Serve Prometheus metrics of the queue and of runs."),
+    "evaluate": ("evaluate", "Score a base model or an adapter on a golden file."),
+    "compare": ("evaluate", "Test whether RUN_B is better than RUN_A."),
+    "merge-adapter": ("evaluate", "Merge an adapter into a full copy of its base model."),
+    "doctor": ("machine", "Check what this machine and its cluster provide."),
+    "domain": ("data", "Check, fit and derive domains (docs/domains.md)."),
+    "golden": ("data", "Import and split golden sets."),
+    "models": ("machine", "Prepare weights that come as Python packages."),
+    "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
+}
+
+
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """The command itself; imports its module."""
+    module = importlib.import_module(f"slurm.commands.{COMMANDS[name][0]}")
+    parent = typer.Typer(rich_markup_mode=None)
+    parent.add_typer(module.app)
+    return cast("TyperCommand | TyperGroup", typer.main.get_group(parent).commands[name])
+
+
+class LazyGroup(TyperGroup):
+    """The commands of the table: for ``--help`` and for suggestions by name and help alone."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+
+    # Of this context and command typer has classes of its own, or click's, by its version.
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else load_command(name), rest
