@@ -27,7 +27,7 @@ def detect(text: str) -> tuple[str, float]:
 
 
 def detect_among(text: str, languages: Iterable[str]) -> str | None:
-    """The likeliest of some languages (the detector's codes), if it is among the detector's first guesses; else None."""
+    """The likeliest of some languages (the detector's codes); None if the detector's first guesses lack them all."""
     wanted = set(languages)
     return next((str(row["lang"]) for row in _detector().detect(text, k=_GUESSES) if row["lang"] in wanted), None)
 

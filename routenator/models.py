@@ -174,7 +174,7 @@ def model_identity(source: str) -> str:
 
 @functools.cache
 def _sampled(root: Path, files: tuple[tuple[str, int, int], ...]) -> str:
-    """sha256 over names, sizes and samples of these files: (name, bytes, time of change). Plans are many, models large."""
+    """sha256 over names, sizes and samples of files (name, bytes, time of change). Plans are many, models large."""
     state = hashlib.sha256()
     for name, size, _ in files:
         state.update(f"{name}\0{size}\n".encode())

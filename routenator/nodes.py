@@ -1,4 +1,4 @@
-"""A task's nodes, as the stages that run on several of them see it. Knows no scheduler: ``jobs.nodes`` finds them out."""
+"""A task's nodes, for stages that run on several of them. Knows no scheduler: ``jobs.nodes`` finds the nodes."""
 
 from __future__ import annotations
 

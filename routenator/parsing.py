@@ -1,5 +1,5 @@
-"""YAML files read strictly, and values checked by pydantic; every fault is an error that names file, key, what was found
-and what was expected.
+"""Reads YAML strictly and checks values with pydantic. Each error names the file, the key, what was found and what was
+expected.
 """
 
 from __future__ import annotations

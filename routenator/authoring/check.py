@@ -230,7 +230,8 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
                 share = float(((words >= low) & (words <= high)).mean())
                 if share < _RARE:
                     yield (
-                        f"{template.name}: {share:.0%} of its draws for {function} have the length {bucket} ({low} to {high} words); "
+                        f"{template.name}: {share:.0%} of its draws for {function} have the length {bucket} "
+                        f"({low} to {high} words); "
                         f"they have {words.min()} to {words.max()}; name the lengths that it can meet under `lengths`"
                     )
 

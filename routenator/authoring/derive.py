@@ -214,7 +214,8 @@ def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
     kept = [record for record in domain.records.values() if not known or record["category"] in known]
     if len(kept) < len(domain.records):
         derived.notes.append(
-            f"{len(domain.records) - len(kept)} metadata records are of categories that no function has any more; left out"
+            f"{len(domain.records) - len(kept)} metadata records are of categories that no function has any more; "
+            "left out"
         )
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     (out / "metadata.jsonl").write_text(text, encoding="utf-8")
@@ -248,7 +249,8 @@ def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:
     lines = [
         f"# Derived from the domain {source.resolve().name}",
         "",
-        f"Made by `python launch.py domain derive`, of a source whose fingerprint is `{domain_fingerprint(source)}`, with",
+        "Made by `python launch.py domain derive`, of a source whose fingerprint is "
+        f"`{domain_fingerprint(source)}`, with",
         "",
         *(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in asked.items()),
         "",

@@ -145,7 +145,8 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
         )
     if count < len(domain.functions):
         notes.append(
-            f"the first {count} functions are kept: {', '.join(names)}; left out: {', '.join(list(domain.functions)[count:])}"
+            f"the first {count} functions are kept: {', '.join(names)}; "
+            f"left out: {', '.join(list(domain.functions)[count:])}"
         )
     cells = []
     for place, name in enumerate(names):

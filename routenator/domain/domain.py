@@ -80,6 +80,6 @@ class Domain:
         return [*names, NO_CATEGORY] if optional else names
 
     def category_surfaces(self, function: str, category: str) -> list[str]:
-        """All ways in which a query may say a category: labels and aliases of its nodes, and its own name with spaces."""
+        """All ways for a query to say a category: labels and aliases of its nodes, and its own name with spaces."""
         words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
         return sorted(words | {category, category.replace("_", " ")})

@@ -1,4 +1,4 @@
-"""Golden sets: human queries with gold calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``."""
+"""Golden sets: human queries and their calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {}}}``."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
         category = str(example.arguments.get(functions[example.name].category or "", "")).casefold()
         cells.setdefault((example.name, category), []).append((digest([seed, normalise_query(example.query)]), number))
     first: set[int] = set()
-    owed = 0.0  # queries that rounding has kept from the first part so far: many cells of one query still come to the share
+    # Queries that rounding has kept from the first part so far: many cells of one query still come to the share.
+    owed = 0.0
     for _, keyed in sorted(cells.items()):
         wanted = share * len(keyed) + owed
         taken = min(len(keyed), max(0, round(wanted)))

@@ -98,7 +98,8 @@ def _check_buckets(buckets: Mapping[str, tuple[int, int]], file: Path) -> None:
         if before is not None and low <= before[1]:
             raise InputError(
                 "two length buckets overlap, so a query's bucket is not certain",
-                file=file, key=key, found=f"[{low}, {high}]", expected=f"words above {before[1]}, where {before[0]} ends",
+                file=file, key=key, found=f"[{low}, {high}]",
+                expected=f"words above {before[1]}, where {before[0]} ends",
             )  # fmt: skip
         before = (bucket, high)
 
@@ -145,7 +146,8 @@ def _check_quantiles(domain: Domain, function: str, file: Path) -> None:
                 raise InputError(
                     "the statistics contradict each other",
                     file=file, key=f"word_quantiles.{function}.{share:g}", found=f"{given} words",
-                    expected=f"what lengths.{function} allows: {mass:.1%} of its queries have at most {high} words ({bucket})",
+                    expected=f"what lengths.{function} allows: "
+                    f"{mass:.1%} of its queries have at most {high} words ({bucket})",
                 )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class Template:
         return self.head.guide
 
     def suits(self, engine: EngineConfig | None) -> bool:
-        """Whether this template is for such a model: one that is held to the slots' words, or one that writes freely."""
+        """Whether this template suits a model: one that is held to the slots' words, or one that writes freely."""
         return self.head.for_ == "any" or engine is None or (self.head.for_ == "guided") == engine.guided
 
     def serves(self, function: str, category: str, length: str, language: str) -> bool:

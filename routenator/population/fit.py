@@ -45,7 +45,7 @@ class Fit:
     unsure: int
 
     def summary(self) -> list[str]:
-        """Lines for a person who has the queries before them: exact counts, pooled cells, the budget's parts, warnings."""
+        """Lines for someone who may see the queries: exact counts, pooled cells, the budget's parts, warnings."""
         lines = [f"{self.labelled:,} queries with calls"]
         if self.guessed or self.unsure:
             lines.append(
@@ -335,7 +335,8 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
     if languages:
         named = ", ".join(f"{name} {times:,}" for name, times in languages.most_common(8))
         found.append(
-            f"{languages.total():,} of {total:,} queries are in languages that the domain does not have, so not in `languages`: {named}"
+            f"{languages.total():,} of {total:,} queries are in languages that the domain does not have, "
+            f"so not in `languages`: {named}"
         )
     if uncertain:
         found.append(f"the language of {uncertain:,} queries is not certain; they are left out of `languages`")
@@ -366,7 +367,8 @@ def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None)
     import yaml
 
     lines = [
-        f"Population statistics of {domain.title}, fitted to a sample of queries by `domain fit`: shares only, never a query."
+        f"Population statistics of {domain.title}, fitted to a sample of queries by `domain fit`: "
+        "shares only, never a query."
     ]
     if epsilon is None:
         lines.append(
@@ -383,7 +385,8 @@ def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None)
         if found.guessed or found.unsure:
             lines.append("Functions of queries without calls were guessed.")
     lines.append(
-        f"Cells of fewer than {min_count} queries are pooled. A pool's total is divided by the domain's earlier shares; where"
+        f"Cells of fewer than {min_count} queries are pooled. "
+        "A pool's total is divided by the domain's earlier shares; where"
     )
     lines.append("even the total is too small, the earlier shares stand, within what is then known.")
     lines += [f"  pooled in {table}: {', '.join(names)}" for table, names in sorted(found.pooled.items())]

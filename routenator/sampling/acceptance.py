@@ -122,7 +122,7 @@ class Acceptance:
         table[key] = (kept + int(row["kept"]), requested + int(row["requested"]))
 
     def posterior(self, strata: Sequence[Mapping[str, Any]]) -> Posterior:
-        """The distribution of each of these strata's share; those that were not measured are judged by their margins."""
+        """The distribution of each stratum's share; those that were not measured are judged by their margins."""
         import numpy as np
 
         shares: dict[tuple[str, ...], float] = {}

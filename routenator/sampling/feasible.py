@@ -97,16 +97,16 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
     if sampler.coverage and short:
         worst = max(short, key=lambda group: group.wanted / max(group.rows, 1))
         found.append(
-            f"sample.coverage: {len(short)} of {len(sampler.coverage.groups)} groups of function and category have too few requests "
-            f"to walk each edge {config.sample.coverage} times: {sum(group.wanted for group in short):,} needed, "
-            f"{sum(group.rows for group in short):,} there; furthest off: {worst.function} x {worst.category}, {worst.wanted:,} needed, "
-            f"{worst.rows:,} there"
+            f"sample.coverage: {len(short)} of {len(sampler.coverage.groups)} groups of function and category "
+            f"have too few requests to walk each edge {config.sample.coverage} times: "
+            f"{sum(group.wanted for group in short):,} needed, {sum(group.rows for group in short):,} there; "
+            f"furthest off: {worst.function} x {worst.category}, {worst.wanted:,} needed, {worst.rows:,} there"
         )
     return found
 
 
 def rows_to_cover(domain: Domain) -> int:
-    """Requests of a weighted set of all functions in which each edge of each function and category can be walked once."""
+    """Requests, weighted over all functions, in which each edge of each function and category can be walked once."""
     graph, rows = Graph(domain), 0
     for function, share in normalise(domain.statistics.functions).items():
         walker, shares = graph.walker(function), category_shares(domain, function)

@@ -75,7 +75,7 @@ class Cover:
     def force(
         self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
     ) -> None:
-        """Put the forced rows' walks into ``path``; all arguments are of the function's rows, as for ``Walker.draw``."""
+        """Put the forced rows' walks into ``path``. All arguments are of the function's rows, see ``Walker.draw``."""
         chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
         rows = np.flatnonzero(chosen)
         edge = number.take(rows) % self._edges.take(stratum.take(rows))

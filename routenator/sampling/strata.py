@@ -250,14 +250,16 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
             if route == "vision" and not domain.records:
                 raise InputError(
                     "the vision route has a share, but there is no metadata to make images of",
-                    file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records", expected="at least one",
+                    file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records",
+                    expected="at least one",
                 )  # fmt: skip
         for language in normalise(
             domain.statistics.languages if domain.joint is None else domain.joint.languages(function)
         ):
             if not heuristic_templates(domain, function, language):
                 raise InputError(
-                    f"{function} has no heuristic template for the language {language}, and every route starts from a heuristic draft",
+                    f"{function} has no heuristic template for the language {language}, "
+                    "and every route starts from a heuristic draft",
                     file=domain.path / "templates" / "heuristic", found="none", expected="at least one",
                 )  # fmt: skip
 

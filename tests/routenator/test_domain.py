@@ -165,7 +165,10 @@ def test_calls_are_checked_with_typed_errors(tiny, arguments, kinds):
     assert [(e.kind, e.parameter) for e in check_call(tiny.functions["search"], arguments)] == kinds
 
 
-GOOD_LINE = '{"query": "a red logo", "call": {"name": "search", "arguments": {"content_type": "logo", "extracted_prompt": "red"}}}\n'
+GOOD_LINE = (
+    '{"query": "a red logo", "call": {"name": "search", "arguments": '
+    '{"content_type": "logo", "extracted_prompt": "red"}}}\n'
+)
 
 
 @pytest.mark.parametrize(
