@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from routenator.authoring.check import inspect_domain
 from routenator.authoring.derive import DeriveOptions, derive
+from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.snips import import_snips
 from routenator.compose import find_domain
 from routenator.domain.golden import split_golden

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from routenator.authoring.check import check_domain, inspect_domain, presence_combinations
+from routenator.authoring.check import check_domain, presence_combinations
+from routenator.authoring.inspection import inspect_domain
 from routenator.domain.functions import check_call
 from routenator.domain.golden import load_golden, normalise_query
 from routenator.domain.loader import domain_fingerprint, load_domain

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from routenator.authoring.check import inspect_domain
+from routenator.authoring.inspection import inspect_domain
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
