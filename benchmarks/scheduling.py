@@ -292,8 +292,10 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
     job = load_submissions(run)[0].job
     for index in range(shards * 9 // 10):
         file = {"name": f"shard-{index:05d}.00000000.txt", "sha256": "0" * 64, "bytes": 1}
-        receipt = Receipt("sample", index, 1, 1.0, "n1", 1, f"{job}_{index}", "2025-01-01T00:00:00Z", {"data": file})
-        receipt_path(directory, index).write_text(json.dumps(receipt.__dict__))
+        receipt = Receipt(
+            "sample", index, 1, 1.0, "n1", 1, f"{job}_{index}", "2025-01-01T00:00:00Z", {"data": file}, {}
+        )
+        receipt_path(directory, index).write_text(json.dumps(receipt._asdict()))
     shim, calls = folder / "shim", folder / "calls"
     shim.mkdir()
     for name in ("squeue", "sacct", "scontrol", "sinfo"):

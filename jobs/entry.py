@@ -20,7 +20,7 @@ from typing import Any
 
 from jobs.disk import Reserve, disk_full, is_full
 from jobs.plan import PUBLISHED, Run
-from jobs.task import Task, missing_shards, shard_name
+from jobs.task import FAILURE_SUFFIX, Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
 
@@ -31,7 +31,7 @@ _RECORD_PAUSE_S = 0.5
 
 def failure_path(run: Run, stage: str, index: int) -> Path:
     """Where a shard's last failure is written."""
-    return run.log_dir(stage) / f"{shard_name(index)}.failed.json"
+    return run.log_dir(stage) / f"{shard_name(index)}{FAILURE_SUFFIX}"
 
 
 def write_failure(

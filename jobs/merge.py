@@ -112,7 +112,7 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
         raise StageError(_why_empty(found, decisions, total))
     summary = _summary(task, domain, strata, decisions, found, splits)
     summary["golden_words"] = _golden_words(golden)
-    note = {"likeness": task.run.plan.likeness, "size": config.dataset.size, "seed": config.seed}
+    note = {"likeness": task.run.plan.acceptance_key, "size": config.dataset.size, "seed": config.seed}
     acceptance, summary["rounds"] = measure(strata, round_tables(decisions, rounds), note)
     write_atomic(work / "acceptance.json", write_text(acceptance))
     write_json(work / "merge.json", summary)

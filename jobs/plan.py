@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routenator.config import RunConfig
 from routenator.errors import InputError
@@ -72,7 +72,7 @@ class Measured(BaseModel):
 class Plan(BaseModel):
     """A run, resolved: config, stages, fingerprints, and which snapshot of domain and code it uses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     format: int = PLAN_FORMAT
     fingerprint: str
@@ -84,7 +84,8 @@ class Plan(BaseModel):
     domain_sha256: str
     golden_sha256: str
     stages: dict[str, StagePlan]  # those that the run has; a pilot ends with merge
-    likeness: str = ""  # hash of what acceptance depends on; runs that share it can learn from each other's
+    # Hash of what acceptance depends on: runs that share it can plan by each other's. On disk it is called likeness.
+    acceptance_key: str = Field("", alias="likeness")
     acceptance: Measured | None = None
     requested: list[int] | None = None  # rows to sample of each stratum; None: by generate.oversample
     base: list[Part] = []  # of a top-up: what was made before, oldest first

@@ -47,7 +47,7 @@ def gather(run: Run) -> dict[str, Any]:
     training: list[dict[str, Any]] = []
     for stage in (name for name in STAGES[:-1] if name in run.plan.stages):
         receipts = list(_receipts(run, stage))
-        rows.append(stage_row(stage, run.plan.stages[stage].shards, [receipt.__dict__ for receipt in receipts]))
+        rows.append(stage_row(stage, run.plan.stages[stage].shards, [receipt._asdict() for receipt in receipts]))
         for receipt in receipts:
             if stage == "merge":
                 merge = read_json(_file(run, receipt, "merge.json"))

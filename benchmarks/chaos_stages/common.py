@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.task import Task, shard_name
+from jobs.task import Task, work_path
 
 POINTS = ("chunk", "data", "receipt", "after")
 MINES = "CHAOS_MINES"
@@ -54,7 +54,7 @@ def run_slowly(task: Task, stage: Callable[[Task], None]) -> None:
         explode("data")
         return committed(*args, **more)
 
-    work = task.dir / f"{shard_name(task.index)}.work"
+    work = work_path(task.dir, task.index)
     told, replaced, linked, committed = task.progress, os.replace, os.link, task.commit
     task.progress, task.commit = progress, commit  # type: ignore[method-assign]
     os.replace, os.link = replace, link  # type: ignore[assignment]

@@ -33,7 +33,7 @@ def shard_counts(config: RunConfig) -> dict[str, int]:
 _REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample_limit")
 
 
-def likeness(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
+def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
     """Hash of what acceptance depends on: the domain, how queries are made, checked and compared; not size, seed or how
     many rows.
 

@@ -24,7 +24,7 @@ FILE = "acceptance.json"
 _NAMED = 5  # hopeless strata
 
 
-def find(config: RunConfig, likeness: str) -> Path | None:
+def find(config: RunConfig, key: str) -> Path | None:
     """The file that ``generate.acceptance`` means; None where it names none, or ``auto`` finds none.
 
     Raises:
@@ -33,7 +33,7 @@ def find(config: RunConfig, likeness: str) -> Path | None:
     source = config.generate.acceptance
     if source is None:
         return None
-    return newest(config, likeness) if source == AUTO else measured_file(Path(source))
+    return newest(config, key) if source == AUTO else measured_file(Path(source))
 
 
 def measured_file(path: Path) -> Path:
@@ -53,7 +53,7 @@ def measured_file(path: Path) -> Path:
     return path / FILE if path.is_dir() else path
 
 
-def newest(config: RunConfig, likeness: str) -> Path | None:
+def newest(config: RunConfig, key: str) -> Path | None:
     """The newest finished merge in the store whose acceptance fits this config: same domain, generation, checks, dedup.
 
     One of the same size and seed is left out: it is this very run's own, and repeating a command shall find the same
@@ -65,7 +65,7 @@ def newest(config: RunConfig, likeness: str) -> Path | None:
         if receipt is None:
             continue
         note = read_note(file)
-        if note.get("likeness") == likeness and (note.get("size"), note.get("seed")) != (
+        if note.get("likeness") == key and (note.get("size"), note.get("seed")) != (
             config.dataset.size,
             config.seed,
         ):

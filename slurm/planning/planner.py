@@ -27,7 +27,7 @@ from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
-from slurm.planning.fingerprints import likeness, model_places, shard_counts, stage_fingerprints, stage_versions
+from slurm.planning.fingerprints import acceptance_key, model_places, shard_counts, stage_fingerprints, stage_versions
 from slurm.planning.measured import find, plan_requests
 
 CODE = (routenator, jobs, slurm)
@@ -123,10 +123,10 @@ def make_plan(
     domain_sha256 = domain_fingerprint(Path(config.domain))
     golden_sha256 = sha256_file(golden)
     versions = stage_versions(package)
-    like = likeness(config, domain_sha256, versions)
+    key = acceptance_key(config, domain_sha256, versions)
     measured, requested = (topup.acceptance, topup.requested) if topup else (None, None)
     if topup is None and config.generate.acceptance is not None:
-        file = find(config, like)
+        file = find(config, key)
         if file is not None:
             measured, requested = plan_requests(config, file)
         # The resolved config names what was found, so that it means the same when it is run again.
@@ -165,7 +165,7 @@ def make_plan(
             )
             for stage in stages
         },
-        likeness=like,
+        acceptance_key=key,
         acceptance=measured,
         requested=requested,
         base=base,
@@ -229,7 +229,7 @@ def _write(run: Run) -> None:
         if plan.acceptance is not None:
             _copy_acceptance(plan.acceptance, temporary / "acceptance.json")
         write_atomic(temporary / "config.yaml", write_config(plan.config))
-        write_json(temporary / "plan.json", plan.model_dump(mode="json"))
+        write_json(temporary / "plan.json", plan.model_dump(mode="json", by_alias=True))
         try:
             temporary.rename(path)
         except OSError:

@@ -1,4 +1,4 @@
-"""How one shard stands, from what its newest submission, the queue and its last failure say together."""
+"""The state of one shard, from its newest submission, the queue and its last failure together."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _JUST_ENDED_S = 30.0
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Of a shard that is not done.
+class ShardState:
+    """State of an unfinished shard.
 
     Attributes:
         state: running, pending, failed, cancelled, unknown or missing.
@@ -37,14 +37,14 @@ class Verdict:
     failure: Mapping[str, Any] | None = None
 
 
-def judge(
+def shard_state(
     shard: int,
     submission: Submission | None,
     queue: QueueView,
     driver: Mapping[str, Any] | None,
     failure: Mapping[str, Any] | None,
-) -> Verdict:
-    """How a shard without a receipt stands.
+) -> ShardState:
+    """State of an unfinished shard.
 
     Args:
         submission: the newest that holds it, or None.
@@ -53,7 +53,9 @@ def judge(
     """
     driver_alive = bool(driver and driver["alive"])
     if submission is None:
-        return Verdict("pending", "its turn has not come") if driver_alive else Verdict("missing", "not submitted")
+        return (
+            ShardState("pending", "its turn has not come") if driver_alive else ShardState("missing", "not submitted")
+        )
     if failure is not None and failure["time"] < submission.time:
         failure = None
     if submission.kind == "local":
@@ -61,35 +63,35 @@ def judge(
     entry = queue.entry(submission, shard)
     if entry is not None and entry.live:
         if entry.waiting:
-            return Verdict("pending", entry.reason or entry.state.lower(), submission, entry)
-        return Verdict("running", "", submission, entry)
+            return ShardState("pending", entry.reason or entry.state.lower(), submission, entry)
+        return ShardState("running", "", submission, entry)
     if failure is not None:
-        return Verdict("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
+        return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
     if queue.problem:
-        return Verdict("unknown", "the queue cannot be read", submission)
+        return ShardState("unknown", "the queue cannot be read", submission)
     if entry is None:
         if time.time() - submission.time < _JUST_SUBMITTED_S:
-            return Verdict("pending", "just submitted", submission)
-        return Verdict("failed", "left the queue without a receipt", submission)
+            return ShardState("pending", "just submitted", submission)
+        return ShardState("failed", "left the queue without a receipt", submission)
     if entry.state == "CANCELLED" or entry.reason == "DependencyNeverSatisfied":
-        return Verdict("cancelled", "cancelled", submission, entry)
+        return ShardState("cancelled", "cancelled", submission, entry)
     if entry.state == "COMPLETED":
         if entry.end is not None and time.time() - entry.end < _JUST_ENDED_S:
-            return Verdict("running", "", submission, entry)
+            return ShardState("running", "", submission, entry)
         reason = "COMPLETED without a receipt"
     else:
         ending = f"({entry.reason})" if entry.reason else ""
         reason = " ".join(filter(None, [entry.state, ending, f"on {entry.nodes}" if entry.nodes else ""]))
-    return Verdict("failed", reason, submission, entry)
+    return ShardState("failed", reason, submission, entry)
 
 
-def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any] | None) -> Verdict:
+def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any] | None) -> ShardState:
     if failure is not None:
-        return Verdict("failed", f"{failure['kind']}: {failure['message']}", submission, failure=failure)
+        return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, failure=failure)
     if not driver_alive:
-        return Verdict("cancelled", "stopped; `retry` goes on from its last chunk", submission)
+        return ShardState("cancelled", "stopped; `retry` goes on from its last chunk", submission)
     # A driver on another host is judged by its heartbeat, its tasks with it.
     gone = submission.started is None or not processes.is_same(int(submission.job), submission.started)
     if gone and submission.host == socket.gethostname():
-        return Verdict("pending", "its turn has not come", submission)
-    return Verdict("running", "", submission)
+        return ShardState("pending", "its turn has not come", submission)
+    return ShardState("running", "", submission)

@@ -16,7 +16,7 @@ from slurm.local.driver import read_driver
 from slurm.submission.queue import QueueView, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
 from slurm.watching.logs import tail
-from slurm.watching.shard_state import Verdict, judge
+from slurm.watching.shard_state import ShardState, shard_state
 from slurm.watching.stagefiles import Progress, StageFiles
 from slurm.watching.usage import Usage, stage_usage
 
@@ -218,19 +218,19 @@ class StatusReader:
         for shard in range(files.shards):
             if shard in files.done:
                 continue
-            verdict = judge(shard, newest.get(shard), queue, driver, files.failures.get(shard))
-            counts[verdict.state] += 1
-            if verdict.state == "running":
+            found = shard_state(shard, newest.get(shard), queue, driver, files.failures.get(shard))
+            counts[found.state] += 1
+            if found.state == "running":
                 at_work.append(shard)
-            elif verdict.state == "failed":
-                failures[verdict.reason.splitlines()[0]] += 1
+            elif found.state == "failed":
+                failures[found.reason.splitlines()[0]] += 1
                 status.failed_shards.append(shard)
                 if len(status.failures) < self._failures:
-                    status.failures.append(self._failure(stage, shard, verdict))
+                    status.failures.append(self._failure(stage, shard, found))
             else:
-                waits[verdict.reason] += 1
-                if verdict.state == "pending" and verdict.entry is not None and verdict.entry.start is not None:
-                    status.starts = min(status.starts or verdict.entry.start, verdict.entry.start)
+                waits[found.reason] += 1
+                if found.state == "pending" and found.entry is not None and found.entry.start is not None:
+                    status.starts = min(status.starts or found.entry.start, found.entry.start)
         for state, count in counts.items():
             setattr(status, state, count)
         status.reused = status.done == files.shards and not mine
@@ -242,15 +242,15 @@ class StatusReader:
         self._measure(status, files, at_work)
         return status
 
-    def _failure(self, stage: str, shard: int, verdict: Verdict) -> Failure:
-        assert verdict.submission is not None
-        path, said, entry = verdict.submission.log(self.run.log_dir(stage), shard), verdict.failure, verdict.entry
+    def _failure(self, stage: str, shard: int, found: ShardState) -> Failure:
+        assert found.submission is not None
+        path, said, entry = found.submission.log(self.run.log_dir(stage), shard), found.failure, found.entry
         return Failure(
             stage=stage,
             shard=shard,
-            reason=verdict.reason,
+            reason=found.reason,
             attempt=said["attempt"] if said else None,
-            job=verdict.submission.task_id(shard),
+            job=found.submission.task_id(shard),
             state=entry.state if entry else None,
             exit_code=(entry.reason or None) if entry else None,
             host=said["host"] if said else (entry.nodes or None) if entry else None,

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.plan import Run
+from jobs.task import TIME_FORMAT, Receipt
 from slurm.submission.options import resources
 from slurm.submission.queue import Attempt, Key, QueueView
 from slurm.submission.submissions import Submission
-from slurm.watching.stagefiles import TIME_FORMAT, Committed
 
 _HOUR_S = 3600.0
 
@@ -59,7 +59,7 @@ class Usage:
 
 
 def stage_usage(
-    run: Run, stage: str, submissions: Sequence[Submission], queue: QueueView, receipts: Mapping[int, Committed]
+    run: Run, stage: str, submissions: Sequence[Submission], queue: QueueView, receipts: Mapping[int, Receipt]
 ) -> Usage:
     """Of one stage.
 
@@ -80,7 +80,7 @@ def stage_usage(
     # another's.
     since = min((item.time for item in submissions), default=0.0) - _HOUR_S
     first = time.strftime(TIME_FORMAT, time.gmtime(since))
-    committed: dict[str, list[Committed]] = {}
+    committed: dict[str, list[Receipt]] = {}
     for receipt in receipts.values():
         if receipt.job in ids and receipt.finished >= first:
             committed.setdefault(receipt.job, []).append(receipt)
@@ -96,7 +96,7 @@ def _since(attempts: list[Attempt], moment: float) -> list[Attempt]:
 
 
 def _accounted(
-    tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Committed]], gpus_a_node: int
+    tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Receipt]], gpus_a_node: int
 ) -> Usage:
     usage = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)
     for task in tasks:
@@ -118,7 +118,7 @@ def _accounted(
     return usage
 
 
-def _nearest(made: list[Attempt], receipt: Committed) -> int:
+def _nearest(made: list[Attempt], receipt: Receipt) -> int:
     """Which attempt committed: the one in whose time the receipt was made. Clocks of nodes differ, so the nearest."""
     if len(made) == 1:
         return 0
@@ -133,7 +133,7 @@ def _nearest(made: list[Attempt], receipt: Committed) -> int:
 
 
 def _by_receipts(
-    tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Committed]], nodes: int, gpus_a_node: int
+    tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Receipt]], nodes: int, gpus_a_node: int
 ) -> Usage:
     usage = Usage()
     now = time.time()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.nodes import wait_for_end
 from jobs.plan import Run
-from jobs.task import missing_shards, shard_name
+from jobs.task import missing_shards, work_path
 from routenator.errors import RoutenatorError
 from routenator.files import digest
 
@@ -44,7 +44,7 @@ def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
     stage_dir = run.stage_dir(stage)
     seen: list[Any] = sorted(set(indices) - missing_shards(run, stage))
     for index in indices:
-        for path in sorted((stage_dir / f"{shard_name(index)}.work").rglob("*")):
+        for path in sorted(work_path(stage_dir, index).rglob("*")):
             try:
                 status = path.stat()
             except FileNotFoundError:

@@ -229,3 +229,10 @@ def test_plans_are_json(make_run: Callable[..., Run]) -> None:
     run = make_run()
     value = json.loads((run.path / "plan.json").read_text())
     assert value["stages"]["generate"]["shards"] == 3 and value["version"] and value["created"].endswith("Z")
+
+
+def test_the_acceptance_key_keeps_its_name_on_disk(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    written = json.loads((run.path / "plan.json").read_text())
+    assert written["likeness"] == run.plan.acceptance_key != ""
+    assert "acceptance_key" not in written

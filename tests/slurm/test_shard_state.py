@@ -11,8 +11,7 @@ import pytest
 from slurm.local import processes
 from slurm.submission.queue import QueueEntry, QueueView
 from slurm.submission.submissions import Submission
-from slurm.watching import shard_state
-from slurm.watching.shard_state import judge
+from slurm.watching.shard_state import shard_state
 
 NOW = 1_700_000_000.0
 JOB = Submission("slurm", "merge", "5", "0", time=NOW - 500)
@@ -24,7 +23,7 @@ QUIET = QueueView({}, True)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is NOW, so that limits can be met to the hundredth of a second."""
-    monkeypatch.setattr(shard_state.time, "time", lambda: NOW)
+    monkeypatch.setattr("slurm.watching.shard_state.time.time", lambda: NOW)
 
 
 def said(
@@ -34,7 +33,7 @@ def said(
     failure: dict[str, Any] | None = None,
 ) -> tuple[str, str]:
     queue = QueueView({("5", ""): entry}, True) if entry else QUIET
-    state = judge(0, submission, queue, driver, failure)
+    state = shard_state(0, submission, queue, driver, failure)
     return state.state, state.reason
 
 
@@ -55,14 +54,14 @@ def test_a_failure_counts_if_it_is_not_of_an_earlier_submission() -> None:
     assert said(JOB, failure=FAILURE) == said(JOB, QueueEntry("FAILED"), failure=FAILURE) == told
     assert said(JOB, failure={**FAILURE, "time": JOB.time}) == told
     assert said(JOB, failure={**FAILURE, "time": JOB.time - 0.01}) == lost
-    state = judge(0, JOB, QUIET, None, FAILURE)
+    state = shard_state(0, JOB, QUIET, None, FAILURE)
     assert (state.failure, state.submission) == (FAILURE, JOB)
 
 
 def test_a_queue_that_cannot_be_read_says_nothing_but_what_failed() -> None:
     broken = QueueView({}, False, "squeue: no answer")
-    assert judge(0, JOB, broken, None, None).state == "unknown"
-    assert judge(0, JOB, broken, None, FAILURE).state == "failed"
+    assert shard_state(0, JOB, broken, None, None).state == "unknown"
+    assert shard_state(0, JOB, broken, None, FAILURE).state == "failed"
 
 
 @pytest.mark.parametrize(

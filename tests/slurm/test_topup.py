@@ -118,7 +118,7 @@ def test_the_merge_measures_acceptance(base: Run) -> None:
     surplus = counts["dropped"]["surplus"]
     assert sum(row["kept"] for row in acceptance["strata"]) == counts["final"] + surplus
     assert acceptance["routes"][0]["kept"] == counts["final"] + surplus
-    assert (acceptance["likeness"], acceptance["size"]) == (base.plan.likeness, SIZE)
+    assert (acceptance["likeness"], acceptance["size"]) == (base.plan.acceptance_key, SIZE)
     shares = [row["share"] for row in acceptance["strata"]]
     assert min(shares) < 0.4 and max(shares) > 0.8, "acceptance is to be uneven"
     assert all(0 <= row["low"] < row["share"] for row in acceptance["strata"])
@@ -340,7 +340,10 @@ def test_a_pilot_is_small_and_ends_with_merge(folder: Path) -> None:
     assert (small.dataset.size, small.sample.shards, small.generate.shards) == (60, 1, 4)
     assert small.generate.acceptance is None and small.name == "test-pilot"
     plan = make_plan(small, stages=DATA_STAGES)
-    assert tuple(plan.stages) == DATA_STAGES and plan.likeness == make_plan(config, stages=DATA_STAGES).likeness
+    assert (
+        tuple(plan.stages) == DATA_STAGES
+        and plan.acceptance_key == make_plan(config, stages=DATA_STAGES).acceptance_key
+    )
     with pytest.raises(InputError, match="smaller than its run"):
         pilot_config(config, SIZE)
 

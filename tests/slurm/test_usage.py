@@ -8,18 +8,18 @@ from collections.abc import Callable
 import pytest
 
 from jobs.plan import Run
+from jobs.task import Receipt
 from slurm.submission.queue import Attempt, QueueEntry, QueueView
 from slurm.submission.submissions import Submission
-from slurm.watching.stagefiles import Committed
 from slurm.watching.usage import Usage, stage_usage
 
 T0 = 1_800_000_000.0
 ARRAY = Submission("slurm", "generate", "5", "0-2", array=True, time=T0, name="toy")
 
 
-def receipt(job: str, finished: float, seconds: float = 60.0) -> Committed:
+def receipt(job: str, finished: float, seconds: float = 60.0) -> Receipt:
     text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(finished))
-    return Committed(rows=10, seconds=seconds, attempt=1, job=job, host="n1", finished=text, tokens=0)
+    return Receipt("generate", 0, 10, seconds, "n1", 1, job, text, {}, {})
 
 
 def attempt(state: str, start: float, seconds: int | None, nodes: int = 1, gpus: int | None = None) -> Attempt:
