@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import time
@@ -53,7 +54,8 @@ class Submission:
     attempt: int = 1
     array: bool = False
     depends: list[str] = field(default_factory=list)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    # Cut, not rounded: what follows a submission must not seem older than it.
+    time: float = field(default_factory=lambda: math.floor(time.time() * 1000) / 1000)
     host: str | None = None
     started: float | None = None
     name: str = ""

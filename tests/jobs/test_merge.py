@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import jobs.merge
+from jobs.inputs import read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
 from routenator.domain.domain import Domain
@@ -38,7 +39,7 @@ def test_quotas_are_exact_when_all_is_accepted(tmp_path: Path) -> None:
     counts = read_json(folder / "merge.json")["counts"]
     assert counts["final"] == counts["wanted"] == run.config.dataset.size == 200
     assert (counts["missing"], counts["backfilled"]) == (0, 0)
-    strata = {row["stratum"]: row["quota"] for row in jobs.merge._strata(Task(run, "merge", 0))}
+    strata = {row.stratum: row.quota for row in read_strata(run)}
     chosen = {row["index"] for row in dataset(folder).iter_rows(named=True)}
     requests = [row for path in Task(run, "merge", 0).input_files("sample") for row in pq.read_table(path).to_pylist()]
     assert Counter(row["stratum"] for row in requests if row["index"] in chosen) == strata
@@ -309,18 +310,15 @@ def test_an_attempt_that_was_killed_while_it_wrote_leaves_its_verdicts(
     def kill(*_: object, **__: object) -> None:
         raise Killed
 
-    import routenator.dataset.merge
-    import routenator.dataset.writer
-
     killed = Task(run, "merge", 0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(routenator.dataset.writer, "write_dataset", kill)
+        patch.setattr(jobs.merge, "write_dataset", kill)
         jobs.merge.run(killed)
     root = next(spill.iterdir()) if place == "elsewhere" else killed.work_dir
     assert len(list(root.glob("decisions-*"))) == 1
     assert list(root.glob("attempt-*"))
     with monkeypatch.context() as patch:
-        patch.setattr(routenator.dataset.merge, "decide", kill)  # must not be asked again
+        patch.setattr(jobs.merge, "decide", kill)  # must not be asked again
         merge(run)
     for name in ("dataset/train.jsonl", "dataset/train.parquet", "dataset/rejected.parquet", "merge.json"):
         assert sha256_file(run.stage_dir("merge") / name) == sha256_file(whole / name)

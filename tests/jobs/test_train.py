@@ -163,7 +163,7 @@ def test_an_attempt_that_lost_while_it_trained_is_no_error(
         shutil.rmtree(winner.work_dir)
         raise StageError("the work folder is gone")
 
-    monkeypatch.setattr("routenator.training.launch.launch", overtaken)
+    monkeypatch.setattr("jobs.train.launch", overtaken)
     jobs.train.run(Task(run, "train", 0))
     assert (winner.dir / "adapter" / "weights").read_text() == "won"
 
