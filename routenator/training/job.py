@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from routenator.config import TrainConfig
 from routenator.files import read_json, write_atomic, write_json
 
+LAUNCHER_VARIABLE = "ROUTENATOR_LAUNCHER"  # environment: process id of this node's launcher
+
 
 class TrainingJob(BaseModel):
     """One attempt at training an adapter.

@@ -25,8 +25,7 @@ from typing import IO, Any
 from routenator.errors import InputError, StageError
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
-from routenator.training.job import TrainingJob, TrainingResult
-from routenator.training.worker import LAUNCHER_VARIABLE
+from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 _TAIL = 40  # lines of log in an error
@@ -132,7 +131,8 @@ def launch(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # a terminal's Ctrl-C and a scheduler's signal reach this process only, which passes them on in its own way
+        # A terminal's Ctrl-C and a scheduler's signal reach this process only, which passes them on in its own way.
+        start_new_session=True,
     )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     tail: deque[str] = deque(maxlen=_TAIL)

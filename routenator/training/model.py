@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from routenator.config import TrainConfig
 from routenator.errors import InputError
+from routenator.training.fused import fuse_lora
 
-if TYPE_CHECKING:
-    import torch
-
-_SHORT = 256  # tokens; up to here plain attention's backward pass is faster on a CPU than the fused kernel's (17% of a step at 46 tokens)
+# Tokens up to which plain attention's backward pass is faster on a CPU than the fused kernel's (17% of a step at 46).
+_SHORT = 256
 
 
 def load_base(source: str, config: TrainConfig, device: str, longest: int) -> Any:
@@ -22,9 +24,6 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
         device: ``cpu`` or ``cuda:N``.
         longest: tokens of the longest example.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     dtype = torch.bfloat16 if config.bf16 else torch.float32
     options: dict[str, Any] = {"dtype": dtype}
     # ZeRO-3 places the weights itself.
@@ -61,8 +60,6 @@ def _contiguous(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _nf4(dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
@@ -95,10 +92,9 @@ def attach_adapter(model: Any, config: TrainConfig) -> Any:
         target_modules=list(config.lora_targets),
     )
     if config.gradient_checkpointing:
-        model.enable_input_require_grads()  # with a frozen embedding, nothing would ask for gradients at a checkpoint's input
+        # With a frozen embedding, nothing would ask for gradients at a checkpoint's input.
+        model.enable_input_require_grads()
     adapted = get_peft_model(model, lora)
     if all(weight.device.type == "cpu" for weight in model.parameters()):
-        from routenator.training.fused import fuse_lora
-
         fuse_lora(adapted)
     return adapted

@@ -1,4 +1,6 @@
-"""Examples as token ids in flat files, made once and mapped into memory by every process, and the batches made of them."""
+"""Examples as token ids in flat files, made once and mapped into memory by every process, and the batches made of
+them.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
                             file=file,
                             key="train.max_length",
                             found=f"{len(ids)} tokens ({len(question)} of them prompt): {row['query'][:80]}",
-                            expected=f"at most {max_length} tokens; raise train.max_length, or use train.prompt=compact",
+                            expected=f"at most {max_length} tokens; raise train.max_length, "
+                            "or use train.prompt=compact",
                         )
                     out.write(np.asarray(ids, dtype=np.int32).tobytes())
                     lengths.append(len(ids))

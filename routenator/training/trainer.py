@@ -34,12 +34,12 @@ from routenator.config import TrainConfig
 from routenator.files import write_json
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard
-from routenator.training.job import TrainingJob, TrainingResult
+from routenator.training.arguments import training_arguments
+from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 from routenator.training.model import attach_adapter, load_base
 from routenator.training.prompts import PromptFormat
 from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, read_tokens, write_tokens
 from routenator.training.trackers import add_tracker
-from routenator.training.worker import LAUNCHER_VARIABLE, deepspeed_config
 
 # What a line of the metrics file may hold, beside its place.
 _STEP = ("loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second")
@@ -236,16 +236,17 @@ class Reporter(TrainerCallback):
 
 
 def fit(job: TrainingJob) -> None:
-    """Train, or go on training, until done or asked to stop; rank 0 leaves a checkpoint or the adapter, and the result."""
+    """Train, or go on training, until done or asked to stop. Rank 0 leaves a checkpoint or the adapter, and the
+    result.
+    """
     began = time.time()
     config = job.config
     cuda = torch.cuda.is_available()
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
     if config.deepspeed and not cuda:
         _without_compiler()
-    arguments = _arguments(
-        job, config, cuda
-    )  # joins the process group; ZeRO-3 must be known before the model is loaded
+    # Joins the process group; ZeRO-3 must be known before the model is loaded.
+    arguments = training_arguments(job, cuda, world())
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     if rank() == 0:
@@ -312,40 +313,6 @@ def _without_compiler() -> None:
     from deepspeed import ops
 
     ops.__compatible_ops__["deepspeed_shm_comm"] = False
-
-
-def _arguments(job: TrainingJob, config: TrainConfig, cuda: bool) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(job.root),
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.scheduler,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.gradient_clip,
-        optim="adamw_torch",
-        bf16=config.bf16,
-        use_cpu=not cuda,
-        ddp_backend="gloo" if world() > 1 and not cuda else None,
-        ddp_find_unused_parameters=False,
-        gradient_checkpointing=config.gradient_checkpointing and config.method != "prompt",
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        deepspeed=deepspeed_config(config, cuda) if config.deepspeed else None,
-        logging_steps=config.log_steps,
-        logging_nan_inf_filter=False,
-        save_steps=config.save_steps,
-        eval_strategy="steps" if config.eval_steps and job.validation else "no",
-        eval_steps=config.eval_steps or None,
-        label_names=["labels"],
-        seed=job.seed % 2**32,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
-    )
 
 
 def _planned_steps(config: TrainConfig, examples: int) -> int:

@@ -10,38 +10,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
-from routenator.config import TrainConfig
 from routenator.errors import InputError
 from routenator.files import write_json
 from routenator.training.job import TrainingJob
-
-LAUNCHER_VARIABLE = "ROUTENATOR_LAUNCHER"  # process id of this node's launcher
-
-
-def deepspeed_config(config: TrainConfig, cuda: bool) -> dict[str, Any]:
-    """What DeepSpeed is told; sizes come from the Trainer. ``auto`` values are filled in by transformers."""
-    zero: dict[str, Any] = {"stage": config.zero_stage}
-    if config.zero_stage == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True
-    elif config.zero_stage in (1, 2):
-        # Adapters are small: buckets sized for whole models would only cost memory, and overlap needs CUDA streams.
-        zero |= {
-            "overlap_comm": cuda,
-            "contiguous_gradients": True,
-            "reduce_bucket_size": 50_000_000,
-            "allgather_bucket_size": 50_000_000,
-        }
-    return {
-        "zero_optimization": zero,
-        "bf16": {"enabled": config.bf16},
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 1_000_000,
-    }
+from routenator.training.trainer import fit
 
 
 def main(arguments: list[str]) -> int:
@@ -49,8 +22,6 @@ def main(arguments: list[str]) -> int:
     job = TrainingJob.read(Path(arguments[0]))
     rank = int(os.environ.get("RANK", "0"))
     try:
-        from routenator.training.trainer import fit
-
         fit(job)
     except BaseException as error:
         value = {

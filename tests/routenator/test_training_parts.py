@@ -15,9 +15,9 @@ from routenator.files import write_json
 from routenator.nodes import Nodes
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard, base_model_of, is_adapter, read_card
+from routenator.training.arguments import deepspeed_config
 from routenator.training.job import TrainingJob
 from routenator.training.launch import command, environment
-from routenator.training.worker import deepspeed_config
 from tests.routenator.tiny_model import TOOLS, byte_tokenizer, make_job, save_tiny_model
 
 

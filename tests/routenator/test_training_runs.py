@@ -226,8 +226,8 @@ def test_an_orphan_ends_when_its_launcher_is_gone(model: Path, tmp_path: Path) -
     """The worker asks for its launcher at each step; here the launcher named is a process that has ended."""
     import subprocess
 
+    from routenator.training.job import LAUNCHER_VARIABLE
     from routenator.training.launch import command, environment
-    from routenator.training.worker import LAUNCHER_VARIABLE
 
     job = make_job(model, tmp_path, epochs=500)
     job.root.mkdir()
