@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,15 @@ from jobs.nodes import task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.task import Task, verify_file
 from routenator.dataset.files import split_files
-from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import StageError
-from routenator.evaluation.baselines import NAMES, baseline_replies, read_examples
+from routenator.evaluation.baselines import baseline_scores, read_examples
 from routenator.evaluation.cluster import join
 from routenator.evaluation.embed import sentence_embedder
-from routenator.evaluation.metrics import Embed, score
 from routenator.evaluation.paired import paired
-from routenator.evaluation.run import Subject, ask_and_judge, scores_of, subset, write_predictions
-from routenator.evaluation.verdict import judge_reply
+from routenator.evaluation.predict import PromptSet
+from routenator.evaluation.run import evaluate, subset, write_predictions
 from routenator.files import write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
@@ -65,52 +62,36 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     if card is None:
         raise StageError(f"the adapter has no card: {adapter}")
     cache = cache_folder(config.cache)
-    subjects = {"before": Subject(config.evaluate.before_prompt, False)} if config.evaluate.before else {}
-    subjects["after"] = Subject(card.prompt, True)
+    sets = {"before": PromptSet(config.evaluate.before_prompt, adapted=False)} if config.evaluate.before else {}
+    sets["after"] = PromptSet(card.prompt, adapted=True)
     scratch = task.work_dir / task.token
     scratch.mkdir()
-    judged = ask_and_judge(
-        subjects,
+    embed = sentence_embedder(resolve_model(config.model.embedder, cache))
+    found, answers = evaluate(
+        sets,
         golden,
         functions,
+        embed,
         base=resolve_model(config.model.trainee, cache),
         adapter=adapter,
         config=config.evaluate,
+        seed=config.seed,
         scratch=scratch,
         progress=lambda done, total: task.progress(done, total, "queries"),
         nodes=nodes,
     )
-    embed = sentence_embedder(resolve_model(config.model.embedder, cache))
+    scores: dict[str, Any] = {"before": None, **found}
     settings = {"resamples": config.evaluate.bootstrap, "seed": config.seed}
-    scores: dict[str, Any] = {"before": None}
-    scores |= {
-        name: scores_of(judged[name], subject, golden, functions, embed, **settings)
-        for name, subject in subjects.items()
-    }
-    if "before" in judged:
-        scores["paired"] = paired(judged["before"].verdicts, judged["after"].verdicts, embed, **settings)
+    if "before" in answers:
+        scores["paired"] = paired(answers["before"].verdicts, answers["after"].verdicts, embed, **settings)
     if config.evaluate.baselines:
-        scores["baselines"] = _baselines(task, golden, functions, embed)
+        train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
+        scores["baselines"] = baseline_scores(train, golden, functions, embed, **settings)
     folder = attempt_folder(task)
     write_json(folder / "scores.json", scores)
-    write_predictions(folder / "predictions.jsonl", golden, judged)
+    write_predictions(folder / "predictions.jsonl", golden, answers)
     commit_folder(task, folder, ("scores.json", "predictions.jsonl"), rows=len(golden), metrics=_metrics(scores))
     shutil.rmtree(task.work_dir, ignore_errors=True)
-
-
-def _baselines(
-    task: Task, golden: Sequence[GoldenExample], functions: Mapping[str, Function], embed: Embed
-) -> dict[str, Any]:
-    """Scores of what costs nothing, made of the same training set."""
-    train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
-    scores = {}
-    for name in NAMES if train else ():
-        replies = baseline_replies(name, train, [example.query for example in golden], embed)
-        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
-        scores[name] = score(
-            golden, verdicts, functions, embed, resamples=task.config.evaluate.bootstrap, seed=task.config.seed
-        )
-    return scores
 
 
 def adapter_folder(task: Task) -> Path:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 REFERENCES = 200_000  # rows that others are compared with, at most; of 384 float32 each, 300 MB
-DIGITS = 10_000  # similarities are told apart to so many parts of one; below that, rounding depends on what is embedded together
+# Similarities are told apart to so many parts of one; below that, rounding depends on what is embedded together.
+DIGITS = 10_000
 _ROWS, _STRIP = 1024, 16_384  # rows compared at once, with so many references
 
 

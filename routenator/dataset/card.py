@@ -63,8 +63,9 @@ def dataset_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {_line(title)}: synthetic function-calling data",
-        f"{description.strip()}\n\nEvery row is a query and the call that it should lead to. No row was typed by a user: queries were "
-        "generated from a knowledge graph, content metadata and population-level statistics (the method of RouteNator, arXiv 2505.10495).",
+        f"{description.strip()}\n\nEvery row is a query and the call that it should lead to. No row was typed by a "
+        "user: queries were generated from a knowledge graph, content metadata and population-level statistics "
+        "(the method of RouteNator, arXiv 2505.10495).",
         "## Rows",
         _table(
             ["", "rows"],
@@ -78,13 +79,16 @@ def dataset_card(
                 ["missing to the wanted size", f"{counts['missing']:,}"],
             ],
         ),
-        f"Exact quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata (function, category, route, template, length and "
+        f"Exact quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata "
+        "(function, category, route, template, length and "
         "language).",
-        "Rows that share function and arguments (but for case, punctuation and word order) are in one split, and so are queries that have "
+        "Rows that share function and arguments (but for case, punctuation and word order) are in one split, and so "
+        "are queries that have "
         "the same words in another order.",
         "## Rejected rows",
         "Kept in `rejected*.parquet` (index, query, reason, detail). "
-        f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows said what an earlier row or the golden set says.",
+        f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows said what an earlier row or "
+        "the golden set says.",
         _table(
             ["reason", "rows"],
             [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))],
@@ -103,8 +107,9 @@ def dataset_card(
         _table(["generator", "rows"], [[f"`{_cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
         f"```json\n{json.dumps(config, indent=1, ensure_ascii=False)}\n```",
         "## Licence",
-        "This card grants no licence. Whoever publishes the data must set `license` above, having checked the terms of the domain's files "
-        "(graph, metadata, templates) and of the generators named under Provenance: some models restrict the use of their output.",
+        "This card grants no licence. Whoever publishes the data must set `license` above, having checked "
+        "the terms of the domain's files (graph, metadata, templates) and of the generators named under Provenance: "
+        "some models restrict the use of their output.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -37,8 +37,8 @@ class Decision(enum.IntEnum):
 
 KEPT = (Decision.FINAL, Decision.BACKFILLED)
 DROPPED = (
-    Decision.GOLDEN_LEAK, Decision.GOLDEN_NEAR_LEAK, Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE, Decision.AMBIGUOUS,
-    Decision.SURPLUS,
+    Decision.GOLDEN_LEAK, Decision.GOLDEN_NEAR_LEAK, Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE,
+    Decision.AMBIGUOUS, Decision.SURPLUS,
 )  # fmt: skip
 REPLACED = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE)  # an earlier row says the same
 # What the merge looks at, in a sentence each; routenator/generation/reasons.py has all reasons.
@@ -65,7 +65,8 @@ class Decisions:
             same.
         groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last
             word).
-        joined_groups: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as; sorted.
+        joined_groups: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as;
+            sorted.
         neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of
             another function, of how many, and the index of the nearest of those; -1 where there are fewer.
         table: int64 of shape (strata, decisions): how many candidates of each stratum had each decision.

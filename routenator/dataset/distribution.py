@@ -47,13 +47,15 @@ def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
         "chi_square": _chi_square(target, counts, rows, outside),
         "total_variation": {
             "value": variation,
-            "meaning": f"{variation:.2%} of the rows ({round(variation * rows)} of {rows}) would have to change place to meet the target.",
+            "meaning": f"{variation:.2%} of the rows ({round(variation * rows)} of {rows}) would have to "
+            "change place to meet the target.",
         },
         "kl": {
             "value": divergence if divergence is None else max(divergence, 0.0),
             "meaning": "Some rows lie where the target has no share at all, so the divergence is infinite."
             if divergence is None
-            else f"A code made for the target would waste {max(divergence, 0.0):.4f} bits a row on this data; 0 is a perfect match.",
+            else f"A code made for the target would waste {max(divergence, 0.0):.4f} bits a row on this data; "
+            "0 is a perfect match.",
         },
     }
 

@@ -236,7 +236,8 @@ FORMATS: dict[str, Format] = {
         {".jsonl": openai_line},
     ),
     "openai_parquet": Format(
-        "the same as Parquet: `messages` nested, arguments and `tools` as JSON text (TRL reads both), the API stored once a file.",
+        "the same as Parquet: `messages` nested, arguments and `tools` as JSON text (TRL reads both), "
+        "the API stored once a file.",
         tables={".openai.parquet": (openai_schema, openai_table)},
     ),
     "axolotl": Format(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from routenator.dataset.hashing import text_buffer
 from routenator.dataset.sources import BLOCK_ROWS
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ class TextSink:
 
     def write(self, frame: pl.DataFrame) -> None:
         import polars as pl
-
-        from routenator.dataset.hashing import text_buffer
 
         for part in frame.iter_slices(_TEXT_ROWS):  # the API stands in every line, so a whole group may be large
             data, _ = text_buffer(part.select(pl.concat_str(self._line, pl.lit("\n"))).to_series())
@@ -86,7 +85,7 @@ class Kind:
     sink: Sink | None = None
 
     def do(self, work: Callable[..., None], *args: Any) -> None:
-        """Have something done on this kind's thread, after all that came before; what went wrong there is raised here."""
+        """Do something on this kind's thread, after all that came before; what goes wrong there is raised here."""
         while len(self.waiting) > _WAITING:
             self.waiting.popleft().result()
         self.waiting.append(self.thread.submit(work, *args))

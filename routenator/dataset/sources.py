@@ -70,12 +70,14 @@ def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
         if source.low != expected:
             what = f"{before.label} ends at {expected - 1}" if before else "the first index is 0"
             raise StageError(
-                f"{source.label} ({source.path}) holds indices {source.low} to {source.high}, but {what}; there are {total} candidates: "
+                f"{source.label} ({source.path}) holds indices {source.low} to {source.high}, but {what}; "
+                f"there are {total} candidates: "
                 "a shard is missing or given twice, or the shards do not belong to one plan"
             )
         if source.high - source.low + 1 != source.rows:
             raise StageError(
-                f"{source.label} ({source.path}) holds {source.rows} candidates with indices {source.low} to {source.high}: "
+                f"{source.label} ({source.path}) holds {source.rows} candidates with indices {source.low} "
+                f"to {source.high}: "
                 "some are missing or occur twice"
             )
         expected = source.high + 1
@@ -154,7 +156,8 @@ def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) ->
                 wrong = np.flatnonzero(index != np.arange(expected, expected + len(index)))
                 if len(wrong):
                     raise StageError(
-                        f"{source.label} ({source.path}) is not in the order of its index: {index[wrong[0]]} stands where "
+                        f"{source.label} ({source.path}) is not in the order of its index: "
+                        f"{index[wrong[0]]} stands where "
                         f"{expected + wrong[0]} should be"
                     )
                 expected += len(index)

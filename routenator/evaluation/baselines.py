@@ -15,13 +15,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample
+from routenator.evaluation.metrics import Embed, score
 from routenator.evaluation.parse import Reply
+from routenator.evaluation.verdict import judge_reply
 from routenator.validation.text import words
-
-if TYPE_CHECKING:
-    from routenator.evaluation.metrics import Embed
 
 NAMES = ("majority", "keywords", "nearest")
 _MOST = 20_000  # training examples looked at; more change little and make `nearest` slow
@@ -46,6 +47,24 @@ def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
     return [
         (query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)
     ]
+
+
+def baseline_scores(
+    train: Sequence[Example],
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    embed: Embed,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Each baseline's scores on the golden set, as ``metrics.score`` gives them; none without training examples."""
+    scores = {}
+    for name in NAMES if train else ():
+        replies = baseline_replies(name, train, [example.query for example in golden], embed)
+        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        scores[name] = score(golden, verdicts, functions, embed, resamples=resamples, seed=seed)
+    return scores
 
 
 def baseline_replies(name: str, train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:

@@ -108,7 +108,8 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
                 # The first node may need longer to start than this one.
                 if time.monotonic() > deadline:
                     raise StageError(
-                        f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n{_log(folder)}"
+                        f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n"
+                        f"{_log(folder)}"
                     )
                 time.sleep(2.0)
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routenator.evaluation.metrics import Embed
+
 if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from routenator.evaluation.metrics import Embed
 
 _BATCH = 128
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from routenator.errors import InputError, StageError
 from routenator.files import read_json
+from routenator.generation.vllm_engine import on_cpu, prepare_environment
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
 
@@ -124,7 +125,6 @@ class VllmGreedy(GreedyEngine):
     """vLLM, the adapter as a LoRA request."""
 
     def __init__(self, spec: EngineSpec) -> None:
-        from routenator.generation.vllm_engine import on_cpu, prepare_environment
 
         self._spec = spec
         self._llm: Any = None

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
-from routenator.evaluation.metrics import similarities
+from routenator.evaluation.metrics import Embed, similarities
 from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
-
-if TYPE_CHECKING:
-    from routenator.domain.functions import Function
-    from routenator.domain.golden import GoldenExample
-    from routenator.evaluation.metrics import Embed
 
 SIDE = "after"  # training, in predictions.jsonl
 _WRONG = frozenset({"unparsable", "wrong_function"})

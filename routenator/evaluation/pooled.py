@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample
 from routenator.evaluation.bootstrap import LEVEL, Estimate
+from routenator.evaluation.metrics import Embed, function_codes, similarities
+from routenator.evaluation.verdict import Verdict
+from routenator.files import digest
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from routenator.domain.functions import Function
-    from routenator.domain.golden import GoldenExample
-    from routenator.evaluation.metrics import Embed
-    from routenator.evaluation.verdict import Verdict
 
 Weighed = Callable[
     ["np.ndarray"], "np.ndarray"
@@ -110,8 +111,6 @@ def outcomes(
         embed: sentence embeddings for SS.
     """
     import numpy as np
-
-    from routenator.evaluation.metrics import function_codes, similarities
 
     labels = [name for name in functions if any(example.name == name for example in golden)]
     gold, predicted = function_codes(golden, verdicts, labels)
@@ -219,8 +218,6 @@ def draws(
     depend on which other arms there are.
     """
     import numpy as np
-
-    from routenator.files import digest
 
     size = max(1, _CELLS // max(1, queries))
     for part, low in enumerate(range(0, resamples, size)):

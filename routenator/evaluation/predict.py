@@ -13,45 +13,55 @@ from typing import Any
 from routenator.errors import InputError, RoutenatorError, StageError
 from routenator.evaluation.cluster import ray_instance
 from routenator.evaluation.engines import EngineSpec, GreedyEngine, merge_adapter, open_engine
+from routenator.evaluation.parse import Reply
+from routenator.evaluation.verdict import Verdict
+from routenator.generation.vllm_engine import on_cpu
 from routenator.nodes import ALONE, Nodes
+from routenator.training.prompts import Style
 
 Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-AT_ONCE = 32  # queries an actor is given at once; what an answer depends on besides the query must not depend on the number of actors
+# Queries that an actor is given at once: fixed, since an answer must not depend on the number of actors.
+AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """A model to be asked: the base model alone, or with the adapter.
+    """A model to be asked, the base model alone or with the adapter, and what it is asked.
 
     Attributes:
-        prompts: token ids of each query's prompt.
+        style: of the prompts.
         adapted: with the adapter.
+        prompts: token ids of each query's prompt.
     """
 
-    prompts: Sequence[Sequence[int]]
+    style: Style
     adapted: bool
+    prompts: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a side said.
+    """What a model said to one set of prompts, and how it is judged.
 
     Attributes:
-        texts: in the order of its prompts.
+        texts: in the order of the prompts.
         seconds: from when its first batch was given out to its last answer, loading included; with several actors, the
             end of one side and the beginning of the next run at the same time.
         engine: which engine it was.
         latencies: seconds that each answer took, up to ``AT_ONCE`` being given in one engine at the same time; loading
             excluded.
+        replies, verdicts: of each text, once it is judged (``routenator.evaluation.run``).
     """
 
     texts: list[str]
     seconds: float
     engine: str
     latencies: list[float]
+    replies: Sequence[Reply] = ()
+    verdicts: Sequence[Verdict] = ()
 
 
 def ask(
@@ -77,7 +87,6 @@ def ask(
         InputError: the model or adapter is not what it should be.
         StageError: an actor died, or Ray or an engine does not start.
     """
-    from routenator.generation.vllm_engine import on_cpu
 
     cpu = on_cpu()
     total = sum(len(side.prompts) for side in sides.values())

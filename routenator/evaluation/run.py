@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routenator.config import EvaluateConfig
+from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
-from routenator.evaluation.metrics import score
-from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.predict import AT_ONCE, Progress, PromptSet, ask
-from routenator.evaluation.verdict import Verdict, judge_reply
+from routenator.evaluation.metrics import Embed, score
+from routenator.evaluation.parse import parse_reply
+from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet, ask
+from routenator.evaluation.verdict import judge_reply
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
 from routenator.training.adapter import base_model_of, is_adapter, read_card
 from routenator.training.prompts import PromptFormat, Style
 
-if TYPE_CHECKING:
-    from routenator.domain.functions import Function
-    from routenator.domain.golden import GoldenExample
-    from routenator.evaluation.metrics import Embed
-
 DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model in the form in which it is asked.
-
-    Attributes:
-        style: of the prompt.
-        adapted: with the adapter.
-    """
-
-    style: Style
-    adapted: bool
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What one subject said, understood and judged, in the order of the golden set."""
-
-    texts: list[str]
-    replies: list[Reply]
-    verdicts: list[Verdict]
-    seconds: float
-    engine: str
-    latencies: list[float]
 
 
 def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[GoldenExample]:
@@ -67,8 +41,64 @@ def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[Golde
     return [example for number, example in enumerate(golden) if number in chosen]
 
 
+def evaluate(
+    sets: Mapping[str, PromptSet],
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    embed: Embed,
+    *,
+    base: str,
+    adapter: Path | None,
+    config: EvaluateConfig,
+    seed: int,
+    scratch: Path,
+    progress: Progress = lambda done, total: None,
+    nodes: Nodes = ALONE,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Answers]]:
+    """Ask, judge and score: what ``scores.json`` says of each set, and the answers.
+
+    Args:
+        sets: by name; style and adapter, still without prompts.
+        golden: what is asked.
+        functions: the API.
+        embed: sentence embeddings for SS.
+        base: folder or hub id of the base model.
+        adapter: folder of the adapter, if a set needs it.
+        config: workers, engine, tokens, resamples.
+        seed: of the bootstrap.
+        scratch: a folder that all nodes see.
+        progress: called with (queries done, queries of all sets).
+        nodes: the task's nodes; this must be the first.
+
+    Raises:
+        InputError: a model or adapter is not what it should be.
+        StageError: an engine or Ray failed.
+    """
+    answers = ask_and_judge(
+        sets,
+        golden,
+        functions,
+        base=base,
+        adapter=adapter,
+        config=config,
+        scratch=scratch,
+        progress=progress,
+        nodes=nodes,
+    )
+    scores = {}
+    for name, said in answers.items():
+        scores[name] = score(golden, said.verdicts, functions, embed, resamples=config.bootstrap, seed=seed) | {
+            "seconds": said.seconds,
+            "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
+            "latency": latency_of(said.latencies),
+            "prompt": sets[name].style,
+            "engine": said.engine,
+        }
+    return scores, answers
+
+
 def ask_and_judge(
-    subjects: Mapping[str, Subject],
+    sets: Mapping[str, PromptSet],
     golden: Sequence[GoldenExample],
     functions: Mapping[str, Function],
     *,
@@ -78,20 +108,8 @@ def ask_and_judge(
     scratch: Path,
     progress: Progress = lambda done, total: None,
     nodes: Nodes = ALONE,
-) -> dict[str, Judged]:
-    """Ask each subject every query and judge its replies.
-
-    Args:
-        base: folder or hub id of the base model.
-        adapter: folder of the adapter, if a subject is adapted.
-        scratch: a folder that all nodes see.
-
-    Raises:
-        InputError: a model or adapter is not what it should be.
-        StageError: an engine or Ray failed.
-    """
-    import os
-
+) -> dict[str, Answers]:
+    """Make the prompts of each set, ask them and judge the replies. Arguments and errors as for ``evaluate``."""
     from transformers import AutoTokenizer
 
     try:
@@ -101,50 +119,25 @@ def ask_and_judge(
             "this model has no tokenizer that can be loaded", key="model", found=base, expected=str(error)
         ) from None
     tools = [function.tool() for function in functions.values()]
-    formats = {
-        style: PromptFormat(style, tools, tokenizer) for style in {subject.style for subject in subjects.values()}
-    }
-    sides = {
-        name: PromptSet([formats[subject.style].prompt_ids(example.query) for example in golden], subject.adapted)
-        for name, subject in subjects.items()
+    formats = {style: PromptFormat(style, tools, tokenizer) for style in {asked.style for asked in sets.values()}}
+    filled = {
+        name: replace(asked, prompts=[formats[asked.style].prompt_ids(example.query) for example in golden])
+        for name, asked in sets.items()
     }
     spec = EngineSpec(
         base=base,
         adapter=str(adapter) if adapter is not None else None,
         kind=config.engine,
-        longest=max(len(prompt) for side in sides.values() for prompt in side.prompts),
+        longest=max(len(prompt) for asked in filled.values() for prompt in asked.prompts),
         max_new_tokens=config.max_new_tokens,
         threads=max(1, len(os.sched_getaffinity(0)) * nodes.count // config.workers),
     )
-    answers = ask(sides, spec, config.workers, scratch, progress=progress, nodes=nodes)
     judged = {}
-    for name, said in answers.items():
+    for name, said in ask(filled, spec, config.workers, scratch, progress=progress, nodes=nodes).items():
         replies = [parse_reply(text) for text in said.texts]
         verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
-        judged[name] = Judged(said.texts, replies, verdicts, said.seconds, said.engine, said.latencies)
+        judged[name] = replace(said, replies=replies, verdicts=verdicts)
     return judged
-
-
-def scores_of(
-    judged: Judged,
-    subject: Subject,
-    golden: Sequence[GoldenExample],
-    functions: Mapping[str, Function],
-    embed: Embed,
-    *,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """One side of ``scores.json``: the scores, and how fast it was (``latency`` in seconds, see ``latency_of``)."""
-    scores = score(golden, judged.verdicts, functions, embed, resamples=resamples, seed=seed)
-    speed = {
-        "seconds": judged.seconds,
-        "queries_per_second": round(len(golden) / judged.seconds, 2) if judged.seconds else None,
-        "latency": latency_of(judged.latencies),
-        "prompt": subject.style,
-        "engine": judged.engine,
-    }
-    return {**scores, **speed}
 
 
 def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
@@ -169,19 +162,19 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def write_predictions(file: Path, golden: Sequence[GoldenExample], judged: Mapping[str, Judged]) -> None:
-    """JSON lines: query, gold call, and for each side its reply, the call in it, and the verdict."""
+def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapping[str, Answers]) -> None:
+    """JSON lines: query, gold call, and for each set of prompts its reply, the call in it, and the verdict."""
     lines = []
     for number, example in enumerate(golden):
         row: dict[str, Any] = {"query": example.query, "gold": {"name": example.name, "arguments": example.arguments}}
-        for name, side in judged.items():
-            reply, verdict = side.replies[number], side.verdicts[number]
+        for name, said in answers.items():
+            reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {
                 "call": None if reply.name is None else {"name": reply.name, "arguments": reply.arguments},
                 "exact": verdict.exact,
                 "errors": [{"kind": kind, "parameter": parameter} for kind, parameter in verdict.errors],
                 "problem": reply.problem,
-                "reply": side.texts[number],
+                "reply": said.texts[number],
             }
         lines.append(json.dumps(row, ensure_ascii=False))
     write_atomic(file, "\n".join(lines) + "\n")
@@ -214,15 +207,13 @@ def evaluate_model(
         seed: of the subset and the bootstrap.
 
     Returns:
-        What ``scores.json`` holds of one side, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
+        What ``scores.json`` holds of one set of prompts, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
 
     Raises:
         InputError: model, domain or golden file are not what they should be, or a plain adapter comes without
             ``prompt``.
         StageError: an engine or Ray failed.
     """
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
 
     began = time.time()
     config = config or EvaluateConfig()
@@ -230,38 +221,30 @@ def evaluate_model(
     examples = subset(load_golden(Path(golden), functions), config.limit, seed)
     base, adapter, style = which_model(model, prompt)
     check_model(embedder, key="embedder")
-    subject = Subject(style, adapted=adapter is not None)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rn-", dir=out) as scratch:
-        judged = ask_and_judge(
-            {"model": subject},
+        scores, answers = evaluate(
+            {"model": PromptSet(style, adapted=adapter is not None)},
             examples,
             functions,
+            sentence_embedder(resolve_model(embedder, cache)),
             base=resolve_model(base, cache),
             adapter=adapter,
             config=config,
+            seed=seed,
             scratch=Path(scratch),
             progress=progress,
         )
-    scores = scores_of(
-        judged["model"],
-        subject,
-        examples,
-        functions,
-        sentence_embedder(resolve_model(embedder, cache)),
-        resamples=config.bootstrap,
-        seed=seed,
-    )
     result = {
         "model": model,
         "domain": str(domain),
         "golden": str(golden),
-        **scores,
+        **scores["model"],
         "wall_seconds": round(time.time() - began, 3),
     }
     if out is not None:
-        write_predictions(out / "predictions.jsonl", examples, judged)
+        write_predictions(out / "predictions.jsonl", examples, answers)
         write_json(out / "scores.json", result)
     return result
 

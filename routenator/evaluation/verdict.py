@@ -25,7 +25,8 @@ ERRORS = (
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two argument values mean the same: texts but for case and spaces, numbers by value, never across types."""
+    """Whether two argument values mean the same: texts but for case and spaces, numbers by value, never across
+    types."""
     if isinstance(left, str) and isinstance(right, str):
         return normal(left) == normal(right)
     if isinstance(left, bool) or isinstance(right, bool):

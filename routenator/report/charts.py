@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from routenator.report.summary import seconds_text
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -102,7 +104,6 @@ def bars(
         series: name -> CSS class; a legend is drawn if there are several.
         style: how values are written: ``percent`` (of shares), ``count``, ``seconds``.
     """
-    from routenator.report.summary import seconds_text
 
     write = {"percent": lambda v: f"{v:.1%}", "count": lambda v: f"{v:,.0f}", "seconds": seconds_text}[style]
     shown = rows[:_ROWS]

@@ -1,4 +1,5 @@
 """The report page's style and Jinja2 template. They are Python text, so that the package needs no data files."""
+# ruff: noqa: E501  (markup, whose line breaks would be seen)
 
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7f9; --card: #ffffff; --ink: #1b2430; --soft: #5b6676; --rule: #dfe3e9; --target: #9aa5b4;

@@ -24,7 +24,8 @@ from routenator.config import RunConfig
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.domain.loader import load_domain
 from routenator.evaluation.folds import stratified_folds
-from routenator.evaluation.run import Subject, ask_and_judge, write_predictions
+from routenator.evaluation.predict import PromptSet
+from routenator.evaluation.run import ask_and_judge, write_predictions
 from routenator.files import read_json, write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.training import checkpoints
@@ -80,8 +81,8 @@ def work(folder: Path) -> None:
     scratch = folder / f".scratch-{uuid.uuid4().hex[:8]}"
     scratch.mkdir()
     try:
-        judged = ask_and_judge(
-            {"after": Subject(config.train.prompt, True)},
+        answers = ask_and_judge(
+            {"after": PromptSet(config.train.prompt, adapted=True)},
             held_out,
             functions,
             base=base,
@@ -91,7 +92,7 @@ def work(folder: Path) -> None:
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    write_predictions(folder / "predictions.jsonl", held_out, judged)
+    write_predictions(folder / "predictions.jsonl", held_out, answers)
     training = read_json(folder / "training.json")
     write_json(
         folder / DONE,

@@ -145,7 +145,7 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
         handlers.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
-    sides = {"before": PromptSet(prompts, adapted=False), "after": PromptSet(prompts[:33], adapted=True)}
+    sides = {"before": PromptSet("tools", False, prompts), "after": PromptSet("tools", True, prompts[:33])}
     answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=progress)
     engine = open_engine(spec(model, adapter))
     assert answers["before"].texts == [
@@ -173,7 +173,7 @@ def test_an_actor_that_is_killed_is_an_error_and_no_hang(model: Path, prompts: l
                 child.kill()
 
     with pytest.raises(StageError, match="an evaluation worker died"):
-        ask({"before": PromptSet(prompts * 4, adapted=False)}, spec(model), workers=1, scratch=tmp_path, progress=kill)
+        ask({"before": PromptSet("tools", False, prompts * 4)}, spec(model), workers=1, scratch=tmp_path, progress=kill)
     assert [child for child in psutil.Process().children(recursive=True) if "ray" in child.name()] == []
 
 
@@ -182,7 +182,7 @@ def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_pa
     byte_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no_such_architecture"}')
     with pytest.raises(StageError, match="no_such_architecture") as caught:
-        ask({"before": PromptSet(prompts, adapted=False)}, spec(tmp_path), workers=1, scratch=tmp_path)
+        ask({"before": PromptSet("tools", False, prompts)}, spec(tmp_path), workers=1, scratch=tmp_path)
     assert "\x1b" not in str(caught.value)
 
 
@@ -276,4 +276,4 @@ def test_an_adapter_of_another_model_is_an_error(model: Path, adapter: Path, tmp
 
 def test_an_adapted_side_needs_an_adapter(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter"):
-        ask({"after": PromptSet(prompts, adapted=True)}, spec(model), workers=1, scratch=tmp_path)
+        ask({"after": PromptSet("tools", True, prompts)}, spec(model), workers=1, scratch=tmp_path)
