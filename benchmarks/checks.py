@@ -136,7 +136,7 @@ def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
 
     from routenator.config import EngineConfig
     from routenator.generation.agreement import agreement_prompt, disagrees
-    from routenator.generation.engine import use_engine
+    from routenator.generation.loading import use_engine
 
     profile = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
     engine = use_engine(EngineConfig.model_validate(profile["model"]["generator"]), CACHE)

@@ -64,8 +64,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from jobs.chunks import write_chunk
     from routenator.compose import find_domain
     from routenator.domain.loader import load_domain
-    from routenator.generation.engine import release_engine, use_engine
     from routenator.generation.generator import Generator
+    from routenator.generation.loading import release_engine, use_engine
     from routenator.generation.vllm_engine import sampling_parameters
     from routenator.models import cache_folder
     from routenator.sampling.sampler import Sampler
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     sampler = Sampler(domain, config)
     composer = Composer(domain, config, sampler.strata)
     cache = cache_folder(str(options.cache))
-    generator = Generator(domain, config, cache)
+    generator = Generator(composer, cache)
     started = time.monotonic()
     engine: Any = use_engine(config.model.generator, cache)
     start_seconds = time.monotonic() - started

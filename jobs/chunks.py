@@ -67,9 +67,8 @@ def open_shard(task: Task) -> tuple[Generator, Composer]:
         StageError: a shard of sample is missing.
         CorruptShardError: a file of sample differs from its receipt.
     """
-    domain = load_domain(task.run.domain_dir)
-    composer = Composer(domain, task.config, read_strata(task.run))
-    return Generator(domain, task.config, cache_folder(task.config.cache)), composer
+    composer = Composer(load_domain(task.run.domain_dir), task.config, read_strata(task.run))
+    return Generator(composer, cache_folder(task.config.cache)), composer
 
 
 def write_chunk(path: Path, generator: Generator, composer: Composer, requests: pa.Table, engines: int = 1) -> None:
@@ -81,7 +80,7 @@ def write_chunk(path: Path, generator: Generator, composer: Composer, requests: 
     import pyarrow.parquet as pq
 
     before = generator.engine_seconds
-    candidates = generator.table(composer.details(requests))
+    candidates = generator.candidates(composer.details(requests))
     cost = {_SECONDS: repr(generator.engine_seconds - before), _ENGINES: str(engines)}
     buffer = io.BytesIO()
     pq.write_table(candidates.replace_schema_metadata(cost), buffer, compression="zstd")

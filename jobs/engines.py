@@ -28,7 +28,8 @@ from jobs.plan import Run
 from jobs.task import Task
 from routenator.config import EngineConfig
 from routenator.errors import RoutenatorError, StageError
-from routenator.generation.engine import release_engine, when_lost
+from routenator.generation.engine import when_lost
+from routenator.generation.loading import release_engine
 from routenator.generation.places import Place
 
 if TYPE_CHECKING:

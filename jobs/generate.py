@@ -19,8 +19,8 @@ from jobs.chunks import Cost, open_shard, write_chunk
 from jobs.engines import EnginePool, Order, release_pool, use_pool
 from jobs.task import Task, verify_file
 from routenator.config import EngineConfig
-from routenator.generation.engine import release_engine
 from routenator.generation.generator import Generator
+from routenator.generation.loading import release_engine
 from routenator.generation.places import Place, engine_places
 from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
 from routenator.wording.composer import Composer

@@ -47,27 +47,8 @@ def make_ready(config: RunConfig) -> None:
 
     A failure is no error here: a task that finds nothing compiled compiles for itself, and tells what is wrong.
     """
-    command = [sys.executable, "-m", "routenator.compiled"]
+    command = [sys.executable, "-m", "routenator.generation.precompile"]
     silent = subprocess.DEVNULL
     subprocess.run(
         command, cwd=_ROOT.parent, input=config.model_dump_json(), text=True, stdout=silent, stderr=silent, check=False
     )
-
-
-def _compile(config: RunConfig) -> None:
-    """Make words for one request and check them, by the compiled loops."""
-    from routenator.domain.loader import load_domain
-    from routenator.generation.heuristic import candidates
-    from routenator.sampling.sampler import Sampler
-    from routenator.validation.checks import Context
-    from routenator.wording.composer import Composer
-
-    domain = load_domain(config.domain)
-    sampler = Sampler(domain, config)
-    candidates(
-        Composer(domain, config, sampler.strata).details(sampler.requests(0, 1)), Context(domain, config.checks, {})
-    )
-
-
-if __name__ == "__main__":
-    _compile(RunConfig.model_validate_json(sys.stdin.read()))

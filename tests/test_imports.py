@@ -22,14 +22,23 @@ HEAVY = {
 }  # fmt: skip
 # Sub-classes of a heavy package's classes, and what numba compiles; nothing but a function's body may import them.
 WORKERS_ONLY = {
+    "routenator/generation/generator.py",
+    "routenator/generation/heuristic.py",
+    "routenator/generation/precompile.py",
     "routenator/training/fused.py",
+    "routenator/training/model.py",
     "routenator/training/trackers.py",
     "routenator/training/trainer.py",
+    "routenator/training/worker.py",
+    "routenator/validation/prefilter.py",
     "routenator/validation/prefilter_kernel.py",
+    "routenator/wording/composer.py",
     "routenator/wording/kernel.py",
     "routenator/wording/memory.py",
+    "routenator/wording/placement.py",
     "routenator/wording/random.py",
     "routenator/wording/text.py",
+    "routenator/wording/writer.py",
 }
 # Which packages each layer may never import, not even inside a function.
 FORBIDDEN = {

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from routenator.domain.domain import Domain
 from routenator.generation.engine import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from routenator.domain.domain import Domain
 
 REASON = "judge"
 MEANING = "the generator, asked whether query and call agree, says no (only with `checks.judge`)"
@@ -33,7 +33,10 @@ def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> 
     """
     functions = "\n".join(f"- {function.name}: {function.description}" for function in domain.functions.values())
     call = json.dumps({"name": request["function"], "arguments": json.loads(request["arguments"])}, ensure_ascii=False)
-    question = f"Does the call do what the request asks for, with all that it says and nothing else? Request: {query}\nCall: {call}"
+    question = (
+        "Does the call do what the request asks for, with all that it says and nothing else? "
+        f"Request: {query}\nCall: {call}"
+    )
     messages = [
         {"role": "system", "content": f"{_SYSTEM}\nFunctions:\n{functions}"},
         {"role": "user", "content": question},

@@ -23,10 +23,14 @@ _THREADS = 2  # OCR gains little from more, and tasks share a node
 # Basic colour terms; a description is to use words that people use.
 _NAMES: dict[str, tuple[int, int, int]] = {
     "black": (15, 15, 15), "white": (250, 250, 250), "gray": (128, 128, 128), "silver": (200, 200, 205),
-    "red": (210, 30, 40), "maroon": (120, 10, 30), "orange": (250, 140, 20), "coral": (250, 125, 95), "brown": (130, 75, 40),
-    "beige": (240, 225, 195), "cream": (253, 250, 232), "gold": (220, 175, 50), "yellow": (250, 220, 40), "lime": (160, 220, 60),
-    "green": (40, 150, 60), "mint": (165, 235, 200), "olive": (120, 120, 40), "teal": (10, 130, 130), "turquoise": (70, 210, 205),
-    "sky blue": (130, 200, 240), "blue": (40, 90, 215), "navy": (15, 25, 95), "purple": (120, 50, 150), "lavender": (205, 185, 240),
+    "red": (210, 30, 40), "maroon": (120, 10, 30), "orange": (250, 140, 20), "coral": (250, 125, 95),
+    "brown": (130, 75, 40),
+    "beige": (240, 225, 195), "cream": (253, 250, 232), "gold": (220, 175, 50), "yellow": (250, 220, 40),
+    "lime": (160, 220, 60),
+    "green": (40, 150, 60), "mint": (165, 235, 200), "olive": (120, 120, 40), "teal": (10, 130, 130),
+    "turquoise": (70, 210, 205),
+    "sky blue": (130, 200, 240), "blue": (40, 90, 215), "navy": (15, 25, 95), "purple": (120, 50, 150),
+    "lavender": (205, 185, 240),
     "magenta": (210, 40, 160), "pink": (250, 170, 190), "hot pink": (250, 90, 165),
 }  # fmt: skip
 

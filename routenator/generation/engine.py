@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from routenator.config import EngineConfig
 from routenator.errors import RoutenatorError, StageError
-from routenator.models import resolve_model
 
 Message = dict[str, Any]  # OpenAI chat message: {"role": ..., "content": text, or a list of text and image_url parts}
 
@@ -69,16 +65,18 @@ class Engine(ABC):
     Attributes:
         name: the model's name as recorded in the data.
         context: most tokens of a prompt and its reply together.
+        lost: it failed and has closed itself; it answers nothing more.
     """
 
     name: str
     context: int
+    lost: bool = False
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in the order of ``prompts``.
 
         Raises:
-            StageError: the engine died; its own error is in the message.
+            StageError: the engine died, and is lost; its own error is in the message.
         """
         if not prompts:
             return []
@@ -96,8 +94,8 @@ class Engine(ABC):
         except RoutenatorError:
             raise
         except Exception as error:
-            if _loaded.engine is self:
-                release_engine()  # what a dead engine says next means nothing
+            self.lost = True  # what a dead engine says next means nothing
+            self.close()
             raise StageError(f"the engine of {self.name} failed: {type(error).__name__}: {error}") from error
         return [result[position] for position in range(len(prompts))]
 
@@ -124,18 +122,6 @@ class Engine(ABC):
         """Let go of memory, processes and scratch files. Safe to repeat."""
 
 
-@dataclass
-class _Loaded:
-    """The engine that this process holds; loading one costs more than many batches."""
-
-    config: EngineConfig | None = None
-    cache: Path | None = None
-    engine: Engine | None = None
-
-
-_loaded = _Loaded()
-
-
 def _end_process(error: StageError) -> None:
     print(error, file=sys.stderr, flush=True)
     os._exit(error.exit_code)
@@ -158,54 +144,3 @@ def engine_lost(error: StageError) -> None:
     for tell in _tell:
         tell(error)
     _end_process(error)
-
-
-def use_engine(config: EngineConfig, cache: Path) -> Engine:
-    """The engine of a profile: the one that this process holds, if it is the same; else that one goes and this one is
-    loaded.
-
-    Shards that run one after the other in a process so load a model once. Two models at once would rarely fit.
-    """
-    if _loaded.engine is None or (_loaded.config, _loaded.cache) != (config, cache):
-        release_engine()
-        _loaded.engine = open_engine(config, cache)
-        _loaded.config, _loaded.cache = config, cache
-        atexit.register(release_engine)
-    return _loaded.engine
-
-
-def release_engine() -> None:
-    """Let this process's engine go: after a failure, before another stage needs the memory, at exit. Safe to repeat."""
-    engine, _loaded.engine = _loaded.engine, None
-    atexit.unregister(release_engine)
-    if engine is not None:
-        engine.close()
-
-
-def open_engine(config: EngineConfig, cache: Path) -> Engine:
-    """Load the model of a profile.
-
-    Args:
-        config: which model and how to run it.
-        cache: folder of prepared weights (routenator/models.py).
-
-    Raises:
-        InputError: there is no such model.
-        StageError: the engine does not start; its own error is in the message.
-    """
-    model = resolve_model(config.model, cache)
-    name = config.model.rstrip("/").rsplit("/", 1)[-1].removeprefix("package:")
-    try:
-        if config.engine == "vllm":
-            from routenator.generation.vllm_engine import VllmEngine
-
-            return VllmEngine(name, model, config)
-        from routenator.generation.transformers_engine import TransformersEngine
-
-        return TransformersEngine(name, model, config)
-    except RoutenatorError:
-        raise
-    except Exception as error:
-        raise StageError(
-            f"the {config.engine} engine of {config.model} does not start: {type(error).__name__}: {error}"
-        ) from error

@@ -9,30 +9,32 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from routenator.config import EngineConfig, RunConfig
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routenator.config import EngineConfig
 from routenator.generation.agreement import REASON, agreement_prompt, disagrees
+from routenator.generation.candidate import WRITTEN_COLUMNS, candidate_table, to_check
 from routenator.generation.describe import Describer, Description, UnreadableImageError
-from routenator.generation.engine import Engine, Prompt, Reply, use_engine
+from routenator.generation.engine import Engine, Prompt, Reply
 from routenator.generation.guide import Gaps, build_grammar, collect_gaps
-from routenator.generation.heuristic import GENERATOR, candidates, to_check
+from routenator.generation.heuristic import candidates
 from routenator.generation.imaging import find_torchvision
+from routenator.generation.loading import use_engine
 from routenator.generation.prompts import DrawnWords, PromptError, render_messages, with_image
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
-from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+from routenator.schemas import arrow_schema
 from routenator.validation.checks import Context, first_failure
 from routenator.validation.text import third_of, words
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from routenator.domain.domain import Domain
+from routenator.wording.composer import Composer
 
 Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and arguments are JSON text
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
@@ -57,11 +59,26 @@ class _Refused(Exception):
         self.reason, self.detail = reason, detail
 
 
+@dataclass
+class _Written:
+    """What was written for a request, and why it is refused: a row of ``WRITTEN_COLUMNS``."""
+
+    generator: str
+    query: str = ""
+    raw: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reason: str | None = None
+    detail: str | None = None
+
+    def refuse(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+
+
 @dataclass(frozen=True)
 class Preview:
-    """One row as shown to a person: what was asked, what came back, what became of it."""
+    """One row as shown to a person: what was asked (nothing on the heuristic route), and what became of it."""
 
-    request: Request
     messages: list[dict[str, Any]]
     grammar: str | None
     candidate: Row
@@ -71,20 +88,21 @@ class Generator:
     """Turns requests into candidates. Models are loaded when a batch first needs one.
 
     Args:
-        domain: the domain.
-        config: the run's config.
+        composer: of the run's domain and config; draws the few-shot examples.
         cache: folder of prepared weights.
     """
 
-    def __init__(self, domain: Domain, config: RunConfig, cache: Path) -> None:
-        self.domain, self.config, self.cache = domain, config, cache
-        texts = {t.name: f"{t.system or ''}\n{t.body}" for t in domain.templates.values() if t.route != "heuristic"}
-        self.context = Context(domain, config.checks, texts)
+    def __init__(self, composer: Composer, cache: Path) -> None:
+        self.domain, self.config, self.cache = composer.domain, composer.config, cache
+        texts = {
+            t.name: f"{t.system or ''}\n{t.body}" for t in self.domain.templates.values() if t.route != "heuristic"
+        }
+        self.context = Context(self.domain, self.config.checks, texts)
         self.engine_seconds = 0.0  # spent in replies, loading left out
         self.start_seconds = 0.0  # spent in loading models
         self._describer: Describer | None = None
         self._images: dict[str, Any] = {}
-        self._composer: Any = None
+        self._composer = composer
         self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
 
     def engine_config(self, route: str) -> EngineConfig | None:
@@ -96,74 +114,86 @@ class Generator:
         vision = self.config.model.vision
         return vision.kind == "vlm" and engine == vision.engine
 
-    def table(self, details: pa.Table) -> pa.Table:
-        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order; routes as in
-        ``candidates``.
+    def candidates(self, details: pa.Table) -> pa.Table:
+        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order.
+
+        Args:
+            details: all of routes that share one engine, but for those of the heuristic route.
 
         Raises:
             StageError: the engine died.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
+        return self._make(details)[0]
 
-        if pc.all(pc.equal(details["route"], "heuristic")).as_py() is not False:
-            return candidates(details, self.context)
-        return pa.Table.from_pylist(self.candidates(details.to_pylist()), schema=arrow_schema(CANDIDATE_COLUMNS))
-
-    def candidates(self, requests: Sequence[Request]) -> list[Row]:
-        """A candidate for each request, in order. All requests must be of routes that share one engine.
-
-        Raises:
-            StageError: the engine died.
-        """
-        return [preview.candidate for preview in self.preview(requests)]
-
-    def preview(self, requests: Sequence[Request]) -> list[Preview]:
+    def preview(self, details: pa.Table) -> list[Preview]:
         """The same, with what the model was asked."""
+        table, prompts = self._make(details)
+        return [
+            Preview(
+                messages=list(prompts[number].messages) if number in prompts else [],
+                grammar=prompts[number].grammar if number in prompts else None,
+                candidate=candidate,
+            )
+            for number, candidate in enumerate(table.to_pylist())
+        ]
+
+    def _make(self, details: pa.Table) -> tuple[pa.Table, dict[int, Prompt]]:
+        """Candidates, and by row what the model was asked."""
+        is_draft = pc.equal(details["route"], "heuristic").to_numpy()
+        asked = np.flatnonzero(~is_draft)
+        if not asked.size:
+            return candidates(details, self.context), {}
+        rows = details.take(asked)
+        written, prompts = self._write(rows.to_pylist())
+        made = candidate_table(rows, pa.Table.from_pylist(list(map(asdict, written)), arrow_schema(WRITTEN_COLUMNS)))
+        by_row = {int(asked[number]): prompt for number, prompt in prompts.items()}
+        drafts = np.flatnonzero(is_draft)
+        if drafts.size:
+            both = pa.concat_tables([candidates(details.take(drafts), self.context), made])
+            made = both.take(np.argsort(np.concatenate([drafts, asked])))
+        return made, by_row
+
+    def _write(self, requests: Sequence[Request]) -> tuple[list[_Written], dict[int, Prompt]]:
+        """What a model writes for requests, checked; and their prompts by number."""
         prompts: dict[int, Prompt] = {}
         refused: dict[int, _Refused] = {}
         for number, request in enumerate(requests):
-            if request["route"] == "heuristic":
-                continue
             try:
                 prompts[number] = self._prompt(request)
             except _Refused as error:
                 refused[number] = error
         replies: dict[int, Reply] = {}
-        name = ""
+        engine = None
         if prompts:
             engine = self._open([requests[number]["route"] for number in prompts])
-            name = engine.name
             started = time.monotonic()
             replies = dict(zip(prompts, engine.generate(list(prompts.values())), strict=True))
             self.engine_seconds += time.monotonic() - started
-        rows = [
-            self._candidate(request, replies.get(number), refused.get(number), name)
-            for number, request in enumerate(requests)
-        ]
-        if self.config.checks.judge:
-            self._refuse_disagreeing([rows[number] for number in prompts if rows[number]["accepted"]])
-        result = []
-        for number, (request, row) in enumerate(zip(requests, rows, strict=True)):
-            prompt = prompts.get(number)
-            result.append(
-                Preview(request, list(prompt.messages) if prompt else [], prompt.grammar if prompt else None, row),
-            )
-        return result
+        rows = []
+        for number, request in enumerate(requests):
+            described = request["route"] == "vision" and self.config.model.vision.kind == "described"
+            name = engine.name if engine is not None else ""
+            row = _Written(generator=f"described+{name}" if described else name)
+            if number in refused:
+                row.refuse(refused[number].reason, refused[number].detail)
+            else:
+                self._read(row, request, replies[number])
+            rows.append(row)
+        if engine is not None and self.config.checks.judge:
+            good = [number for number in prompts if rows[number].reason is None]
+            self._refuse_disagreeing(engine, [(requests[number], rows[number]) for number in good])
+        return rows, prompts
 
-    def _refuse_disagreeing(self, rows: Sequence[Row]) -> None:
+    def _refuse_disagreeing(self, engine: Engine, rows: Sequence[tuple[Request, _Written]]) -> None:
         """Refuse those of these candidates whose query and call do not agree, as their own generator sees it."""
-        if not rows:
-            return
-        engine = self._open([row["route"] for row in rows])
         started = time.monotonic()
-        replies = engine.generate([agreement_prompt(self.domain, row, row["query"]) for row in rows])
+        replies = engine.generate([agreement_prompt(self.domain, request, row.query) for request, row in rows])
         self.engine_seconds += time.monotonic() - started
-        for row, reply in zip(rows, replies, strict=True):
-            row["prompt_tokens"] += reply.prompt_tokens
-            row["completion_tokens"] += reply.completion_tokens
+        for (_, row), reply in zip(rows, replies, strict=True):
+            row.prompt_tokens += reply.prompt_tokens
+            row.completion_tokens += reply.completion_tokens
             if disagrees(reply.text):
-                row.update(accepted=False, reason=REASON, detail=f"{engine.name} says that query and call do not agree")
+                row.refuse(REASON, f"{engine.name} says that query and call do not agree")
 
     def _open(self, routes: Sequence[str]) -> Engine:
         configs = {config.model_dump_json(): config for config in map(self.engine_config, routes) if config is not None}
@@ -233,10 +263,6 @@ class Generator:
 
     def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], Gaps]:
         """Examples of a function and what stands between their slots."""
-        if self._composer is None:
-            from routenator.wording.composer import Composer
-
-            self._composer = Composer(self.domain, self.config, ())
         pool = self._composer.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
         return pool, collect_gaps(
             (text, example["slots"]) for example in pool for text in {example["draft"], example["query"]}
@@ -280,39 +306,18 @@ class Generator:
             raise _Refused("unreadable_image", f"{key}: {self._images[key]}")
         return self._images[key]
 
-    def _candidate(self, request: Request, reply: Reply | None, refused: _Refused | None, engine: str) -> Row:
-        row: Row = {
-            **request,
-            "query": "",
-            "raw": None,
-            "generator": GENERATOR,
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
-            "accepted": False,
-            "reason": None,
-            "detail": None,
-        }
-        if request["route"] == "heuristic":
-            row["query"] = request["draft"]
-        else:
-            described = request["route"] == "vision" and self.config.model.vision.kind == "described"
-            row["generator"] = f"described+{engine}" if described else engine
-            if refused is not None:
-                return {**row, "reason": refused.reason, "detail": refused.detail}
-            assert reply is not None
-            if reply.refused:
-                return {
-                    **row,
-                    "prompt_tokens": reply.prompt_tokens,
-                    "reason": "prompt_too_long",
-                    "detail": reply.refused,
-                }
-            row.update(raw=reply.text, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
-            query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
-            if query is None:
-                return {**row, "reason": "unparsable", "detail": reply.text[:200]}
-            row["query"] = query
-        verdict = first_failure(to_check(self.domain, request, row["query"]), self.context)
-        if verdict is None:
-            return {**row, "accepted": True}
-        return {**row, "reason": verdict[0], "detail": verdict[1]}
+    def _read(self, row: _Written, request: Request, reply: Reply) -> None:
+        """The reply's query, and the first check that it fails."""
+        row.prompt_tokens = reply.prompt_tokens
+        if reply.refused:
+            row.refuse("prompt_too_long", reply.refused)
+            return
+        row.raw, row.completion_tokens = reply.text, reply.completion_tokens
+        query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
+        if query is None:
+            row.refuse("unparsable", reply.text[:200])
+            return
+        row.query = query
+        failure = first_failure(to_check(self.domain, request, query), self.context)
+        if failure is not None:
+            row.refuse(*failure)

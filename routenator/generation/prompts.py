@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from routenator.domain.domain import Domain
+from routenator.domain.schema import LexiconItem
+from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
 from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
@@ -23,9 +26,6 @@ from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
 if TYPE_CHECKING:
     import jinja2
 
-    from routenator.domain.domain import Domain
-    from routenator.domain.schema import LexiconItem
-    from routenator.domain.templates import Template
 
 VARIABLES = (
     "function",

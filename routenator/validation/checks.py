@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routenator.config import ChecksConfig
+from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.language import SURE, base_code, detect, known
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
 from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
-
-if TYPE_CHECKING:
-    from routenator.domain.domain import Domain
 
 _LONGEST = 600  # characters; no user types more into one line
 _ECHO = 6  # words in a row that only the prompt would say
@@ -323,10 +321,14 @@ EARLY_REASONS: dict[str, str] = {
 }
 
 
-def first_failure(candidate: Candidate, context: Context) -> tuple[str, str] | None:
-    """The first failing check's reason code and what it saw, or None if the candidate is accepted."""
+def first_failure(candidate: Candidate, context: Context, *, passed: Container[Check] = ()) -> tuple[str, str] | None:
+    """The first failing check's reason code and what it saw, or None if the candidate is accepted.
+
+    Args:
+        passed: checks that the candidate is known to pass; they are not asked again.
+    """
     for code, (check, _) in CHECKS.items():
-        detail = check(candidate, context)
+        detail = None if check in passed else check(candidate, context)
         if detail is not None:
             return code, detail
     return None

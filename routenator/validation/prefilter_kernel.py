@@ -1,4 +1,6 @@
-"""The compiled half of prefilter.py. Each test errs on the strict side; a row with any byte beyond ASCII never passes."""
+"""The compiled half of prefilter.py. Each test errs on the strict side, so a row with any byte beyond ASCII never
+passes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from routenator.compiled import discard_stale
-from routenator.validation.prefilter import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
+from routenator.validation.prefilter_rules import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
 
 discard_stale(Path(__file__).parent)
 

@@ -11,24 +11,31 @@ _TEXT = {
         here there now please thanks thank hello hi hey ok let let's i'd i'm i'll it's that's what's where's can't don't
         something anything one ones""",
     "de": """
-        der die das den dem des ein eine einen einem einer und oder aber nicht kein keine mit für von zu zum zur im in am an auf aus bei
+        der die das den dem des ein eine einen einem einer und oder aber nicht kein keine mit für von zu zum zur im
+        in am an auf aus bei
         nach ich du er sie es wir ihr mich mir dich uns mein dein sein ist sind war bin hat habe kann möchte will bitte
         wie was wo wer wann
         dass auch nur noch sehr hier bitte danke""",
     "es": """
-        el la los las un una unos unas y o pero no con para por de del al en sobre yo tú él ella nosotros me te se mi tu su
+        el la los las un una unos unas y o pero no con para por de del al en sobre yo tú él ella nosotros me te se mi
+        tu su
         es son está están era hay quiero quisiera puedo puede necesito qué cuál dónde cuándo cómo por favor gracias muy
         más también que""",
     "fr": """
-        le la les un une des du de au aux et ou mais ne pas avec pour par dans sur chez je tu il elle nous vous ils me te se mon ma mes
+        le la les un une des du de au aux et ou mais ne pas avec pour par dans sur chez je tu il elle nous vous ils
+        me te se mon ma mes
         ton est sont était suis ai a peux veux voudrais puis quel quelle où quand comment merci s'il vous plaît très
         plus aussi que qui ce cette""",
     "it": """
-        il lo la i gli le un uno una e o ma non con per da di del della nel nella su io tu lui lei noi voi mi ti si mio tuo suo
-        è sono era ho ha posso voglio vorrei che chi dove quando come per favore grazie molto più anche questo questa""",
+        il lo la i gli le un uno una e o ma non con per da di del della nel nella su io tu lui lei noi voi mi ti si
+        mio tuo suo
+        è sono era ho ha posso voglio vorrei che chi dove quando come per favore grazie molto più anche questo
+        questa""",
     "pt": """
-        o a os as um uma uns umas e ou mas não com para por de do da dos das no na em sobre eu tu ele ela nós você me te se meu seu
-        é são está estão era há quero queria posso pode preciso que qual onde quando como por favor obrigado muito mais também""",
+        o a os as um uma uns umas e ou mas não com para por de do da dos das no na em sobre eu tu ele ela nós você me
+        te se meu seu
+        é são está estão era há quero queria posso pode preciso que qual onde quando como por favor obrigado muito
+        mais também""",
 }
 
 FUNCTION_WORDS: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _TEXT.items()}

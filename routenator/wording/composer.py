@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
+from routenator.domain.templates import Template
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
-from routenator.wording.placement import NO_WISH
-from routenator.wording.writer import Writer
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from routenator.domain.templates import Template
+from routenator.wording.placement import wishes
+from routenator.wording.writer import NO_WISH, Writer
 
 # Streams of random decisions, apart from those of the sampler and of kernel.py.
 STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE, STREAM_EXAMPLE = 10, 11, 13
@@ -64,10 +61,19 @@ class Composer:
         self.writer = Writer(domain, config.sample.tries)
 
     @cached_property
+    def wishes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see
+        placement.py.
+        """
+        return {
+            (function, template, bucket): thresholds
+            for function in self.domain.rules
+            for (template, bucket), thresholds in wishes(self.domain, self.writer, function).items()
+        }
+
+    @cached_property
     def _columns(self) -> dict[str, pa.Array]:
         """The strings of a stratum by column, one entry a stratum; and the ids of the metadata records."""
-        import pyarrow as pa
-
         names = ("function", "category", "route", "template", "length", "language")
         columns = {name: pa.array([getattr(s, name) for s in self.strata], pa.string()) for name in names}
         return {**columns, "record": pa.array(list(self.domain.records), pa.string())}
@@ -116,7 +122,7 @@ class Composer:
 
     def _entry(self, stratum: Stratum, template: Template) -> tuple[int, ...]:
         root = self.writer.compiled.root[stratum.function, template.name]
-        wish = self.writer.wishes.get((stratum.function, template.name, stratum.length), NO_WISH)
+        wish = self.wishes.get((stratum.function, template.name, stratum.length), NO_WISH)
         return (root, *self.domain.statistics.length_buckets[stratum.length], *wish)
 
     def _drafted(self, stratum: Ints, seeds: Ints) -> Ints:
@@ -132,15 +138,11 @@ class Composer:
 
     def details(self, requests: pa.Table) -> pa.Table:
         """Requests (``REQUEST_COLUMNS``) with their words (``DETAIL_COLUMNS``), in the same order."""
-        import pyarrow as pa
-
         schema = arrow_schema(DETAIL_COLUMNS)
         blocks = [self._block(requests.slice(start, _BLOCK)) for start in range(0, requests.num_rows, _BLOCK)]
         return pa.Table.from_batches(blocks, schema=schema)
 
     def _block(self, requests: pa.Table) -> pa.RecordBatch:
-        import pyarrow as pa
-
         requests = requests.combine_chunks()
         path = requests["path"].chunk(0)
         starts = path.offsets.to_numpy().astype(np.int64)

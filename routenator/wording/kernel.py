@@ -282,12 +282,13 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         + 1), all in the given order, and ``Words.facts``, in the rows' own.
     """
     program = p.Program(
-        bare_of(program.pool), bare_of(program.pieces), bare_of(program.nodes), bare_of(program.table), bare_of(program.slots),
-        bare_of(program.functions), bare_of(program.noise), bare_of(program.alpha), bare_of(program.longest),
+        bare_of(program.pool), bare_of(program.pieces), bare_of(program.nodes), bare_of(program.table),
+        bare_of(program.slots), bare_of(program.functions), bare_of(program.noise), bare_of(program.alpha),
+        bare_of(program.longest),
     )  # fmt: skip
     work = p.Work(
-        bare_of(work.items), bare_of(work.places), bare_of(work.raw), bare_of(work.spoken), bare_of(work.stack), bare_of(work.marks),
-        bare_of(work.letters), bare_of(work.state),
+        bare_of(work.items), bare_of(work.places), bare_of(work.raw), bare_of(work.spoken), bare_of(work.stack),
+        bare_of(work.marks), bare_of(work.letters), bare_of(work.state),
     )  # fmt: skip
     seeds, rows, starts, walks, order = bare_of(seeds), bare_of(rows), bare_of(starts), bare_of(walks), bare_of(order)
     count, slots, functions, noise, places, state = (

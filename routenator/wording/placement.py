@@ -14,7 +14,6 @@ the shares at all, they are met as nearly as the factors come. All of it is a pu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,8 @@ from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import category_shares, length_language_shares, normalise
 from routenator.validation.text import THIRDS
 from routenator.wording.program import serving_templates, threshold
+from routenator.wording.writer import NO_WISH, Writer
 
-if TYPE_CHECKING:
-    from routenator.wording.writer import Writer
-
-NO_WISH = (-1, -1)
 STREAM_PILOT = 14
 _PILOT, _LEAST = 16_384, 32  # rows for each wish: of a function, by the cells' shares; more for each cell
 _ROUNDS = 200

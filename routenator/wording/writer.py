@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.walk import Graph
-from routenator.wording.placement import NO_WISH, wishes
+from routenator.wording.kernel import compose
 from routenator.wording.program import Compiled, Compiler
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Ints = NDArray[np.int64]
+NO_WISH = (-1, -1)  # thresholds of a row whose category word may stand anywhere
 _ANY_LENGTH = (1, 1 << 30)
 
 
@@ -54,17 +53,6 @@ class Writer:
     def graph(self) -> Graph:
         return Graph(self.domain)
 
-    @cached_property
-    def wishes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see
-        placement.py.
-        """
-        found = {}
-        for function in self.domain.rules:
-            for (template, bucket), thresholds in wishes(self.domain, self, function).items():
-                found[function, template, bucket] = thresholds
-        return found
-
     def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32]) -> Words:
         """Words, a row each.
 
@@ -76,16 +64,13 @@ class Writer:
             starts: where each row's walk begins in ``walks``, shape (n + 1,).
             walks: node positions within their types.
         """
-        import pyarrow as pa
-
-        from routenator.wording.kernel import compose
-
         # Rows of one template in a row: its part of the tables stays in the cache.
         order = np.argsort(rows[:, 3], kind="stable")
         *texts, ends, facts = compose(
             self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
             np.ascontiguousarray(rows, dtype=np.int64),
-            np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order, self.tries,
+            np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order,
+            self.tries,
         )  # fmt: skip
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))

@@ -50,27 +50,29 @@ def preview(
             raise InputError(f"this run has no rows of this {key}", key=f"--{key}", found=name, valid=valid)
         strata = [stratum for stratum in strata if name in (None, getattr(stratum, key))]
     requests = _first(sampler, [stratum.stratum for stratum in strata], count)
-    wanted = Composer(domain, config, sampler.strata).details(requests).to_pylist()
+    composer = Composer(domain, config, sampler.strata)
+    wanted = composer.details(requests)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the user looks at rows, not at an engine's start
-    generator = Generator(domain, config, cache_folder(config.cache))
+    generator = Generator(composer, cache_folder(config.cache))
     # Rows of one engine are asked together, as the generate stage does.
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in wanted:
-        engine = generator.engine_config(row["route"])
-        groups[engine.model_dump_json() if engine else ""].append(row)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, name in enumerate(wanted["route"].to_pylist()):
+        engine = generator.engine_config(name)
+        groups[engine.model_dump_json() if engine else ""].append(number)
     shown = {}
-    for rows in groups.values():
-        for row, seen in zip(rows, generator.preview(rows), strict=True):
+    for numbers in groups.values():
+        for seen in generator.preview(wanted.take(numbers)):
+            row = seen.candidate
             keys = ("function", "category", "route", "template", "length")
             said = ("raw", "query", "accepted", "reason", "detail")
             shown[row["index"]] = {
                 **{key: row[key] for key in keys},
                 "messages": seen.messages,
                 "grammar": seen.grammar,
-                **{key: seen.candidate[key] for key in said},
+                **{key: row[key] for key in said},
                 "arguments": json.loads(row["arguments"]),
             }
-    return [shown[row["index"]] for row in wanted]
+    return [shown[index] for index in wanted["index"].to_pylist()]
 
 
 def _first(sampler: Sampler, strata: Sequence[int], count: int) -> pa.Table:

@@ -22,8 +22,8 @@ from jobs.plan import Run
 from jobs.task import Receipt, Task, read_receipt
 from routenator.config import RunConfig
 from routenator.errors import StageError
-from routenator.generation.engine import release_engine
 from routenator.generation.imaging import has_torchvision
+from routenator.generation.loading import release_engine
 from tests.jobs.world import make_run, sample
 from tests.routenator.tiny_model import save_tiny_model
 from tests.routenator.tiny_vision import TOKENS, save_tiny_vision_model

@@ -11,9 +11,10 @@ import yaml
 
 from routenator.config import EngineConfig
 from routenator.errors import StageError
-from routenator.generation import engine as engine_module
-from routenator.generation.engine import Engine, Prompt, release_engine, use_engine
+from routenator.generation import loading
+from routenator.generation.engine import Engine, Prompt
 from routenator.generation.generator import QUERY_SCHEMA
+from routenator.generation.loading import release_engine, use_engine
 from routenator.generation.vllm_engine import prepare_environment
 from tests.conftest import ROOT
 
@@ -46,6 +47,10 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(name: str) -> Engine:
     """The profile as it is, so that tests of the stage share the loaded model."""
+    return loaded(name)
+
+
+def loaded(name: str) -> Engine:
     return use_engine(EngineConfig.model_validate({**PROFILE, "engine": name}), CACHE)
 
 
@@ -80,17 +85,19 @@ def test_no_prompts_no_replies(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-def test_a_dead_engine_says_why_and_is_let_go(engine: Engine) -> None:
+def test_a_dead_engine_says_why_and_another_takes_its_place(engine: Engine, name: str) -> None:
     inner = "_llm" if hasattr(engine, "_llm") else "_model"
     kept = getattr(engine, inner)
     setattr(engine, inner, None)
     try:
         with pytest.raises(StageError, match=r"smollm2-135m-instruct failed: .*NoneType"):
             engine.generate([PROMPTS[0]])
-        assert engine_module._loaded.engine is None
+        assert engine.lost
     finally:
         setattr(engine, inner, kept)
         engine.close()
+    assert loaded(name) is not engine
+    assert not loaded(name).lost
 
 
 @pytest.mark.slow
@@ -99,7 +106,7 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
     release_engine()
     with pytest.raises(StageError, match="does not start: "):
         use_engine(EngineConfig(model=str(tmp_path), engine="transformers"), CACHE)
-    assert engine_module._loaded.engine is None
+    assert loading._loaded.engine is None
 
 
 def test_the_environment_is_the_tasks_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

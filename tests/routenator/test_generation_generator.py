@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -16,6 +17,7 @@ from routenator.generation.agreement import agreement_prompt, disagrees
 from routenator.generation.describe import Describer
 from routenator.generation.generator import Generator
 from routenator.sampling.sampler import Sampler
+from routenator.schemas import DETAIL_COLUMNS, arrow_schema
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, make_config
 
@@ -36,13 +38,21 @@ def requests(tiny: Domain) -> list[dict[str, Any]]:
     return rows
 
 
+def generator_of(domain: Domain, settings: RunConfig) -> Generator:
+    return Generator(Composer(domain, settings, ()), CACHE)
+
+
+def table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=arrow_schema(DETAIL_COLUMNS))
+
+
 def of_route(requests: list[dict[str, Any]], route: str, count: int = 4) -> list[dict[str, Any]]:
     return [request for request in requests if request["route"] == route][:count]
 
 
 def test_prompts_are_functions_of_the_request(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     rows = of_route(requests, "text", 8)
-    first, second = (Generator(tiny, config(), CACHE) for _ in range(2))
+    first, second = (generator_of(tiny, config()) for _ in range(2))
     prompts = [first._prompt(row) for row in rows]
     assert prompts == [second._prompt(row) for row in reversed(rows)][::-1]
     assert len({prompt.seed for prompt in prompts}) == len(prompts)
@@ -52,23 +62,23 @@ def test_few_shot_examples_come_from_the_graph_and_are_as_many_as_configured(
     tiny: Domain, requests: list[dict[str, Any]]
 ) -> None:
     (row,) = of_route(requests, "text", 1)
-    (message,) = Generator(tiny, config(), CACHE)._prompt(row).messages
+    (message,) = generator_of(tiny, config())._prompt(row).messages
     assert message["content"].count("Rewrite:") == PROFILE["generate"]["examples"] + 1
     assert f"Request: {row['draft']}" in message["content"]
 
 
 def test_a_profile_may_turn_guides_off(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     (row,) = of_route(requests, "text", 1)
-    guided = Generator(tiny, config(), CACHE)._prompt(row)
+    guided = generator_of(tiny, config())._prompt(row)
     assert guided.grammar is not None and guided.schema is None
-    free = Generator(tiny, config(generator={**PROFILE["model"]["generator"], "guided": False}), CACHE)._prompt(row)
+    free = generator_of(tiny, config(generator={**PROFILE["model"]["generator"], "guided": False}))._prompt(row)
     assert free.grammar is None and free.schema is not None and free.schema["required"] == ["query"]
     assert free.max_tokens == tiny.templates[row["template"]].max_tokens
 
 
 def test_the_described_route_puts_the_picture_in_words(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     (row,) = of_route(requests, "vision", 1)
-    text = Generator(tiny, config(), CACHE)._prompt(row).messages[-1]["content"]
+    text = generator_of(tiny, config())._prompt(row).messages[-1]["content"]
     assert tiny.records[row["record"]]["title"] in text and "A design in" in text
 
 
@@ -78,7 +88,7 @@ def test_pictures_are_described_once(
     seen: list[int] = []
     describe = Describer.describe
     monkeypatch.setattr(Describer, "describe", lambda self, image: (seen.append(1), describe(self, image))[1])
-    generator = Generator(tiny, config(), CACHE)
+    generator = generator_of(tiny, config())
     rows = of_route(requests, "vision", 12)
     for row in rows:
         generator._prompt(row)
@@ -87,7 +97,7 @@ def test_pictures_are_described_once(
 
 def test_a_vision_language_model_gets_the_picture_itself(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     engine = {"model": "org/vlm", "max_tokens": 33, "guided": False}
-    generator = Generator(tiny, config(vision={"kind": "vlm", "engine": engine, "image_size": [64, 64]}), CACHE)
+    generator = generator_of(tiny, config(vision={"kind": "vlm", "engine": engine, "image_size": [64, 64]}))
     (row,) = of_route(requests, "vision", 1)
     picture, text = generator._prompt(row).messages[-1]["content"]
     assert picture["image_url"]["url"].startswith("data:image/png;base64,") and "the attached image" in text["text"]
@@ -99,9 +109,9 @@ def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, 
     (row,) = of_route(requests, "vision", 1)
     blank = dict(tiny.records[row["record"]], title="", id="blank")
     domain = dataclasses.replace(tiny, records={**tiny.records, "blank": blank})
-    generator = Generator(domain, config(), CACHE)
+    generator = generator_of(domain, config())
     rows = [{**row, "record": None}, {**row, "record": "blank"}]
-    candidates = generator.candidates(rows)
+    candidates = generator.candidates(table_of(rows)).to_pylist()
     assert [candidate["reason"] for candidate in candidates] == ["no_image", "unreadable_image"]
     assert all(
         candidate["raw"] is None and not candidate["accepted"] and candidate["detail"] for candidate in candidates
@@ -115,8 +125,8 @@ def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(
     (row,) = of_route(requests, "vision", 1)
     broken = dict(tiny.records[row["record"]], topics=5, id="broken")
     domain = dataclasses.replace(tiny, records={**tiny.records, "broken": broken})
-    generator = Generator(domain, config(vision={"kind": kind, "engine": {"model": "org/vlm", "guided": False}}), CACHE)
-    (candidate,) = generator.candidates([{**row, "record": "broken"}])
+    generator = generator_of(domain, config(vision={"kind": kind, "engine": {"model": "org/vlm", "guided": False}}))
+    (candidate,) = generator.candidates(table_of([{**row, "record": "broken"}])).to_pylist()
     assert (
         candidate["reason"] == "unreadable_image"
         and "cannot be drawn" in candidate["detail"]
@@ -126,10 +136,10 @@ def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(
 
 @pytest.mark.slow
 def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dict[str, Any]]) -> None:
-    generator = Generator(tiny, config(), CACHE)
+    generator = generator_of(tiny, config())
     rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 3), *of_route(requests, "vision", 2)]
-    previews = generator.preview(rows)
-    assert [preview.request["index"] for preview in previews] == [row["index"] for row in rows]
+    previews = generator.preview(table_of(rows))
+    assert [preview.candidate["index"] for preview in previews] == [row["index"] for row in rows]
     for preview in previews:
         candidate = preview.candidate
         if candidate["route"] == "heuristic":
@@ -146,9 +156,9 @@ def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dic
 def test_a_judge_has_the_last_word_on_rows_that_a_model_wrote(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     """By the engine that the test before has loaded; whether the small model judges well is not asked here."""
     rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 6)]
-    plain = Generator(tiny, config(), CACHE).candidates(rows)
+    plain = generator_of(tiny, config()).candidates(table_of(rows)).to_pylist()
     asked = config().model_copy(update={"checks": config().checks.model_copy(update={"judge": True})})
-    judged = Generator(tiny, asked, CACHE).candidates(rows)
+    judged = generator_of(tiny, asked).candidates(table_of(rows)).to_pylist()
     for before, after in zip(plain, judged, strict=True):
         assert before["accepted"] and after["query"] == before["query"]
         if before["route"] == "heuristic":
@@ -174,6 +184,6 @@ def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(
 
 
 def test_a_model_that_is_not_there_is_named(tiny: Domain, requests: list[dict[str, Any]]) -> None:
-    generator = Generator(tiny, config(generator={"model": "/no/such/model"}), CACHE)
+    generator = generator_of(tiny, config(generator={"model": "/no/such/model"}))
     with pytest.raises(InputError, match="/no/such/model"):
-        generator.candidates(of_route(requests, "text", 1))
+        generator.candidates(table_of(of_route(requests, "text", 1)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from routenator.config import RunConfig
@@ -77,11 +78,13 @@ def test_plain_templates_alone_make_a_domain(domain: Domain) -> None:
     made = plain(domain)
     settings = config(made, generate={"routes": {"heuristic": 0.5, "text": 0.5}}, dataset={"size": 600})
     sampler = Sampler(made, settings)
-    rows = Composer(made, settings, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
-    generator = Generator(made, settings, CACHE)
-    verdicts = [row["accepted"] for row in generator.candidates([row for row in rows if row["route"] == "heuristic"])]
+    composer = Composer(made, settings, sampler.strata)
+    details = composer.details(sampler.requests(0, sampler.size))
+    generator = Generator(composer, CACHE)
+    drafts = details.filter(pc.equal(details["route"], "heuristic"))
+    verdicts = generator.candidates(drafts)["accepted"].to_pylist()
     assert sum(verdicts) / len(verdicts) > 0.97
-    for row in [row for row in rows if row["route"] == "text"][:40]:
+    for row in details.filter(pc.equal(details["route"], "text")).slice(0, 40).to_pylist():
         _, gaps = generator._pool(row["function"], "en", 0)
         prompt = generator._prompt(row)
         assert prompt.grammar and row["function"] in str(prompt.messages[-1]["content"])
@@ -108,8 +111,9 @@ def test_few_shot_examples_say_what_their_call_holds(domain: Domain) -> None:
 def test_a_prompt_shows_examples_of_the_rows_function_and_near_its_length(domain: Domain) -> None:
     settings = config(domain, generate={"routes": {"text": 1}, "examples": 4}, dataset={"size": 300})
     sampler = Sampler(domain, settings)
-    rows = Composer(domain, settings, sampler.strata).details(sampler.requests(0, 40)).to_pylist()
-    generator = Generator(domain, settings, CACHE)
+    composer = Composer(domain, settings, sampler.strata)
+    rows = composer.details(sampler.requests(0, 40)).to_pylist()
+    generator = Generator(composer, CACHE)
     seen, near = set(), []
     for row in rows:
         pool, _ = generator._pool(row["function"], "en", 0)
@@ -128,10 +132,9 @@ def test_the_keyword_of_a_prompt_stands_where_the_draft_says_it(domain: Domain) 
     sampler = Sampler(domain, settings)
     wanted = {s.stratum for s in sampler.strata if s.template == "text/keyword_place"}
     requests = sampler.requests(0, sampler.size)
-    rows = Composer(domain, settings, sampler.strata).details(
-        requests.filter([n in wanted for n in requests["stratum"].to_pylist()])
-    )
-    generator = Generator(domain, settings, CACHE)
+    composer = Composer(domain, settings, sampler.strata)
+    rows = composer.details(requests.filter([n in wanted for n in requests["stratum"].to_pylist()]))
+    generator = Generator(composer, CACHE)
     texts = [str(generator._prompt(row).messages[-1]["content"]) for row in rows.to_pylist()[:40]]
     for third in ("first third", "middle", "last third"):
         assert any(f" in the {third}" in text for text in texts)

@@ -1,4 +1,4 @@
-"""The filter in front of the checks: what it calls clear, they accept."""
+"""The filter in front of the checks: what it accepts, they accept."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import ChecksConfig
 from routenator.domain.loader import load_domain
-from routenator.generation.heuristic import candidates, to_check
+from routenator.generation.candidate import to_check
+from routenator.generation.heuristic import candidates
 from routenator.sampling.sampler import Sampler
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
-from routenator.validation.checks import Context, first_failure
-from routenator.validation.prefilter import hashed, surely_accepted
+from routenator.validation.checks import CHECKS, Context, first_failure
+from routenator.validation.prefilter import COVERED, surely_accepted
 from routenator.validation.prefilter_kernel import tokens
+from routenator.validation.prefilter_rules import hashed
 from routenator.validation.text import words
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, make_config
@@ -47,7 +50,7 @@ def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], *
 
 
 @pytest.mark.parametrize("name", ["creative", "assistant"])
-def test_what_is_clear_of_a_domain_is_accepted(name):
+def test_what_passes_of_a_domain_is_accepted(name):
     domain = load_domain(ROOT / "configs" / "domains" / name)
     config = make_config(domain=str(domain.path), dataset={"size": 100_000})
     sampler = Sampler(domain, config)
@@ -61,6 +64,28 @@ def test_what_is_clear_of_a_domain_is_accepted(name):
     assert made.schema.equals(arrow_schema(CANDIDATE_COLUMNS))
     seen = list(zip(made["accepted"].to_pylist(), made["reason"].to_pylist(), made["detail"].to_pylist(), strict=True))
     assert seen == [(True, None, None) if v is None else (False, *v) for v in verdicts]
+
+
+def test_a_new_check_is_asked_about_every_draft(tiny, monkeypatch):
+    """One function and one line in CHECKS; the filter in front of the checks knows nothing of it."""
+    sampler = Sampler(tiny, make_config())
+    table = Composer(tiny, make_config(), sampler.strata).details(sampler.requests(0, sampler.size))
+    table = table.filter(pc.equal(table["route"], "heuristic"))
+    context = Context(tiny, ChecksConfig(), {})
+    before = candidates(table, context).to_pylist()
+    assert surely_accepted(table, context).sum() > table.num_rows / 2, "else there is nothing to get past the check"
+    asked = []
+    monkeypatch.setitem(CHECKS, "unwanted", (lambda one, _: asked.append(one.query) or "refused", "refuses all"))
+    after = candidates(table, context).to_pylist()
+    assert not any(row["accepted"] for row in after)
+    # The checks that stand before it still give their reason first.
+    refused = {"accepted": False, "reason": "unwanted", "detail": "refused"}
+    assert after == [{**row, **refused} if row["accepted"] else row for row in before]
+    assert asked == [row["query"] for row in before if row["accepted"]]
+
+
+def test_every_check_of_today_is_covered():
+    assert {code for code, (check, _) in CHECKS.items() if check not in COVERED} == set()
 
 
 PIECES = [
@@ -79,7 +104,7 @@ PIECES = [
     st.sampled_from(["en", "de", "xx"]),
 )
 @settings(max_examples=400, deadline=None)
-def test_what_is_clear_is_accepted(tiny, pieces, glue, language_check, language):
+def test_what_passes_is_accepted(tiny, pieces, glue, language_check, language):
     draft = glue.join(pieces)
     slots = {"city": "Rome", "people": "two people"} if len(pieces) % 2 else {"city": "Rome"}
     calls = [
@@ -96,7 +121,7 @@ def test_what_is_clear_is_accepted(tiny, pieces, glue, language_check, language)
         assert not passes or first_failure(to_check(tiny, row, draft), context) is None
 
 
-def test_plain_drafts_are_clear(tiny):
+def test_plain_drafts_pass(tiny):
     context = Context(tiny, ChecksConfig(), {})
     drafts = ["book a table in Rome", "a table for the two people in rome, please", "rome's best table"]
     calls = [{"city": "Rome"}, {"city": "Rome", "people": 2}, {"city": "Rome"}]

@@ -237,7 +237,7 @@ def test_the_category_word_stands_where_the_statistics_say(name):
     config = make_config(domain=str(domain.path), dataset={"size": 1_000_000})
     sampler = Sampler(domain, config)
     composer = Composer(domain, config, sampler.strata)
-    assert {function for function, _, _ in composer.writer.wishes} == set(named)
+    assert {function for function, _, _ in composer.wishes} == set(named)
     found: list[Words] = []
     write = composer.writer.write
     composer.writer.write = lambda *rows: found.append(write(*rows)) or found[-1]  # type: ignore[method-assign]

@@ -1,0 +1,59 @@
+"""Candidates: requests with the query that was written for each and what the checks say of it.
+
+The one place that makes rows of ``CANDIDATE_COLUMNS``; each route says what it wrote as rows of ``WRITTEN_COLUMNS``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from routenator.domain.domain import Domain
+from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
+from routenator.validation.checks import Candidate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What a candidate has besides its request; a candidate without a reason is accepted.
+WRITTEN_COLUMNS = {
+    name: kind for name, kind in CANDIDATE_COLUMNS.items() if name not in DETAIL_COLUMNS and name != "accepted"
+}
+
+
+def candidate_table(details: pa.Table, written: pa.Table) -> pa.Table:
+    """Rows of ``CANDIDATE_COLUMNS``.
+
+    Args:
+        details: rows of ``DETAIL_COLUMNS``.
+        written: rows of ``WRITTEN_COLUMNS``, in the same order.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = {name: table[name] for table in (details, written) for name in table.column_names}
+    columns["accepted"] = pc.is_null(written["reason"])
+    schema = arrow_schema(CANDIDATE_COLUMNS)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def to_check(domain: Domain, request: Mapping[str, Any], query: str) -> Candidate:
+    """What the checks look at.
+
+    Args:
+        domain: the domain.
+        request: a row of ``DETAIL_COLUMNS``.
+        query: the query written for it.
+    """
+    return Candidate(
+        query=query,
+        function=request["function"],
+        arguments=json.loads(request["arguments"]),
+        slots=json.loads(request["slots"]),
+        category=request["category"],
+        bounds=domain.statistics.length_buckets[request["length"]],
+        language=request["language"],
+        template=request["template"],
+        draft=request["draft"],
+    )
