@@ -4,8 +4,10 @@ anew.
 
 from __future__ import annotations
 
-import importlib
+import ast
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
@@ -18,7 +20,19 @@ from routenator.sampling import GENERATOR
 
 def stage_versions(package: str = STAGE_PACKAGE) -> dict[str, int]:
     """``VERSION`` of each stage's module: raised by its author when the same input gives another output."""
-    return {stage: int(importlib.import_module(f"{package}.{stage}").VERSION) for stage in STAGES}
+    return {stage: _version(f"{package}.{stage}") for stage in STAGES}
+
+
+def _version(module: str) -> int:
+    """``VERSION`` as the module's source has it. Not imported: a plan needs nothing of what a stage runs on."""
+    found = find_spec(module)
+    assert found is not None and found.origin is not None, module
+    for line in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "VERSION":
+            return int(ast.literal_eval(line.value))
+        if isinstance(line, ast.ImportFrom) and line.module and "VERSION" in {alias.name for alias in line.names}:
+            return _version(line.module)
+    raise AttributeError(f"{module} has no VERSION")
 
 
 def shard_counts(config: RunConfig) -> dict[str, int]:
