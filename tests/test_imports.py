@@ -22,9 +22,17 @@ HEAVY = {
 }  # fmt: skip
 # Sub-classes of a heavy package's classes, and what numba compiles; nothing but a function's body may import them.
 WORKERS_ONLY = {
+    "jobs/chunks.py",
+    "jobs/engines.py",
+    "jobs/generate.py",
+    "routenator/authoring/inspection.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",
     "routenator/generation/precompile.py",
+    "routenator/population/fit.py",
+    "routenator/population/histograms.py",
+    "routenator/population/labeller.py",
+    "routenator/population/queries.py",
     "routenator/training/fused.py",
     "routenator/training/model.py",
     "routenator/training/trackers.py",
@@ -39,6 +47,9 @@ WORKERS_ONLY = {
     "routenator/wording/random.py",
     "routenator/wording/text.py",
     "routenator/wording/writer.py",
+    "slurm/commands/data.py",
+    "slurm/commands/preview.py",
+    "slurm/preflight/preview.py",
 }
 # Which packages each layer may never import, not even inside a function.
 FORBIDDEN = {
