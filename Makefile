@@ -6,12 +6,17 @@ BIN := $(VENV)/bin
 LOCK := requirements/cpu.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test fast lint clean
+# Two of the three workers keep two cores busy; the third has the tests on a cluster, which mostly wait.
+WORKERS ?= 3
+PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=40
+
+.PHONY: help install quickstart test fast coverage lint clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
 	@echo "make test         install, then format, lint, types and all tests"
-	@echo "make fast         the tests without models and clusters (about two minutes)"
+	@echo "make fast         the tests without models and clusters (less than two minutes)"
+	@echo "make coverage     all tests, and the share of lines that they run, in all processes"
 	@echo "make lint         format, lint and types only"
 	@echo "make clean        remove the environment, the prepared weights and the runs"
 
@@ -24,10 +29,17 @@ quickstart: $(STAMP)
 	@$(BIN)/python launch.py run configs/quickstart.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
+
+# Of the lines that any process of the tests runs, also one that runs a run's copy of the code.
+coverage: $(STAMP)
+	rm -rf .cache/coverage
+	$(BIN)/python -m coverage run $(PYTEST)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
@@ -16,15 +19,60 @@ from routenator.domain.loader import load_domain
 # before Ray's own.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Workers that run side by side share the cores; threads that wait for each other by spinning would take them away.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "domains" / "tiny"
+# Groups of tests (files, or what a test's `xdist_group` says) in the order in which workers take them.
+LONGEST = ["cluster"]
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Domain:
     """A small domain: `search` with a closed category, `book` with optional slots."""
     return load_domain(TINY)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests, and say which of them belong to one worker where there are several (``make test``).
+
+    A file's tests stay together, because they share its fixtures, unless the file marks them otherwise. Slow files come
+    first, and of these the longest: then no worker is left with a long one at the end.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(_file(item)))
+    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        group = _group(item)
+        return group not in slow, LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    return str(marker.args[0])
+
+
+def launch_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """``launch.py ARGUMENTS`` in this process, which spares the start of another; what it says is shown with a failure."""
+    from launch import app
+
+    result = CliRunner().invoke(app, list(arguments))
+    sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 def make_config(**changes: object) -> RunConfig:

@@ -5,27 +5,14 @@ written.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from jobs.plan import Plan
-from tests.conftest import ROOT, TINY, make_config
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python launch.py ARGUMENTS`` as a user runs it."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        check=False,
-    )
+from tests.conftest import TINY, make_config
+from tests.conftest import launch_here as launch
 
 
 class World:

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import launch_here as launch
 from tests.slurm.test_topup import loop_config
 
 pytestmark = pytest.mark.slow
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-        check=False,
-    )
-    sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
-    return result
 
 
 def last_line(result: subprocess.CompletedProcess[str]) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, launch_here
+from tests.routenator.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.slow
 STAGES = ["sample", "generate", "merge", "train", "evaluate", "report"]
@@ -110,7 +111,7 @@ def test_a_second_run_does_nothing_and_says_so(first, folder):
     run = run_directory(first)
     before = {stage: receipts(run, stage) for stage in STAGES}
     start = time.time()
-    again = launch("run", str(folder / "run.yaml"))
+    again = launch_here("run", str(folder / "run.yaml"))
     assert again.returncode == 0 and run_directory(again) == run
     assert "nothing was submitted" in again.stdout
     assert time.time() - start < 60
@@ -119,14 +120,14 @@ def test_a_second_run_does_nothing_and_says_so(first, folder):
 
 def test_the_resolved_config_can_be_run_again_as_it_is(first):
     run = run_directory(first)
-    again = launch("plan", str(run / "config.yaml"), "--json")
+    again = launch_here("plan", str(run / "config.yaml"), "--json")
     assert again.returncode == 0
     assert json.loads(again.stdout)["fingerprint"] == json.loads((run / "plan.json").read_text())["fingerprint"]
 
 
 def test_changing_training_reuses_the_data_and_changing_a_template_does_not(first, folder):
     def reused(*overrides: str) -> dict[str, bool]:
-        result = launch("plan", str(folder / "run.yaml"), *overrides, "--json")
+        result = launch_here("plan", str(folder / "run.yaml"), *overrides, "--json")
         assert result.returncode == 0
         return {stage["stage"]: stage["reused"] for stage in json.loads(result.stdout)["stages"]}
 
@@ -144,21 +145,24 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
 
 def test_status_report_and_logs_speak_of_the_run(first):
     run = str(run_directory(first))
-    status = json.loads(launch("status", run, "--json").stdout)
+    status = json.loads(launch_here("status", run, "--json").stdout)
     assert {s["stage"]: (s["done"], s["shards"]) for s in status["stages"]}["generate"] == (2, 2)
-    assert launch("report", run).returncode == 0
-    assert launch("logs", run, "generate").returncode == 0
-    retry = launch("retry", run)
+    assert launch_here("report", run).returncode == 0
+    assert launch_here("logs", run, "generate").returncode == 0
+    retry = launch_here("retry", run)
     assert retry.returncode == 0 and "nothing" in retry.stdout.lower()
 
 
 def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
     """Interrupted while the second half is at work; the finished shards' receipts stay as they are, the rest is made."""
+    model = save_tiny_model(folder / "model")
     arguments = [sys.executable, str(ROOT / "launch.py"), "run", str(folder / "run.yaml")]
     changes = [
         "seed=12",
         "evaluate.limit=2",
         "evaluate.before=false",
+        "evaluate.engine=transformers",
+        f"model.trainee={model}",
         "generate.routes={heuristic: 1}",
         "sample.shards=6",
         "dataset.size=400",

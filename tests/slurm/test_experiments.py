@@ -31,7 +31,7 @@ from slurm.experiments.distribution import population
 from slurm.experiments.planned import arm_domain, entries_of
 from slurm.experiments.runner import Ended, Work, cores, run_all, why
 from slurm.experiments.table import render_table
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, launch_here
 from tests.routenator.tiny_model import save_tiny_model
 
 
@@ -282,16 +282,7 @@ def test_the_population_adds_up() -> None:
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "launch.py", "experiment", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
-    return result
+    return launch_here("experiment", *arguments)
 
 
 @pytest.mark.slow
