@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from launch import app
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
@@ -65,9 +66,10 @@ def _group(item: pytest.Item) -> str:
 
 
 def launch_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """``launch.py ARGUMENTS`` in this process, which spares the start of another; what it says is shown with a failure."""
-    from launch import app
+    """``launch.py ARGUMENTS`` in this process, which spares the start of another.
 
+    What it says is shown with a failure.
+    """
     result = CliRunner().invoke(app, list(arguments))
     sys.stdout.write(result.stdout[-4000:] + result.stderr[-4000:])
     if result.exception is not None and not isinstance(result.exception, SystemExit):

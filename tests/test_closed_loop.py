@@ -1,4 +1,4 @@
-"""The closed loop by its commands: pilot, acceptance, topup in rounds, a plan by `auto`. Heuristic route, so no model."""
+"""The closed loop by its commands: pilot, acceptance, topup in rounds, a plan by `auto`. Heuristic route: no model."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_status_report_and_logs_speak_of_the_run(first):
 
 
 def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
-    """Interrupted while the second half is at work; the finished shards' receipts stay as they are, the rest is made."""
+    """Interrupted while the second half is at work; finished shards' receipts stay as they are, the rest is made."""
     model = save_tiny_model(folder / "model")
     arguments = [sys.executable, str(ROOT / "launch.py"), "run", str(folder / "run.yaml")]
     changes = [
