@@ -47,7 +47,7 @@ def work_path(stage_dir: Path, index: int) -> Path:
 
 
 def shard_files(folder: Path) -> Iterator[tuple[int, str, int]]:
-    """Index, suffix and inode of each ``shard-NUMBER.*.json`` in a folder: one listing; nothing if there is no folder."""
+    """Index, suffix and inode of each ``shard-NUMBER.*.json``, by one listing; nothing if there is no folder."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:

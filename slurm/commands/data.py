@@ -129,7 +129,8 @@ def domain_derive(
         return
     dropped = f" ({made.dropped:,} left out, whose function is)" if made.dropped else ""
     typer.echo(
-        f"{made.path}: {len(made.functions)} functions, {made.templates} templates, {made.golden:,} golden queries{dropped}"
+        f"{made.path}: {len(made.functions)} functions, {made.templates} templates, "
+        f"{made.golden:,} golden queries{dropped}"
     )
     for note in made.notes:
         typer.echo(f"note: {note}")

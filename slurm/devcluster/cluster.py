@@ -104,7 +104,8 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
     if packages:
         raise InputError(
             "Slurm is not installed here", found=f"without {', '.join(packages)}",
-            expected="apt-get install -y --no-install-recommends " + " ".join(sorted({*COMMANDS.values(), *ACCOUNTING_COMMANDS.values()})),
+            expected="apt-get install -y --no-install-recommends "
+            + " ".join(sorted({*COMMANDS.values(), *ACCOUNTING_COMMANDS.values()})),
         )  # fmt: skip
     if read_cluster(root) is not None:
         raise InputError(
@@ -239,7 +240,8 @@ class Supervisor:
         root = self.root
         self._start(
             "munged",
-            f"munged --foreground --force --key-file={root}/etc/munge.key --socket={root}/munge/s --pid-file={root}/run/munged.pid "
+            f"munged --foreground --force --key-file={root}/etc/munge.key --socket={root}/munge/s "
+            f"--pid-file={root}/run/munged.pid "
             f"--seed-file={root}/munge/seed --log-file={root}/log/munged.log --num-threads=10",
         )
         self._until((root / "munge" / "s").exists, "munge's socket")
@@ -264,7 +266,10 @@ class Supervisor:
         # A server removes what others have in its folder for temporary tables, so each needs one of its own.
         temporary = root / "mariadb" / "tmp"
         temporary.mkdir()
-        install = f"mariadb-install-db --no-defaults --user={getpass.getuser()} --datadir={data} --auth-root-authentication-method=normal"
+        install = (
+            f"mariadb-install-db --no-defaults --user={getpass.getuser()} --datadir={data} "
+            "--auth-root-authentication-method=normal"
+        )
         with open(root / "log" / "mariadb-install.log", "wb") as log:
             subprocess.run(
                 shlex.split(install), env={**os.environ, "TMPDIR": str(temporary)}, stdout=log, stderr=log, check=True
@@ -272,8 +277,9 @@ class Supervisor:
         port = (root / "etc" / "mariadb.port").read_text()
         self._start(
             "mariadbd",
-            f"mariadbd --no-defaults --user={getpass.getuser()} --datadir={data} --tmpdir={temporary} --bind-address=127.0.0.1 "
-            f"--port={port} --socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid --init-file={root}/etc/init.sql "
+            f"mariadbd --no-defaults --user={getpass.getuser()} --datadir={data} --tmpdir={temporary} "
+            f"--bind-address=127.0.0.1 --port={port} --socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid "
+            f"--init-file={root}/etc/init.sql "
             "--innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M --performance-schema=off",
         )
         self._until((root / "mariadb" / "s").exists, "MariaDB's socket")

@@ -77,7 +77,7 @@ def kill(process: psutil.Process) -> bool:
 
 
 def kill_step(task: TaskProcess) -> bool:
-    """SIGKILL the daemon of a task's step, and the task, as the out-of-memory killer may do; whether they were there."""
+    """SIGKILL a task and its step's daemon, as the out-of-memory killer may do; returns whether they were there."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = task.process.parent()
         if parent is not None and _STEP in parent.name():

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _STYLE = """
-text { font: 11.5px system-ui, sans-serif; fill: #1b2430; } .heading { font-weight: 600; font-size: 13px; } .value { fill: #5b6676; }
-.name { font-size: 11px; } .grid { stroke: #dfe3e9; } .whisker { stroke: #5b6676; } .median { stroke: #ffffff; stroke-width: 2.5; }
-.after, .c0 { fill: #1f6fd1; stroke: #1f6fd1; } .range { stroke-width: 2; } .curve { fill: none; stroke: #1f6fd1; stroke-width: 1.6; }
-.final { fill: #1f6fd1; } .c1 { fill: #c9512f; } .c2 { fill: #2a9d74; } .c3 { fill: #8a63c9; } .target { fill: #9aa5b4; }
-.miss { fill: #c9512f; } .hit { fill: #1f6fd1; } .empty { fill: #eef1f5; } .count { font-size: 10.5px; } .count.on { fill: #ffffff; }
+text { font: 11.5px system-ui, sans-serif; fill: #1b2430; } .heading { font-weight: 600; font-size: 13px; }
+.value { fill: #5b6676; }
+.name { font-size: 11px; } .grid { stroke: #dfe3e9; } .whisker { stroke: #5b6676; }
+.median { stroke: #ffffff; stroke-width: 2.5; }
+.after, .c0 { fill: #1f6fd1; stroke: #1f6fd1; } .range { stroke-width: 2; }
+.curve { fill: none; stroke: #1f6fd1; stroke-width: 1.6; }
+.final { fill: #1f6fd1; } .c1 { fill: #c9512f; } .c2 { fill: #2a9d74; } .c3 { fill: #8a63c9; }
+.target { fill: #9aa5b4; }
+.miss { fill: #c9512f; } .hit { fill: #1f6fd1; } .empty { fill: #eef1f5; } .count { font-size: 10.5px; }
+.count.on { fill: #ffffff; }
 """
 _HEADING = 26
 _MARGIN = 10

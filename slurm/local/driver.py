@@ -29,7 +29,7 @@ from slurm.planning.disk_estimate import shard_bytes
 from slurm.submission.allocation import drop_inherited
 from slurm.submission.options import resources
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
-from slurm.worker.stage_task import StageTask, code_environment
+from slurm.worker.stage_task import StageTask, check_snapshot, code_environment
 
 STOP_GRACE_S = 10.0
 _POLL_S = 0.1
@@ -74,11 +74,14 @@ def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> s
 
     Raises:
         DriverRunningError: one is at work.
+        InputError: the run's copy of the code is of another version.
     """
+    check_snapshot(run)
     driver = read_driver(run)
     if driver and driver["alive"]:
         raise DriverRunningError(
-            f"this run is being worked on by process {driver['pid']} on {driver['host']}; see `status {run.path}`, or `cancel` it first"
+            f"this run is being worked on by process {driver['pid']} on {driver['host']}; "
+            f"see `status {run.path}`, or `cancel` it first"
         )
     log = run.path / "logs" / "driver.log"
     log.parent.mkdir(exist_ok=True)

@@ -46,9 +46,12 @@ def measured_file(path: Path) -> Path:
         run = Run.load(path)
         if "merge" not in run.plan.stages or read_receipt(run.stage_dir("merge"), 0) is None:
             raise InputError(
-                "this run has measured no acceptance", file=path, key="generate.acceptance", found="its merge is not done",
+                "this run has measured no acceptance",
+                file=path,
+                key="generate.acceptance",
+                found="its merge is not done",
                 expected="a run whose merge is done",
-            )  # fmt: skip
+            )
         return run.stage_dir("merge") / FILE
     return path / FILE if path.is_dir() else path
 
@@ -127,10 +130,16 @@ def acceptance_note(asked: str | None, plan: Plan) -> str | None:
         ]
         if lost:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-            text += f"\n  nothing survived there of: {'; '.join(lost[:_NAMED])}{more}; these are asked for by generate.oversample"
+            text += (
+                f"\n  nothing survived there of: {'; '.join(lost[:_NAMED])}{more}; "
+                "these are asked for by generate.oversample"
+            )
         return text
     if asked == AUTO:
-        return "acceptance: auto finds no earlier run of the same domain, generation and checks; requests by generate.oversample"
+        return (
+            "acceptance: auto finds no earlier run of the same domain, generation and checks; "
+            "requests by generate.oversample"
+        )
     return None
 
 

@@ -197,9 +197,12 @@ def check_run_dir(plan: Plan) -> bool:
         return True
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(
-            "the run directory holds something that is no run", file=path, key="run_dir", found="files without a plan.json",
+            "the run directory holds something that is no run",
+            file=path,
+            key="run_dir",
+            found="files without a plan.json",
             expected="a new or empty folder",
-        )  # fmt: skip
+        )
     return False
 
 
@@ -267,9 +270,12 @@ def _copy_acceptance(measured: Measured, target: Path) -> None:
         same = False
     if not same:
         raise InputError(
-            "the measured acceptance changed while the plan was made", file=measured.file, key="generate.acceptance",
-            found="another content", expected="a file that stays as it is; plan again",
-        )  # fmt: skip
+            "the measured acceptance changed while the plan was made",
+            file=measured.file,
+            key="generate.acceptance",
+            found="another content",
+            expected="a file that stays as it is; plan again",
+        )
 
 
 def _run_path(config: RunConfig, fingerprint: str) -> Path:

@@ -89,9 +89,11 @@ def merge_receipt(run: Run) -> Receipt:
     receipt = read_receipt(run.stage_dir("merge"), 0)
     if receipt is None:
         raise InputError(
-            "this run has no merged data set yet, so nothing tells what it lacks", file=run.path, found="its merge is not done",
+            "this run has no merged data set yet, so nothing tells what it lacks",
+            file=run.path,
+            found="its merge is not done",
             expected="a run whose merge is done; see `status`, and `retry` goes on with it",
-        )  # fmt: skip
+        )
     return receipt
 
 
@@ -134,9 +136,11 @@ def _strata(run: Run) -> list[Stratum]:
     different = same_strata(read_strata(run), strata)
     if different:
         raise InputError(
-            "this version of the code makes other strata of the run's domain", file=run.path, found=different,
+            "this version of the code makes other strata of the run's domain",
+            file=run.path,
+            found=different,
             expected=f"the code that made it (its snapshot is in {run.path / 'code'}), or a new run",
-        )  # fmt: skip
+        )
     return strata
 
 
@@ -180,9 +184,11 @@ def plan_topup(
     plan = make_plan(config, command, package, stages=stages, topup=topup)
     if (plan.domain_sha256, plan.golden_sha256) != (run.plan.domain_sha256, run.plan.golden_sha256):
         raise InputError(
-            "the run's snapshot of its domain was changed", file=run.domain_dir, found="another content than the plan's",
+            "the run's snapshot of its domain was changed",
+            file=run.domain_dir,
+            found="another content than the plan's",
             expected="the files as they were when the run was made",
-        )  # fmt: skip
+        )
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Everything that is checked before anything is written: domain, golden set, models, strata, resources, rights, disk."""
+"""What is checked before anything is written: domain, golden set, models, strata, resources, rights, disk."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def check_engines(config: RunConfig) -> None:
                 "engines need more GPUs than their task asks for",
                 key=f"{key}.engines",
                 found=engine.engines,
-                expected=f"auto, at most {gpus // engine.tensor_parallel_size}, or cluster.stages.generate.gpus={needed}",
+                expected=f"auto, at most {gpus // engine.tensor_parallel_size}, "
+                f"or cluster.stages.generate.gpus={needed}",
             )
 
 

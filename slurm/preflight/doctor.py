@@ -27,7 +27,8 @@ MIN_FREE_GIB = 5
 # What the pipeline imports, by the name it is installed under; bounds come from pyproject.toml's metadata when the
 # project is installed.
 REQUIRED = (
-    "submitit ray deepspeed transformers accelerate peft bitsandbytes pyarrow polars networkx sentence-transformers numpy torch pydantic "
+    "submitit ray deepspeed transformers accelerate peft bitsandbytes pyarrow polars networkx "
+    "sentence-transformers numpy torch pydantic "
     "omegaconf PyYAML Jinja2 jsonschema typer rich pillow psutil"
 )
 SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
@@ -194,7 +195,8 @@ def _cluster(config: str) -> Iterator[Finding]:
     yield Finding(
         "slurm",
         "ok",
-        f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, arrays of up to {parse_limits(config).array} tasks",
+        f"cluster {value('ClusterName')}, Slurm {value('SLURM_VERSION')}, "
+        f"arrays of up to {parse_limits(config).array} tasks",
     )
     if value("PreemptMode") not in ("", "OFF") and "preempt_send_user_signal" not in value("SlurmctldParameters"):
         yield Finding(

@@ -109,7 +109,8 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
     console.print(f"{value['name']}: {value['rows']:,} rows on cluster={value['cluster']}", highlight=False)
     console.print(table)
     console.print(
-        f"at most {value['node_hours']:,.1f} node-hours and {value['gpu_hours']:,.1f} GPU-hours (shards to do x nodes x time limit)",
+        f"at most {value['node_hours']:,.1f} node-hours and {value['gpu_hours']:,.1f} GPU-hours "
+        "(shards to do x nodes x time limit)",
         highlight=False,
     )
     console.print(

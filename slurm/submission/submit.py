@@ -37,7 +37,7 @@ from slurm.submission.submissions import (
     next_attempt,
     submission_lock,
 )
-from slurm.worker.stage_task import StageTask
+from slurm.worker.stage_task import StageTask, check_snapshot
 
 # sbatch --test-only refuses these too, although they pass with time.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
@@ -104,7 +104,7 @@ def check_cluster(plan: Plan) -> None:
 
 @contextlib.contextmanager
 def clean_environment() -> Iterator[None]:
-    """Without the variables of an allocation that this process may be in; sbatch hands its environment on to the job."""
+    """Hide the variables of an allocation that this process may be in: sbatch passes its environment to the job."""
     saved = drop_inherited()
     try:
         yield
@@ -122,9 +122,11 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         package: where the stage modules are; another one only in tests.
 
     Raises:
+        InputError: the run's copy of the code is of another version.
         SubmitError: sbatch refused, or the queue could not be read.
         BusyError: another command is submitting.
     """
+    check_snapshot(run)
     with submission_lock(run):
         before = load_submissions(run)
         queue = read_queue(before)

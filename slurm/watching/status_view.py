@@ -185,7 +185,8 @@ def print_status(console: Console, status: RunStatus) -> None:
         console.print(f"the queue could not be read: {status.problem}", style="yellow", markup=False, highlight=False)
     if status.kind == "slurm" and status.accounting is False and not status.problem:
         console.print(
-            "accounting is off or silent: ended tasks are judged by receipts and their own records; what was wasted is not known",
+            "accounting is off or silent: ended tasks are judged by receipts and their own records; "
+            "what was wasted is not known",
             style="dim",
             highlight=False,
         )

@@ -36,7 +36,10 @@ def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) ->
     strata = sorted(measured.as_dict()["strata"], key=lambda row: row["share"])[:worst]
     if not strata:
         return
-    title = f"The {len(strata)} worst strata (shares drawn towards their margins, with bounds of {SHOWN_CONFIDENCE:.0%} confidence)"
+    title = (
+        f"The {len(strata)} worst strata (shares drawn towards their margins, "
+        f"with bounds of {SHOWN_CONFIDENCE:.0%} confidence)"
+    )
     table = _table(
         title,
         "function / category / template / length / language",
@@ -65,7 +68,10 @@ def print_need(need: Need, lost: Sequence[GivenUp], console: Console) -> None:
         text += f"; {sum(need.asked):,} requests would fill {len(filled):,} of these"
     console.print(text + ".", highlight=False, soft_wrap=True)
     if need.limited:
-        text = f"{need.limited:,} of them are asked for as often as generate.oversample_limit allows, and may need more rounds."
+        text = (
+            f"{need.limited:,} of them are asked for as often as generate.oversample_limit allows, "
+            "and may need more rounds."
+        )
         console.print(text, highlight=False, soft_wrap=True)
     for number in sorted(filled, key=lambda number: -need.wanted[number])[:_SHORT_SHOWN]:
         row = need.strata[number]
@@ -74,7 +80,10 @@ def print_need(need: Need, lost: Sequence[GivenUp], console: Console) -> None:
     if len(filled) > _SHORT_SHOWN:
         console.print(f"  and {len(filled) - _SHORT_SHOWN:,} more", highlight=False)
     for stratum in lost:
-        text = f"given up: {stratum.name}: lacks {stratum.lacks:,}, and none of the last {stratum.requested:,} requests survived"
+        text = (
+            f"given up: {stratum.name}: lacks {stratum.lacks:,}, "
+            f"and none of the last {stratum.requested:,} requests survived"
+        )
         console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in stratum.reasons)
         console.print(f"  reasons: {reasons}", markup=False, highlight=False, soft_wrap=True)

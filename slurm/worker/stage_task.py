@@ -18,7 +18,7 @@ from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.nodes import wait_for_end
 from jobs.plan import Run
 from jobs.task import missing_shards, work_path
-from routenator.errors import RoutenatorError
+from routenator.errors import InputError, RoutenatorError
 from routenator.files import digest
 
 if TYPE_CHECKING:
@@ -39,8 +39,25 @@ def code_environment(run: Run) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
 
 
+def check_snapshot(run: Run) -> None:
+    """Check that the run's snapshot of the code can be started as this code starts tasks.
+
+    Raises:
+        InputError: it was taken of another version.
+    """
+    file = run.path / "code" / "slurm" / "worker" / "start.py"
+    if not file.is_file():
+        raise InputError(
+            "this run keeps a copy of an earlier version of the code, which this version cannot start",
+            file=run.path / "code",
+            found=f"no {file.relative_to(run.path / 'code')}",
+            expected=f"`retry` by the version that made it, or `run {run.path / 'config.yaml'}`, "
+            "which uses finished stages again",
+        )
+
+
 def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
-    """A hash that changes when a shard commits or writes a checkpoint (names, sizes and times in its ``.work`` folder)."""
+    """A hash that changes when a shard commits or writes a checkpoint: names, sizes and times in its folder."""
     stage_dir = run.stage_dir(stage)
     seen: list[Any] = sorted(set(indices) - missing_shards(run, stage))
     for index in indices:
@@ -114,7 +131,7 @@ class StageTask:
             sys.exit(1)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
-        """Called by submitit (local runs) in its signal handler: what to run when started again, or None to end here."""
+        """Called by submitit's signal handler in local runs: what to run when restarted; None to end here."""
         from submitit.core.utils import DelayedSubmission
 
         again = self.stopped()
@@ -136,7 +153,8 @@ class StageTask:
             minutes = self.limit_s / 60
             self._give_up(
                 "timeout",
-                f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; raise cluster.stages.{self.stage}.minutes",
+                f"no new checkpoint in {stalls} attempts of {minutes:g} minutes; "
+                f"raise cluster.stages.{self.stage}.minutes",
             )
             return None
         again = StageTask(

@@ -294,8 +294,11 @@ def disk_config(root: Path, spill: Path, **cluster: Any) -> RunConfig:
             "generate": {"shards": 2, "chunk_rows": 2000, "routes": {"heuristic": 1}},
             # Merge asks for some hundred MiB before it begins, for what does not fit into memory.
             "merge": {"spill_dir": str(spill)},
-            "model": {"generator": {"model": "package:smollm2-135m-instruct"}, "trainee": "package:smollm2-135m-instruct",
-                      "embedder": "package:all-minilm-l6-v2"},
+            "model": {
+                "generator": {"model": "package:smollm2-135m-instruct"},
+                "trainee": "package:smollm2-135m-instruct",
+                "embedder": "package:all-minilm-l6-v2",
+            },
             "cluster": slurm_profile(**cluster),
         }
     )  # fmt: skip
@@ -318,7 +321,8 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
     reason = status.stage("generate").failures[0].reason
     disk = rf"disk {small_disk} has \S+ KiB of {DISK_MIB}\.0 MiB free"
     assert re.fullmatch(
-        rf"DiskFullError: no space to write {small_disk}/runs/stages/generate-\S+: {disk}; this shard needs about \S+ MiB\. "
+        rf"DiskFullError: no space to write {small_disk}/runs/stages/generate-\S+: {disk}; "
+        r"this shard needs about \S+ MiB\. "
         rf"Make space there, then: python launch\.py retry {run.path}",
         reason,
     ), told(status)

@@ -1,4 +1,4 @@
-"""Several engines in a generate task, and one over two devices: the same rows, and an end as soon as one of them dies."""
+"""Several engines in a generate task, or one over two devices: the same rows; all end when one of them dies."""
 
 from __future__ import annotations
 

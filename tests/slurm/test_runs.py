@@ -1,4 +1,4 @@
-"""The list of runs, and the exporter, on runs of this machine; with a cluster they are in tests/cluster/test_watch.py."""
+"""The list of runs, and the exporter, on local runs; on a cluster they are tested in tests/cluster/test_watch.py."""
 
 from __future__ import annotations
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.plan import Run
+from routenator.errors import InputError
 from slurm.control import describe
+from slurm.local.driver import start_driver
 from slurm.submission.executor import make_executor, scripts
 from slurm.submission.limits import Limits, parse_limits
 from slurm.submission.options import job_name, shards_per_task
 from slurm.submission.submissions import Submission
-from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment
+from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment, submit_missing
 from tests.slurm.conftest import make_config
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,7 +52,12 @@ PROFILES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         "generate",
         None,
         {
-            "container": {"kind": "apptainer", "image": "/images/ours.sif", "mounts": ["/data:/data:ro"], "args": ["--no-home"]},
+            "container": {
+                "kind": "apptainer",
+                "image": "/images/ours.sif",
+                "mounts": ["/data:/data:ro"],
+                "args": ["--no-home"],
+            },
             "stages": {"generate": GPUS},
         },
     ),
@@ -166,7 +175,10 @@ def test_arrays_are_cut_so_that_no_id_reaches_the_limit() -> None:
 
 
 def test_the_cluster_says_how_long_arrays_may_be() -> None:
-    text = "MaxArraySize            = 1001\nMaxJobCount = 8000\nSchedulerParameters     = bf_interval=1,max_array_tasks=500,bf_continue\n"
+    text = (
+        "MaxArraySize            = 1001\nMaxJobCount = 8000\n"
+        "SchedulerParameters     = bf_interval=1,max_array_tasks=500,bf_continue\n"
+    )
     assert parse_limits(text) == Limits(array=500, jobs=8000) and parse_limits(text).tasks == 2000
     assert parse_limits("MaxArraySize            = 30001\nSchedulerParameters     = (null)\n").array == 30001
     assert parse_limits("") == Limits(array=1001, jobs=10_000) and parse_limits("").tasks == 2500
@@ -202,3 +214,11 @@ def test_a_task_of_several_shards_has_one_id() -> None:
     assert item.tasks() == {0: [6, 7, 8], 1: [11], 6: [24]}
     assert [item.task_id(shard) for shard in item.indices()] == ["7_0", "7_0", "7_0", "7_1", "7_6"]
     assert describe([item]) == ["generate  job 7 --array=0-1,6 (shards 3 a task, from 6)"]
+
+
+def test_a_run_of_an_earlier_version_is_not_resumed(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    shutil.rmtree(run.path / "code" / "slurm" / "worker")
+    for resume in (submit_missing, partial(start_driver, attached=False)):
+        with pytest.raises(InputError, match="earlier version of the code"):
+            resume(run)

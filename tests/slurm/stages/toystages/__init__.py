@@ -1,1 +1,1 @@
-"""Stages that take no time, for tests of the driver and the queue: the real tasks, receipts and processes around them."""
+"""Stages that take no time, to test driver and queue with real tasks, receipts and processes."""

@@ -158,7 +158,8 @@ def test_attached_driver_stops_when_its_watcher_is_gone(make_run: Callable[..., 
     (toys / "sample-0.sleep").write_text("60")
     code = (
         "import sys, time; from jobs.plan import Run; from slurm.local.driver import start_driver\n"
-        f"print(start_driver(Run.load({str(run.path)!r}), attached=True, package={PACKAGE!r}).pid, flush=True); time.sleep(60)"
+        f"print(start_driver(Run.load({str(run.path)!r}), attached=True, package={PACKAGE!r}).pid, flush=True); "
+        "time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ["PYTHONPATH"]])}
     import sys

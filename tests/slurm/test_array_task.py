@@ -145,7 +145,10 @@ def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None
     logs = run.log_dir("sample")
     logs.mkdir(parents=True)
     write_tasks(logs, "tasks.pkl", StageTask(run.path, "sample", [1], attempt=2, package=PACKAGE), {3: [1]})
-    code = f"import sys, slurm.worker.array_task; slurm.worker.array_task.main([{str(logs)!r}, 'tasks.pkl']); assert 'submitit' not in sys.modules"
+    code = (
+        f"import sys, slurm.worker.array_task; slurm.worker.array_task.main([{str(logs)!r}, 'tasks.pkl']); "
+        "assert 'submitit' not in sys.modules"
+    )
     environment = os.environ | code_environment(run)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
