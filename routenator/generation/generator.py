@@ -1,4 +1,4 @@
-"""Requests to candidates: prompt, reply, cleaned query, verdict.
+"""Requests to candidates: prompt, reply, cleaned query, checks.
 
 A batch of requests is turned into candidates as a whole, and the result depends on that batch alone, so that a task
 that was interrupted goes on with the same rows. The caller decides what a batch is.

@@ -8,6 +8,8 @@ fused.py        LoRA layers with their own backward pass, for a CPU
 checkpoints.py  checkpoints that are whole or not there, of any attempt
 job.py          what the launcher tells its workers, and hears from them
 trackers.py     TensorBoard and other trackers
-worker.py       the training process: transformers' Trainer, DeepSpeed
+arguments.py    what the Trainer and DeepSpeed are told
+trainer.py      transformers' Trainer, fitted to this task
+worker.py       the training process
 launch.py       starts the workers on this node, stops them on a signal, says why they failed
 """
