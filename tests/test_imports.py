@@ -80,7 +80,7 @@ WORKERS_ONLY = {
     "routenator/wording/random.py",
     "routenator/wording/text.py",
     "routenator/wording/writer.py",
-    "slurm/commands/data.py",
+    "slurm/commands/domain.py",
     "slurm/commands/preview.py",
     "slurm/preflight/preview.py",
 }

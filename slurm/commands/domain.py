@@ -1,4 +1,4 @@
-"""Commands about domains and golden sets."""
+"""Commands about domains."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import typer
 
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
-from routenator.authoring.snips import import_snips
 from routenator.compose import find_domain
-from routenator.domain.golden import split_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
@@ -22,11 +20,7 @@ from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
 app = typer.Typer()
 domain_app = typer.Typer(help="Check, fit and derive domains (docs/domains.md).", no_args_is_help=True)
-golden_app = typer.Typer(help="Import and split golden sets.", no_args_is_help=True)
-import_app = typer.Typer(help="Golden sets from public benchmarks.", no_args_is_help=True)
 app.add_typer(domain_app, name="domain")
-app.add_typer(golden_app, name="golden")
-golden_app.add_typer(import_app, name="import")
 
 
 @domain_app.command("check")
@@ -150,49 +144,3 @@ def _numbers(values: list[str], key: str) -> dict[str, str]:
             raise InputError("no value", key=f"--{key}", found=item, expected="NAME=NUMBER")
         pairs[name] = number
     return pairs
-
-
-@import_app.command("snips")
-@with_exit_codes
-def golden_import_snips(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
-    part: Annotated[
-        str, typer.Option("--part", help="validate (what others report), train or train_full.")
-    ] = "validate",
-) -> None:
-    """Import SNIPS as a golden set of the domain `assistant`."""
-    check_file(out, "OUT.jsonl")
-    count, repeated = import_snips(directory, out, part)
-    typer.echo(
-        f"{count:,} queries written to {out}"
-        + (f", {repeated} left out that say what an earlier one says" if repeated else "")
-    )
-
-
-@golden_app.command("split")
-@with_exit_codes
-def golden_split(
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
-    golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
-    first: Annotated[Path, typer.Argument(metavar="FIRST.jsonl", help="One part, to look at errors in.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND.jsonl", help="The rest, to report figures of.")],
-    share: Annotated[float, typer.Option("--share", help="Of the first part.", min=0.0, max=1.0)] = 0.5,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.", min=0)] = 0,
-) -> None:
-    """Split a golden file into two parts, alike in content.
-
-    Both have the same functions and content types, so that what is tuned on one is tested on the other.
-    """
-    check_file(first, "FIRST.jsonl")
-    check_file(second, "SECOND.jsonl")
-    if first.resolve() == second.resolve():
-        raise InputError(
-            "both parts are to be written to one file", key="SECOND.jsonl", found=second, expected="another file"
-        )
-    parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
-    for file, lines in zip((first, second), parts, strict=True):
-        write_atomic(file, "".join(line + "\n" for line in lines))
-        typer.echo(f"{len(lines):,} queries written to {file}")
