@@ -34,7 +34,7 @@ from routenator.config import RunConfig
 from routenator.files import sha256_file, write_json
 from slurm.devcluster.cluster import DevCluster, down, up
 from slurm.planning.planner import make_plan, materialise
-from slurm.submission.limits import SubmitError
+from slurm.submission.options import SubmitError
 from slurm.submission.submissions import load_submissions
 from slurm.submission.submit import submit_missing
 

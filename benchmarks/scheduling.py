@@ -37,7 +37,7 @@ from routenator.config import RunConfig
 from routenator.files import write_json
 from slurm.devcluster.cluster import down, up
 from slurm.planning.planner import make_plan, materialise
-from slurm.submission.limits import ask_limits
+from slurm.submission.options import ask_limits
 from slurm.submission.submissions import load_submissions
 from slurm.submission.submit import submit_missing
 from slurm.watching.status import StatusReader

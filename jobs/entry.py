@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.disk import Reserve, disk_full, is_full
+from jobs.disk import Reserve, disk_full, is_full, shard_bytes
 from jobs.plan import PUBLISHED, Run
 from jobs.task import FAILURE_SUFFIX, Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
@@ -75,7 +75,6 @@ def run_task(
     attempt: int = 1,
     job: str | None = None,
     package: str = STAGE_PACKAGE,
-    need_bytes: int = 0,
 ) -> None:
     """Run these shards of a stage, one after the other.
 
@@ -84,7 +83,6 @@ def run_task(
 
     Args:
         package: where the stage modules are; another one only in tests.
-        need_bytes: what a shard writes, as far as known, for the message of a full disk.
 
     Raises:
         StageError: a shard failed; all failures are named.
@@ -118,7 +116,7 @@ def run_task(
                 told: Exception = error
                 trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
                 if is_full(error):
-                    told, trace = disk_full(error, run.stage_dir(stage), need_bytes, run.path), ""
+                    told, trace = disk_full(error, run.stage_dir(stage), shard_bytes(run, stage), run.path), ""
                     reserve.give_back()
                 message = str(told) or type(told).__name__
                 kind = type(told).__name__

@@ -10,8 +10,7 @@ from routenator.errors import RoutenatorError
 from slurm.local import processes
 from slurm.local.driver import STOP_GRACE_S, read_driver, stop_driver
 from slurm.submission.queue import read_queue, scancel
-from slurm.submission.ranges import compact
-from slurm.submission.submissions import Submission, load_submissions
+from slurm.submission.submissions import Submission, compact, load_submissions
 
 
 class CancelError(RoutenatorError):

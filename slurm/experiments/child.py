@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from routenator.errors import RoutenatorError
-from slurm.submission.allocation import drop_inherited
+from slurm.worker.stage_task import drop_inherited
 
 
 def child(work: Callable[[Path], None]) -> int:

@@ -25,11 +25,9 @@ from jobs.task import missing_shards, receipt_path
 from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
 from slurm.local import processes
-from slurm.planning.disk_estimate import shard_bytes
-from slurm.submission.allocation import drop_inherited
 from slurm.submission.options import resources
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
-from slurm.worker.stage_task import StageTask, check_snapshot, code_environment
+from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
 
 STOP_GRACE_S = 10.0
 _POLL_S = 0.1
@@ -238,7 +236,6 @@ class Driver:
                 limit_s=asked.minutes * 60,
                 lead_s=config.cluster.signal_delay_s,
                 package=self.package,
-                need_bytes=shard_bytes(self.run, stage),
             )
         )
         append_submission(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from jobs.disk import GIB, estimate_bytes
 from jobs.plan import Plan
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
@@ -18,7 +19,6 @@ from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
 from routenator.sampling.strata import build_strata
-from slurm.planning.disk_estimate import GIB, estimate_bytes
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
 from slurm.submission.options import check_resources, resources
 from slurm.submission.submit import check_cluster

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from routenator.models import PACKAGED, cache_folder
-from slurm.submission.limits import parse_limits
+from slurm.submission.options import parse_limits
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,9 +11,8 @@ from routenator.errors import InputError
 from routenator.sampling.feasible import notes
 from slurm.planning.planner import planned_run
 from slurm.submission.executor import scripts
-from slurm.submission.limits import planned_limits
-from slurm.submission.options import node_hours, resources
-from slurm.submission.ranges import compact
+from slurm.submission.options import node_hours, planned_limits, resources
+from slurm.submission.submissions import compact
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.plan import NEEDS, Run
 from routenator.errors import RoutenatorError
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
-from slurm.submission.ranges import compact
-from slurm.submission.submissions import attempt_log
+from slurm.submission.submissions import attempt_log, compact
 from slurm.worker.array_task import TASKS_SUFFIX, requeue_mark, write_tasks
 from slurm.worker.stage_task import StageTask
 

@@ -20,8 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from slurm.submission.ranges import expand
-from slurm.submission.submissions import Submission
+from slurm.submission.submissions import Submission, expand
 
 TIMEOUT_S = 60
 Key = tuple[str, str]  # task id (``12`` or ``12_3``), name of the job

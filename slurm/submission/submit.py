@@ -21,23 +21,20 @@ from jobs.entry import STAGE_PACKAGE
 from jobs.plan import NEEDS, Plan, Run
 from jobs.task import missing_shards
 from routenator.errors import InputError
-from slurm.planning.disk_estimate import shard_bytes
 from slurm.planning.planner import planned_run
-from slurm.submission.allocation import drop_inherited
 from slurm.submission.executor import RefusedError, make_executor
-from slurm.submission.limits import SubmitError, ask_limits, parse_limits
-from slurm.submission.options import job_name, resources, shards_per_task
+from slurm.submission.options import SubmitError, ask_limits, job_name, parse_limits, resources, shards_per_task
 from slurm.submission.queue import QueueView, read_queue, scancel
-from slurm.submission.ranges import compact
 from slurm.submission.submissions import (
     Submission,
     append_submission,
+    compact,
     latest_submissions,
     load_submissions,
     next_attempt,
     submission_lock,
 )
-from slurm.worker.stage_task import StageTask, check_snapshot
+from slurm.worker.stage_task import StageTask, check_snapshot, drop_inherited
 
 # sbatch --test-only refuses these too, although they pass with time.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
@@ -198,7 +195,6 @@ def _task(run: Run, submission: Submission, package: str) -> StageTask:
         lead_s=cluster.signal_delay_s,
         requeue=cluster.requeue,
         package=package,
-        need_bytes=shard_bytes(run, submission.stage),
     )
 
 

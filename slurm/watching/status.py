@@ -185,7 +185,7 @@ class StatusReader:
         # neither.
         if queue is None:
             queue = self._ask(submissions)
-        driver = read_driver(run)
+        driver = read_driver(run) if run.config.cluster.kind == "local" else None
         stages = [self._stage(stage, submissions, queue, driver) for stage in run.plan.stages]
         kind = run.config.cluster.kind
         total = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)

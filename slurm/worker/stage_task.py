@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     # Not needed where a task runs, and a third of what its start would take.
     from submitit.core.utils import DelayedSubmission
 
+# Of an inherited allocation nothing may reach a new job or a local task; how to reach the controller must.
+_DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 MAX_STALLS = 3
 # Slurm sends its signal up to a minute early; a task stopped in that window was stopped by its time limit.
 _SIGNAL_SLACK_S = 60.0
@@ -37,6 +40,18 @@ def code_environment(run: Run) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH", "")
     paths = [str(run.path / "code"), *(part for part in inherited.split(os.pathsep) if part)]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
+
+
+def drop_inherited() -> dict[str, str]:
+    """Remove the variables of an allocation that this process may be in from its environment.
+
+    Returns:
+        What was removed.
+    """
+    saved = {name: value for name, value in os.environ.items() if name.startswith(_DROPPED) and name not in _KEPT}
+    for name in saved:
+        del os.environ[name]
+    return saved
 
 
 def check_snapshot(run: Run) -> None:
@@ -82,7 +97,6 @@ class StageTask:
         lead_s: seconds between the warning signal and the end.
         requeue: whether a stopped task may go on by itself.
         package: where the stage modules are.
-        need_bytes: what a shard writes, as estimated.
     """
 
     def __init__(
@@ -96,7 +110,6 @@ class StageTask:
         lead_s: float = 120.0,
         requeue: bool = True,
         package: str = STAGE_PACKAGE,
-        need_bytes: int = 0,
     ) -> None:
         self.run_dir = str(run_dir)
         self.stage = stage
@@ -106,7 +119,6 @@ class StageTask:
         self.lead_s = lead_s
         self.requeue = requeue
         self.package = package
-        self.need_bytes = need_bytes
         self.stalls = 0
         self.restarts = 0
         self._started = 0.0
@@ -118,7 +130,7 @@ class StageTask:
         self._started = time.time()
         self._mark = progress_mark(run, self.stage, self.indices)
         try:
-            run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package, self.need_bytes)
+            run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
         except RoutenatorError as error:
             if self._told_to_end:
                 # The signal went to all processes of the task; what it did to them is no failure. Slurm ends, and
@@ -166,7 +178,6 @@ class StageTask:
             lead_s=self.lead_s,
             requeue=self.requeue,
             package=self.package,
-            need_bytes=self.need_bytes,
         )
         again.stalls = stalls
         again.restarts = self.restarts + 1

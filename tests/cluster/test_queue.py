@@ -17,8 +17,7 @@ from jobs.task import done_shards, read_receipt
 from slurm import control
 from slurm.devcluster.cluster import VARIABLE, DevCluster, down, missing_packages, up
 from slurm.local import processes
-from slurm.submission.limits import SubmitError
-from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS
+from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS, SubmitError
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import attempt_counts, load_submissions
 from slurm.submission.submit import submit_missing

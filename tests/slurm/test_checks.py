@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.disk import GIB, estimate_bytes
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
-from slurm.planning.disk_estimate import GIB, estimate_bytes
 from slurm.planning.planner import make_plan
 from slurm.preflight.checks import (
     check_disk,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.submission.ranges import compact, expand
+from slurm.submission.submissions import compact, expand
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ from routenator.errors import InputError
 from slurm.control import describe
 from slurm.local.driver import start_driver
 from slurm.submission.executor import make_executor, scripts
-from slurm.submission.limits import Limits, parse_limits
-from slurm.submission.options import job_name, shards_per_task
+from slurm.submission.options import Limits, job_name, parse_limits, shards_per_task
 from slurm.submission.submissions import Submission
 from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment, submit_missing
 from tests.slurm.conftest import make_config
