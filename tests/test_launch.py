@@ -28,6 +28,13 @@ from tests.slurm.conftest import PACKAGE, make_run, toys
 
 __all__ = ["make_run", "toys"]
 
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as in a file; a worker of pytest-xdist sets the width of its terminal."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 GO = (
     "import sys, typer; from jobs.plan import Run\n"
     "from slurm.commands.runs import go; from slurm.commands.shared import with_exit_codes\n"
