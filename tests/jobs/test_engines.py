@@ -184,7 +184,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(
 
     with monkeypatch.context() as patch:
         patch.setattr(Task, "progress", kill_a_part)
-        with pytest.raises(StageError, match="the engine of model0 failed: "):
+        with pytest.raises(StageError, match=f"the engine of {model.name} failed: "):
             generate(run)
     assert time.monotonic() - killed[0] < 60
     assert not psutil.wait_procs(others, timeout=30)[1], "what is left of the engine ends too"
