@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jobs.plan import Run
 from routenator.config import RunConfig
+from routenator.dataset.export import FORMATS
 from routenator.errors import StageError
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
@@ -133,7 +134,7 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
     )
     requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
     formats = config.merge.formats
-    example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(name != "openai_parquet" for name in formats)
+    example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(bool(FORMATS[name].lines) for name in formats)
     return {
         "sample": requests * REQUEST_BYTES,
         "generate": requests * CANDIDATE_BYTES,

@@ -4,7 +4,7 @@ it was.
 Chunks are cut by index over all requests, and shards are made of whole chunks: a model's replies depend on what else is
 in the batch (sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts.
 Within a shard all chunks of one engine come first, then those of the next, so that one model is loaded at a time. Rows
-of the heuristic route depend on nothing but themselves and are made in large blocks.
+whose draft is the query depend on nothing but themselves and are made in large blocks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from routenator.config import EngineConfig
 from routenator.generation.generator import Generator
 from routenator.generation.loading import release_engine
 from routenator.generation.places import Place, engine_places
+from routenator.routes import ROUTES
 from routenator.schemas import CANDIDATE_COLUMNS, REQUEST_COLUMNS, arrow_schema
 from routenator.wording.composer import Composer
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 4
-ROUTE_ORDER = ("heuristic", "text", "vision")
-HEURISTIC_ROWS = 65_536  # requests looked through for one checkpoint of the heuristic route
+DRAFT_ROWS = 65_536  # requests looked through for one checkpoint where the draft is the query
 
 
 def run(task: Task) -> None:
@@ -140,31 +140,33 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
 def groups(
     generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int
 ) -> Iterator[tuple[EngineConfig | None, list[tuple[str, pa.Table]]]]:
-    """For each engine in turn (None: the heuristic route), names and requests of its chunks: its rows of each chunk of
-    all rows, or block.
+    """For each engine in turn (None: the draft is the query), names and requests of its chunks: its rows of each chunk
+    of all rows, or block.
 
     Args:
         requests: the shard's rows; the first is row ``start`` of all.
     """
     import numpy as np
 
-    number = np.array([ROUTE_ORDER.index(stratum.route) for stratum in composer.strata])[requests["stratum"].to_numpy()]
-    present = {ROUTE_ORDER[n] for n in np.unique(number)}
+    order = list(ROUTES)
+    number = np.array([order.index(stratum.route) for stratum in composer.strata])[requests["stratum"].to_numpy()]
+    present = {order[n] for n in np.unique(number)}
     routes: dict[str, list[str]] = {}
-    for route in ROUTE_ORDER:
+    for route in order:
         if route in present:
             config = generator.engine_config(route)
             routes.setdefault(config.model_dump_json() if config else "", []).append(route)
     for group in routes.values():
         label = "-".join(group)
-        size = HEURISTIC_ROWS if label == "heuristic" else chunk_rows
+        config = generator.engine_config(group[0])
+        size = DRAFT_ROWS if config is None else chunk_rows
         chunks = []
         for offset in range(0, requests.num_rows, size):
-            wanted = np.isin(number[offset : offset + size], [ROUTE_ORDER.index(route) for route in group])
+            wanted = np.isin(number[offset : offset + size], [order.index(route) for route in group])
             rows = requests.slice(offset, size).filter(wanted)
             if rows.num_rows:
                 chunks.append((f"{label}-{start + offset:012d}", rows))
-        yield generator.engine_config(group[0]), chunks
+        yield config, chunks
 
 
 def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     by_route = {}
-    for route in ROUTE_ORDER:
+    for route, kind in ROUTES.items():
         own = table.filter(pc.equal(table["route"], route))
         if own.num_rows:
             by_route[route] = {
@@ -185,7 +187,7 @@ def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
                 "accepted": _total(own["accepted"]),
                 "rejected": _rejected(own),
             }
-            if route != "heuristic":
+            if not kind.is_draft:
                 # A model that only repeats its draft adds nothing; the merge drops such rows where the draft is there
                 # too.
                 by_route[route]["copied_draft"] = _total(pc.and_(own["accepted"], pc.equal(own["query"], own["draft"])))

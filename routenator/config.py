@@ -6,13 +6,18 @@ This module is the schema, with units; ``docs/configuration.md`` explains it to 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from routenator.routes import ROUTES
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-RouteName = Literal["heuristic", "text", "vision"]
+if TYPE_CHECKING:
+    RouteName = str
+else:
+    RouteName = Literal[tuple(ROUTES)]  # so that a wrong name is refused with the nearest
 
 
 class Section(BaseModel):
@@ -46,9 +51,7 @@ class GenerateConfig(Section):
     shards: Positive = 1
     chunk_rows: Positive = 64  # rows between checkpoints of a shard
     oversample: dict[RouteName, Annotated[float, Field(ge=1.0)]] = {
-        "heuristic": 1.25,
-        "text": 2.0,
-        "vision": 2.0,
+        name: route.oversample for name, route in ROUTES.items()
     }  # requests per example of the quota, by route, until acceptance has been measured
     acceptance: str | None = (
         None  # use measured acceptance instead of `oversample`: a run, an acceptance.json or "auto"
@@ -188,10 +191,11 @@ class ModelConfig(Section):
     embedder: str  # sentence-transformers model for subprompt similarity
 
     def engine_for(self, route: str) -> EngineConfig | None:
-        """The engine that writes the queries of a route; None for the heuristic route."""
-        if route == "heuristic":
+        """The engine that writes the queries of a route; None where the draft is the query."""
+        writer = ROUTES[route].writer
+        if writer == "draft":
             return None
-        return self.vision.engine if route == "vision" and self.vision.kind == "vlm" else self.generator
+        return self.vision.engine if writer == "vision" and self.vision.kind == "vlm" else self.generator
 
 
 class Resources(Section):

@@ -22,7 +22,7 @@ DETAIL_COLUMNS = {
     "stratum": "int32",
     "function": "string",
     "category": "string",  # canonical value; "none" where the function has no category
-    "route": "string",  # heuristic | text | vision
+    "route": "string",  # one of routenator/routes.py
     "template": "string",  # "<route>/<file stem>"
     "length": "string",  # length bucket's name
     "language": "string",

@@ -15,7 +15,7 @@ from routenator.authoring.check import check_domain, probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.graph import to_networkx
-from routenator.domain.schema import ROUTES
+from routenator.routes import ROUTES
 from routenator.sampling.feasible import rows_to_cover
 from routenator.sampling.philox import row_seeds
 from routenator.sampling.strata import build_strata, category_shares

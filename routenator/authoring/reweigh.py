@@ -78,7 +78,7 @@ def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: 
     tables = dict(domain.statistics.routes)
     for function in used_functions(domain):
         serving = [t for t in domain.templates.values() if function in t.functions and t.weight > 0]
-        if not any(t.route == "heuristic" for t in serving):
+        if not any(t.grammar is not None for t in serving):
             raise InputError(
                 f"{function} is left without a heuristic template, and every route starts from a heuristic draft",
                 file=domain.path / "templates" / "heuristic", key="templates", found="none",

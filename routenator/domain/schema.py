@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,7 +12,6 @@ from routenator.parsing import Closed
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weights = dict[str, Weight]
 
-ROUTES: tuple[RouteName, ...] = typing.get_args(RouteName)
 NO_CATEGORY = "none"  # the category of a call that has none
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import yaml
 
 from routenator.config import EngineConfig
-from routenator.domain.schema import ROUTES, FrontMatter
+from routenator.domain.schema import FrontMatter
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.grammar import Node, parse_or_refuse
 from routenator.parsing import parse_model
+from routenator.routes import ROUTES
 
 _PARTS = re.compile(r"\A---\s*\n(.*?)\n---\s*\n(.*)\Z", re.DOTALL)
-SUFFIXES = {"heuristic": ".txt", "text": ".j2", "vision": ".j2"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Template:
 
     Attributes:
         name: "route/stem", unique in a domain.
-        body: Jinja2 source, or the grammar's text on the heuristic route.
+        body: Jinja2 source, or the grammar's text on a route of drafts.
         body_line: 1-based line of the file at which the body starts.
-        grammar: the parsed grammar, on the heuristic route.
+        grammar: the parsed grammar, on a route of drafts.
     """
 
     name: str
@@ -110,7 +110,7 @@ def load_templates(directory: Path) -> dict[str, Template]:
     for folder in sorted(path for path in directory.glob("*") if path.is_dir()):
         if folder.name not in ROUTES:
             raise InputError("an unknown route", file=folder, found=folder.name, valid=ROUTES)
-        for file in sorted(folder.glob(f"*{SUFFIXES[folder.name]}")):
+        for file in sorted(folder.glob(f"*{ROUTES[folder.name].suffix}")):
             template = _load(folder.name, file)
             templates[template.name] = template
     if not templates:
@@ -136,7 +136,7 @@ def _load(route: str, file: Path) -> Template:
     body = match.group(2)
     if not body.strip():
         raise InputError("an empty template", file=file)
-    grammar = parse_or_refuse(body, file, "body") if route == "heuristic" else None
+    grammar = parse_or_refuse(body, file, "body") if ROUTES[route].is_draft else None
     return Template(
         name=f"{route}/{file.stem}",
         route=route,

@@ -31,6 +31,7 @@ from routenator.generation.prompts import DrawnWords, PromptError, render_messag
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
+from routenator.routes import ROUTES
 from routenator.schemas import arrow_schema
 from routenator.validation.checks import Context, first_failure
 from routenator.validation.text import third_of, words
@@ -48,6 +49,7 @@ QUERY_SCHEMA = {
 }
 # Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's gaps are collected once.
 _POOLS, _POOL_SIZE = 8, 256
+_OF_DRAFTS = [name for name, route in ROUTES.items() if route.is_draft]
 _TOKENS_A_WORD = 4  # room for rare words
 
 
@@ -94,9 +96,7 @@ class Generator:
 
     def __init__(self, composer: Composer, cache: Path) -> None:
         self.domain, self.config, self.cache = composer.domain, composer.config, cache
-        texts = {
-            t.name: f"{t.system or ''}\n{t.body}" for t in self.domain.templates.values() if t.route != "heuristic"
-        }
+        texts = {t.name: f"{t.system or ''}\n{t.body}" for t in self.domain.templates.values() if t.grammar is None}
         self.context = Context(self.domain, self.config.checks, texts)
         self.engine_seconds = 0.0  # spent in replies, loading left out
         self.start_seconds = 0.0  # spent in loading models
@@ -106,7 +106,7 @@ class Generator:
         self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
 
     def engine_config(self, route: str) -> EngineConfig | None:
-        """What writes the queries of a route; None for the heuristic route."""
+        """What writes the queries of a route; None where the draft is the query."""
         return self.config.model.engine_for(route)
 
     def is_shown_images(self, engine: EngineConfig) -> bool:
@@ -139,7 +139,7 @@ class Generator:
 
     def _make(self, details: pa.Table) -> tuple[pa.Table, dict[int, Prompt]]:
         """Candidates, and by row what the model was asked."""
-        is_draft = pc.equal(details["route"], "heuristic").to_numpy()
+        is_draft = pc.is_in(details["route"], pa.array(_OF_DRAFTS)).to_numpy()
         asked = np.flatnonzero(~is_draft)
         if not asked.size:
             return candidates(details, self.context), {}
@@ -171,7 +171,7 @@ class Generator:
             self.engine_seconds += time.monotonic() - started
         rows = []
         for number, request in enumerate(requests):
-            described = request["route"] == "vision" and self.config.model.vision.kind == "described"
+            described = ROUTES[request["route"]].has_image and self.config.model.vision.kind == "described"
             name = engine.name if engine is not None else ""
             row = _Written(generator=f"described+{name}" if described else name)
             if number in refused:
@@ -232,13 +232,13 @@ class Generator:
             "examples": examples,
             "lexicon": DrawnWords(self.domain.lexicon, seed),
         }
-        if request["route"] == "vision":
+        if ROUTES[request["route"]].has_image:
             variables["image"] = self._image(record)
         try:
             messages = render_messages(template, variables, seed)
         except PromptError as error:
             raise _Refused("prompt", str(error)) from None
-        if request["route"] == "vision" and self.config.model.vision.kind == "vlm":
+        if ROUTES[request["route"]].has_image and self.config.model.vision.kind == "vlm":
             messages = with_image(messages, data_url(self._drawn(record)))
         json_output = template.output == "json"
         grammar = None

@@ -12,8 +12,6 @@ from routenator.schemas import arrow_schema
 from routenator.validation.checks import CHECKS, Context, first_failure
 from routenator.validation.prefilter import COVERED, surely_accepted
 
-GENERATOR = "heuristic"
-
 
 def candidates(details: pa.Table, context: Context) -> pa.Table:
     """Rows of ``CANDIDATE_COLUMNS`` in the same order.
@@ -39,7 +37,7 @@ def candidates(details: pa.Table, context: Context) -> pa.Table:
     columns = {
         "query": details["draft"],
         "raw": pa.nulls(count, pa.string()),
-        "generator": pa.repeat(pa.scalar(GENERATOR), count),
+        "generator": details["route"],
         "prompt_tokens": nothing,
         "completion_tokens": nothing,
         "reason": pa.array(reasons, pa.string()),

@@ -22,6 +22,7 @@ from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
 from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
+from routenator.routes import ROUTES
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,7 +42,6 @@ VARIABLES = (
     "lexicon",
     "pick",
 )
-VISION_VARIABLES = (*VARIABLES, "image")
 IMAGE_FIELDS = ("text", "colours", "layout", "description")
 _TURN = re.compile(r"^\[(user|assistant)\][ \t]*$", re.MULTILINE)
 _NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
@@ -140,7 +140,7 @@ def check_template(domain: Domain, template: Template) -> None:
         raise InputError(
             "a template that is not Jinja2", file=template.file, key=line(error.lineno), found=error.message
         ) from None
-    known = VISION_VARIABLES if template.route == "vision" else VARIABLES
+    known = (*VARIABLES, *ROUTES[template.route].variables)
     unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
     where = {node.name: node.lineno for node in sorted(tree.find_all(nodes.Name), key=lambda n: -n.lineno)}
     errors = [
@@ -206,7 +206,7 @@ def sample_variables(domain: Domain, template: Template, function: str, present:
         "examples": [example, dict(example)],
         "lexicon": {name: items[0].text for name, items in domain.lexicon.items()},
     }
-    if template.route == "vision":
+    if ROUTES[template.route].has_image:
         variables["image"] = {
             "text": "Some Title",
             "colours": ["navy", "white"],

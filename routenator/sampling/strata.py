@@ -20,6 +20,7 @@ from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
+from routenator.routes import ROUTES
 
 K = TypeVar("K")
 KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
@@ -172,7 +173,7 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
     strata: list[Stratum] = []
     for key, target, count in rows:
         if count > 0:
-            flat = math.ceil(count * config.generate.oversample.get(key[2], 1.0))  # type: ignore[call-overload]
+            flat = math.ceil(count * config.generate.oversample.get(key[2], 1.0))
             strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=flat))
     return strata if requested is None else with_requested(strata, requested)
 
@@ -247,10 +248,10 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                     f"no template of route {route} serves {function}",
                     file=domain.path / "statistics.yaml", key=f"routes.{function}.{route}", found=route, valid=served,
                 )  # fmt: skip
-            if route == "vision" and not domain.records:
+            if ROUTES[route].has_image and not domain.records:
                 raise InputError(
-                    "the vision route has a share, but there is no metadata to make images of",
-                    file=domain.path / "metadata.jsonl", key=f"routes.{function}.vision", found="0 records",
+                    f"the {route} route has a share, but there is no metadata to make images of",
+                    file=domain.path / "metadata.jsonl", key=f"routes.{function}.{route}", found="0 records",
                     expected="at least one",
                 )  # fmt: skip
         for language in normalise(

@@ -19,6 +19,7 @@ from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
+from routenator.routes import ROUTES
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
@@ -90,7 +91,7 @@ class Composer:
     def _drafting(self) -> _Drafting:
         """The heuristic templates that may draft for each stratum.
 
-        Its own template on the heuristic route; else those that serve the cell; if there are none, those that can say
+        Its own template on a route of drafts; else those that serve the cell; if there are none, those that can say
         its category.
         """
         tables: dict[tuple[str, ...], list[tuple[float, tuple[int, ...]]]] = {}
@@ -100,11 +101,11 @@ class Composer:
         for number, s in enumerate(self.strata):
             key = (
                 (s.function, s.length, s.template)
-                if s.route == "heuristic"
+                if ROUTES[s.route].is_draft
                 else (s.function, s.length, s.category, s.language)
             )
             if key not in tables:
-                if s.route == "heuristic":
+                if ROUTES[s.route].is_draft:
                     serving = [self.domain.templates[s.template]]
                 else:
                     able = self._able(s.function, s.category, s.language)

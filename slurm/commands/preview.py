@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from routenator.routes import ROUTES
 from slurm.commands.runs import compose_plan
 from slurm.commands.shared import AsJson, Config, Overrides, console_for_output, print_json, with_exit_codes
 from slurm.preflight.preview import preview as preview_rows
@@ -20,9 +21,7 @@ def preview(
     config: Config,
     overrides: Overrides = None,
     count: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 20,
-    route: Annotated[
-        str | None, typer.Option("--route", help="Only rows of this route: heuristic, text or vision.")
-    ] = None,
+    route: Annotated[str | None, typer.Option("--route", help=f"Only rows of this route: {', '.join(ROUTES)}.")] = None,
     template: Annotated[
         str | None, typer.Option("--template", help="Only rows of this template, such as text/persona.")
     ] = None,

@@ -15,6 +15,7 @@ from jobs.plan import STAGES, Part
 from routenator.config import RunConfig
 from routenator.files import digest
 from routenator.models import model_identity
+from routenator.routes import ROUTES
 from routenator.sampling import GENERATOR
 
 
@@ -147,7 +148,7 @@ def stage_fingerprints(
         requests={"oversample": generate["oversample"]} if requested is None else {"requested": list(requested)},
         first=sum(part.rows for part in base),
         routes=generate["routes"],
-        guided=[engine.guided for route in ("text", "vision") if (engine := config.model.engine_for(route))],
+        guided=[engine.guided for route in ROUTES if (engine := config.model.engine_for(route))],
         domain=domain_sha256,
     )
     add(

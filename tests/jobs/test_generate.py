@@ -132,7 +132,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
         made.append(path)
         write(path, *rest)
 
-    monkeypatch.setattr(jobs.generate, "HEURISTIC_ROWS", 16)
+    monkeypatch.setattr(jobs.generate, "DRAFT_ROWS", 16)
     monkeypatch.setattr(jobs.generate, "write_chunk", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         generate(run)

@@ -22,7 +22,7 @@ def run(task: Task) -> None:
             made.write(f"{path.name}\n")
 
     jobs.generate.write_chunk = slowly
-    jobs.generate.HEURISTIC_ROWS = task.config.generate.chunk_rows
+    jobs.generate.DRAFT_ROWS = task.config.generate.chunk_rows
     jobs.generate.run(task)
 
 
