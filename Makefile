@@ -10,13 +10,14 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=40
 
-.PHONY: help install quickstart test fast coverage lint clean
+.PHONY: help install quickstart test fast coverage mutants lint clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
 	@echo "make test         install, then format, lint, types and all tests"
 	@echo "make fast         the tests without models and clusters (less than two minutes)"
 	@echo "make coverage     all tests, and the share of lines that they run, in all processes"
+	@echo "make mutants      plants faults in copies of the code; do the fast tests see them? (SEED=1: others)"
 	@echo "make lint         format, lint and types only"
 	@echo "make clean        remove the environment, the prepared weights and the runs"
 
@@ -40,6 +41,9 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage run $(PYTEST)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants --seed $(or $(SEED),0)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -283,9 +283,11 @@ def scancel(jobs: Iterable[str], *options: str) -> str | None:
         What scancel says that is not about one that is gone; None if it says nothing else.
     """
     try:
-        done = subprocess.run(["scancel", *options, *jobs], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["scancel", *options, *jobs], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
-        return "no answer in 60 seconds"
+        return f"no answer in {TIMEOUT_S} seconds"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     said = [line for line in lines if "Invalid job id" not in line]
     if done.returncode and not lines:

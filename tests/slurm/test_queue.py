@@ -150,9 +150,13 @@ def test_lines_that_are_no_rows_are_left_out() -> None:
     assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
 
 
-def test_a_client_that_says_nothing_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_says_nothing_in_time_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slurm.submission.queue.TIMEOUT_S", 0.05)
     assert ask(["sleep", "60"]) == (1, "no answer in 0.05 seconds")
+    (tmp_path / "scancel").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    (tmp_path / "scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert scancel(["37"]) == "no answer in 0.05 seconds"
 
 
 def test_a_client_is_believed_on_stdout_or_on_stderr_by_its_exit_code() -> None:
