@@ -156,7 +156,7 @@ class Task:
         longer needed.
         """
         path = work_path(self.dir, self.index)
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
         return path
 
     def is_done(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +138,45 @@ def test_a_file_without_receipt_is_not_done(tmp_path: Path) -> None:
     write(half)
     half.progress(1, 9)
     assert done_shards(half.dir, 12) == {0, 3, 11}
+    assert done_shards(half.dir, 3) == {0}
     assert done_shards(half.dir, 4) == {0, 3}  # what an older, larger plan left is not counted
     assert done_shards(tmp_path / "nowhere", 4) == set()
     assert read_receipt(half.dir, 5) is None
+    receipt_path(half.dir, 54321).touch()
+    assert done_shards(half.dir, 99_999) == {0, 3, 11, 54321}
+
+
+def test_a_receipt_tells_where_and_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.task.time.time", lambda: 1_700_000_000.0)
+    run = make_run(tmp_path, 2)
+    for index, node in enumerate(("n7", "")):
+        monkeypatch.setenv("SLURMD_NODENAME", node)
+        task = Task(run, "generate", index, started=1_700_000_000.0 - 12.3456)
+        task.commit({"data": write(task)}, rows=1)
+        receipt = read_receipt(task.dir, index)
+        assert receipt is not None and receipt.host == (node or socket.gethostname())
+        assert (receipt.seconds, receipt.attempt, receipt.metrics) == (12.346, 1, {})
+
+
+def test_files_of_an_attempt_are_told_from_those_of_another(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 43)
+    names = [Task(run, "generate", 42).output(".parquet").name for _ in range(2)]
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"shard-00042\.[0-9a-f]{8}\.parquet", name) for name in names)
+
+
+@pytest.mark.parametrize(("attempt", "left"), [(1, True), (2, False)])
+def test_a_second_attempt_sweeps_what_killed_ones_left(tmp_path: Path, attempt: int, left: bool) -> None:
+    """The first has nobody before it: what else is there is of another that is at work."""
+    run = make_run(tmp_path, 2)
+    killed, other, task = Task(run, "generate", 0), Task(run, "generate", 1), Task(run, "generate", 0, attempt)
+    files = [write(killed), write(other), write(task)]
+    folder = task.output(".files")
+    folder.mkdir()
+    (folder / "x").write_text("x")
+    task.commit({"data": files[2], "more": folder / "x"}, rows=1)
+    assert [file.exists() for file in files] == [left, True, True]
+    assert (folder / "x").exists()
 
 
 def test_input_files_are_in_shard_order(tmp_path: Path) -> None:
@@ -201,6 +239,20 @@ def test_progress_is_written_sparsely_and_ends_with_the_commit(tmp_path: Path) -
     assert json.loads(path.read_text())["done"] == 10
     task.commit({"data": write(task)}, rows=1)
     assert not path.exists()
+
+
+def test_progress_is_written_once_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1_700_000_000.0]
+    monkeypatch.setattr("jobs.task.time.time", lambda: clock[0])
+    task = Task(make_run(tmp_path), "generate", 0)
+    written = []
+    for done, now in enumerate((0.0, 0.99, 1.0, 1.5, 1.99, 2.0)):
+        clock[0] = 1_700_000_000.0 + now
+        task.progress(done, 9)
+        value = json.loads((task.dir / "shard-00000.progress.json").read_text())
+        written.append(value["done"])
+        assert value["unit"] == "rows" and value["started"] == task.started
+    assert written == [0, 0, 2, 2, 2, 5]
 
 
 def test_work_dir_survives_an_attempt(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from routenator.dataset.decisions import KEPT, Decision, Decisions
 from routenator.dataset.merge import decide, join_groups
-from routenator.dataset.quotas import CELL
+from routenator.dataset.quotas import CELL, _take_first
 from routenator.dataset.sources import open_sources
 from routenator.domain.golden import normalise_query
 from routenator.errors import StageError
@@ -236,3 +236,14 @@ def test_minhash_drops_what_is_alike_and_says_what_it_is_alike() -> None:
     found = verdicts(rows, [stratum(0, 9)], golden, near_duplicates="minhash", near_threshold=0.8)
     assert names(found) == ["FINAL", "FINAL", "NEAR_DUPLICATE", "NEAR_DUPLICATE", "GOLDEN_LEAK", "GOLDEN_NEAR_LEAK"]
     assert found.kept[2:4].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("groups", [3, 2**16, 2**16 + 1, 2**17])
+def test_places_go_to_the_first_of_each_group_however_many_groups_there_are(groups: int) -> None:
+    """Up to 2**16 groups are sorted as numbers of 16 bits."""
+    last = groups - 1
+    places = np.zeros(groups, dtype=np.int64)
+    places[[0, last]] = [1, 2]
+    taken = _take_first(np.array([last, 0, last, 0, 1, last]), places)
+    assert taken.tolist() == [True, True, True, False, False, False]
+    assert not places.any()

@@ -193,7 +193,11 @@ def test_similarity_is_zero_where_nothing_was_predicted_and_nan_where_nothing_wa
         (["A", 1], ["a", 1], True),
         (["a"], ["a", "a"], False),
         ({"x": "Y"}, {"x": "y"}, True),
+        ([1], [2], False),
+        (["a"], "a", False),
         ({"x": 1}, {"y": 1}, False),
+        ({"x": 1}, {"x": 2}, False),
+        ({"x": 1}, ["x"], False),
     ],
 )
 def test_values_are_compared_by_meaning(left: Any, right: Any, equal: bool) -> None:
