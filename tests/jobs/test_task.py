@@ -77,19 +77,33 @@ def test_an_attempt_whose_files_the_winner_has_swept_loses_without_an_error(
     assert {entry.name for entry in first.dir.iterdir()} == {files[1].name, receipt_path(first.dir, 0).name}
 
 
+def test_an_attempt_whose_files_were_swept_before_its_commit_has_lost(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    first, second = Task(run, "generate", 0), Task(run, "generate", 0, attempt=2)
+    gone, kept = write(first), write(second)
+    with pytest.raises(FileNotFoundError):
+        first.commit({"data": gone.with_name("never-written")}, rows=1)
+    assert not first.is_done()
+    assert second.commit({"data": kept}, rows=2)
+    assert not gone.exists()
+    assert not first.commit({"data": gone}, rows=1)
+
+
 def test_two_attempts_may_sweep_at_once(tmp_path: Path) -> None:
-    """A file that the other attempt removes first is no error; files of other shards and the checkpoints stay."""
+    """A file that the other attempt removes first is no error; links, checkpoints and what is of other shards stay."""
     run = make_run(tmp_path, 2)
     task, other = Task(run, "generate", 0), Task(run, "generate", 1)
     swept, kept, foreign = write(task), write(task, suffix=".kept"), write(other)
     (task.work_dir / "checkpoint").write_text("3")
+    link = task.output(".link")
+    link.symlink_to(foreign)
 
     def unwanted(name: str) -> bool:
         (task.dir / name).unlink() if name == swept.name else None
-        return name == swept.name
+        return name != kept.name
 
     task._sweep(unwanted)
-    assert sorted(task.dir.iterdir()) == sorted([kept, task.work_dir, foreign])
+    assert sorted(task.dir.iterdir()) == sorted([kept, link, task.work_dir, foreign])
 
 
 def test_a_failed_attempt_removes_its_own_files_alone(tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_deficits_are_filled_within_the_cell_and_named() -> None:
     assert found.count(Decision.BACKFILLED) == 1
 
 
+def test_within_a_cell_the_earlier_strata_are_said_to_be_filled_first() -> None:
+    strata = [stratum(0, 2, "text"), stratum(1, 3, "vision"), stratum(2, 1, "heuristic"), stratum(3, 2, "text")]
+    found = verdicts([row(index, f"query {index}", 2) for index in range(5)], strata)
+    assert names(found) == ["FINAL"] + ["BACKFILLED"] * 4
+    assert [(d["stratum"], d["own"], d["backfilled"], d["missing"]) for d in found.deficits] == [
+        (0, 0, 2, 0),
+        (1, 0, 2, 1),
+        (3, 0, 0, 2),
+    ]
+
+
 def test_without_backfill_surplus_stays_surplus() -> None:
     strata = [stratum(0, 3, "text"), stratum(1, 1, "heuristic")]
     rows = [row(0, "one", 0), row(1, "two", 1), row(2, "three", 1)]
