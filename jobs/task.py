@@ -56,8 +56,8 @@ def shard_files(folder: Path) -> Iterator[tuple[int, str, int]]:
         for entry in entries:
             name = entry.name
             if name.startswith(SHARD_PREFIX) and name.endswith(".json"):
-                number, dot, rest = name[len(SHARD_PREFIX) :].partition(".")
-                if dot and number.isdigit():
+                number, _, rest = name[len(SHARD_PREFIX) :].partition(".")
+                if number.isdigit():
                     yield int(number), f".{rest}", entry.inode()
 
 

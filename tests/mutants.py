@@ -209,14 +209,29 @@ def _is_union(node: ast.BinOp) -> bool:
     return any(isinstance(side, ast.Constant) and side.value is None for side in (node.left, node.right))
 
 
-def read_equivalents() -> list[dict[str, str]]:
-    """The faults that change nothing a test could see: file, before, after and reason of each."""
-    return list(yaml.safe_load(EQUIVALENTS.read_text()))
+@dataclass(frozen=True)
+class Equivalent:
+    """A fault that changes nothing a test could see; ``before`` and ``after`` as in ``Fault``."""
+
+    path: str
+    before: str
+    after: str
+    reason: str
 
 
-def draw(path: str, text: str, seed: int, equivalents: Sequence[dict[str, str]], count: int = EACH) -> list[Fault]:
+def read_equivalents() -> list[Equivalent]:
+    """Those that are known."""
+    return [
+        Equivalent(path, item["before"], after, item["reason"])
+        for path, items in yaml.safe_load(EQUIVALENTS.read_text()).items()
+        for item in items
+        for after in item["after"]
+    ]
+
+
+def draw(path: str, text: str, seed: int, equivalents: Sequence[Equivalent], count: int = EACH) -> list[Fault]:
     """A module's faults, each at another place, in the order of its text."""
-    known = {(item["file"], item["before"], item["after"]) for item in equivalents}
+    known = {(item.path, item.before, item.after) for item in equivalents}
     pool = [fault for fault in faults_of(path, text) if (path, fault.before, fault.after) not in known]
     random.Random(f"{seed}:{path}").shuffle(pool)
     places: dict[int, Fault] = {}
@@ -411,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     seen, minutes = len(faults) - len(survivors), (time.monotonic() - started) / 60
     for item in equivalents:
-        print(f"equivalent, not drawn: {item['file']}: {item['after']}\n    {item['reason']}")
+        print(f"equivalent, not drawn: {item.path}: {item.after}\n    {item.reason}")
     print(f"{seen} of {len(faults)} faults seen by the fast tests in {minutes:.1f} minutes (seed {options.seed})")
     return 0 if seen >= NEEDED * len(faults) else 1
 

@@ -71,16 +71,16 @@ def test_the_draw_holds_other_code_at_ten_places_and_nothing_known_to_be_equival
     for fault in drawn:
         assert ast.dump(ast.parse(fault.apply(text))) != whole
     assert drawn == draw(path, text, 0, equivalents) != draw(path, text, 1, equivalents)
-    known = {(item["before"], item["after"]) for item in equivalents if item["file"] == path}
+    known = {(item.before, item.after) for item in equivalents if item.path == path}
     assert known.isdisjoint((fault.before, fault.after) for fault in draw(path, text, 0, equivalents, 10**6))
 
 
 def test_each_fault_that_is_named_as_equivalent_is_one_that_could_be_planted() -> None:
     """One whose line was changed since is to be looked at again, and its entry removed or written anew."""
     for item in read_equivalents():
-        assert set(item) == {"file", "before", "after", "reason"} and item["file"] in MODULES
-        faults = faults_of(item["file"], (ROOT / item["file"]).read_text())
-        assert (item["before"], item["after"]) in {(fault.before, fault.after) for fault in faults}, item
+        assert item.path in MODULES and item.reason
+        faults = faults_of(item.path, (ROOT / item.path).read_text())
+        assert (item.before, item.after) in {(fault.before, fault.after) for fault in faults}, item
 
 
 def test_the_tests_of_each_module_are_there() -> None:

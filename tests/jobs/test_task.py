@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.plan import STAGES, Plan, Run
-from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_name, verify_file
+from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_files, shard_name, verify_file
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import sha256_file, write_atomic, write_json
 from tests.jobs.world import make_run
@@ -160,6 +160,20 @@ def test_a_file_without_receipt_is_not_done(tmp_path: Path) -> None:
     assert done_shards(half.dir, 99_999) == {0, 3, 11, 54321}
 
 
+def test_the_json_files_of_shards_are_told_from_all_else(tmp_path: Path) -> None:
+    """What is called like one but has no number, another kind of file, and a file of no shard."""
+    for name in ("shard-00003.receipt.json", "shard-7.progress.json", "shard-00003.1f3c9a7e.summary.json"):
+        (tmp_path / name).touch()
+    for name in ("shard-copy.receipt.json", "shard-00004.parquet", "shard-5", "merge-6.receipt.json", "shard-.json"):
+        (tmp_path / name).touch()
+    assert sorted((index, suffix) for index, suffix, _ in shard_files(tmp_path)) == [
+        (3, ".1f3c9a7e.summary.json"),
+        (3, ".receipt.json"),
+        (7, ".progress.json"),
+    ]
+    assert list(shard_files(tmp_path / "nowhere")) == []
+
+
 def test_a_receipt_tells_where_and_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.task.time.time", lambda: 1_700_000_000.0)
     run = make_run(tmp_path, 2)
@@ -170,6 +184,7 @@ def test_a_receipt_tells_where_and_how_long(tmp_path: Path, monkeypatch: pytest.
         receipt = read_receipt(task.dir, index)
         assert receipt is not None and receipt.host == (node or socket.gethostname())
         assert (receipt.seconds, receipt.attempt, receipt.metrics) == (12.346, 1, {})
+        assert receipt.tokens == 0
 
 
 def test_files_of_an_attempt_are_told_from_those_of_another(tmp_path: Path) -> None:

@@ -98,6 +98,14 @@ def test_diffusion_follows_the_share_in_each_place_of_its_cells() -> None:
     assert diffusion.split({"a": 0.5, "b": 0.5}, 1, ("x",)) == {"a": 0, "b": 1}
 
 
+def test_a_part_that_comes_later_is_owed_nothing_yet() -> None:
+    first, second = Diffusion(), Diffusion()
+    assert first.split({"a": 0.5, "b": 0.5}, 1) == {"a": 1, "b": 0}
+    assert first.split({"c": 0.5, "b": 0.5}, 1) == {"c": 0, "b": 1}, "b is owed half a row from before"
+    assert second.split({"a": 0.2, "b": 0.8}, 1) == {"a": 0, "b": 1}
+    assert second.split({"b": 0.5, "c": 0.5}, 1) == {"b": 0, "c": 1}, "b had a fifth of a row too much"
+
+
 def test_a_route_is_asked_for_its_oversampling_rounded_up(tiny: Domain) -> None:
     config = make_config(generate={"oversample": {"heuristic": 1.25, "vision": 3.0}})
     for stratum in build_strata(tiny, config):
@@ -105,8 +113,9 @@ def test_a_route_is_asked_for_its_oversampling_rounded_up(tiny: Domain) -> None:
         assert stratum.requested == math.ceil(stratum.quota * factor), stratum
 
 
-def test_each_stratum_says_its_own_target_and_number(tiny: Domain) -> None:
-    config = make_config()
+@pytest.mark.parametrize("size", [20, 200])
+def test_each_stratum_has_rows_and_says_its_own_target_and_number(tiny: Domain, size: int) -> None:
+    config = make_config(dataset={"size": size})
     strata, target = build_strata(tiny, config), target_shares(tiny, config)
     assert [stratum.stratum for stratum in strata] == list(range(len(strata)))
     for item in strata:

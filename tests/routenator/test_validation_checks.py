@@ -190,6 +190,8 @@ def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Cont
 
 
 def test_the_details_say_what_was_seen(context: Context) -> None:
+    said = dataclasses.replace(GOOD, query="* Query: poster red beach")
+    assert first_failure(said, context) == ("boilerplate", "* Query:")
     verdict = first_failure(dataclasses.replace(GOOD, query="a poster of a beach"), context)
     assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")
 
