@@ -1,7 +1,7 @@
-"""Loops compiled by numba: made once, before tasks need them, and never older than their sources.
+"""Loops compiled by numba: compiled once before tasks need them, and recompiled when any of their sources changes.
 
-numba keeps what it compiles beside the sources, and looks at the size and time of a function's own file only; ours are
-inlined across files, so ``discard_stale`` looks at all files of their folder.
+numba caches compiled code next to the sources and checks only the size and mtime of a function's own file. Our loops
+inline functions from other files, so ``discard_stale`` checks every file of their folder.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ _ROOT = Path(__file__).resolve().parent
 _LOOPS = {
     "wording": "kernel.compose",
     "validation": "prefilter_kernel.sure_rows",
-}  # folder -> the loop that all others are part of
+}  # folder -> the outermost loop, which all others are inlined into
 
 
 def discard_stale(folder: Path) -> None:
-    """Remove compiled loops that are older than a source of their folder. Called by the modules that define them,
-    before numba looks.
+    """Remove compiled loops older than any source in their folder.
+
+    The modules that define the loops call this before numba looks for cached code.
     """
     newest = max(file.stat().st_mtime for file in folder.glob("*.py"))
     for file in (folder / "__pycache__").glob("*.nb[ci]"):
@@ -29,11 +30,11 @@ def discard_stale(folder: Path) -> None:
             if file.stat().st_mtime < newest:
                 file.unlink(missing_ok=True)
         except OSError:
-            continue  # another process was faster, or the folder is not ours to write, nor to change
+            continue  # another process was faster, or the folder is read-only for us
 
 
 def is_ready() -> bool:
-    """Whether the loops of this code are compiled (for some machine: another kind of processor compiles its own)."""
+    """Whether the loops are compiled and up to date, for at least one type of processor; each type has its own code."""
     for name, loop in _LOOPS.items():
         newest = max(file.stat().st_mtime for file in (_ROOT / name).glob("*.py"))
         made = [file.stat().st_mtime for file in (_ROOT / name / "__pycache__").glob(f"{loop}-*.nbi")]
@@ -43,9 +44,9 @@ def is_ready() -> bool:
 
 
 def make_ready(config: RunConfig) -> None:
-    """Compile the loops, in a process of its own; takes some seconds.
+    """Compile the loops in a separate process; takes a few seconds.
 
-    A failure is no error here: a task that finds nothing compiled compiles for itself, and tells what is wrong.
+    Failures are ignored here: a task that finds no compiled code compiles its own and reports any error.
     """
     command = [sys.executable, "-m", "routenator.generation.precompile"]
     silent = subprocess.DEVNULL

@@ -1,9 +1,9 @@
-"""A run's config from files: profiles, then the config file, then ``key=value`` overrides; merged by OmegaConf, checked
-by pydantic.
+"""Composes a run's config: profiles, then the config file, then ``key=value`` overrides.
 
-``model:`` and ``cluster:`` may name a profile (configs/model/NAME.yaml, configs/cluster/NAME.yaml), which is a partial
-config of its own; a mapping with ``profile: NAME`` takes the profile and changes some of its keys. A resolved config
-(RUN/config.yaml) names no profile and can be run again as it is.
+OmegaConf merges them and pydantic validates the result. ``model:`` and ``cluster:`` may name a profile
+(configs/model/NAME.yaml, configs/cluster/NAME.yaml), which is itself a partial config; a mapping with ``profile: NAME``
+starts from the profile and changes some of its keys. A resolved config (RUN/config.yaml) names no profile and can be
+run again as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
     """Compose and validate a run's config.
 
     Args:
-        path: a YAML file, or the name of one below ``configs``.
+        path: a YAML file, or the name of one in ``configs``.
         overrides: ``key=value`` with dotted keys; values are YAML.
         configs: folder of profiles and domains.
 
@@ -52,20 +52,20 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
             if not isinstance(value, str):
                 raise InputError("not a profile", key=key, found=value, valid=_profiles(configs, key))
             chosen[key] = value
-            # Another profile replaces the config's own changes to the old one.
+            # A new profile also discards the config's changes to the old one.
             raw.pop(key, None)
     layers = [_profile(configs, group, chosen[group]) for group in GROUPS if group in chosen]
     try:
         merged = OmegaConf.merge(*(OmegaConf.create(layer) for layer in layers), OmegaConf.create(raw))
         for key, value in dotted:
             if key not in GROUPS:
-                # A mapping is set as it is: left-overs of the one below it would be a surprise. Single keys have dotted
-                # names.
+                # An overriding mapping replaces the old one: keys left over from it would be a surprise. To change a
+                # single key, use its dotted name.
                 OmegaConf.update(merged, key, value, merge=False, force_add=True)
         value = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(
-            "a config that cannot be composed",
+            "cannot compose this config",
             file=file,
             key=getattr(error, "full_key", None) or None,
             found=str(error).splitlines()[0],
@@ -77,12 +77,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
 
 
 def find_domain(name: str, configs: Path = CONFIGS) -> Path:
-    """The folder of a domain, given a folder or a name below ``configs/domains``.
+    """The folder of a domain, given as a folder or as a name in ``configs/domains``.
 
     Raises:
-        InputError: there is none.
+        InputError: no such domain.
     """
-    # A bare name is a domain of ours first: any folder of that name may lie where the user happens to be.
+    # A bare name means one of our domains first: the current directory may happen to hold a folder of that name.
     ours, path = configs / "domains" / name, Path(name).expanduser()
     for candidate in (path, ours) if "/" in name else (ours, path):
         if candidate.is_dir():
@@ -121,10 +121,10 @@ def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
 
 
 def split_override(override: str) -> tuple[str, Any]:
-    """``key=value`` as the key and the value, which is YAML.
+    """Split ``key=value`` and parse the value as YAML.
 
     Raises:
-        InputError: it is not that.
+        InputError: no ``=``, no key, or a value that is not YAML.
     """
     import yaml
 
@@ -134,4 +134,4 @@ def split_override(override: str) -> tuple[str, Any]:
     try:
         return key.strip(), yaml.safe_load(text)
     except yaml.YAMLError:
-        raise InputError("an override whose value is not YAML", key=key, found=text) from None
+        raise InputError("the value of this override is not YAML", key=key, found=text) from None

@@ -1,5 +1,7 @@
-"""Errors. Whatever a user can cause is an ``InputError`` and says where, what was found, what was expected and what is
-nearest.
+"""The errors of this project.
+
+Whatever a user can cause is an ``InputError``. It says where the problem is, what was found, what was expected, and the
+nearest valid name.
 """
 
 from __future__ import annotations
@@ -10,21 +12,21 @@ from pathlib import Path
 
 
 class RoutenatorError(Exception):
-    """The root of every error that this project raises on purpose."""
+    """Base class of every error that this project raises on purpose."""
 
     exit_code = 1
 
 
 class InputError(RoutenatorError):
-    """Bad input, refused before anything is written or submitted (exit code 2).
+    """Invalid input, refused before anything is written or submitted (exit code 2).
 
     Args:
         message: what is wrong, in one sentence.
-        file: the file that holds it, if one does.
-        key: the key, line or column inside the file.
-        found: the value as found.
-        expected: what would have been right.
-        valid: the valid names, from which the nearest is offered.
+        file: the file with the problem, if any.
+        key: the key, line or column in the file.
+        found: the value found there.
+        expected: what would be valid.
+        valid: all valid names; the nearest one is suggested.
     """
 
     exit_code = 2
@@ -67,7 +69,7 @@ class InputError(RoutenatorError):
 
 
 def nearest_name(found: str, names: list[str]) -> str | None:
-    """The name that was most likely meant: by likeness, else the one that the found text begins or that begins it."""
+    """The name most likely meant: the most similar one, else one that shares a prefix with the text found."""
     close = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
     if close:
         return close[0]
@@ -76,7 +78,7 @@ def nearest_name(found: str, names: list[str]) -> str | None:
 
 
 class InputErrors(InputError):
-    """Several bad inputs found in one check; all are shown."""
+    """Several invalid inputs found in one check; all of them are shown."""
 
     def __init__(self, errors: list[InputError]) -> None:
         self.errors = errors
@@ -84,11 +86,11 @@ class InputErrors(InputError):
 
 
 class StageError(RoutenatorError):
-    """A stage cannot go on (missing shard, corrupt file, dead engine)."""
+    """A stage cannot continue (missing shard, corrupt file, dead engine)."""
 
 
 class CorruptShardError(StageError):
-    """A committed shard does not hold what its receipt says."""
+    """A committed shard does not match its receipt."""
 
 
 def _rebuild(cls: type[InputError], state: dict[str, object]) -> InputError:

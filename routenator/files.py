@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, hashes, canonical JSON."""
+"""File helpers: atomic writes, hashes, canonical JSON, and readable errors for files that a user named."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _BLOCK = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, UTF-8 kept. Fingerprints are made of it."""
+    """A JSON value as canonical text: sorted keys, no spaces, UTF-8 kept. Fingerprints are computed from it."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(value: Any, length: int = 12) -> str:
-    """First ``length`` hex digits of the sha256 of a JSON value's canonical text."""
+    """First ``length`` hex digits of the sha256 of a JSON value's canonical form."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
 def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, in blocks of 1 MiB."""
+    """sha256 of a file, read in blocks of 1 MiB."""
     state = hashlib.sha256()
     with open(path, "rb") as handle:
         while block := handle.read(_BLOCK):
@@ -40,12 +40,12 @@ def sha256_tree(root: Path, exclude: Callable[[str], bool] = lambda name: False)
 
     Args:
         root: a folder.
-        exclude: called with each relative POSIX name; true leaves the file out.
+        exclude: called with each relative POSIX path; files for which it is true are left out.
     """
     state = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
-        # Editors' swap files and the like are no input, and snapshots leave them out.
+        # Editors' swap files and the like are not input, and snapshots omit them.
         if "__pycache__" in name or any(part.startswith(".") for part in name.split("/")) or exclude(name):
             continue
         state.update(f"{name}\0{sha256_file(path)}\n".encode())
@@ -53,7 +53,11 @@ def sha256_tree(root: Path, exclude: Callable[[str], bool] = lambda name: False)
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write to a temporary name in the same folder, fsync, rename over ``path``."""
+    """Write to a temporary file in the same folder, fsync it, and rename it to ``path``.
+
+    A reader sees the old file or the new one, never part of it; after a crash too, since the data reach the disk
+    before the name does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -61,7 +65,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
             stream.write(data.encode() if isinstance(data, str) else data)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes 0600; a run directory is shared by a team, so the umask decides.
+        # mkstemp creates files with mode 0600, but teams share run directories: apply the umask instead.
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
@@ -72,7 +76,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """``write_atomic`` of indented JSON."""
+    """Write a value atomically as indented JSON."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -80,26 +84,26 @@ def read_text(file: Path, expected: str = "a text file") -> str:
     """The text of a user's file, without a byte order mark.
 
     Args:
-        file: what to read.
-        expected: what it should hold, for the message.
+        file: the file to read.
+        expected: what the file should contain, for the error message.
 
     Raises:
-        InputError: it is missing, a folder, unreadable, or not UTF-8.
+        InputError: the file is missing, a folder, unreadable, or not UTF-8.
     """
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError("a file is missing", file=file, expected=expected) from None
+        raise InputError("file not found", file=file, expected=expected) from None
     except UnicodeDecodeError as error:
         raise InputError(
             "not UTF-8 text", file=file, key=f"byte {error.start + 1}", found=error.reason, expected=expected
         ) from None
     except OSError as error:
-        raise InputError("a file that cannot be read", file=file, found=error.strerror, expected=expected) from None
+        raise InputError("cannot read this file", file=file, found=error.strerror, expected=expected) from None
 
 
 def nearest_folder(path: Path) -> Path:
-    """The path itself or the nearest folder above it that exists."""
+    """The path itself if it exists, else its nearest existing ancestor."""
     path = Path(os.path.abspath(path.expanduser()))
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -107,11 +111,12 @@ def nearest_folder(path: Path) -> Path:
 
 
 def check_writable(path: Path, key: str) -> None:
-    """Whether files can be made where ``path`` is to be. Tried with a file that has no name, because rights alone do
-    not tell of read-only file systems, quotas and the super-user.
+    """Check that files can be created at ``path``, which need not exist yet.
+
+    Creates an unnamed temporary file, because permission bits say nothing of read-only file systems, quotas or root.
 
     Raises:
-        InputError: no.
+        InputError: they cannot.
     """
     folder = nearest_folder(path)
     try:
@@ -125,19 +130,19 @@ def check_writable(path: Path, key: str) -> None:
             file=path,
             key=key,
             found=error.strerror or str(error),
-            expected=f"a folder that {_user()} may write",
+            expected=f"a folder that {_user()} can write to",
         ) from None
 
 
 def check_file(path: Path, key: str) -> None:
-    """Whether a file can be written at ``path``, be it new or in place of one that is there.
+    """Check that a file can be created or replaced at ``path``.
 
     Raises:
-        InputError: no, or a folder is there.
+        InputError: it cannot, or ``path`` is a folder.
     """
     if path.is_dir():
-        raise InputError("a folder where a file is to be written", file=path, key=key, expected="a file's path")
-    check_writable(path.parent, key)  # files are replaced whole, which takes no right but the folder's
+        raise InputError("a folder has the name of the file to write", file=path, key=key, expected="a file's path")
+    check_writable(path.parent, key)  # files are replaced by renaming, which needs write permission on the folder only
 
 
 def _user() -> str:

@@ -1,8 +1,7 @@
-"""The small grammar of slot values and heuristic templates (docs/domains.md): its tree, and what can be said of it
-before any draw.
+"""The small grammar of slot values and heuristic templates (docs/domains.md): parser, tree and static analysis.
 
     {name}      a reference        [a|b|c]   one alternative      (a)   only if every slot in it is present
-    <a|b|c>     all parts, in a random order                      \\    takes the next sign as it is
+    <a|b|c>     all parts, in a random order                      \\    takes the next character literally
 
 routenator/wording compiles the trees of a domain and draws from them.
 """
@@ -25,7 +24,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Reference:
-    name: str  # with .attribute, if any
+    name: str  # with its .attribute, if any
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ Node = Text | Reference | Sequence | Choice | Conditional | Permutation
 
 
 class GrammarError(ValueError):
-    """A grammar that cannot be read. ``position`` is the 0-based place in the text."""
+    """A syntax error in a grammar. ``position`` is 0-based."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(f"{message} at character {position + 1}")
@@ -83,7 +82,7 @@ class _Parser:
                 parts.append(self.reference() if sign == "{" else self.group(sign))
                 continue
             if sign in "}])>|":
-                raise GrammarError(f"a stray {sign!r} (write \\{sign} for the sign itself)", self.at)
+                raise GrammarError(f"a stray {sign!r} (write \\{sign} for the character itself)", self.at)
             literal += sign
             self.at += 1
         if literal:
@@ -94,7 +93,7 @@ class _Parser:
         end = self.text.find("}", self.at)
         name = self.text[self.at + 1 : end].strip() if end >= 0 else ""
         if not _NAME.match(name):
-            raise GrammarError(f"a bad reference {self.text[self.at : max(end + 1, self.at + 10)]!r}", self.at)
+            raise GrammarError(f"an invalid reference {self.text[self.at : max(end + 1, self.at + 10)]!r}", self.at)
         self.at = end + 1
         return Reference(name)
 
@@ -119,7 +118,7 @@ def parse(text: str) -> Node:
     """Parse a grammar; line breaks count as spaces.
 
     Raises:
-        GrammarError: unbalanced or stray signs, bad references.
+        GrammarError: unbalanced or stray brackets, or invalid references.
     """
     parser = _Parser(re.sub(r"\s+", " ", text.strip()))
     return parser.sequence("")
@@ -140,7 +139,7 @@ def references(node: Node) -> Iterator[Reference]:
 
 
 def demanded(node: Node, slots: frozenset[str]) -> frozenset[str]:
-    """The slots that must be present for this node to be used: those it names outside conditional parts."""
+    """Slots that must be present for this node to be usable: those that it names unconditionally."""
     if isinstance(node, Reference):
         return slots & {node.name}
     if isinstance(node, Sequence):
@@ -149,7 +148,7 @@ def demanded(node: Node, slots: frozenset[str]) -> frozenset[str]:
 
 
 def said(node: Node, slots: frozenset[str], present: frozenset[str]) -> frozenset[str]:
-    """The slots that every draw of ``node`` says when exactly ``present`` are present."""
+    """Slots that every draw of ``node`` mentions when exactly the slots in ``present`` are present."""
     if isinstance(node, Reference):
         return present & {node.name}
     if isinstance(node, Sequence):
@@ -171,13 +170,13 @@ _BEFORE_PUNCTUATION = re.compile(r" (?=[,.?!;:](?: |$))")
 
 
 def tidy(text: str) -> str:
-    """Collapse spaces, drop those before punctuation, strip."""
+    """Collapse whitespace, strip it, and remove it before punctuation."""
     return _BEFORE_PUNCTUATION.sub("", " ".join(text.split()))
 
 
 def parse_or_refuse(text: str, file: object, key: str) -> Node:
-    """``parse``, with a GrammarError turned into an InputError that names file and key."""
+    """``parse``, but with syntax errors raised as InputErrors that name file and key."""
     try:
         return parse(text)
     except GrammarError as error:
-        raise InputError("a grammar that cannot be read", file=str(file), key=key, found=str(error)) from None
+        raise InputError("cannot parse this grammar", file=str(file), key=key, found=str(error)) from None

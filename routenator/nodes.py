@@ -1,4 +1,4 @@
-"""A task's nodes, for stages that run on several of them. Knows no scheduler: ``jobs.nodes`` finds the nodes."""
+"""The nodes of a multi-node task. Independent of any scheduler: ``jobs.nodes`` finds the nodes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Nodes:
-    """This node among those of a task, and where they meet.
+    """This node's place among the nodes of a task, and their rendezvous address.
 
     Attributes:
-        count: nodes.
-        index: this one; 0 is the first.
-        address: of the first.
-        port: free on the first when it was chosen; 0 where there is one node, which takes any port.
-        secret: what only the task's nodes know; who talks to its Ray must show it.
+        count: number of nodes.
+        index: this node; 0 is the first.
+        address: of the first node.
+        port: on the first node, free when it was chosen; 0 on a single node, which takes any port.
+        secret: known to the task's nodes only; every client of the task's Ray must present it.
     """
 
     count: int = 1

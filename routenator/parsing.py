@@ -1,6 +1,4 @@
-"""Reads YAML strictly and checks values with pydantic. Each error names the file, the key, what was found and what was
-expected.
-"""
+"""Reads YAML strictly and validates it with pydantic. Errors name file, key, value found and value expected."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from routenator.files import read_text
 
 
 class Closed(BaseModel):
-    """A mapping with these keys and no others."""
+    """Base of models that refuse unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key may stand once in a mapping; the standard loader lets the last one win silently."""
+    """A YAML loader that refuses duplicate keys; the standard loader silently takes the last one."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -30,7 +28,7 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", key_node.start_mark)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -39,7 +37,7 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def read_yaml(file: Path) -> Any:
-    """The YAML value in a file.
+    """Read a YAML file.
 
     Raises:
         InputError: no such file, or not YAML.
@@ -59,7 +57,7 @@ M = typing.TypeVar("M", bound=BaseModel)
 
 
 def parse_model(model: type[M], value: Any, file: object) -> M:
-    """Validate a value as a pydantic model; every fault becomes an InputError with file, key, found, expected, nearest.
+    """Validate a value as a pydantic model, turning every fault into an InputError with file, key and nearest name.
 
     Raises:
         InputError: one fault; InputErrors: several.
@@ -79,17 +77,17 @@ def _as_input_error(fault: Any, model: type[BaseModel], file: object) -> InputEr
         names = _keys_at(model, location[:-1])
         return InputError("unknown key", file=name, key=key, found=location[-1], valid=names)
     if fault["type"] == "missing":
-        return InputError("a key is missing", file=name, key=key, found="nothing", expected="a value")
+        return InputError("missing key", file=name, key=key, found="nothing", expected="a value")
     found = fault.get("input")
     valid: list[str] | None = None
     if fault["type"] == "literal_error":
         valid = [part.strip(" '") for part in str(fault["ctx"]["expected"]).replace(" or ", ",").split(",")]
-        return InputError("a bad value", file=name, key=key, found=found, valid=valid)
-    return InputError("a bad value", file=name, key=key, found=repr(found)[:120], expected=fault["msg"])
+        return InputError("invalid value", file=name, key=key, found=found, valid=valid)
+    return InputError("invalid value", file=name, key=key, found=repr(found)[:120], expected=fault["msg"])
 
 
 def _keys_at(model: Any, location: list[Any]) -> list[str]:
-    """The keys that the model allows at a location, following unions, lists and dicts of models."""
+    """Keys that the model allows at a location, looking through unions, lists and dicts of models."""
     models = _models_in(model)
     for part in location:
         following: list[type[BaseModel]] = []
@@ -97,7 +95,7 @@ def _keys_at(model: Any, location: list[Any]) -> list[str]:
             for name, info in candidate.model_fields.items():
                 if part in (name, info.alias):
                     following.extend(_models_in(info.annotation))
-        # Inside a list or dict the part is an index or a free key: stay.
+        # In a list or dict this part is an index or an arbitrary key: stay at the same models.
         models = following or models
     return [info.alias or name for candidate in models for name, info in candidate.model_fields.items()]
 

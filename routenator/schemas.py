@@ -1,5 +1,6 @@
-"""Arrow schemas of what crosses a file between stages. JSON columns are text, so Arrow fills no nulls into them and
-mixes no types.
+"""Arrow schemas of the files passed between stages.
+
+JSON columns are stored as text, so that Arrow neither adds nulls to objects nor merges their types.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ REQUEST_COLUMNS = {
     "stratum": "int32",  # row of strata.json
     "seed": "int64",  # non-negative, below 2**63: everything random about this row derives from it
     "path": "list<int32>",  # the walk: each node's position within its type, in the order of the function's path
-    "record": "int32",  # number of the metadata record in the domain's order, or null
+    "record": "int32",  # position of the metadata record in the domain, or null
 }
 
 DETAIL_COLUMNS = {
@@ -28,22 +29,22 @@ DETAIL_COLUMNS = {
     "language": "string",
     "seed": "int64",
     "path": "string",  # JSON {step name: node id}
-    "slots": "string",  # JSON {slot: surface as the query must say it}; present slots only, in schema order
-    "arguments": "string",  # JSON {parameter: value}: the gold call's arguments
-    "draft": "string",  # a heuristic query for the same call (the query itself on the heuristic route)
+    "slots": "string",  # JSON {slot: its wording in the query}; present slots only, in schema order
+    "arguments": "string",  # JSON {parameter: value}: arguments of the gold call
+    "draft": "string",  # a heuristic query for the same call (on the heuristic route, the query itself)
     "record": "string",  # id of the metadata record, or null
 }
 
 CANDIDATE_COLUMNS = {
     **DETAIL_COLUMNS,
     "query": "string",  # the generated query, cleaned
-    "raw": "string",  # the model's reply, untouched; null on the heuristic route
+    "raw": "string",  # the model's reply, unchanged; null on the heuristic route
     "generator": "string",  # heuristic | the model's name | described+<model>
     "prompt_tokens": "int32",
     "completion_tokens": "int32",
     "accepted": "bool_",
-    "reason": "string",  # code of the first check that failed, null if accepted
-    "detail": "string",  # what that check saw
+    "reason": "string",  # code of the first failed check, null if accepted
+    "detail": "string",  # what that check found
 }
 
 EXAMPLE_COLUMNS = {
@@ -57,13 +58,13 @@ EXAMPLE_COLUMNS = {
     "length": "string",
     "language": "string",
     "words": "int32",
-    "group": "string",  # rows of one group never straddle a split
+    "group": "string",  # rows of a group are always in the same split
     "split": "string",  # train | validation
 }
 
 
 def arrow_schema(columns: dict[str, str]) -> pa.Schema:
-    """The Arrow schema of one of this module's column tables."""
+    """Return the Arrow schema for one of this module's column tables."""
     import pyarrow as pa
 
     def of(kind: str) -> pa.DataType:

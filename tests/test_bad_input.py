@@ -54,7 +54,7 @@ GOLDEN = (
 CASES = {
     "unknown key": (lambda w: None, ["train.learning_rat=1"], ["unknown key", "nearest:  learning_rate"]),
     "wrong type": (lambda w: None, ["dataset.size=many"], ["dataset.size", "many", "integer"]),
-    "missing domain file": (lambda w: (w.domain / "edges.csv").unlink(), [], ["missing", "edges.csv"]),
+    "missing domain file": (lambda w: (w.domain / "edges.csv").unlink(), [], ["not found", "edges.csv"]),
     "edge to an unknown node": (
         lambda w: w.edit("edges.csv", "d_logo,s_cake", "d_logo,s_cak"),
         [],
@@ -73,7 +73,7 @@ CASES = {
     "weights all zero": (
         lambda w: w.edit("statistics.yaml", "search: 0.6, book: 0.4", "search: 0, book: 0"),
         [],
-        ["all zero"],
+        ["weights are zero"],
     ),
     "empty golden file": (lambda w: (w.domain / "golden.jsonl").write_text(""), [], ["golden file is empty"]),
     "golden call its schema refuses": (
@@ -84,7 +84,7 @@ CASES = {
     "golden file missing": (lambda w: None, ["golden=nowhere.jsonl"], ["nowhere.jsonl"]),
     "model path missing": (lambda w: None, ["model.trainee=/nowhere/model"], ["/nowhere/model"]),
     "unknown model package": (lambda w: None, ["model.trainee=package:smollm"], ["package:smollm", "nearest"]),
-    "template with an unknown variable": (
+    "template with unknown variable": (
         lambda w: w.edit("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}"),
         [],
         ["paraphrase.j2", "drafft", "nearest:  draft"],
@@ -101,7 +101,7 @@ CASES = {
         [],
         ["domain.yaml", "functions.search.path", "Design -> City"],
     ),
-    "fewer rows than cells": (lambda w: None, ["dataset.size=2"], ["fewer rows", "dataset.size"]),
+    "fewer rows than cells": (lambda w: None, ["dataset.size=2"], ["too few rows", "dataset.size"]),
     "unknown sbatch option": (
         lambda w: None,
         ["cluster=slurm", "cluster.extra={reservasion: x}"],

@@ -53,5 +53,5 @@ def test_pilot_acceptance_topup_and_a_plan_by_what_was_measured(tmp_path: Path) 
     other = launch("plan", str(file), "generate.acceptance=auto", "checks.grounding=0.5", "--json")
     assert other.returncode == 0 and "requests by generate.oversample" in other.stderr
     bad = launch("plan", str(file), f"generate.acceptance={tmp_path / 'nowhere'}")
-    assert bad.returncode == 2 and "no measured acceptance here" in bad.stderr
+    assert bad.returncode == 2 and "no acceptance has been measured here" in bad.stderr
     assert launch("pilot", str(file), "--rows", str(size)).returncode == 2

@@ -158,7 +158,7 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
     )
     assert code == 2 and "to one file" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
-    assert code == 2 and "a folder where a file is to be written" in err
+    assert code == 2 and "a folder has the name of the file to write" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(Path(first) / "golden.jsonl"))
     assert code == 2 and "is not a folder" in err
 

@@ -1,1 +1,1 @@
-"""What helps to make a domain: check, derive, reweigh, import."""
+"""Tools for making a domain: check and inspect one, derive one from another, import a benchmark's golden set."""

@@ -1,7 +1,7 @@
-"""What is wrong with a domain, before anything runs.
+"""Finds errors in a domain before anything runs.
 
-Errors are what would fail or lie later: a category with a share that no walk reaches, a template that can leave out a
-present slot or names an unknown variable, a cell that no template serves.
+An error is anything that would later fail or give wrong data: a category with a share that no walk reaches, a template
+that can omit a present slot or uses an unknown variable, a cell that no template serves.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from routenator.grammar import said
 from routenator.sampling.feasible import check_walks
 
 _SHOWN = 20
-_ALL_COMBINATIONS = 8  # optional slots up to which every combination is tried
+_ALL_COMBINATIONS = 8  # with up to this many optional slots, every combination is tried
 _RANDOM_COMBINATIONS = 128
 
 
 def check_domain(path: str | Path) -> Domain:
-    """Load a domain and refuse it if anything in it would fail or lie later.
+    """Load a domain, and refuse it if anything in it would later fail or give wrong data.
 
     Raises:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
@@ -42,7 +42,7 @@ def check_domain(path: str | Path) -> Domain:
 
 
 def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
-    """A config for looking at a domain: whatever it does not name is a default."""
+    """A minimal config for inspecting a domain; everything else is at its default."""
     return RunConfig.model_validate(
         {
             "name": "check",
@@ -54,9 +54,7 @@ def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:
-    """Sets of slots that can be present together: all of them, or singles, pairs and a fixed random sample if there are
-    many.
-    """
+    """Sets of slots that can be present together. If there are too many: singles, pairs and a fixed random sample."""
     rule, required = domain.rules[function], domain.functions[function].required
     shares = domain.statistics.slots.get(function, {})
     always = {slot for slot in rule.slots if slot in required}
@@ -80,11 +78,11 @@ def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]
 
 
 def _check_coverage(domain: Domain) -> Iterator[InputError]:
-    """Every draw of a heuristic template must say every present slot."""
+    """Check that every draw of a heuristic template mentions every present slot."""
     for template in domain.templates.values():
         if template.grammar is None:
             continue
-        fine: set[tuple[frozenset[str], frozenset[str]]] = set()  # functions of a family share slots
+        fine: set[tuple[frozenset[str], frozenset[str]]] = set()  # functions of a family have the same slots
         for function in template.functions:
             slots = frozenset(domain.rules[function].slots)
             for present in presence_combinations(domain, function):
@@ -93,19 +91,20 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
                 missing = present - said(template.grammar, slots, present)
                 if missing:
                     yield InputError(
-                        f"a draw of this template for {function} can leave out a slot",
+                        f"a draw of this template for {function} can omit a slot",
                         file=template.file,
                         key="body",
-                        found=f"slots {', '.join(sorted(present))}: {', '.join(sorted(missing))} may go unsaid",
-                        expected="every present slot in every alternative, or in ( ) or < >",
+                        found=f"slots {', '.join(sorted(present))}: {', '.join(sorted(missing))} can be missing",
+                        expected="each present slot in every alternative, or inside ( ) or < >",
                     )
                     break
                 fine.add((slots, present))
 
 
 def _can_meet(domain: Domain, template: Template, function: str, present: frozenset[str]) -> bool:
-    """Whether the template's categories admit these slots: an optional category slot is absent exactly in the category
-    ``none``.
+    """Whether calls of the template's categories can have exactly these slots.
+
+    An optional category slot is absent exactly when the category is ``none``.
     """
     category = domain.functions[function].category
     if (

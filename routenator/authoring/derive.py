@@ -1,9 +1,9 @@
-"""``domain derive``: a domain made of another by rule, the basis of experiments.
+"""``domain derive``: makes one domain from another by rule, as a basis for experiments.
 
-Which templates stay and how often each route writes (``templates``, ``routes``), no population statistics (``flat``),
-some categories more often (``boost``), another number of functions (``functions``, families.py): applied in this order,
-each optional. The result is a complete folder, checked before it is there, whose README says from what it was made and
-how.
+The steps, each optional, in this order: keep some templates and set the shares of routes (``templates``, ``routes``),
+drop the population statistics (``flat``), make some categories more frequent (``boost``), change the number of
+functions (``functions``, families.py). The result is a complete folder that is checked before it appears under its
+name; its README records the source and the options.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from routenator.files import check_writable, write_json
 from routenator.parsing import Closed, read_yaml
 from routenator.sampling.strata import build_strata
 
-# Written anew; everything else of the source's folder is taken over as it is.
+# Written by this module; all other files of the source are copied unchanged.
 _WRITTEN = {
     "functions.json",
     "domain.yaml",
@@ -47,24 +47,24 @@ _WRITTEN = {
 
 
 class DeriveOptions(Closed):
-    """What is to be different; see docs/domains.md."""
+    """The changes to make; see docs/domains.md."""
 
     templates: list[str] | None = None  # names, "route/name", or patterns such as basic_*
     routes: dict[RouteName, Weight] | None = None
     flat: bool = False
     boost: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # "function.category" -> factor
     functions: Annotated[int, Field(ge=1)] | None = None
-    golden: Path | None = None  # relabelled in place of the domain's own golden set
+    golden: Path | None = None  # used instead of the domain's own golden set
 
 
 @dataclass
 class Derived:
-    """What ``derive`` made.
+    """The result of ``derive``.
 
     Attributes:
-        notes: what had to be changed besides what was asked for, one sentence each.
-        families: which function a call of the source belongs to; None if the functions are the source's.
-        golden: queries in the new golden set; ``dropped`` those whose function was left out.
+        notes: changes that were necessary beyond the options given, one sentence each.
+        families: maps a call of the source to its new function; None if the functions are unchanged.
+        golden: number of queries in the new golden set; ``dropped`` counts those whose function was left out.
     """
 
     path: Path
@@ -77,11 +77,10 @@ class Derived:
 
 
 def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
-    """Make ``out``, a domain, of the domain in ``source``.
+    """Derive a domain from ``source`` and write it to the folder ``out``.
 
     Raises:
-        InputError / InputErrors: options that name what the domain does not have, or that leave no usable domain;
-        ``out`` is not empty.
+        InputError / InputErrors: options with unknown names or that leave no usable domain; ``out`` is not empty.
     """
     if options == DeriveOptions():
         raise InputError(
@@ -93,7 +92,7 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
     check_writable(out, "OUT")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
-            "the folder of the derived domain is there already",
+            "the output folder already exists",
             key="OUT",
             found=str(out),
             expected="a new or empty folder",
@@ -119,20 +118,19 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
     try:
         _write(domain, source, made, options, derived)
         _check(made)
-        made.chmod(0o755)  # a temporary folder is its owner's alone
-        os.replace(made, out)
+        made.chmod(0o755)  # mkdtemp creates it private to its owner
+        os.replace(made, out)  # only a complete, checked folder gets the final name
     except OSError as error:
-        raise InputError("the derived domain cannot be written", key="OUT", found=f"{out}: {error.strerror}") from None
+        raise InputError("cannot write the derived domain", key="OUT", found=f"{out}: {error.strerror}") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return derived
 
 
 def _check(path: Path) -> None:
-    """Refuse what a run would refuse: a template may be for models that are guided, or for those that are not, so
-    either will do.
+    """Refuse a domain that a run would refuse. Templates can be for guided or unguided models, so one of the two has to
+    work.
     """
-
     domain = check_domain(path)
     if (path / "golden.jsonl").is_file():
         load_golden(path / "golden.jsonl", domain.functions)
@@ -171,7 +169,7 @@ def statistics_document(domain: Domain) -> dict[str, Any]:
     table = domain.statistics.model_dump(exclude={"joint"})
     table["length_buckets"] = {name: list(bounds) for name, bounds in table["length_buckets"].items()}
     if domain.joint is not None:
-        # The joint says these; given twice they would have to agree.
+        # These follow from the joint, so they are not written a second time.
         for name in ("functions", "categories", "lengths", "languages", "word_quantiles"):
             del table[name]
         for function, shares in table["slots"].items():
@@ -186,7 +184,7 @@ def statistics_document(domain: Domain) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML in which everything is written out where it stands."""
+    """A YAML dumper that writes repeated values out in full instead of using aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -209,13 +207,12 @@ def _write_templates(domain: Domain, out: Path) -> None:
 
 
 def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
-    """The metadata, but for records of a category that no function has any more."""
+    """Write the metadata without the records whose category no function has any more."""
     known = {category for function in domain.rules for category in domain.reachable_categories(function)}
     kept = [record for record in domain.records.values() if not known or record["category"] in known]
     if len(kept) < len(domain.records):
         derived.notes.append(
-            f"{len(domain.records) - len(kept)} metadata records are of categories that no function has any more; "
-            "left out"
+            f"{len(domain.records) - len(kept)} metadata records left out: no function has their category any more"
         )
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     (out / "metadata.jsonl").write_text(text, encoding="utf-8")
@@ -235,7 +232,7 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
             lines.append({"query": example.query, "call": {"name": name, "arguments": example.arguments}})
     derived.golden = len(lines)
     if not lines:
-        derived.notes.append("no golden query belongs to a function that is left, so there is no golden set")
+        derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")
         return
     (out / "golden.jsonl").write_text(
         "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
@@ -249,18 +246,18 @@ def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:
     lines = [
         f"# Derived from the domain {source.resolve().name}",
         "",
-        "Made by `python launch.py domain derive`, of a source whose fingerprint is "
-        f"`{domain_fingerprint(source)}`, with",
+        "Made by `python launch.py domain derive` from a source with fingerprint "
+        f"`{domain_fingerprint(source)}`, with the options",
         "",
         *(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in asked.items()),
         "",
         f"{len(derived.functions)} functions, {derived.templates} templates, {derived.golden:,} golden queries"
-        + (f" ({derived.dropped:,} left out, whose function is)." if derived.dropped else "."),
+        + (f" ({derived.dropped:,} left out with their functions)." if derived.dropped else "."),
     ]
     if derived.notes:
-        lines += ["", "What had to change besides:", "", *(f"- {note}" for note in derived.notes)]
+        lines += ["", "Further changes that were necessary:", "", *(f"- {note}" for note in derived.notes)]
     if derived.families is not None:
-        lines += ["", f"`{FILE}` says which function a call of the source belongs to."]
+        lines += ["", f"`{FILE}` maps calls of the source to the new functions."]
     readme = source / "README.md"
     if readme.is_file():
         lines += ["", "## README of the source", "", readme.read_text(encoding="utf-8").rstrip()]

@@ -1,11 +1,11 @@
-"""Function families: the same API with another number of functions, so that only names change and the population stays.
+"""Function families: the same API with a different number of functions. Names change, the population does not.
 
-Fewer: the first of the API. More: a function is split by the value of its category, the commonest cell of the
-population first (``play_music`` with music_item = album becomes ``play_music_album``; ``play_music`` remains for all
-other calls); when all values are used up, by whether a call holds one optional slot (``get_weather_rain_with_city``;
-``get_weather_rain`` remains for calls without). A slot splits a family only where its presence depends on no other
-slot's, so that the halves' slot shares say exactly the same population. Which function a call belongs to is a function
-of the call alone.
+For fewer functions, the first ones of the API are kept. For more, functions are split by the value of their category,
+the most frequent cell of the population first (``play_music`` with music_item = album becomes ``play_music_album``;
+``play_music`` keeps all other calls). When all values are used up, functions are split by the presence of an optional
+slot (``get_weather_rain_with_city``; ``get_weather_rain`` keeps the calls without it). A slot can split a family only
+if its presence depends on no other slot, so that the slot shares of the two halves describe exactly the same
+population. The call alone determines which function it belongs to.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from routenator.files import read_json
 from routenator.sampling.strata import category_shares, normalise
 
 FILE = "families.json"
-_LONGEST_NAME = 64  # characters, as APIs of this kind allow
-_NOTHING = 1e-12  # a share below this is none
+_LONGEST_NAME = 64  # characters; the limit of function-calling APIs
+_NOTHING = 1e-12  # shares below this count as zero
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Family:
 
     Attributes:
         parent: the function that it was split from, or itself.
-        parameter: the parent's category parameter, if it has one that calls hold.
-        said: what the category parameter says in its calls, any of these and in any case; empty: what no other family
-            of the parent says.
-        present, absent: slots that its calls hold, and that they do not.
+        parameter: the parent's category parameter, if its calls contain one.
+        said: values of the category parameter, in any case, that belong to this family; empty: all values that no
+            other family of the parent claims.
+        present, absent: slots that its calls must have, and must not have.
         category: the category that ``said`` stands for.
         share: of the population.
     """
@@ -56,12 +56,12 @@ class Family:
     share: float = 0.0
 
     def holds(self, slots: Mapping[str, Any]) -> bool:
-        """Whether a call with these arguments has the right slots."""
+        """Whether a call with these arguments has the slots of this family."""
         return self.present <= slots.keys() and not self.absent & slots.keys()
 
 
 class Families:
-    """Which function a call belongs to."""
+    """Maps calls of the source's API to the functions of the new one."""
 
     def __init__(self, members: Sequence[Family]) -> None:
         self.members = list(members)
@@ -75,7 +75,7 @@ class Families:
         self._parameter = {member.parent: member.parameter for member in members}
 
     def of(self, name: str, arguments: Mapping[str, Any]) -> str | None:
-        """The function of a call of the source's API; None if its function was left out."""
+        """The new function for a call of the source's API; None if its function was left out."""
         value = arguments.get(self._parameter.get(name) or "")
         members = self._others.get(name, [])
         if value is not None:
@@ -83,7 +83,7 @@ class Families:
         return next((member.name for member in members if member.holds(arguments)), None)
 
     def as_list(self) -> list[dict[str, Any]]:
-        """As ``families.json`` holds them."""
+        """The content of ``families.json``."""
         return [
             {
                 "name": m.name,
@@ -101,7 +101,7 @@ class Families:
 
 
 def load_families(file: Path) -> Families:
-    """The families of a derived domain.
+    """Load the families of a derived domain.
 
     Args:
         file: its ``families.json``.
@@ -123,10 +123,10 @@ def load_families(file: Path) -> Families:
 
 
 def make_families(domain: Domain, count: int, notes: list[str]) -> tuple[Domain, Families]:
-    """The domain with exactly ``count`` functions.
+    """Change the domain to exactly ``count`` functions.
 
     Raises:
-        InputError: there is nothing left to split, or the functions that remain have no share.
+        InputError: nothing is left to split, or the remaining functions have no share.
     """
     members = _by_category(domain, count, notes)
     if len(members) < count:
@@ -141,7 +141,7 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
     population = normalise({name: domain.statistics.functions.get(name, 0.0) for name in names}) if names else {}
     if not population:
         raise InputError(
-            "the first functions have no share of the population", key="functions", found=count, valid=None
+            "none of the functions to keep has a share of the population", key="functions", found=count, valid=None
         )
     if count < len(domain.functions):
         notes.append(
@@ -161,7 +161,7 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
     left = dict(population)
     missing = count - len(names)
     for negative, _, _, name, category in sorted(cells):
-        # The last part of a function stays with it: nothing would be left for it.
+        # The last part of a function is not split off, or nothing would be left for the function itself.
         if missing and left[name] + negative > _NOTHING:
             split[name][category] = -negative
             left[name] += negative
@@ -184,8 +184,9 @@ def _by_category(domain: Domain, count: int, notes: list[str]) -> list[Family]:
 
 
 def _last(domain: Domain, name: str, split: Mapping[str, float]) -> str | None:
-    """The only category that a split function still has, if its API has no other and no calls without: then it too is
-    named after it.
+    """The only category left to a split function, if the API has no others and every call has a category.
+
+    The function is then named after this category too.
     """
     if not split:
         return None
@@ -196,15 +197,13 @@ def _last(domain: Domain, name: str, split: Mapping[str, float]) -> str | None:
 
 
 def _parameter(domain: Domain, name: str) -> str | None:
-    """The parameter by which a call of the function tells its category."""
+    """The parameter that holds the category of the function's calls, if any."""
     parameter, rule = domain.functions[name].category, domain.rules.get(name)
     return parameter if rule is not None and rule.category is not None and parameter in rule.slots else None
 
 
 def _surfaces(domain: Domain, name: str) -> dict[str, list[str]]:
-    """What a call may hold for each category; each text stands for one category, and rather for the one whose name it
-    is.
-    """
+    """Possible argument values for each category. A text that fits several goes to the category of that name first."""
     if _parameter(domain, name) is None:
         return {}
     owner: dict[str, tuple[str, str]] = {}
@@ -225,12 +224,12 @@ def _surfaces(domain: Domain, name: str) -> dict[str, list[str]]:
 
 
 def _word(text: str) -> str:
-    """A text as part of a function's name."""
+    """Turn a text into a part of a function name."""
     return re.sub(r"[^a-z0-9]+", "_", text.casefold()).strip("_") or "other"
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """The name, cut to what an API allows, with a number if another function has it; it is taken then."""
+    """Cut the name to the allowed length, append a number if it is taken, and add the result to ``taken``."""
     name = name[:_LONGEST_NAME].rstrip("_")
     numbered = (name, *(f"{name[: _LONGEST_NAME - 4]}_{number}" for number in range(2, 1000)))
     free = next(candidate for candidate in numbered if candidate not in taken)
@@ -239,7 +238,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _by_presence(domain: Domain, members: list[Family], count: int) -> list[Family]:
-    """``count`` families: the commonest is halved again and again, by the slot whose share is nearest to a half."""
+    """Split up to ``count`` families: always the most frequent one, by the slot with the share closest to one half."""
     taken = {member.name for member in members} | set(domain.functions)
     queue = [(-member.share, place, member) for place, member in enumerate(members) if member.share > 0]
     heapq.heapify(queue)
@@ -255,7 +254,7 @@ def _by_presence(domain: Domain, members: list[Family], count: int) -> list[Fami
         if not free:
             done.append(member)
             continue
-        slot = min(free, key=lambda name: abs(free[name] - 0.5))  # the first, of several as near
+        slot = min(free, key=lambda name: abs(free[name] - 0.5))  # ties: the first slot
         with_it = replace(
             member, name=_unused(names[slot], taken), present=member.present | {slot}, share=member.share * free[slot]
         )
@@ -267,16 +266,14 @@ def _by_presence(domain: Domain, members: list[Family], count: int) -> list[Fami
     members = sorted([*done, *(member for _, _, member in queue)], key=lambda m: order[m.parent])
     if len(members) < count:
         raise InputError(
-            "too many functions: there is no category and no free optional slot left to split by",
+            "too many functions: no category and no independent optional slot is left to split by",
             key="functions", found=count, expected=f"at most {len(members)}",
         )  # fmt: skip
     return members
 
 
 def free_slots(domain: Domain, member: Family) -> dict[str, float]:
-    """The optional slots whose presence in a family's calls depends on no other slot's, and their shares, between 0 and
-    1.
-    """
+    """Optional slots whose presence in a family's calls depends on no other slot, with shares between 0 and 1."""
     always: set[str] = set()
     never: set[str] = set()
     free: dict[str, float] = {}
@@ -302,14 +299,14 @@ def _slot_share(domain: Domain, member: Family, slot: str) -> float:
     if slot in member.absent:
         return 0.0
     if slot == member.parameter:
-        # Below 1 as long as some of its calls hold none; how far does not matter here.
+        # Below 1 if some of its calls lack it; the exact value does not matter here.
         none = category_shares(domain, member.parent).get(NO_CATEGORY, 0.0)
         return 1.0 if none == 0 else 0.0 if none == 1 else 0.5
     return domain.statistics.slots.get(member.parent, {}).get(slot, 1.0)
 
 
 def _renamed(domain: Domain, members: Sequence[Family]) -> Domain:
-    """The domain whose functions are the families."""
+    """Replace the domain's functions by the families."""
     shares = {member.name: _categories(domain, members, member) for member in members}
     statistics = domain.statistics
     renamed = {
@@ -355,10 +352,7 @@ def _is_split(members: Sequence[Family], member: Family) -> bool:
 
 
 def _categories(domain: Domain, members: Sequence[Family], member: Family) -> dict[str, float]:
-    """P(category | parent) of a family's own categories, with ``none``: its part of the parent's calls, presence left
-    aside.
-    """
-
+    """P(category | parent) for the family's own categories, including ``none``, regardless of its other slots."""
     if domain.statistics.functions.get(member.parent, 0.0) <= 0:
         return {}
     shares = category_shares(domain, member.parent)
@@ -369,10 +363,9 @@ def _categories(domain: Domain, members: Sequence[Family], member: Family) -> di
 
 
 def _table(domain: Domain, member: Family, shares: Mapping[str, float]) -> dict[str, float]:
-    """The family's entry under ``categories``: the others' values stay without weight, so that the checks still know
-    them.
+    """The family's entry under ``categories``: other families' values stay with weight 0, so that checks know them.
 
-    A family that has no category keeps the parent's weights, since a table may not be all zero.
+    A family without a category keeps the parent's weights, since a table must not be all zero.
     """
     parents = domain.statistics.categories[member.parent]
     own = {name: share if name in shares else 0.0 for name, share in parents.items()}
@@ -393,7 +386,7 @@ def _slots(domain: Domain, member: Family, shares: Mapping[str, float]) -> dict[
 
 
 def _joint(joint: Joint, members: Sequence[Family], shares: Mapping[str, Mapping[str, float]]) -> Joint:
-    """The families' cells: the parent's of their categories, in the part that their slots leave them."""
+    """The families' cells: those of the parent for their categories, scaled to the families' shares."""
     weights = {}
     for member in members:
         cells = {c: cells for c, cells in joint.weights.get(member.parent, {}).items() if c in shares[member.name]}
@@ -407,7 +400,7 @@ def _joint(joint: Joint, members: Sequence[Family], shares: Mapping[str, Mapping
 
 
 def _function(parent: Function, member: Family, *, split: bool) -> Function:
-    """The family's entry in the API: the parent's parameters, and a description that says what it is for."""
+    """The family's entry in the API: the parent's parameters, and a description that says which calls it is for."""
     if not split:
         return replace(parent, name=member.name)
     parts = []

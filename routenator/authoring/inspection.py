@@ -1,6 +1,6 @@
-"""What ``domain check`` says beyond errors: warnings and counts.
+"""The report of ``domain check``: warnings and counts, besides errors.
 
-Warnings are waste: dangling nodes, edges that no path can use, length buckets that a template hardly ever meets.
+Warnings point out waste: dangling nodes, edges that no path can use, length buckets that a template hardly ever hits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from routenator.sampling.philox import row_seeds
 from routenator.sampling.strata import build_strata, category_shares
 from routenator.wording.writer import Writer
 
-_DRAWS = 64  # drafts for each template when lengths are probed
-_RARE = 0.05  # share of draws below which a length bucket is called hard to meet
+_DRAWS = 64  # drafts per template to probe its lengths
+_RARE = 0.05  # warn if a smaller share of the draws falls into a length bucket
 
 
 @dataclass
 class DomainReport:
-    """What ``inspect_domain`` found.
+    """The findings of ``inspect_domain``.
 
     Attributes:
         warnings: one sentence each.
@@ -40,12 +40,11 @@ class DomainReport:
 
 
 def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
-    """``check_domain`` plus golden set, target distribution, warnings and counts.
+    """Check a domain, its golden set and its target distribution, and collect warnings and counts.
 
     Raises:
         InputError / InputErrors: as ``check_domain``.
     """
-
     domain = check_domain(path)
     build_strata(domain, probe_config(domain))
     report = DomainReport(domain)
@@ -68,7 +67,7 @@ def _graph_warnings(domain: Domain) -> Iterator[str]:
     graph = to_networkx(domain.nodes, domain.edges)
     alone = [node for node, degree in graph.degree() if degree == 0]
     if alone:
-        yield f"{len(alone)} nodes have no edge: {_some(alone)}"
+        yield f"{len(alone)} nodes have no edges: {_some(alone)}"
     used: set[tuple[str, str]] = set()
     for rule in domain.rules.values():
         types = {step.name: step.type for step in rule.path}
@@ -80,7 +79,7 @@ def _graph_warnings(domain: Domain) -> Iterator[str]:
         if (domain.nodes[edge.source].type, domain.nodes[edge.target].type) not in used
     ]
     if unusable:
-        yield f"{len(unusable)} edges join types that no path walks, so the API cannot express them: {_some(unusable)}"
+        yield f"{len(unusable)} edges are never used, as no path joins their node types: {_some(unusable)}"
 
 
 def _category_warnings(domain: Domain) -> Iterator[str]:
@@ -91,11 +90,11 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
         given = domain.statistics.categories.get(name, {})
         silent = [value for value in function.enum(function.category) or [] if given.get(value, 0) <= 0]
         if silent:
-            yield f"{name}: the API has categories without a share in the statistics: {_some(silent)}"
+            yield f"{name}: some categories of the API have no share in the statistics: {_some(silent)}"
 
 
 def _length_warnings(domain: Domain) -> Iterator[str]:
-    """Buckets that a heuristic template with a weight claims but hardly ever meets in one draw."""
+    """Length buckets that a heuristic template in use declares but hardly ever produces."""
     seeds = row_seeds(0, np.arange(_DRAWS))
     writer = Writer(domain, tries=1)
     for function in domain.rules:
@@ -106,7 +105,7 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
             serving = [c for c in shares if template.categories is None or c in template.categories]
             categories = np.array([serving[n % len(serving)] for n in range(_DRAWS)], dtype=object) if serving else None
             if categories is None:
-                yield f"{template.name} serves no category of {function} that has a share"
+                yield f"{template.name}: none of the categories of {function} that it serves has a share"
                 continue
             words = writer.draw(
                 function, seeds, categories, np.full(_DRAWS, writer.compiled.root[function, template.name])
@@ -118,9 +117,9 @@ def _length_warnings(domain: Domain) -> Iterator[str]:
                 share = float(((words >= low) & (words <= high)).mean())
                 if share < _RARE:
                     yield (
-                        f"{template.name}: {share:.0%} of its draws for {function} have the length {bucket} "
-                        f"({low} to {high} words); "
-                        f"they have {words.min()} to {words.max()}; name the lengths that it can meet under `lengths`"
+                        f"{template.name}: only {share:.0%} of its draws for {function} have length {bucket} "
+                        f"({low} to {high} words); they have {words.min()} to {words.max()} words. "
+                        "List the lengths that it can produce under `lengths`"
                     )
 
 

@@ -1,6 +1,6 @@
-"""A domain with other templates, routes or shares: the steps of ``domain derive`` that leave its functions as they are.
+"""The steps of ``domain derive`` that keep the domain's functions: other templates, routes or shares.
 
-Each takes a domain and gives another; what it had to change besides what was asked for it appends to ``notes``.
+Each step takes a domain and returns a new one. It appends any change beyond what was asked for to ``notes``.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ ANY_LENGTH = "any"  # the only length bucket of a flat domain
 
 
 def with_tables(domain: Domain, **tables: Any) -> Domain:
-    """The domain with other tables of statistics, unchecked: ``derive`` checks the result as a whole."""
+    """Replace tables of the statistics without checks: ``derive`` checks the final result as a whole."""
     return replace(domain, statistics=domain.statistics.model_copy(update=tables))
 
 
 def with_head(template: Template, **changes: Any) -> Template:
-    """The template with another front matter."""
+    """Change the front matter of a template."""
     return replace(template, head=template.head.model_copy(update=changes))
 
 
 def used_functions(domain: Domain) -> list[str]:
-    """The functions that have a share of the population."""
+    """Functions with a share of the population."""
     return [name for name, share in domain.statistics.functions.items() if share > 0]
 
 
 def keep_templates(domain: Domain, names: Sequence[str], notes: list[str]) -> Domain:
-    """Only these templates; one that is in use only when named (``weight: 0``) is now in use.
+    """Keep only these templates; those with ``weight: 0``, which are used only when named, get weight 1.
 
     Args:
-        names: of templates, with or without their route, or patterns of names.
+        names: template names, with or without their route, or patterns.
 
     Raises:
         InputError: no template has this name.
@@ -69,11 +69,10 @@ def keep_templates(domain: Domain, names: Sequence[str], notes: list[str]) -> Do
 
 
 def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: list[str]) -> Domain:
-    """The shares of the routes, of all functions, or as they were; a route without a template of the function is
-    dropped.
+    """Set the route shares of all functions, or keep them; drop a function's routes that have no template for it.
 
     Raises:
-        InputError: a function without a heuristic template, or for which no route is left.
+        InputError: a function is left without a heuristic template or without a route.
     """
     tables = dict(domain.statistics.routes)
     for function in used_functions(domain):
@@ -82,7 +81,7 @@ def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: 
             raise InputError(
                 f"{function} is left without a heuristic template, and every route starts from a heuristic draft",
                 file=domain.path / "templates" / "heuristic", key="templates", found="none",
-                expected="the name of at least one; give routes heuristic=0 if it is for drafts alone",
+                expected="at least one; with routes heuristic=0 it writes only the drafts",
             )  # fmt: skip
         wanted = {name: share for name, share in (routes or tables[function]).items() if share > 0}
         left = {name: share for name, share in wanted.items() if any(t.route == name for t in serving)}
@@ -93,19 +92,17 @@ def set_routes(domain: Domain, routes: Mapping[RouteName, float] | None, notes: 
                 expected=f"a share for one of {', '.join(sorted({t.route for t in serving}))}",
             )  # fmt: skip
         for name in wanted.keys() - left.keys():
-            notes.append(f"{function}: no template of the route {name}, whose share the others have now")
+            notes.append(f"{function}: no template is left for route {name}; its share goes to the other routes")
         total = math.fsum(left.values())
         tables[function] = {name: share / total for name, share in left.items()}
     return with_tables(domain, routes=tables)
 
 
 def flatten(domain: Domain) -> Domain:
-    """No population statistics: whatever has a share has the same, nothing is asked of length or keyword position, and
-    nothing is noisy.
+    """Remove the population statistics: equal shares, any length and keyword position, no typing noise.
 
-    A category is one that the API names and the graph can walk to. Length is one bucket over the range of all.
+    Keeps every category that the API lists and a walk can reach. A single length bucket spans the range of all buckets.
     """
-
     statistics, graph = domain.statistics, Graph(domain)
     functions = used_functions(domain)
     categories: dict[str, dict[str, float]] = {}
@@ -134,7 +131,7 @@ def flatten(domain: Domain) -> Domain:
 
 
 def boost(domain: Domain, factors: Mapping[str, float]) -> Domain:
-    """Some categories' weights multiplied; a function's own share stays.
+    """Multiply the weights of some categories; the functions' shares stay the same.
 
     Args:
         factors: by "function.category".
@@ -142,7 +139,6 @@ def boost(domain: Domain, factors: Mapping[str, float]) -> Domain:
     Raises:
         InputError: an unknown name, or a category without a share.
     """
-
     tables = {name: dict(table) for name, table in domain.statistics.categories.items()}
     weights = {} if domain.joint is None else {f: dict(table) for f, table in domain.joint.weights.items()}
     for key, factor in factors.items():
@@ -158,7 +154,7 @@ def boost(domain: Domain, factors: Mapping[str, float]) -> Domain:
         weights[function][category] = {cell: weight * factor for cell, weight in weights[function][category].items()}
     if domain.joint is None:
         return with_tables(domain, categories=tables)
-    # The function's own share stays.
+    # Keep the functions' own shares.
     return replace(
         domain, joint=Joint({f: _scaled(table, _mass(domain.joint.weights[f])) for f, table in weights.items()})
     )
@@ -172,17 +168,16 @@ def _mass(cells: Cells) -> float:
 
 
 def _scaled(cells: Cells, total: float) -> dict[str, dict[tuple[str, str], float]]:
-    """A function's cells of a joint with another sum."""
+    """Scale a function's cells of a joint to a given sum."""
     scale = total / _mass(cells)
     return {category: {cell: weight * scale for cell, weight in table.items()} for category, table in cells.items()}
 
 
 def serve_all(domain: Domain, notes: list[str]) -> Domain:
-    """The domain with every cell of its target served: selectors that leave cells out are widened, or else categories
-    are dropped.
+    """Make sure that a template serves every cell of the target: widen selectors, then drop categories if need be.
 
     Raises:
-        InputError: no category of a function can be said.
+        InputError: no template can express any category of a function.
     """
     for function in used_functions(domain):
         if not any(_unserved(domain, function)):
@@ -197,20 +192,19 @@ def serve_all(domain: Domain, notes: list[str]) -> Domain:
         if widened:
             named = ", ".join(widened[:5]) + (f" and {len(widened) - 5} more" if len(widened) > 5 else "")
             notes.append(
-                f"{function}: {named}: front matter widened, since lengths or categories were left without a template"
+                f"{function}: widened the front matter of {named}, as lengths or categories had no template left"
             )
         lost = list(dict.fromkeys(category for category, _, _ in _unserved(domain, function)))
         if lost:
             domain = _without(domain, function, lost)
-            notes.append(f"{function}: no template that is left can say {', '.join(lost)}; dropped from the statistics")
+            notes.append(
+                f"{function}: dropped {', '.join(lost)} from the statistics, as no remaining template can say it"
+            )
     return domain
 
 
 def _unserved(domain: Domain, function: str) -> Iterator[tuple[str, str, str]]:
-    """Cells (category, length, language) of a function that no template of a route with a share serves, or that none
-    can draft.
-    """
-
+    """Cells (category, length, language) of a function that no template in use serves, or none can draft."""
     routes = normalise({str(k): v for k, v in domain.statistics.routes[function].items()})
     templates = [t for t in domain.templates.values() if t.route in routes]
     for category, share in category_shares(domain, function).items():
@@ -224,7 +218,7 @@ def _unserved(domain: Domain, function: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _widened(domain: Domain, template: Template) -> Template:
-    """The template for every length, and for the categories that it can say."""
+    """Open a template to every length, and to all categories that it can express."""
     categories = template.categories
     if categories is not None and template.grammar is not None:
         able = {NO_CATEGORY: True, "some": True}
@@ -235,17 +229,14 @@ def _widened(domain: Domain, template: Template) -> Template:
         extra = (names if able["some"] else set()) | ({NO_CATEGORY} if able[NO_CATEGORY] else set())
         categories = None if all(able.values()) else sorted({*categories, *extra})
     elif template.grammar is None:
-        categories = None  # a prompt is given its words by the draft
+        categories = None  # prompts take their words from the draft
     if template.lengths is None and categories == template.categories:
         return template
     return with_head(template, lengths=None, categories=categories)
 
 
 def _can_say(domain: Domain, template: Template, function: str) -> dict[str, bool]:
-    """Whether every draw of a grammar says all that is to be said where there is a category word, and where there is
-    none.
-    """
-
+    """Whether every draw mentions all present slots, separately for calls with and without a category word."""
     assert template.grammar is not None
     slots, slot = frozenset(domain.rules[function].slots), domain.functions[function].category
     if slot not in slots:
@@ -257,11 +248,10 @@ def _can_say(domain: Domain, template: Template, function: str) -> dict[str, boo
 
 
 def _without(domain: Domain, function: str, lost: Sequence[str]) -> Domain:
-    """The domain without some of a function's categories."""
-
+    """Remove some of a function's categories."""
     if set(category_shares(domain, function)) <= set(lost):
         raise InputError(
-            f"no template that is left can say a category of {function}, or do without",
+            f"no remaining template can express a category of {function}, or a call without one",
             file=domain.path / "templates", key="templates", found=", ".join(lost[:5]),
             expected="a heuristic template that can",
         )  # fmt: skip
@@ -273,7 +263,7 @@ def _without(domain: Domain, function: str, lost: Sequence[str]) -> Domain:
     slot = domain.functions[function].category
     own = {name: share for name, share in categories[function].items() if name not in lost}
     if not any(own.values()):
-        # Only calls without a category are left; the table may not be empty.
+        # Only calls without a category are left, but the table must not be all zero.
         own, slots = categories[function], {**slots, function: {**slots.get(function, {}), slot or "": 0.0}}
     elif NO_CATEGORY in lost:
         slots = {**slots, function: {**slots.get(function, {}), slot or "": 1.0}}

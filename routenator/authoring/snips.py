@@ -1,12 +1,12 @@
-"""The SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set of the assistant domain.
+"""Imports the SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set for the assistant domain.
 
-The benchmark's files, as ``validate_INTENT.json``, hold queries cut into segments, some of them marked as a slot's
-value: ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]},
+The benchmark's files (``validate_INTENT.json``) contain queries cut into segments, some of them marked as the value of
+a slot: ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]},
 ...]}``.
 
-Choices of ours: the intent's name and the slots' names become snake_case (``AddToPlaylist`` -> ``add_to_playlist``,
-``timeRange`` -> ``time_range``); values stay texts as the query says them, spaces normalised; of a slot that occurs
-twice in a query the first value is kept; of queries that are equal but for case and punctuation the first is kept.
+Our conventions: names of intents and slots become snake_case (``AddToPlaylist`` -> ``add_to_playlist``, ``timeRange``
+-> ``time_range``); values stay as worded in the query, with spaces normalised; if a slot occurs twice in a query, the
+first value is kept; of queries that differ only in case and punctuation, the first is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INTENTS = (
     "SearchCreativeWork",
     "SearchScreeningEvent",
 )
-# How the benchmark names the file of an intent in each of its parts; the larger training part holds the smaller one.
+# File names of an intent in each part of the benchmark; the larger training part includes the smaller one.
 PARTS = {"validate": "validate_{}.json", "train": "train_{}.json", "train_full": "train_{}_full.json"}
 _SHAPE = '{"INTENT": [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}'
 
@@ -41,21 +41,21 @@ def snake_case(name: str) -> str:
 
 
 def import_snips(directory: Path, out_file: Path, part: str = "validate") -> tuple[int, int]:
-    """Write the queries of one part of the benchmark as a golden file.
+    """Write the queries of one part of the benchmark to a golden file.
 
     Args:
-        directory: holds the part's seven files, or the benchmark's folders, named by intent, that hold them.
+        directory: folder of the part's seven files, or of the benchmark's folders, named by intent, with these files.
         out_file: JSON lines of query and call.
         part: one of ``PARTS``.
 
     Returns:
-        How many queries were written, and how many were left out because an equal one came before.
+        Numbers of queries written and of duplicates left out.
 
     Raises:
-        InputError: no such part; a file is missing or has another shape.
+        InputError: no such part; a file is missing or has the wrong shape.
     """
     if part not in PARTS:
-        raise InputError("not a part of the benchmark", key="part", found=part, valid=PARTS)
+        raise InputError("no such part of the benchmark", key="part", found=part, valid=PARTS)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     repeated = 0
@@ -83,12 +83,12 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
         content = file.read_bytes()
     except FileNotFoundError:
         raise InputError(
-            "a file of the benchmark is missing", file=file, expected=f"{file.name}, here or in a folder {intent}"
+            "a benchmark file is missing", file=file, expected=f"{file.name}, here or in a folder {intent}"
         ) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")  # some files of the benchmark's releases are
+        text = content.decode("latin-1")  # the encoding of some files in the benchmark's releases
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -96,14 +96,14 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
     entries = value.get(intent) if isinstance(value, dict) else None
     if not isinstance(entries, list):
         found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise InputError("not a file of the SNIPS benchmark", file=file, found=found, expected=_SHAPE)
+        raise InputError("not a SNIPS benchmark file", file=file, found=found, expected=_SHAPE)
     for number, entry in enumerate(entries):
         segments = entry.get("data") if isinstance(entry, dict) else None
         if not isinstance(segments, list) or not all(
             isinstance(part, dict) and isinstance(part.get("text"), str) for part in segments
         ):
             raise InputError(
-                "not a query of the SNIPS benchmark",
+                "not a SNIPS query",
                 file=file,
                 key=f"{intent}[{number}]",
                 found=str(entry)[:80],

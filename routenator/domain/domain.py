@@ -1,4 +1,4 @@
-"""A domain in memory: one product API with its graph, statistics, words and templates."""
+"""A loaded domain: one product API with its graph, statistics, lexicon and templates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routenator.grammar import Node as GrammarNode
 
 @dataclass(frozen=True)
 class Domain:
-    """One product API as loaded from a folder."""
+    """One product API, loaded from a folder."""
 
     path: Path
     title: str
@@ -30,7 +30,7 @@ class Domain:
     lexicon: dict[str, list[LexiconItem]]
     templates: dict[str, Template]
     records: dict[str, dict[str, Any]]
-    joint: Joint | None = None  # the target as one table; without it the statistics' conditionals are the target
+    joint: Joint | None = None  # the target as one table; if None, the statistics' conditional shares are the target
     values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
     surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
 
@@ -39,7 +39,7 @@ class Domain:
         return self.path.name
 
     def tools(self) -> list[dict[str, Any]]:
-        """The API as OpenAI tools, without our marks."""
+        """The API as OpenAI tools, without our ``x-role`` marks."""
         return [function.tool() for function in self.functions.values()]
 
     def node_category(self, function: str, node: Node) -> str:
@@ -51,7 +51,7 @@ class Domain:
 
     @cached_property
     def nodes_by_category(self) -> dict[tuple[str, str], list[Node]]:
-        """(function, category) -> the nodes of the category step that stand for the category."""
+        """(function, category) -> nodes of the category step that stand for the category."""
         table: dict[tuple[str, str], list[Node]] = {}
         for name, rule in self.rules.items():
             if rule.category is None:
@@ -63,15 +63,15 @@ class Domain:
         return table
 
     def category_nodes(self, function: str, category: str) -> list[Node]:
-        """The nodes of the category step that stand for a category."""
+        """Nodes of the category step that stand for a category."""
         return self.nodes_by_category.get((function, category), [])
 
     def reachable_categories(self, function: str) -> set[str]:
-        """The categories that some node of the function's category step stands for."""
+        """Categories that at least one node of the function's category step stands for."""
         return {category for name, category in self.nodes_by_category if name == function}
 
     def categories_of(self, function: str) -> list[str]:
-        """The categories that a request for the function may have; ``none`` alone if it has no category."""
+        """Categories that a request for the function can have; only ``none`` if the function has no category."""
         rule, api = self.rules[function], self.functions[function]
         if rule.category is None:
             return [NO_CATEGORY]
@@ -80,6 +80,6 @@ class Domain:
         return [*names, NO_CATEGORY] if optional else names
 
     def category_surfaces(self, function: str, category: str) -> list[str]:
-        """All ways for a query to say a category: labels and aliases of its nodes, and its own name with spaces."""
+        """All wordings of a category: labels and aliases of its nodes, and its name with and without underscores."""
         words = {surface for node in self.category_nodes(function, category) for surface in node.surfaces}
         return sorted(words | {category, category.replace("_", " ")})

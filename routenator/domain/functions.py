@@ -1,4 +1,4 @@
-"""The API's functions: OpenAI tools, the two marks, and the check of a call against its schema."""
+"""The API's functions: OpenAI tools with our two ``x-role`` marks, and the check of a call against its schema."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from routenator.files import read_text
 
 ROLE_KEY = "x-role"
 ROLES = ("category", "subprompt")
-# jsonschema's validator -> our error kind; everything else is "format".
+# jsonschema's validator -> our kind of error; anything else is "format".
 _KINDS = {"required": "missing", "additionalProperties": "unexpected", "type": "type", "enum": "enum"}
 
 
 @dataclass(frozen=True)
 class CallError:
-    """One way in which a call breaks its schema.
+    """One violation of the schema by a call.
 
     Attributes:
         kind: missing | unexpected | type | enum | format | function.
-        parameter: the parameter it is about ("" for the call as a whole).
+        parameter: the parameter concerned ("" for the call as a whole).
     """
 
     kind: str
@@ -37,9 +37,9 @@ class Function:
     """One function of the API.
 
     Attributes:
-        parameters: its JSON schema, with the x-role marks.
-        category: the parameter that content-type accuracy is measured on, if any.
-        subprompt: the parameter that subprompt similarity is measured on, if any.
+        parameters: their JSON schema, with the x-role marks.
+        category: the parameter for content-type accuracy, if any.
+        subprompt: the parameter for subprompt similarity, if any.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Function:
         return list(self.parameters.get("required", []))
 
     def enum(self, parameter: str) -> list[str] | None:
-        """The values a parameter may have, or None if it is not closed."""
+        """The values that a parameter may have, or None if it has no enum."""
         return self.properties.get(parameter, {}).get("enum")
 
     def tool(self) -> dict[str, Any]:
-        """The OpenAI tool as a model sees it: without our marks."""
+        """The OpenAI tool as a model sees it, without our marks."""
         parameters = copy.deepcopy(self.parameters)
         for schema in parameters.get("properties", {}).values():
             schema.pop(ROLE_KEY, None)
@@ -95,10 +95,10 @@ def check_call(function: Function, arguments: Any) -> list[CallError]:
 
 
 def load_functions(file: Path) -> dict[str, Function]:
-    """Functions in API order.
+    """Load the functions, in API order.
 
     Raises:
-        InputError: not JSON, not a list of OpenAI tools, a bad schema, or a bad mark.
+        InputError: not JSON, not a list of OpenAI tools, an invalid schema, or an invalid mark.
     """
     try:
         tools = json.loads(read_text(file, "a list of OpenAI tools"))
@@ -114,7 +114,7 @@ def load_functions(file: Path) -> dict[str, Function]:
     for position, tool in enumerate(tools):
         function = _one(tool, file, f"[{position}]")
         if function.name in functions:
-            raise InputError("a function occurs twice", file=file, key=f"[{position}]", found=function.name)
+            raise InputError("duplicate function", file=file, key=f"[{position}]", found=function.name)
         functions[function.name] = function
     return functions
 
@@ -136,7 +136,7 @@ def _one(tool: Any, file: Path, key: str) -> Function:
     try:
         Draft202012Validator.check_schema(parameters)
     except SchemaError as error:
-        raise InputError("a bad JSON schema", file=file, key=f"{key}.parameters", found=error.message) from None
+        raise InputError("invalid JSON schema", file=file, key=f"{key}.parameters", found=error.message) from None
     roles: dict[str, str] = {}
     for name, schema in parameters.get("properties", {}).items():
         role = schema.get(ROLE_KEY)

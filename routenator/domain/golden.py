@@ -18,7 +18,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class GoldenExample:
-    """One human query and the call it should lead to."""
+    """A human query and the call that it should produce."""
 
     query: str
     name: str
@@ -26,7 +26,7 @@ class GoldenExample:
 
 
 def normalise_query(query: str) -> str:
-    """Casefolded words without punctuation, joined by single spaces: two queries equal under it are the same query."""
+    """Casefold, drop punctuation and collapse spaces. Queries with the same result count as the same query."""
     return " ".join(re.findall(r"[^\W_]+", query.casefold()))
 
 
@@ -34,7 +34,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
     """Read and check a golden file.
 
     Raises:
-        InputError: missing or empty file; InputErrors: bad lines (JSON, keys, calls that the schema refuses,
+        InputError: missing or empty file; InputErrors: invalid lines (JSON, keys, calls that violate the schema,
             duplicates).
     """
     lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
@@ -49,7 +49,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
             key = normalise_query(example.query)
             if key in seen:
                 raise InputError(
-                    "a query occurs twice", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})"
+                    "duplicate query", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})"
                 )
             seen[key] = number
             examples.append(example)
@@ -65,10 +65,10 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
 
 
 def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Function]) -> GoldenExample:
-    """One line of a file, checked.
+    """Parse and check one line of a golden file.
 
     Raises:
-        InputError: not JSON, or another shape; InputErrors: a call that the function's schema refuses.
+        InputError: not JSON, or the wrong shape; InputErrors: a call that violates the function's schema.
     """
     where = f"line {number}"
     try:
@@ -84,11 +84,11 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
     ):
         raise InputError("not a golden example", file=file, key=where, found=line[:80], expected=shape)
     if not row["query"].strip():
-        raise InputError("an empty query", file=file, key=f"{where}, query", expected="text")
+        raise InputError("empty query", file=file, key=f"{where}, query", expected="text")
     function = functions.get(str(call.get("name")))
     if function is None:
         raise InputError(
-            "a function that the API does not have",
+            "the API has no such function",
             file=file,
             key=f"{where}, name",
             found=call.get("name"),
@@ -99,7 +99,7 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
         raise InputErrors(
             [
                 InputError(
-                    f"the schema of {function.name} refuses this call ({error.kind})",
+                    f"this call violates the schema of {function.name} ({error.kind})",
                     file=file,
                     key=f"{where}, arguments" + (f".{error.parameter}" if error.parameter else ""),
                     found=call["arguments"].get(error.parameter, "nothing"),
@@ -114,17 +114,17 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
 
 
 def split_golden(file: Path, functions: Mapping[str, Function], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """A golden file's lines in two parts, alike in functions and categories: one to look at errors in, one to report
-    figures of.
+    """Split a golden file into two parts with the same mix of functions and categories: one for error analysis, one for
+    reported results.
 
-    A keyed hash of the query decides within its function and category, so the order of lines does not; it stays in both
-    parts.
+    Within each function and category a keyed hash of the query decides, so the order of the lines does not matter; both
+    parts keep that order.
 
     Args:
-        share: of each function's and category's queries that go to the first part, rounded to whole queries.
+        share: of the queries of each function and category that go to the first part, rounded to whole queries.
 
     Raises:
-        InputError / InputErrors: missing file, a line that is no golden example, a part without queries.
+        InputError / InputErrors: missing file, a line that is not a golden example, a part without queries.
     """
     lines = [
         line for line in read_text(file, "a golden file: JSON lines of query and call").split("\n") if line.strip()
@@ -135,7 +135,8 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
         category = str(example.arguments.get(functions[example.name].category or "", "")).casefold()
         cells.setdefault((example.name, category), []).append((digest([seed, normalise_query(example.query)]), number))
     first: set[int] = set()
-    # Queries that rounding has kept from the first part so far: many cells of one query still come to the share.
+    # Queries that rounding has so far kept out of the first part; without this, many cells of one query each would
+    # miss the share.
     owed = 0.0
     for _, keyed in sorted(cells.items()):
         wanted = share * len(keyed) + owed
@@ -144,10 +145,10 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
         first.update(number for _, number in sorted(keyed)[:taken])
     if not first or len(first) == len(lines):
         raise InputError(
-            "a part without queries",
+            "this share leaves one part without queries",
             file=file,
             key="share",
             found=share,
-            expected=f"one that divides {len(lines)} queries",
+            expected=f"a share that splits {len(lines)} queries",
         )
     return [lines[n] for n in sorted(first)], [line for n, line in enumerate(lines) if n not in first]

@@ -1,4 +1,4 @@
-"""The knowledge graph: nodes and weighted, directed edges, read and checked; networkx for analysis."""
+"""The knowledge graph: loads and checks nodes and weighted, directed edges; converts them to networkx for analysis."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Node:
     """A node of the graph.
 
     Attributes:
-        aliases: other ways to say the label; a surface is drawn from label and aliases alike.
-        weight: share as a start of a walk.
-        attributes: the further columns of the nodes' file that are not empty.
+        aliases: other wordings of the label; label and aliases are equally likely to be drawn.
+        weight: relative frequency as the start of a walk.
+        attributes: non-empty values of the other columns of the nodes' file.
     """
 
     id: str
@@ -50,10 +50,10 @@ class Edge:
 
 
 def load_nodes(file: Path) -> dict[str, Node]:
-    """The nodes in a file, by id.
+    """Load the nodes of a file, by id.
 
     Raises:
-        InputError / InputErrors: missing file or column, duplicate id, bad weight.
+        InputError / InputErrors: missing file or column, duplicate id, invalid weight.
     """
     nodes: dict[str, Node] = {}
     errors: list[InputError] = []
@@ -72,7 +72,7 @@ def load_nodes(file: Path) -> dict[str, Node]:
                 },
             )
             if node.id in nodes:
-                raise InputError("a node occurs twice", file=file, key=f"{where}, id", found=node.id)
+                raise InputError("duplicate node", file=file, key=f"{where}, id", found=node.id)
             nodes[node.id] = node
         except InputError as error:
             errors.append(error)
@@ -83,10 +83,10 @@ def load_nodes(file: Path) -> dict[str, Node]:
 
 
 def load_edges(file: Path, nodes: dict[str, Node]) -> list[Edge]:
-    """The edges in a file.
+    """Load the edges of a file.
 
     Raises:
-        InputError / InputErrors: an edge to an unknown node, a weight that is not positive, an edge given twice.
+        InputError / InputErrors: an unknown node, a weight that is not positive, a duplicate edge.
     """
     edges: list[Edge] = []
     errors: list[InputError] = []
@@ -97,10 +97,10 @@ def load_edges(file: Path, nodes: dict[str, Node]) -> list[Edge]:
             for column, end in zip(("source", "target"), ends, strict=True):
                 if end not in nodes:
                     raise InputError(
-                        "an edge to an unknown node", file=file, key=f"{where}, {column}", found=end, valid=nodes
+                        "this edge names an unknown node", file=file, key=f"{where}, {column}", found=end, valid=nodes
                     )
             if ends in seen:
-                raise InputError("an edge occurs twice", file=file, key=where, found=" -> ".join(ends))
+                raise InputError("duplicate edge", file=file, key=where, found=" -> ".join(ends))
             seen.add(ends)
             edges.append(Edge(*ends, _weight(row["weight"], file, where, zero=False)))
         except InputError as error:
@@ -110,7 +110,7 @@ def load_edges(file: Path, nodes: dict[str, Node]) -> list[Edge]:
 
 
 def to_networkx(nodes: dict[str, Node], edges: list[Edge]) -> nx.DiGraph:
-    """The graph for analysis: node attributes ``type`` and ``label``, edge attribute ``weight``."""
+    """Convert to networkx, with node attributes ``type`` and ``label`` and edge attribute ``weight``."""
     import networkx as nx
 
     graph = nx.DiGraph()
@@ -122,7 +122,7 @@ def to_networkx(nodes: dict[str, Node], edges: list[Edge]) -> nx.DiGraph:
 def _text(row: dict[str, str], column: str, file: Path, where: str) -> str:
     value = row[column].strip()
     if not value:
-        raise InputError("an empty value", file=file, key=f"{where}, {column}", expected="text")
+        raise InputError("empty value", file=file, key=f"{where}, {column}", expected="text")
     return value
 
 
@@ -131,9 +131,9 @@ def _weight(text: str, file: Path, where: str, *, zero: bool) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise InputError("a bad weight", file=file, key=f"{where}, weight", found=text, expected=expected) from None
+        raise InputError("invalid weight", file=file, key=f"{where}, weight", found=text, expected=expected) from None
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise InputError("a bad weight", file=file, key=f"{where}, weight", found=text, expected=expected)
+        raise InputError("invalid weight", file=file, key=f"{where}, weight", found=text, expected=expected)
     return value
 
 

@@ -1,6 +1,4 @@
-"""The knowledge graph's files in any of the formats they come in, as rows of text: CSV or Parquet pairs, GraphML, JSON
-(node-link).
-"""
+"""Reads the knowledge graph's files as rows of text: pairs of CSV or Parquet files, GraphML, or node-link JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from typing import Any
 from routenator.errors import InputError
 from routenator.files import read_text
 
-Row = tuple[str, dict[str, str]]  # where it stands, and its values by column; a missing value is an empty text
+Row = tuple[str, dict[str, str]]  # position in the file, and values by column; missing values are empty strings
 
 _FORMATS = {
     "CSV": ("nodes.csv", "edges.csv"),
@@ -25,16 +23,16 @@ _FORMATS = {
 
 
 def graph_files(root: Path) -> tuple[Path, Path]:
-    """The files of a domain's nodes and edges; CSV where there is nothing.
+    """Files of a domain's nodes and edges; the CSV names if there are none.
 
     Raises:
-        InputError: the graph is there in two formats.
+        InputError: the graph is given in two formats.
     """
     found = {name: files for name, files in _FORMATS.items() if any((root / file).exists() for file in files)}
     if len(found) > 1:
         names = sorted({file for files in found.values() for file in files if (root / file).exists()})
         raise InputError(
-            "the graph is given twice",
+            "the graph is given in two formats",
             file=root,
             found=", ".join(names),
             expected="one format: " + " or ".join(_FORMATS),
@@ -44,14 +42,14 @@ def graph_files(root: Path) -> tuple[Path, Path]:
 
 
 def read_rows(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
-    """The nodes or edges in a file.
+    """Read the nodes or edges of a file.
 
     Args:
         part: ``nodes`` or ``edges``.
-        columns: those that must be there.
+        columns: the required columns.
 
     Raises:
-        InputError: no such file, not of its format, a column or attribute is missing.
+        InputError: no such file, not in its format, or a column or attribute is missing.
     """
     readers = {".csv": _csv, ".parquet": _parquet, ".graphml": _graphml, ".json": _json}
     return readers[file.suffix](file, part, columns)
@@ -72,7 +70,7 @@ def _parquet(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     if not file.is_file():
-        raise InputError("a file is missing", file=file, expected="Parquet with " + ", ".join(columns))
+        raise InputError("file not found", file=file, expected="Parquet with " + ", ".join(columns))
     try:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
@@ -95,7 +93,9 @@ def _graphml(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
             "not GraphML", file=file, found=f"{type(error).__name__}: {error}", expected="GraphML"
         ) from None
     if not graph.is_directed():
-        raise InputError("an undirected graph", file=file, key="edgedefault", found="undirected", expected="directed")
+        raise InputError(
+            "the graph is undirected", file=file, key="edgedefault", found="undirected", expected="directed"
+        )
     items: Any = (
         ({"id": node, **values} for node, values in graph.nodes(data=True))
         if part == "nodes"
@@ -117,14 +117,14 @@ def _json(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     items = value.get(key) if isinstance(value, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InputError(
-            "no list of objects",
+            "not a list of objects",
             file=file,
             key=part,
             found=type(items).__name__,
             expected="node-link data, as networkx writes it",
         )
     if value.get("directed") is False:
-        raise InputError("an undirected graph", file=file, key="directed", found=False, expected="true")
+        raise InputError("the graph is undirected", file=file, key="directed", found=False, expected="true")
     yield from _checked(items, file, part, columns)
 
 
@@ -138,11 +138,11 @@ def _checked(items: Any, file: Path, part: str, columns: tuple[str, ...]) -> Ite
 def _need(given: Any, columns: tuple[str, ...], file: Path, where: str) -> None:
     missing = [column for column in columns if column not in given]
     if missing:
-        raise InputError("a column is missing", file=file, key=where, found=", ".join(given), expected=missing[0])
+        raise InputError("missing column", file=file, key=where, found=", ".join(given), expected=missing[0])
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
-    """Values as the CSV form has them: lists joined by |, nothing as an empty text."""
+    """Values as CSV would hold them: lists joined by |, None as an empty string."""
     return {
         key: "|".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
         for key, value in row.items()

@@ -1,4 +1,4 @@
-"""The target as one table: the weight of each cell of function, category, length and language."""
+"""The target distribution as one table: a weight for each cell of function, category, length and language."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Joint:
-    """Weights of the cells: function -> category -> (length, language) -> weight above 0, in the order of the file."""
+    """Cell weights: function -> category -> (length, language) -> weight above 0, in file order."""
 
     weights: dict[str, dict[str, dict[tuple[str, str], float]]] = field(default_factory=dict)
 
@@ -21,7 +21,7 @@ class Joint:
         )
 
     def categories(self, function: str) -> dict[str, float]:
-        """P(category | function), with ``none`` where the call has no category."""
+        """P(category | function), including ``none`` for calls without a category."""
         return _shares({category: math.fsum(cells.values()) for category, cells in self.weights[function].items()})
 
     def cells(self, function: str, category: str) -> dict[tuple[str, str], float]:

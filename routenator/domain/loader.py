@@ -1,4 +1,4 @@
-"""Loads a domain and checks that its files agree: every name in one file that must exist in another does exist."""
+"""Loads a domain and checks that its files agree: every name that one file refers to must exist in the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
 
 
 def domain_fingerprint(path: Path) -> str:
-    """sha256 of all that sampling and generation depend on: every file but the golden set and its notes."""
+    """sha256 of everything that sampling and generation depend on: all files except the golden set and the notes."""
     return sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
 
 
@@ -77,7 +77,7 @@ def load_domain(path: str | Path) -> Domain:
 
 
 def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
-    """The domain with other statistics, given as the content of statistics.yaml.
+    """Replace a domain's statistics, given as the content of statistics.yaml.
 
     Raises:
         InputError / InputErrors: as ``load_domain``.
@@ -87,7 +87,7 @@ def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
 
 
 def _checked(domain: Domain) -> Domain:
-    """The domain with its statistics complete, after all checks of names."""
+    """Run all checks of names and return the domain with its statistics completed."""
     errors: list[InputError] = []
     complete = domain
     try:
@@ -123,7 +123,7 @@ def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
         odd = next((item for item in items if isinstance(item, bool | None)), "")
         if odd != "" or isinstance(name, bool):
             raise InputError(
-                "a word that YAML takes for a boolean or nothing",
+                "YAML reads this word as a boolean or null",
                 file=file,
                 key=str(name),
                 found=odd,
@@ -149,7 +149,7 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
         where = f"line {number}"
         if not isinstance(record, dict):
             raise InputError(
-                "a bad record", file=file, key=where, found=type(record).__name__, expected="a JSON object"
+                "invalid record", file=file, key=where, found=type(record).__name__, expected="a JSON object"
             )
         for key, kind in (
             ("id", str),
@@ -161,19 +161,17 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
         ):
             if not isinstance(record.get(key), kind):
                 raise InputError(
-                    "a bad record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__
+                    "invalid record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__
                 )
         if record["id"] in records:
-            raise InputError("a record occurs twice", file=file, key=where, found=record["id"])
+            raise InputError("duplicate record", file=file, key=where, found=record["id"])
         for node in record["nodes"]:
             if node not in nodes:
                 raise InputError(
-                    "a record about an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes
+                    "this record names an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes
                 )
         if record.get("layout", "minimal") not in LAYOUTS:
-            raise InputError(
-                "an unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS
-            )
+            raise InputError("unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS)
         records[record["id"]] = record
     return records
 
@@ -185,9 +183,7 @@ def _check_rules(domain: Domain) -> None:
     for name, rule in domain.rules.items():
         where = f"functions.{name}"
         if name not in domain.functions:
-            raise InputError(
-                "a function that the API does not have", file=file, key=where, found=name, valid=domain.functions
-            )
+            raise InputError("the API has no such function", file=file, key=where, found=name, valid=domain.functions)
         names: list[str] = []
         for number, step in enumerate(rule.path):
             if step.type not in types:
@@ -196,12 +192,12 @@ def _check_rules(domain: Domain) -> None:
                 )
             if step.from_ is not None and step.from_ not in names:
                 raise InputError(
-                    "a step goes on from a step that does not come before it",
+                    "`from` must name an earlier step",
                     file=file, key=f"{where}.path[{number}].from", found=step.from_, valid=names or ["(none)"],
                 )  # fmt: skip
             if step.name in names:
                 raise InputError(
-                    "two steps have one name", file=file, key=f"{where}.path[{number}].name", found=step.name
+                    "two steps have the same name", file=file, key=f"{where}.path[{number}].name", found=step.name
                 )
             names.append(step.name)
         if rule.root and rule.root.attribute not in attributes | {"id", "label"}:
@@ -232,11 +228,15 @@ def _check_rules(domain: Domain) -> None:
             key = f"{where}.slots.{slot}"
             if slot not in function.properties:
                 raise InputError(
-                    "a slot that is no parameter", file=file, key=key, found=slot, valid=function.properties
+                    "this slot is not a parameter of the function",
+                    file=file,
+                    key=key,
+                    found=slot,
+                    valid=function.properties,
                 )
             for other in (*spec.excludes, *spec.needs):
                 if other not in rule.slots:
-                    raise InputError("a slot that is not declared", file=file, key=key, found=other, valid=rule.slots)
+                    raise InputError("undeclared slot", file=file, key=key, found=other, valid=rule.slots)
             domain.values[name, slot] = _slot_grammar(spec.value, file, f"{key}.value", known, attributes)
             domain.surfaces[name, slot] = (
                 None if spec.surface is None else _slot_grammar(spec.surface, file, f"{key}.surface", known, attributes)
@@ -253,7 +253,7 @@ def _check_rules(domain: Domain) -> None:
 
 
 def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
-    """Nodes that stand for a value which the API's enum does not have cannot be expressed."""
+    """Refuse nodes that stand for a value outside the API's enum: no call could express them."""
     parameter = domain.functions[function].category
     enum = domain.functions[function].enum(parameter) if parameter else None
     if enum is None:
@@ -262,7 +262,7 @@ def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
         if category not in enum:
             node = domain.category_nodes(name, category)[0]
             raise InputError(
-                "a node stands for a category that the API does not have",
+                "this node stands for a category that the API does not have",
                 file=graph_files(domain.path)[0], key=f"node {node.id}", found=category, valid=enum,
             )  # fmt: skip
 
@@ -277,7 +277,7 @@ def _slot_grammar(text: str, file: Path, key: str, known: set[str], attributes: 
 def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: str) -> None:
     base, _, attribute = name.partition(".")
     if base not in known:
-        raise InputError("an unknown variable", file=file, key=key, found=name, valid=known)
+        raise InputError("unknown variable", file=file, key=key, found=name, valid=known)
     if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
         raise InputError("no node has this attribute", file=file, key=key, found=name, valid=attributes | {"label"})
 
@@ -309,6 +309,6 @@ def _check_records(domain: Domain) -> None:
     for record in domain.records.values():
         if valid and record["category"] not in valid:
             raise InputError(
-                "a record of an unknown category",
+                "this record has an unknown category",
                 file=domain.path / "metadata.jsonl", key=record["id"], found=record["category"], valid=valid,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Quantiles of the number of words, and the shares of the length buckets that follow from them."""
+"""Word-count quantiles, and the length-bucket shares that follow from them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from routenator.errors import InputError
 
 
 def with_lengths(statistics: Statistics, file: Path) -> Statistics:
-    """Length shares of functions that have word quantiles only.
+    """Fill in the length shares of functions that have only word quantiles.
 
     Raises:
-        InputError: quantiles that are out of order.
+        InputError: quantiles out of order.
     """
     derived = {
         function: shares_from_quantiles(quantiles, statistics.length_buckets)
@@ -25,10 +25,10 @@ def with_lengths(statistics: Statistics, file: Path) -> Statistics:
 
 
 def in_order(function: str, quantiles: Mapping[float, int], file: Path) -> bool:
-    """True; a greater quantile may not have fewer words.
+    """Check that word counts do not fall as the quantile rises; always returns True.
 
     Raises:
-        InputError: it has.
+        InputError: they do.
     """
     before: tuple[float, int] | None = None
     for share, words in sorted(quantiles.items()):
@@ -43,14 +43,14 @@ def in_order(function: str, quantiles: Mapping[float, int], file: Path) -> bool:
 
 
 def shares_from_quantiles(quantiles: Mapping[float, int], buckets: Mapping[str, tuple[int, int]]) -> dict[str, float]:
-    """P(length bucket), the distribution function being linear between the given quantiles.
+    """P(length bucket), interpolating the distribution function linearly between the given quantiles.
 
     Args:
-        quantiles: share -> least number of words that this share of the queries does not exceed.
+        quantiles: share -> smallest number of words that this share of the queries does not exceed.
         buckets: name -> lowest and highest number of words.
     """
     low, high = min(b[0] for b in buckets.values()), max(b[1] for b in buckets.values())
-    # Half a word up: of the queries with exactly `words` words, some are below the quantile and some above.
+    # Bucket limits are shifted by half a word: queries with exactly `words` words lie on both sides of the quantile.
     points = [(low - 0.5, 0.0), *((min(max(w, low), high), p) for p, w in sorted(quantiles.items())), (high + 0.5, 1.0)]
 
     def below(words: float) -> float:

@@ -1,9 +1,9 @@
-"""Completes a domain's statistics: what follows from a joint distribution and from quantiles is filled in, so that the
-rest of the program finds every table it reads.
+"""Completes a domain's statistics: fills in what follows from a joint distribution and from quantiles, so that the rest
+of the program finds every table it reads.
 
 ``statistics.yaml`` may give the population as marginals and conditionals, or as one table of cells (function, category,
-length, language, share), inside the file or beside it as CSV or Parquet. ``resolve`` reads the cells and derives the
-marginals. Tables that are given as well must say the same, within ``TOLERANCE``.
+length, language, share), either inline or in a CSV or Parquet file next to it. ``resolve`` reads the cells and derives
+the marginals. Marginals that are also given must agree, within ``TOLERANCE``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from routenator.domain.schema import NO_CATEGORY, JointCell, Statistics
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 
-TOLERANCE = 0.01  # shares that are given twice may differ by this: they are often written with two digits
+TOLERANCE = 0.01  # shares given twice may differ by this much, as they are often written with two digits
 COLUMNS = ("function", "category", "length", "language", "share")
 _SHOWN = 20
 
 
 def resolve(domain: Domain) -> Domain:
-    """The domain with its statistics complete: marginals from a joint, length shares from word quantiles.
+    """Complete a domain's statistics: marginals from a joint distribution, length shares from word quantiles.
 
     Raises:
-        InputError / InputErrors: a cell that names what the domain does not have, or a table that contradicts another.
+        InputError / InputErrors: a cell with a name that the domain does not have, or contradictory tables.
     """
     file, statistics = domain.path / "statistics.yaml", domain.statistics
     if statistics.joint is None:
@@ -59,7 +59,7 @@ def _read(domain: Domain, statistics: Statistics, file: Path) -> Joint:
             _check_cell(domain, statistics, cell, source, where)
             key = (cell.function, cell.category, cell.length, cell.language)
             if key in seen:
-                raise InputError("a cell occurs twice", file=source, key=where, found=" x ".join(key))
+                raise InputError("duplicate cell", file=source, key=where, found=" x ".join(key))
             seen.add(key)
             if cell.share > 0:
                 table = joint.weights.setdefault(cell.function, {}).setdefault(cell.category, {})
@@ -72,7 +72,7 @@ def _read(domain: Domain, statistics: Statistics, file: Path) -> Joint:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     if not joint.weights:
         raise InputError(
-            "the weights are all zero", file=file, key="joint", found="no cell above 0", expected="at least one above 0"
+            "all weights are zero", file=file, key="joint", found="no cell above 0", expected="at least one above 0"
         )
     return joint
 
@@ -83,17 +83,15 @@ def _listed(cells: list[JointCell], file: Path) -> Iterator[tuple[str, Path, Joi
 
 
 def _tabled(root: Path, name: str, file: Path) -> Iterator[tuple[str, Path, JointCell]]:
-    """Cells of a CSV or Parquet file inside the domain's folder: what lies outside is in no fingerprint and in no
-    snapshot.
-    """
+    """Cells of a CSV or Parquet file in the domain's folder; fingerprints and snapshots cover no other folder."""
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            "a file outside the domain's folder", file=file, key="joint", found=name, expected=f"a file in {root}"
+            "this file is outside the domain's folder", file=file, key="joint", found=name, expected=f"a file in {root}"
         )
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(
-            "an unknown kind of file", file=file, key="joint", found=name, valid=["joint.csv", "joint.parquet"]
+            "unsupported file type", file=file, key="joint", found=name, valid=["joint.csv", "joint.parquet"]
         )
     rows = _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
     for where, row in rows:
@@ -103,7 +101,7 @@ def _tabled(root: Path, name: str, file: Path) -> Iterator[tuple[str, Path, Join
             share = math.nan
         if not (math.isfinite(share) and share >= 0):
             raise InputError(
-                "a bad share", file=path, key=f"{where}, share", found=row["share"], expected="a number, 0 or more"
+                "invalid share", file=path, key=f"{where}, share", found=row["share"], expected="a number, 0 or more"
             )
         function, category, length, language = (str(row[key] or "") for key in COLUMNS[:-1])
         yield (
@@ -128,7 +126,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise InputError("a file is missing", file=path, expected="Parquet with " + ", ".join(COLUMNS))
+        raise InputError("file not found", file=path, expected="Parquet with " + ", ".join(COLUMNS))
     try:
         with pq.ParquetFile(path) as handle:
             _check_columns(path, handle.schema_arrow.names)
@@ -143,13 +141,13 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _check_columns(path: Path, found: list[str]) -> None:
     missing = [column for column in COLUMNS if column not in found]
     if missing:
-        raise InputError("a column is missing", file=path, found=", ".join(found), expected=missing[0])
+        raise InputError("missing column", file=path, found=", ".join(found), expected=missing[0])
 
 
 def _check_cell(domain: Domain, statistics: Statistics, cell: JointCell, file: Path, where: str) -> None:
     if cell.function not in domain.functions:
         raise InputError(
-            "a function that the API does not have",
+            "the API has no such function",
             file=file,
             key=f"{where}, function",
             found=cell.function,
@@ -157,7 +155,7 @@ def _check_cell(domain: Domain, statistics: Statistics, cell: JointCell, file: P
         )
     if cell.function not in domain.rules:
         raise InputError(
-            "a function without a rule in domain.yaml",
+            "this function has no rule in domain.yaml",
             file=file,
             key=f"{where}, function",
             found=cell.function,
@@ -165,15 +163,11 @@ def _check_cell(domain: Domain, statistics: Statistics, cell: JointCell, file: P
         )
     valid = domain.categories_of(cell.function)
     if cell.category not in valid:
-        what = (
-            "a category for a function without a category"
-            if valid == [NO_CATEGORY]
-            else "a category that the API does not have"
-        )
+        what = "this function has no categories" if valid == [NO_CATEGORY] else "the API has no such category"
         raise InputError(what, file=file, key=f"{where}, category", found=cell.category, valid=valid)
     if cell.length not in statistics.length_buckets:
         raise InputError(
-            "an undeclared length bucket",
+            "undeclared length bucket",
             file=file,
             key=f"{where}, length",
             found=cell.length,
@@ -209,7 +203,7 @@ def _marginals(domain: Domain, joint: Joint) -> dict[str, Any]:
 def _contradictions(
     statistics: Statistics, derived: Mapping[str, Any], domain: Domain, joint: Joint, file: Path
 ) -> Iterator[InputError]:
-    """Tables that stand beside the joint and say something else."""
+    """Tables given in addition to the joint distribution that contradict it."""
     given = statistics.model_fields_set
     for section in ("functions", "languages"):
         if section in given:
@@ -239,5 +233,5 @@ def _differences(
 def _contradiction(key: str, here: float, there: float, file: Path) -> InputError:
     return InputError(
         "the statistics contradict each other", file=file, key=key, found=f"{here:.4f}, and {there:.4f} in joint",
-        expected=f"the same share, within {TOLERANCE:g}; the key may be left out, as joint says it",
+        expected=f"the same share, within {TOLERANCE:g}; or omit the key, since joint implies it",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the YAML files of a domain may hold; unknown keys are refused with the nearest valid one."""
+"""Schema of a domain's YAML files. Unknown keys are refused, and the nearest valid key is suggested."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from routenator.parsing import Closed
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weights = dict[str, Weight]
 
-NO_CATEGORY = "none"  # the category of a call that has none
+NO_CATEGORY = "none"  # stands for "no category"
 
 
 class Step(Closed):
-    """One step of a path: a node type, reached from the step before or from the one that ``from`` names."""
+    """One step of a path: a node type, reached from the previous step or from the step named by ``from``."""
 
     type: str
     name: str = ""
@@ -31,21 +31,21 @@ class Step(Closed):
 
 
 class Root(Closed):
-    """Which nodes of the first type may start a walk: those whose attribute equals a value."""
+    """Restricts which nodes of the first type can start a walk: those whose attribute equals a value."""
 
     attribute: str
     equals: str
 
 
 class CategoryRule(Closed):
-    """Which step decides the category, and by which attribute (default: the node's label)."""
+    """Names the step that decides the category, and the attribute to use (default: the node's label)."""
 
     step: str
     attribute: str | None = None
 
 
 class SlotRule(Closed):
-    """How a parameter's value comes from the path, and how the query says it."""
+    """How a parameter's value is taken from the path, and how a query puts it into words."""
 
     value: str
     surface: str | None = None
@@ -71,7 +71,7 @@ class DomainFile(Closed):
 
 
 class Noise(Closed):
-    """How people type, applied to heuristic queries; each a share of the queries."""
+    """Typing habits applied to heuristic queries; each is a share of the queries."""
 
     lowercase: Annotated[float, Field(ge=0, le=1)] = 0.0
     typo: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -79,7 +79,7 @@ class Noise(Closed):
 
 
 class JointCell(Closed):
-    """One cell of a target that is given as a joint distribution."""
+    """One cell of a target given as a joint distribution."""
 
     function: str
     category: str = NO_CATEGORY
@@ -91,8 +91,8 @@ class JointCell(Closed):
 class Statistics(Closed):
     """statistics.yaml: the population, as shares only.
 
-    As written, ``functions`` and ``lengths`` may be missing where ``joint`` or ``word_quantiles`` says them; a loaded
-    domain has them.
+    The file may omit ``functions`` and ``lengths`` if ``joint`` or ``word_quantiles`` implies them; in a loaded domain
+    they are always filled in.
     """
 
     languages: Weights = {"en": 1.0}
@@ -109,7 +109,7 @@ class Statistics(Closed):
 
 
 class FrontMatter(Closed):
-    """The head of a template file."""
+    """The front matter of a template file."""
 
     functions: Annotated[list[str], Field(min_length=1)]
     weight: Weight = 1.0

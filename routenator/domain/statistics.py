@@ -1,4 +1,4 @@
-"""Whether the population statistics name only what the domain has, and do not contradict themselves."""
+"""Checks of the population statistics: names that the domain has, complete tables, no contradictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
 
 
 def check_statistics(domain: Domain) -> None:
-    """Refuse statistics that name what the domain does not have, lack a table, or contradict themselves.
+    """Refuse statistics with unknown names, missing tables or contradictions.
 
     Raises:
         InputError: with file, key, found, expected.
@@ -25,22 +25,22 @@ def check_statistics(domain: Domain) -> None:
     file = domain.path / "statistics.yaml"
     statistics = domain.statistics
     if not statistics.functions:
-        raise InputError("a key is missing", file=file, key="functions", found="nothing", expected="shares, or a joint")
+        raise InputError("missing key", file=file, key="functions", found="nothing", expected="shares, or a joint")
     _check_languages(statistics.languages, file)
     _positive(statistics.languages, "languages", file)
     _positive(statistics.functions, "functions", file)
-    _names(statistics.functions, domain.functions, "functions", "a function that the API does not have", file)
-    _names(statistics.functions, domain.rules, "functions", "a function without a rule in domain.yaml", file)
+    _names(statistics.functions, domain.functions, "functions", "the API has no such function", file)
+    _names(statistics.functions, domain.rules, "functions", "this function has no rule in domain.yaml", file)
     _check_buckets(statistics.length_buckets, file)
     for section in ("categories", "lengths", "word_quantiles", "routes", "slots", "keyword_position"):
-        _names(getattr(statistics, section), domain.functions, section, "a function that the API does not have", file)
+        _names(getattr(statistics, section), domain.functions, section, "the API has no such function", file)
     for function in statistics.functions:
         _check_slots(domain, function, file)
         _check_keyword(domain, function, file)
         _check_quantiles(domain, function, file)
         if domain.rules[function].category is None and statistics.categories.get(function):
             raise InputError(
-                "categories for a function without a category rule", file=file, key=f"categories.{function}"
+                "this function has categories but no category rule", file=file, key=f"categories.{function}"
             )
     for function, share in statistics.functions.items():
         if share <= 0:
@@ -49,14 +49,14 @@ def check_statistics(domain: Domain) -> None:
             table = getattr(statistics, section).get(function)
             if table is None:
                 raise InputError(
-                    "a key is missing", file=file, key=f"{section}.{function}", found="nothing", expected="shares"
+                    "missing key", file=file, key=f"{section}.{function}", found="nothing", expected="shares"
                 )
             _positive(table, f"{section}.{function}", file)
         _names(
             statistics.lengths[function],
             statistics.length_buckets,
             f"lengths.{function}",
-            "an undeclared length bucket",
+            "undeclared length bucket",
             file,
         )
         if domain.rules[function].category is not None:
@@ -72,9 +72,7 @@ def _names(table: Iterable[str], valid: Iterable[str], key: str, what: str, file
 
 def _positive(table: Mapping[Any, float], key: str, file: Path) -> None:
     if not any(weight > 0 for weight in table.values()):
-        raise InputError(
-            "the weights are all zero", file=file, key=key, found=dict(table), expected="at least one above 0"
-        )
+        raise InputError("all weights are zero", file=file, key=key, found=dict(table), expected="at least one above 0")
 
 
 def _check_languages(languages: Mapping[str, float], file: Path) -> None:
@@ -94,10 +92,10 @@ def _check_buckets(buckets: Mapping[str, tuple[int, int]], file: Path) -> None:
     for bucket, (low, high) in sorted(buckets.items(), key=lambda item: item[1]):
         key = f"length_buckets.{bucket}"
         if low > high:
-            raise InputError("an empty length bucket", file=file, key=key, found=f"[{low}, {high}]")
+            raise InputError("empty length bucket", file=file, key=key, found=f"[{low}, {high}]")
         if before is not None and low <= before[1]:
             raise InputError(
-                "two length buckets overlap, so a query's bucket is not certain",
+                "two length buckets overlap, so a query may fall into both",
                 file=file, key=key, found=f"[{low}, {high}]",
                 expected=f"words above {before[1]}, where {before[0]} ends",
             )  # fmt: skip
@@ -110,7 +108,7 @@ def _check_slots(domain: Domain, function: str, file: Path) -> None:
     for slot, share in shares.items():
         if slot in domain.functions[function].required and share != 1.0:
             raise InputError(
-                "a share below 1 for a parameter that every call has",
+                "a share below 1 for a required parameter",
                 file=file, key=f"slots.{function}.{slot}", found=share, expected="1, or no entry: the API requires it",
             )  # fmt: skip
 
@@ -122,13 +120,13 @@ def _check_keyword(domain: Domain, function: str, file: Path) -> None:
     key = f"keyword_position.{function}"
     if domain.functions[function].category not in domain.rules[function].slots:
         raise InputError(
-            "a keyword position for a function whose calls hold no category", file=file, key=key, found=dict(table)
+            "keyword positions for a function whose calls have no category", file=file, key=key, found=dict(table)
         )
     _positive(table, key, file)
 
 
 def _check_quantiles(domain: Domain, function: str, file: Path) -> None:
-    """Quantiles rise, and where length shares are given too, both may be true at once."""
+    """Check that quantiles rise, and that they agree with the length shares if both are given."""
     statistics = domain.statistics
     quantiles = statistics.word_quantiles.get(function, {})
     in_order(function, quantiles, file)
@@ -138,7 +136,7 @@ def _check_quantiles(domain: Domain, function: str, file: Path) -> None:
         return
     lowest, highest = min(b[0] for b in buckets.values()), max(b[1] for b in buckets.values())
     for share, given in quantiles.items():
-        words = min(max(given, lowest), highest)  # queries outside all buckets count as in the nearest one
+        words = min(max(given, lowest), highest)  # queries outside all buckets count towards the nearest one
         for bucket, (_, high) in buckets.items():
             mass = math.fsum(shares.get(name, 0.0) for name, (_, last) in buckets.items() if last <= high) / total
             # At least `share` of the queries have at most `words` words, and fewer than `share` have fewer.
@@ -152,21 +150,19 @@ def _check_quantiles(domain: Domain, function: str, file: Path) -> None:
 
 
 def _check_categories(domain: Domain, function: str, file: Path) -> None:
-    """A share for every function that has a category, names that the API has and nodes that stand for them."""
+    """Check that a function with a category has shares, and that each category is in the API and in the graph."""
     shares = domain.statistics.categories.get(function)
     if not shares:
         if domain.joint is not None:
-            return  # the joint says that its calls have none
-        raise InputError(
-            "a key is missing", file=file, key=f"categories.{function}", found="nothing", expected="shares"
-        )
+            return  # by the joint, none of its calls has a category
+        raise InputError("missing key", file=file, key=f"categories.{function}", found="nothing", expected="shares")
     parameter = domain.functions[function].category
     enum = domain.functions[function].enum(parameter) if parameter else None
     reachable = domain.reachable_categories(function)
     for category, share in shares.items():
         key = f"categories.{function}.{category}"
         if enum is not None and category not in enum:
-            raise InputError("a category that the API does not have", file=file, key=key, found=category, valid=enum)
+            raise InputError("the API has no such category", file=file, key=key, found=category, valid=enum)
         if share > 0 and category not in reachable:
             raise InputError("no node stands for this category", file=file, key=key, found=category, valid=reachable)
     _positive(shares, f"categories.{function}", file)

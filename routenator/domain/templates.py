@@ -1,6 +1,4 @@
-"""Template files: YAML front matter and a body. Which cells of the target distribution a template serves is in its
-front matter.
-"""
+"""Template files: YAML front matter and a body. The front matter says which cells of the target a template serves."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ class Template:
 
     Attributes:
         name: "route/stem", unique in a domain.
-        body: Jinja2 source, or the grammar's text on a route of drafts.
-        body_line: 1-based line of the file at which the body starts.
+        body: Jinja2 source; on a route of drafts, the grammar's text.
+        body_line: 1-based line of the file where the body starts.
         grammar: the parsed grammar, on a route of drafts.
     """
 
@@ -85,11 +83,11 @@ class Template:
         return self.head.guide
 
     def suits(self, engine: EngineConfig | None) -> bool:
-        """Whether this template suits a model: one that is held to the slots' words, or one that writes freely."""
+        """Whether this template is meant for engines like this: constrained to the slots' words, or unconstrained."""
         return self.head.for_ == "any" or engine is None or (self.head.for_ == "guided") == engine.guided
 
     def serves(self, function: str, category: str, length: str, language: str) -> bool:
-        """Whether this template may write such a request."""
+        """Whether this template can write requests of this cell."""
         head = self.head
         return (
             function in head.functions
@@ -101,15 +99,15 @@ class Template:
 
 
 def load_templates(directory: Path) -> dict[str, Template]:
-    """All templates of a domain by name.
+    """Load all templates of a domain, by name.
 
     Raises:
-        InputError: an unknown route folder, no or bad front matter, a grammar that cannot be read.
+        InputError: an unknown route folder, missing or invalid front matter, a grammar that cannot be parsed.
     """
     templates: dict[str, Template] = {}
     for folder in sorted(path for path in directory.glob("*") if path.is_dir()):
         if folder.name not in ROUTES:
-            raise InputError("an unknown route", file=folder, found=folder.name, valid=ROUTES)
+            raise InputError("unknown route", file=folder, found=folder.name, valid=ROUTES)
         for file in sorted(folder.glob(f"*{ROUTES[folder.name].suffix}")):
             template = _load(folder.name, file)
             templates[template.name] = template
@@ -123,7 +121,7 @@ def _load(route: str, file: Path) -> Template:
     match = _PARTS.match(text)
     if match is None:
         raise InputError(
-            "a template without front matter",
+            "this template has no front matter",
             file=file,
             key="line 1",
             found=text[:40].strip(),
@@ -132,10 +130,10 @@ def _load(route: str, file: Path) -> Template:
     try:
         head = yaml.safe_load(match.group(1))
     except yaml.YAMLError as error:
-        raise InputError("front matter that is not YAML", file=file, found=str(error).splitlines()[0]) from None
+        raise InputError("the front matter is not YAML", file=file, found=str(error).splitlines()[0]) from None
     body = match.group(2)
     if not body.strip():
-        raise InputError("an empty template", file=file)
+        raise InputError("empty template", file=file)
     grammar = parse_or_refuse(body, file, "body") if ROUTES[route].is_draft else None
     return Template(
         name=f"{route}/{file.stem}",

@@ -73,14 +73,17 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
         InputError / InputErrors: bad options, a bad line, no query whose function is known.
     """
     if min_count < 1:
-        raise InputError("a minimum count below 1", key="--min-count", found=min_count, expected="1 or more")
+        raise InputError("the minimum count is below 1", key="--min-count", found=min_count, expected="1 or more")
     if epsilon is not None and not 0 < epsilon < math.inf:
-        raise InputError("a bad privacy budget", key="--epsilon", found=epsilon, expected="a number above 0")
+        raise InputError("invalid privacy budget", key="--epsilon", found=epsilon, expected="a number above 0")
     seen = Observer(domain, Labeller(domain)).count(file)
     unsure = sum(times for o, times in seen.items() if o.function is None)
     if unsure == seen.total():
         raise InputError(
-            "no query's function can be told", file=file, found=f"{unsure} queries", expected="queries with calls"
+            "could not determine the function of any query",
+            file=file,
+            found=f"{unsure} queries",
+            expected="queries with calls",
         )
     histograms = count(domain, seen)
     if epsilon is not None:

@@ -164,7 +164,7 @@ def _with_noise(table: Counter[Key], epsilon: float) -> Counter[Key]:
         import opendp.prelude as dp
     except ImportError:
         raise InputError(
-            "counts with noise need OpenDP",
+            "noisy counts need OpenDP",
             key="--epsilon",
             found="no package opendp",
             expected='pip install "routenator[privacy]"',

@@ -73,7 +73,7 @@ def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, 
                 continue
             example = parse_example(line, file, number, domain.functions)
             if example.name not in domain.rules:
-                what, where = "a function without a rule in domain.yaml", f"line {number}, name"
+                what, where = "this function has no rule in domain.yaml", f"line {number}, name"
                 raise InputError(what, file=file, key=where, found=example.name, valid=domain.rules)
             yield example.query, example.name, example.arguments
         except InputErrors as several:
@@ -85,7 +85,7 @@ def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, 
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     if not found:
-        raise InputError("a file without queries", file=file, found="0 queries", expected="at least one")
+        raise InputError("the file has no queries", file=file, found="0 queries", expected="at least one")
 
 
 def _query_only(line: str) -> str | None:

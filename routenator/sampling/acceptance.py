@@ -268,16 +268,20 @@ def load_acceptance(file: Path) -> Acceptance:
         value = read_json(file)
     except FileNotFoundError:
         raise InputError(
-            "no measured acceptance here", file=file, key="generate.acceptance", found="nothing", expected=expected
+            "no acceptance has been measured here",
+            file=file,
+            key="generate.acceptance",
+            found="nothing",
+            expected=expected,
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(
-            "a file that cannot be read", file=file, key="generate.acceptance", found=error, expected=expected
+            "cannot read this file", file=file, key="generate.acceptance", found=error, expected=expected
         ) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise InputError(
-            "not measured acceptance", file=file, key="format", found=found, expected=f"{FORMAT}: {expected}"
+            "not an acceptance file", file=file, key="format", found=found, expected=f"{FORMAT}: {expected}"
         )
     counts = ("requested", "accepted", "kept")
     for number, row in enumerate(value.get("strata", [])):
@@ -285,7 +289,7 @@ def load_acceptance(file: Path) -> Acceptance:
             isinstance(row.get(name), int) for name in counts
         ):
             raise InputError(
-                "not measured acceptance",
+                "not an acceptance file",
                 file=file,
                 key=f"strata[{number}]",
                 found=row,
@@ -294,9 +298,7 @@ def load_acceptance(file: Path) -> Acceptance:
         if not 0 <= row["kept"] <= row["requested"]:
             found = f"kept {row['kept']} of {row['requested']}"
             expected = "kept between 0 and requested"
-            raise InputError(
-                "counts that cannot be", file=file, key=f"strata[{number}]", found=found, expected=expected
-            )
+            raise InputError("impossible counts", file=file, key=f"strata[{number}]", found=found, expected=expected)
     note = {
         key: item for key, item in value.items() if key not in ("format", "confidence", "strengths", "routes", "strata")
     }

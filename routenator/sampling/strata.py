@@ -165,7 +165,7 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
     cells_with_share = sum(len(category_shares(domain, function)) for function in functions)
     if size < cells_with_share:
         raise InputError(
-            "fewer rows than the population has cells of function and category",
+            "too few rows: every pair of function and category needs at least one",
             key="dataset.size",
             found=size,
             expected=f"at least {cells_with_share}",
@@ -233,7 +233,7 @@ def _suits(template: Template, config: RunConfig) -> bool:
 def _check_routes(domain: Domain, config: RunConfig) -> None:
     if config.generate.routes is not None and not any(config.generate.routes.values()):
         raise InputError(
-            "the weights are all zero",
+            "all weights are zero",
             key="generate.routes",
             found=config.generate.routes,
             expected="at least one above 0",
@@ -250,7 +250,7 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
                 )  # fmt: skip
             if ROUTES[route].has_image and not domain.records:
                 raise InputError(
-                    f"the {route} route has a share, but there is no metadata to make images of",
+                    f"the {route} route has a share, but there is no metadata to make images from",
                     file=domain.path / "metadata.jsonl", key=f"routes.{function}.{route}", found="0 records",
                     expected="at least one",
                 )  # fmt: skip

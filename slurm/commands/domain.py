@@ -121,7 +121,7 @@ def domain_derive(
             }
         )
         return
-    dropped = f" ({made.dropped:,} left out, whose function is)" if made.dropped else ""
+    dropped = f" ({made.dropped:,} left out with their functions)" if made.dropped else ""
     typer.echo(
         f"{made.path}: {len(made.functions)} functions, {made.templates} templates, "
         f"{made.golden:,} golden queries{dropped}"

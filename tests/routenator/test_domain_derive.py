@@ -114,7 +114,7 @@ def test_cells_without_a_template_widen_selectors_or_drop_categories(tmp_path):
     # Templates for calls without a category word can say no other.
     assert set(category_shares(domain, "play_music")) == {NO_CATEGORY}
     assert len(category_shares(domain, "get_weather")) > 1
-    assert any("play_music: no template that is left can say album" in note for note in derived.notes)
+    assert any("play_music: dropped album" in note for note in derived.notes)
     assert all(note in (tmp_path / "out" / "README.md").read_text() for note in derived.notes)
 
 

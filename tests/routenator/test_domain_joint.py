@@ -119,16 +119,16 @@ BAD_JOINTS = [
     ({"joint": changed(0, language="English")}, ["not a language code", "English"]),
     (
         {"joint": changed(0, category="none")},
-        ["category that the API does not have", "none"],
+        ["the API has no such category", "none"],
     ),  # the API requires search's category
-    ({"joint": changed(1, length="short")}, ["a cell occurs twice", "search x poster x short x en"]),
+    ({"joint": changed(1, length="short")}, ["duplicate cell", "search x poster x short x en"]),
     ({"joint": changed(0, share=-1)}, ["joint.list[JointCell].0.share", "greater than or equal to 0"]),
     ({"joint": changed(0, sharre=1)}, ["unknown key", "sharre"]),
-    ({"joint": [{**row, "share": 0} for row in cells()]}, ["all zero", "joint"]),
+    ({"joint": [{**row, "share": 0} for row in cells()]}, ["weights are zero", "joint"]),
     ({"joint": "../joint.csv"}, ["outside the domain's folder"]),
-    ({"joint": "joint.tsv"}, ["unknown kind of file", "joint.tsv"]),
-    ({"joint": "joint.csv"}, ["joint.csv", "missing"]),
-    ({"joint": "joint.parquet"}, ["joint.parquet", "missing"]),
+    ({"joint": "joint.tsv"}, ["unsupported file type", "joint.tsv"]),
+    ({"joint": "joint.csv"}, ["joint.csv", "not found"]),
+    ({"joint": "joint.parquet"}, ["joint.parquet", "not found"]),
     (
         {"joint": cells(), "functions": {"search": 0.7, "book": 0.3}},
         ["contradict", "functions.search", "0.7000, and 0.6000 in joint"],
@@ -155,7 +155,7 @@ def test_bad_joints_are_refused(folder: Path, changes: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("function,category,length,share\nsearch,poster,short,1\n", ["a column is missing", "language"]),
+        ("function,category,length,share\nsearch,poster,short,1\n", ["missing column", "language"]),
         ("function,category,length,language,share\nsearch,poster,short,en,much\n", ["line 2, share", "much"]),
         ("function,category,length,language,share\nsearch,poster,short,en,inf\n", ["line 2, share", "inf"]),
         (
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_parquet(folder: Path) -> None:
 
 
 BAD_STATISTICS = [
-    ({"functions": None}, ["a key is missing", "functions"]),
+    ({"functions": None}, ["missing key", "functions"]),
     (
         {"word_quantiles": {"search": {0.25: 6, 0.5: 3}}},
         ["quantiles out of order", "word_quantiles.search.0.5", "3 words", "at least 6"],
@@ -195,12 +195,12 @@ BAD_STATISTICS = [
         ["contradict", "word_quantiles.search.0.25", "9 words", "50.0% of its queries", "(short)"],
     ),
     ({"word_quantiles": {"search": {0.9: 4}}}, ["contradict", "word_quantiles.search.0.9", "4 words"]),
-    ({"word_quantiles": {"serch": {0.5: 4}}}, ["a function that the API does not have", "nearest:  search"]),
+    ({"word_quantiles": {"serch": {0.5: 4}}}, ["the API has no such function", "nearest:  search"]),
     ({"word_quantiles": {"search": {1.5: 4}}}, ["word_quantiles.search.1.5"]),
     ({"length_buckets": {"short": [1, 6], "long": [6, 20]}}, ["overlap", "length_buckets.long", "above 6"]),
-    ({"slots": {"book": {"city": 0.5}}}, ["slots.book.city", "every call has"]),
+    ({"slots": {"book": {"city": 0.5}}}, ["slots.book.city", "required parameter"]),
     ({"languages": {"english": 1}}, ["not a language code", "languages.english"]),
-    ({"keyword_position": {"search": {"first": 0}}}, ["all zero", "keyword_position.search"]),
+    ({"keyword_position": {"search": {"first": 0}}}, ["weights are zero", "keyword_position.search"]),
 ]
 
 

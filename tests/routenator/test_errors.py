@@ -23,7 +23,7 @@ def test_all_parts_in_order() -> None:
 
 def test_only_what_is_known_is_shown() -> None:
     assert str(InputError("no such file")) == "no such file"
-    assert str(InputError("a bad value", found=0)) == "a bad value\n  found:    0"
+    assert str(InputError("invalid value", found=0)) == "invalid value\n  found:    0"
 
 
 @pytest.mark.parametrize(

@@ -44,5 +44,5 @@ def test_the_order_of_lines_does_not_decide_but_the_seed_does(tmp_path: Path) ->
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_an_empty_part_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match="a part without queries"):
+    with pytest.raises(InputError, match="this share leaves one part without queries"):
         split_golden(CREATIVE / "golden.jsonl", load_domain(CREATIVE).functions, share, 0)

@@ -61,7 +61,7 @@ def test_a_corrupt_package_is_refused_and_leaves_nothing(package: PackagedModel,
     file.write_bytes(b"012345678X")
     with pytest.raises(CorruptModelError) as caught:
         resolve_model("package:toy", tmp_path / "cache")
-    assert str(file) in str(caught.value) and "install it again" in str(caught.value)
+    assert str(file) in str(caught.value) and "reinstall it" in str(caught.value)
     assert package.files["weights.bin"] in str(caught.value)
     file.unlink()
     with pytest.raises(CorruptModelError, match="no such file"):
@@ -84,7 +84,7 @@ def test_a_damaged_cache_is_refused(
     else:
         (folder / MARKER).unlink()
     monkeypatch.setattr(models, "_verified", set())  # as another process would see it
-    with pytest.raises(CorruptModelError, match="remove the folder"):
+    with pytest.raises(CorruptModelError, match="delete the folder"):
         resolve_model("package:toy", tmp_path)
 
 

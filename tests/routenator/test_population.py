@@ -255,7 +255,7 @@ def test_queries_without_calls(tiny: Domain, tmp_path: Path) -> None:
 
 
 def test_a_sample_of_which_nothing_can_be_told(tiny: Domain, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no query's function can be told"):
+    with pytest.raises(InputError, match="could not determine the function of any query"):
         fit(tiny, write(tmp_path, [{"query": "zzz"}] * 20))
     with pytest.raises(InputError, match="too few queries"):
         fit(tiny, write(tmp_path, SAMPLE), min_count=1000)

@@ -244,7 +244,7 @@ def test_the_marginals_are_met_at_every_size(name, size):
 
 
 def test_fewer_rows_than_population_cells_are_refused(tiny):
-    with pytest.raises(InputError, match="fewer rows"):
+    with pytest.raises(InputError, match="too few rows"):
         build_strata(tiny, make_config(dataset={"size": 3}))
 
 

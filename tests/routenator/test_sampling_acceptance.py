@@ -119,9 +119,9 @@ def test_the_file_reads_back_and_its_head_is_cheap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "not measured acceptance"),
-        ('{"format": 99, "strata": []}', "not measured acceptance"),
-        ("{", "cannot be read"),
+        ("[1]", "not an acceptance file"),
+        ('{"format": 99, "strata": []}', "not an acceptance file"),
+        ("{", "cannot read"),
         ('{"format": 1, "strata": [{"function": "f"}]}', r"strata\[0\]"),
     ],
 )
@@ -130,7 +130,7 @@ def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> Non
     file.write_text(text)
     with pytest.raises(InputError, match=message):
         load_acceptance(file)
-    with pytest.raises(InputError, match="no measured acceptance here"):
+    with pytest.raises(InputError, match="no acceptance has been measured here"):
         load_acceptance(tmp_path / "none.json")
 
 

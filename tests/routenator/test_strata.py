@@ -134,7 +134,7 @@ def test_a_plan_may_ask_for_other_numbers_of_the_same_strata(tiny: Domain) -> No
 def test_a_row_for_each_population_cell_is_enough(tiny: Domain) -> None:
     cells = sum(len(category_shares(tiny, function)) for function in ("search", "book"))
     assert sum(stratum.quota for stratum in build_strata(tiny, make_config(dataset={"size": cells}))) == cells
-    with pytest.raises(InputError, match="fewer rows") as caught:
+    with pytest.raises(InputError, match="too few rows") as caught:
         build_strata(tiny, make_config(dataset={"size": cells - 1}))
     assert (caught.value.key, caught.value.found) == ("dataset.size", cells - 1)
     assert caught.value.expected == f"at least {cells}"

@@ -250,7 +250,7 @@ def test_a_run_or_a_file_can_be_named(folder: Path, base: Run) -> None:
     ]
     assert len({plan.fingerprint for plan in plans}) == 1 and plans[0].acceptance is not None
     assert plans[0].acceptance.file == str(file)
-    with pytest.raises(InputError, match="no measured acceptance here"):
+    with pytest.raises(InputError, match="no acceptance has been measured here"):
         make_plan(loop_config(folder, generate={"acceptance": str(folder / "nowhere")}))
 
 
