@@ -1,1 +1,1 @@
-"""From a config to a plan: fingerprints, shard table, requests of each stratum, top-ups, bytes on disk."""
+"""From a config to a plan: fingerprints, shard table, requests of each stratum, and top-ups."""
