@@ -153,6 +153,12 @@ def test_the_config_turns_checks_down(tiny: Domain) -> None:
     assert reason(context, query="please " * 5 + "poster red beach") == "repetition"
 
 
+def test_a_word_that_is_said_once_is_no_repetition(tiny: Domain) -> None:
+    context = Context(tiny, ChecksConfig(max_repetition=1), {})
+    assert reason(context) is None
+    assert reason(context, query="find me a poster with red beach please please") == "repetition"
+
+
 def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
     assert reason(context, query="ich möchte bitte ein poster mit red beach", language="de") is None
     assert reason(context, query="please show me a poster with red beach", language="de") == "language"
