@@ -1,26 +1,25 @@
-"""From counts to ``statistics.yaml``: shares only, with cells below a minimum count pooled."""
+"""``domain fit``: from a sample of queries to the text of ``statistics.yaml``, and what to know before using it."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from routenator.authoring.check import probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.loader import with_statistics
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
-from routenator.population.histograms import OTHER, Histograms, count, noisy
+from routenator.population.histograms import Noise, count, noisy, opendp_noise
 from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
+from routenator.population.tables import Fitter
+from routenator.sampling.feasible import check_walks
 from routenator.sampling.strata import build_strata
-
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-_DIGITS = 4  # of a share
 
 
 @dataclass
@@ -77,18 +76,37 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
     if epsilon is not None and not 0 < epsilon < math.inf:
         raise InputError("invalid privacy budget", key="--epsilon", found=epsilon, expected="a number above 0")
     seen = Observer(domain, Labeller(domain)).count(file)
-    unsure = sum(times for o, times in seen.items() if o.function is None)
-    if unsure == seen.total():
+    if all(o.function is None for o in seen):
         raise InputError(
             "could not determine the function of any query",
             file=file,
-            found=f"{unsure} queries",
+            found=f"{seen.total()} queries",
             expected="queries with calls",
         )
+    return fit_counted(domain, seen, min_count=min_count, epsilon=epsilon)
+
+
+def fit_counted(
+    domain: Domain,
+    seen: Counter[Observation],
+    *,
+    min_count: int,
+    epsilon: float | None,
+    noise: Noise = opendp_noise,
+) -> Fit:
+    """``fit`` of queries that were counted before: by ``Observer``, and with a function in one of them at least.
+
+    Args:
+        noise: draws the noise, if there is an epsilon.
+
+    Raises:
+        InputError: too few queries.
+    """
+    unsure = sum(times for o, times in seen.items() if o.function is None)
     histograms = count(domain, seen)
     if epsilon is not None:
-        histograms = noisy(domain, histograms, epsilon)
-    fitter = _Fitter(domain, histograms, min_count)
+        histograms = noisy(domain, histograms, epsilon, noise)
+    fitter = Fitter(domain, histograms, min_count)
     statistics = fitter.statistics()
     result = Fit(
         statistics=statistics,
@@ -104,223 +122,6 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
     return result
 
 
-@dataclass
-class _Fitter:
-    domain: Domain
-    histograms: Histograms
-    min_count: int
-    pooled: dict[str, list[str]] = field(default_factory=dict)
-    kept: list[str] = field(default_factory=list)
-
-    def statistics(self) -> dict[str, Any]:
-        present = self.domain.statistics
-        functions = {key[0]: value for key, value in self.histograms.tables["functions"].items()}
-        shares = self._pool("functions", functions, present.functions)
-        if shares is None:
-            raise InputError(
-                "too few queries",
-                key="--min-count",
-                found=self.min_count,
-                expected="a function with at least as many queries in the file",
-            )
-        tables: dict[str, dict[str, Any]] = {
-            "categories": {},
-            "lengths": {},
-            "word_quantiles": {},
-            "routes": {},
-            "slots": {},
-        }
-        tables["keyword_position"] = {}
-        for function in list(shares):
-            self._function(function, tables)
-            if shares[function] > 0 and not self._complete(function, tables):
-                shares[function] = 0.0
-        result: dict[str, Any] = {"languages": self._languages(), "functions": shares}
-        result["categories"] = tables["categories"]
-        result["length_buckets"] = {name: list(bounds) for name, bounds in present.length_buckets.items()}
-        for name in ("lengths", "word_quantiles", "routes", "slots", "keyword_position"):
-            result[name] = tables[name]
-        result["noise"] = self._noise()
-        if self.domain.joint is not None:
-            self.kept.append("joint: is left out; the tables below are the target")
-        self.kept.append("routes: queries do not tell which route would have written them")
-        self.kept.append("noise.typo: a slip of the finger cannot be told from a rare word")
-        return {name: value for name, value in result.items() if value}
-
-    def _function(self, function: str, tables: dict[str, dict[str, Any]]) -> None:
-        """Everything that is a share given the function."""
-        present = self.domain.statistics
-
-        def put(table: str, value: Any, own: Mapping[str, Any]) -> None:
-            if value is None and function in own:
-                value = own[function]
-                if present.functions.get(function, 0) > 0:
-                    self.kept.append(f"{table}.{function}: no cell has {self.min_count} queries")
-            if value:
-                tables[table][function] = dict(value)
-
-        if self.domain.rules[function].category is not None:
-            own = present.categories.get(function, {})
-            put(
-                "categories",
-                self._pool(f"categories.{function}", self.histograms.of("categories", function), own),
-                present.categories,
-            )
-        words = self.histograms.of("words", function)
-        lengths = self._lengths(function, words)
-        put("lengths", lengths, present.lengths)
-        if lengths is not None and f"lengths.{function}" not in self.pooled:
-            quantiles = self._quantiles(words)
-            if quantiles:
-                tables["word_quantiles"][function] = quantiles
-        put("slots", self._slots(function), present.slots)
-        if function in present.keyword_position:
-            own = {str(third): weight for third, weight in present.keyword_position[function].items()}
-            thirds = self._pool(f"keyword_position.{function}", self.histograms.of("positions", function), own)
-            put("keyword_position", thirds, present.keyword_position)
-        routes = present.routes.get(function)
-        if routes:
-            tables["routes"][function] = dict(routes)
-        elif any(t.route == "heuristic" and function in t.functions for t in self.domain.templates.values()):
-            tables["routes"][function] = {"heuristic": 1.0}
-
-    def _complete(self, function: str, tables: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether the function can be written; one that the domain had no share for may lack a table that the sample
-        does not give.
-        """
-        needed = ["lengths", "routes"] + (["categories"] if self.domain.rules[function].category is not None else [])
-        missing = [name for name in needed if function not in tables[name]]
-        if missing:
-            self.kept.append(
-                f"functions.{function}: left at 0, as neither the sample nor the domain says its {', '.join(missing)}"
-            )
-        return not missing
-
-    def _pool(self, table: str, counts: Mapping[str, int], own: Mapping[str, float]) -> dict[str, float] | None:
-        """Shares of a table's cells.
-
-        Cells below the minimum count are pooled: the pool's total is divided by the domain's own shares, and if even
-        the total is below the minimum, the pool keeps the domain's own share, but no more than the minimum count's.
-        Cells of which neither says a thing are 0.
-
-        Returns:
-            Shares by name, all of the domain's names among them; None if no cell has the minimum count.
-        """
-        names = [name for name in {**own, **counts} if counts.get(name, 0) > 0 or name in own]
-        small = [
-            name
-            for name in names
-            if counts.get(name, 0) < self.min_count and (counts.get(name, 0) > 0 or own.get(name, 0) > 0)
-        ]
-        large = {name: counts[name] for name in names if counts.get(name, 0) >= self.min_count}
-        if not large:
-            return None
-        total = sum(counts.get(name, 0) for name in small)
-        prior = math.fsum(own.values())
-        weights = {name: own.get(name, 0.0) / prior if prior else 0.0 for name in small}
-        pool = float(total)
-        if total < self.min_count:
-            share = min(math.fsum(weights.values()), 0.99)
-            measured = sum(large.values())
-            pool = min(float(self.min_count), measured * share / (1.0 - share))
-            small = [name for name in small if weights[name] > 0]
-        elif any(weight <= 0 for weight in weights.values()):
-            weights = dict.fromkeys(small, 1.0)
-        if small:
-            self.pooled[table] = sorted(small)
-        scale = math.fsum(weights[name] for name in small)
-        table_of = {name: pool * weights[name] / scale for name in small} if small else {}
-        everything = {**dict.fromkeys(names, 0.0), **large, **table_of}
-        whole = math.fsum(everything.values())
-        return {name: round(value / whole, _DIGITS + 2) for name, value in everything.items()}
-
-    def _lengths(self, function: str, words: Mapping[int, int]) -> dict[str, float] | None:
-        buckets = self.domain.statistics.length_buckets
-        counts = {
-            name: sum(n for word, n in words.items() if low <= word <= high) for name, (low, high) in buckets.items()
-        }
-        return self._pool(f"lengths.{function}", counts, self.domain.statistics.lengths.get(function, {}))
-
-    def _quantiles(self, words: Mapping[int, int]) -> dict[float, int]:
-        """The least number of words that a share of the queries does not exceed; only where enough queries lie on
-        either side.
-
-        The bucket is looked for first and then the word in it, so that noise within a bucket cannot contradict the
-        buckets' shares.
-        """
-        total, below = sum(words.values()), 0
-        found: dict[float, int] = {}
-        for low, high in sorted(self.domain.statistics.length_buckets.values()):
-            inside = {word: words[word] for word in sorted(words) if low <= word <= high}
-            reached = below + sum(inside.values())
-            if reached < below:
-                return {}  # noise outweighs this bucket's queries
-            for share in QUANTILES:
-                if below < share * total <= reached and min(share, 1 - share) * total >= self.min_count:
-                    sums = dict(zip(inside, itertools.accumulate(inside.values(), initial=below), strict=False))
-                    found[share] = next(word for word in inside if sums[word] + inside[word] >= share * total)
-            below = reached
-        return found if sorted(found.values()) == [found[share] for share in sorted(found)] else {}
-
-    def _slots(self, function: str) -> dict[str, float] | None:
-        """P(optional slot is present), among the calls in which other slots admit it."""
-        table = self.histograms.of("slots", function)
-        own = self.domain.statistics.slots.get(function, {})
-        shares: dict[str, float] = {}
-        unmeasured = []
-        for slot in dict.fromkeys(slot for slot, _ in table):
-            share = self._share(table[slot, True], table[slot, False], own.get(slot, 1.0))
-            if share is None:
-                unmeasured.append(slot)
-            else:
-                shares[slot] = share[0]
-                if not share[1]:
-                    self.pooled.setdefault(f"slots.{function}", []).append(slot)
-        if not shares:
-            return None
-        if unmeasured:
-            self.kept.append(
-                f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls could have them"
-            )
-        return {**{slot: own[slot] for slot in unmeasured if slot in own}, **shares}
-
-    def _share(self, yes: int, no: int, own: float) -> tuple[float, bool] | None:
-        """A share, and whether it is measured; below the minimum count it is the domain's own, within what is then
-        known of it.
-        """
-        total = yes + no
-        if total < self.min_count or max(yes, no) < self.min_count:
-            return None
-        limit = self.min_count / total
-        if yes < self.min_count:
-            return round(min(own, limit), _DIGITS), False
-        if no < self.min_count:
-            return round(max(own, 1.0 - limit), _DIGITS), False
-        return round(yes / total, _DIGITS), True
-
-    def _languages(self) -> dict[str, float]:
-        own = dict(self.domain.statistics.languages)
-        counts = {key[0]: value for key, value in self.histograms.tables["languages"].items() if key[0] != OTHER}
-        shares = self._pool("languages", counts, own)
-        if shares is None:
-            self.kept.append(f"languages: no cell has {self.min_count} queries")
-        return own if shares is None else shares
-
-    def _noise(self) -> dict[str, float]:
-        own = self.domain.statistics.noise
-        rates = {"lowercase": own.lowercase, "typo": own.typo, "no_punctuation": own.no_punctuation}
-        for name in ("lowercase", "no_punctuation"):
-            table = self.histograms.tables[name]
-            share = self._share(table[True,], table[False,], rates[name])
-            if share is None:
-                self.kept.append(f"noise.{name}: no cell has {self.min_count} queries")
-            else:
-                rates[name] = share[0]
-                if not share[1]:
-                    self.pooled.setdefault("noise", []).append(name)
-        return rates
-
-
 def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
     """What the tables leave out."""
     found = []
@@ -332,7 +133,7 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
             uncertain += times
         elif o.language not in domain.statistics.languages:
             languages[o.language] += times
-        if o.function is not None and o.category is None and not o.guessed:
+        if o.function is not None and not o.guessed and not _has_node(domain, o.function, o.category):
             unknown[o.function] += times
     total = seen.total()
     if languages:
@@ -350,19 +151,24 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
     return found
 
 
+def _has_node(domain: Domain, function: str, category: str | None) -> bool:
+    """Whether some node stands for a call's category; true of a call without one."""
+    return category == NO_CATEGORY or (category is not None and bool(domain.category_nodes(function, category)))
+
+
 def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
-    """Whether the domain's templates can write what was found; the file itself must be sound.
+    """Whether the domain's graph and templates can write what was found; the file itself must be sound.
 
     Raises:
-        InputError: the statistics are refused, which would be a fault of this module.
+        InputError: the statistics are refused, which would be a fault of ``Fitter``.
     """
-
     fitted = with_statistics(domain, statistics)
+    errors = list(check_walks(fitted))
     try:
         build_strata(fitted, probe_config(fitted))
     except InputError as error:
-        return [f"the domain cannot write all of this: {' '.join(str(error).split())}"]
-    return []
+        errors.append(error)
+    return [f"the domain cannot write all of this: {' '.join(str(error).split())}" for error in errors]
 
 
 def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None) -> str:

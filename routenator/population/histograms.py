@@ -9,17 +9,17 @@ only, so the function with the most slots tells the cost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from routenator.domain.domain import Domain
-from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.population.queries import Observation
 from routenator.validation.text import THIRDS
 
 Key = tuple[Any, ...]
+Noise = Callable[[Sequence[int], float], Sequence[int]]  # counts and a scale -> the counts with noise of that scale
 OTHER = "other"  # languages that the domain does not have
 # How epsilon is divided over the tables that there are: those with few cells, of which all queries tell, can do with
 # less.
@@ -77,11 +77,13 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
     words = sorted({word for low, high in statistics.length_buckets.values() for word in range(low, high + 1)})
     found: dict[str, list[Key]] = {
         "functions": [(function,) for function in domain.rules],
+        # A share for a category that no node stands for would be refused, and noise would give it one.
         "categories": [
             (f, c)
             for f in domain.rules
+            for reachable in [domain.reachable_categories(f)]
             for c in domain.categories_of(f)
-            if domain.rules[f].category and c != NO_CATEGORY
+            if c in reachable
         ],
         "words": [(function, word) for function in domain.rules for word in words],
         "positions": [(f, third) for f in statistics.keyword_position if f in domain.rules for third in THIRDS],
@@ -137,29 +139,12 @@ def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
     return keys
 
 
-def noisy(domain: Domain, exact: Histograms, epsilon: float) -> Histograms:
-    """The same tables with discrete Laplace noise by OpenDP; epsilon is divided over the tables as ``WEIGHTS`` says.
+def opendp_noise(counts: Sequence[int], scale: float) -> list[int]:
+    """The counts with discrete Laplace noise by OpenDP, which draws from the operating system and cannot be seeded.
 
     Raises:
         InputError: OpenDP is not installed.
     """
-    whole = sum(WEIGHTS[name] for name in exact.tables)
-    parts = {name: epsilon * WEIGHTS[name] / whole for name in exact.tables}
-    tables: dict[str, Counter[Key]] = {}
-    for name, table in exact.tables.items():
-        if name != "slots":
-            tables[name] = _with_noise(table, parts[name])
-            continue
-        tables[name] = Counter()
-        for function in domain.rules:
-            own = Counter({key: value for key, value in table.items() if key[0] == function})
-            if own:
-                # A query adds to as many of these cells as its function has optional slots.
-                tables[name].update(_with_noise(own, parts[name] / len(optional_slots(domain, function))))
-    return Histograms(tables, parts)
-
-
-def _with_noise(table: Counter[Key], epsilon: float) -> Counter[Key]:
     try:
         import opendp.prelude as dp
     except ImportError:
@@ -172,5 +157,33 @@ def _with_noise(table: Counter[Key], epsilon: float) -> Counter[Key]:
 
     dp.enable_features("contrib")  # all of OpenDP's mechanisms ask for it
     space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
-    mechanism = dp.m.make_laplace(*space, scale=1.0 / epsilon)
-    return Counter(dict(zip(table, mechanism(list(table.values())), strict=True)))
+    return list(dp.m.make_laplace(*space, scale=scale)(list(counts)))
+
+
+def noisy(domain: Domain, exact: Histograms, epsilon: float, noise: Noise = opendp_noise) -> Histograms:
+    """The same tables with noise; epsilon is divided over the tables as ``WEIGHTS`` says.
+
+    Args:
+        noise: the mechanism. Only a benchmark or a test, which must be repeatable, has a reason to give another.
+
+    Raises:
+        InputError: OpenDP is not installed.
+    """
+    whole = sum(WEIGHTS[name] for name in exact.tables)
+    parts = {name: epsilon * WEIGHTS[name] / whole for name in exact.tables}
+
+    def with_noise(table: Counter[Key], part: float) -> Counter[Key]:
+        return Counter(dict(zip(table, noise(list(table.values()), 1.0 / part), strict=True)))
+
+    tables: dict[str, Counter[Key]] = {}
+    for name, table in exact.tables.items():
+        if name != "slots":
+            tables[name] = with_noise(table, parts[name])
+            continue
+        tables[name] = Counter()
+        for function in domain.rules:
+            own = Counter({key: value for key, value in table.items() if key[0] == function})
+            if own:
+                # A query adds to as many of these cells as its function has optional slots.
+                tables[name].update(with_noise(own, parts[name] / len(optional_slots(domain, function))))
+    return Histograms(tables, parts)
