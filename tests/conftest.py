@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ LONGEST = ["cluster"]
 def tiny() -> Domain:
     """A small domain: `search` with a closed category, `book` with optional slots."""
     return load_domain(TINY)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches the processes that the test starts.
+
+    A shell's background job begins with SIGINT ignored, and so would all that it starts. A handler, however, is not
+    inherited: they begin with the default.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(tryfirst=True)

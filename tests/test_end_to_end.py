@@ -153,6 +153,7 @@ def test_status_report_and_logs_speak_of_the_run(first):
     assert retry.returncode == 0 and "nothing" in retry.stdout.lower()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
     """Interrupted while the second half is at work; finished shards' receipts stay as they are, the rest is made."""
     model = save_tiny_model(folder / "model")

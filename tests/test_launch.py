@@ -197,6 +197,7 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..
     assert call("cancel", str(run.path))[:2] == (0, "nothing was running\n")
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_ends_the_tasks_and_says_how_to_go_on(
     make_run: Callable[..., Run], toys: Path, number: signal.Signals, expected: int

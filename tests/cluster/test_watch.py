@@ -250,6 +250,7 @@ def test_the_queue_tells_what_is_free_and_who_waits(run: Run) -> None:
     assert refused.returncode == 2 and "main" in refused.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_queue_is_watched_until_interrupted(cluster: DevCluster, terminals: Callable[..., Terminal]) -> None:
     terminal = terminals("queue", "--watch", "--every", "0.5")
     terminal.until(lambda text: "main*" in text and "Ctrl-C ends" in text)
