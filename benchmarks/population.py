@@ -6,18 +6,27 @@ Language: queries of the golden sets and heuristic drafts are English, so what t
 rejection; sentences in nine other languages, and such with English values in them, should be refused. Functions: what
 the labeller guesses of golden queries. Statistics: ``domain fit`` of the domain's own drafts against the domain's own
 shares, exact and with noise.
+
+    python benchmarks/population.py --fits 500
+
+fits each domain's drafts and golden queries so many times at each of three epsilons, and says how many of the results
+the domain takes. The noise of a fit follows from its number, so one that failed can be made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -26,10 +35,13 @@ from routenator.config import ChecksConfig
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
+from routenator.errors import InputError
 from routenator.files import write_json
 from routenator.language import SURE, detect
-from routenator.population.fit import fit
+from routenator.population.fit import UNWRITABLE, fit, fit_counted
+from routenator.population.histograms import Noise
 from routenator.population.labeller import Labeller
+from routenator.population.queries import Observation, Observer
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import Candidate, Context, language
 from routenator.validation.words import FUNCTION_WORDS
@@ -38,6 +50,7 @@ from routenator.wording.composer import Composer
 DOMAINS = Path(__file__).resolve().parent.parent / "configs" / "domains"
 WAYS = ("function words", "detector", "check")
 EPSILONS = (None, 0.5, 1.0, 3.0)
+FITTED = (0.2, 0.5, 1.0)  # epsilons of --fits
 FOREIGN = {
     "de": """zeig mir ein plakat für den flohmarkt|wie wird das wetter morgen in berlin|spiel etwas von den beatles
         |ich brauche einen flyer für die geburtstagsfeier|reserviere einen tisch für vier personen
@@ -45,27 +58,33 @@ FOREIGN = {
         |logo mit rotem drachen|einladung zur hochzeit im garten""",
     "es": """muéstrame un cartel de mercado de pulgas|qué tiempo hará mañana en madrid|pon algo de los beatles
         |necesito un folleto para la fiesta|reserva una mesa para cuatro personas|añade esta canción a mi lista
-        |dale tres estrellas a esta novela|busca la película del fin de semana|logotipo con cometa roja|invitación de boda en el jardín""",
-    "fr": """montre moi une affiche de marché aux puces|quel temps fera-t-il demain à paris|joue quelque chose des beatles
+        |dale tres estrellas a esta novela|busca la película del fin de semana|logotipo con cometa roja
+        |invitación de boda en el jardín""",
+    "fr": """montre moi une affiche de marché aux puces|quel temps fera-t-il demain à paris
+        |joue quelque chose des beatles
         |je veux un dépliant pour la fête|réserve une table pour quatre personnes|ajoute cette chanson à ma liste
         |donne trois étoiles à ce roman|cherche le film de ce week-end|logo avec un cerf-volant rouge
         |invitation de mariage dans le jardin""",
-    "it": """mostrami un poster del mercatino|che tempo farà domani a roma|metti qualcosa dei beatles|voglio un volantino per la festa
+    "it": """mostrami un poster del mercatino|che tempo farà domani a roma|metti qualcosa dei beatles
+        |voglio un volantino per la festa
         |prenota un tavolo per quattro persone|aggiungi questa canzone alla mia lista|dai tre stelle a questo romanzo
         |cerca il film del fine settimana|logo con aquilone rosso|invito di nozze in giardino""",
     "pt": """mostra um cartaz da feira|como vai estar o tempo amanhã em lisboa|toca alguma coisa dos beatles
         |preciso de um folheto para a festa|reserva uma mesa para quatro pessoas|adiciona esta música à minha lista
-        |dá três estrelas a este romance|procura o filme do fim de semana|logotipo com papagaio vermelho|convite de casamento no jardim""",
-    "nl": """laat me een poster van de rommelmarkt zien|wat voor weer wordt het morgen in utrecht|speel iets van de beatles
+        |dá três estrelas a este romance|procura o filme do fim de semana|logotipo com papagaio vermelho
+        |convite de casamento no jardim""",
+    "nl": """laat me een poster van de rommelmarkt zien|wat voor weer wordt het morgen in utrecht
+        |speel iets van de beatles
         |ik heb een folder nodig voor het feest|reserveer een tafel voor vier personen""",
     "sv": "visa mig en affisch för loppmarknaden|hur blir vädret i morgon i stockholm|spela något av beatles",
     "pl": "pokaż mi plakat targu staroci|jaka będzie jutro pogoda w krakowie|zagraj coś beatlesów",
     "tr": "bana bit pazarı için bir afiş göster|yarın istanbulda hava nasıl olacak",
 }
-MIXED = """ich möchte bitte ein poster mit {}|zeig mir {} für die party|quiero un poster de {} por favor|necesito {} para mañana
+MIXED = """ich möchte bitte ein poster mit {}|zeig mir {} für die party|quiero un poster de {} por favor
+    |necesito {} para mañana
     |je voudrais une affiche avec {}|cherche moi {} s'il vous plaît|vorrei un volantino con {}|mostrami {} per favore
-    |preciso de um cartaz com {}|mostra {} por favor|füge {} zu meiner playlist hinzu|joue {} sur spotify|laat mij {} zien alstublieft
-    |visa mig {} tack"""
+    |preciso de um cartaz com {}|mostra {} por favor|füge {} zu meiner playlist hinzu|joue {} sur spotify
+    |laat mij {} zien alstublieft|visa mig {} tack"""
 VALUES = ("red beach", "vintage summer sale", "a dog riding a skateboard", "Slow Sunday Soup")
 
 
@@ -75,8 +94,16 @@ def sentences(text: str) -> list[str]:
 
 def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
     return Candidate(
-        query=query, function="", arguments={}, slots=slots, category="", bounds=(1, 99), language="en", template="", draft=draft
-    )  # fmt: skip
+        query=query,
+        function="",
+        arguments={},
+        slots=slots,
+        category="",
+        bounds=(1, 99),
+        language="en",
+        template="",
+        draft=draft,
+    )
 
 
 def function_words(one: Candidate) -> bool:
@@ -165,16 +192,21 @@ def distance(one: dict[str, float], other: dict[Any, float]) -> float:
     return 0.5 * sum(abs(one.get(name, 0.0) / total - other.get(name, 0.0) / whole) for name in {**one, **other})
 
 
+def write_drafts(file: Path, rows: list[dict[str, Any]]) -> Path:
+    """A file of drafts with their calls, as ``domain fit`` reads it."""
+    lines = [
+        {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}}
+        for row in rows
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return file
+
+
 def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, domain in domains.items():
-            file = Path(folder) / f"{name}.jsonl"
-            lines = [
-                {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}}
-                for row in made[name]
-            ]
-            file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            file = write_drafts(Path(folder) / f"{name}.jsonl", made[name])
             fit(domain, file, epsilon=1.0)  # loads OpenDP
             for epsilon in EPSILONS:
                 started = time.perf_counter()
@@ -185,8 +217,8 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
                     {
                         "domain": name,
                         "epsilon": "exact" if epsilon is None else epsilon,
-                        "queries": len(lines),
-                        "per second": len(lines) / seconds,
+                        "queries": len(made[name]),
+                        "per second": len(made[name]) / seconds,
                         "functions": distance(found["functions"], own.functions),
                         **{key: max(distance(found[key][f], table[f]) for f in table) for key, table in tables.items()},
                         "slots": max(
@@ -195,6 +227,61 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
                         ),
                     }
                 )
+    return rows
+
+
+def seeded_noise(seed: int) -> Noise:
+    """Noise of the same distribution as OpenDP's, which cannot be drawn twice: the difference of two geometric draws."""
+    draw = np.random.default_rng(seed)
+
+    def noise(counts: Sequence[int], scale: float) -> list[int]:
+        odds = -math.expm1(-1.0 / scale)
+        drawn = draw.geometric(odds, len(counts)) - draw.geometric(odds, len(counts))
+        return [count + int(added) for count, added in zip(counts, drawn, strict=True)]
+
+    return noise
+
+
+def failed_seeds(
+    domain: Domain, seen: Counter[Observation], epsilon: float, seeds: Iterable[int], min_count: int = 10
+) -> list[int]:
+    """Those seeds whose noise makes a fit that the domain refuses or cannot write."""
+    failed = []
+    for seed in seeds:
+        try:
+            found = fit_counted(domain, seen, min_count=min_count, epsilon=epsilon, noise=seeded_noise(seed))
+        except InputError:
+            failed.append(seed)
+            continue
+        if any(line.startswith(UNWRITABLE) for line in found.warnings):
+            failed.append(seed)
+    return failed
+
+
+def noisy_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]], fits: int) -> list[dict[str, Any]]:
+    """How many of so many noisy fits pass, of each domain, sample and epsilon."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, domain in domains.items():
+            samples = {
+                "drafts": write_drafts(Path(folder) / f"{name}.jsonl", made[name]),
+                "golden queries": domain.path / "golden.jsonl",
+            }
+            for sample, file in samples.items():
+                seen = Observer(domain, Labeller(domain)).count(file)
+                for epsilon in FITTED:
+                    failed = failed_seeds(domain, seen, epsilon, range(fits))
+                    rows.append(
+                        {
+                            "domain": name,
+                            "sample": sample,
+                            "epsilon": epsilon,
+                            "queries": seen.total(),
+                            "passed": fits - len(failed),
+                            "of": fits,
+                            "seeds that failed": ", ".join(map(str, failed)) or "none",
+                        }
+                    )
     return rows
 
 
@@ -217,11 +304,19 @@ def main() -> None:
     parser.add_argument(
         "--domain", action="append", help="a folder below configs/domains; may be given again; default: all"
     )
+    parser.add_argument("--fits", type=int, help="only fit with noise, so often; exit code 1 if a result is refused")
     parser.add_argument("--json", type=Path, help="write the result here too")
     options = parser.parse_args()
     names = options.domain or sorted(path.parent.name for path in DOMAINS.glob("*/statistics.yaml"))
     domains = {name: load_domain(DOMAINS / name) for name in names}
     made = {name: drafts(domain, options.rows) for name, domain in domains.items()}
+    if options.fits is not None:
+        passed = noisy_rows(domains, made, options.fits)
+        columns = {"domain": "", "sample": "", "epsilon": "", "queries": ",", "passed": "", "of": ""}
+        table("Fits with noise that the domain takes", passed, {**columns, "seeds that failed": ""})
+        if options.json:
+            write_json(options.json, {"fits": passed})
+        sys.exit(any(row["passed"] < row["of"] for row in passed))
     result = {
         "language": language_rows(domains, made),
         "functions": function_rows(domains),

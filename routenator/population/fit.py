@@ -14,12 +14,14 @@ from routenator.domain.domain import Domain
 from routenator.domain.loader import with_statistics
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
-from routenator.population.histograms import Noise, count, noisy, opendp_noise
+from routenator.population.histograms import Histograms, Noise, count, noisy, opendp_noise
 from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
 from routenator.population.tables import Fitter
 from routenator.sampling.feasible import check_walks
 from routenator.sampling.strata import build_strata
+
+UNWRITABLE = "the domain cannot write all of this"  # begins a warning of what `domain check` would refuse
 
 
 @dataclass
@@ -113,7 +115,7 @@ def fit_counted(
         pooled=fitter.pooled,
         kept=fitter.kept,
         budget=histograms.budget,
-        warnings=_warnings(domain, seen),
+        warnings=_warnings(domain, seen, histograms),
         labelled=sum(times for o, times in seen.items() if not o.guessed),
         guessed=sum(times for o, times in seen.items() if o.guessed and o.function is not None),
         unsure=unsure,
@@ -122,9 +124,10 @@ def fit_counted(
     return result
 
 
-def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
+def _warnings(domain: Domain, seen: Counter[Observation], histograms: Histograms) -> list[str]:
     """What the tables leave out."""
     found = []
+    categories = histograms.tables.get("categories", Counter())
     languages: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     uncertain = 0
@@ -133,8 +136,8 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
             uncertain += times
         elif o.language not in domain.statistics.languages:
             languages[o.language] += times
-        if o.function is not None and not o.guessed and not _has_node(domain, o.function, o.category):
-            unknown[o.function] += times
+        if not o.guessed and o.category != NO_CATEGORY and (o.function, o.category) not in categories:
+            unknown[str(o.function)] += times
     total = seen.total()
     if languages:
         named = ", ".join(f"{name} {times:,}" for name, times in languages.most_common(8))
@@ -146,14 +149,9 @@ def _warnings(domain: Domain, seen: Counter[Observation]) -> list[str]:
         found.append(f"the language of {uncertain:,} queries is not certain; they are left out of `languages`")
     for function, times in sorted(unknown.items()):
         found.append(
-            f"{function}: {times:,} calls name a category that no node stands for; they are left out of `categories`"
+            f"{function}: {times:,} calls name a category that no walk ends in; they are left out of `categories`"
         )
     return found
-
-
-def _has_node(domain: Domain, function: str, category: str | None) -> bool:
-    """Whether some node stands for a call's category; true of a call without one."""
-    return category == NO_CATEGORY or (category is not None and bool(domain.category_nodes(function, category)))
 
 
 def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
@@ -168,7 +166,7 @@ def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
         build_strata(fitted, probe_config(fitted))
     except InputError as error:
         errors.append(error)
-    return [f"the domain cannot write all of this: {' '.join(str(error).split())}" for error in errors]
+    return [f"{UNWRITABLE}: {' '.join(str(error).split())}" for error in errors]
 
 
 def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None) -> str:

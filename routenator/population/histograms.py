@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routenator.domain.domain import Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.population.queries import Observation
+from routenator.sampling.walk import Graph
 from routenator.validation.text import THIRDS
 
 Key = tuple[Any, ...]
@@ -73,18 +75,11 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
     Args:
         labelled: whether the queries have calls; without them slots are not known.
     """
-    statistics = domain.statistics
+    statistics, walked = domain.statistics, _walked_categories(domain)
     words = sorted({word for low, high in statistics.length_buckets.values() for word in range(low, high + 1)})
     found: dict[str, list[Key]] = {
         "functions": [(function,) for function in domain.rules],
-        # A share for a category that no node stands for would be refused, and noise would give it one.
-        "categories": [
-            (f, c)
-            for f in domain.rules
-            for reachable in [domain.reachable_categories(f)]
-            for c in domain.categories_of(f)
-            if c in reachable
-        ],
+        "categories": [(f, c) for f in domain.rules for c in domain.categories_of(f) if c in walked[f]],
         "words": [(function, word) for function in domain.rules for word in words],
         "positions": [(f, third) for f in statistics.keyword_position if f in domain.rules for third in THIRDS],
         "languages": [(language,) for language in (*statistics.languages, OTHER)],
@@ -96,6 +91,19 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
             (f, slot, present) for f in domain.rules for slot in optional_slots(domain, f) for present in (True, False)
         ]
     return {name: keys for name, keys in found.items() if keys}
+
+
+def _walked_categories(domain: Domain) -> dict[str, set[str]]:
+    """The categories that some walk of a function ends in. Only these are counted: a share for another would be refused
+    by ``domain check``, and noise gives a share to any cell.
+    """
+    graph, found = Graph(domain), dict[str, set[str]]()
+    for function in domain.rules:
+        walker = graph.walker(function)
+        found[function] = {c for c, mass in zip(walker.categories, walker.mass, strict=True) if mass > 0} - {
+            NO_CATEGORY
+        }
+    return found
 
 
 def optional_slots(domain: Domain, function: str) -> list[str]:

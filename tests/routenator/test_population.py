@@ -92,7 +92,7 @@ def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
     }
     assert any("routes" in line for line in found.kept) and (found.labelled, found.guessed, found.unsure) == (102, 0, 0)
     assert found.warnings == [
-        "book: 10 calls name a category that no node stands for; they are left out of `categories`"
+        "book: 10 calls name a category that no walk ends in; they are left out of `categories`"
     ]
 
 
