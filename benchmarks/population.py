@@ -231,7 +231,7 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
 
 
 def seeded_noise(seed: int) -> Noise:
-    """Noise of the same distribution as OpenDP's, which cannot be drawn twice: the difference of two geometric draws."""
+    """Noise distributed as OpenDP's, which cannot be drawn twice: the difference of two geometric draws."""
     draw = np.random.default_rng(seed)
 
     def noise(counts: Sequence[int], scale: float) -> list[int]:

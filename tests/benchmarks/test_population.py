@@ -9,7 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import population
+from routenator.domain.loader import load_domain
+from routenator.population.labeller import Labeller
+from routenator.population.queries import Observer
 from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "epsilon", "seeds"),
+    [("creative", 0.5, [11]), ("assistant", 0.2, [0, 1]), ("assistant", 1.0, [0])],
+)
+def test_noise_that_once_made_a_fit_fail_does_so_no_more(
+    name: str, epsilon: float, seeds: list[int], tmp_path: Path
+) -> None:
+    """Quantiles in a bucket that ended without a share; shares for categories that no walk ends in."""
+    domain = load_domain(population.DOMAINS / name)
+    file = population.write_drafts(tmp_path / "drafts.jsonl", population.drafts(domain, 300))
+    seen = Observer(domain, Labeller(domain)).count(file)
+    assert population.failed_seeds(domain, seen, epsilon, seeds) == []
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ import yaml
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import load_domain
+from routenator.domain.loader import load_domain, with_statistics
 from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
 from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy
 from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
+from routenator.population.tables import Fitter
 from routenator.sampling.sampler import Sampler
 from routenator.validation.text import third_of
 from routenator.wording.composer import Composer
@@ -91,9 +93,7 @@ def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
         "book": {"heuristic": 0.8, "text": 0.2},
     }
     assert any("routes" in line for line in found.kept) and (found.labelled, found.guessed, found.unsure) == (102, 0, 0)
-    assert found.warnings == [
-        "book: 10 calls name a category that no walk ends in; they are left out of `categories`"
-    ]
+    assert found.warnings == ["book: 10 calls name a category that no walk ends in; they are left out of `categories`"]
 
 
 def test_a_slots_share_is_of_the_calls_that_could_have_it(tiny: Domain, tmp_path: Path) -> None:
@@ -261,6 +261,85 @@ def test_a_sample_of_which_nothing_can_be_told(tiny: Domain, tmp_path: Path) -> 
         fit(tiny, write(tmp_path, SAMPLE), min_count=1000)
 
 
+# Tables that could contradict each other
+
+
+def test_queries_too_few_for_a_share_of_lengths_are_in_no_quantile(tiny: Domain) -> None:
+    """Nine very long queries are below the minimum, and the domain has no share to pool them with. Counted among all,
+    they would move the quantile 0.9 from three words to ten, where lengths say that 91% have at most five.
+    """
+    own = tiny.statistics.model_dump(exclude={"joint"})
+    own["length_buckets"] = {"short": (1, 5), "long": (6, 12), "extended": (13, 20)}
+    domain = with_statistics(tiny, own)
+    tables = {name: Counter(dict.fromkeys(keys, 0)) for name, keys in cells(domain, labelled=True).items()}
+    tables["functions"]["search",] = 121
+    tables["words"] += Counter({("search", 3): 102, ("search", 10): 10, ("search", 15): 9})
+    found = Fitter(domain, Histograms(tables), min_count=10).statistics()
+    assert shares(found["lengths"]["search"]) == {"short": 0.9107, "long": 0.0893, "extended": 0.0}
+    assert found["word_quantiles"]["search"] == {0.1: 3, 0.25: 3, 0.5: 3, 0.75: 3, 0.9: 3}
+    with_statistics(tiny, found)
+
+
+@pytest.mark.parametrize("epsilon", [None, 1.0])
+def test_a_category_that_no_walk_ends_in_gets_no_share(tiny: Domain, tmp_path: Path, epsilon: float | None) -> None:
+    domain = replace(tiny, edges=[edge for edge in tiny.edges if edge.target != "d_card"])
+    own = tiny.statistics.model_dump(exclude={"joint"})
+    own["categories"]["search"].pop("card")
+    domain = with_statistics(domain, own)
+    assert ("search", "card") not in cells(domain, labelled=True)["categories"]
+    rows = [*SAMPLE, *[search("red beach card please", "card")] * 30] * 4
+    found = fit(domain, write(tmp_path, rows), epsilon=epsilon)
+    assert set(found.statistics["categories"]["search"]) == {"poster", "logo"}
+    assert "search: 136 calls name a category that no walk ends in; they are left out of `categories`" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("tables", "times", "reason"),
+    [
+        ({"routes": {"search": {"heuristic": 1.0}, "book": {"text": 0.0}}}, 20, "the weights are all zero"),
+        ({"lengths": {"search": {"short": 1.0}, "book": {"tiny": 1.0}}}, 20, "an undeclared length bucket"),
+        ({"slots": {"book": {"city": 0.5}}}, 2, ""),  # too few for a share
+    ],
+)
+def test_a_function_whose_own_tables_would_be_refused_gets_no_share(
+    tiny: Domain, tmp_path: Path, tables: dict[str, Any], times: int, reason: str
+) -> None:
+    """The loader does not look at the tables of a function that the domain does not use, and the sample has some."""
+    own = tiny.statistics.model_dump(exclude={"joint"})
+    domain = with_statistics(tiny, {**own, "functions": {"search": 1.0}, **tables})
+    rows = [*[search("logo red beach", "logo")] * 30, *[book("a bistro table in Oslo", place="bistro")] * times]
+    found = fit(domain, write(tmp_path, rows), min_count=3)
+    assert found.statistics["functions"]["book"] == 0.0
+    assert all("book" not in found.statistics.get(table, {}) for table in ("lengths", "routes", "slots"))
+    assert any(line.startswith("functions.book: left at 0: ") and reason in line for line in found.kept) == bool(reason)
+
+
+def test_no_counts_make_tables_that_contradict(tiny: Domain) -> None:
+    """Whatever noise makes of the counts, and whichever of its own shares the domain lacks."""
+    draw = random.Random(5)
+    fixed, own = cells(tiny, labelled=True), tiny.statistics.model_dump(exclude={"joint"})
+    quantiles = 0
+    for _ in range(400):
+        domain = with_statistics(
+            tiny,
+            {
+                **own,
+                "functions": draw.choice([{"search": 1.0}, {"search": 0.5, "book": 0.5}, {"search": 1.0, "book": 0.0}]),
+                "lengths": {f: {draw.choice(["short", "long"]): 1.0} for f in ("search", "book")},
+            },
+        )
+        spread = draw.choice([3, 30, 300])
+        tables = {
+            name: Counter({key: draw.randint(-spread, draw.choice([3, 30, 300])) for key in keys})
+            for name, keys in fixed.items()
+        }
+        tables["functions"]["search",] = 300
+        found = Fitter(domain, Histograms(tables), draw.choice([1, 5, 10, 40])).statistics()
+        with_statistics(tiny, found)
+        quantiles += len(found.get("word_quantiles", {}))
+    assert quantiles > 100
+
+
 # Differential privacy
 
 
@@ -288,7 +367,7 @@ def test_the_parts_of_epsilon_add_up_and_noise_has_their_scale(tiny: Domain) -> 
     import math
 
     exact = Histograms({name: Counter(dict.fromkeys(keys, 1000)) for name, keys in cells(tiny, labelled=True).items()})
-    draws = [noisy(tiny, exact, 4.0) for _ in range(60)]
+    draws = [noisy(tiny, exact, 4.0) for _ in range(200)]  # so that the tolerance is six standard deviations
     assert sum(draws[0].budget.values()) == pytest.approx(4.0) and set(draws[0].budget) == set(exact.tables)
     for name, divisor in (("words", 1), ("slots", 3)):  # book has three optional slots
         errors = [value - 1000 for draw in draws for value in draw.tables[name].values()]
