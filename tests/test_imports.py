@@ -66,6 +66,7 @@ WORKERS_ONLY = {
     "routenator/population/histograms.py",
     "routenator/population/labeller.py",
     "routenator/population/queries.py",
+    "routenator/population/tables.py",
     "routenator/training/fused.py",
     "routenator/training/model.py",
     "routenator/training/trackers.py",
