@@ -296,8 +296,8 @@ def test_a_category_that_no_walk_ends_in_gets_no_share(tiny: Domain, tmp_path: P
 @pytest.mark.parametrize(
     ("tables", "times", "reason"),
     [
-        ({"routes": {"search": {"heuristic": 1.0}, "book": {"text": 0.0}}}, 20, "the weights are all zero"),
-        ({"lengths": {"search": {"short": 1.0}, "book": {"tiny": 1.0}}}, 20, "an undeclared length bucket"),
+        ({"routes": {"search": {"heuristic": 1.0}, "book": {"text": 0.0}}}, 20, "all weights are zero"),
+        ({"lengths": {"search": {"short": 1.0}, "book": {"tiny": 1.0}}}, 20, "undeclared length bucket"),
         ({"slots": {"book": {"city": 0.5}}}, 2, ""),  # too few for a share
     ],
 )
@@ -400,7 +400,7 @@ def test_with_noise_the_file_holds_no_exact_count(tiny: Domain, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ["without queries"]),
+        ("", ["has no queries"]),
         ("{nope\n", ["not JSON", "line 1"]),
         ('{"query": "  "}\n', ["line 1"]),
         ('{"query": 3}\n', ["not a golden example", "line 1"]),
