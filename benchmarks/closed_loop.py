@@ -27,9 +27,10 @@ MOST_TOPUPS = 5
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its table, and give what ``--json`` writes."""
+    from jobs.stages import DATA_STAGES
     from routenator.compose import find_domain
     from slurm.planning.planner import make_plan
-    from slurm.planning.topup import DATA_STAGES, pilot_config
+    from slurm.planning.topup import pilot_config
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
@@ -85,8 +86,9 @@ def finish(plan: Plan) -> Run:
 
 def follow(name: str, run: Run) -> list[dict[str, Any]]:
     """A run and its top-ups, a row each, until nothing is short or nothing is to be hoped for."""
+    from jobs.stages import DATA_STAGES
     from routenator.files import read_json
-    from slurm.planning.topup import DATA_STAGES, look, plan_topup, topup_path
+    from slurm.planning.topup import look, plan_topup, topup_path
 
     rows: list[dict[str, Any]] = []
     while True:

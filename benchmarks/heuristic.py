@@ -138,7 +138,8 @@ def generate_stage(config: RunConfig, requests: pa.Table, strata: list[Stratum])
     import pyarrow.parquet as pq
 
     import jobs.generate
-    from jobs.plan import STAGES, Plan, Run, StagePlan
+    from jobs.plan import Plan, Run, StagePlan
+    from jobs.stages import STAGES
     from jobs.task import Task, read_receipt
     from routenator.files import write_atomic
 

@@ -174,7 +174,8 @@ def measure(rows: int, domain: str, traversal: str, work: Path | None) -> dict[s
 
 def make_run(folder: Path, rows: int, domain: str, traversal: str = "weighted", shards: int = 1) -> Any:
     """A run directory whose sample stage makes exactly so many requests."""
-    from jobs.plan import STAGES, Plan, Run, StagePlan
+    from jobs.plan import Plan, Run, StagePlan
+    from jobs.stages import STAGES
     from routenator.compose import find_domain
     from routenator.config import RunConfig
     from routenator.files import write_atomic

@@ -77,6 +77,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
     from transformers import AutoTokenizer
 
     from benchmarks.closed_loop import finish, make_config
+    from jobs.stages import DATA_STAGES
     from routenator.compose import find_domain
     from routenator.config import TrainConfig
     from routenator.domain.loader import load_domain
@@ -85,7 +86,6 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
     from routenator.training.prompts import PromptFormat
     from routenator.training.tokens import IGNORED, read_tokens, write_tokens
     from slurm.planning.planner import make_plan
-    from slurm.planning.topup import DATA_STAGES
 
     domain = find_domain(options.domain)
     run = finish(make_plan(make_config(domain, max(1000, 2 * options.examples), folder), stages=DATA_STAGES))

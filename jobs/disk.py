@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.plan import Run
+from jobs.stages import EXAMPLE_BYTES, STAGES, Volume
 from routenator.config import RunConfig
 from routenator.dataset.export import FORMATS
 from routenator.errors import StageError
@@ -19,19 +20,6 @@ from routenator.errors import StageError
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 # Libraries that are no Python raise errors of their own, with the system's words in them.
 _WORDS = tuple(os.strerror(code) for code in _CODES)
-
-GIB = 1024**3
-# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate,
-# 55 an example in parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other
-# domains' arguments are longer.
-REQUEST_BYTES = 60
-CANDIDATE_BYTES = 500
-EXAMPLE_BYTES = 600
-PREDICTION_BYTES = 2000
-# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is
-# loaded.
-TRAIN_BYTES = 2 * GIB
-REPORT_BYTES = 20 * 1024**2
 
 
 class DiskFullError(StageError):
@@ -119,8 +107,8 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
     """Bytes that each stage will write, roughly: rows times measured bytes a row.
 
     A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates
-    ``dataset.size`` become examples: parquet, and one JSON line in each format, which repeats the API; the format for
-    Parquet holds it once.
+    ``dataset.size`` become examples: parquet, and one JSON line in each format, which repeats the API; a table
+    holds it once.
 
     Args:
         tools_bytes: bytes of the API as JSON.
@@ -135,14 +123,8 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
     requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
     formats = config.merge.formats
     example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(bool(FORMATS[name].lines) for name in formats)
-    return {
-        "sample": requests * REQUEST_BYTES,
-        "generate": requests * CANDIDATE_BYTES,
-        "merge": size * example,
-        "train": TRAIN_BYTES,
-        "evaluate": PREDICTION_BYTES * 10_000,
-        "report": REPORT_BYTES,
-    }
+    volume = Volume(requests, size, example)
+    return {name: stage.disk_bytes(volume) for name, stage in STAGES.items()}
 
 
 def shard_bytes(run: Run, stage: str) -> int:

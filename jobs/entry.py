@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.disk import Reserve, disk_full, is_full, shard_bytes
-from jobs.plan import PUBLISHED, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from jobs.task import FAILURE_SUFFIX, Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
@@ -64,7 +65,7 @@ def read_failure(run: Run, stage: str, index: int) -> dict[str, Any] | None:
 def publish_if_done(run: Run, stage: str) -> None:
     """Link a stage's outputs into the run directory once every shard has its receipt."""
     # The stages with many shards publish nothing, and need not list their folder after each of them.
-    if PUBLISHED[stage] and not missing_shards(run, stage):
+    if STAGES[stage].published and not missing_shards(run, stage):
         run.publish(stage)
 
 

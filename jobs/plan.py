@@ -12,29 +12,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.stages import STAGES
 from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.files import read_text
 
 PLAN_FORMAT = 1
-STAGES = ("sample", "generate", "merge", "train", "evaluate", "report")
-NEEDS: dict[str, tuple[str, ...]] = {
-    "sample": (),
-    "generate": ("sample",),
-    "merge": ("generate", "sample"),
-    "train": ("merge",),
-    "evaluate": ("train", "merge"),
-    "report": ("evaluate", "train", "merge", "generate", "sample"),
-}
-# What a finished stage shows in the run directory: name there -> path below the stage's directory.
-PUBLISHED: dict[str, dict[str, str]] = {
-    "sample": {},
-    "generate": {},
-    "merge": {"dataset": "dataset"},
-    "train": {"adapter": "adapter"},
-    "evaluate": {"scores.json": "scores.json", "predictions.jsonl": "predictions.jsonl"},
-    "report": {"report": "report"},
-}
 
 
 class StagePlan(BaseModel):
@@ -173,8 +156,8 @@ class Run:
         Raises:
             InputError: the run was moved without the stages beside it, or they were removed.
         """
-        for stage, names in PUBLISHED.items():
-            for name in names:
+        for stage, declared in STAGES.items():
+            for name in declared.published:
                 link = self.path / name
                 if link.is_symlink() and not link.exists():
                     raise InputError(
@@ -187,7 +170,7 @@ class Run:
 
     def publish(self, stage: str) -> None:
         """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""
-        for name, inside in PUBLISHED[stage].items():
+        for name, inside in STAGES[stage].published.items():
             target = os.path.join(self.plan.stages[stage].dir, inside)
             link = self.path / name
             if link.is_symlink() and str(link.readlink()) == target:

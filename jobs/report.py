@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.outputs import attempt_folder, commit_folder
-from jobs.plan import NEEDS, STAGES, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from jobs.task import Receipt, Task, read_receipt, verify_file
 from routenator.files import read_json, write_atomic, write_json
 from routenator.parsing import read_yaml
@@ -26,7 +27,7 @@ def run(task: Task) -> None:
     """
     if task.is_done():
         return
-    for stage in NEEDS["report"]:
+    for stage in STAGES["report"].needs:
         for _ in task.input_receipts(stage):
             pass
     summary = gather(task.run)
@@ -45,7 +46,7 @@ def gather(run: Run) -> dict[str, Any]:
     rows = []
     merge = scores = None
     training: list[dict[str, Any]] = []
-    for stage in (name for name in STAGES[:-1] if name in run.plan.stages):
+    for stage in (name for name in STAGES if name in run.plan.stages and name != "report"):
         receipts = list(_receipts(run, stage))
         rows.append(stage_row(stage, run.plan.stages[stage].shards, [receipt._asdict() for receipt in receipts]))
         for receipt in receipts:

@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jobs.plan import STAGES, Plan, Run
+from jobs.plan import Plan, Run
+from jobs.stages import STAGES, up_to
 from jobs.task import missing_shards
 from routenator.compose import load_config
 from routenator.errors import InputError
@@ -41,7 +42,7 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     if until is not None and until not in STAGES:
         raise InputError("no such stage", key="--until", found=until, valid=STAGES)
     composed = load_config(config, overrides or [])
-    plan = make_plan(composed, sys.argv, stages=STAGES[: STAGES.index(until) + 1] if until else STAGES)
+    plan = make_plan(composed, sys.argv, stages=up_to(until) if until else STAGES)
     preflight(plan, submitting=submitting)
     if said := acceptance_note(composed.generate.acceptance, plan):
         typer.echo(said, err=True)

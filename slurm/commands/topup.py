@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.plan import Run
+from jobs.stages import DATA_STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
@@ -25,7 +26,6 @@ from slurm.commands.shared import (
 )
 from slurm.planning.planner import make_plan, materialise
 from slurm.planning.topup import (
-    DATA_STAGES,
     Need,
     builds_on,
     given_up,

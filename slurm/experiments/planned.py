@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.entry import read_failure
-from jobs.plan import STAGES, Plan, Run
+from jobs.plan import Plan, Run
+from jobs.stages import DATA_STAGES, STAGES
 from jobs.task import missing_shards
 from routenator.authoring.derive import DeriveOptions
 from routenator.authoring.derive import derive as make_domain
@@ -25,8 +26,6 @@ from routenator.files import digest, read_json, sha256_file, write_atomic
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
-
-DATA_STAGES = ("sample", "generate", "merge")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Entry:
             str(code / "launch.py"),
             "run",
             str(config),
-            *(() if last == STAGES[-1] else ("--until", last)),
+            *(() if last == list(STAGES)[-1] else ("--until", last)),
         ]
 
     def failure(self) -> str | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
-from jobs.plan import STAGES, Part
+from jobs.plan import Part
+from jobs.stages import DATA_STAGES, STAGES
 from routenator.config import RunConfig
 from routenator.files import digest
 from routenator.models import model_identity
@@ -37,11 +38,8 @@ def _version(module: str) -> int:
 
 
 def shard_counts(config: RunConfig) -> dict[str, int]:
-    """How many tasks each stage has; all but sample and generate have one."""
-    counts = dict.fromkeys(STAGES, 1)
-    counts["sample"] = config.sample.shards
-    counts["generate"] = config.generate.shards
-    return counts
+    """How many shards each stage has."""
+    return {name: getattr(config, name).shards if stage.is_sharded else 1 for name, stage in STAGES.items()}
 
 
 # What decides how many rows are requested, and of which strata; the sample stage's fingerprint holds what comes of it.
@@ -62,7 +60,7 @@ def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str,
     return digest(
         {
             "domain": domain_sha256,
-            "versions": {stage: versions[stage] for stage in ("sample", "generate", "merge")},
+            "versions": {stage: versions[stage] for stage in DATA_STAGES},
             "sample": but("sample", "shards"),
             "generate": but("generate", "shards", "chunk_rows", *_REQUEST_KEYS),
             "generator": _engine(value["model"]["generator"]),
@@ -119,6 +117,8 @@ def stage_fingerprints(
 ) -> dict[str, str]:
     """Stage -> 12 hex digits.
 
+    A stage that is not named here depends on the output that it needs and on the config's section of its name.
+
     Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how many engines there are,
     how often training saves and logs, and where.
     Shard counts are in, although the rows do not depend on them, because the files do.
@@ -167,5 +167,9 @@ def stage_fingerprints(
     add("merge", generate=prints["generate"], base=before, dataset=value["dataset"], merge=merge, golden=golden_sha256)
     add("train", merge=prints["merge"], train=train, trainee=model["trainee"])
     add("evaluate", train=prints["train"], evaluate=evaluate, golden=golden_sha256, embedder=model["embedder"])
+    for stage, declared in STAGES.items():
+        if stage not in prints and stage != "report":
+            own = {stage: value[stage]} if stage in value else {}
+            add(stage, **{need: prints[need] for need in declared.needs}, **own)
     add("report", name=value["name"], **{stage: prints[stage] for stage in STAGES if stage != "report"})
     return prints

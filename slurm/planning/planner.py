@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import jobs
 import routenator
 import slurm
 from jobs.entry import STAGE_PACKAGE, publish_if_done
-from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
+from jobs.plan import Measured, Part, Plan, Run, StagePlan
+from jobs.stages import STAGES
 from routenator.compiled import is_ready, make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
@@ -101,7 +102,7 @@ def make_plan(
     command: Sequence[str] = (),
     package: str = STAGE_PACKAGE,
     *,
-    stages: Sequence[str] = STAGES,
+    stages: Collection[str] = STAGES,
     topup: TopUp | None = None,
 ) -> Plan:
     """Resolve a config: fingerprints, requests, shard table, where outputs go. Reads the domain and the golden file,

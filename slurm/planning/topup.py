@@ -20,7 +20,8 @@ from typing import Any
 
 from jobs.entry import STAGE_PACKAGE
 from jobs.inputs import part_receipts, read_strata, same_strata
-from jobs.plan import STAGES, Measured, Part, Plan, Run, StagePlan
+from jobs.plan import Measured, Part, Plan, Run, StagePlan
+from jobs.stages import STAGES
 from jobs.task import Receipt, read_receipt, verify_file
 from routenator.config import RunConfig
 from routenator.dataset.rounds import rejections
@@ -32,7 +33,6 @@ from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.measured import FILE, requests
 from slurm.planning.planner import TopUp, make_plan
 
-DATA_STAGES = ("sample", "generate", "merge")
 _NAME = re.compile(r"(?P<stem>.+?)-topup(?P<number>\d+)(-data)?")
 
 

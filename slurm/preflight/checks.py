@@ -9,8 +9,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from jobs.disk import GIB, estimate_bytes
+from jobs.disk import estimate_bytes
 from jobs.plan import Plan
+from jobs.stages import GIB
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.plan import NEEDS, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from routenator.errors import RoutenatorError
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
 from slurm.submission.submissions import attempt_log, compact
@@ -180,7 +181,7 @@ def scripts(run: Run, array: int, tasks: int) -> dict[str, str]:
     """
     texts = {}
     for stage, entry in run.plan.stages.items():
-        needs = [f"afterok:${need.upper()}" for need in NEEDS[stage] if need in run.plan.stages]
+        needs = [f"afterok:${need.upper()}" for need in STAGES[stage].needs if need in run.plan.stages]
         count = -(-entry.shards // shards_per_task(run.config, stage, entry.shards, tasks))
         ids = compact(range(min(count, array))) if entry.shards > 1 else None
         texts[stage] = make_executor(run, stage, ",".join(needs) or None).script(ids)

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.plan import STAGES, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors, RoutenatorError
 from routenator.files import digest
@@ -58,9 +59,6 @@ MANAGED_OPTIONS: Mapping[str, str] = {
     "wait": "--wait of the command line",
     "wrap": "nothing",
 }
-SHARDED_STAGES = ("sample", "generate")
-# Only these are written to work on several nodes.
-MULTI_NODE_STAGES = ("train", "evaluate")
 # A stage of short shards has so many tasks for each that runs at once: enough to even out, few enough for their starts
 # not to count.
 SHORT_TASKS_A_PLACE = 4
@@ -90,11 +88,11 @@ def check_resources(config: RunConfig) -> None:
                 expected="null",
             )
         )
-    for stage in STAGES:
+    for stage, declared in STAGES.items():
         asked = resources(config, stage)
         key = f"cluster.stages.{stage}"
         errors += _extra_errors(asked.extra, f"{key}.extra")
-        if asked.nodes > 1 and stage not in MULTI_NODE_STAGES:
+        if asked.nodes > 1 and not declared.takes_nodes:
             errors.append(
                 InputError(
                     f"{stage} runs on one node a task; more tasks come from {stage}.shards",
@@ -103,7 +101,7 @@ def check_resources(config: RunConfig) -> None:
                     expected="1",
                 )
             )
-        if asked.shards_per_task is not None and stage not in SHARDED_STAGES:
+        if asked.shards_per_task is not None and not declared.is_sharded:
             errors.append(
                 InputError(
                     f"{stage} has one shard",
@@ -218,7 +216,7 @@ def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> i
     asked = resources(config, stage).shards_per_task
     if asked is not None:
         return asked
-    if stage == "sample":
+    if STAGES[stage].is_brief:
         tasks = min(tasks, config.cluster.array_parallelism * SHORT_TASKS_A_PLACE)
     return max(1, -(-shards // tasks))
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from jobs.disk import disk_full, is_full
 from jobs.entry import STAGE_PACKAGE
-from jobs.plan import NEEDS, Plan, Run
+from jobs.plan import Plan, Run
+from jobs.stages import STAGES
 from jobs.task import missing_shards
 from routenator.errors import InputError
 from slurm.planning.planner import planned_run
@@ -144,10 +145,10 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
             for stage, missing in absent.items():
                 newest = latest_submissions(before, stage)
                 live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
-                if any(jobs[need].fresh for need in NEEDS[stage] if need in jobs):
+                if any(jobs[need].fresh for need in STAGES[stage].needs if need in jobs):
                     live -= _cancel_waiting(queue, newest, live)
                 jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
-                depends = [jobs[need] for need in NEEDS[stage] if need in jobs]
+                depends = [jobs[need] for need in STAGES[stage].needs if need in jobs]
                 todo = missing - live
                 per_task = shards_per_task(run.config, stage, len(todo), limits.tasks)
                 for offset, shards in blocks(todo, limits.array, per_task).items():

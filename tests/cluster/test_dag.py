@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from jobs.entry import run_task
-from jobs.plan import STAGES, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError

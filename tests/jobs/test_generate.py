@@ -15,7 +15,8 @@ import yaml
 import jobs.generate
 import jobs.sample
 from jobs.generate import row_range
-from jobs.plan import STAGES, Plan, Run, StagePlan
+from jobs.plan import Plan, Run, StagePlan
+from jobs.stages import STAGES
 from jobs.task import Task, read_receipt
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import write_atomic

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.plan import STAGES, Plan, Run
+from jobs.plan import Plan, Run
+from jobs.stages import STAGES
 from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_files, shard_name, verify_file
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import sha256_file, write_atomic, write_json

@@ -9,7 +9,8 @@ from typing import Any
 
 import jobs.merge
 import jobs.sample
-from jobs.plan import STAGES, Plan, Run, StagePlan
+from jobs.plan import Plan, Run, StagePlan
+from jobs.stages import STAGES
 from jobs.task import Task
 from routenator.domain.loader import load_domain
 from routenator.files import write_atomic

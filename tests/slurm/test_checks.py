@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.disk import GIB, estimate_bytes
+from jobs.disk import estimate_bytes
+from jobs.stages import GIB
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from jobs.entry import read_failure
-from jobs.plan import STAGES, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from jobs.task import done_shards, read_receipt
 from slurm import control
 from slurm.local import processes

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.plan import STAGES, Run
+from jobs.plan import Run
+from jobs.stages import STAGES
 from jobs.task import Task, missing_shards
 from routenator.errors import InputError
 from slurm.planning.fingerprints import stage_fingerprints

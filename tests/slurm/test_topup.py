@@ -15,12 +15,13 @@ import yaml
 
 from jobs.entry import run_task
 from jobs.plan import Run
+from jobs.stages import DATA_STAGES
 from jobs.task import receipt_path
 from routenator.errors import InputError, StageError
 from routenator.files import read_json, sha256_file, sha256_tree
 from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
-from slurm.planning.topup import DATA_STAGES, builds_on, given_up, look, pilot_config, plan_topup, topup_path
+from slurm.planning.topup import builds_on, given_up, look, pilot_config, plan_topup, topup_path
 from tests.conftest import TINY, make_config
 
 SIZE = 100

@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-from jobs.plan import NEEDS
+from jobs.stages import STAGES
 from jobs.task import Task
 
 VERSION = 1
@@ -27,7 +27,7 @@ def run(task: Task) -> None:
     if task.is_done():
         return
     print(f"toy {task.stage} {task.index} attempt {task.attempt} job {task.job}", flush=True)
-    for need in NEEDS[task.stage]:
+    for need in STAGES[task.stage].needs:
         list(task.input_receipts(need))
     if asked(task, "fail"):
         raise ValueError(f"told to fail at {task.stage} {task.index}")
