@@ -20,6 +20,7 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.paired import paired
 from routenator.evaluation.predict import PromptSet
 from routenator.evaluation.run import evaluate, subset, write_predictions
+from routenator.extras import require_evaluation
 from routenator.files import write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
@@ -37,6 +38,7 @@ def run(task: Task) -> None:
     """
     if task.is_done():
         return
+    require_evaluation(task.config.evaluate.engine)
     nodes = task_nodes(task.work_dir)
     over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     if nodes.index:

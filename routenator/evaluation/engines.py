@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from routenator.errors import InputError, StageError
+from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, prepare_environment
 
@@ -68,8 +69,10 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
     """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision.
 
     Raises:
+        InputError: a package is missing.
         StageError: the adapter is not one of this model.
     """
+    require("evaluate", "merging an adapter", ("torch", "transformers", "peft"))
     import torch
 
     if not torch.cuda.is_available():

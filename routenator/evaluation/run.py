@@ -22,6 +22,7 @@ from routenator.evaluation.metrics import Embed, score
 from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet, ask
 from routenator.evaluation.verdict import judge_reply
+from routenator.extras import require_evaluation
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
@@ -217,6 +218,7 @@ def evaluate_model(
 
     began = time.time()
     config = config or EvaluateConfig()
+    require_evaluation(config.engine, "--engine")
     functions = load_domain(domain).functions
     examples = subset(load_golden(Path(golden), functions), config.limit, seed)
     base, adapter, style = which_model(model, prompt)

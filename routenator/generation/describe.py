@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from routenator.extras import require_vision
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -77,6 +79,7 @@ class Describer:
     def __init__(self) -> None:
         import logging
 
+        require_vision()
         from rapidocr import RapidOCR
 
         logging.getLogger("RapidOCR").setLevel(logging.ERROR)

@@ -17,9 +17,8 @@ def has_torchvision() -> bool:
     return importlib.util.find_spec("torchvision") is not None or _folder().is_dir()
 
 
-def find_torchvision() -> None:
-    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported,
-    which looks once.
+def check_torchvision() -> None:
+    """Refuse to go on without torchvision.
 
     Raises:
         InputError: it is not installed.
@@ -28,9 +27,19 @@ def find_torchvision() -> None:
         raise InputError(
             "an image model in vLLM needs torchvision",
             key="model.vision.engine",
-            found="no such module",
+            found="not installed here",
             expected="`make install` (CPU), or `pip install torchvision` in the version that fits torch",
         )
+
+
+def find_torchvision() -> None:
+    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported,
+    which looks once.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    check_torchvision()
     if importlib.util.find_spec("torchvision") is None:
         folder = str(_folder())
         sys.path.append(folder)

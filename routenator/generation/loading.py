@@ -8,6 +8,7 @@ from pathlib import Path
 
 from routenator.config import EngineConfig
 from routenator.errors import RoutenatorError, StageError
+from routenator.extras import require_engine
 from routenator.generation.engine import Engine
 from routenator.generation.transformers_engine import TransformersEngine
 from routenator.generation.vllm_engine import VllmEngine
@@ -57,9 +58,10 @@ def open_engine(config: EngineConfig, cache: Path) -> Engine:
         cache: folder of prepared weights (routenator/models.py).
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or a package is missing.
         StageError: the engine does not start; its own error is in the message.
     """
+    require_engine(config.engine, guided=config.guided)
     model = resolve_model(config.model, cache)
     name = config.model.rstrip("/").rsplit("/", 1)[-1].removeprefix("package:")
     try:

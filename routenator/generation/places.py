@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from routenator.config import EngineConfig
 from routenator.errors import InputError
+from routenator.extras import require_engine
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ def engine_places(config: EngineConfig) -> list[Place]:
     """A place for each engine of a task.
 
     Raises:
-        InputError: there are too few GPUs.
+        InputError: there are too few GPUs, or a package is missing.
     """
+    require_engine(config.engine, guided=config.guided)
     return divide(config, visible_devices(), sorted(os.sched_getaffinity(0)))
 
 

@@ -14,6 +14,8 @@ import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from routenator.extras import require
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
@@ -35,6 +37,7 @@ def render(record: dict[str, Any], size: tuple[int, int]) -> Image:
     Returns:
         An RGB image. The same record and size give the same pixels.
     """
+    require("vision", "drawing an image", ("PIL",))
     from PIL import Image, ImageDraw
 
     colours = _colours(record)

@@ -9,6 +9,7 @@ from typing import Any
 
 from routenator.config import EngineConfig
 from routenator.errors import InputError
+from routenator.extras import require
 from routenator.generation.engine import Engine, Message, Prompt, Reply
 
 
@@ -90,15 +91,10 @@ class TransformersEngine(Engine):
         """A processor that masks tokens outside each prompt's schema or grammar, or None if no prompt has one."""
         if all(prompt.schema is None and prompt.grammar is None for prompt in prompts):
             return None
-        try:
-            import xgrammar
-            from xgrammar.contrib.hf import LogitsProcessor
-        except ImportError:
-            raise InputError(
-                "structured output in transformers needs xgrammar",
-                key="model.generator.engine",
-                expected="pip install xgrammar",
-            ) from None
+        require("generate", "structured output in transformers", ("xgrammar",), key="model.generator.engine")
+        import xgrammar
+        from xgrammar.contrib.hf import LogitsProcessor
+
         if self._compiler is None:
             info = xgrammar.TokenizerInfo.from_huggingface(self._tokenizer, vocab_size=self._model.config.vocab_size)
             self._compiler = xgrammar.GrammarCompiler(info)

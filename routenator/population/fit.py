@@ -71,7 +71,7 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
         epsilon: budget of differential privacy with a query as its unit; None for exact counts.
 
     Raises:
-        InputError / InputErrors: bad options, a bad line, no query whose function is known.
+        InputError / InputErrors: bad options, OpenDP is not installed, a bad line, no query whose function is known.
     """
     if min_count < 1:
         raise InputError("the minimum count is below 1", key="--min-count", found=min_count, expected="1 or more")

@@ -15,7 +15,7 @@ from typing import Any
 
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
-from routenator.errors import InputError
+from routenator.extras import require
 from routenator.population.queries import Observation
 from routenator.sampling.walk import Graph
 from routenator.validation.text import THIRDS
@@ -151,17 +151,10 @@ def opendp_noise(counts: Sequence[int], scale: float) -> list[int]:
     """The counts with discrete Laplace noise by OpenDP, which draws from the operating system and cannot be seeded.
 
     Raises:
-        InputError: OpenDP is not installed.
+        MissingPackageError: OpenDP is not installed.
     """
-    try:
-        import opendp.prelude as dp
-    except ImportError:
-        raise InputError(
-            "noisy counts need OpenDP",
-            key="--epsilon",
-            found="no package opendp",
-            expected='pip install "routenator[privacy]"',
-        ) from None
+    require("privacy", "noise for differential privacy", key="--epsilon")
+    import opendp.prelude as dp
 
     dp.enable_features("contrib")  # all of OpenDP's mechanisms ask for it
     space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import IO, Any
 
 from routenator.errors import InputError, StageError
+from routenator.extras import require_training
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
@@ -113,10 +114,11 @@ def launch(
         out: where the processes' log goes; default: this process's stdout.
 
     Raises:
-        InputError: a worker refused its input.
+        InputError: a worker refused its input, or a package is missing.
         StageError: a worker failed.
         StoppedError: a signal came, and nobody had handled it before.
     """
+    require_training(job.config.method, job.config.deepspeed, job.config.tracker)
     if nodes.index == 0:
         job.root.mkdir(parents=True, exist_ok=True)
         job.write()

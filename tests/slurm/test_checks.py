@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.disk import estimate_bytes
 from jobs.stages import GIB
+from jobs.task import Task
 from routenator.compose import load_config
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_writable
-from slurm.planning.planner import make_plan
+from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import (
     check_disk,
     check_engines,
     check_machine,
     check_models,
-    check_tracker,
 )
+from slurm.preflight.installed import check_installed
 from tests.slurm.conftest import PACKAGE, make_config
 
 
@@ -77,12 +79,35 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path, toys: Path, monkeyp
 
 
 @pytest.mark.skipif(find_spec("swanlab") is not None, reason="swanlab is installed")
-def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, toys: Path) -> None:
+def test_what_is_missing_is_refused_where_tasks_run_by_this_interpreter(tmp_path: Path, toys: Path) -> None:
+    """Only tests/test_dependencies.py has an environment in which more than a tracker is missing."""
+
+    def check(**changes: Any) -> None:
+        check_installed(make_plan(make_config(tmp_path, **changes), package=PACKAGE), [])
+
     for tracker in ("tensorboard", "none"):
-        check_tracker(make_plan(make_config(tmp_path, train__tracker=tracker), package=PACKAGE))
-    with pytest.raises(InputError, match="pip install swanlab") as caught:
-        check_tracker(make_plan(make_config(tmp_path, train__tracker="swanlab"), package=PACKAGE))
-    assert caught.value.key == "train.tracker"
+        check(train__tracker=tracker)
+    for cluster in ({"kind": "local"}, {"kind": "slurm", "setup": ["module load python"]}):
+        with pytest.raises(InputError, match="pip install swanlab") as caught:
+            check(train__tracker="swanlab", cluster=cluster)
+        assert caught.value.key == "train.tracker"
+    check(train__tracker="swanlab", cluster={"kind": "slurm", "python": "/opt/python"})
+    check(train__tracker="swanlab", cluster={"kind": "slurm", "container": {"kind": "pyxis", "image": "ours.sqsh"}})
+
+
+def test_only_what_is_still_to_be_done_is_asked_about(tmp_path: Path, toys: Path) -> None:
+    """A stage that is done, here or in an earlier run, needs nothing any more."""
+    config = make_config(tmp_path, train__tracker="none", model__trainee="package:smollm3")
+    plan = make_plan(config, package=PACKAGE)
+    with pytest.raises(InputError, match="no such packaged model"):
+        check_installed(plan, [])
+    run = materialise(plan)
+    for stage in ("train", "evaluate"):
+        task = Task(run, stage, 0)
+        file = task.output(".txt")
+        file.write_text("done")
+        task.commit({"data": file}, rows=1, metrics={})
+    check_installed(plan, [])
 
 
 def test_slurm_needs_a_login_node(tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,159 @@
+"""The optional parts of the installation, and what is said where one is missing.
+
+pyproject.toml's base dependencies are enough to make, check and watch a data set of the heuristic route. What needs
+more comes in extras named by need; each place that uses one calls ``require`` before it imports anything of it, and
+``slurm.preflight.installed`` asks the same before a run starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import shutil
+from collections.abc import Iterable
+
+from routenator.errors import InputError
+
+# Extra -> module that is imported -> the package that pip installs.
+EXTRAS: dict[str, dict[str, str]] = {
+    "train": {
+        "torch": "torch",
+        "transformers": "transformers",
+        "accelerate": "accelerate",
+        "peft": "peft",
+        "bitsandbytes": "bitsandbytes",
+        "deepspeed": "deepspeed",
+        "tensorboardX": "tensorboardX",
+    },
+    "generate": {"torch": "torch", "transformers": "transformers", "xgrammar": "xgrammar", "gguf": "gguf"},
+    "evaluate": {
+        "torch": "torch",
+        "transformers": "transformers",
+        "peft": "peft",
+        "ray": "ray",
+        "sentence_transformers": "sentence-transformers",
+    },
+    "vision": {"PIL": "pillow", "rapidocr": "rapidocr", "onnxruntime": "onnxruntime"},
+    "monitor": {"textual": "textual"},
+    "metrics": {"prometheus_client": "prometheus-client"},
+    "privacy": {"opendp": "opendp"},
+}
+_TRAIN = ("torch", "transformers", "accelerate", "peft")  # whatever the method and the tracker
+
+
+class MissingPackageError(InputError):
+    """Something is asked for that needs a package which is not installed."""
+
+
+@functools.cache
+def is_installed(module: str) -> bool:
+    """Whether a module can be found; nothing is imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def install_line(extra: str) -> str:
+    """What installs an extra, in a checkout."""
+    return f'`pip install -e ".[{extra}]"`'
+
+
+def require(extra: str, user: str, modules: Iterable[str] = (), *, key: str | None = None) -> None:
+    """Refuse to go on without these modules of an extra.
+
+    Args:
+        extra: a key of ``EXTRAS``.
+        user: what needs them, as the beginning of a sentence.
+        modules: the ones that are needed; default: all of the extra.
+        key: of the config, or an option, that asks for it.
+
+    Raises:
+        MissingPackageError: one is missing; the message holds the line that installs it.
+    """
+    packages = EXTRAS[extra]
+    for module in modules or packages:
+        if not is_installed(module):
+            raise MissingPackageError(
+                f"{user} needs {packages[module]}, which is not installed here", key=key, expected=install_line(extra)
+            )
+
+
+def require_engine(engine: str, *, guided: bool, key: str = "model.generator.engine") -> None:
+    """What a language model that writes queries needs.
+
+    Args:
+        engine: ``vllm`` or ``transformers``.
+        guided: whether replies are held to a grammar.
+        key: of the config, that names the engine.
+
+    Raises:
+        MissingPackageError: a package is missing.
+    """
+    require("generate", "a language model", ("torch", "transformers"), key=key)
+    if engine == "vllm":
+        require_vllm(key)
+    elif guided:
+        require("generate", "guided generation in transformers", ("xgrammar",), key=key)
+
+
+def require_vllm(key: str) -> None:
+    """vLLM, whose package is another one on a machine without a GPU.
+
+    Raises:
+        MissingPackageError: it is missing.
+    """
+    if not is_installed("vllm"):
+        extra = "gpu" if shutil.which("nvidia-smi") else "cpu"
+        raise MissingPackageError(
+            "the engine vllm needs vLLM, which is not installed here",
+            key=key,
+            found="vllm",
+            expected=f"{install_line(extra)}, or `transformers`",
+        )
+
+
+def require_vision() -> None:
+    """What the vision route with ``kind: described`` needs to draw and to read images.
+
+    Raises:
+        MissingPackageError: a package is missing.
+    """
+    require("vision", "the vision route", key="model.vision.kind")
+
+
+def require_training(method: str, deepspeed: bool, tracker: str) -> None:
+    """What training needs.
+
+    Args:
+        method, deepspeed, tracker: as in the section ``train`` of the config.
+
+    Raises:
+        MissingPackageError: a package is missing.
+    """
+    require("train", "training", _TRAIN)
+    if method == "qlora":
+        require("train", "training by QLoRA", ("bitsandbytes",), key="train.method")
+    if deepspeed:
+        require("train", "training with DeepSpeed", ("deepspeed",), key="train.deepspeed")
+    if tracker == "tensorboard" and not is_installed("tensorboard"):
+        require("train", "the tracker tensorboard", ("tensorboardX",), key="train.tracker")
+    elif tracker != "none" and not is_installed(tracker):
+        raise MissingPackageError(
+            f"the tracker {tracker} is not installed here",
+            key="train.tracker",
+            found=tracker,
+            expected=f"`pip install {tracker}`, or train.tracker=none",
+        )
+
+
+def require_evaluation(engine: str, key: str = "evaluate.engine") -> None:
+    """What scoring a model needs.
+
+    Args:
+        engine: ``vllm`` or ``transformers``.
+        key: of the config, or the option, that names it.
+
+    Raises:
+        MissingPackageError: a package is missing.
+    """
+    require("evaluate", "evaluation")
+    if engine == "vllm":
+        require_vllm(key)

@@ -1,0 +1,96 @@
+"""Whether what a run needs is installed, where its tasks run in the same Python environment as this command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+
+from jobs.plan import Plan
+from jobs.task import missing_shards
+from routenator.config import ClusterConfig, RunConfig
+from routenator.errors import InputError, InputErrors
+from routenator.extras import require, require_engine, require_evaluation, require_training, require_vision
+from routenator.generation.imaging import check_torchvision
+from routenator.models import cache_folder, check_weights
+from routenator.sampling.strata import Stratum
+from slurm.planning.planner import planned_run
+
+
+def shares_environment(cluster: ClusterConfig) -> bool:
+    """Whether tasks run by the interpreter of this command: no other one and no container is named."""
+    return cluster.python is None and cluster.container is None
+
+
+def check_installed(plan: Plan, strata: Collection[Stratum]) -> None:
+    """``check_packages`` for the stages that still have shards to do.
+
+    Tasks that run by another interpreter or in a container are not asked about: what is there cannot be seen from here.
+
+    Args:
+        strata: the plan's.
+
+    Raises:
+        InputError / InputErrors: something is missing.
+    """
+    if not shares_environment(plan.config.cluster):
+        return
+    run = planned_run(plan)
+    stages = {stage for stage in plan.stages if missing_shards(run, stage)}
+    counts = plan.requested or [stratum.requested for stratum in strata]
+    check_packages(plan.config, stages, {stratum.route for stratum, count in zip(strata, counts, strict=True) if count})
+
+
+def check_packages(config: RunConfig, stages: Collection[str], routes: Collection[str] = ()) -> None:
+    """Whether the packages and packaged weights that some stages need are installed here; all that are missing are
+    named.
+
+    Args:
+        stages: by name.
+        routes: that have rows, if ``generate`` is among the stages.
+
+    Raises:
+        InputError / InputErrors: something is missing; each says the line that installs it.
+    """
+    errors: dict[str, InputError] = {}
+    for check in _checks(config, stages, routes):
+        try:
+            check()
+        except InputError as error:
+            errors.setdefault(str(error), error)
+    if errors:
+        found = list(errors.values())
+        raise found[0] if len(found) == 1 else InputErrors(found)
+
+
+def _checks(config: RunConfig, stages: Collection[str], routes: Collection[str]) -> Iterator[Callable[[], None]]:
+    """What to ask for these stages; each raises an ``InputError`` for what is missing."""
+    cache, model = cache_folder(config.cache), config.model
+
+    def weights(source: str, key: str) -> Callable[[], None]:
+        return partial(check_weights, source, cache, key)
+
+    if "generate" in stages:
+        for route in sorted(routes):
+            engine = model.engine_for(route)
+            if engine is None:
+                continue
+            key = "model.vision.engine" if engine is not model.generator else "model.generator"
+            yield partial(require_engine, engine.engine, guided=engine.guided, key=f"{key}.engine")
+            yield weights(engine.model, f"{key}.model")
+            if route == "vision" and model.vision.kind == "described":
+                yield require_vision
+            elif route == "vision":
+                yield partial(require, "vision", "the vision route", ("PIL",), key="model.vision.kind")
+                if engine.engine == "vllm":
+                    yield check_torchvision
+    if "merge" in stages and config.merge.ambiguity != "off":
+        needed = ("torch", "transformers", "sentence_transformers")
+        yield partial(require, "evaluate", "the check of ambiguity", needed, key="merge.ambiguity")
+        yield weights(model.embedder, "model.embedder")
+    if "train" in stages:
+        yield partial(require_training, config.train.method, config.train.deepspeed, config.train.tracker)
+        yield weights(model.trainee, "model.trainee")
+    if "evaluate" in stages:
+        yield partial(require_evaluation, config.evaluate.engine)
+        yield weights(model.trainee, "model.trainee")
+        yield weights(model.embedder, "model.embedder")
