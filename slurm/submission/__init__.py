@@ -1,1 +1,1 @@
-"""From a plan to jobs in Slurm: options, array ranges, sbatch, the record of what was submitted, the queue."""
+"""Turns a plan into Slurm jobs: sbatch options and scripts, submission with dependencies, its record, and the queue."""

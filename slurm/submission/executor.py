@@ -1,8 +1,7 @@
-"""The text of a stage's sbatch script, and sbatch itself: by submitit's executor, with array ids of our choice and a
-srun line of our own.
+"""Writes a stage's sbatch script and submits it, by submitit's executor with our own array ids and srun line.
 
-One file holds the tasks of an array (``slurm.worker.array_task``). The log of each start has the attempt's number in
-its name; what the script itself and Slurm say goes to one file a job, ``JOB_batch.log``.
+One file holds the tasks of an array (``slurm.worker.array_task``). Each start has a log of its own, named after the
+attempt's number; output of the script itself and of Slurm goes to one file per job, ``JOB_batch.log``.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from submitit.slurm.slurm import SlurmExecutor
 
 ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
-STARTS_LOST = 3  # starts that may come to nothing before the job has failed
-# How srun ends when the warning signal killed the interpreter before it ran a line of ours.
+STARTS_LOST = 3  # requeues after a failed start; then the job fails
+# srun's exit code when the warning signal killed the interpreter before it ran our first line.
 _UNHEARD = 128 + signal.SIGUSR2
 
 
@@ -36,12 +35,12 @@ class RefusedError(RoutenatorError):
 
 
 class StageExecutor:
-    """Submits the jobs of one stage: arrays whose task ids we choose, with one file for the tasks of an array.
+    """Submits the jobs of one stage: arrays with task ids of our choice and one file for all tasks of an array.
 
     Args:
-        folder: of the stage's logs.
-        command: what the script runs: srun with its flags, the container if there is one, the interpreter.
-        parameters: of submitit's executor.
+        folder: the stage's log folder.
+        command: the script's command: srun with its flags, the container if any, the interpreter.
+        parameters: parameters of submitit's executor.
     """
 
     def __init__(self, folder: Path, command: str, parameters: Mapping[str, Any]) -> None:
@@ -52,18 +51,18 @@ class StageExecutor:
         self.parameters: dict[str, Any] = self._executor.parameters
 
     def script(self, array: str | None) -> str:
-        """The sbatch text for these array task ids, or for a plain job; made to be read, no job is submitted."""
+        """Return the sbatch script for these array task ids, or for a plain job, to be read; submits nothing."""
         self._set_array(array)
         return str(self._executor._make_submission_file_text(self._command_line("TASKS"), ""))
 
     def send(self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[str]) -> str:
-        """sbatch one job.
+        """Submit one job.
 
         Args:
             task: any of its tasks.
-            own: array task id -> its shards; of a plain job only one, at any id.
-            array: the expression, or None for a plain job.
-            submitted: takes the job's id as soon as it is known.
+            own: array task id -> its shards; for a plain job a single entry under any id.
+            array: the array expression, or None for a plain job.
+            submitted: list that the job's id is appended to as soon as it is known.
 
         Returns:
             The job's id.
@@ -95,19 +94,23 @@ class StageExecutor:
         return "array" in self.parameters.get("additional_parameters", {})
 
     def _end_of_script(self) -> list[str]:
-        """After srun: requeue the job if its task asked for it, or if the task did not start.
+        """Lines after srun: requeue the job if its task asked for it, or if the task never started.
 
-        That is when srun could not start it, as when the controller is away, or the warning signal came before the task
-        could hear it.
+        A task never started if srun failed, for example because the controller was down, or if the warning signal
+        arrived before Python could handle it.
         """
+        # The mark's name ends with the task's plain id, which is unique, unlike ${SLURM_ARRAY_JOB_ID}.
         mark = shlex.quote(str(self.folder / requeue_mark(""))) + '"$SLURM_JOB_ID"'
         task = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if self._is_array else '"$SLURM_JOB_ID"'
         start, end = attempt_log("TASK", "ATTEMPT").replace("TASK", task).split("ATTEMPT")
         log = f'{shlex.quote(str(self.folder))}/{start}"${ATTEMPT_VARIABLE}"{end}'
-        # Not by its plain id: that of one task, the array's last, is the array's, and would requeue all tasks at work.
+        # ARRAY_TASK, not SLURM_JOB_ID: the last task of an array has the array's own id as its job id, and requeueing
+        # that would requeue every running task. The pauses (155 s) outlast a restart of the controller.
         again = f"for pause in 5 10 20 40 80; do scontrol requeue {task} && break; sleep $pause; done"
+        # `rm` both tests for the mark and consumes it, so that the next start does not find it.
         lines = ["code=$? again=", f"if rm {mark} 2>/dev/null; then again=1; fi"]
         if "requeue" in self.parameters["additional_parameters"]:
+            # A task that started has a log. A failed start is requeued only a few times: its cause may be permanent.
             lost = f"if [ $code = {_UNHEARD} ] || {{ [ $code != 0 ] && [ ! -e {log} ]; }}; then"
             lines.append(f'{lost} [ "${{SLURM_RESTART_COUNT:-0}}" -lt {STARTS_LOST} ] && again=1; fi')
         return [*lines, f'if [ -n "$again" ]; then {again}; fi', "exit $code"]
@@ -124,16 +127,16 @@ class StageExecutor:
 
 
 def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1) -> StageExecutor:
-    """An executor for one stage of a run.
+    """Return an executor for one stage of a run.
 
     Args:
-        dependency: Slurm's expression of what the job waits for.
-        attempt: number of the first start of its tasks.
+        dependency: Slurm's dependency expression.
+        attempt: attempt number of its tasks' first start.
     """
     config = run.config
     setup = [
         *config.cluster.setup,
-        # After the user's own lines: the snapshot of the run comes first, whatever they put into the path.
+        # After the user's own lines, so that the run's snapshot comes first whatever they add to the path.
         f"export PYTHONPATH={shlex.quote(str(run.path / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export PYTHONSAFEPATH=1",
         f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
@@ -152,7 +155,7 @@ def _open_executor(folder: Path) -> SlurmExecutor:
     from submitit.slurm.slurm import SlurmExecutor
 
     class AnywhereExecutor(SlurmExecutor):
-        """Opens on a machine without Slurm too: the text of a script can be made there."""
+        """Also works on a machine without Slurm, so that scripts can be previewed there."""
 
         @classmethod
         def affinity(cls) -> int:
@@ -162,9 +165,7 @@ def _open_executor(folder: Path) -> SlurmExecutor:
 
 
 def own_folders(run: Run) -> list[str]:
-    """Folders that a task reads or writes and that a container must show: root, the run's directory, the cache of
-    weights.
-    """
+    """Return the folders that a container must mount: root, the run directory and the cache of weights."""
     found: list[str] = []
     for folder in (run.config.root, str(run.path), run.config.cache):
         if not any(folder == other or folder.startswith(f"{other}/") for other in found):
@@ -173,11 +174,11 @@ def own_folders(run: Run) -> list[str]:
 
 
 def scripts(run: Run, array: int, tasks: int) -> dict[str, str]:
-    """Stage -> sbatch text of its first job, job ids of what it waits for written as ``$SAMPLE`` and the like.
+    """Return stage -> sbatch script of its first job, with placeholders such as ``$SAMPLE`` for the jobs it waits for.
 
     Args:
-        array: tasks that one array may have.
-        tasks: that a stage may have.
+        array: maximum tasks of one array.
+        tasks: maximum tasks of a stage.
     """
     texts = {}
     for stage, entry in run.plan.stages.items():

@@ -1,6 +1,4 @@
-"""From a stage's resources and the cluster's profile and limits to sbatch options; what is not an option is refused by
-name.
-"""
+"""Translates a stage's resources and the cluster profile to sbatch options, and rejects unknown ones by name."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors, RoutenatorError
 from routenator.files import digest
 
-# Long options of sbatch 22.05 to 25.05 that a user may set under `extra`.
+# Long options of sbatch, 22.05 to 25.05, that a user may set under `extra`.
 # fmt: off
 SBATCH_OPTIONS = frozenset({
     "account", "acctg-freq", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint", "clusters", "comment",
@@ -36,18 +34,18 @@ SBATCH_OPTIONS = frozenset({
     "wait-all-nodes", "wckey", "x11",
 })
 # fmt: on
-# Options that this project sets by itself, and the key of the config that decides each.
+# Options that this project sets itself, and the config key that controls each.
 MANAGED_OPTIONS: Mapping[str, str] = {
     "array": "cluster.array_parallelism",
     "cpus-per-task": "cluster.stages.STAGE.cpus",
-    "dependency": "nothing; the plan decides",
+    "dependency": "nothing; it follows from the plan",
     "error": "nothing; logs go to RUN/logs/STAGE",
     "job-name": "name",
     "kill-on-invalid-dep": "nothing; always yes",
     "nodes": "cluster.stages.STAGE.nodes",
     "no-requeue": "cluster.requeue",
-    "ntasks": "nothing; one task a node",
-    "ntasks-per-node": "nothing; one task a node",
+    "ntasks": "nothing; always one task per node",
+    "ntasks-per-node": "nothing; always one task per node",
     "open-mode": "nothing; always append",
     "output": "nothing; logs go to RUN/logs/STAGE",
     "parsable": "nothing",
@@ -56,33 +54,33 @@ MANAGED_OPTIONS: Mapping[str, str] = {
     "signal": "cluster.signal_delay_s",
     "test-only": "nothing; `plan` submits nothing",
     "time": "cluster.stages.STAGE.minutes",
-    "wait": "--wait of the command line",
+    "wait": "--wait on the command line",
     "wrap": "nothing",
 }
-# A stage of short shards has so many tasks for each that runs at once: enough to even out, few enough for their starts
-# not to count.
+# Tasks per slot of the array in a stage of short shards: enough to balance the load, few enough for startup not to
+# dominate.
 SHORT_TASKS_A_PLACE = 4
-MAX_ARRAYS = 4  # of one stage, where the shards of a task are chosen here
-JOBS_PART = 4  # of the tasks that the controller keeps, one stage takes at most this part: a quarter
+MAX_ARRAYS = 4  # per stage, where shards_per_task is chosen automatically
+JOBS_PART = 4  # one stage takes at most a quarter of the controller's MaxJobCount
 
 
 def resources(config: RunConfig, stage: str) -> Resources:
-    """What one task of a stage asks for; the defaults where the profile names none."""
+    """Return the resources of one task of a stage; the defaults where the profile names none."""
     return {str(name): value for name, value in config.cluster.stages.items()}.get(stage, Resources())
 
 
 def check_resources(config: RunConfig) -> None:
-    """Refuse resources that no scheduler could give, and unknown sbatch options.
+    """Check for impossible resources and unknown sbatch options.
 
     Raises:
-        InputError / InputErrors: with key, found, expected, nearest valid name.
+        InputError / InputErrors: with key, found, expected and the nearest valid name.
     """
     cluster = config.cluster
     errors = _extra_errors(cluster.extra, "cluster.extra")
     if cluster.container is not None and cluster.kind == "local":
         errors.append(
             InputError(
-                "cluster=local runs tasks on this machine as it is",
+                "cluster=local runs tasks directly on this machine",
                 key="cluster.container",
                 found="a container",
                 expected="null",
@@ -95,7 +93,7 @@ def check_resources(config: RunConfig) -> None:
         if asked.nodes > 1 and not declared.takes_nodes:
             errors.append(
                 InputError(
-                    f"{stage} runs on one node a task; more tasks come from {stage}.shards",
+                    f"a {stage} task runs on one node; for more tasks, raise {stage}.shards",
                     key=f"{key}.nodes",
                     found=asked.nodes,
                     expected="1",
@@ -104,7 +102,7 @@ def check_resources(config: RunConfig) -> None:
         if asked.shards_per_task is not None and not declared.is_sharded:
             errors.append(
                 InputError(
-                    f"{stage} has one shard",
+                    f"{stage} has only one shard",
                     key=f"{key}.shards_per_task",
                     found=asked.shards_per_task,
                     expected="nothing",
@@ -124,7 +122,7 @@ def check_resources(config: RunConfig) -> None:
     if config.train.nodes != resources(config, "train").nodes:
         errors.append(
             InputError(
-                "training and its allocation disagree about the nodes",
+                "train.nodes and the allocation of training disagree",
                 key="train.nodes",
                 found=config.train.nodes,
                 expected=f"cluster.stages.train.nodes = {config.train.nodes}",
@@ -135,17 +133,15 @@ def check_resources(config: RunConfig) -> None:
 
 
 def job_name(run: Run, stage: str) -> str:
-    """What Slurm calls a stage's jobs: no other run's jobs are called so, because a part of the name is a hash of the
-    run's directory.
-    """
+    """Return the Slurm name of a stage's jobs, unique to the run because it includes a hash of the run's directory."""
     return f"{run.config.name}.{stage}.{digest(str(run.path))[:8]}"
 
 
 def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
-    """Parameters of submitit's SlurmExecutor for one stage; what submitit has no word for goes into
-    ``additional_parameters``.
+    """Return parameters of submitit's SlurmExecutor for one stage.
 
-    Nothing here depends on the shards, on other jobs, or on this machine.
+    Options that submitit does not know go into ``additional_parameters``. Nothing here depends on the shards, on other
+    jobs, or on this machine.
     """
     cluster, asked = config.cluster, resources(config, stage)
     parameters: dict[str, Any] = {
@@ -171,7 +167,7 @@ def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
             parameters["gpus_per_node"] = asked.gpus
     additional: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue" if cluster.requeue else "no-requeue": True}
     additional |= {_long(name): value for name, value in {**cluster.extra, **asked.extra}.items() if value is not False}
-    # A generic option given under `extra` replaces ours of the same name (mem: 0 for all of a node's memory, for one).
+    # An option under `extra` replaces ours of the same name (for example mem: 0 for all of a node's memory).
     for name in additional:
         parameters.pop(name.replace("-", "_"), None)
     parameters["additional_parameters"] = additional
@@ -179,14 +175,13 @@ def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:
 
 
 def srun_command(config: RunConfig, stage: str, folders: Sequence[str]) -> str:
-    """The line that starts a task on each of its nodes, up to and with the interpreter; ``LOG`` stands for the log's
-    name.
+    """Return the srun line that starts a task on each node, up to the interpreter; ``LOG`` stands for the log's name.
 
     Args:
-        folders: what a container must show besides the user's mounts.
+        folders: folders that a container must mount besides the user's own mounts.
     """
     cluster, asked = config.cluster, resources(config, stage)
-    # Since Slurm 22.05 srun does not take --cpus-per-task over from sbatch, and a step would be bound to one core.
+    # Since Slurm 22.05 srun does not inherit --cpus-per-task from sbatch, and the step would be bound to one core.
     srun = [f"--cpus-per-task={asked.cpus}", "--kill-on-bad-exit=1", *cluster.srun_args]
     inner: list[str] = []
     box = cluster.container
@@ -198,20 +193,20 @@ def srun_command(config: RunConfig, stage: str, folders: Sequence[str]) -> str:
         else:
             nv = ["--nv"] if asked.gpus else []
             inner = ["apptainer", "exec", *nv, *(f"--bind={mount}" for mount in mounts), *box.args, box.image]
-    # The interpreter that submits need not be in the image.
+    # The submitting interpreter need not exist in the image.
     python = cluster.python or ("python3" if box is not None else shlex.quote(sys.executable))
     return " ".join(["srun --unbuffered --output LOG", shlex.join([*srun, *inner]), python])
 
 
 def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> int:
-    """How many neighbouring shards one array task works through.
+    """Return how many neighbouring shards one array task works through.
 
-    Where the profile does not say: so many that the stage has no more tasks than the cluster can well take; and for
-    sample, whose shards last seconds, no more than keep all places of the array busy.
+    Where the profile does not set it: as many as needed for the stage not to exceed ``tasks``; for sample, whose shards
+    take seconds, also enough that there are only a few tasks per slot of the array.
 
     Args:
-        shards: to be submitted.
-        tasks: that a stage may have.
+        shards: number of shards to submit.
+        tasks: maximum tasks of a stage.
     """
     asked = resources(config, stage).shards_per_task
     if asked is not None:
@@ -222,7 +217,7 @@ def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> i
 
 
 def node_hours(cluster: ClusterConfig, stage: str, tasks: int) -> float:
-    """At most so many node-hours: tasks x nodes x time limit. What is used is less, and shows in the report."""
+    """Return the upper bound in node-hours: tasks x nodes x time limit. The report shows what was really used."""
     asked = {str(name): value for name, value in cluster.stages.items()}.get(stage, Resources())
     return tasks * asked.nodes * asked.minutes / 60
 
@@ -237,7 +232,7 @@ def _extra_errors(extra: Mapping[str, Any], key: str) -> list[InputError]:
         if _long(name) in MANAGED_OPTIONS:
             errors.append(
                 InputError(
-                    "this sbatch option is not set here",
+                    "this sbatch option cannot be set here",
                     key=f"{key}.{name}",
                     found=name,
                     expected=f"set by: {MANAGED_OPTIONS[_long(name)]}",
@@ -257,16 +252,16 @@ def _extra_errors(extra: Mapping[str, Any], key: str) -> list[InputError]:
 
 
 class SubmitError(RoutenatorError):
-    """sbatch refused a job, or the cluster could not be asked."""
+    """sbatch rejected a job, or the cluster did not answer."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the cluster allows.
+    """The cluster's limits.
 
     Attributes:
-        array: tasks of one array: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks``.
-        jobs: tasks that the controller keeps, of all users: ``MaxJobCount``.
+        array: maximum tasks of one array: ``MaxArraySize`` (ids stay below it) and ``max_array_tasks``.
+        jobs: maximum tasks in the controller, of all users: ``MaxJobCount``.
     """
 
     array: int
@@ -274,12 +269,12 @@ class Limits:
 
     @property
     def tasks(self) -> int:
-        """Tasks of one stage: a few arrays, and a part of what the controller keeps."""
+        """Maximum tasks of one stage: a few arrays, and only a part of the controller's capacity."""
         return max(1, min(self.array * MAX_ARRAYS, self.jobs // JOBS_PART))
 
 
 def ask_limits() -> Limits:
-    """The cluster's limits, by one call for the whole life of this process: it takes as long as submitting a job.
+    """Return the cluster's limits; asks only once per process, because asking takes as long as submitting a job.
 
     Raises:
         SubmitError: scontrol does not answer.
@@ -289,7 +284,7 @@ def ask_limits() -> Limits:
 
 @functools.cache
 def _ask_limits(conf: str | None) -> Limits:
-    """``conf`` says which cluster."""
+    """Ask scontrol. ``conf`` is the cache key: it identifies the cluster."""
     try:
         done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=True)
     except subprocess.CalledProcessError as error:
@@ -300,7 +295,7 @@ def _ask_limits(conf: str | None) -> Limits:
 
 
 def planned_limits() -> Limits:
-    """``ask_limits``, or Slurm's defaults where no Slurm answers: a script can be read anywhere."""
+    """Return ``ask_limits``, or Slurm's defaults where no Slurm answers, so that scripts can be previewed anywhere."""
     try:
         return ask_limits()
     except SubmitError:
@@ -308,7 +303,7 @@ def planned_limits() -> Limits:
 
 
 def parse_limits(text: str) -> Limits:
-    """The limits in the text of ``scontrol show config``; Slurm's defaults where it does not say them."""
+    """Parse the limits from ``scontrol show config``; Slurm's defaults where they are missing."""
     size = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
     tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, re.MULTILINE)
     limits = [int(size[1]) if size else 1001, *([int(tasks[1])] if tasks else [])]

@@ -1,12 +1,11 @@
-"""The only callers of ``squeue``, ``sacct`` and ``scancel`` for a run: one call each a refresh, whatever the number of
-jobs.
+"""Reads a run's jobs with one ``squeue`` and one ``sacct`` call, however many there are; cancels with ``scancel``.
 
-Their JSON changes shape between Slurm versions and ``squeue --json`` ignores its filters; named columns with a
-separator are the steady interface (a column without a size is as wide as it must be). Ended jobs are taken from the
-controller's memory too (``--states=all``), which serves clusters without accounting.
+The JSON output changes between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator
+are the stable interface (a column without a width is as wide as needed). Ended jobs are read from the controller's
+memory too (``--states=all``), for clusters without accounting.
 
-A controller that crashes may give an id again that it has given before, so a job is known by its id and its name, which
-no other run has.
+A controller that crashed may assign an id twice, so a job is identified by its id and its name, which is unique to the
+run.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from slurm.submission.submissions import Submission, expand
 
 TIMEOUT_S = 60
 Key = tuple[str, str]  # task id (``12`` or ``12_3``), name of the job
-# In these states a task still has a place in the queue.
+# A task in one of these states will still run.
 WAITING_STATES = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 )
@@ -50,16 +49,16 @@ _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """What Slurm says of one task.
+    """Slurm's record of one task.
 
     Attributes:
-        state: long name, e.g. RUNNING; "CANCELLED by 0" is CANCELLED.
+        state: long name, e.g. RUNNING; "CANCELLED by 0" becomes CANCELLED.
         reason: why it waits, or how it ended ("exit 1", "signal 9"), as far as known.
         nodes: where it runs or ran.
-        start: when it started or, of one that waits, when Slurm expects it to; seconds since the epoch.
+        start: when it started or, if it waits, when Slurm expects it to start; seconds since the epoch.
         end: when it ended, or None.
         restarts: how often Slurm requeued it.
-        node_count: how many nodes it has or wants.
+        node_count: how many nodes it has or requests.
     """
 
     state: str
@@ -72,7 +71,7 @@ class QueueEntry:
 
     @property
     def live(self) -> bool:
-        # A job that can never start is as good as gone; kill-on-invalid-dep removes it at the controller's next look.
+        # A job that can never start is as good as gone; kill-on-invalid-dep removes it in the next scheduling cycle.
         return self.state in LIVE_STATES and self.reason != "DependencyNeverSatisfied"
 
     @property
@@ -82,12 +81,12 @@ class QueueEntry:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One stay of a task on its nodes, as accounting tells it: a requeued task has several.
+    """One start of a task on its nodes, as accounted; a requeued task has several.
 
     Attributes:
-        submit, start, end: seconds since the epoch; ``end`` is None while it goes on.
+        submit, start, end: seconds since the epoch; ``end`` is None while it runs.
         seconds: on the nodes so far.
-        gpus: of all its nodes; None where the cluster does not account for GPUs (``AccountingStorageTRES``).
+        gpus: total over its nodes; None where the cluster does not account for GPUs (``AccountingStorageTRES``).
     """
 
     state: str
@@ -101,12 +100,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class QueueView:
-    """Everything known of some jobs.
+    """Everything known about some jobs.
 
     Attributes:
         entries: task -> entry.
         accounting: whether sacct answered.
-        problem: why the queue could not be read, or None. Then nothing may be concluded from a task's absence.
+        problem: why the queue could not be read, or None. If set, a missing task proves nothing.
         attempts: task -> its attempts that got nodes, oldest first; empty without accounting.
     """
 
@@ -116,14 +115,12 @@ class QueueView:
     attempts: dict[Key, list[Attempt]] = field(default_factory=dict)
 
     def entry(self, job: Submission, shard: int = 0) -> QueueEntry | None:
-        """The entry of a shard's task; the one of its whole array where Slurm says it only of that (cancelled before it
-        started).
-        """
+        """Return the entry of a shard's task, or of its array if Slurm lists only that (cancelled before starting)."""
         return self.entries.get((job.task_id(shard), job.name)) or self.entries.get((job.job, job.name))
 
 
 def read_queue(submissions: Iterable[Submission]) -> QueueView:
-    """Ask squeue and sacct once for the Slurm jobs among these; what else has one of their ids is left out."""
+    """Ask squeue and sacct once for the Slurm jobs among these; skips foreign jobs that have one of their ids."""
     asked = {(item.job, item.name) for item in submissions if item.kind == "slurm"}
     if not asked:
         return QueueView({}, False)
@@ -135,7 +132,7 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
     accounting = False
     if shutil.which("sacct") is not None:
         columns = ",".join(_SACCT_FIELDS)
-        # --duplicates: of a requeued job every attempt, not the last alone.
+        # --duplicates: every attempt of a requeued job, not only the last.
         code, text = ask(
             [
                 "sacct",
@@ -151,15 +148,16 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
         if accounting:
             entries, attempts = parse_sacct(text)
     code, text = ask(["squeue", "--noheader", "--states=all", f"--Format={named(_SQUEUE_FIELDS)}", f"--jobs={ids}"])
-    # When every id has left the controller's memory squeue says that they are invalid; that is an answer.
+    # Once every id has left the controller's memory, squeue calls them invalid; that is an answer, not a failure.
     problem = None if code == 0 or "Invalid job id" in text else f"squeue: {text.strip() or f'exit {code}'}"
     if problem is None:
         live = parse_squeue(text) if code == 0 else {}
-        # Of a requeued job accounting may still tell the former end, and of one that ended just now that it is live;
-        # the controller knows better, but not how a task ended.
+        # Accounting lags: it may still show a requeued job as ended, and a job that has just ended as live. The
+        # controller is right about who is live; accounting is right about how a task ended.
         entries |= {key: entry for key, entry in live.items() if entry.live or key not in entries or entries[key].live}
-        # A controller that crashes forgets what it took in its last seconds; accounting would wait for the end of that
-        # for ever.
+        # A controller that crashes forgets the jobs it accepted in its last seconds, while accounting lists them as
+        # pending forever. Both were asked in this order (sacct, then squeue): a job that accounting knows was submitted
+        # before squeue was asked, so its absence there is real.
         lost = {
             key: replace(entry, state="LOST", reason="the controller forgot it")
             for key, entry in entries.items()
@@ -170,7 +168,7 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
 
 
 def parse_squeue(text: str) -> dict[Key, QueueEntry]:
-    """Task -> entry, from lines of the columns above; pending array tasks come as ``12_[3-7,9%4]``."""
+    """Parse lines of the columns above to task -> entry; pending array tasks come as ``12_[3-7,9%4]``."""
     entries = {}
     for job, state, reason, nodes, start, end, restarts, count, name in rows(text, len(_SQUEUE_FIELDS)):
         entry = QueueEntry(
@@ -178,7 +176,7 @@ def parse_squeue(text: str) -> dict[Key, QueueEntry]:
             reason="" if reason in ("None", "") else reason.strip("()"),
             nodes=nodes,
             start=moment(start),
-            end=None if state in LIVE_STATES else moment(end),  # of a live one it is the time limit
+            end=None if state in LIVE_STATES else moment(end),  # for a live task it is the time limit
             restarts=int(restarts or 0),
             node_count=int(count) if count.isdigit() else 1,
         )
@@ -187,7 +185,7 @@ def parse_squeue(text: str) -> dict[Key, QueueEntry]:
 
 
 def parse_sacct(text: str) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attempt]]]:
-    """Task -> entry of the newest record, and task -> attempts that got nodes, oldest first."""
+    """Return task -> entry of its newest record, and task -> attempts that got nodes, oldest first."""
     entries: dict[Key, QueueEntry] = {}
     attempts: dict[Key, list[Attempt]] = {}
     newest: dict[Key, float] = {}
@@ -218,7 +216,7 @@ def _only(asked: set[Key], found: dict[Key, _T]) -> dict[Key, _T]:
 
 
 def task_ids(job: str) -> Iterable[str]:
-    """``12`` -> 12; ``12_3`` -> 12_3; ``12_[0-1,5%2]`` -> 12_0, 12_1, 12_5."""
+    """Expand a job id: ``12`` -> 12; ``12_3`` -> 12_3; ``12_[0-1,5%2]`` -> 12_0, 12_1, 12_5."""
     if not job.endswith("]"):
         return (job,)
     match = _ARRAY.match(job)
@@ -226,9 +224,10 @@ def task_ids(job: str) -> Iterable[str]:
 
 
 def rows(text: str, columns: int) -> Iterable[list[str]]:
-    """The lines that have so many columns between ``|``; what squeue and sinfo end with one more is dropped.
+    """Split lines at ``|``, and yield those with the given number of columns.
 
-    A foreign job whose name holds the separator has more columns and is left out.
+    squeue and sinfo add a separator at the end, which is dropped. A foreign job whose name contains the separator has
+    more columns and is skipped.
     """
     for line in text.splitlines():
         fields = line.strip().split("|")
@@ -239,22 +238,22 @@ def rows(text: str, columns: int) -> Iterable[list[str]]:
 
 
 def named(fields: Sequence[str]) -> str:
-    """Columns for ``--Format`` of squeue and sinfo, each as wide as it must be and ended by ``|``."""
+    """Return a ``--Format`` for squeue and sinfo, each column as wide as needed and followed by ``|``."""
     return ",".join(f"{name}:|" for name in fields)
 
 
 def moment(text: str) -> float | None:
-    """Seconds since the epoch; None for ``N/A``, ``Unknown``, ``None`` and the like."""
+    """Parse a time in seconds since the epoch; None for ``N/A``, ``Unknown``, ``None`` and the like."""
     return float(text) if text.isdigit() and text != "0" else None
 
 
 def ask(command: list[str]) -> tuple[int, str]:
-    """Run a client of Slurm that only reads.
+    """Run a read-only Slurm command.
 
     Returns:
-        Exit code and what it said: on stdout if it went well, on stderr if not.
+        Exit code, and stdout on success or stderr on failure.
     """
-    # Without the first the expression of a large array is cut off; the second makes times plain numbers.
+    # The first keeps squeue from truncating the expression of a large array; the second makes times plain numbers.
     environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False)
@@ -269,18 +268,18 @@ def _ending(exit_code: str) -> str:
         return f"signal {number}"
     if code in ("", "0"):
         return ""
-    # sacct takes 128 off a script's exit code: what a signal ended under srun looks like a plain code. Ours are 1 and
-    # 2.
+    # sacct subtracts 128 from a script's exit code, so a task that a signal killed under srun looks like a plain code.
+    # Our own codes are 1 and 2; a larger one that is also a signal's number is reported both ways.
     if int(code) > 2 and int(code) in set(signal.Signals):
         return f"exit {code}, or {128 + int(code)}: {signal.Signals(int(code)).name}"
     return f"exit {code}"
 
 
 def scancel(jobs: Iterable[str], *options: str) -> str | None:
-    """Cancel jobs or tasks. One that is gone already, as Slurm has removed what could not start, is what was wanted.
+    """Cancel jobs or tasks. One that is already gone, for example removed by Slurm because it could not start, is fine.
 
     Returns:
-        What scancel says that is not about one that is gone; None if it says nothing else.
+        scancel's errors other than about jobs that are gone, or None.
     """
     try:
         done = subprocess.run(

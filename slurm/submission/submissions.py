@@ -1,4 +1,4 @@
-"""What was submitted: RUN/submissions.jsonl, one line a job, only ever appended to; and the lock of whoever submits."""
+"""The record of submitted jobs, RUN/submissions.jsonl (append-only, one line per job), and the submission lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTEMPT = re.compile(r"(\d+)(?:_\d+)*\.attempt-(\d+)\.log$")
 
 
 def compact(indices: Iterable[int]) -> str:
-    """The shortest ``--array`` expression of a set of indices: ``{0, 1, 2, 7}`` -> ``0-2,7``."""
+    """Return the shortest ``--array`` expression for a set of indices: ``{0, 1, 2, 7}`` -> ``0-2,7``."""
     parts: list[str] = []
     ordered = sorted(set(indices))
     start = 0
@@ -34,10 +34,10 @@ def compact(indices: Iterable[int]) -> str:
 
 
 def expand(expression: str) -> list[int]:
-    """The indices of an ``--array`` expression; ``%LIMIT`` is dropped, ``A-B:STEP`` understood.
+    """Return the indices of an ``--array`` expression; ignores ``%LIMIT``, understands ``A-B:STEP``.
 
     Raises:
-        ValueError: it is no such expression.
+        ValueError: not an array expression.
     """
     values: set[int] = set()
     body = expression.partition("%")[0].strip()
@@ -49,28 +49,28 @@ def expand(expression: str) -> list[int]:
 
 
 class BusyError(RoutenatorError):
-    """Another command is submitting tasks of this run at this moment."""
+    """Another command is submitting tasks of this run right now."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One job (a Slurm job or array, or one local process).
+    """One submitted job (a Slurm job or array, or one local process).
 
     Attributes:
         kind: slurm or local.
         job: Slurm's job id, or the process id of the local task's controller.
-        name: the Slurm job's name; with the id it says which job it is, because a controller that crashed may give an
-            id again.
+        name: the Slurm job's name; identifies the job together with the id, which a controller that crashed may assign
+            again.
         shards: the shards, as an array expression.
-        offset: array task id = shard // per_task - offset; an array's ids are capped by the cluster, so a large stage
-            takes several arrays.
-        per_task: neighbouring shards that one task works through.
-        attempt: number of the first start of its tasks; Slurm's requeues count on from it.
-        array: whether Slurm knows it as an array.
+        offset: array task id = shard // per_task - offset; the cluster caps array ids, so a large stage takes several
+            arrays.
+        per_task: number of neighbouring shards that one task works through.
+        attempt: attempt number of its tasks' first start; Slurm's requeues count up from it.
+        array: whether it is a Slurm array.
         depends: job ids it waits for.
         time: seconds since the epoch.
         host: where a local process runs.
-        started: creation time of a local process (a process id alone may be used again by another).
+        started: creation time of a local process (the id alone may since belong to another process).
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Submission:
     attempt: int = 1
     array: bool = False
     depends: list[str] = field(default_factory=list)
-    # Cut, not rounded: what follows a submission must not seem older than it.
+    # Truncated, not rounded up: what follows a submission must not seem older than it.
     time: float = field(default_factory=lambda: math.floor(time.time() * 1000) / 1000)
     host: str | None = None
     started: float | None = None
@@ -92,18 +92,18 @@ class Submission:
         return expand(self.shards)
 
     def task_id(self, shard: int) -> str:
-        """The scheduler's id of one shard's task."""
+        """Return the scheduler's id of one shard's task."""
         return f"{self.job}_{shard // self.per_task - self.offset}" if self.array else self.job
 
     def tasks(self) -> dict[int, list[int]]:
-        """Array task id -> its shards, in order; of what is no array one task, 0."""
+        """Return array task id -> its shards, in order; a job that is no array has a single task, 0."""
         found: dict[int, list[int]] = {}
         for shard in self.indices():
             found.setdefault(shard // self.per_task - self.offset if self.array else 0, []).append(shard)
         return found
 
     def log(self, folder: Path, shard: int) -> Path:
-        """The log of the shard's newest start, which may not be there yet.
+        """Return the path of the log of the shard's newest start; it may not exist yet.
 
         Args:
             folder: RUN/logs/STAGE.
@@ -111,7 +111,7 @@ class Submission:
         if self.kind != "slurm":
             return folder / f"{self.job}_0_log.out"
         path, number, missing = folder / f"{self.job}_batch.log", self.attempt, 0
-        while missing < 3:  # a start that was ended before it began leaves none
+        while missing < 3:  # a start that was killed before it began leaves no log
             log = folder / attempt_log(self.task_id(shard), number)
             path, missing = (log, 0) if log.exists() else (path, missing + 1)
             number += 1
@@ -119,18 +119,21 @@ class Submission:
 
 
 def attempt_log(task: str, attempt: int | str, node: str = "0") -> str:
-    """File name of a task's log, below RUN/logs/STAGE.
+    """Return the file name of a task's log in RUN/logs/STAGE.
 
     Args:
         task: the scheduler's id, or its placeholders.
-        attempt: number of the start.
-        node: of several.
+        attempt: attempt number.
+        node: index of the node within the task.
     """
     return f"{task}_{node}.attempt-{attempt}.log"
 
 
 def append_submission(run: Run, submission: Submission) -> None:
-    """Add a line; one write(2), so that a reader never sees half of it."""
+    """Append a line, by a single write(2) so that readers never see half of it, and fsync.
+
+    If it were lost in a crash, ``retry`` would not know of the job and submit its shards a second time.
+    """
     line = json.dumps(asdict(submission), ensure_ascii=False) + "\n"
     handle = os.open(run.path / "submissions.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -141,7 +144,7 @@ def append_submission(run: Run, submission: Submission) -> None:
 
 
 def load_submissions(run: Run) -> list[Submission]:
-    """Every submission, oldest first; a last line cut off by a crash is left out."""
+    """Return every submission, oldest first; skips a last line that a crash cut off."""
     try:
         lines = (run.path / "submissions.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -154,12 +157,12 @@ def load_submissions(run: Run) -> list[Submission]:
 
 
 def latest_submissions(submissions: list[Submission], stage: str) -> dict[int, Submission]:
-    """Shard -> the newest submission that holds it."""
+    """Return shard -> the newest submission that includes it."""
     return {index: item for item in submissions if item.stage == stage for index in item.indices()}
 
 
 def attempt_counts(submissions: list[Submission], stage: str) -> dict[int, int]:
-    """Shard -> the number of its newest submission's first start."""
+    """Return shard -> attempt number of its newest submission's first start."""
     counts: dict[int, int] = {}
     for item in submissions:
         if item.stage == stage:
@@ -169,8 +172,10 @@ def attempt_counts(submissions: list[Submission], stage: str) -> dict[int, int]:
 
 
 def next_attempt(run: Run, submissions: list[Submission], stage: str, shards: set[int]) -> int:
-    """A number that no start of these shards has had yet: one more than the greatest in what was submitted and in the
-    logs' names.
+    """Return an attempt number that no start of these shards has had.
+
+    It is one more than the largest in the record and in the names of logs: requeues raise the number without a line in
+    the record.
     """
     before = [item for item in submissions if item.stage == stage and not shards.isdisjoint(item.indices())]
     jobs = {item.job for item in before}
@@ -187,6 +192,8 @@ def next_attempt(run: Run, submissions: list[Submission], stage: str, shards: se
 def submission_lock(run: Run) -> Iterator[None]:
     """Hold the run's submission lock, so that two commands cannot submit the same shards.
 
+    flock(2) is released by the kernel when the process dies, so a crash leaves no stale lock behind.
+
     Raises:
         BusyError: another command holds it.
     """
@@ -194,5 +201,5 @@ def submission_lock(run: Run) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"another command is submitting tasks of {run.path}; try again when it is done") from None
+            raise BusyError(f"another command is submitting tasks of {run.path}; try again once it is done") from None
         yield

@@ -1,9 +1,9 @@
-"""The whole DAG as Slurm jobs, submitted at once: no driver stays behind.
+"""Submits the whole DAG to Slurm at once, so that no driver has to keep running.
 
-A stage with several shards is an array whose task ids are the shards' own numbers (divided by the shards of a task),
-less an offset where the cluster's ``MaxArraySize`` (which caps the id, not the count) asks for several arrays. A stage
-waits for every array of the stages it needs (``afterok``); task by task (``aftercorr``) would be wrong even for equally
-many shards, because generate's chunks cross sample's files. What can no longer start is removed by Slurm
+A stage with several shards is an array whose task ids are the shard numbers (divided by the shards per task), minus an
+offset where the cluster's ``MaxArraySize`` (which caps the id, not the count) requires several arrays. A stage waits
+for every array of the stages it needs (``afterok``); task by task (``aftercorr``) would be wrong even for equal numbers
+of shards, because a chunk of generate can span several files of sample. Slurm removes jobs that can no longer start
 (``kill-on-invalid-dep``).
 """
 
@@ -37,17 +37,17 @@ from slurm.submission.submissions import (
 )
 from slurm.worker.stage_task import StageTask, check_snapshot, drop_inherited
 
-# sbatch --test-only refuses these too, although they pass with time.
+# sbatch --test-only also fails for these reasons, which are temporary.
 _PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
 
 
 @dataclass
 class StageJobs:
-    """What of a stage is in the queue now.
+    """A stage's queued jobs.
 
     Attributes:
         fresh: ids of jobs submitted by this call.
-        old: live from before: job id -> whether some of its tasks ended without a receipt.
+        old: earlier jobs that are still live: job id -> whether some of its tasks ended without a receipt.
     """
 
     fresh: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class StageJobs:
 
 
 def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int]]:
-    """Offset -> shards of one array, so that every task id (shard // per_task - offset) is below the limit."""
+    """Split shards into arrays: offset -> shards. Every task id (shard // per_task - offset) is below the limit."""
     found: dict[int, set[int]] = {}
     for shard in sorted(shards):
         found.setdefault(shard // per_task // limit * limit, set()).add(shard)
@@ -63,10 +63,10 @@ def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int
 
 
 def check_cluster(plan: Plan) -> None:
-    """Ask the cluster whether it would take each stage's job; submits nothing.
+    """Check by ``sbatch --test-only`` that the cluster would accept each stage's job; submits nothing.
 
     Raises:
-        InputError: there is no sbatch, or it refuses (partition, account, qos, resources no node has).
+        InputError: there is no sbatch, or it rejects a job (partition, account, qos, resources no node has).
     """
     if shutil.which("sbatch") is None:
         raise InputError(
@@ -93,7 +93,7 @@ def check_cluster(plan: Plan) -> None:
             )
         if done.returncode and not any(word in done.stderr for word in _PASSING):
             raise InputError(
-                f"the cluster would not take the job of {stage}",
+                f"the cluster would reject the job of {stage}",
                 key=f"cluster.stages.{stage}",
                 found=" ".join(done.stderr.replace("sbatch:", "").split()),
                 expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
@@ -102,7 +102,7 @@ def check_cluster(plan: Plan) -> None:
 
 @contextlib.contextmanager
 def clean_environment() -> Iterator[None]:
-    """Hide the variables of an allocation that this process may be in: sbatch passes its environment to the job."""
+    """Hide the variables of any enclosing allocation, because sbatch passes its environment to the job."""
     saved = drop_inherited()
     try:
         yield
@@ -113,15 +113,15 @@ def clean_environment() -> Iterator[None]:
 def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     """Submit every shard that has no receipt and no live task, with all dependencies.
 
-    Jobs of later stages that still wait for what has failed are replaced. If a job is refused, what this call submitted
-    is cancelled.
+    Waiting jobs of later stages are replaced where they depend on jobs that failed. If sbatch rejects a job, every job
+    submitted by this call is cancelled.
 
     Args:
-        package: where the stage modules are; another one only in tests.
+        package: package of the stage modules; only tests use another one.
 
     Raises:
-        InputError: the run's copy of the code is of another version.
-        SubmitError: sbatch refused, or the queue could not be read.
+        InputError: the run's code snapshot is of another version.
+        SubmitError: sbatch rejected a job, or the queue could not be read.
         BusyError: another command is submitting.
     """
     check_snapshot(run)
@@ -129,10 +129,13 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         before = load_submissions(run)
         queue = read_queue(before)
         if queue.problem:
+            # Without the queue, a shard at work and a lost one look the same; submitting might duplicate it.
             raise SubmitError(f"nothing submitted: {queue.problem}")
         stages = run.plan.stages
+        # Receipts after the queue: a task that ends in between has its receipt by now. The other way round it would
+        # seem to be neither done nor live, and be submitted again.
         absent = {stage: missing_shards(run, stage) for stage in stages}
-        # What is no array has no limit, and asking takes as long as submitting it.
+        # A plain job has no such limit, and asking takes as long as submitting it.
         limits = (
             ask_limits()
             if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items())
@@ -180,7 +183,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
             if is_full(error):
                 raise disk_full(error, run.path, 0, run.path) from None
             raise SubmitError(
-                f"sbatch refused {stage}: {str(error).strip()}; nothing of this call is left in the queue"
+                f"sbatch rejected {stage}: {str(error).strip()}; all jobs submitted by this call were cancelled"
             ) from None
     return made
 
@@ -207,7 +210,7 @@ def _is_live(queue: QueueView, submission: Submission | None, shard: int) -> boo
 
 
 def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: set[int]) -> set[int]:
-    """Cancel the tasks among these that have not started: they wait for jobs that will not end well.
+    """Cancel those of these tasks that have not started: they depend on jobs that have failed.
 
     Returns:
         Their shards.
@@ -219,24 +222,25 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
     arrays = {newest[shard].job for shard in waiting if newest[shard].array}
     if targets:
         names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
-        # One that has started since the queue was read goes on; of two attempts at once one wins, whole.
+        # --state=PENDING spares a task that has started since the queue was read. Then two attempts of a shard run at
+        # once, which is safe: only one of them can commit.
         if problem := scancel(names, "--state=PENDING"):
             raise RefusedError(f"scancel: {problem}")
     return waiting
 
 
 def _old_jobs(newest: Mapping[int, Submission], missing: set[int], live: set[int]) -> dict[str, bool]:
-    """Jobs with live tasks -> whether another of their tasks is missing and not live."""
+    """Return jobs with live tasks -> whether another of their tasks is missing and not live."""
     lost = {newest[shard].job for shard in missing - live if shard in newest}
     return {newest[shard].job: newest[shard].job in lost for shard in sorted(live)}
 
 
 def _dependency(needs: Iterable[StageJobs]) -> str | None:
-    """Slurm's expression of what a job waits for; None if all of it is done."""
+    """Return Slurm's dependency expression for a job; None if there is nothing to wait for."""
     parts = []
     for jobs in needs:
         parts += [f"afterok:{job}" for job in jobs.fresh]
-        # A job with a failed task can never be "ok"; its live tasks are waited for, and a stage refuses to start on
-        # missing shards.
+        # afterok can never hold for a job with a failed task, so wait for its live tasks to end in any way; a stage
+        # refuses to start if shards that it needs are missing.
         parts += [f"{'afterany' if lost else 'afterok'}:{job}" for job, lost in jobs.old.items()]
     return ",".join(parts) or None

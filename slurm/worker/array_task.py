@@ -1,10 +1,9 @@
-"""A Slurm task, started by ``slurm.worker.start``: it picks its own of the array, runs it, and requeues it when it is
-stopped.
+"""Entry point of a Slurm task, called by ``slurm.worker.start``: loads its shards, runs them, requeues when stopped.
 
-submitit's own start (``submitit.core._submit``, which local runs use) needs a file for each task before the array is
-submitted, writes another when the task ends, and cannot checkpoint again once it was killed while it wrote a
-checkpoint. Here one file holds an array's tasks, a task has a file of its own only after it was stopped, and submitit,
-a third of the time of a start, is not imported.
+submitit's own entry point (``submitit.core._submit``, which local runs use) needs one file per task before the array is
+submitted, writes another when the task ends, and can never checkpoint again if it is killed while writing a checkpoint.
+Here one file holds all tasks of an array, a task gets a file of its own only after it was stopped, and submitit, whose
+import takes a third of the startup time, is not imported.
 """
 
 from __future__ import annotations
@@ -25,36 +24,38 @@ from typing import cast
 from routenator.files import write_atomic
 from slurm.worker.stage_task import StageTask, job_id
 
-# The controller may be restarting at the moment when a task asks to be requeued.
+# The controller may be restarting just when a task asks to be requeued.
 REQUEUE_TRIES = 5
 REQUEUE_PAUSE_S = 5.0
 TASKS_SUFFIX = "_tasks.pkl"
 
 
 def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list[int]]) -> None:
-    """Keep an array's tasks, which differ in their shards only.
+    """Save an array's tasks, which differ only in their shards.
 
     Args:
-        folder: of the stage's logs.
-        name: the file's name there.
-        task: any of them.
-        own: array task id -> its shards; of a plain job one, at any id.
+        folder: the stage's log folder.
+        name: file name within it.
+        task: any of the tasks.
+        own: array task id -> its shards; for a plain job a single entry under any id.
     """
     kept = (task, dict(own))
     folder.mkdir(parents=True, exist_ok=True)
-    # Whole before the job is there; and if the machine that submits loses it in a crash, `retry` makes another.
+    # Complete before the job exists, so no task can read half of it. No fsync: if the submitting machine crashes and
+    # loses the file, `retry` writes another.
     (folder / name).write_bytes(pickle.dumps(kept, protocol=pickle.HIGHEST_PROTOCOL))
 
 
 def stopped_path(folder: Path, name: str) -> Path:
-    """Where this job's task is kept after it was stopped. The array's file is in the name, because the id may be
-    another's later.
+    """Path of this task's saved state after it was stopped.
+
+    The name includes the array's unique file name, because Slurm may reuse the job id later.
     """
     return folder / f"{name.removesuffix(TASKS_SUFFIX)}_{job_id()}_stopped.pkl"
 
 
 def own_task(folder: Path, name: str) -> StageTask:
-    """This process's task: as it was stopped, if it was, otherwise as it was submitted."""
+    """Load this process's task: as saved when it was last stopped, otherwise as submitted."""
     try:
         return cast("StageTask", pickle.loads(stopped_path(folder, name).read_bytes()))
     except FileNotFoundError:
@@ -65,12 +66,15 @@ def own_task(folder: Path, name: str) -> StageTask:
 
 
 class Stopper:
-    """The handler of the warning signal.
+    """Handler of the warning signal: saves the task's state and requeues it.
+
+    It runs in the main thread, between two bytecodes of the stage, so it only does what is safe there: write a small
+    file atomically, call scontrol, and leave by ``sys.exit``, on which the stage's ``finally`` blocks run.
 
     Args:
-        task: what runs.
-        folder: of the stage's logs.
-        name: of the array's file there.
+        task: the running task.
+        folder: the stage's log folder.
+        name: the array's file within it.
     """
 
     def __init__(self, task: StageTask, folder: Path, name: str) -> None:
@@ -81,44 +85,45 @@ class Stopper:
     def __call__(self, number: int, frame: types.FrameType | None) -> None:
         say(f"signal {signal.Signals(number).name}")
         if os.environ.get("SLURM_PROCID", "0") != "0":
-            return  # the first task of the job requeues it as a whole
+            return  # the process on the job's first node requeues the whole job
         if self.task.is_done():
-            say("all is done")
+            say("all shards are done")
             return
         again = self.task.stopped()
         if again is None:
             sys.exit(1)
+        # Saved before the requeue: the next start may begin on another node before this process is gone.
         write_atomic(stopped_path(self.folder, self.name), pickle.dumps(again, protocol=pickle.HIGHEST_PROTOCOL))
         if shutil.which("scontrol") is None:
-            # In a container; the script outside does it when this has ended.
+            # Inside a container without Slurm's commands; the batch script outside requeues once this has exited.
             (self.folder / requeue_mark(os.environ["SLURM_JOB_ID"])).touch()
-            say("asks its script to requeue it")
+            say("asking the batch script to requeue this task")
             sys.exit(1)
         for _ in range(REQUEUE_TRIES):
             try:
                 subprocess.run(["scontrol", "requeue", str(job_id())], timeout=60, check=True)
             except (OSError, subprocess.SubprocessError) as error:
-                say(f"not requeued yet: {error}")
+                say(f"requeue failed: {error}")
                 time.sleep(REQUEUE_PAUSE_S)
                 continue
             say("requeued")
             sys.exit(1)
-        # Working until the end is worth more than ending now: chunks and checkpoints are kept either way.
-        say("could not be requeued; goes on until it is ended")
+        # Working until Slurm kills us is worth more than exiting now: chunks and checkpoints are kept either way.
+        say("could not be requeued; continuing until Slurm stops it")
 
 
 def requeue_mark(job: str) -> str:
-    """Name of the file, below the stage's logs, by which a task asks the script around it to requeue the job.
+    """Name of the file in the stage's log folder by which a task asks its batch script to requeue the job.
 
     Args:
-        job: Slurm's plain id of the job or array task, or what stands for it in a script.
+        job: Slurm's plain id of the job or array task, or a shell variable holding it.
     """
     return f"requeue-{job}"
 
 
 def say(message: str) -> None:
-    """A line in the task's log."""
-    with contextlib.suppress(OSError):  # the disk of the logs may be full
+    """Write a line to the task's log."""
+    with contextlib.suppress(OSError):  # the disk with the logs may be full
         print(f"routenator: {time.strftime('%Y-%m-%dT%H:%M:%S')} {message}", file=sys.stderr, flush=True)
 
 
@@ -127,16 +132,18 @@ def main(arguments: list[str], early: Sequence[int] = ()) -> None:
 
     Args:
         arguments: LOGS TASKS.
-        early: warning signals that came before this.
+        early: warning signals that arrived before this was called.
     """
     folder, name = Path(arguments[0]), arguments[1]
     task = own_task(folder, name)
-    # Slurm sends these two beside its warnings; what ends a task is the warning itself, or a kill.
+    # Slurm sends these two along with its warning when it preempts. By default SIGTERM would kill the process before it
+    # could checkpoint; only the warning signal, or a SIGKILL, should stop a task.
     signal.signal(signal.SIGTERM, task.note_end)
     signal.signal(signal.SIGCONT, lambda number, frame: None)
     stopper = Stopper(task, folder, name)
     signal.signal(signal.SIGUSR2, stopper)
     say(f"{task.stage} on {os.environ.get('SLURMD_NODENAME', 'an unknown node')}, job {job_id()}")
     if early:
+        # The signal came while modules were being imported. Slurm sends it once, so handle it now.
         stopper(early[0], None)
     task()

@@ -1,9 +1,8 @@
-"""What is pickled, and runs in an allocation: some shards of a stage, able to be stopped by a signal and to go on
-later.
+"""The callable that is pickled and run in an allocation: shards of one stage, which a signal can stop and resume later.
 
-submitit counts how often a job was requeued, and takes every preemption of a short job for a time-out. What matters is
-whether the task gets on: it is requeued as long as it does, and given up after ``MAX_STALLS`` time-outs in a row
-without a new checkpoint.
+submitit limits how often a job is requeued, and mistakes every preemption of a short job for a time-out. What matters
+is progress: a task is requeued as long as it makes some, and given up after ``MAX_STALLS`` time-outs in a row without a
+new checkpoint.
 """
 
 from __future__ import annotations
@@ -22,31 +21,29 @@ from routenator.errors import InputError, RoutenatorError
 from routenator.files import digest
 
 if TYPE_CHECKING:
-    # Not needed where a task runs, and a third of what its start would take.
+    # Tasks do not need it, and importing it takes a third of their startup time.
     from submitit.core.utils import DelayedSubmission
 
-# Of an inherited allocation nothing may reach a new job or a local task; how to reach the controller must.
+# Variables of an inherited allocation must not reach a new job or a local task; those that locate the controller must.
 _DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 MAX_STALLS = 3
-# Slurm sends its signal up to a minute early; a task stopped in that window was stopped by its time limit.
+# Slurm may send the signal up to a minute early; a task stopped in that window counts as stopped by its time limit.
 _SIGNAL_SLACK_S = 60.0
 
 
 def code_environment(run: Run) -> dict[str, str]:
-    """Variables that make a task import the run's own snapshot of the code, and nothing of the folder it was submitted
-    from.
-    """
+    """Return variables that make a task import the run's snapshot of the code and nothing from the current folder."""
     inherited = os.environ.get("PYTHONPATH", "")
     paths = [str(run.path / "code"), *(part for part in inherited.split(os.pathsep) if part)]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
 
 
 def drop_inherited() -> dict[str, str]:
-    """Remove the variables of an allocation that this process may be in from its environment.
+    """Remove the variables of any enclosing allocation from this process's environment.
 
     Returns:
-        What was removed.
+        The removed variables.
     """
     saved = {name: value for name, value in os.environ.items() if name.startswith(_DROPPED) and name not in _KEPT}
     for name in saved:
@@ -55,24 +52,24 @@ def drop_inherited() -> dict[str, str]:
 
 
 def check_snapshot(run: Run) -> None:
-    """Check that the run's snapshot of the code can be started as this code starts tasks.
+    """Check that this version of the code can start tasks from the run's code snapshot.
 
     Raises:
-        InputError: it was taken of another version.
+        InputError: the snapshot is of another version.
     """
     file = run.path / "code" / "slurm" / "worker" / "start.py"
     if not file.is_file():
         raise InputError(
-            "this run keeps a copy of an earlier version of the code, which this version cannot start",
+            "this run holds a snapshot of an earlier version of the code, which this version cannot start",
             file=run.path / "code",
             found=f"no {file.relative_to(run.path / 'code')}",
-            expected=f"`retry` by the version that made it, or `run {run.path / 'config.yaml'}`, "
-            "which uses finished stages again",
+            expected=f"`retry` with the version that made it, or `run {run.path / 'config.yaml'}`, "
+            "which reuses finished stages",
         )
 
 
 def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
-    """A hash that changes when a shard commits or writes a checkpoint: names, sizes and times in its folder."""
+    """Hash the shards' receipts and checkpoint files; it changes when a shard commits or writes a checkpoint."""
     stage_dir = run.stage_dir(stage)
     seen: list[Any] = sorted(set(indices) - missing_shards(run, stage))
     for index in indices:
@@ -86,17 +83,17 @@ def progress_mark(run: Run, stage: str, indices: list[int]) -> str:
 
 
 class StageTask:
-    """Shards of one stage as a callable that submitit runs.
+    """Some shards of one stage, as a callable.
 
     Args:
-        run_dir: the run.
-        stage: its stage.
+        run_dir: the run directory.
+        stage: the stage.
         indices: shards, run one after the other.
-        attempt: number of the first attempt; requeues count on from it.
+        attempt: number of the first attempt; requeues count up from it.
         limit_s: wall-clock limit, seconds.
-        lead_s: seconds between the warning signal and the end.
-        requeue: whether a stopped task may go on by itself.
-        package: where the stage modules are.
+        lead_s: seconds between the warning signal and the time limit.
+        requeue: whether a stopped task is requeued automatically.
+        package: package of the stage modules.
     """
 
     def __init__(
@@ -133,29 +130,29 @@ class StageTask:
             run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
         except RoutenatorError as error:
             if self._told_to_end:
-                # The signal went to all processes of the task; what it did to them is no failure. Slurm ends, and
-                # requeues, it.
+                # SIGTERM went to every process of the task, so a child's death now is no failure of the stage. Wait for
+                # Slurm to stop and requeue the task instead of reporting one.
                 wait_for_end(f"failed after SIGTERM: {error}")
             if len(self.indices) > 1:
-                # Other shards may have said much since.
+                # Later shards may have logged a lot since; repeat the error at the end of the log.
                 print(error, file=sys.stderr, flush=True)
-            # It is recorded and in the log; submitit would only add its own frames to the log's end.
+            # The error is recorded and logged. Letting it propagate would only end the log with submitit's frames.
             sys.exit(1)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
-        """Called by submitit's signal handler in local runs: what to run when restarted; None to end here."""
+        """Return what to run after a restart, or None to stop. submitit's signal handler calls it in local runs."""
         from submitit.core.utils import DelayedSubmission
 
         again = self.stopped()
         return None if again is None else DelayedSubmission(again)
 
     def stopped(self) -> StageTask | None:
-        """Called in a signal handler: the task as it is to go on, or None if it is not.
+        """Return the task to resume with, or None if it must not resume. Called in a signal handler.
 
-        The stage's own checkpoints are files; nothing of its memory is kept.
+        The stage's checkpoints are files; nothing in memory is kept.
         """
         if not self.requeue:
-            self._give_up("stopped", "stopped by a signal, and cluster.requeue is off")
+            self._give_up("stopped", "stopped by a signal; not requeued because cluster.requeue is off")
             return None
         run = Run.load(self.run_dir)
         timed_out = time.time() - self._started >= self.limit_s - self.lead_s - _SIGNAL_SLACK_S
@@ -184,19 +181,20 @@ class StageTask:
         return again
 
     def is_done(self) -> bool:
-        """Whether all its shards have a receipt; then it is about to end."""
+        """Whether all its shards have a receipt, which means that the task is about to exit."""
         run = Run.load(self.run_dir)
         return missing_shards(run, self.stage).isdisjoint(self.indices)
 
     def note_end(self, number: int, frame: object) -> None:
-        """Handler of SIGTERM, which Slurm sends before it ends a preempted task; what is to be done then is asked by
-        another signal.
+        """Handle SIGTERM, which Slurm sends before it kills a preempted task, by noting it.
+
+        The reaction (checkpoint and requeue) is left to the warning signal.
         """
         self._told_to_end = True
 
     def _attempt(self) -> int:
-        # Slurm counts requeues that it made by itself (a dead node), the pickle those that we asked for; local runs
-        # know only the latter.
+        # Slurm's counter also includes requeues of its own (a dead node); `restarts`, kept in the pickle, counts only
+        # those that we asked for, and is all that local runs have.
         return self.attempt + max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
     def _give_up(self, kind: str, message: str) -> None:
@@ -206,7 +204,7 @@ class StageTask:
 
 
 def job_id() -> str | None:
-    """The scheduler's id of this task: ``123_7`` of an array, ``123`` of a job, ``local-PID`` of a local task."""
+    """Return the scheduler's id of this task: ``123_7`` in an array, ``123`` for a job, ``local-PID`` if local."""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     if job := os.environ.get("SLURM_JOB_ID"):

@@ -1,9 +1,8 @@
-"""What a Slurm task starts: ``python -m slurm.worker.start LOGS TASKS``. Its first act is to take note of the warning
-signal.
+"""First code of a Slurm task: ``python -m slurm.worker.start LOGS TASKS``. Catches the warning signal, then imports.
 
-The imports of what it then runs (``slurm.worker.array_task``) take seconds on a slow file system, and a signal with no
-handler ends a process. Slurm's first look at a short time limit, a preemption or ``scancel --signal`` may come then as
-well as at any other time.
+The imports that follow (``slurm.worker.array_task``) take seconds on a slow file system, and a signal without a handler
+kills the process. The warning may arrive that early: before a short time limit, on preemption, or from
+``scancel --signal``. So nothing but the standard library is imported before the handler is set.
 """
 
 import signal
@@ -14,7 +13,7 @@ early: list[int] = []
 
 
 def note(number: int, frame: types.FrameType | None) -> None:
-    """Handler until the task has its own."""
+    """Record the signal until the task installs its own handler."""
     early.append(number)
 
 

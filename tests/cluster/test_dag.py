@@ -211,7 +211,7 @@ def test_what_the_cluster_would_not_take_is_refused_before_anything_is_written(c
         assert done.returncode == 2 and said in done.stderr, done.stderr
     assert not (tmp_path / "runs").exists()
     stages = {**slurm_profile()["stages"], "train": {"cpus": 99, "memory_gib": 0.25, "minutes": 5}}
-    with pytest.raises(InputError, match="would not take the job of train"):
+    with pytest.raises(InputError, match="would reject the job of train"):
         check_machine(make_plan(load_config(config, [f"cluster.stages={json.dumps(stages)}"])))
 
 
