@@ -1,1 +1,1 @@
-"""What a person sees of runs and of the queue: status, logs, monitor, exporter."""
+"""Shows runs and the cluster: status, logs, the live monitor, the queue and Prometheus metrics. Only reads."""

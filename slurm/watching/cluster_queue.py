@@ -1,7 +1,7 @@
-"""The cluster, not a run: what its partitions have free, who runs and waits, why, and one's fair share.
+"""Reads the state of the whole cluster: free resources by partition, users' jobs, why they wait, and your fair share.
 
-One ``sinfo``, one ``squeue`` and at most one ``sshare`` a look, whatever the number of nodes and jobs, all with named
-columns.
+Each refresh makes one ``sinfo`` call, one ``squeue`` call and at most one ``sshare`` call, however many nodes and jobs
+there are, all with named columns.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ASKED = re.compile(r"gres[:/]gpu(?::[A-Za-z_][\w.-]*)?[:=](\d+)")
 
 
 class ClusterError(RoutenatorError):
-    """The cluster does not answer."""
+    """The cluster did not answer."""
 
 
 @dataclass
@@ -56,12 +56,12 @@ class PartitionView:
 
     Attributes:
         state: up, down, drain or inact.
-        time_limit: as Slurm writes it: ``1-00:00:00``, ``infinite``.
-        nodes: state -> nodes. A node that is drained but still at work counts as drained; one that does not answer as
-            down.
-        cpus_total, cpus_free: cores; free on nodes that take jobs.
+        time_limit: in Slurm's format: ``1-00:00:00``, ``infinite``.
+        nodes: state -> nodes. A draining node counts as drained even while jobs run on it; one that does not respond
+            counts as down.
+        cpus_total, cpus_free: cores; free ones only on nodes that accept jobs.
         gpus_total, gpus_free: type -> GPUs; ``gpu`` where the cluster names no type.
-        running, pending: tasks; one that may go to several partitions counts in each.
+        running, pending: tasks; one submitted to several partitions counts in each.
     """
 
     name: str
@@ -79,13 +79,13 @@ class PartitionView:
 
 @dataclass
 class UserView:
-    """What one user has in the queue.
+    """One user's tasks in the queue.
 
     Attributes:
         tasks: state (running, pending ...) -> tasks.
-        nodes: of the running ones; a node that is shared counts for each.
-        gpus: of the running ones.
-        gpus_pending: that the waiting ones ask for.
+        nodes: nodes of the running tasks; a shared node counts once for each.
+        gpus: GPUs of the running tasks.
+        gpus_pending: GPUs that the pending tasks request.
     """
 
     user: str
@@ -97,7 +97,7 @@ class UserView:
 
 @dataclass(frozen=True)
 class Start:
-    """A waiting task that Slurm has planned; ``time`` in seconds since the epoch."""
+    """A pending task with an expected start; ``time`` in seconds since the epoch."""
 
     job: str
     name: str
@@ -108,12 +108,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Share:
-    """Fair share of one account of mine.
+    """Fair share of one of the user's accounts.
 
     Attributes:
-        shares: part of the cluster that it is promised, 0 to 1.
-        usage: part that it has used lately, 0 to 1.
-        fair_share: the factor that goes into the priority, 0 to 1; more is better.
+        shares: its share of the cluster, 0 to 1.
+        usage: the fraction of the cluster that it has used recently, 0 to 1.
+        fair_share: the factor in the job priority, 0 to 1; higher is better.
     """
 
     account: str
@@ -125,13 +125,13 @@ class Share:
 
 @dataclass
 class ClusterView:
-    """The cluster at one moment.
+    """A snapshot of the cluster.
 
     Attributes:
         time: seconds since the epoch.
-        reasons: Slurm's reason -> waiting tasks.
-        starts: the earliest of the planned ones.
-        fair_share: mine; empty where the cluster has no fair share.
+        reasons: Slurm's reason -> pending tasks.
+        starts: the earliest expected starts.
+        fair_share: the user's own; empty where the cluster has no fair share.
     """
 
     time: float
@@ -142,21 +142,21 @@ class ClusterView:
     fair_share: list[Share]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the snapshot as JSON-compatible values."""
         return asdict(self)
 
 
 def read_cluster(partition: str | None = None, user: str | None = None, share: bool = True) -> ClusterView:
-    """Ask the cluster.
+    """Query the cluster.
 
     Args:
-        partition: only this one.
-        user: jobs of this user alone.
-        share: whether to ask for the fair share of whoever asks.
+        partition: only this partition.
+        user: only this user's jobs.
+        share: whether to query the calling user's fair share.
 
     Raises:
         InputError: there is no Slurm on this machine, or no such partition.
-        ClusterError: it does not answer.
+        ClusterError: the cluster did not answer.
     """
     if shutil.which("sinfo") is None or shutil.which("squeue") is None:
         raise InputError(
@@ -184,7 +184,7 @@ def read_cluster(partition: str | None = None, user: str | None = None, share: b
 
 
 def parse_sinfo(text: str) -> dict[str, PartitionView]:
-    """Partition -> what it has, from one line a node and partition."""
+    """Parse sinfo's output, one line per node and partition, to partition -> view; the default partition first."""
     found: dict[str, PartitionView] = {}
     for _, state, gres, used, name, cpus, limit, available in rows(text, len(_SINFO_FIELDS)):
         view = found.setdefault(name.rstrip("*"), PartitionView(name.rstrip("*"), name.endswith("*"), available, limit))
@@ -202,7 +202,7 @@ def parse_sinfo(text: str) -> dict[str, PartitionView]:
 
 
 def node_state(state: str) -> str:
-    """``IDLE+DRAIN`` -> drained; one of ``NODE_STATES``."""
+    """Map Slurm's node state to one of ``NODE_STATES``: ``IDLE+DRAIN`` -> drained."""
     words = {word.strip("*~#!%$@^-") for word in state.lower().split("+")}
     if words & _DOWN or state.endswith("*"):
         return "down"
@@ -214,7 +214,7 @@ def node_state(state: str) -> str:
 
 
 def count_jobs(text: str, view: ClusterView) -> None:
-    """Put the jobs of squeue's text into a view: by partition, by user, by reason, and the planned starts."""
+    """Add the jobs of squeue's output to a view: by partition, by user and by reason, and the expected starts."""
     partitions = {item.name: item for item in view.partitions}
     users: dict[str, UserView] = {}
     reasons: Counter[str] = Counter()
@@ -247,9 +247,7 @@ def count_jobs(text: str, view: ClusterView) -> None:
 
 
 def parse_sshare(text: str) -> list[Share]:
-    """Lines of ``Account|User|RawShares|NormShares|EffectvUsage|FairShare``; without a fair share the numbers are
-    empty.
-    """
+    """Parse lines of ``Account|User|RawShares|NormShares|EffectvUsage|FairShare``; skips lines without numbers."""
     found = []
     for account, user, _, shares, usage, factor in rows(text, len(_SSHARE_FIELDS)):
         if user and shares and factor:
@@ -258,7 +256,7 @@ def parse_sshare(text: str) -> list[Share]:
 
 
 def _jobs(text: str) -> Iterable[list[str]]:
-    # A job's name comes last, because it may hold the separator.
+    # The job's name is the last column because it may contain the separator.
     columns = len(_SQUEUE_FIELDS)
     for line in text.splitlines():
         fields = line.strip().removesuffix("|").split("|", columns - 1)
@@ -272,7 +270,7 @@ def _fair_share() -> list[Share]:
     code, text = ask(
         ["sshare", "--noheader", "--parsable2", f"--format={','.join(_SSHARE_FIELDS)}", f"--users={getpass.getuser()}"]
     )
-    # Where there is no accounting there is no fair share, and that is no error.
+    # A cluster without accounting has no fair share; that is not an error.
     return parse_sshare(text) if code == 0 else []
 
 

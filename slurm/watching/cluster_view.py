@@ -1,4 +1,4 @@
-"""The cluster for people, in 80 columns: partitions, users, why tasks wait, when they start, my fair share."""
+"""Shows the cluster in 80 columns: partitions, users, why tasks wait, when they start, and your fair share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MAX_REASONS = 8
 
 
 def cluster_tables(view: ClusterView) -> RenderableType:
-    """Everything that ``queue`` shows."""
+    """Return everything that ``queue`` shows."""
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [
         _partitions(view),
-        Text("nodes by state; cores and GPUs: free/all; tasks that run and wait", style="dim"),
+        Text("nodes by state; cores and GPUs: free/total; run and wait: tasks", style="dim"),
     ]
     parts += [Text(""), _users(view)] if view.users else [Text("\nno jobs", style="dim")]
     if view.reasons:
@@ -47,18 +47,18 @@ def cluster_tables(view: ClusterView) -> RenderableType:
         parts.append(
             Text(
                 f"\nfair share of {share.user} in {share.account}: {share.fair_share:.3f} "
-                f"(promised {share.shares:.1%} of the cluster, used {share.usage:.1%} lately)"
+                f"(share of the cluster {share.shares:.1%}, recent usage {share.usage:.1%})"
             )
         )
     return Group(*parts)
 
 
 def watch_cluster(read: Callable[[], ClusterView], console: Console, every_s: float) -> None:
-    """Show the cluster again and again, until interrupted. A look that fails is said, and the next one tried.
+    """Show the cluster and refresh it until interrupted. A failed refresh shows its error and is tried again.
 
     Args:
-        read: makes a view.
-        every_s: seconds between two looks.
+        read: returns a new view.
+        every_s: seconds between refreshes.
     """
     from rich.console import Group
     from rich.live import Live
@@ -67,7 +67,7 @@ def watch_cluster(read: Callable[[], ClusterView], console: Console, every_s: fl
     def look() -> RenderableType:
         clock = time.strftime("%H:%M:%S")
         try:
-            return Group(Text(f"{clock}, every {every_s:g} s; Ctrl-C ends", style="dim"), cluster_tables(read()))
+            return Group(Text(f"{clock}, every {every_s:g} s; Ctrl-C quits", style="dim"), cluster_tables(read()))
         except ClusterError as error:
             return Text(f"{clock} {error}", style="red")
 
@@ -107,7 +107,7 @@ def _partitions(view: ClusterView) -> RenderableType:
 
 
 def gpus_free(item: PartitionView) -> str:
-    """``a100 12/16`` and, a line each, the other types; a dash where there are none."""
+    """Format free GPUs, one line per type: ``a100 12/16``; a dash where there are none."""
     parts = [
         f"{'' if kind == 'gpu' else f'{kind} '}{item.gpus_free[kind]:,}/{total:,}"
         for kind, total in item.gpus_total.items()

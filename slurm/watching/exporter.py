@@ -1,8 +1,7 @@
-"""Prometheus metrics of the queue and the runs: ``exporter``.
+"""Serves Prometheus metrics of the queue and the runs: ``exporter``.
 
-A thread of its own asks once an interval; however often it is scraped, what is served is the last answer. So Slurm is
-asked by the clock, not by whoever scrapes. Names follow Prometheus: base units (seconds, ratios), ``_total`` for what
-only grows.
+Slurm is queried at a fixed interval and every scrape gets the last answer, so more scrapers put no more load on the
+controller. Names follow Prometheus' conventions: base units (seconds, ratios), ``_total`` for counters.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _STAGE = ("run", "stage")
 
 
 class Gatherer(Collector):
-    """Asks the sources once an interval and keeps their last answers.
+    """Queries the sources and holds their last answers for scrapes.
 
     Args:
-        sources: name -> what makes its metrics; one that raises keeps its last answer out of the scrape, and is
-            counted.
+        sources: name -> function that returns its metrics. While a source raises, its metrics are absent from the
+            scrape and the error is counted.
     """
 
     def __init__(self, sources: dict[str, Callable[[], Iterable[Metric]]]) -> None:
@@ -46,14 +45,14 @@ class Gatherer(Collector):
         self._lock = threading.Lock()
 
     def gather(self) -> None:
-        """Ask every source once."""
+        """Query every source once."""
         for name, source in self._sources.items():
             started = time.monotonic()
             answer: list[Metric] = []
             try:
                 answer = list(source())
                 failed = False
-            except Exception as error:  # whatever it is, the exporter goes on, and says it
+            except Exception as error:  # whatever went wrong, log it and keep the exporter running
                 print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 failed = True
             with self._lock:
@@ -66,11 +65,11 @@ class Gatherer(Collector):
             self._gathers += 1
 
     def collect(self) -> Iterator[Metric]:
-        """What the last gather found, and how the exporter itself is."""
+        """Yield the metrics of the last gather, and those of the exporter itself."""
         with self._lock:
             yield from (metric for answer in self._answers.values() for metric in answer)
             yield _counter(
-                "routenator_exporter_gathers", "Times that the sources were asked.", (), [((), self._gathers)]
+                "routenator_exporter_gathers", "Times that the sources were queried.", (), [((), self._gathers)]
             )
             by_source = ("source",)
             errors = [((name,), count) for name, count in self._errors.items()]
@@ -78,17 +77,20 @@ class Gatherer(Collector):
             seconds = [((name,), value) for name, value in self._seconds.items()]
             yield _gauge(
                 "routenator_exporter_gather_duration_seconds",
-                "How long the last look at a source took.",
+                "How long the last query of a source took.",
                 by_source,
                 seconds,
             )
             success = [((name,), value) for name, value in self._success.items()]
             yield _gauge(
-                "routenator_exporter_last_success_timestamp_seconds", "When a source was last read.", by_source, success
+                "routenator_exporter_last_success_timestamp_seconds",
+                "When a source was last read successfully.",
+                by_source,
+                success,
             )
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: otherwise registering would ask."""
+        """Return nothing; otherwise registering would already query Slurm."""
         return ()
 
 
@@ -97,8 +99,8 @@ def serve(gatherer: Gatherer, host: str, port: int, every_s: float, ready: Calla
 
     Args:
         host: address to listen on.
-        port: 0: any free one.
-        every_s: seconds between two gathers.
+        port: port to listen on; 0: any free one.
+        every_s: seconds between gathers.
         ready: called with the port once the first gather is done and the port is open.
 
     Raises:
@@ -118,7 +120,10 @@ def serve(gatherer: Gatherer, host: str, port: int, every_s: float, ready: Calla
             server, thread = start_http_server(port, addr=host, registry=registry)
         except OSError as error:
             raise InputError(
-                "cannot listen there", key="--host, --port", found=f"{host}:{port}", expected=f"a free port ({error})"
+                "cannot listen on this address",
+                key="--host, --port",
+                found=f"{host}:{port}",
+                expected=f"a free port ({error})",
             ) from None
         ready(server.server_port)
         while not stop.wait(every_s):
@@ -132,29 +137,31 @@ def serve(gatherer: Gatherer, host: str, port: int, every_s: float, ready: Calla
 
 
 def cluster_metrics(view: ClusterView) -> Iterator[Metric]:
-    """Of the cluster: partitions, users, reasons, fair share."""
+    """Yield the cluster's metrics: partitions, users, reasons, fair share."""
     parts = view.partitions
     nodes = [((item.name, state), count) for item in parts for state, count in item.nodes.items()]
     yield _gauge("routenator_partition_nodes", "Nodes of a partition by state.", ("partition", "state"), nodes)
     up = [((item.name,), float(item.state == "up")) for item in parts]
-    yield _gauge("routenator_partition_up", "1 if the partition takes and starts jobs.", _PARTITION, up)
+    yield _gauge("routenator_partition_up", "1 if the partition accepts and starts jobs.", _PARTITION, up)
     cores = [((item.name,), item.cpus_total) for item in parts]
     yield _gauge("routenator_partition_cores", "Cores of a partition.", _PARTITION, cores)
     free = [((item.name,), item.cpus_free) for item in parts]
-    yield _gauge("routenator_partition_cores_free", "Cores without a job on nodes that take jobs.", _PARTITION, free)
+    yield _gauge("routenator_partition_cores_free", "Free cores on nodes that accept jobs.", _PARTITION, free)
     by_type = ("partition", "type")
     gpus = [((item.name, kind), count) for item in parts for kind, count in item.gpus_total.items()]
     yield _gauge("routenator_partition_gpus", "GPUs of a partition.", by_type, gpus)
     gpus_free = [((item.name, kind), count) for item in parts for kind, count in item.gpus_free.items()]
-    yield _gauge("routenator_partition_gpus_free", "GPUs without a job on nodes that take jobs.", by_type, gpus_free)
+    yield _gauge("routenator_partition_gpus_free", "Free GPUs on nodes that accept jobs.", by_type, gpus_free)
     tasks = [((item.name, state), getattr(item, state)) for item in parts for state in ("running", "pending")]
-    yield _gauge("routenator_partition_tasks", "Tasks of all users in a partition.", ("partition", "state"), tasks)
+    yield _gauge(
+        "routenator_partition_tasks", "Tasks of all users by partition and state.", ("partition", "state"), tasks
+    )
     of_user = [((user.user, state), count) for user in view.users for state, count in user.tasks.items()]
     yield _gauge("routenator_user_tasks", "Tasks of a user by state.", ("user", "state"), of_user)
     user_gpus = [((user.user,), user.gpus) for user in view.users]
-    yield _gauge("routenator_user_gpus", "GPUs that a user's running tasks have.", ("user",), user_gpus)
+    yield _gauge("routenator_user_gpus", "GPUs of a user's running tasks.", ("user",), user_gpus)
     reasons = [((reason,), count) for reason, count in view.reasons.items()]
-    yield _gauge("routenator_pending_tasks", "Waiting tasks of all users by Slurm's reason.", ("reason",), reasons)
+    yield _gauge("routenator_pending_tasks", "Pending tasks of all users by Slurm's reason.", ("reason",), reasons)
     shares = [((share.account, share.user), share.fair_share) for share in view.fair_share]
     yield _gauge(
         "routenator_fair_share_ratio", "Fair-share factor of the exporter's user, 0 to 1.", ("account", "user"), shares
@@ -162,10 +169,10 @@ def cluster_metrics(view: ClusterView) -> Iterator[Metric]:
 
 
 def run_metrics(entries: list[RunEntry]) -> Iterator[Metric]:
-    """Of the runs: states, shards, rows, speed, time to go, what they used and wasted."""
+    """Yield the runs' metrics: states, shards, rows, throughput, ETA, resources used and wasted."""
     states = [((entry.dir, state), float(entry.state == state)) for entry in entries for state in RUN_STATES]
     yield _gauge(
-        "routenator_run_state", "1 for the state that a run is in, 0 for the others.", ("run", "state"), states
+        "routenator_run_state", "1 for the current state of a run, 0 for the others.", ("run", "state"), states
     )
     created = [((entry.dir,), entry.created) for entry in entries]
     yield _gauge("routenator_run_created_timestamp_seconds", "When a run was planned.", ("run",), created)
@@ -174,32 +181,30 @@ def run_metrics(entries: list[RunEntry]) -> Iterator[Metric]:
     yield _gauge("routenator_stage_shards", "Shards of a stage by state.", (*_STAGE, "state"), shards)
     yield _gauge(
         "routenator_stage_rows",
-        "Rows that a stage has made so far.",
+        "Rows that a stage has produced so far.",
         _STAGE,
         [(key, stage.rows) for key, stage in stages],
     )
     progress = [(key, stage.fraction) for key, stage in stages]
-    yield _gauge("routenator_stage_progress_ratio", "Part of a stage that is done, 0 to 1.", _STAGE, progress)
+    yield _gauge("routenator_stage_progress_ratio", "Fraction of a stage that is done, 0 to 1.", _STAGE, progress)
     rates = [((*key, stage.unit), stage.rate) for key, stage in stages if stage.running and stage.rate is not None]
     yield _gauge(
         "routenator_stage_units_per_second",
-        "Rows, steps or queries a second, of all tasks at work.",
+        "Rows, steps or queries per second, all running tasks together.",
         (*_STAGE, "unit"),
         rates,
     )
     tokens = [
         (key, stage.tokens_per_second) for key, stage in stages if stage.running and stage.tokens_per_second is not None
     ]
-    yield _gauge("routenator_stage_tokens_per_second", "Tokens a second of the models at work.", _STAGE, tokens)
+    yield _gauge("routenator_stage_tokens_per_second", "Tokens per second, all running tasks together.", _STAGE, tokens)
     eta = [(key, stage.eta_s) for key, stage in stages if stage.eta_s is not None]
-    yield _gauge("routenator_stage_eta_seconds", "Time to go at the present pace.", _STAGE, eta)
+    yield _gauge("routenator_stage_eta_seconds", "Estimated seconds to completion at the current rate.", _STAGE, eta)
     used = [(key, stage.usage) for key, stage in stages if stage.usage.attempts]
     attempts = [(key, usage.attempts) for key, usage in used]
-    yield _counter("routenator_stage_attempts", "Times that tasks of a stage got their nodes.", _STAGE, attempts)
+    yield _counter("routenator_stage_attempts", "Times that tasks of a stage were started.", _STAGE, attempts)
     requeues = [(key, usage.requeued) for key, usage in used]
-    yield _counter(
-        "routenator_stage_requeues", "Times that Slurm put tasks of a stage back into the queue.", _STAGE, requeues
-    )
+    yield _counter("routenator_stage_requeues", "Times that Slurm requeued tasks of a stage.", _STAGE, requeues)
     node_seconds = [(key, usage.node_hours * 3600) for key, usage in used]
     yield _counter("routenator_stage_node_seconds", "Node-seconds of all attempts.", _STAGE, node_seconds)
     gpu_seconds = [(key, usage.gpu_hours * 3600) for key, usage in used]

@@ -1,4 +1,4 @@
-"""Stay with a run until it ends, and say how it ended: ``run`` and ``retry`` when they wait."""
+"""Follows a run to its end and prints the outcome, for ``run`` and ``retry`` with ``--wait``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 LOCAL_LOOK_S = 0.5
+# Each look costs the controller a squeue and the accounting database a sacct call, so it is slow on a cluster.
 SLURM_LOOK_S = 10.0
 
 
@@ -26,18 +27,20 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
     """Start the local driver.
 
     Args:
-        wait: show its progress and stop it on Ctrl-C or SIGTERM; otherwise it goes on alone.
-        package: where the stage modules are.
+        wait: show its progress and stop it on Ctrl-C or SIGTERM; otherwise it runs in the background.
+        package: package of the stage modules.
 
     Returns:
-        Exit code: 0 done or started, 1 a shard failed, 130 and 143 stopped.
+        Exit code: 0 done or started, 1 a shard failed, 130 or 143 stopped.
 
     Raises:
-        DriverRunningError: one works on this run already.
+        DriverRunningError: a driver of this run is already running.
     """
     process = start_driver(run, attached=wait, package=package)
     if not wait:
-        console.print(f"Process {process.pid} works on it; see `status` and `cancel`.", highlight=False)
+        console.print(
+            f"Running in the background as process {process.pid}; see `status` and `cancel`.", highlight=False
+        )
         return 0
     stopped_by: list[int] = []
 
@@ -51,7 +54,7 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
     except KeyboardInterrupt:
         console.print("\nStopping this run's tasks ...")
         stop_driver(run)
-        console.print(f"Stopped. Finished shards and chunks are kept; {_go_on(run)}", highlight=False, soft_wrap=True)
+        console.print(f"Stopped. Finished shards and chunks are kept; {_resume(run)}", highlight=False, soft_wrap=True)
         return EXIT_TERMINATED if stopped_by else EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -66,36 +69,38 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
             highlight=False,
             soft_wrap=True,
         )
-    console.print(f"\nWhen it is mended, {_go_on(run)}", highlight=False, soft_wrap=True)
+    console.print(f"\nOnce the cause is fixed, {_resume(run)}", highlight=False, soft_wrap=True)
     return process.returncode or 1
 
 
 def watch_slurm(run: Run, console: Console) -> int:
-    """Show the queue's progress until nothing of the run is left in it. Ctrl-C ends the watching, not the jobs.
+    """Show the run's progress until none of its jobs are left. Ctrl-C stops the display, not the jobs.
 
     Returns:
-        Exit code: 0 done, 1 not, 130 no longer watched.
+        Exit code: 0 done, 1 not done, 130 interrupted.
     """
     try:
         status = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), SLURM_LOOK_S)
     except KeyboardInterrupt:
-        console.print(f"\nThe jobs go on; see: python launch.py status {run.path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"\nThe jobs keep running; see: python launch.py status {run.path}", highlight=False, soft_wrap=True
+        )
         return EXIT_INTERRUPTED
     if status.state == "done":
         print_result(run, console)
         return 0
     print_failures(console, status)
-    console.print(f"\nThe run is {status.state}; {_go_on(run)}", highlight=False, soft_wrap=True)
+    console.print(f"\nThe run is {status.state}; {_resume(run)}", highlight=False, soft_wrap=True)
     return 1
 
 
 def print_result(run: Run, console: Console) -> None:
-    """The result table, of what there is so far."""
+    """Print the table of results so far."""
     print_summary(gather(run), console, run.path)
 
 
 def print_scores(scores: Mapping[str, Any], console: Console) -> None:
-    """The scores of one model: what ``evaluate`` prints."""
+    """Print the scores of one model, for ``evaluate``."""
     from rich.table import Table
 
     table = Table("metric", f"{scores['n']} queries [95% interval]", box=None, pad_edge=False)
@@ -105,5 +110,5 @@ def print_scores(scores: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _go_on(run: Run) -> str:
-    return f"go on with: python launch.py retry {run.path}"
+def _resume(run: Run) -> str:
+    return f"resume with: python launch.py retry {run.path}"

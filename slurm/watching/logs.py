@@ -1,4 +1,4 @@
-"""Logs by shard: which file belongs to which attempt, and its end."""
+"""Finds the log of a shard's newest attempt and reads its last lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ShardLog:
 
 
 def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file; of a huge one only the last 64 KiB are read. Empty if there is none."""
+    """Return the last lines of a file, reading at most 64 KiB; empty if there is no file."""
     try:
         with open(path, "rb") as handle:
             handle.seek(0, os.SEEK_END)
@@ -32,12 +32,12 @@ def tail(path: Path, lines: int) -> list[str]:
             text = handle.read().decode(errors="replace")
     except FileNotFoundError:
         return []
-    # A progress bar rewrites its line; only what it last said is shown.
+    # A progress bar rewrites its line after a carriage return; show only its last state.
     return [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")][-lines:] if text.strip() else []
 
 
 def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
-    """The newest log of every shard that was submitted, in the stages' order; only those that were begun."""
+    """Return the newest log of every shard that has one, in the order of the stages."""
     submissions = load_submissions(run)
     found = []
     for name in run.plan.stages:
@@ -50,11 +50,11 @@ def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
 
 
 def select_logs(run: Run, stage: str | None, only: Collection[tuple[str, int]] | None = None) -> list[ShardLog]:
-    """The logs to show.
+    """Select the logs to show.
 
     Args:
-        stage: only of this stage; None: of all.
-        only: stage and number of the shards to show; None: of all.
+        stage: only logs of this stage; None: of all stages.
+        only: stage and number of the shards to show; None: all.
 
     Raises:
         InputError: there is no such stage.

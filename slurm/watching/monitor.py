@@ -1,7 +1,7 @@
-"""``monitor RUN``: a run, live, on a terminal: stages, their tasks at work and failed, and a task's log.
+"""``monitor RUN``: a live terminal view of a run: its stages, their running and failed tasks, and a task's log.
 
-It only reads: quitting it does nothing to the run. The status is read in a thread, so that keys answer while Slurm is
-asked.
+It only reads, so quitting it does nothing to the run. The status is read in a thread, so that keys respond while Slurm
+is being queried.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BACK: list[BindingType] = [
 
 
 class Table(DataTable[Text]):
-    """A table whose chosen row is marked by a sign too, for terminals without colour."""
+    """A table that also marks the selected row with a symbol, for terminals without color."""
 
     def __init__(self, columns: Sequence[tuple[str, int]], name: str) -> None:
         super().__init__(cursor_type="row", cell_padding=0, id=name, zebra_stripes=False)
@@ -46,7 +46,7 @@ class Table(DataTable[Text]):
             self.add_column(title, width=width + 1, key=title)
 
     def show(self, lines: list[list[Text]]) -> None:
-        """Put these rows; only cells that differ are drawn again, and the chosen row stays chosen."""
+        """Show these rows. Redraws only cells that differ and keeps the selection."""
         while self.row_count > len(lines):
             self.remove_row(str(self.row_count - 1))
             self._shown.pop()
@@ -62,7 +62,7 @@ class Table(DataTable[Text]):
         self.marked()
 
     def marked(self) -> None:
-        """Move the sign to the chosen row."""
+        """Move the symbol to the selected row."""
         for number in {self._marked, self.cursor_row}:
             if 0 <= number < self.row_count:
                 self.update_cell(str(number), "mark", self._mark(number))
@@ -73,7 +73,7 @@ class Table(DataTable[Text]):
 
 
 class LogScreen(Screen[None]):
-    """The end of one log, scrolled by arrows, pages, home and end; it is read again as it grows."""
+    """The end of one log, scrolled by arrows, page keys, home and end; follows the file as it grows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *_BACK,
@@ -114,13 +114,13 @@ class LogScreen(Screen[None]):
         at_end = self._text is None or view.scroll_y >= view.max_scroll_y
         self._text = text
         self.query_one("#path", Static).update(Text(str(path or "no log"), style="dim", overflow="fold"))
-        self.query_one("#lines", Static).update(Text(text or "nothing in it yet"))
+        self.query_one("#lines", Static).update(Text(text or "the log is empty"))
         if at_end:
             self.call_after_refresh(view.scroll_end, animate=False)
 
 
 class TasksScreen(Screen[None]):
-    """The failed tasks of a stage and those at work."""
+    """The failed and running tasks of a stage."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*_BACK, Binding("l,right", "log", "log", key_display="⏎")]
 
@@ -152,13 +152,13 @@ class TasksScreen(Screen[None]):
             self._rows.append((failure.shard, failure_line(failure)))
         for shard in stage.running_shards:
             lines.append([Text(str(shard)), Text("running", style=STYLES["running"]), Text("-"), Text("-"), Text("")])
-            self._rows.append((shard, f"{stage.stage} shard {shard} is at work"))
+            self._rows.append((shard, f"{stage.stage} shard {shard} is running"))
         self.query_one("#title", Static).update(Text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
         self.query_one(Table).show(lines)
         self._reason()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        event.stop()  # the application listens for those of its own table
+        event.stop()  # keep it from the app, which handles the same event of its own table
         self.query_one(Table).marked()
         self._reason()
 
@@ -173,16 +173,16 @@ class TasksScreen(Screen[None]):
 
     def _reason(self) -> None:
         row = self.query_one(Table).cursor_row
-        said = self._rows[row][1] if row < len(self._rows) else "no task failed, and none is at work"
+        said = self._rows[row][1] if row < len(self._rows) else "no failed or running tasks"
         self.query_one("#reason", Static).update(Text(said))
 
 
 class Monitor(App[int]):
-    """The run's stages.
+    """The main view: the run's stages.
 
     Args:
-        reader: what reads the status; describes as many failures as shall be listed.
-        every_s: seconds between two looks.
+        reader: reads the status; its limit on described failures is the number of failed tasks listed.
+        every_s: seconds between refreshes.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -200,7 +200,7 @@ class Monitor(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f,right", "tasks", "tasks", key_display="⏎"),
         Binding("l", "log", "first failed log"),
-        Binding("r", "look", "look now"),
+        Binding("r", "look", "refresh"),
         Binding("q", "leave", "quit"),
         Binding("ctrl+c", "leave", show=False, priority=True),
     ]
@@ -241,7 +241,8 @@ class Monitor(App[int]):
             if not self.screen_stack or not self.screen_stack[0].query("#title"):
                 return  # closed in the meantime
             self.show(status)
-            # A run that had ended when it was opened is looked at for its failures; one that ends now ends this too.
+            # Stay open if the run had already ended when we started, because the user wants to see its failures; exit
+            # if it ends while we watch and nobody is reading a log.
             if ended(status) and self.first is not None and not ended(self.first) and len(self.screen_stack) == 1:
                 self.exit(exit_code(status))
                 return
@@ -250,7 +251,7 @@ class Monitor(App[int]):
                 await asyncio.wait_for(self._now.wait(), self._every_s)
 
     def show(self, status: RunStatus) -> None:
-        """Draw a status on whatever screen is in front."""
+        """Draw a status on the current screen."""
         self.status = status
         main = self.screen_stack[0]
         said = Text.assemble(
@@ -262,7 +263,7 @@ class Monitor(App[int]):
                 if status.usage.attempts
                 else ""
             ),
-            ("  ended; q leaves" if ended(status) else ""),
+            ("  ended; q quits" if ended(status) else ""),
         )
         main.query_one("#title", Static).update(said)
         main.query_one("#stages", Table).show([_stage_row(stage) for stage in status.stages])
@@ -280,7 +281,7 @@ class Monitor(App[int]):
         self.action_tasks()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        # What only makes sense before the stages is neither offered nor done behind another screen.
+        # Actions of the main view are neither offered nor run while another screen covers it.
         return action not in ("tasks", "log", "look") or len(self.screen_stack) == 1
 
     def action_look(self) -> None:
@@ -310,10 +311,10 @@ class Monitor(App[int]):
 
 
 def details(status: RunStatus, stage: StageStatus) -> list[str]:
-    """What there is to say of one stage."""
+    """Return the lines that describe one stage."""
     usage = stage.usage
-    lines = [f"{stage.stage}: {counts(stage)}{' (used again)' if stage.reused else ''}"]
-    lines.append(f"{stage.rows:,} rows, {rate(stage)}, time to go {duration(stage.eta_s)}")
+    lines = [f"{stage.stage}: {counts(stage)}{' (reused)' if stage.reused else ''}"]
+    lines.append(f"{stage.rows:,} rows, {rate(stage)}, ETA {duration(stage.eta_s)}")
     if usage.attempts:
         lines.append(
             f"{usage.attempts:,} attempts, {usage.requeued:,} requeued, {hours(usage.node_hours)} node-hours, "
@@ -344,12 +345,12 @@ def _stage_row(stage: StageStatus) -> list[Text]:
 
 
 def ended(status: RunStatus) -> bool:
-    """Whether nothing of the run goes on."""
+    """Whether the run has ended, in whatever state."""
     return status.state not in ("running", "unknown")
 
 
 def exit_code(status: RunStatus | None) -> int:
-    """0 done, 1 ended otherwise, 130 no longer watched while it goes on."""
+    """Return 0 if the run is done, 1 if it ended otherwise, 130 if it is still running."""
     if status is None or not ended(status):
         return 130
     return 0 if status.state == "done" else 1

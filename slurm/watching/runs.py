@@ -1,4 +1,4 @@
-"""All runs below a folder, each with its status: for ``runs`` and the exporter."""
+"""Lists all runs in a folder with their status, for ``runs`` and the exporter."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _GOING_ON = ("running", "unknown")
-# Accounting may learn of the last task's end after its receipt was written.
+# A run that ended this long ago is no longer read: accounting may record the last task's end after its receipt.
 _SETTLED_S = 60.0
 
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run of the list.
+    """One run in the list.
 
     Attributes:
         dir: the run directory's name.
@@ -46,19 +46,19 @@ class RunEntry:
 
     @property
     def at_work(self) -> StageStatus | None:
-        """The stage that goes on; of a run that has ended before its end, the one that it stopped at."""
+        """The current stage; if the run ended early, the stage at which it stopped."""
         if self.status is None or self.status.state == "done":
             return None
         return next((stage for stage in self.status.stages if stage.state != "done"), None)
 
     @property
     def rows(self) -> int:
-        """Rows of the data set; before it is merged, of what was generated."""
+        """Rows of the data set; before the merge, rows generated."""
         counts = {stage.stage: stage.rows for stage in self.status.stages} if self.status else {}
         return counts.get("merge") or counts.get("generate", 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the entry as JSON-compatible values."""
         stage = self.at_work
         return {
             "run": self.dir,
@@ -75,13 +75,13 @@ class RunEntry:
 
 
 class RunsReader:
-    """Reads all runs below a folder again and again, with one squeue and one sacct call for all of them.
+    """Reads all runs in a folder repeatedly, with one squeue and one sacct call for all of them.
 
-    A run that has ended is read again only when something was submitted since.
+    A run that has ended is read again only if something was submitted since.
 
     Args:
         root: the folder of run directories.
-        ask: what says how jobs stand in the queue.
+        ask: function that queries the queue.
 
     Raises:
         InputError: there is no such folder.
@@ -89,9 +89,7 @@ class RunsReader:
 
     def __init__(self, root: Path, ask: Callable[[Sequence[Submission]], QueueView] = read_queue) -> None:
         if not root.is_dir():
-            raise InputError(
-                "no such folder of runs", file=root, key="--root", found="nothing there", expected="a folder of runs"
-            )
+            raise InputError("no such folder", file=root, key="--root", found="nothing", expected="a folder of runs")
         self.root = root
         self._ask = ask
         self._readers: dict[str, StatusReader] = {}
@@ -99,7 +97,7 @@ class RunsReader:
         self._settled: dict[str, tuple[tuple[int, ...], RunEntry]] = {}
 
     def read(self) -> list[RunEntry]:
-        """Every run, the newest first."""
+        """Return every run, newest first."""
         entries: list[RunEntry] = []
         going: dict[str, tuple[StatusReader, tuple[int, ...]]] = {}
         for plan in sorted(self.root.glob("*/plan.json")):
@@ -167,7 +165,7 @@ def runs_table(entries: Sequence[RunEntry], console: Console) -> None:
 
 
 def _marks(run: Path) -> tuple[int, ...]:
-    """Changes with every submission and every local driver."""
+    """Return file times that change with every submission and every local driver."""
     found = []
     for path in (run / "submissions.jsonl", run / "driver.json"):
         try:

@@ -1,4 +1,4 @@
-"""The state of one shard, from its newest submission, the queue and its last failure together."""
+"""Determines the state of one shard from its newest submission, the queue and its last failure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from slurm.local import processes
 from slurm.submission.queue import QueueEntry, QueueView
 from slurm.submission.submissions import Submission
 
-# Between sbatch and the controller's first look a job may be in neither list.
+# Just after sbatch a job may appear in neither squeue nor sacct.
 _JUST_SUBMITTED_S = 15.0
-# A file system over a network may show a new file to other machines only after a while.
+# A network file system may take a while to show a new receipt to other machines.
 _JUST_ENDED_S = 30.0
 
 
@@ -24,10 +24,10 @@ class ShardState:
 
     Attributes:
         state: running, pending, failed, cancelled, unknown or missing.
-        reason: why it waits (Slurm's word or ours), or why it failed.
-        submission: the newest that holds it.
-        entry: what the queue says of its task.
-        failure: the failure's record, where it failed and could say so.
+        reason: why it waits (Slurm's reason code or our text), or why it failed.
+        submission: the newest submission that includes it.
+        entry: its task's entry in the queue.
+        failure: the failure's record, if the task could write one.
     """
 
     state: str
@@ -44,20 +44,18 @@ def shard_state(
     driver: Mapping[str, Any] | None,
     failure: Mapping[str, Any] | None,
 ) -> ShardState:
-    """State of an unfinished shard.
+    """Return the state of an unfinished shard.
 
     Args:
-        submission: the newest that holds it, or None.
-        driver: the local driver's own words, or None.
-        failure: its last failure's record, or None.
+        submission: the newest submission that includes it, or None.
+        driver: the local driver's record, or None.
+        failure: the record of its last failure, or None.
     """
     driver_alive = bool(driver and driver["alive"])
     if submission is None:
-        return (
-            ShardState("pending", "its turn has not come") if driver_alive else ShardState("missing", "not submitted")
-        )
+        return ShardState("pending", "waiting its turn") if driver_alive else ShardState("missing", "not submitted")
     if failure is not None and failure["time"] < submission.time:
-        failure = None
+        failure = None  # of an earlier submission
     if submission.kind == "local":
         return _local(submission, driver_alive, failure)
     entry = queue.entry(submission, shard)
@@ -68,6 +66,7 @@ def shard_state(
     if failure is not None:
         return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
     if queue.problem:
+        # Absence proves nothing now: neither lost nor failed.
         return ShardState("unknown", "the queue cannot be read", submission)
     if entry is None:
         if time.time() - submission.time < _JUST_SUBMITTED_S:
@@ -89,9 +88,9 @@ def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any
     if failure is not None:
         return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, failure=failure)
     if not driver_alive:
-        return ShardState("cancelled", "stopped; `retry` goes on from its last chunk", submission)
-    # A driver on another host is judged by its heartbeat, its tasks with it.
+        return ShardState("cancelled", "stopped; `retry` resumes from its last chunk", submission)
+    # Processes of another host cannot be looked up; there the driver's heartbeat stands for its tasks too.
     gone = submission.started is None or not processes.is_same(int(submission.job), submission.started)
     if gone and submission.host == socket.gethostname():
-        return ShardState("pending", "its turn has not come", submission)
+        return ShardState("pending", "waiting its turn", submission)
     return ShardState("running", "", submission)

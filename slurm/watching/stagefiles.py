@@ -1,8 +1,7 @@
-"""What a stage's folders say, read so that looking again costs one listing: receipts, progress of shards at work,
-failures.
+"""Reads a stage's receipts, progress files and failure records; a refresh costs one listing of each folder.
 
-A receipt never changes once it is there, a failure is replaced whole, so both are read once and again only under
-another inode.
+A receipt never changes once written and a failure record is replaced as a whole, so each is read once, and again only
+if its inode differs.
 """
 
 from __future__ import annotations
@@ -17,19 +16,20 @@ from typing import Any, NamedTuple, TypeVar
 from jobs.plan import Run
 from jobs.task import FAILURE_SUFFIX, PROGRESS_SUFFIX, RECEIPT_SUFFIX, Receipt, shard_files, shard_name
 
-# A file system over a network answers many opens at once about as fast as one; below so many files threads do not pay.
+# A network file system serves many concurrent opens about as fast as one. Below _FEW files threads do not pay off.
 _THREADS = 16
 _FEW = 200
 _T = TypeVar("_T")
 
 
 class Progress(NamedTuple):
-    """How far a shard at work is.
+    """Progress of a running shard.
 
     Attributes:
         done, total: units (rows, steps, queries).
-        time, started: of the last word and of the attempt; seconds since the epoch.
-        tokens_per_second: where a model is at work.
+        time: when it was reported, seconds since the epoch.
+        started: when the attempt started, seconds since the epoch.
+        tokens_per_second: rate of the model; 0 if there is none.
     """
 
     done: float
@@ -41,13 +41,13 @@ class Progress(NamedTuple):
 
 
 class StageFiles:
-    """One stage of a run, looked at again and again.
+    """The files of one stage, refreshed repeatedly.
 
     Attributes:
-        receipts: shard -> receipt, of the finished ones.
-        failures: shard -> the last failure's record.
-        at_work: shards that have a progress file.
-        unreadable: files that are no JSON of ours.
+        receipts: shard -> receipt, for finished shards.
+        failures: shard -> record of its last failure.
+        at_work: shards that have a progress file and no receipt.
+        unreadable: files that are not JSON of the expected form.
     """
 
     def __init__(self, run: Run, stage: str) -> None:
@@ -63,7 +63,7 @@ class StageFiles:
         self._failure_inodes: dict[int, int] = {}
 
     def look(self) -> None:
-        """List both folders and read what is new."""
+        """List both folders and read what has changed."""
         receipts, progress, failures = {}, set(), {}
         for index, suffix, inode in shard_files(self.dir):
             if index < self.shards:
@@ -81,7 +81,7 @@ class StageFiles:
         self._refresh(self.failures, self._failure_inodes, failures, self._failure_path, _as_is)
 
     def progress(self, indices: Iterable[int]) -> dict[int, Progress]:
-        """What the shards at work among these say of themselves."""
+        """Read the progress of those of these shards that are running."""
         wanted = [index for index in indices if index in self.at_work]
         found = {}
         for index, value in zip(
@@ -98,7 +98,7 @@ class StageFiles:
                 )
         return found
 
-    # As text: of ten thousand paths the objects alone would take as long as a third of the reading.
+    # Strings: creating ten thousand Path objects would take a third as long as reading the files.
     def _receipt_path(self, index: int) -> str:
         return f"{self.dir}/{shard_name(index)}{RECEIPT_SUFFIX}"
 
@@ -128,7 +128,7 @@ class StageFiles:
 
 
 def _read_all(paths: list[str]) -> Iterable[Any]:
-    """The JSON of each file; None where it is gone, a text where it is no JSON."""
+    """Return the JSON of each file; None if it is gone, a string if it is not JSON."""
     if len(paths) <= _FEW:
         return [_read(path) for path in paths]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -155,7 +155,7 @@ def _read(path: str) -> Any:
 
 
 def _receipt(value: Any) -> Receipt:
-    """Without its files: of ten thousand receipts only what status shows is kept."""
+    """Parse a receipt, keeping only what status shows, as there may be ten thousand."""
     return Receipt(**{**value, "files": {}, "metrics": {"tokens": value["metrics"].get("tokens", 0)}})
 
 

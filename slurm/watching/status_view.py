@@ -1,4 +1,4 @@
-"""A run's status for people: tables and lines that fit 80 columns, live bars on a terminal, plain lines elsewhere."""
+"""Prints a run's status in 80 columns: tables and remarks, live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STYLES = {
     "cancelled": "magenta",
 }
 _BAR = 10
-# Without a terminal a line is written when something changed, but for one that only counts on, no oftener than this.
+# Without a terminal a line is printed when a state changes; mere progress is printed at most this often.
 _PLAIN_EVERY_S = 20.0
 _MAX_REASONS = 5
 
 
 def duration(seconds: float | None) -> str:
-    """``75`` -> 1m15s; nothing known: a dash."""
+    """Format seconds: ``75`` -> 1m15s; a dash if unknown."""
     if seconds is None:
         return "-"
     whole = round(seconds)
@@ -43,27 +43,27 @@ def duration(seconds: float | None) -> str:
 
 
 def counts(stage: StageStatus) -> str:
-    """``3 done, 1 failed``."""
+    """Format the number of shards in each state: ``3 done, 1 failed``."""
     return ", ".join(f"{getattr(stage, name):,} {name}" for name in STATES if getattr(stage, name))
 
 
 def rate(stage: StageStatus) -> str:
-    """Units a second; a dash if unknown."""
+    """Format units per second; a dash if unknown."""
     return f"{_number(stage.rate)} {stage.unit}/s" if stage.rate is not None else "-"
 
 
 def hours(value: float | None) -> str:
-    """``0.004`` -> 0.004; not known: a dash."""
+    """Format hours; a dash if unknown."""
     if value is None:
         return "-"
     return f"{value:,.3f}" if value < 1 else f"{value:,.1f}"
 
 
 def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
-    """The stages as a table.
+    """Return the stages as a table.
 
     Args:
-        bars: whether to draw how far each stage is.
+        bars: whether to draw progress bars.
     """
     from rich.table import Table
     from rich.text import Text
@@ -81,7 +81,7 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
     for stage in status.stages:
         shards = counts(stage)
         if stage.reused:
-            shards += " (used again)"
+            shards += " (reused)"
         if bars and stage.state == "running":
             shards = f"{bar(stage.fraction)} {stage.fraction:4.0%}  {shards}"
         rows = f"{stage.rows:,}" if stage.rows else "-"
@@ -97,19 +97,19 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
 
 
 def bar(fraction: float, width: int = _BAR) -> str:
-    """``0.5`` -> half of it filled."""
+    """Draw a progress bar; ``0.5`` fills half of it."""
     filled = int(fraction * width)
     return "━" * filled + "╌" * (width - filled)
 
 
 def usage_table(status: RunStatus) -> RenderableType | None:
-    """What the run cost so far; None if it has used nothing."""
+    """Return the resources used so far as a table; None if there are none."""
     if not status.usage.attempts:
         return None
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("used by", "attempts", "requeued", "node-h", "GPU-h", "wasted", "its node-h", "GPU-h"):
+    for name in ("used by", "attempts", "requeued", "node-h", "GPU-h", "wasted", "node-h", "GPU-h"):
         table.add_column(name, justify="left" if name == "used by" else "right", no_wrap=True)
     for stage in status.stages:
         if stage.usage.attempts:
@@ -131,7 +131,7 @@ def _usage(usage: Usage) -> list[str]:
 
 
 def remarks(status: RunStatus) -> list[str]:
-    """Why shards wait or failed, in words, the commonest first, and what else there is to say."""
+    """Return lines that explain why shards wait or failed, most common first, and other remarks."""
     waits: dict[tuple[str, int], list[str]] = {}
     lines = []
     for stage in status.stages:
@@ -144,7 +144,7 @@ def remarks(status: RunStatus) -> list[str]:
                 lines.append(f"{stage.stage}: {count:,} failed: {reason}")
         if stage.tokens_per_second and not stage.reused:
             lines.append(
-                f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' a task'}"
+                f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' per task'}"
             )
         lines += [
             f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
@@ -156,7 +156,7 @@ def remarks(status: RunStatus) -> list[str]:
 
 
 def failure_line(failure: Failure) -> str:
-    """Which shard failed, where, and why."""
+    """Describe a failure in one line: which shard, where, and why."""
     facts = [
         f"job {failure.job}" if failure.job else "",
         f"attempt {failure.attempt}" if failure.attempt else "",
@@ -173,7 +173,7 @@ def _number(value: float) -> str:
 
 
 def print_status(console: Console, status: RunStatus) -> None:
-    """Everything that ``status`` shows."""
+    """Print everything that ``status`` shows."""
     console.print(f"{status.name}: {status.state}", style=STYLES.get(status.state, ""), highlight=False)
     console.print(status_table(status))
     for line in remarks(status):
@@ -185,8 +185,8 @@ def print_status(console: Console, status: RunStatus) -> None:
         console.print(f"the queue could not be read: {status.problem}", style="yellow", markup=False, highlight=False)
     if status.kind == "slurm" and status.accounting is False and not status.problem:
         console.print(
-            "accounting is off or silent: ended tasks are judged by receipts and their own records; "
-            "what was wasted is not known",
+            "accounting is off or does not answer: the outcome of tasks is read from receipts and failure records, "
+            "and the waste is unknown",
             style="dim",
             highlight=False,
         )
@@ -194,7 +194,7 @@ def print_status(console: Console, status: RunStatus) -> None:
 
 
 def print_failures(console: Console, status: RunStatus, lines: int = 8) -> None:
-    """Each failed shard with its reason and the end of its log."""
+    """Print each failed shard with its reason and the end of its log."""
     for stage in status.stages:
         for failure in stage.failures:
             console.print(f"\n{failure_line(failure)}", style="red", markup=False, highlight=False)
@@ -211,11 +211,11 @@ def print_failures(console: Console, status: RunStatus, lines: int = 8) -> None:
 
 
 def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_s: float) -> RunStatus:
-    """Show a run's progress until ``ended`` says so of a status.
+    """Show a run's progress until ``ended`` is true.
 
     Args:
         ended: called with each status.
-        every_s: seconds between two looks.
+        every_s: seconds between refreshes.
 
     Returns:
         The last status.
@@ -249,10 +249,10 @@ def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_
 
 
 def watch_status(run: Run, console: Console, every_s: float) -> int:
-    """Show a run's progress until nothing of it goes on, then everything that ``status`` shows.
+    """Show a run's progress until it ends, then print everything that ``status`` shows.
 
     Returns:
-        Exit code: 0 done, 1 not.
+        Exit code: 0 done, 1 not done.
     """
     over = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), every_s)
     print_status(console, over)
@@ -260,10 +260,10 @@ def watch_status(run: Run, console: Console, every_s: float) -> int:
 
 
 def plain_line(stage: StageStatus) -> str:
-    """One stage in one line."""
+    """Describe one stage in one line."""
     parts = [f"{stage.stage:<9} {stage.state:<8} {counts(stage)}"]
     if stage.reused:
-        parts.append("used again")
+        parts.append("reused")
     if stage.state == "running":
         parts.append(f"{stage.fraction:.0%}")
     if stage.rows:

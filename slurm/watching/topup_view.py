@@ -1,4 +1,4 @@
-"""The closed loop for people: acceptance, and what a run's quotas lack."""
+"""Prints measured acceptance, and the rows that a run lacks of its quotas."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) -> None:
-    """Shares by route, and the strata of which least survives."""
+    """Print the acceptance of each route and of the worst strata."""
     table = _table("Acceptance by route", "route", "requested", "accepted", "kept", "share")
     for row in measured.by("route"):
         table.add_row(
@@ -37,8 +37,8 @@ def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) ->
     if not strata:
         return
     title = (
-        f"The {len(strata)} worst strata (shares drawn towards their margins, "
-        f"with bounds of {SHOWN_CONFIDENCE:.0%} confidence)"
+        f"The {len(strata)} worst strata (shares shrunk towards those of similar strata, "
+        f"with lower bounds at {SHOWN_CONFIDENCE:.0%} confidence)"
     )
     table = _table(
         title,
@@ -57,31 +57,33 @@ def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) ->
 
 
 def print_need(need: Need, lost: Sequence[GivenUp], console: Console) -> None:
-    """How many rows are short and what will be asked; the strata that nothing is to be hoped of, with why."""
+    """Print how many rows are missing and will be requested, and the strata given up, with reasons."""
     rows, size = sum(need.wanted), sum(row.quota for row in need.strata)
     if not rows:
         console.print("Every quota is met.", highlight=False)
         return
     filled = [number for number in need.short if need.asked[number]]
-    text = f"{rows:,} of {size:,} rows are short of their quotas, in {len(need.short):,} of {len(need.strata):,} strata"
+    text = f"{rows:,} of {size:,} rows are missing, in {len(need.short):,} of {len(need.strata):,} strata"
     if filled:
         text += f"; {sum(need.asked):,} requests would fill {len(filled):,} of these"
     console.print(text + ".", highlight=False, soft_wrap=True)
     if need.limited:
         text = (
-            f"{need.limited:,} of them are asked for as often as generate.oversample_limit allows, "
+            f"{need.limited:,} of them reached the limit of requests (generate.oversample_limit) "
             "and may need more rounds."
         )
         console.print(text, highlight=False, soft_wrap=True)
     for number in sorted(filled, key=lambda number: -need.wanted[number])[:_SHORT_SHOWN]:
         row = need.strata[number]
-        text = f"  {stratum_name(row)}: lacks {need.wanted[number]:,} of {row.quota:,}, asks for {need.asked[number]:,}"
+        text = (
+            f"  {stratum_name(row)}: {need.wanted[number]:,} of {row.quota:,} missing, {need.asked[number]:,} requests"
+        )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if len(filled) > _SHORT_SHOWN:
         console.print(f"  and {len(filled) - _SHORT_SHOWN:,} more", highlight=False)
     for stratum in lost:
         text = (
-            f"given up: {stratum.name}: lacks {stratum.lacks:,}, "
+            f"given up: {stratum.name}: {stratum.lacks:,} missing, "
             f"and none of the last {stratum.requested:,} requests survived"
         )
         console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -95,7 +97,7 @@ def print_need(need: Need, lost: Sequence[GivenUp], console: Console) -> None:
 
 
 def need_as_dict(need: Need, lost: Sequence[GivenUp]) -> dict[str, Any]:
-    """For scripts."""
+    """Return the need as JSON-compatible values."""
     return {
         "rows": sum(need.wanted),
         "requests": sum(need.asked),

@@ -1,8 +1,7 @@
-"""What a stage of a run cost: node-hours and GPU-hours of all its attempts, and of those that committed nothing.
+"""Computes a stage's cost: node-hours and GPU-hours of all attempts, and of those that committed nothing.
 
-Where accounting is on, every stay of a task on its nodes is a record (``sacct --duplicates``). Without it only the
-attempts that committed tell their time, in their receipts, and those that live, by the queue; what was wasted is then
-not known.
+With accounting, every start of a task is a record (``sacct --duplicates``). Without it, time is known only for attempts
+that committed (from their receipts) and for running ones (from the queue); the waste is then unknown.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ class Usage:
     """Resources used.
 
     Attributes:
-        attempts: how often tasks got their nodes.
-        requeued: how often Slurm put a task back into the queue.
-        node_hours, gpu_hours: of all attempts, also of those at work now.
-        wasted_attempts: attempts that ended and committed no shard; None if it is not known. A later attempt may have
-            gone on from their chunks or checkpoints.
-        wasted_node_hours, wasted_gpu_hours: of those; None if it is not known.
+        attempts: how often tasks were started.
+        requeued: how often Slurm requeued a task.
+        node_hours, gpu_hours: of all attempts, including running ones.
+        wasted_attempts: attempts that ended without committing a shard; None if unknown. A later attempt may have
+            resumed from their chunks or checkpoints.
+        wasted_node_hours, wasted_gpu_hours: of those attempts; None if unknown.
     """
 
     attempts: int = 0
@@ -42,7 +41,7 @@ class Usage:
     wasted_gpu_hours: float | None = None
 
     def add(self, other: Usage) -> None:
-        """Sum; what is not known of a part that used something is not known of the whole."""
+        """Add another usage; the waste is unknown if it is unknown for a part that used anything."""
         known = (not self.attempts or self.wasted_attempts is not None) and (
             not other.attempts or other.wasted_attempts is not None
         )
@@ -61,23 +60,23 @@ class Usage:
 def stage_usage(
     run: Run, stage: str, submissions: Sequence[Submission], queue: QueueView, receipts: Mapping[int, Receipt]
 ) -> Usage:
-    """Of one stage.
+    """Return the usage of one stage.
 
     Args:
-        submissions: of this stage, all of them.
-        queue: what squeue and sacct said.
+        submissions: all submissions of this stage.
+        queue: the queue.
         receipts: shard -> receipt.
     """
     asked = resources(run.config, stage)
-    # As receipts write it: a process of this machine is told from a job.
+    # In the notation of receipts, which tells local processes from Slurm jobs.
     tasks = {
         (f"local-{item.job}" if item.kind == "local" else item.task_id(shard), item.name)
         for item in submissions
         for shard in item.indices()
     }
     ids = {task for task, _ in tasks}
-    # Ids of jobs start again at some number after years, or when a controller crashes; what is older than the run is
-    # another's.
+    # Job ids wrap around after years and may be reused after a controller crash; records from before the run belong to
+    # other jobs.
     since = min((item.time for item in submissions), default=0.0) - _HOUR_S
     first = time.strftime(TIME_FORMAT, time.gmtime(since))
     committed: dict[str, list[Receipt]] = {}
@@ -119,7 +118,7 @@ def _accounted(
 
 
 def _nearest(made: list[Attempt], receipt: Receipt) -> int:
-    """Which attempt committed: the one in whose time the receipt was made. Clocks of nodes differ, so the nearest."""
+    """Return the attempt that committed: the one closest in time to the receipt, as clocks of nodes differ."""
     if len(made) == 1:
         return 0
     moment = receipt.moment()

@@ -115,7 +115,7 @@ def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:
         "main*",
         "old (inact)",
         "a100 3/6",
-        "others are first (Priority)",
+        "jobs with higher priority are ahead (Priority)",
         "11m40s",
         "fair share of ann in physics: 0.177",
     ):

@@ -65,7 +65,7 @@ def test_keys_lead_from_a_stage_to_a_failed_tasks_log_and_back(run: Run) -> None
         async with app.run_test(size=(80, 24)) as pilot:
             while app.status is None:
                 await pilot.pause(0.05)
-            assert "failed" in text_of(app, "#title") and "ended; q leaves" in text_of(app, "#title")
+            assert "failed" in text_of(app, "#title") and "ended; q quits" in text_of(app, "#title")
             await pilot.press("down")
             assert "generate: 1 done, 2 failed" in text_of(app, "#about")
             rows = app.screen.query_one(DataTable)

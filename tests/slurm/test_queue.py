@@ -171,15 +171,15 @@ sys.exit(int(sys.argv[1]))"""
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("Priority", "others are first (Priority)"),
+        ("Priority", "jobs with higher priority are ahead (Priority)"),
         (
             "ReqNodeNotAvail, UnavailableNodes:n1",
-            "nodes that it needs are down, drained or reserved (ReqNodeNotAvail: UnavailableNodes:n1)",
+            "nodes it needs are down, drained or reserved (ReqNodeNotAvail: UnavailableNodes:n1)",
         ),
         ("QOSMaxGRESPerUser", "the limit of its QOS is reached: GPUs (QOSMaxGRESPerUser)"),
         ("AssocGrpCpuLimit", "the limit of its account is reached: cores (AssocGrpCpuLimit)"),
         ("AssocMaxJobsLimit", "the limit of its account is reached: jobs (AssocMaxJobsLimit)"),
-        ("its turn has not come", "its turn has not come"),
+        ("waiting its turn", "waiting its turn"),
         ("SomethingNew", "SomethingNew"),
     ],
 )

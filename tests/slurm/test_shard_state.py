@@ -39,7 +39,7 @@ def said(
 
 def test_a_shard_that_was_never_submitted_waits_for_its_driver_or_is_missing() -> None:
     assert said(None) == said(None, driver=ENDED) == ("missing", "not submitted")
-    assert said(None, driver=ALIVE) == ("pending", "its turn has not come")
+    assert said(None, driver=ALIVE) == ("pending", "waiting its turn")
 
 
 def test_what_is_in_the_queue_runs_or_waits_whatever_failed_before() -> None:
@@ -102,7 +102,7 @@ def local(**changes: Any) -> Submission:
 
 def test_a_local_task_runs_while_its_process_and_its_driver_do() -> None:
     assert said(local(), driver=ALIVE) == ("running", "")
-    stopped = ("cancelled", "stopped; `retry` goes on from its last chunk")
+    stopped = ("cancelled", "stopped; `retry` resumes from its last chunk")
     assert said(local(), driver=ENDED) == said(local()) == stopped
 
 
@@ -114,7 +114,7 @@ def test_a_local_task_that_failed_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize("started", [None, 0.0])
 def test_a_local_task_whose_process_is_gone_waits_for_its_driver(started: float | None) -> None:
     """It has not started yet, or its number is another process's now."""
-    assert said(local(started=started), driver=ALIVE) == ("pending", "its turn has not come")
+    assert said(local(started=started), driver=ALIVE) == ("pending", "waiting its turn")
 
 
 @pytest.mark.parametrize("started", [None, 0.0])

@@ -62,7 +62,7 @@ def test_stages_used_again_are_told_from_those_made(make_run: Callable[..., Run]
         commit(run, "sample", index)
     status = StatusReader(run).read()
     assert status.stage("sample").reused and status.stage("sample").rows == 20
-    assert "used again" in shown(status)
+    assert "reused" in shown(status)
     append_submission(run, Submission("local", "sample", "1", "0-1"))
     assert not StatusReader(run).read().stage("sample").reused
 
@@ -91,7 +91,7 @@ def test_every_state_of_a_shard(make_run: Callable[..., Run], queue: Queue) -> N
     assert stage.reasons["Priority"] == 1 and status.state == "running"
     text = shown(status)
     assert "OUT_OF_MEMORY" in text and "generate shard 5 failed (job 5_5, attempt 1" in text and "exit 1" in text
-    assert "generate: 1 waiting: others are first (Priority)" in text
+    assert "generate: 1 waiting: jobs with higher priority are ahead (Priority)" in text
     assert stage.running_shards == [1] and sum(stage.failure_reasons.values()) == 3
 
 
