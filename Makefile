@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/cpu.txt
 STAMP := $(VENV)/.installed
 
-# Two of the three workers keep two cores busy; the third has the tests on a cluster, which mostly wait.
+# More than two cores need: the tests on a cluster mostly wait. Each worker that has any starts a cluster of its own.
 WORKERS ?= 3
 PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=40
 

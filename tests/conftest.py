@@ -28,8 +28,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "domains" / "tiny"
-# Groups of tests (files, or what a test's `xdist_group` says) in the order in which workers take them.
-LONGEST = ["cluster"]
+# Groups of tests (files, or what a file's `xdist_group` says) in the order in which workers take them: what takes
+# minutes, those that wait for a cluster between those that compute.
+LONGEST = [
+    "test_end_to_end",
+    "cluster/test_dag",
+    "cluster/test_misfortune",
+    "vllm",
+    "cluster/test_survive",
+    "slurm/test_experiments",
+    "cluster/test_queue",
+    "cluster/test_experiment",
+    "routenator/test_training_runs",
+    "routenator/test_evaluation_runs",
+    "benchmarks/test_scheduling",
+    "cluster/test_watch",
+    "jobs/test_evaluate",
+    "benchmarks/test_chaos",
+    "jobs/test_train",
+    "test_closed_loop",
+]
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,7 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..
     run = make_run()
     (toys / "generate-1.fail").touch()
     process = go(run)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     lines = out.strip().splitlines()
     assert lines[-1] == str(run.path)
@@ -207,12 +207,12 @@ def test_stopping_ends_the_tasks_and_says_how_to_go_on(
     run = make_run()
     (toys / "generate-0.sleep").write_text("60")
     process = go(run)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (run.stage_dir("generate") / "shard-00000.work" / "2").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == expected
     assert f"launch.py retry {run.path}" in out and out.strip().splitlines()[-1] == str(run.path)
     assert not processes.with_variable(processes.RUN_VARIABLE, str(run.path))
@@ -222,10 +222,10 @@ def test_no_wait_returns_and_cancel_ends_it(make_run: Callable[..., Run], toys: 
     run = make_run()
     (toys / "sample-0.sleep").write_text("60")
     process = go(run, wait=False)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 0 and out.strip().splitlines()[-1] == str(run.path)
     second = go(run, wait=False)
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=180)
     assert second.returncode == 1 and "being worked on by process" in out
     assert call("cancel", str(run.path))[:2] == (0, "ended the local driver and its tasks\n")
     value = json.loads(call("status", str(run.path), "--json")[1])

@@ -8,6 +8,7 @@ is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -36,6 +37,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 VARIABLE = "ROUTENATOR_DEVCLUSTER"
 START_LIMIT_S = 120.0
 _LOOK_S = 0.1
+_PORTS = range(20000, 32000)  # Linux gives away 32768 to 60999
 
 
 class ClusterError(RoutenatorError):
@@ -205,15 +207,19 @@ def _namespace_works() -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; held together, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nothing listens on; held together, so that they differ.
+
+    They lie below those that the system gives to whoever asks for any: until our daemons listen some seconds pass, and
+    in them it would give ours to others.
+    """
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(ports) < count:
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", secrets.choice(_PORTS)))
+                ports.append(one.getsockname()[1])
+    return ports
 
 
 def _last_line(path: Path) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.closed_loop import main
+from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "result.json"
-    report = main(["--domain", "creative", "--rows", "300", "--pilot", "150", "--json", str(file)])
+    report = main(["--domain", str(TINY), "--rows", "200", "--pilot", "100", "--json", str(file)])
     assert json.loads(file.read_text()) == report
     assert {row["by"] for row in report["results"]} == {"generate.oversample", "measured acceptance"}
     for name in ("generate.oversample", "measured acceptance"):

@@ -1,5 +1,5 @@
-"""A real Slurm for the session: four nodes, several partitions, fake GPUs, accounting, arrays of at most 101 tasks; and
-a small disk.
+"""A real Slurm for the session, or for each worker of it: four nodes, several partitions, fake GPUs, accounting, arrays
+of at most 101 tasks; and a small disk.
 """
 
 from __future__ import annotations

@@ -29,12 +29,13 @@ from slurm.preflight.checks import check_machine
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import load_submissions
 from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, launch_here
+from tests.routenator.tiny_model import save_tiny_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
-def launch(*arguments: str, timeout: int = 240) -> subprocess.CompletedProcess[str]:
+def launch(*arguments: str, timeout: int = 480) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "launch.py"), *arguments],
         capture_output=True,
@@ -90,13 +91,16 @@ def ours(run: Run, cluster: DevCluster) -> list[str]:
     return found
 
 
-def test_the_whole_dag_with_real_models_on_several_nodes(cluster: DevCluster, tmp_path: Path) -> None:
+def test_the_whole_dag_with_models_on_several_nodes(cluster: DevCluster, tmp_path: Path) -> None:
     """Sample and generate arrays, merge, training by four processes on two nodes, evaluation by Ray over two nodes,
-    report.
+    report. The engines and the training are real, the model is tiny; ``tests/test_end_to_end.py`` has a larger one.
     """
+    model = str(save_tiny_model(tmp_path / "model", head_dim=32))
+    generator = {"model": model, "dtype": "bfloat16", "enforce_eager": True, "kv_cache_gib": 1, "max_tokens": 16}
     two = {"cpus": 2, "memory_gib": 1, "minutes": 15, "nodes": 2, "partition": "gpu", "gpus": 1}
     file = write_config(
         tmp_path / "run.yaml",
+        model={"generator": generator, "trainee": model, "embedder": "package:all-minilm-l6-v2"},
         dataset={"size": 60, "validation_share": 0.2},
         sample={"shards": 2},
         generate={
@@ -207,7 +211,7 @@ def test_what_the_cluster_would_not_take_is_refused_before_anything_is_written(c
         ("cluster.partition=gpus", "partition"),
         ("cluster.stages.train.gpus=99", "cluster.stages.train"),
     ):
-        done = launch("run", str(config), override)
+        done = launch_here("run", str(config), override)
         assert done.returncode == 2 and said in done.stderr, done.stderr
     assert not (tmp_path / "runs").exists()
     stages = {**slurm_profile()["stages"], "train": {"cpus": 99, "memory_gib": 0.25, "minutes": 5}}
@@ -216,18 +220,18 @@ def test_what_the_cluster_would_not_take_is_refused_before_anything_is_written(c
 
 
 def test_status_and_cancel_from_the_command_line(submitted: Run) -> None:
-    done = launch("status", str(submitted.path), "--json")
+    done = launch_here("status", str(submitted.path), "--json")
     value = json.loads(done.stdout)
     assert value["kind"] == "slurm" and value["accounting"] is True
     assert sum(value["stages"][2][state] for state in ("done", "running", "pending")) == 1
-    done = launch("cancel", str(submitted.path))
+    done = launch_here("cancel", str(submitted.path))
     assert done.returncode == 0 and "ended Slurm jobs" in done.stdout
-    assert launch("cancel", str(submitted.path)).stdout == "nothing was running\n"
+    assert launch_here("cancel", str(submitted.path)).stdout == "nothing was running\n"
 
 
 def test_doctor_knows_the_cluster(cluster: DevCluster) -> None:
     assert os.environ["SLURM_CONF"] == str(cluster.slurm_conf)
-    findings = json.loads(launch("doctor", "--json").stdout)
+    findings = json.loads(launch_here("doctor", "--json").stdout)
     texts = [finding["text"] for finding in findings if finding["topic"] == "slurm"]
     assert any("cluster devcluster" in text and "up to 101 tasks" in text for text in texts)
     assert any("partition main" in text for text in texts) and "accounting answers" in texts

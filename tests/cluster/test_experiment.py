@@ -31,7 +31,7 @@ def experiment(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
         str(file.parent / "results"),
         *options,
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=480, check=False)
     sys.stdout.write(done.stdout[-4000:] + done.stderr[-4000:])
     return done
 

@@ -269,11 +269,11 @@ def test_the_exporter_asks_by_the_clock_and_has_all_that_the_dashboard_shows(
         url = process.stderr.readline().strip()
         assert url.startswith("http://127.0.0.1:")
         for _ in range(5):
-            text = urllib.request.urlopen(url, timeout=10).read().decode()
+            text = urllib.request.urlopen(url, timeout=60).read().decode()
         assert calls() == ["sacct", "sinfo", "squeue", "squeue", "sshare"], "once, though scraped five times"
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=30)
+        code = process.wait(timeout=180)
     assert code == 0
     families = {
         family.name + ("_total" if family.type == "counter" else ""): family

@@ -28,6 +28,8 @@ from tests.jobs.world import make_run, sample
 from tests.routenator.tiny_model import save_tiny_model
 from tests.routenator.tiny_vision import TOKENS, save_tiny_vision_model
 
+pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -105,7 +107,7 @@ def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
         patch.setattr(Task, "progress", kill_one)
         with pytest.raises(StageError, match=r"engine-\d, one of 2 of this task, was ended by SIGKILL"):
             generate(run)
-    assert time.monotonic() - killed[0] < 10 and not multiprocessing.active_children()
+    assert time.monotonic() - killed[0] < 60 and not multiprocessing.active_children()
     kept = set(Task(run, "generate", 0).work_dir.glob("*.parquet"))
     assert 0 < len(kept) < 6
     # What the two had made stays, and one engine makes the rest.
@@ -144,13 +146,13 @@ def test_no_part_of_an_engine_outlives_it_or_its_task(dead: str) -> None:
     here, there = context.Pipe()
     task = context.Process(target=begin_task, args=(there,))
     task.start()
-    assert here.poll(30)
+    assert here.poll(180)
     engine, part = map(psutil.Process, here.recv())
     everyone = [engine, *engine.children()]
     assert part in everyone and len(everyone) == 3, "and a guard"
     os.kill(engine.pid if dead == "engine" else task.pid or 0, signal.SIGKILL)
-    assert not psutil.wait_procs(everyone, timeout=10)[1]
-    task.join(10)
+    assert not psutil.wait_procs(everyone, timeout=60)[1]
+    task.join(60)
     assert task.exitcode is not None
 
 
@@ -187,7 +189,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(
         with pytest.raises(StageError, match=f"the engine of {model.name} failed: "):
             generate(run)
     assert time.monotonic() - killed[0] < 60
-    assert not psutil.wait_procs(others, timeout=30)[1], "what is left of the engine ends too"
+    assert not psutil.wait_procs(others, timeout=60)[1], "what is left of the engine ends too"
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def test_two_nodes_do_it_together(model: Path, tmp_path: Path) -> None:
         for rank in "01"
     ]
     try:
-        assert [node.wait(timeout=150) for node in nodes] == [0, 0]
+        assert [node.wait(timeout=300) for node in nodes] == [0, 0]
     finally:
         for node in nodes:
             node.kill()

@@ -120,7 +120,7 @@ def test_a_failed_attempt_removes_its_own_files_alone(tmp_path: Path) -> None:
 def _race(run_dir: str, attempt: int, barrier: Any, results: Any) -> None:
     task = Task(Run.load(run_dir), "generate", 0, attempt=attempt)
     path = write(task, f"attempt {attempt} " * 1000)
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=180)
     results.put((attempt, task.commit({"data": path}, rows=attempt)))
 
 
@@ -133,9 +133,9 @@ def test_of_several_processes_at_once_one_wins_whole(tmp_path: Path) -> None:
     ]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=60) for _ in processes]
+    outcomes = [results.get(timeout=180) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=180)
     winners = [attempt for attempt, won in outcomes if won]
     assert len(winners) == 1
     task = Task(run, "merge", 0)

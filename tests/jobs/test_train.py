@@ -180,7 +180,7 @@ def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pyte
     task = Task(run, "train", 0)
     try:
         jobs.train.run(task)
-        assert other.wait(timeout=60) == 0
+        assert other.wait(timeout=300) == 0
     finally:
         other.kill()
     receipt = read_receipt(task.dir, 0)

@@ -237,7 +237,7 @@ def test_an_orphan_ends_when_its_launcher_is_gone(model: Path, tmp_path: Path) -
     env = environment(1, cpu=True) | {LAUNCHER_VARIABLE: str(gone.pid)}
     from routenator.nodes import ALONE
 
-    subprocess.run(command(job, ALONE), env=env, check=True, timeout=120, capture_output=True)
+    subprocess.run(command(job, ALONE), env=env, check=True, timeout=300, capture_output=True)
     result = TrainingResult.model_validate_json(job.result_file.read_text())
     assert not result.finished
     assert checkpoints.newest(Path(job.checkpoints)) is not None

@@ -102,7 +102,7 @@ def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeyp
     with os.fdopen(reader_of(logs / "abc_tasks.pkl", process), "wb") as pipe:
         process.send_signal(signal.SIGUSR2)
         pipe.write((logs / "whole.pkl").read_bytes())
-    _, text = process.communicate(timeout=60)
+    _, text = process.communicate(timeout=180)
     assert process.returncode == 1 and "signal SIGUSR2" in text, text
     assert said.read_text() == "requeue 40_3\n"
     assert stopped_path(logs, "abc_tasks.pkl").exists() and not Task(run, "generate", 3).is_done()

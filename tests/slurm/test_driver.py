@@ -24,7 +24,7 @@ from slurm.submission.submissions import attempt_counts, load_submissions
 from slurm.watching.status import StatusReader
 from tests.slurm.conftest import PACKAGE
 
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 @contextmanager
