@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # Workers that run side by side share the cores; threads that wait for each other by spinning would take them away.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in ("COLUMNS", "LINES"):  # of a terminal, which neither they nor what they start have
+        os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "domains" / "tiny"
@@ -68,8 +70,8 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Order the tests, and say which of them belong to one worker where there are several (``make test``).
 
     A file's tests stay together, because they share its fixtures, unless the file marks them otherwise. Slow files come
@@ -85,6 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return group not in slow, LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
     items.sort(key=rank)
+    return (yield)
 
 
 def _file(item: pytest.Item) -> str:
