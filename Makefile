@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 # More than two cores need: the tests on a cluster mostly wait. Each worker that has any starts a cluster of its own.
 WORKERS ?= 3
-PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=40
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40
 
 .PHONY: help install quickstart test fast coverage mutants lint clean
 

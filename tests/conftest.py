@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,23 +30,25 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "domains" / "tiny"
-# Groups of tests (files, or what a file's `xdist_group` says) in the order in which workers take them: what takes
-# minutes, those that wait for a cluster between those that compute.
+# Files in the order in which workers take them: those that take minutes, such that compute and such that wait for a
+# cluster in turn.
 LONGEST = [
     "test_end_to_end",
-    "cluster/test_dag",
     "cluster/test_misfortune",
-    "vllm",
+    "cluster/test_dag",
+    "jobs/test_engines",
     "cluster/test_survive",
     "slurm/test_experiments",
     "cluster/test_queue",
-    "cluster/test_experiment",
     "routenator/test_training_runs",
+    "cluster/test_experiment",
     "routenator/test_evaluation_runs",
     "benchmarks/test_scheduling",
+    "jobs/test_generate",
     "cluster/test_watch",
-    "jobs/test_evaluate",
+    "routenator/test_generation_engine",
     "benchmarks/test_chaos",
+    "jobs/test_evaluate",
     "jobs/test_train",
     "test_closed_loop",
 ]
@@ -70,34 +72,15 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.hookimpl(wrapper=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Order the tests, and say which of them belong to one worker where there are several (``make test``).
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, and of these the longest: of several workers, none is left with a long one at the end."""
 
-    A file's tests stay together, because they share its fixtures, unless the file marks them otherwise. Slow files come
-    first, and of these the longest: then no worker is left with a long one at the end.
-    """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(_file(item)))
-    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+    def file(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
 
-    def rank(item: pytest.Item) -> tuple[bool, int]:
-        group = _group(item)
-        return group not in slow, LONGEST.index(group) if group in LONGEST else len(LONGEST)
-
-    items.sort(key=rank)
-    return (yield)
-
-
-def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
-
-
-def _group(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("xdist_group")
-    assert marker is not None
-    return str(marker.args[0])
+    slow = {file(item) for item in items if item.get_closest_marker("slow")}
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (file(item) not in slow, ranks.get(file(item), len(ranks))))
 
 
 def launch_here(*arguments: str) -> subprocess.CompletedProcess[str]:

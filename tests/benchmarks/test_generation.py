@@ -10,8 +10,6 @@ from benchmarks import generation
 from tests.conftest import TINY
 from tests.routenator.tiny_model import save_tiny_model
 
-pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
-
 SMALL = ["--prompts", "8", "--chunk", "4", "--repeat", "1", "--peer-prompts", "2", "--domain", str(TINY)]
 
 

@@ -28,8 +28,6 @@ from tests.jobs.world import make_run, sample
 from tests.routenator.tiny_model import save_tiny_model
 from tests.routenator.tiny_vision import TOKENS, save_tiny_vision_model
 
-pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,8 +23,6 @@ from routenator.files import write_atomic
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from tests.conftest import ROOT, TINY, make_config
 
-pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
-
 HEURISTIC = {"heuristic": 1.0}
 SMALL_MODELS = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())["model"]
 

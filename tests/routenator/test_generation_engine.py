@@ -18,8 +18,6 @@ from routenator.generation.loading import release_engine, use_engine
 from routenator.generation.vllm_engine import prepare_environment
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
-
 CACHE = ROOT / ".cache"
 PROFILE = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())["model"]["generator"]
 SHORT = {**QUERY_SCHEMA, "properties": {"query": {"type": "string", "maxLength": 20}}}

@@ -21,8 +21,6 @@ from routenator.schemas import DETAIL_COLUMNS, arrow_schema
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, make_config
 
-pytestmark = pytest.mark.xdist_group("vllm")  # with the others that import it: that takes long, and much memory
-
 CACHE = ROOT / ".cache"
 PROFILE = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
 
