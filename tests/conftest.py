@@ -17,6 +17,7 @@ from launch import app
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
+from slurm.planning.planner import compile_loops
 
 # Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come
 # before Ray's own.
@@ -70,6 +71,12 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops before several workers do it at once."""
+    if config.getoption("numprocesses", None):
+        compile_loops(make_config())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
