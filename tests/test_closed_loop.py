@@ -49,9 +49,9 @@ def test_pilot_acceptance_topup_and_a_plan_by_what_was_measured(tmp_path: Path) 
 
     plan = launch("plan", str(file), "generate.acceptance=auto", f"dataset.size={3 * size}", "--json")
     assert plan.returncode == 0
-    assert "by the acceptance measured in" in plan.stderr and "merge-" in plan.stderr
+    assert "based on the acceptance measured in" in plan.stderr and "merge-" in plan.stderr
     other = launch("plan", str(file), "generate.acceptance=auto", "checks.grounding=0.5", "--json")
-    assert other.returncode == 0 and "requests by generate.oversample" in other.stderr
+    assert other.returncode == 0 and "requests follow generate.oversample" in other.stderr
     bad = launch("plan", str(file), f"generate.acceptance={tmp_path / 'nowhere'}")
     assert bad.returncode == 2 and "no acceptance has been measured here" in bad.stderr
     assert launch("pilot", str(file), "--rows", str(size)).returncode == 2

@@ -226,7 +226,7 @@ def test_no_wait_returns_and_cancel_ends_it(make_run: Callable[..., Run], toys: 
     assert process.returncode == 0 and out.strip().splitlines()[-1] == str(run.path)
     second = go(run, wait=False)
     out, _ = second.communicate(timeout=180)
-    assert second.returncode == 1 and "being worked on by process" in out
+    assert second.returncode == 1 and "is already running this run" in out
     assert call("cancel", str(run.path))[:2] == (0, "ended the local driver and its tasks\n")
     value = json.loads(call("status", str(run.path), "--json")[1])
     assert value["state"] == "cancelled" and value["driver"]["state"] == "stopped"

@@ -1,1 +1,1 @@
-"""The local driver: the stages of a run as processes of this machine."""
+"""Runs a run's stages as processes on this machine: the driver, and how its processes are found and stopped."""

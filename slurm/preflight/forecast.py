@@ -1,4 +1,4 @@
-"""What a run would do and cost, before anything is written: ``launch.py plan``."""
+"""``launch.py plan``: forecasts what a run would do and cost, before anything is written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
-    """JSON-able: each stage's shards, resources and at most node-hours; only shards that are not done count. ``notes``
-    are sentences.
+    """Return each stage's shards, resources and maximum node-hours as JSON-compatible values; finished shards are free.
+
+    ``notes`` are messages for the user.
     """
     run = planned_run(plan)
     stages = []
@@ -63,34 +64,36 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 
 def feasibility(plan: Plan) -> list[str]:
-    """What the plan's number of rows does not reach, a sentence each."""
+    """Return a message for each target that the plan's number of rows cannot reach."""
     return notes(load_domain(plan.config.domain), plan.config, plan.requested)
 
 
 def forecast_scripts(plan: Plan) -> dict[str, str]:
-    """Stage -> sbatch text of what would be submitted first.
+    """Return stage -> sbatch script of its first job.
 
     Raises:
-        InputError: the run is a local one.
+        InputError: the run is local.
     """
     if plan.config.cluster.kind == "local":
         raise InputError(
             "a local run submits no scripts",
             key="cluster",
             found="local",
-            expected="cluster=slurm, or a profile of your own",
+            expected="cluster=slurm, or your own profile",
         )
     limits = planned_limits()
     return scripts(planned_run(plan), limits.array, limits.tasks)
 
 
 def print_forecast(value: dict[str, Any], console: Console) -> None:
-    """The forecast as a table."""
+    """Print the forecast as a table."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "fingerprint", "shards", "to do", "a task", "limit", "node-hours", "GPU-hours"):
-        table.add_column(name, justify="left" if name in ("stage", "fingerprint", "a task") else "right", no_wrap=True)
+    for name in ("stage", "fingerprint", "shards", "to do", "per task", "limit", "node-hours", "GPU-hours"):
+        table.add_column(
+            name, justify="left" if name in ("stage", "fingerprint", "per task") else "right", no_wrap=True
+        )
     for stage in value["stages"]:
         task = f"{stage['nodes']} node, {stage['cpus']} cores, {stage['memory_gib']:g} GiB"
         if stage["gpus"]:
@@ -99,7 +102,7 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
             stage["stage"],
             stage["fingerprint"],
             str(stage["shards"]),
-            "used again" if stage["reused"] else str(stage["to_do"]),
+            "reused" if stage["reused"] else str(stage["to_do"]),
             task,
             f"{stage['minutes']} min",
             f"{stage['node_hours']:,.1f}",
@@ -113,7 +116,7 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"run directory: {value['run']}" + (" (is there already)" if value["exists"] else ""),
+        f"run directory: {value['run']}" + (" (exists already)" if value["exists"] else ""),
         highlight=False,
         soft_wrap=True,
     )

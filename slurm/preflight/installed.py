@@ -1,4 +1,4 @@
-"""Whether what a run needs is installed, where its tasks run in the same Python environment as this command."""
+"""Checks that the packages a run needs are installed, if its tasks use the same Python environment as this command."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from slurm.planning.planner import planned_run
 
 
 def shares_environment(cluster: ClusterConfig) -> bool:
-    """Whether tasks run by the interpreter of this command: no other one and no container is named."""
+    """Whether tasks use the interpreter of this command, i.e. neither another one nor a container is configured."""
     return cluster.python is None and cluster.container is None
 
 
 def check_installed(plan: Plan, strata: Collection[Stratum]) -> None:
-    """``check_packages`` for the stages that still have shards to do.
+    """Run ``check_packages`` for the stages that still have shards to do.
 
-    Tasks that run by another interpreter or in a container are not asked about: what is there cannot be seen from here.
+    Skipped if tasks use another interpreter or a container, whose packages cannot be seen from here.
 
     Args:
-        strata: the plan's.
+        strata: the plan's strata.
 
     Raises:
         InputError / InputErrors: something is missing.
@@ -41,15 +41,14 @@ def check_installed(plan: Plan, strata: Collection[Stratum]) -> None:
 
 
 def check_packages(config: RunConfig, stages: Collection[str], routes: Collection[str] = ()) -> None:
-    """Whether the packages and packaged weights that some stages need are installed here; all that are missing are
-    named.
+    """Check that the packages and packaged weights that some stages need are installed here; report all missing ones.
 
     Args:
-        stages: by name.
-        routes: that have rows, if ``generate`` is among the stages.
+        stages: names of the stages.
+        routes: routes that have rows, if ``generate`` is among the stages.
 
     Raises:
-        InputError / InputErrors: something is missing; each says the line that installs it.
+        InputError / InputErrors: something is missing; each error has the command that installs it.
     """
     errors: dict[str, InputError] = {}
     for check in _checks(config, stages, routes):
@@ -63,7 +62,7 @@ def check_packages(config: RunConfig, stages: Collection[str], routes: Collectio
 
 
 def _checks(config: RunConfig, stages: Collection[str], routes: Collection[str]) -> Iterator[Callable[[], None]]:
-    """What to ask for these stages; each raises an ``InputError`` for what is missing."""
+    """Yield the checks for these stages; each raises an ``InputError`` if something is missing."""
     cache, model = cache_folder(config.cache), config.model
 
     def weights(source: str, key: str) -> Callable[[], None]:

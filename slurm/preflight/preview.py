@@ -1,4 +1,4 @@
-"""A look at rows without a run: what a model is asked, what it answers, and what the checks say."""
+"""Generates a few rows without a run, to show prompts, replies and the results of the checks."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-_BLOCK = 4096  # requests looked through at once for those to be shown
+_BLOCK = 4096  # requests searched at once for rows to show
 
 
 def preview(
     config: RunConfig, count: int, route: str | None = None, template: str | None = None
 ) -> list[dict[str, Any]]:
-    """The first requests of a run, generated and judged; nothing is written.
+    """Generate and check the first requests of a run; writes nothing.
 
     Args:
-        config: of the run.
-        count: rows.
-        route: only rows of this one.
-        template: only rows of this one, as "route/name".
+        config: the run's config.
+        count: number of rows.
+        route: only rows of this route.
+        template: only rows of this template, as "route/name".
 
     Returns:
-        For each row function, category, route, template, length, messages (as the model gets them; none on the
-        heuristic route), grammar, raw, query, arguments, accepted, reason, detail.
+        For each row: function, category, route, template, length, messages (as sent to the model; none on the heuristic
+        route), grammar, raw, query, arguments, accepted, reason, detail.
 
     Raises:
         InputError: the run has no rows of this route or template.
@@ -52,9 +52,9 @@ def preview(
     requests = _first(sampler, [stratum.stratum for stratum in strata], count)
     composer = Composer(domain, config, sampler.strata)
     wanted = composer.details(requests)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the user looks at rows, not at an engine's start
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # keep the engine's startup log out of the output
     generator = Generator(composer, cache_folder(config.cache))
-    # Rows of one engine are asked together, as the generate stage does.
+    # Rows of one engine are generated together, as in the generate stage.
     groups: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(wanted["route"].to_pylist()):
         engine = generator.engine_config(name)
@@ -76,7 +76,7 @@ def preview(
 
 
 def _first(sampler: Sampler, strata: Sequence[int], count: int) -> pa.Table:
-    """The first requests of these strata."""
+    """Return the first requests of these strata."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -90,7 +90,7 @@ def _first(sampler: Sampler, strata: Sequence[int], count: int) -> pa.Table:
 
 
 def print_preview(rows: Sequence[dict[str, Any]], console: Console, prompts: bool) -> None:
-    """The rows one below the other; prompts only if asked for, as they are long."""
+    """Print the rows, with prompts only on request, because they are long."""
     for number, row in enumerate(rows, 1):
         head = f"{number}. {row['function']} / {row['category']} / {row['length']}  by {row['template']}"
         console.print(head, style="bold", markup=False, highlight=False)

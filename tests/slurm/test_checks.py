@@ -44,7 +44,7 @@ def test_too_little_disk_is_refused_with_both_numbers(tmp_path: Path, toys: Path
 
 
 def test_the_real_disk_is_asked(tmp_path: Path, toys: Path) -> None:
-    with pytest.raises(InputError, match="too little disk"):
+    with pytest.raises(InputError, match="not enough disk space"):
         check_disk(make_plan(make_config(tmp_path, dataset__size=10**12), package=PACKAGE), 2000)
 
 

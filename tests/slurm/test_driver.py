@@ -150,7 +150,7 @@ def test_task_leaves_no_process_behind(make_run: Callable[..., Run], toys: Path)
 def test_second_driver_is_refused(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run()
     (toys / "sample-0.sleep").write_text("30")
-    with driver(run), pytest.raises(DriverRunningError, match="being worked on by process"):
+    with driver(run), pytest.raises(DriverRunningError, match="is already running this run"):
         start_driver(run, attached=True, package=PACKAGE)
 
 

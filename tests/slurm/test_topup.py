@@ -260,7 +260,7 @@ def test_acceptance_of_another_domain_is_refused(folder: Path, tmp_path: Path, b
     file.write_text(
         (base.stage_dir("merge") / "acceptance.json").read_text().replace('"function": "', '"function": "other_')
     )
-    with pytest.raises(InputError, match="measured on something else"):
+    with pytest.raises(InputError, match="measured on other functions and routes"):
         make_plan(loop_config(folder, generate={"acceptance": str(file)}))
 
 
