@@ -193,7 +193,7 @@ def test_a_route_without_a_template_is_refused(tiny: Domain) -> None:
 
 def test_routes_of_no_weight_at_all_are_refused(tiny: Domain) -> None:
     error = refusal(tiny, generate={"routes": {"heuristic": 0.0, "text": 0.0}})
-    assert error.key == "generate.routes" and "all zero" in str(error)
+    assert error.key == "generate.routes" and "weights are zero" in str(error)
     strata = build_strata(tiny, make_config(generate={"routes": {"heuristic": 0.0, "text": 1.0}}))
     assert {stratum.route for stratum in strata} == {"text"}
 
