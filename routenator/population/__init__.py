@@ -1,7 +1,7 @@
-"""Population statistics from a sample of real queries: counts only, no query is kept (``domain fit``).
+"""Fits population statistics to a sample of real queries (``domain fit``). Only counts are kept, never a query.
 
-queries.py      a file of queries -> what can be counted of each of them
-labeller.py     guessed functions, where a query has no call
-histograms.py   the counts, and their noise when they are to be differentially private
-fit.py          counts -> statistics.yaml, with small cells pooled
+queries.py      turns each query into an observation that can be counted
+labeller.py     guesses the function of queries without a call
+histograms.py   counts observations, with noise for differential privacy if wanted
+fit.py          turns counts into statistics.yaml, pooling small cells
 """

@@ -26,14 +26,14 @@ UNWRITABLE = "the domain cannot write all of this"  # begins a warning of what `
 
 @dataclass
 class Fit:
-    """What was found in a sample of queries.
+    """The result of fitting a sample of queries.
 
     Attributes:
         statistics: the content of statistics.yaml.
         pooled: table -> names of its cells below the minimum count.
-        kept: tables that the sample says nothing of, so that they are the domain's own, each with the reason.
+        kept: tables taken from the domain, as the sample does not determine them; each with the reason.
         budget: table -> its part of epsilon.
-        warnings: what a user should know before using it. Exact counts stand here and not in the file.
+        warnings: what a user should know first. These may contain exact counts; the file does not.
     """
 
     statistics: dict[str, Any]
@@ -46,7 +46,7 @@ class Fit:
     unsure: int
 
     def summary(self) -> list[str]:
-        """Lines for someone who may see the queries: exact counts, pooled cells, the budget's parts, warnings."""
+        """Lines for a user with access to the queries: exact counts, pooled cells, parts of the budget, warnings."""
         lines = [f"{self.labelled:,} queries with calls"]
         if self.guessed or self.unsure:
             lines.append(
@@ -56,22 +56,22 @@ class Fit:
             parts = ", ".join(f"{name} {part:.4g}" for name, part in self.budget.items())
             lines.append(f"epsilon {sum(self.budget.values()):g} = {parts}")
         lines += [f"pooled in {table}: {', '.join(names)}" for table, names in sorted(self.pooled.items())]
-        lines += [f"as the domain had it: {line}" for line in self.kept]
+        lines += [f"kept from the domain: {line}" for line in self.kept]
         return [*lines, *(f"warning: {line}" for line in self.warnings)]
 
 
 def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | None = None) -> Fit:
-    """Population statistics from a file of queries.
+    """Fit population statistics to a file of queries.
 
     Args:
-        domain: gives the API, the length buckets, and whatever cannot be seen in queries.
-        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``; a call may be missing, then its
-            function is guessed.
+        domain: provides the API, the length buckets, and everything that queries do not show.
+        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``; without a call, the function is
+            guessed.
         min_count: cells with fewer queries are pooled.
-        epsilon: budget of differential privacy with a query as its unit; None for exact counts.
+        epsilon: budget of differential privacy, per query; None for exact counts.
 
     Raises:
-        InputError / InputErrors: bad options, OpenDP is not installed, a bad line, no query whose function is known.
+        InputError / InputErrors: invalid options, OpenDP is not installed, an invalid line, no query with a known function.
     """
     if min_count < 1:
         raise InputError("the minimum count is below 1", key="--min-count", found=min_count, expected="1 or more")
@@ -142,11 +142,11 @@ def _warnings(domain: Domain, seen: Counter[Observation], histograms: Histograms
     if languages:
         named = ", ".join(f"{name} {times:,}" for name, times in languages.most_common(8))
         found.append(
-            f"{languages.total():,} of {total:,} queries are in languages that the domain does not have, "
-            f"so not in `languages`: {named}"
+            f"{languages.total():,} of {total:,} queries are in languages that the domain does not have; "
+            f"not counted in `languages`: {named}"
         )
     if uncertain:
-        found.append(f"the language of {uncertain:,} queries is not certain; they are left out of `languages`")
+        found.append(f"the language of {uncertain:,} queries is uncertain; they are not counted in `languages`")
     for function, times in sorted(unknown.items()):
         found.append(
             f"{function}: {times:,} calls name a category that no walk ends in; they are left out of `categories`"
@@ -170,7 +170,7 @@ def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
 
 
 def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None) -> str:
-    """The text of statistics.yaml, with what a reader must know as comments. With noise, it holds no exact count."""
+    """The text of statistics.yaml, with explanations as comments. If noise is added, it contains no exact count."""
     import yaml
 
     lines = [
@@ -182,23 +182,23 @@ def render(found: Fit, domain: Domain, *, min_count: int, epsilon: float | None)
             f"From {found.labelled:,} queries with calls and {found.guessed:,} without, whose function was guessed."
         )
         if found.unsure:
-            lines.append(f"{found.unsure:,} more are left out, as their function could not be told.")
+            lines.append(f"{found.unsure:,} more are left out, as their function could not be determined.")
     else:
         lines.append(
             f"Differentially private (epsilon {epsilon:g}, add or remove one query; discrete Laplace noise by OpenDP)."
         )
         parts = ", ".join(f"{name} {part:.4g}" for name, part in found.budget.items())
-        lines.append(f"Parts of epsilon, which add up; a query counts at most once in each histogram: {parts}.")
+        lines.append(f"Epsilon is the sum of these parts; a query counts at most once in each histogram: {parts}.")
         if found.guessed or found.unsure:
             lines.append("Functions of queries without calls were guessed.")
     lines.append(
         f"Cells of fewer than {min_count} queries are pooled. "
-        "A pool's total is divided by the domain's earlier shares; where"
+        "A pool's total is divided in proportion to the domain's earlier"
     )
-    lines.append("even the total is too small, the earlier shares stand, within what is then known.")
+    lines.append("shares. If even the total is too small, the earlier shares are kept, as far as the counts allow.")
     lines += [f"  pooled in {table}: {', '.join(names)}" for table, names in sorted(found.pooled.items())]
     if found.kept:
-        lines.append("Not from the queries, but as the domain had it:")
+        lines.append("Not from the queries, but kept from the domain:")
         lines += [f"  {line}" for line in found.kept]
     comments = "".join(f"# {line}\n" for line in lines)
     return comments + yaml.safe_dump(

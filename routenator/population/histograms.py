@@ -1,9 +1,9 @@
-"""Histograms of observations, and their noise when they are to be differentially private.
+"""Histograms of observations, with noise if they are to be differentially private.
 
-Each histogram has cells that the domain fixes beforehand, never the data, and a query adds 1 to at most one cell of
-each. So by the Laplace mechanism a histogram with integer noise of scale 1 / e costs e of the privacy budget, and the
-parts add up. Slots are one histogram for each optional slot of a function; a query counts in those of its own function
-only, so the function with the most slots tells the cost.
+The domain, never the data, determines the cells of each histogram, and a query adds 1 to at most one cell of each. So
+by the Laplace mechanism, integer noise of scale 1 / e costs e of the privacy budget per histogram, and the costs add
+up. Each optional slot of a function has its own histogram; a query counts only in those of its own function, so the
+function with the most slots determines the cost.
 """
 
 from __future__ import annotations
@@ -39,28 +39,26 @@ WEIGHTS = {
 
 @dataclass
 class Histograms:
-    """Counts by table. A noisy count may be negative.
+    """Counts by table. Noisy counts can be negative.
 
     Attributes:
         tables: name -> cell -> queries. Cells: functions (function,), categories (function, category), slots (function,
             slot, present?), words (function, words), positions (function, third), languages (language,), lowercase
             (yes?,), no_punctuation (yes?,).
-        budget: name -> its part of epsilon; empty if the counts are exact.
+        budget: name -> its part of epsilon; empty for exact counts.
     """
 
     tables: dict[str, Counter[Key]]
     budget: dict[str, float] = field(default_factory=dict)
 
     def of(self, table: str, function: str) -> dict[Any, int]:
-        """The cells of one function, by the rest of their keys: a name, or a tuple."""
+        """Cells of one function, by the rest of their key: a name, or a tuple."""
         cells = self.tables.get(table, Counter())
         return {key[1] if len(key) == 2 else key[1:]: count for key, count in cells.items() if key[0] == function}
 
 
 def nearest_bucket(domain: Domain, words: int) -> tuple[str, int]:
-    """The length bucket that a number of words falls into, and that number; of a number in no bucket the nearest one
-    that is in one.
-    """
+    """The length bucket for a number of words, and the number itself, moved to the nearest bucket if outside all."""
     distance = {
         name: (max(low - words, words - high, 0), low, min(max(words, low), high))
         for name, (low, high) in domain.statistics.length_buckets.items()
@@ -70,10 +68,10 @@ def nearest_bucket(domain: Domain, words: int) -> tuple[str, int]:
 
 
 def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
-    """All cells of each table that can be counted: what the domain can say, whatever the data hold.
+    """All cells of each table, determined by the domain alone, whatever the data contain.
 
     Args:
-        labelled: whether the queries have calls; without them slots are not known.
+        labelled: whether the queries have calls; otherwise their slots are unknown.
     """
     statistics, walked = domain.statistics, _walked_categories(domain)
     words = sorted({word for low, high in statistics.length_buckets.values() for word in range(low, high + 1)})
@@ -107,12 +105,12 @@ def _walked_categories(domain: Domain) -> dict[str, set[str]]:
 
 
 def optional_slots(domain: Domain, function: str) -> list[str]:
-    """The slots that a call of the function may lack."""
+    """Slots that a call of the function can omit."""
     return [slot for slot in domain.rules[function].slots if slot not in domain.functions[function].required]
 
 
 def count(domain: Domain, seen: Mapping[Observation, int]) -> Histograms:
-    """Exact counts. Queries whose function is not known are in no table."""
+    """Count exactly. Queries with an unknown function are in no table."""
     labelled = any(o.slots is not None for o in seen)
     wanted = cells(domain, labelled=labelled)
     tables: dict[str, Counter[Key]] = {name: Counter(dict.fromkeys(keys, 0)) for name, keys in wanted.items()}
@@ -125,7 +123,7 @@ def count(domain: Domain, seen: Mapping[Observation, int]) -> Histograms:
 
 
 def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
-    """The cells that one observation adds to."""
+    """Cells that one observation counts towards."""
     keys: list[tuple[str, Key]] = [
         ("functions", (o.function,)),
         ("words", (o.function, nearest_bucket(domain, o.words)[1])),
@@ -140,8 +138,7 @@ def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
         keys.append(("languages", (o.language if o.language in domain.statistics.languages else OTHER,)))
     if o.slots is not None and o.function is not None:
         for slot, rule in domain.rules[o.function].slots.items():
-            # The statistics' share is drawn only where other slots admit the slot, so only such calls say something of
-            # it.
+            # Sampling applies the slot's share only where the other slots admit the slot, so only such calls count.
             if not o.slots & set(rule.excludes) and set(rule.needs) <= o.slots:
                 keys.append(("slots", (o.function, slot, slot in o.slots)))
     return keys
@@ -156,7 +153,7 @@ def opendp_noise(counts: Sequence[int], scale: float) -> list[int]:
     require("privacy", "noise for differential privacy", key="--epsilon")
     import opendp.prelude as dp
 
-    dp.enable_features("contrib")  # all of OpenDP's mechanisms ask for it
+    dp.enable_features("contrib")  # required by all of OpenDP's mechanisms
     space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
     return list(dp.m.make_laplace(*space, scale=scale)(list(counts)))
 

@@ -1,7 +1,7 @@
-"""Guesses which function a query is meant for, from nothing but the domain: its heuristic grammar and its descriptions.
+"""Guesses the function of a query, knowing only the domain: its heuristic grammar and its descriptions.
 
-A linear classifier over TF-IDF weights of words, word pairs and letters, trained on queries that the domain's own
-heuristic templates write.
+A linear classifier over TF-IDF weights of words, word pairs and character n-grams, trained on queries drawn from the
+domain's own heuristic templates.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from routenator.domain.domain import Domain
 from routenator.sampling.strata import heuristic_templates
 from routenator.wording.composer import Composer
 
-_DRAFTS = 400  # of each function and language; each is said in two ways
-_SURE = 0.5  # least probability of a guess
-_MARGIN = 0.2  # least distance to the next guess
-_SEED = 0  # the same domain gives the same guesses
+_DRAFTS = 400  # per function and language; each gives two texts
+_SURE = 0.5  # minimum probability of a guess
+_MARGIN = 0.2  # minimum lead over the second guess
+_SEED = 0  # fixed, so that the same domain gives the same guesses
 
 
 @dataclass
 class Labeller:
-    """Made at its first guess, since most samples have calls."""
+    """Guesses functions. Its model is trained at the first guess, since most samples have calls."""
 
     domain: Domain
     _model: Any = field(default=None, repr=False)
 
     def guess(self, queries: Sequence[str]) -> list[str | None]:
-        """A function for each query, or None where the guess would be unsure."""
+        """Guess a function for each query; None where the guess is unsure."""
         if self._model is None:
             self._model = self._train()
         if isinstance(self._model, str):
@@ -47,7 +47,7 @@ class Labeller:
         return [str(names[place]) if fine else None for place, fine in zip(best.tolist(), sure.tolist(), strict=True)]
 
     def _train(self) -> Any:
-        """A scikit-learn pipeline, or the name of the only function."""
+        """Train a scikit-learn pipeline; if there is only one function, return its name instead."""
         functions = [name for name, share in self.domain.statistics.functions.items() if share > 0]
         if len(functions) == 1:
             return functions[0]

@@ -1,4 +1,4 @@
-"""What can be counted of a query. Its words are looked at here and go no further."""
+"""Turns queries into observations that can be counted. A query's words do not leave this module."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Observation:
     """Everything that is counted of one query.
 
     Attributes:
-        function: of its call, or as guessed; None if the guess is unsure.
-        guessed: whether the function was guessed, for want of a call.
-        category: ``none`` if the call has none; None if it is not known which it is.
-        slots: the call's parameters; None if there is no call.
-        words: its number of words.
-        third: where it says the category: first, middle or last; None if it does not.
-        language: one of the domain's, another if that is sure, or None.
-        lowercase: it has letters, and none is a capital.
-        bare: it has none of the signs , . ? ! ; :
+        function: that of its call, or a guess; None if the guess is unsure.
+        guessed: whether the function was guessed because there is no call.
+        category: ``none`` if the call has none; None if unknown.
+        slots: the call's parameters; None without a call.
+        words: number of words.
+        third: part of the query that names the category: first, middle or last; None if it does not.
+        language: one of the domain's, another one if that is certain, or None.
+        lowercase: whether it has letters but no capitals.
+        bare: whether it has none of the characters , . ? ! ; :
     """
 
     function: str | None
@@ -52,13 +52,13 @@ class Observation:
 
 
 def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
-    """(query, function, arguments) of each line; function and arguments are None in a line without a call.
+    """Yield (query, function, arguments) of each line; function and arguments are None in lines without a call.
 
-    Unlike a golden set, a sample may hold a query twice: how often people say it is what is counted.
+    Unlike a golden set, a sample may contain a query several times: its frequency is what we count.
 
     Raises:
-        InputError / InputErrors: a missing or empty file; lines that are not JSON, hold no query, or a call that the
-        API refuses.
+        InputError / InputErrors: a missing or empty file; lines that are not JSON, have no query, or have a call that
+        violates the API's schema.
     """
     errors: list[InputError] = []
     found = 0
@@ -89,7 +89,7 @@ def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, 
 
 
 def _query_only(line: str) -> str | None:
-    """The query of a line that holds a query and no call; None for any other line."""
+    """The query of a line that has a query but no call; None for any other line."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -103,8 +103,8 @@ class Observer:
     """Turns queries into observations.
 
     Args:
-        domain: whose API the queries were meant for.
-        labeller: guesses functions where there is no call.
+        domain: the domain whose API the queries were meant for.
+        labeller: guesses the function of queries without a call.
     """
 
     def __init__(self, domain: Domain, labeller: Labeller) -> None:
@@ -113,7 +113,7 @@ class Observer:
         self.said = {function: _surfaces(domain, function) for function in domain.rules}
 
     def count(self, file: Path) -> Counter[Observation]:
-        """The observations of a file, with how often each was made.
+        """Count the observations of a file.
 
         Raises:
             InputError / InputErrors: as ``read_queries``.
@@ -137,7 +137,7 @@ class Observer:
         if self.domain.rules[function].category is None or (parameter and value is None):
             category: str | None = NO_CATEGORY
         elif parameter is None:
-            category = None  # the call does not say it
+            category = None  # the call does not contain it
         else:
             said = _words(str(value))
             category = self.said[function].get(said)
@@ -150,8 +150,7 @@ class Observer:
             return self._observation(query, None, True, None, None, None)
         words = _words(query)
         table = self.said[function]
-        # Of several categories that a query names, the longest name is the likeliest to be meant ("business card", not
-        # "card").
+        # If a query names several categories, the longest name is the most likely one ("business card", not "card").
         found = max((said for said in table if find_words(said, words) >= 0), key=len, default=None)
         if found is None:
             return self._observation(query, function, True, None, None, None)
@@ -190,7 +189,7 @@ class Observer:
 
 
 def _surfaces(domain: Domain, function: str) -> dict[tuple[str, ...], str]:
-    """Words of every way to say a category -> the category."""
+    """Map the words of every wording of a category to the category."""
     if domain.rules[function].category is None:
         return {}
     table: dict[tuple[str, ...], str] = {}

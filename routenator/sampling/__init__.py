@@ -1,7 +1,8 @@
-"""Requests from a domain: exact quotas, a keyed permutation, graph walks; request i is a pure function of (plan seed,
-i, domain).
+"""Draws requests from a domain: exact quotas, a keyed permutation, graph walks.
+
+Request i is a pure function of (plan seed, i, domain).
 """
 
-# How requests are drawn. Named in sample's receipts and part of its fingerprint; the number is raised when the same
-# seed gives other rows, and docs/method.md says what each was.
+# Version of the generator of requests, in the sample stage's receipts and fingerprint. The number is raised whenever
+# the same seed gives different rows; docs/method.md describes each version.
 GENERATOR = "philox4x32-10/2"

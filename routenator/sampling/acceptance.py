@@ -1,7 +1,6 @@
-"""Acceptance by stratum: what share of the requests survives checks and dedup, and how many requests a quota therefore
-needs.
+"""Acceptance by stratum: the share of requests that survives checks and dedup, and the requests that a quota needs.
 
-A small cell says little by itself, so its share is drawn towards those of its margins (empirical Bayes). With k of n
+A small cell tells little by itself, so its share is shrunk towards those of its margins (empirical Bayes). With k of n
 rows kept:
 
     all rows                        p0 = (k + 1) / (n + 2)
@@ -9,14 +8,14 @@ rows kept:
     route x function x length       p2 = (k + s2 p1) / (n + s2)
     stratum                         its share is distributed as Beta(k + s3 p2, n - k + s3 (1 - p2))
 
-A strength s is how many rows the margin is worth. It is estimated for each level from how much the shares of the cells
+The strength s says how many rows the margin is worth. It is estimated for each level from how much the cells' shares
 differ beyond chance: the method of moments for the beta-binomial distribution (Kleinman 1973), within bounds. A stratum
-that was never seen is judged by its margin.
+that was never seen gets the share of its margin.
 
-From that, for a confidence c (``generate.confidence``): the lower bound of a share is the (1 - c) quantile of its
-distribution, and the requests of a stratum are the least number of which, at that share, the quota survives with
-probability c (a binomial tail). That is quota / bound and some rows more, which make up for the luck of few draws and
-vanish beside a large quota.
+Given a confidence c (``generate.confidence``), the lower bound of a share is the (1 - c) quantile of its distribution.
+A stratum's number of requests is the smallest of which, at that share, the quota survives with probability c (a
+binomial tail). That is quota / bound plus a few rows to allow for bad luck with few draws, which are negligible for a
+large quota.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LEVELS: tuple[tuple[str, ...], ...] = (("route",), ("route", "function", "length"))  # margins, the widest first
-# Bounds of a strength, in rows: a margin always says something, and never silences a hundred rows of a cell's own.
+# Bounds of a strength, in rows: a margin always counts, but never more than a hundred rows of the cell's own.
 LEAST_STRENGTH, MOST_STRENGTH = 1.0, 100.0
-# A stratum of which none of so many requests survived is given up; fewer may be bad luck.
+# A stratum is given up when none of this many requests survived; fewer may be bad luck.
 HOPELESS_AFTER = 20
-SHOWN_CONFIDENCE = 0.9  # of the lower bounds in the file; a plan computes those of its own confidence
+SHOWN_CONFIDENCE = 0.9  # of the lower bounds in the file; a plan computes bounds for its own confidence
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Beta distributions of the surviving shares of some strata; arrays of shape (strata,).
+    """Beta distributions of the surviving share of each stratum; arrays of shape (strata,).
 
     Attributes:
         a, b: the parameters.
@@ -57,29 +56,29 @@ class Posterior:
 
     @property
     def share(self) -> NDArray[np.float64]:
-        """The mean."""
+        """The mean share."""
         return self.a / (self.a + self.b)
 
     def lower(self, confidence: float) -> NDArray[np.float64]:
-        """The share that is exceeded with this probability."""
+        """The share that is exceeded with the given probability."""
         from scipy.stats import beta
 
         bound: NDArray[np.float64] = beta.ppf(1.0 - confidence, self.a, self.b)
         return bound
 
     def requests(self, wanted: NDArray[np.int64], confidence: float, most: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Requests of which the wanted rows survive; arrays of shape (strata,).
+        """Number of requests needed for the wanted rows to survive; arrays of shape (strata,).
 
         Args:
             wanted: rows, 0 or more.
-            confidence: probability, 0.5 to 1; used for the share and for the draws.
-            most: requests at most, though never fewer than wanted.
+            confidence: probability, 0.5 to 1; applied to the share and to the draws.
+            most: upper limit of the requests; never below the wanted rows.
         """
         import numpy as np
         from scipy.special import betainc
 
         share, rows = self.lower(confidence), np.maximum(wanted, 1)
-        # Bisection between the wanted and the most: P(n draws keep k) = I_share(k, n - k + 1) grows with n.
+        # Bisection works because P(at least k of n survive) = I_share(k, n - k + 1) grows with n.
         low, high = wanted, np.where(wanted > 0, np.maximum(most, wanted), 0)
         while (low < high).any():
             middle = (low + high) // 2
@@ -92,9 +91,9 @@ class Acceptance:
     """Measured acceptance, by stratum key.
 
     Args:
-        rows: one a stratum: its key, ``requested``, ``accepted`` (by the checks), ``kept`` (after dedup, before the
-            quotas cut); where there were several rounds, ``newest`` with the last one's ``requested`` and ``kept``.
-        note: what else the file says (likeness, size, seed, rounds).
+        rows: one per stratum: its key, ``requested``, ``accepted`` (by the checks), ``kept`` (after dedup, before
+            quotas are applied); after several rounds, ``newest`` with the last one's ``requested`` and ``kept``.
+        note: the rest of the file (likeness, size, seed, rounds).
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None) -> None:
@@ -122,7 +121,7 @@ class Acceptance:
         table[key] = (kept + int(row["kept"]), requested + int(row["requested"]))
 
     def posterior(self, strata: Sequence[Mapping[str, Any]]) -> Posterior:
-        """The distribution of each stratum's share; those that were not measured are judged by their margins."""
+        """Distribution of each stratum's share; strata that were not measured get the share of their margin."""
         import numpy as np
 
         shares: dict[tuple[str, ...], float] = {}
@@ -142,9 +141,7 @@ class Acceptance:
         return Posterior(a, b)
 
     def newest(self) -> Acceptance:
-        """By the newest round alone: as a stratum's queries are used up, later requests find more duplicates than the
-        first did.
-        """
+        """Acceptance of the newest round alone: as a stratum fills up, new requests produce more duplicates."""
         if not any("newest" in row for row in self.rows):
             return self
         return Acceptance(
@@ -152,11 +149,11 @@ class Acceptance:
         )
 
     def hopeless(self) -> list[dict[str, Any]]:
-        """The strata of which none of ``HOPELESS_AFTER`` requests or more survived."""
+        """Strata with at least ``HOPELESS_AFTER`` requests, none of which survived."""
         return [dict(row) for row in self.rows if row["requested"] >= HOPELESS_AFTER and not row["kept"]]
 
     def by(self, *names: str) -> list[dict[str, Any]]:
-        """Counts and plain share by some dimensions, the worst first."""
+        """Counts and raw share grouped by some dimensions, the lowest share first."""
         table: dict[tuple[str, ...], list[int]] = {}
         for row in self.rows:
             sums = table.setdefault(tuple(str(row[name]) for name in names), [0, 0, 0])
@@ -170,9 +167,7 @@ class Acceptance:
         return sorted(made, key=lambda row: row["share"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of acceptance.json: counts, and for each stratum its share drawn towards the margins, with its
-        lower bound.
-        """
+        """The content of acceptance.json: counts, and each stratum's shrunken share with its lower bound."""
         found = self.posterior(self.rows)
         rows = [
             {**row, "share": round(share, 6), "low": round(low, 6)}
@@ -183,7 +178,7 @@ class Acceptance:
         return {
             "format": FORMAT,
             **self.note,
-            "confidence": SHOWN_CONFIDENCE,  # that the share is above ``low``
+            "confidence": SHOWN_CONFIDENCE,  # probability that the share is above ``low``
             "strengths": {
                 "route": self.strengths[0],
                 "route x function x length": self.strengths[1],
@@ -195,8 +190,9 @@ class Acceptance:
 
 
 def write_text(value: Mapping[str, Any]) -> str:
-    """The text of an acceptance.json (from ``as_dict``): one line a key, the strata last, one line each. So its head is
-    read cheaply.
+    """The text of an acceptance.json (from ``as_dict``): one line per key, then one line per stratum.
+
+    With the strata last, ``read_note`` need not read the whole file.
     """
     head = [
         f"  {json.dumps(key)}: {json.dumps(item, ensure_ascii=False)},"
@@ -208,9 +204,7 @@ def write_text(value: Mapping[str, Any]) -> str:
 
 
 def read_note(file: Path) -> dict[str, Any]:
-    """What an acceptance.json says before its strata, which may be very many: likeness, size, seed, rounds, shares by
-    route.
-    """
+    """Read an acceptance.json up to its strata, of which there may be many: likeness, size, seed, rounds, routes."""
     note: dict[str, Any] = {}
     with open(file, encoding="utf-8") as handle:
         next(handle, None)
@@ -227,13 +221,12 @@ def strength(
     parents: Mapping[tuple[str, ...], tuple[int, int]],
     places: Sequence[int],
 ) -> float:
-    """How many rows a cell's margin is worth: 1 / rho - 1, where rho is the correlation of two rows of one cell within
-    its margin.
+    """Number of rows that a cell's margin is worth: 1 / rho - 1, with rho the correlation of two rows of a cell.
 
     Args:
         table: cell -> (kept, requested).
         parents: margin -> (kept, requested).
-        places: which names of a cell's key are its margin's key.
+        places: positions in a cell's key that form its margin's key.
     """
     observed = chance = excess = 0.0
     for key, (kept, requested) in table.items():
@@ -246,7 +239,7 @@ def strength(
         chance += spread
         excess += spread * (requested - 1)
     if excess <= 0.0:
-        # One cell a margin, or one row a cell: nothing tells how much cells differ.
+        # One cell per margin, or one row per cell: no way to tell how much cells differ.
         return 10.0
     rho = min(max((observed - chance) / excess, 0.0), 1.0)
     return min(max(1.0 / rho - 1.0, LEAST_STRENGTH), MOST_STRENGTH) if rho else MOST_STRENGTH
@@ -261,7 +254,7 @@ def load_acceptance(file: Path) -> Acceptance:
     """Read an acceptance.json.
 
     Raises:
-        InputError: it is missing, or no such file.
+        InputError: it is missing, or not an acceptance file.
     """
     expected = "an acceptance.json, or a run whose merge is done"
     try:

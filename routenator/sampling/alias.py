@@ -1,9 +1,9 @@
 """Weighted choices in O(1): alias tables (Walker 1977) for many segments at once, built without a loop over entries.
 
-Weights are rounded to whole units of 2**-32 of a segment's mean, so that the table is made of exact integers: a draw is
-integer arithmetic alone and equal on every machine. The sweep over light and heavy entries (Hübschle-Schneider and
-Sanders, "Parallel weighted random sampling", ESA 2019) is a search in two running sums, so millions of entries take a
-moment.
+Weights are rounded to whole units of 2**-32 of a segment's mean, so the table consists of exact integers: a draw is
+pure integer arithmetic and gives the same result on every machine. The sweep over light and heavy entries
+(Hübschle-Schneider and Sanders, "Parallel weighted random sampling", ESA 2019) becomes a search in two running sums, so
+even millions of entries are fast.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ _HALF, _LOW = np.uint64(32), np.uint64(_ONE - 1)
 
 
 class AliasTable:
-    """Segments of weighted entries, one of which is drawn by a word of 32 bits.
+    """Segments of weighted entries; a 32-bit word draws one entry of a segment.
 
     Args:
-        start: first entry of each segment, shape (segments + 1,). A segment may be empty; nothing can be drawn from it.
+        start: first entry of each segment, shape (segments + 1,). Segments may be empty, but then must not be drawn
+            from.
         weight: above 0, shape (entries,).
-        value: what a draw of an entry gives, below 2**31, shape (entries,).
+        value: result of drawing an entry, below 2**31, shape (entries,).
 
     Attributes:
         start: as given.
-        degree: entries of each segment, shape (segments,).
+        degree: number of entries of each segment, shape (segments,).
     """
 
     def __init__(self, start: Ints, weight: NDArray[np.float64], value: Ints) -> None:
@@ -41,10 +42,10 @@ class AliasTable:
         self._values = np.stack([own, own[other]], axis=1).reshape(-1)
 
     def draw(self, segment: Ints, word: U64) -> Ints:
-        """One value a row.
+        """Draw one value per row.
 
         Args:
-            segment: shape (rows,); none of them empty.
+            segment: segments to draw from, none of them empty, shape (rows,).
             word: uint64 below 2**32, shape (rows,).
         """
         product = word * self.degree.take(segment)
@@ -64,8 +65,8 @@ def units(start: Ints, weight: NDArray[np.float64]) -> Ints:
     total = np.bincount(segment, weight, minlength=len(degree))
     share = weight / total[segment]
     running = np.concatenate([[0.0], np.cumsum(share)])
-    # The running share of each segment, rounded: what it grows by is an entry's units. The last one takes what rounding
-    # left.
+    # Round the running share within each segment; its increments are the entries' units. The last entry absorbs the
+    # rounding.
     upper = np.rint((running[1:] - running[start[segment]]) * (degree[segment] * float(_ONE))).astype(np.int64)
     upper = np.minimum(upper, degree[segment] << _BITS)
     filled = degree > 0
@@ -77,7 +78,7 @@ def units(start: Ints, weight: NDArray[np.float64]) -> Ints:
 
 
 def _aliases(start: Ints, weight: NDArray[np.float64]) -> tuple[Ints, Ints]:
-    """Threshold (of 2**32) below which an entry's slot gives itself, and the entry that it gives otherwise."""
+    """Threshold (of 2**32) below which a slot yields its own entry, and the entry that it yields otherwise."""
     count = len(weight)
     threshold, other = np.full(count, _ONE, dtype=np.int64), np.arange(count)
     if not count:
@@ -87,13 +88,13 @@ def _aliases(start: Ints, weight: NDArray[np.float64]) -> tuple[Ints, Ints]:
     light, heavy = np.flatnonzero(amount < _ONE), np.flatnonzero(amount > _ONE)
     if not light.size:
         return threshold, other
-    # What the light entries lack and the heavy ones have too much is equal in every segment, so the running sums need
-    # no restart.
+    # Within each segment the light entries lack exactly as much as the heavy ones have in excess, so the running sums
+    # need not restart.
     lacking, excess = np.cumsum(_ONE - amount[light]), np.cumsum(amount[heavy] - _ONE)
     before = lacking - (_ONE - amount[light])
     threshold[light] = amount[light]
     other[light] = heavy[np.searchsorted(excess, before, side="right")]
-    # A heavy entry whose excess is used up before the segment ends is filled up by the next heavy one.
+    # A heavy entry that runs out of excess before its segment ends is topped up by the next heavy one.
     followed = np.flatnonzero(segment[heavy[1:]] == segment[heavy[:-1]])
     spent = lacking[np.searchsorted(lacking, excess[followed], side="left")]
     threshold[heavy[followed]] = _ONE + excess[followed] - spent

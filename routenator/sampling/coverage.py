@@ -1,9 +1,9 @@
-"""Coverage: every edge that a completing path can use is walked a number of times before the rest goes by weight.
+"""Coverage: walk every edge that a complete path can use a number of times, and all other rows by weight.
 
-Some of a group's rows (one function and category) are forced through one edge each, in turn. Such a walk has the exact
-distribution of a weighted walk given that it uses this edge at this step, completes and meets the category: the nodes
-above the edge are drawn bottom-up (by forward messages of belief propagation), all others top-down as ever. Each step
-takes its own word, as in a free walk.
+Some rows of a group (one function and category) are forced through one edge each, in turn. Such a walk has exactly the
+distribution of a weighted walk, conditioned on using this edge at this step, completing, and meeting the category: the
+nodes above the edge are drawn bottom-up (by forward messages of belief propagation), all others top-down as usual. Each
+step uses its own word, as in a free walk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from routenator.sampling.walk import Floats, Walker
 
 @dataclass
 class _Part:
-    """Arrays that grow category by category."""
+    """Arrays built up category by category."""
 
     degree: list[Ints]
     weight: list[Floats]
@@ -32,20 +32,20 @@ class Coverage:
     """Walks of one function through given edges.
 
     Args:
-        walker: of the function.
-        categories: numbers of those to prepare.
+        walker: the function's walker.
+        categories: numbers of the categories to prepare.
 
     Attributes:
-        count: usable edges of each of the walker's categories, each counted at each step that it can be used at; 0 for
-            one not prepared.
+        count: number of usable edges for each of the walker's categories; an edge counts once for every step where it
+            can be used. 0 for categories that were not prepared.
     """
 
     def __init__(self, walker: Walker, categories: Iterable[int]) -> None:
         self.walker = walker
         self.count = np.zeros(len(walker.categories), dtype=np.int64)
         self._first = np.zeros(len(walker.categories), dtype=np.int64)
-        # Upper states of a step that others go on from: pairs of category and node, here of every such step, not of the
-        # chain alone.
+        # Steps with child steps. They have upper states, pairs of category and node, whether or not they are part of
+        # the chain.
         self._inner = sorted({parent for parent in walker.parents if parent is not None})
         parts = {step: _Part([], [], [], []) for step in self._inner}
         edges: list[tuple[Ints, Ints, Ints]] = []
@@ -69,12 +69,12 @@ class Coverage:
         }
 
     def draw(self, categories: Ints, edges: Ints, draws: list[U64]) -> list[Ints]:
-        """Walks through given edges.
+        """Draw walks through given edges.
 
         Args:
-            categories: numbers, shape (rows,).
-            edges: which of the category's usable edges, from 0 to its ``count`` less one, shape (rows,).
-            draws: a word of 32 bits for each step, each of shape (rows,).
+            categories: category numbers, shape (rows,).
+            edges: index among the category's usable edges, from 0 to ``count`` - 1, shape (rows,).
+            draws: a 32-bit word for each step, each of shape (rows,).
 
         Returns:
             Node positions within their types, by step, each of shape (rows,).
@@ -107,12 +107,14 @@ class Coverage:
         return result
 
     def _add(self, category: int, parts: dict[int, _Part]) -> list[tuple[Ints, Ints, Ints]]:
-        """One category's upper states and tables; gives its usable edges as (step, upper state of the parent, place at
-        the step).
+        """Add one category's upper states and tables.
+
+        Returns:
+            Its usable edges, as (step, upper state of the parent, place at the step).
         """
         walker = self.walker
         belief, reach = walker.beliefs(category)
-        # The mass of all that is outside a step's part of the tree, given its node.
+        # For each node of a step: the mass of everything outside the subtree below it.
         outside: list[Floats] = [walker.roots * (belief[0] > 0)]
         alive = {0: np.flatnonzero(outside[0] > 0)}
         usable: list[tuple[Ints, Ints, Ints]] = []
@@ -127,7 +129,7 @@ class Coverage:
                 if sibling != step and walker.parents[sibling] == parent:
                     mass = mass * reach[sibling]
             weight: Floats = mass[edges.source] * edges.weight
-            # A node that cannot complete its part, or is of another category, passes nothing on.
+            # A node that cannot complete its subtree, or belongs to another category, passes nothing on.
             outside.append(np.bincount(edges.target, weight, len(belief[step])) * np.sign(belief[step]))
             taken = np.flatnonzero((weight > 0) & (belief[step][edges.target] > 0))
             taken = taken[np.lexsort((edges.source[taken], edges.target[taken]))]
@@ -149,7 +151,7 @@ class Coverage:
             parts[step].count += len(nodes)
 
     def _places(self, category: int, step: int, nodes: Ints) -> Ints:
-        """States of nodes at a step of the chain; at any other step the nodes themselves."""
+        """States of the nodes at a step of the chain; at any other step, the nodes themselves."""
         if step not in self.walker.chain:
             return nodes
         first, last = self.walker.state_start[step][category : category + 2]

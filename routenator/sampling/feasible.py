@@ -1,4 +1,4 @@
-"""What a graph and a number of rows allow: said before anything runs."""
+"""Checks before a run what the graph and the number of rows make possible."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from routenator.sampling.walk import Graph, Walker
 
 
 def check_walks(domain: Domain) -> Iterator[InputError]:
-    """An error for each function that the graph cannot walk, or of which it cannot meet some categories; these are all
-    named.
-    """
+    """Errors for functions that the graph cannot walk, or whose walks cannot reach some categories."""
     graph = Graph(domain)
     for function, share in normalise(domain.statistics.functions).items():
         walker = graph.walker(function)
@@ -34,25 +32,25 @@ def check_walks(domain: Domain) -> Iterator[InputError]:
         }
         if lost:
             together = sum(lost.values())
-            few = "category has" if len(lost) == 1 else "categories have"
+            few = "this category has" if len(lost) == 1 else "these categories have"
             yield InputError(
-                f"no walk of {function} ends in {len(lost)} of its {len(shares)} categories; "
-                f"the lost {few} {together:.1%} of its requests, {share * together:.1%} of all",
+                f"no walk of {function} can reach {len(lost)} of its {len(shares)} categories; "
+                f"{few} {together:.1%} of its requests, {share * together:.1%} of all",
                 file=graph_files(domain.path)[1],
                 key=f"path of {function}",
                 found=", ".join(f"{name} ({part:.1%})" for name, part in lost.items()),
-                expected=f"edges along {_steps(walker)} to each of them, or no share for it in statistics.yaml",
+                expected=f"edges along {_steps(walker)} to each of them, or no share for them in statistics.yaml",
             )
 
 
 def _broken(walker: Walker, share: float) -> InputError | None:
-    """Why no walk of a function can be made at all, if so: no root, or a step without edges."""
+    """The error if a function has no walks at all, for want of a root or of edges for a step."""
     file, where = walker.graph.domain.path / "domain.yaml", f"functions.{walker.function}"
     lost = f"; {share:.1%} of all requests are lost"
     if not (walker.roots > 0).any():
         root = walker.rule.root
         return InputError(
-            f"no node may start a walk of {walker.function}{lost}",
+            f"no node can start a walk of {walker.function}{lost}",
             file=file,
             key=f"{where}.root" if root else f"{where}.path",
             found=f"{root.attribute}: {root.equals}"
@@ -77,12 +75,11 @@ def _broken(walker: Walker, share: float) -> InputError | None:
 
 
 def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = None) -> list[str]:
-    """What a run's number of rows does not reach, a sentence each.
+    """Describe what a run's number of rows is too small for, one sentence each.
 
     Args:
-        requested: rows of each stratum, where the plan has its own numbers.
+        requested: rows of each stratum, if the plan sets its own numbers.
     """
-
     sampler = Sampler(domain, config, requested)
     found = []
     target = target_shares(domain, config)
@@ -91,7 +88,7 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
     if rare:
         found.append(
             f"dataset.size: {len(rare):,} of {len(target):,} strata are too rare for a row of {config.dataset.size:,}; "
-            f"together they have {sum(rare):.1%} of the target, which falls to others of their function and category"
+            f"their {sum(rare):.1%} of the target goes to other strata of the same function and category"
         )
     short = [group for group in sampler.coverage.groups if group.short] if sampler.coverage else []
     if sampler.coverage and short:
@@ -99,14 +96,14 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
         found.append(
             f"sample.coverage: {len(short)} of {len(sampler.coverage.groups)} groups of function and category "
             f"have too few requests to walk each edge {config.sample.coverage} times: "
-            f"{sum(group.wanted for group in short):,} needed, {sum(group.rows for group in short):,} there; "
-            f"furthest off: {worst.function} x {worst.category}, {worst.wanted:,} needed, {worst.rows:,} there"
+            f"{sum(group.wanted for group in short):,} needed, {sum(group.rows for group in short):,} available; "
+            f"worst: {worst.function} x {worst.category}, {worst.wanted:,} needed, {worst.rows:,} available"
         )
     return found
 
 
 def rows_to_cover(domain: Domain) -> int:
-    """Requests, weighted over all functions, in which each edge of each function and category can be walked once."""
+    """Size of a weighted set that is large enough to walk each edge of each function and category once."""
     graph, rows = Graph(domain), 0
     for function, share in normalise(domain.statistics.functions).items():
         walker, shares = graph.walker(function), category_shares(domain, function)

@@ -1,4 +1,4 @@
-"""Which requests are walked through which edge when edges are to be covered, each known from its own place alone."""
+"""Decides which requests are forced through which edge for coverage, from each request's own position alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Group:
     """The requests of one function and category.
 
     Attributes:
-        edges: that a completing path of this group can use, each counted at each step that it can be used at.
-        rows: requests.
-        wanted: requests that would walk each edge as often as asked for.
+        edges: number of edges that complete paths of this group can use; an edge counts once for every step where it
+            can be used.
+        rows: number of requests.
+        wanted: number of requests needed to walk each edge as often as configured.
     """
 
     function: str
@@ -32,7 +33,7 @@ class Group:
 
     @property
     def forced(self) -> int:
-        """Requests that are walked through a given edge."""
+        """Number of requests that are forced through an edge."""
         return min(self.wanted, self.rows)
 
     @property
@@ -42,11 +43,10 @@ class Group:
 
 
 class Cover:
-    """Which requests are forced through which edge: spread over the group's ranks, so that every stratum of it has its
-    part.
+    """Forces requests through edges, evenly spread over each group's ranks, so that all its strata take part.
 
-    A request's rank is its place in the ranges of the permutation's image that its group owns, so it needs no memory
-    and no neighbour.
+    A request's rank is its position within the parts of the permutation's image that belong to its group, so it can be
+    computed without any other request.
     """
 
     def __init__(self, strata: Sequence[Stratum], walkers: Mapping[str, Walker], times: int) -> None:
@@ -58,7 +58,7 @@ class Cover:
             wanted.setdefault(function, []).append(walkers[function].require(category))
         self._walks = {function: Coverage(walkers[function], categories) for function, categories in wanted.items()}
         self.groups: list[Group] = []
-        # By stratum: what to subtract from the image for the rank, and the group's size, edges and forced rows.
+        # By stratum: the offset between image and rank, and the group's size, edges and forced rows.
         self._shift, self._size, self._edges, self._forced = np.zeros((4, len(strata)), dtype=np.int64)
         starts = np.cumsum([0, *(stratum.requested for stratum in strata)])
         for (function, category), numbers in members.items():
@@ -75,7 +75,7 @@ class Cover:
     def force(
         self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
     ) -> None:
-        """Put the forced rows' walks into ``path``. All arguments are of the function's rows, see ``Walker.draw``."""
+        """Write the walks of forced rows into ``path``. All arguments cover one function's rows, see ``Walker.draw``."""
         chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
         rows = np.flatnonzero(chosen)
         edge = number.take(rows) % self._edges.take(stratum.take(rows))
@@ -86,18 +86,19 @@ class Cover:
 
 
 def spread(rank: Ints, size: Ints, forced: Ints) -> tuple[NDArray[np.bool_], Ints]:
-    """Choose ``forced`` of ``size`` ranks, evenly spread, in O(1) for each.
+    """Choose ``forced`` of ``size`` ranks, evenly spread, in O(1) per rank.
 
     Args:
         rank: from 0 to ``size`` less one, shape (rows,).
-        size: ranks of the row's group, shape (rows,).
-        forced: how many of them are chosen, at most ``size``, shape (rows,).
+        size: number of ranks in the row's group, shape (rows,).
+        forced: number of ranks to choose, at most ``size``, shape (rows,).
 
     Returns:
-        Whether a rank is chosen, and the how-manieth of the chosen it is (or follows).
+        Whether each rank is chosen, and its index among the chosen ones (or that of the last one before it).
     """
     stride = size // np.maximum(forced, 1)
-    longer = size - stride * forced  # so many intervals have one rank more; a chosen rank begins an interval
+    # This many intervals are one rank longer than the others. Each interval starts with a chosen rank.
+    longer = size - stride * forced
     edge = longer * (stride + 1)
     short = rank >= edge
     length = np.where(short, stride, stride + 1)

@@ -1,13 +1,13 @@
 """A keyed permutation of [0, N) in O(1) memory: a generalised Feistel network with cycle walking.
 
 Source: Black and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA 2002), section 5. An index is a pair (left,
-right) of [0, a) x [0, b), with a and b about the square root of N and a * b just above N. Each round adds to one half,
-modulo a or b, a number made of the other half and a round key: a bijection, whatever the number is. The few images at N
-or above are sent on until they are inside.
+right) in [0, a) x [0, b), with a and b about the square root of N and a * b just above N. Each round adds a number to
+one half, modulo a or b, that is computed from the other half and a round key: a bijection, whatever the number is. The
+few images at or above N are permuted again until they fall inside.
 
-The number is made by a multiplication, a fold and a multiplication of 64 bits (as in MurmurHash3's finaliser, Appleby
-2011), of which the upper 32 bits are used; the round keys are Philox words of the plan's seed. No cipher in any
-security sense: it only has to scatter.
+The number is computed by a 64-bit multiplication, a fold and another multiplication (as in MurmurHash3's finaliser,
+Appleby 2011), of which the upper 32 bits are used; the round keys are Philox words of the plan's seed. This is not a
+secure cipher: it only has to scatter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROUNDS = 6
 _STREAM = 0x7065726D
 _MIX1, _MIX2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _HALF = np.uint64(32)
-_BLOCK = 8192  # indices at once: their halves stay in the cache
+_BLOCK = 8192  # indices per pass: their halves stay in the cache
 
 U64 = NDArray[np.uint64]
 
@@ -47,7 +47,7 @@ class Permutation:
         self._keys = (w1 << _HALF) | w0
 
     def __call__(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each index goes: int64, the same shape, values in [0, size)."""
+        """Permute indices: int64, the same shape, values in [0, size)."""
         index = np.asarray(index, dtype=np.int64)
         if index.size and (index.min() < 0 or index.max() >= self.size):
             raise ValueError(f"an index is not in [0, {self.size})")
@@ -74,8 +74,8 @@ class Permutation:
             np.right_shift(mixed, _HALF, out=spare)
             np.bitwise_xor(mixed, spare, out=mixed)
             np.multiply(mixed, _MIX2, out=mixed)
-            # Scaled to [0, a) and added modulo a: where the difference wraps below zero it is huge, so the minimum is
-            # the sum.
+            # Scale to [0, a) and add modulo a without a branch: if left + mixed - a is negative it wraps to a huge
+            # unsigned number, so the minimum is the sum modulo a.
             np.right_shift(mixed, _HALF, out=mixed)
             np.multiply(mixed, a, out=mixed)
             np.right_shift(mixed, _HALF, out=mixed)

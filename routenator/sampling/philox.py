@@ -1,11 +1,11 @@
 """Counter-based random numbers: Philox4x32-10 in vectorised numpy.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). numpy's own Philox is a sequential
-stream; here each row has its own counter, so that row i's numbers need no state and no neighbour. Held to the published
-known answers by tests.
+stream; here each row has its own counter, so row i's numbers depend on no state and no other row. Tests compare with
+the published known answers.
 
-One call gives four words of 32 bits. ``words`` hands out all four, for decisions whose odds need no more than 32 bits
-(a step of a walk, a record); ``uniforms`` makes one number of 53 bits of two of them.
+One call gives four 32-bit words. ``words`` returns all four, for decisions whose odds need no more than 32 bits (a step
+of a walk, a record); ``uniforms`` combines two of them into one 53-bit number.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
-_BLOCK = 8192  # rows at once: their words stay in the second-level cache, which makes a call twice as fast
+_BLOCK = 8192  # rows per pass: their words stay in the L2 cache, which doubles the speed
 _ROW_KEY = (
     0x526F7574,
     0x654E6174,
-)  # "RouteNat"; rows differ by their counter, so that the key's schedule costs nothing
+)  # "RouteNat"; rows differ in their counter only, so the key schedule is computed once
 
 U64 = NDArray[np.uint64]
 
@@ -54,7 +54,7 @@ def philox(
 
 
 def _scramble(words: U64, k0: U64, k1: U64) -> None:
-    """The ten rounds, in place. Args: words of shape (4, rows)."""
+    """Apply the ten rounds in place. Args: words of shape (4, rows)."""
     c0, c1, c2, c3 = words
     product0, product1 = np.empty_like(words[:2])
     for _ in range(_ROUNDS):
@@ -89,13 +89,13 @@ def words(seeds: ArrayLike, stream: int, attempt: int = 0) -> tuple[U64, U64, U6
 
     Args:
         seeds: int64, shape (n,).
-        stream: which decision the words are for, below 2**32.
-        attempt: the same decision drawn again, below 2**32.
+        stream: identifies the decision that the words are for, below 2**32.
+        attempt: counts repeated draws for the same decision, below 2**32.
     """
     return philox((*split64(seeds), stream, attempt), _ROW_KEY)
 
 
 def uniforms(seeds: ArrayLike, stream: int, attempt: int = 0) -> NDArray[np.float64]:
-    """One uniform number in [0, 1) for each seed, with 53 bits; the arguments are those of ``words``."""
+    """One uniform 53-bit number in [0, 1) for each seed; same arguments as ``words``."""
     w0, w1, _, _ = words(seeds, stream, attempt)
     return ((w0 >> np.uint64(5)) * float(1 << 26) + (w1 >> np.uint64(6))) / float(1 << 53)

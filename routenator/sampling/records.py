@@ -1,7 +1,7 @@
-"""Metadata records joined to paths by a prebuilt index, weighted by relevance: no scan, O(1) a row.
+"""Joins metadata records to paths through a prebuilt index, weighted by relevance: no scan, O(1) per row.
 
-A record is relevant to a path as often as it names one of the path's nodes. Only records of the request's category
-count, where it has one; a path that no record touches gets any record of its category.
+A record's weight is the number of the path's nodes that it names. If the request has a category, only records of that
+category qualify. A path that no record touches gets an arbitrary record of its category.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ _HALF = np.uint64(32)
 
 
 class RecordIndex:
-    """(category, node) -> records, as CSR; a record's number is its place in the domain.
+    """(category, node) -> records, as CSR; a record's number is its position in the domain.
 
     Attributes:
-        number: block of each category that has records; block 0 holds all categories together, for requests without
-            one.
+        number: block of each category with records; block 0 holds all categories, for requests without one.
     """
 
     def __init__(self, domain: Domain) -> None:
@@ -31,7 +30,7 @@ class RecordIndex:
         types: dict[str, list[str]] = {}
         for node in domain.nodes.values():
             types.setdefault(node.type, []).append(node.id)
-        # Nodes are numbered type by type, so that a position within a type needs only its type's first number added.
+        # Nodes are numbered type by type, so a position within a type plus the type's first number gives the node.
         self._first = dict(zip(types, np.cumsum([0, *map(len, types.values())]).tolist(), strict=False))
         number = {node: place for place, node in enumerate(node for ids in types.values() for node in ids)}
         self._nodes = len(number)
@@ -53,16 +52,16 @@ class RecordIndex:
         )
 
     def join(self, blocks: Ints, types: list[str], path: list[Ints], word: U64) -> NDArray[np.int32]:
-        """A record for each path.
+        """Draw a record for each path.
 
         Args:
-            blocks: category's number of each row (``number``), -1 for one without records, shape (rows,).
+            blocks: category block of each row (``number``), -1 if it has no records, shape (rows,).
             types: node type of each step.
             path: node positions within their types, by step, each of shape (rows,).
             word: 32 bits, shape (rows,); the odds are exact to 2**-32.
 
         Returns:
-            Record numbers, shape (rows,); -1 where there is none.
+            Record numbers, shape (rows,); -1 for rows without a record.
         """
         if not self.number:
             return np.full(len(blocks), -1, dtype=np.int32)
@@ -79,7 +78,7 @@ class RecordIndex:
             total -= start
             starts.append(start)
             sums.append(total)
-        # The target-th of all records that the path's nodes name, one node after the other.
+        # Draw a position in the concatenated record lists of the path's nodes, then find the list that it falls into.
         target = ((word * total.view(np.uint64)) >> _HALF).view(np.int64)
         place = starts[0] + target
         for before, start in zip(sums, starts[1:], strict=False):

@@ -1,6 +1,6 @@
-"""Requests: which index belongs to which stratum, its walk, its record and its seed.
+"""Draws requests: the stratum, walk, record and seed of each index.
 
-Request i is a pure function of (plan seed, i, domain, target): any slice of [0, N) can be made alone, on any machine,
+Request i is a pure function of (plan seed, i, domain, target): any slice of [0, N) can be drawn alone, on any machine,
 in any order.
 """
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Makes requests of one run.
+    """Draws the requests of one run.
 
     Args:
         domain: the domain.
         config: the run's config.
-        requested: rows of each stratum, where the plan has its own numbers.
-        first: the first request's index; above 0 in a top-up, whose indices go on after those of the runs before it.
+        requested: rows of each stratum, if the plan sets its own numbers.
+        first: index of the first request; above 0 in a top-up, which continues after the indices of earlier rounds.
 
     Attributes:
         strata: the target with quotas, see ``build_strata``.
-        size: number of requests in all.
-        coverage: with ``sample.traversal: coverage``, which rows are forced through which edge.
+        size: total number of requests.
+        coverage: with ``sample.traversal: coverage``, forces rows through edges; otherwise None.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Sampler:
         self._permutation = Permutation(self.size, config.seed)
         self._functions = list(dict.fromkeys(stratum.function for stratum in self.strata))
         walkers = {name: self.graph.walker(name) for name in self._functions}
-        # By stratum: function, category as the function's walker and as the records know it.
+        # By stratum: function number, and category number for the function's walker and for the records.
         self._function = np.array([self._functions.index(s.function) for s in self.strata], dtype=np.int16)
         self._category = np.array([walkers[s.function].require(s.category) for s in self.strata], dtype=np.int64)
         self._block = np.array([self.records.number.get(s.category, -1) for s in self.strata], dtype=np.int64)
@@ -63,11 +63,11 @@ class Sampler:
         )
 
     def slice(self, shard: int, shards: int) -> tuple[int, int]:
-        """First and last-plus-one index of a shard: contiguous, sizes differ by at most one."""
+        """First and one-past-last index of a shard; shards are contiguous and differ in size by at most one."""
         return self.size * shard // shards, self.size * (shard + 1) // shards
 
     def requests(self, start: int, stop: int) -> pa.Table:
-        """Requests start..stop-1, counted from 0 (``routenator.schemas.REQUEST_COLUMNS``), ordered by index."""
+        """Requests start..stop-1, counted from 0, ordered by index (``routenator.schemas.REQUEST_COLUMNS``)."""
         import pyarrow as pa
 
         place = np.arange(start, stop, dtype=np.int64)
@@ -80,7 +80,7 @@ class Sampler:
         np.cumsum(self._steps.take(function), out=offsets[1:])
         values = np.empty(int(offsets[-1]), dtype=np.int32)
         records = np.empty(len(index), dtype=np.int32)
-        # Rows of one function together; 16-bit keys are sorted by radix.
+        # Group rows by function; numpy sorts 16-bit keys with a radix sort.
         order = np.argsort(function, kind="stable")
         cuts = np.searchsorted(function[order], np.arange(len(self._functions) + 1))
         for number, name in enumerate(self._functions):

@@ -1,11 +1,10 @@
 """The target distribution as strata with exact integer quotas.
 
-A stratum is function x category x route x template x length bucket x language. Quotas are made top down: function,
-category within the function (both by largest remainder, so exact at every size), then length and language within the
-category, route within that cell, template within the route. A cell can be smaller than the number of its parts; the
-parts of such cells are rounded with error diffusion: each gets its share rounded down or up, up where the totals over
-the cells so far are owed most. So the totals by length, language, route and template stay within a row or two of their
-shares too.
+A stratum is function x category x route x template x length bucket x language. Quotas are assigned top down: function,
+then category within the function (both by largest remainder, so exact at every size), then length and language within
+the category, route within that cell, template within the route. A cell can have fewer rows than parts; its parts are
+rounded with error diffusion: each share is rounded down or up, and up where the totals over the previous cells are
+furthest behind. So the totals by length, language, route and template also stay within a row or two of their shares.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class Stratum:
 
     Attributes:
         target: its share of the data set.
-        quota: rows of the final data set; quotas add up to dataset.size exactly.
-        requested: rows sampled, quota times the route's over-sampling, rounded up.
+        quota: its rows in the final data set; quotas add up to exactly dataset.size.
+        requested: rows to sample: quota times the route's oversampling, rounded up.
     """
 
     stratum: int
@@ -52,7 +51,7 @@ class Stratum:
 
 
 def normalise(weights: Mapping[str, float]) -> dict[str, float]:
-    """Weights as shares; those of zero are dropped."""
+    """Convert weights to shares, dropping zeros."""
     total = math.fsum(weights.values())
     return {name: weight / total for name, weight in weights.items() if weight > 0}
 
@@ -62,12 +61,12 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
 
     Args:
         shares: non-negative, adding up to about 1.
-        total: rows to give away, 0 or more.
+        total: rows to distribute, 0 or more.
     """
     scale = math.fsum(shares)
     exact = [share / scale * total for share in shares]
     counts = [math.floor(value) for value in exact]
-    # Rounding guards the order against the last bits of the division.
+    # Round, so that floating-point noise of the division does not decide the order.
     order = sorted(range(len(shares)), key=lambda i: (-round(exact[i] - counts[i], 9), i))
     for position in order[: total - sum(counts)]:
         counts[position] += 1
@@ -75,7 +74,7 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
 
 
 class Diffusion:
-    """Integers in proportion to shares, call after call, whose totals along several margins follow theirs."""
+    """Splits totals in proportion to shares over many calls, keeping the sums along several margins on target."""
 
     def __init__(self) -> None:
         self._owed: dict[Any, float] = {}
@@ -85,14 +84,15 @@ class Diffusion:
 
         Args:
             shares: part -> share, adding up to about 1.
-            total: rows to give away, 0 or more.
-            cell: where this is; besides a part's total, its total with each of these names is to follow its share.
+            total: rows to distribute, 0 or more.
+            cell: names of this cell; not only each part's overall sum but also its sum with each of these names
+                follows its share.
         """
         margins: dict[K, list[tuple[Any, ...]]] = {part: [(part,), *((part, name) for name in cell)] for part in shares}
         scale = math.fsum(shares.values())
         exact = {part: share / scale * total for part, share in shares.items()}
         counts = {part: math.floor(value + 1e-9) for part, value in exact.items()}
-        # Rounding guards the order against the last bits of the sums.
+        # Round, so that floating-point noise of the sums does not decide the order.
         owed = {
             part: round(exact[part] - counts[part] + sum(self._owed.get(m, 0.0) for m in margins[part]), 9)
             for part in exact
@@ -107,7 +107,7 @@ class Diffusion:
 
 
 def category_shares(domain: Domain, function: str) -> dict[str, float]:
-    """P(category | function). Where the category parameter is optional, its absence is the category ``none``."""
+    """P(category | function). If the category parameter is optional, calls without it have the category ``none``."""
     if domain.joint is not None:
         return domain.joint.categories(function)
     rule = domain.rules[function]
@@ -124,16 +124,16 @@ def category_shares(domain: Domain, function: str) -> dict[str, float]:
 
 
 def route_shares(domain: Domain, config: RunConfig, function: str) -> dict[str, float]:
-    """P(route | function), from the statistics or the config's override."""
+    """P(route | function), from the config's override or else the statistics."""
     override = config.generate.routes
     return normalise({str(k): v for k, v in (override or domain.statistics.routes[function]).items()})
 
 
 def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | None = None) -> list[Stratum]:
-    """The strata of a run, those with a quota of at least one row, numbered in a stable order.
+    """Build the strata of a run that have a quota of at least one row, numbered in a stable order.
 
     Args:
-        requested: rows to sample of each stratum, in place of quota times the route's over-sampling: a plan's numbers.
+        requested: a plan's numbers of rows to sample per stratum; replaces quota times the route's oversampling.
 
     Raises:
         InputError: a route or a cell that no template serves; fewer rows than population cells of function and
@@ -179,20 +179,20 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
 
 
 def with_requested(strata: Sequence[Stratum], requested: Sequence[int]) -> list[Stratum]:
-    """The strata with other numbers of rows to sample.
+    """Replace the numbers of rows to sample.
 
     Raises:
-        StageError: there are not as many numbers as strata; then they were made for another domain or by other code.
+        StageError: as many numbers as strata are needed; otherwise they come from another domain or other code.
     """
     if len(strata) != len(requested):
-        raise StageError(f"the plan tells rows for {len(requested)} strata, and there are {len(strata)}")
+        raise StageError(f"the plan has row counts for {len(requested)} strata, but there are {len(strata)}")
     return [replace(stratum, requested=int(rows)) for stratum, rows in zip(strata, requested, strict=True)]
 
 
 def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str, str, str, str], float]:
     """The target itself: (function, category, route, template, length, language) -> share, adding up to 1.
 
-    ``build_strata`` leaves out what is too rare for a row of a data set of this size; this does not.
+    Unlike ``build_strata``, this includes strata that are too rare to get a row at this size.
     """
     return {
         (function, category, route, template, length, language): share * p_category * p_cell * q
@@ -204,7 +204,7 @@ def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str
 
 
 def length_language_shares(domain: Domain, function: str, category: str) -> dict[tuple[str, str], float]:
-    """P(length, language | function, category); without a joint target it is the same for all categories."""
+    """P(length, language | function, category); without a joint target, the same for all categories."""
     if domain.joint is not None:
         return domain.joint.cells(function, category)
     return {
@@ -215,7 +215,7 @@ def length_language_shares(domain: Domain, function: str, category: str) -> dict
 
 
 def heuristic_templates(domain: Domain, function: str, language: str) -> list[Template]:
-    """The heuristic templates that may draft a query of this function in this language."""
+    """Heuristic templates that can draft a query of this function in this language."""
     return [
         template
         for template in domain.templates.values()
@@ -268,7 +268,7 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
 def _route_template_shares(
     domain: Domain, config: RunConfig, function: str, category: str, length: str, language: str
 ) -> dict[tuple[str, str], float]:
-    """P(route, template | cell). A route that no template serves in this cell gives its share to the others."""
+    """P(route, template | cell). The share of a route without a template for this cell goes to the other routes."""
     shares: dict[tuple[str, str], float] = {}
     for route, share in route_shares(domain, config, function).items():
         serving = {

@@ -1,11 +1,11 @@
-"""Walks over the compiled graph: many at once, conditioned exactly on the category that each must end in.
+"""Walks over the compiled graph: many at once, each conditioned exactly on its category.
 
-A path is a tree of steps. For a category, the probability that a node can complete its part of the tree is computed
-bottom-up (belief propagation on a tree, exact); edges are re-weighted by it, so that a walk sampled top-down has the
-distribution of an unconstrained weighted walk given that it completes and meets the category. Only the steps from the
-root to the one that decides the category depend on it; these have *states*, pairs of category and node, so that walks
-of all categories are drawn together. A step is one draw from alias tables for all rows, by a word of 32 bits each: odds
-are exact to 2**-32.
+A path is a tree of steps. For each category, the probability that a walk at a node completes its subtree is computed
+bottom-up (belief propagation on a tree, exact). Edges are re-weighted by it, so that a walk sampled top-down has the
+distribution of an unconstrained weighted walk, conditioned on completing and meeting the category. Only the steps from
+the root to the one that decides the category depend on it; these have *states*, pairs of category and node, so that
+walks of all categories are drawn together. A step is one draw from alias tables for all rows, with a 32-bit word each:
+odds are exact to 2**-32.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Transition:
-    """The edges from one type to another, sorted by source, then target; positions are within the types.
+    """The edges from one node type to another, sorted by source, then target; positions are within the types.
 
     Attributes:
         start: first edge of each source node (CSR), shape (sources + 1,).
         source, target: shape (edges,).
-        weight: as in the edges' file, shape (edges,).
+        weight: as in the edge file, shape (edges,).
     """
 
     start: Ints
@@ -45,7 +45,7 @@ class Transition:
     weight: Floats
 
     def reach(self, belief: Floats) -> Floats:
-        """For each source node, the weighted mean of the targets' ``belief``; 0 where it has no edge."""
+        """For each source node, the weighted mean of its targets' ``belief``; 0 for nodes without edges."""
         count = len(self.start) - 1
         total = np.bincount(self.source, self.weight, count)
         reached = np.bincount(self.source, self.weight * belief[self.target], count)
@@ -56,7 +56,7 @@ class Graph:
     """A domain's graph, compiled for sampling.
 
     Attributes:
-        types: node ids by type, in the domain's order; a node's position is its place there.
+        types: node ids by type, in the domain's order; a node's position is its index in its type's list.
     """
 
     def __init__(self, domain: Domain) -> None:
@@ -79,7 +79,7 @@ class Graph:
 
     @property
     def edge_types(self) -> list[tuple[str, str]]:
-        """Pairs of types that some edge joins."""
+        """Pairs of types that at least one edge joins."""
         return list(self._edges)
 
     def transition(self, source: str, target: str) -> Transition:
@@ -94,17 +94,17 @@ class Graph:
         return self._transitions[key]
 
     def walker(self, function: str) -> Walker:
-        """The walks of one function."""
+        """The walker of one function, compiled on first use."""
         if function not in self._walkers:
             self._walkers[function] = Walker(self, function)
         return self._walkers[function]
 
     def walks(self, function: str, seeds: Ints, categories: NDArray[Any]) -> Ints:
-        """The walk of each seed.
+        """Draw the walk of each seed.
 
         Args:
             seeds: int64, shape (rows,).
-            categories: in which each must end, strings, shape (rows,).
+            categories: category that each walk must end in, strings, shape (rows,).
 
         Returns:
             Node positions within their types, shape (rows, steps).
@@ -123,13 +123,13 @@ class Walker:
 
     Attributes:
         steps: number of steps.
-        parents: which step each step goes on from.
-        categories: names; a category's number is its place here.
+        parents: parent of each step, None for the root.
+        categories: names; a category's number is its index here.
         mass: P(a weighted walk completes and meets the category), times the roots' weight, by category.
-        chain: steps from the root to the one that decides the category; their tables know states, all others' know
+        chain: steps from the root to the one that decides the category; their tables hold states, all others hold
             nodes.
         state_nodes: node of each state, by step of the chain.
-        tables: of step k: a draw gives a state or node of k from its parent's; of the root, from the category's number.
+        tables: one per step; draws its state or node given that of its parent, or for the root, given the category.
     """
 
     def __init__(self, graph: Graph, function: str) -> None:
@@ -167,8 +167,8 @@ class Walker:
         """Sample walks.
 
         Args:
-            categories: numbers, shape (rows,).
-            draws: a word of 32 bits for each step, each of shape (rows,).
+            categories: category numbers, shape (rows,).
+            draws: a 32-bit word for each step, each of shape (rows,).
 
         Returns:
             Node positions within their types, by step, each of shape (rows,).
@@ -179,7 +179,7 @@ class Walker:
         return [self.nodes(step, place) for step, place in enumerate(places)]
 
     def segment(self, step: int, categories: Ints, places: list[Ints]) -> Ints:
-        """Where a step's table is to be read, given the places (states or nodes) of the steps before it."""
+        """Segments of a step's table to draw from, given the places (states or nodes) of the earlier steps."""
         parent = self.parents[step]
         if parent is None:
             return categories
@@ -196,11 +196,11 @@ class Walker:
         return self.graph.transition(self.path[parent].type, self.path[step].type)
 
     def beliefs(self, category: int) -> tuple[list[Floats], list[Floats]]:
-        """Of every step, over its type's nodes or its parent's.
+        """Beliefs of every step, for a category.
 
         Returns:
-            P(the walk below completes and meets the category | it is at this node), and P(it does so by this step | it
-            is at this parent node); the latter holds ones for the root.
+            By step: P(the walk below completes and meets the category | it is at this node), over the step's nodes; and
+            P(it does so through this step | it is at this parent node), over the parent's nodes, empty for the root.
         """
         belief, reach = [list(part) for part in self._free]
         if self.categories[category] == NO_CATEGORY:
@@ -228,7 +228,7 @@ class Walker:
         return belief, reach
 
     def _category_codes(self) -> tuple[list[str], Ints]:
-        """The categories, and which of them each node of the category step stands for."""
+        """The categories, and the number of the one that each node of the category step stands for."""
         rule, domain = self.rule.category, self.graph.domain
         if rule is None:
             return [NO_CATEGORY], np.zeros(0, dtype=np.int64)
@@ -248,7 +248,7 @@ class Walker:
         return chain[::-1]
 
     def _root_weights(self) -> Floats:
-        """Start weights of the nodes of the first step's type; zero for those that the root rule shuts out."""
+        """Start weights of the nodes of the first step's type; zero for those that the root rule excludes."""
         nodes = [self.graph.domain.nodes[node] for node in self.graph.types[self.path[0].type]]
         weights = np.array([node.weight for node in nodes], dtype=np.float64)
         if self.rule.root is not None:
@@ -259,7 +259,7 @@ class Walker:
         return weights
 
     def _compile(self) -> None:
-        """All tables. States of the chain are numbered category by category."""
+        """Build all tables. States of the chain are numbered category by category."""
         self.tables: list[AliasTable] = [None] * self.steps  # type: ignore[list-item]
         parts: dict[int, list[tuple[Ints, Floats, Ints]]] = {
             step: [] for step in self.chain
@@ -301,13 +301,13 @@ class Walker:
 
 
 def walk_words(seeds: Ints, count: int) -> list[U64]:
-    """A word for each step and as many more as ``count`` asks for; each of shape (rows,)."""
+    """The first ``count`` walk words of each seed, one for each step and any more needed; each of shape (rows,)."""
     calls = [words(seeds, STREAM_WALK + call) for call in range(-(-count // 4))]
     return [word for call in calls for word in call][:count]
 
 
 def parent_of(path: list[Step], number: int) -> int | None:
-    """Which step a step goes on from: its ``from``, else the one before; None for the root."""
+    """The parent of a step: the one named by ``from``, else the previous one; None for the root."""
     if number == 0:
         return None
     origin = path[number].from_

@@ -127,7 +127,7 @@ def test_a_plan_may_ask_for_other_numbers_of_the_same_strata(tiny: Domain) -> No
     strata = build_strata(tiny, make_config())
     numbers = list(range(len(strata)))
     assert [stratum.requested for stratum in build_strata(tiny, make_config(), numbers)] == numbers
-    with pytest.raises(StageError, match=f"rows for {len(strata) - 1} strata, and there are {len(strata)}"):
+    with pytest.raises(StageError, match=f"counts for {len(strata) - 1} strata, but there are {len(strata)}"):
         with_requested(strata, numbers[1:])
 
 

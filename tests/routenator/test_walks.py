@@ -255,7 +255,7 @@ def test_too_few_rows_to_cover_the_edges_are_told_with_both_numbers(tiny):
     (note,) = [note for note in notes(tiny, coverage_config(tiny, 600, 500)) if note.startswith("sample.coverage")]
     assert "6 of 6 groups" in note
     sampler = Sampler(tiny, coverage_config(tiny, 600, 500))
-    assert f"{sum(500 * group.edges for group in sampler.coverage.groups):,} needed, {sampler.size:,} there" in note
+    assert f"{sum(500 * group.edges for group in sampler.coverage.groups):,} needed, {sampler.size:,} available" in note
     assert not any(note.startswith("sample.coverage") for note in notes(tiny, coverage_config(tiny, 600, 1)))
     sampler, used = covering(tiny, 600, 500)
     assert all(used[e] for e in used) and all(group.forced == group.rows for group in sampler.coverage.groups)
