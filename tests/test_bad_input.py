@@ -1,6 +1,4 @@
-"""Each bad input is refused by the command a user types: exit code 2, a message that names the place, and nothing
-written.
-"""
+"""The command line refuses every kind of bad input: exit code 2, a message that names the place, nothing written."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from tests.conftest import launch_here as launch
 
 
 class World:
-    """A config, a domain of its own and an empty place for runs."""
+    """A config, its own copy of a domain, and an empty folder for runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,7 +74,7 @@ CASES = {
         ["weights are zero"],
     ),
     "empty golden file": (lambda w: (w.domain / "golden.jsonl").write_text(""), [], ["golden file is empty"]),
-    "golden call its schema refuses": (
+    "golden call violates its schema": (
         lambda w: (w.domain / "golden.jsonl").write_text(GOLDEN),
         [],
         ["enum", "logos", "nearest:  logo"],
@@ -91,7 +89,7 @@ CASES = {
     ),
     "too little disk": (lambda w: None, ["dataset.size=1000000000000"], ["disk"]),
     "no write permission": (lambda w: None, ["root=/sys/kernel/runs"], ["/sys/kernel/runs", "writ"]),
-    "categories that no path reaches": (
+    "categories that no walk reaches": (
         lambda w: (w.edit("edges.csv", "i_sale,d_logo,1\n", ""), w.edit("edges.csv", "i_birthday,d_card,5\n", "")),
         [],
         ["edges.csv", "logo (20.0%), card (30.0%)", "50.0% of its requests"],
@@ -144,7 +142,7 @@ def test_a_run_directory_of_another_plan_is_refused(world):
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "retry", "cancel", "report"])
-def test_commands_on_no_run_say_so(tmp_path, command):
+def test_commands_refuse_a_folder_that_is_not_a_run(tmp_path, command):
     result = launch(command, str(tmp_path / "nothing"))
     assert result.returncode == 2
     assert "not a run directory" in result.stderr

@@ -1,4 +1,4 @@
-"""``launch.py domain fit`` as a user and a script see it."""
+"""``launch.py domain fit`` from the point of view of users and scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_file_is_written_that_the_domain_takes(tmp_path: Path) -> None:
+def test_the_file_written_is_valid_for_the_domain(tmp_path: Path) -> None:
     out = tmp_path / "statistics.yaml"
     code, printed, told = call("creative", str(GOLDEN), "--out", str(out))
     assert code == 0 and printed == ""
@@ -60,7 +60,7 @@ def test_json_for_scripts() -> None:
         ((str(TINY), str(GOLDEN)), ["line 3, name", "generate", "search"]),
     ],
 )
-def test_bad_input_is_exit_2(arguments: tuple[str, ...], expected: list[str]) -> None:
+def test_bad_input_exits_with_2(arguments: tuple[str, ...], expected: list[str]) -> None:
     code, printed, told = call(*arguments)
     assert code == 2 and printed == ""
     for part in expected:

@@ -75,7 +75,7 @@ class Cover:
     def force(
         self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
     ) -> None:
-        """Write the walks of forced rows into ``path``. All arguments cover one function's rows, see ``Walker.draw``."""
+        """Write forced rows' walks into ``path``. All arguments cover one function's rows, see ``Walker.draw``."""
         chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
         rows = np.flatnonzero(chosen)
         edge = number.take(rows) % self._edges.take(stratum.take(rows))

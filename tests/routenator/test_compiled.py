@@ -1,4 +1,4 @@
-"""Compiled loops are never older than their sources."""
+"""Compiled loops older than their sources are discarded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from routenator.compiled import discard_stale
 
 
-def test_what_is_older_than_any_source_of_its_folder_goes(tmp_path: Path) -> None:
+def test_code_older_than_any_source_of_its_folder_is_removed(tmp_path: Path) -> None:
     cache = tmp_path / "__pycache__"
     cache.mkdir()
     for name, time in (("loop.py", 100), ("inlined.py", 300)):

@@ -1,4 +1,4 @@
-"""Configs: profiles, overrides, and what is refused."""
+"""Configs: profiles, overrides, and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def configs(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_config_goes_over_its_profiles_and_overrides_over_both(configs):
+def test_overrides_take_precedence_over_the_config_and_the_config_over_profiles(configs):
     config = load_config("run", ["train.lora_r=32", "cluster=slurm", "cluster.partition=debug"], configs)
     assert (config.train.epochs, config.train.lora_r) == (5, 32)
     assert (config.cluster.kind, config.cluster.partition) == ("slurm", "debug")
@@ -51,7 +51,7 @@ def test_the_model_profiles_compose_and_fit_their_tasks():
     assert load_config("creative", ["model=internvl-40b"]).model.vision.engine.tensor_parallel_size == 4
 
 
-def test_a_mapping_on_the_command_line_replaces_the_one_below(configs):
+def test_a_mapping_on_the_command_line_replaces_the_configs(configs):
     overrides = ["generate.routes={heuristic: 1, text: 2}", "generate.routes.vision=3"]
     assert load_config("run", overrides, configs).generate.routes == {"heuristic": 1.0, "text": 2.0, "vision": 3.0}
     assert load_config("run", [*overrides, "generate.routes={text: 1}"], configs).generate.routes == {"text": 1.0}
@@ -88,7 +88,7 @@ def test_bad_configs_are_refused(configs, overrides, expected):
         assert part in str(error.value)
 
 
-def test_a_missing_config_offers_the_nearest(configs):
+def test_a_missing_config_is_refused(configs):
     with pytest.raises(InputError, match="no such config"):
         load_config("runn.yaml", [], configs)
 

@@ -1,4 +1,4 @@
-"""Domains: what loads, and each way in which a domain can be bad, with the message that the user sees."""
+"""Loading and checking domains: every way in which a domain can be invalid, with the message that the user sees."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_category_that_no_walk_reaches_is_named_with_its_share(copy):
     assert error.value.found == "logo (20.0%)"
 
 
-def test_dangling_nodes_and_useless_edges_are_warned_of(copy):
+def test_dangling_nodes_and_unused_edges_give_warnings(copy):
     with open(copy / "nodes.csv", "a") as handle:
         handle.write("s_alone,Scene,lonely tree,,1,,,\n")
     with open(copy / "edges.csv", "a") as handle:
@@ -127,7 +127,7 @@ def test_dangling_nodes_and_useless_edges_are_warned_of(copy):
     assert "s_alone" in warnings and "s_dog -> d_logo" in warnings
 
 
-def test_no_such_domain_offers_the_nearest(tmp_path):
+def test_an_unknown_domain_suggests_the_nearest(tmp_path):
     shutil.copytree(TINY, tmp_path / "creative")
     (tmp_path / "creativf").mkdir()
     with pytest.raises(InputError) as error:
@@ -135,19 +135,19 @@ def test_no_such_domain_offers_the_nearest(tmp_path):
     assert error.value.nearest == "creative"
 
 
-def test_a_folder_that_is_no_domain_is_said_to_be_none(tmp_path):
+def test_a_folder_that_is_not_a_domain_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a domain") as error:
         load_domain(tmp_path)
     assert error.value.nearest is None
 
 
-def test_presence_combinations_keep_the_rules(tiny):
+def test_presence_combinations_obey_the_slot_rules(tiny):
     combinations = presence_combinations(tiny, "book")
     assert frozenset({"city"}) in combinations
     assert all("city" in c and not {"people", "near"} <= c for c in combinations)
 
 
-def test_the_fingerprint_sees_templates_but_not_the_golden_set(copy):
+def test_the_fingerprint_covers_templates_but_not_the_golden_set(copy):
     before = domain_fingerprint(copy)
     replace(copy / "golden.jsonl", "sleeping cat", "sleepy cat")
     assert domain_fingerprint(copy) == before
@@ -199,7 +199,7 @@ def test_bad_golden_files_are_refused(tiny, tmp_path, text, expected):
         assert part in str(error.value)
 
 
-def test_a_golden_file_is_read(tiny):
+def test_a_golden_file_loads(tiny):
     examples = load_golden(TINY / "golden.jsonl", tiny.functions)
     assert len(examples) == 5 and examples[3].arguments == {"city": "Bergen", "people": 4}
     assert normalise_query("Got any POSTERS, please?") == "got any posters please"

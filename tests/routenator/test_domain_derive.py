@@ -1,6 +1,4 @@
-"""Derived domains: they load and run, their shares are what was asked for, and families keep the population and only
-rename.
-"""
+"""Derived domains load and run and have the requested shares; families change names but not the population."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ def made(source: Path, out: Path, **options: object) -> tuple[Derived, Domain]:
 
 
 def rows_of(domain: Domain, count: int) -> tuple[dict[str, list], float]:
-    """Requests of a run with their words, and the share of those drafts that passes the checks."""
+    """Composed requests of a run, and the share of their drafts that passes the checks."""
     config = RunConfig.model_validate(
         {**probe_config(domain, count).model_dump(), "generate": {"routes": {"heuristic": 1}}}
     )
@@ -106,12 +104,12 @@ def test_templates_keep_their_weight_and_the_statistics_stay(tmp_path):
         assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_cells_without_a_template_widen_selectors_or_drop_categories(tmp_path):
+def test_cells_without_a_template_widen_front_matter_or_drop_categories(tmp_path):
     kept = [name for name in load_domain(DOMAINS / "assistant").templates if name.endswith("_plain")]
     derived, domain = made(
         DOMAINS / "assistant", tmp_path / "out", templates=[*kept, "screen_*", "weather_*"], flat=True
     )
-    # Templates for calls without a category word can say no other.
+    # Templates for calls without a category word cannot express any category.
     assert set(category_shares(domain, "play_music")) == {NO_CATEGORY}
     assert len(category_shares(domain, "get_weather")) > 1
     assert any("play_music: dropped album" in note for note in derived.notes)
@@ -130,7 +128,7 @@ def test_boost_multiplies_a_share(tmp_path, assistant):
 
 
 def check_families(source: Domain, out: Path, count: int, rows: int, least: float = 0.95) -> None:
-    """A derived domain of ``count`` functions has the population of its source, names aside."""
+    """Check that a derived domain of ``count`` functions has the population of its source, apart from names."""
     derived, domain = made(source.path, out, functions=count)
     names = list(domain.functions)
     assert len(names) == len(set(names)) == count
@@ -140,7 +138,7 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     assert families.as_list() == derived.families.as_list()
     parent = {member.name: member.parent for member in families.members}
     kept = set(parent.values())
-    # The target is the source's, function by function, category by category, template by template.
+    # The target equals the source's for every function, category and template.
     target: Counter = Counter()
     for (function, *cell), share in target_shares(domain, probe_config(domain)).items():
         target[parent[function], *cell] += share
@@ -148,12 +146,12 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     whole = sum(expected.values())
     assert target.keys() == expected.keys()
     assert all(target[key] == pytest.approx(share / whole, abs=1e-9) for key, share in expected.items())
-    # So are the shares of the slots, those of which no other slot decides.
+    # So do the shares of all slots that do not depend on other slots.
     for function in kept & source.statistics.functions.keys():
         own = [(m.share, domain.statistics.slots.get(m.name, {})) for m in families.members if m.parent == function]
         for slot, share in free_slots(source, Family(function, function, source.functions[function].category)).items():
             assert sum(part * table[slot] for part, table in own) / sum(part for part, _ in own) == pytest.approx(share)
-    # Its calls belong to the functions that they were made for.
+    # Its calls map to the functions that they were generated for.
     words, accepted = rows_of(domain, rows)
     assert accepted > least
     calls = [json.loads(arguments) for arguments in words["arguments"]]
@@ -162,7 +160,7 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     assert same / len(calls) > 0.995, Counter(
         (a, b) for a, b in zip(relabelled, words["function"], strict=True) if a != b
     )
-    # Golden calls follow, all that are left.
+    # All golden calls of the kept functions are relabelled.
     golden = load_golden(out / "golden.jsonl", domain.functions)
     before = {g.query: g for g in load_golden(source.path / "golden.jsonl", source.functions) if g.name in kept}
     assert {g.query for g in golden} == set(before)
@@ -176,7 +174,7 @@ def test_fewer_functions(assistant, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 50, 100])
 def test_more_functions(count, assistant, tmp_path):
-    # A family without slots has its parent's lengths, of which it cannot meet the longest.
+    # A family without slots has its parent's lengths, but cannot produce the longest.
     check_families(assistant, tmp_path / "out", count, rows=1000, least=0.95 if count < 100 else 0.9)
 
 
@@ -193,7 +191,7 @@ def test_functions_of_a_closed_category(tmp_path):
 
 @pytest.fixture
 def joint(tmp_path) -> Path:
-    """The tiny domain with its target as a joint."""
+    """The tiny domain with its target as a joint distribution."""
     copied = tmp_path / "joint"
     shutil.copytree(TINY, copied)
     domain = load_domain(TINY)
@@ -222,7 +220,7 @@ def test_boost_of_a_joint_target(joint, tmp_path):
     assert after["poster"] / after[other] == pytest.approx(2 * before["poster"] / before[other])
 
 
-def test_a_slot_splits_only_where_no_other_decides_it(assistant):
+def test_a_slot_can_split_only_if_independent_of_other_slots(assistant):
     free = free_slots(assistant, Family("get_weather", "get_weather", "condition_description"))
     assert "time_range" in free and "geographic_poi" in free
     assert "city" not in free, "geographic_poi excludes it"
@@ -233,7 +231,7 @@ def test_a_slot_splits_only_where_no_other_decides_it(assistant):
     )
 
 
-def test_family_of_a_call_maps_aliases_in_any_case(assistant):
+def test_families_map_aliases_in_any_case(assistant):
     _, families = make_families(assistant, 80, [])
     said = {"LP": "play_music_record", "Songs": "play_music_songs", "gramophone": "play_music"}
     assert {item: families.of("play_music", {"music_item": item}) for item in said} == said
@@ -269,7 +267,7 @@ def test_another_golden_file_is_relabelled(tmp_path):
         ({}, "none", None),
     ],
 )
-def test_errors(options, found, nearest, tmp_path):
+def test_invalid_options_are_refused(options, found, nearest, tmp_path):
     with pytest.raises(InputError) as error:
         derive(TINY, tmp_path / "out", DeriveOptions.model_validate(options))
     assert error.value.found == found

@@ -1,4 +1,4 @@
-"""The target as a joint distribution, word quantiles, and statistics that contradict themselves."""
+"""The target as a joint distribution, word quantiles, and contradictory statistics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, **changes: Any) -> None:
-    """statistics.yaml of the tiny domain with other keys; None takes a key away."""
+    """Write the tiny domain's statistics.yaml with some keys changed; None removes a key."""
     value = yaml.safe_load((TINY / "statistics.yaml").read_text())
     value.update(changes)
     (folder / "statistics.yaml").write_text(
@@ -101,7 +101,7 @@ def test_a_joint_in_a_file(folder: Path, suffix: str) -> None:
     assert domain_fingerprint(folder) != before
 
 
-def test_consistent_marginals_may_stand_beside_it(folder: Path) -> None:
+def test_consistent_marginals_may_be_given_as_well(folder: Path) -> None:
     as_joint(folder, cells(), slots={"book": {"place": 0.5, "people": 0.5, "near": 0.4}}, **MARGINALS)
     assert load_domain(folder).statistics.slots["book"]["place"] == pytest.approx(0.5)
 
@@ -173,7 +173,7 @@ def test_bad_tables_name_file_and_line(folder: Path, text: str, expected: list[s
         assert part in str(error.value)
 
 
-def test_a_file_that_is_no_parquet(folder: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(folder: Path) -> None:
     as_joint(folder, "joint.parquet")
     (folder / "joint.parquet").write_text("function,category\n")
     with pytest.raises(InputError, match="not Parquet"):
@@ -207,9 +207,7 @@ BAD_STATISTICS = [
 @pytest.mark.parametrize(
     ("changes", "expected"), BAD_STATISTICS, ids=[" ".join(parts)[:40] for _, parts in BAD_STATISTICS]
 )
-def test_statistics_that_contradict_themselves_are_refused(
-    folder: Path, changes: dict[str, Any], expected: list[str]
-) -> None:
+def test_contradictory_statistics_are_refused(folder: Path, changes: dict[str, Any], expected: list[str]) -> None:
     write(folder, **changes)
     with pytest.raises(InputError) as error:
         load_domain(folder)
@@ -224,7 +222,7 @@ def test_categories_of_a_function_without_a_category(folder: Path) -> None:
         load_domain(folder)
 
 
-def test_lengths_may_be_said_by_quantiles(folder: Path) -> None:
+def test_lengths_may_be_given_by_quantiles(folder: Path) -> None:
     write(folder, lengths={"book": {"short": 0.3, "long": 0.7}}, word_quantiles={"search": {0.5: 4, 0.75: 6, 0.9: 9}})
     shares = load_domain(folder).statistics.lengths["search"]
     # At most 5 words: between the median (4) and the upper quartile (6).

@@ -1,4 +1,4 @@
-"""Errors say where, what was found, what was expected and what is nearest, and travel between processes."""
+"""Errors give the place, the value found, what was expected and the nearest name, and can be pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_all_parts_in_order() -> None:
     ]
 
 
-def test_only_what_is_known_is_shown() -> None:
+def test_unknown_parts_are_omitted() -> None:
     assert str(InputError("no such file")) == "no such file"
     assert str(InputError("invalid value", found=0)) == "invalid value\n  found:    0"
 
@@ -39,12 +39,12 @@ def test_nearest(found: object, valid: list[str], nearest: str | None) -> None:
     assert InputError("x", found=found, valid=valid).nearest == nearest
 
 
-def test_an_expectation_given_is_kept() -> None:
+def test_an_explicit_expectation_is_kept() -> None:
     error = InputError("x", found="a", expected="a number", valid=["a1"])
     assert (error.expected, error.nearest) == ("a number", "a1")
 
 
-def test_long_lists_are_cut_but_searched_whole() -> None:
+def test_long_lists_are_truncated_but_searched_in_full() -> None:
     names = [f"name{number:03}" for number in range(200)]
     error = InputError("x", found="name19", valid=names)
     assert error.expected is not None
@@ -66,7 +66,7 @@ def test_several_errors_are_all_shown() -> None:
         InputErrors([InputError("one"), InputError("two", key="k")]),
     ],
 )
-def test_they_survive_another_process(error: InputError) -> None:
+def test_errors_survive_pickling(error: InputError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)

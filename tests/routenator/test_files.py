@@ -1,4 +1,4 @@
-"""Whole files or none, and hashes that depend on content only."""
+"""Atomic writes, and hashes that depend on content only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_json_survives_a_file(value: object) -> None:
     assert json.loads(files.canonical_json(value)) == value
 
 
-def test_canonical_json_has_one_text() -> None:
+def test_canonical_json_is_unique() -> None:
     assert files.canonical_json({"b": 1, "a": [1, {"d": "é", "c": None}]}) == '{"a":[1,{"c":null,"d":"é"}],"b":1}'
     assert files.digest({"a": 1, "b": 2}) == files.digest({"b": 2, "a": 1})
     assert files.digest({"a": 1}) != files.digest({"a": 1.5})
@@ -43,7 +43,7 @@ def test_digest_is_the_head_of_the_sha256() -> None:
     assert files.digest({"a": 1}, 64) == whole
 
 
-def test_write_replaces_and_leaves_no_rest(tmp_path: Path) -> None:
+def test_write_replaces_the_file_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "x.txt"
     files.write_atomic(path, "one")
     files.write_atomic(path, b"two\x00")
@@ -60,7 +60,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.txt"]
 
 
-def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         files.write_atomic(tmp_path / "x", "a")
@@ -69,7 +69,7 @@ def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
 
 
-def test_write_json_is_readable_and_keeps_letters(tmp_path: Path) -> None:
+def test_write_json_does_not_escape_letters(tmp_path: Path) -> None:
     files.write_json(tmp_path / "x.json", {"name": "Blåbær", "n": [1, 2]})
     assert "Blåbær" in (tmp_path / "x.json").read_text(encoding="utf-8")
     assert files.read_json(tmp_path / "x.json") == {"name": "Blåbær", "n": [1, 2]}
@@ -88,14 +88,14 @@ def make_tree(root: Path, contents: dict[str, str]) -> Path:
     return root
 
 
-def test_a_trees_hash_is_of_names_and_contents(tmp_path: Path) -> None:
+def test_a_trees_hash_covers_names_and_contents(tmp_path: Path) -> None:
     base = files.sha256_tree(make_tree(tmp_path / "a", {"x": "1", "d/y": "2"}))
     assert base == files.sha256_tree(make_tree(tmp_path / "b", {"d/y": "2", "x": "1"}))
     assert base != files.sha256_tree(make_tree(tmp_path / "c", {"x": "1", "d/z": "2"}))
     assert base != files.sha256_tree(make_tree(tmp_path / "d", {"x": "1", "d/y": "3"}))
 
 
-def test_a_trees_hash_leaves_out_what_it_is_told_to_and_caches(tmp_path: Path) -> None:
+def test_a_trees_hash_omits_excluded_files_and_caches(tmp_path: Path) -> None:
     base = files.sha256_tree(make_tree(tmp_path / "a", {"x": "1"}))
     more = make_tree(tmp_path / "b", {"x": "1", "__pycache__/x.pyc": "2", "golden.jsonl": "3"})
     assert files.sha256_tree(more, exclude=lambda name: name == "golden.jsonl") == base

@@ -1,4 +1,4 @@
-"""A golden file in two parts."""
+"""Splitting a golden file into two parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _calls(lines: list[str]) -> Counter[tuple[str, str]]:
     return Counter((call["name"], call["arguments"]["content_type"]) for call in calls)
 
 
-def test_parts_are_disjoint_whole_and_alike() -> None:
+def test_parts_are_disjoint_complete_and_alike() -> None:
     functions = load_domain(CREATIVE).functions
     first, second = split_golden(CREATIVE / "golden.jsonl", functions, 0.5, 0)
     whole = [line for line in (CREATIVE / "golden.jsonl").read_text().splitlines() if line]
@@ -29,7 +29,7 @@ def test_parts_are_disjoint_whole_and_alike() -> None:
     assert all(abs(count - _calls(second)[cell]) <= 2 for cell, count in _calls(first).items())
 
 
-def test_the_order_of_lines_does_not_decide_but_the_seed_does(tmp_path: Path) -> None:
+def test_the_seed_decides_the_split_and_the_order_of_lines_does_not(tmp_path: Path) -> None:
     functions = load_domain(CREATIVE).functions
     lines = (CREATIVE / "golden.jsonl").read_text().splitlines()
     (tmp_path / "turned.jsonl").write_text("\n".join(reversed(lines)) + "\n")

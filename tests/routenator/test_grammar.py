@@ -10,7 +10,7 @@ SLOTS = frozenset({"city", "time"})
 
 
 @pytest.mark.parametrize("text", ["[a|b", "a]", "(a", "<a|b", "{}", "{a b}", "{a", "a|b", "{1x}"])
-def test_what_cannot_be_read_is_refused_with_its_place(text):
+def test_syntax_errors_are_refused_with_their_position(text):
     with pytest.raises(GrammarError, match="at character"):
         parse(text)
 
@@ -26,11 +26,11 @@ def test_what_cannot_be_read_is_refused_with_its_place(text):
         ("nothing", set()),
     ],
 )
-def test_said_finds_what_every_draw_says(grammar, expected):
+def test_said_finds_the_slots_in_every_draw(grammar, expected):
     assert said(parse(grammar), SLOTS, SLOTS) == expected
 
 
-def test_said_knows_that_alternatives_with_absent_slots_are_out():
+def test_said_ignores_alternatives_with_absent_slots():
     assert said(parse("[{city} {time}|in {city}]"), SLOTS, frozenset({"city"})) == {"city"}
     assert demanded(parse("a {city}( {time})"), SLOTS) == {"city"}
 
@@ -39,5 +39,5 @@ def test_references_are_found_everywhere():
     assert [r.name for r in references(parse("{a}[{b}|({c.d})]<{e}|x>"))] == ["a", "b", "c.d", "e"]
 
 
-def test_tidying_collapses_spaces_and_joins_punctuation():
+def test_tidy_collapses_spaces_and_attaches_punctuation():
     assert tidy("  a ,  b  ! ,c . d") == "a, b! ,c. d"

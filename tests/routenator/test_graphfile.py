@@ -1,4 +1,4 @@
-"""The same graph from every format, and what is wrong with a file is named in each."""
+"""Every format gives the same graph, and errors name the place in the file in each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def write(folder: Path, form: str, nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> None:
-    """Put a graph into a domain's folder."""
+    """Write a graph into a domain's folder."""
     if form == "parquet":
         pq.write_table(pa.Table.from_pylist(nodes), folder / "nodes.parquet")
         pq.write_table(pa.Table.from_pylist(edges), folder / "edges.parquet")
@@ -74,7 +74,7 @@ def test_aliases_may_be_a_list_in_json(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["parquet", "graphml", "json"])
-def test_faults_are_named_with_their_place(folder: Path, form: str) -> None:
+def test_errors_name_their_place(folder: Path, form: str) -> None:
     nodes, edges = rows("nodes.csv"), rows("edges.csv")
     write(
         folder,
@@ -124,7 +124,7 @@ def test_two_formats_at_once_are_refused(folder: Path) -> None:
     assert error.value.found == "graph.json, nodes.csv"
 
 
-def test_a_missing_graph_is_asked_for_as_csv(folder: Path) -> None:
+def test_a_missing_graph_is_expected_as_csv(folder: Path) -> None:
     with pytest.raises(InputError, match="not found") as error:
         load_domain(folder)
     assert str(error.value.file).endswith("nodes.csv")

@@ -1,4 +1,4 @@
-"""The language detector: offline, and right about short queries where it is sure."""
+"""The language detector works offline and is right about short queries when its score is high."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_it_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["creative", "assistant"])
-def test_no_golden_query_is_surely_of_another_language(name: str) -> None:
+def test_no_golden_query_is_confidently_misdetected(name: str) -> None:
     domain = load_domain(ROOT / "configs" / "domains" / name)
     for example in load_golden(Path(domain.path) / "golden.jsonl", domain.functions):
         found, score = detect(example.query)
         assert found == "en" or score < SURE, example.query
 
 
-def test_the_likeliest_of_some() -> None:
+def test_the_likeliest_of_given_languages() -> None:
     assert detect_among("logo with red kite", ["en", "de"]) == "en"
     assert detect_among("покажи мне афишу", ["en", "de"]) is None
 

@@ -1,4 +1,4 @@
-"""Packaged weights: checked, prepared once, whole or not there."""
+"""Packaged weights are checked, prepared once, and never left half done."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_failed_preparation_leaves_nothing(
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
-def test_two_at_once_prepare_one_folder(
+def test_concurrent_callers_prepare_one_folder(
     package: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -127,7 +127,7 @@ def test_two_at_once_prepare_one_folder(
     assert len(set(found)) == 1 and len(found) == 2 and len(calls) == 1
 
 
-def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_its_content(tmp_path: Path) -> None:
     first = tmp_path / "first"
     (first / "sub").mkdir(parents=True)
     (first / "config.json").write_text("{}")
@@ -149,7 +149,7 @@ def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert model_identity("org/name") == "org/name"
 
 
-def test_unknown_package_names_the_nearest() -> None:
+def test_an_unknown_package_suggests_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         check_model("package:smollm2-135m-instrct", key="model.trainee")
     assert caught.value.nearest == "package:smollm2-135m-instruct" and caught.value.key == "model.trainee"
@@ -176,9 +176,9 @@ def test_paths_that_do_not_exist_are_refused(source: str) -> None:
         check_model(source)
 
 
-def test_a_relative_path_is_told_from_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_and_hub_ids_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    check_model("models/llama")  # a hub id as far as one can tell
+    check_model("models/llama")  # could be a hub id
     (tmp_path / "models").mkdir()
     with pytest.raises(InputError, match="does not exist"):
         check_model("models/llama")
@@ -191,7 +191,7 @@ def test_a_relative_path_is_told_from_a_hub_id(tmp_path: Path, monkeypatch: pyte
     assert resolve_model("org/model", tmp_path) == "org/model"
 
 
-def test_the_variable_overrides_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_overrides_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROUTENATOR_CACHE", raising=False)
     assert cache_folder("here") == Path("here")
     monkeypatch.setenv("ROUTENATOR_CACHE", "/elsewhere")

@@ -1,4 +1,4 @@
-"""``domain fit``: aggregates of a sample of queries, and nothing but aggregates."""
+"""``domain fit`` computes aggregates of a sample of queries and reveals nothing else."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def loaded(folder: Path, text: str, source: Path = TINY) -> Domain:
-    """The domain with this statistics.yaml, read as any user's is."""
+    """The domain with this statistics.yaml, loaded the regular way."""
     copy = Path(shutil.copytree(source, folder / "domain"))
     (copy / "statistics.yaml").write_text(text)
     return load_domain(copy)
@@ -73,7 +73,7 @@ def shares(table: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in table.items()}
 
 
-def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
+def test_shares_match_the_sample(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, SAMPLE), min_count=3)
     statistics = found.statistics
     assert shares(statistics["functions"]) == {"search": round(69 / 102, 4), "book": round(33 / 102, 4)}
@@ -96,13 +96,13 @@ def test_shares_are_those_of_the_sample(tiny: Domain, tmp_path: Path) -> None:
     assert found.warnings == ["book: 10 calls name a category that no walk ends in; they are left out of `categories`"]
 
 
-def test_a_slots_share_is_of_the_calls_that_could_have_it(tiny: Domain, tmp_path: Path) -> None:
+def test_a_slots_share_is_relative_to_calls_that_could_have_it(tiny: Domain, tmp_path: Path) -> None:
     slots = fit(tiny, write(tmp_path, SAMPLE), min_count=3).statistics["slots"]["book"]
     assert slots["place"] == pytest.approx(22 / 33, abs=1e-4) and slots["people"] == pytest.approx(12 / 33, abs=1e-4)
     assert slots["near"] == pytest.approx(11 / 21, abs=1e-4)  # people excludes it
 
 
-def test_the_file_is_accepted_as_it_is(tiny: Domain, tmp_path: Path) -> None:
+def test_the_file_is_valid(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, SAMPLE), min_count=3)
     domain = loaded(tmp_path, render(found, tiny, min_count=3, epsilon=None))
     assert domain.statistics.functions["search"] == pytest.approx(69 / 102, abs=1e-6)
@@ -112,7 +112,7 @@ def test_the_file_is_accepted_as_it_is(tiny: Domain, tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", [CREATIVE, ASSISTANT], ids=["creative", "assistant"])
 @pytest.mark.parametrize("epsilon", [None, 1.0])
 def test_no_query_is_in_the_file(folder: Path, epsilon: float | None, tmp_path: Path) -> None:
-    """No four words in a row of any query stand in the output, unless all of them are the domain's own names."""
+    """No four consecutive words of any query appear in the output, unless all are names from the domain."""
     domain = load_domain(folder)
     text = render(
         fit(domain, folder / "golden.jsonl", min_count=5, epsilon=epsilon), domain, min_count=5, epsilon=epsilon
@@ -162,8 +162,8 @@ def test_small_cells_are_pooled_and_listed(tiny: Domain, tmp_path: Path) -> None
     assert "pooled in categories.search: card, logo" in render(found, tiny, min_count=20, epsilon=None)
 
 
-def test_counts_below_the_minimum_do_not_show(tiny: Domain, tmp_path: Path) -> None:
-    """Two samples that differ in a cell below the minimum only give the same table."""
+def test_counts_below_the_minimum_do_not_leak(tiny: Domain, tmp_path: Path) -> None:
+    """Samples that differ only in a cell below the minimum give the same table."""
     tables = []
     for times in (1, 4, 9):
         rows = [*[search("poster of a red beach", "poster")] * 100, *[search("red beach card please", "card")] * times]
@@ -174,20 +174,18 @@ def test_counts_below_the_minimum_do_not_show(tiny: Domain, tmp_path: Path) -> N
 def test_a_table_without_data_is_the_domains_own(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, [row for row in SAMPLE if row["call"]["name"] == "search"]), min_count=10)
     assert found.statistics["lengths"]["book"] == {"short": 0.3, "long": 0.7}
-    assert found.statistics["functions"]["book"] == pytest.approx(
-        10 / 79, abs=1e-4
-    )  # fewer than ten is all that is known
+    assert found.statistics["functions"]["book"] == pytest.approx(10 / 79, abs=1e-4)  # all we know is: fewer than ten
     assert any(line.startswith("lengths.book") for line in found.kept)
     loaded(tmp_path, render(found, tiny, min_count=10, epsilon=None))
 
 
-def test_words_outside_all_buckets_count_as_the_nearest(tiny: Domain) -> None:
+def test_lengths_outside_all_buckets_count_towards_the_nearest(tiny: Domain) -> None:
     assert [nearest_bucket(tiny, words) for words in (1, 5, 6, 20, 50)] == [
         ("short", 1), ("short", 5), ("long", 6), ("long", 20), ("long", 20),
     ]  # fmt: skip
 
 
-def test_other_languages_are_named_and_left_out(tiny: Domain, tmp_path: Path) -> None:
+def test_other_languages_are_reported_and_not_counted(tiny: Domain, tmp_path: Path) -> None:
     rows = [*SAMPLE, *[search("zeig mir ein plakat mit einem strand für den flohmarkt", "poster", "strand")] * 25]
     found = fit(tiny, write(tmp_path, rows), min_count=3)
     assert found.statistics["languages"] == {"en": 1.0}
@@ -197,7 +195,7 @@ def test_other_languages_are_named_and_left_out(tiny: Domain, tmp_path: Path) ->
     )
 
 
-def test_what_the_templates_cannot_write_is_said(tmp_path: Path) -> None:
+def test_a_population_that_the_templates_cannot_write_gives_a_warning(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
     for file in (copy / "templates").rglob("*.*"):
         text = file.read_text().replace("functions: [search, book]", "functions: [book]")
@@ -209,8 +207,8 @@ def test_what_the_templates_cannot_write_is_said(tmp_path: Path) -> None:
     assert any("cannot write all of this" in line and " x long x en" in line for line in found.warnings)
 
 
-def test_a_fit_of_what_the_domain_writes_finds_the_domains_shares(tiny: Domain, tmp_path: Path) -> None:
-    """The way there and back: requests by the statistics, their drafts, and statistics from those."""
+def test_fitting_the_domains_own_drafts_recovers_its_shares(tiny: Domain, tmp_path: Path) -> None:
+    """Round trip: draw requests by the statistics, compose drafts, and fit statistics to the drafts."""
     config = make_config(
         dataset={"size": 1000}, generate={"oversample": {"heuristic": 1.0, "text": 1.0, "vision": 1.0}}
     )
@@ -245,7 +243,7 @@ def test_queries_without_calls(tiny: Domain, tmp_path: Path) -> None:
     assert found.labelled == 0 and found.guessed + found.unsure == len(rows) and found.unsure >= 7
     assert found.statistics["slots"] == {
         "book": {"place": 0.7, "people": 0.5, "near": 0.4}
-    }  # not to be seen without calls
+    }  # cannot be measured without calls
     assert shares(found.statistics["categories"]["search"])["poster"] > 0.6
     text = render(found, tiny, min_count=3, epsilon=None)
     assert (
@@ -254,7 +252,7 @@ def test_queries_without_calls(tiny: Domain, tmp_path: Path) -> None:
     loaded(tmp_path, text)
 
 
-def test_a_sample_of_which_nothing_can_be_told(tiny: Domain, tmp_path: Path) -> None:
+def test_an_uninformative_sample_is_refused(tiny: Domain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="could not determine the function of any query"):
         fit(tiny, write(tmp_path, [{"query": "zzz"}] * 20))
     with pytest.raises(InputError, match="too few queries"):
@@ -356,7 +354,7 @@ def test_the_cells_do_not_depend_on_the_data(tiny: Domain, tmp_path: Path) -> No
         }
 
 
-def test_the_parts_of_epsilon_add_up_and_noise_has_their_scale(tiny: Domain) -> None:
+def test_the_parts_of_epsilon_add_up_and_set_the_noise_scale(tiny: Domain) -> None:
     """Discrete Laplace noise of parameter e has the variance 2 a / (1 - a)**2 with a = exp(-e)."""
     import math
 
@@ -385,7 +383,7 @@ def test_noisy_statistics_are_always_accepted(tiny: Domain, tmp_path: Path, size
     )
 
 
-def test_with_noise_the_file_holds_no_exact_count(tiny: Domain, tmp_path: Path) -> None:
+def test_with_noise_the_file_contains_no_exact_count(tiny: Domain, tmp_path: Path) -> None:
     found = fit(tiny, write(tmp_path, SAMPLE), epsilon=2.0, min_count=5)
     text = render(found, tiny, min_count=5, epsilon=2.0)
     comments = [line for line in text.splitlines() if line.startswith("#")]
@@ -433,7 +431,7 @@ def test_thirds() -> None:
     assert third_of(words, [("of", "the")]) == "middle" and third_of(words, [("sea",), ()]) is None
 
 
-def test_an_observation_holds_no_text(tiny: Domain, tmp_path: Path) -> None:
+def test_an_observation_contains_no_text(tiny: Domain, tmp_path: Path) -> None:
     seen = Observer(tiny, Labeller(tiny)).count(write(tmp_path, SAMPLE))
     texts = [value for o in seen for value in vars(o).values() if isinstance(value, str)]
     assert set(texts) <= {"search", "book", "poster", "logo", "card", "bistro", "none", "first", "middle", "last", "en"}

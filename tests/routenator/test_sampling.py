@@ -56,8 +56,8 @@ def test_uniforms_are_uniform_and_keyed():
 
 @settings(max_examples=30, deadline=None)
 @given(plan=st.integers(0, 2**63 - 1), rows=st.integers(1, 20_000), stream=st.integers(0, 2**32 - 1))
-def test_a_rows_numbers_need_no_neighbour(plan, rows, stream):
-    """Blocks and batches are for speed: row i has the numbers that it has alone."""
+def test_a_rows_numbers_do_not_depend_on_other_rows(plan, rows, stream):
+    """Blocks and batches only add speed: row i gets the same numbers when drawn alone."""
     seeds = row_seeds(plan, np.arange(rows))
     row = rows * 2 // 3
     assert row_seeds(plan, np.array([row]))[0] == seeds[row] and seeds.min() >= 0
@@ -75,7 +75,7 @@ def test_the_permutation_is_a_bijection(size, key):
 
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(20_001, 2**62), key=st.integers(0, 2**63 - 1), data=st.data())
-def test_the_permutation_of_a_large_range_stays_inside_and_hits_nothing_twice(size, key, data):
+def test_the_permutation_of_a_large_range_stays_inside_without_duplicates(size, key, data):
     start = data.draw(st.integers(0, size - 10_000))
     image = Permutation(size, key)(np.arange(start, start + 10_000))
     assert image.min() >= 0 and image.max() < size and len(np.unique(image)) == len(image)
@@ -83,7 +83,7 @@ def test_the_permutation_of_a_large_range_stays_inside_and_hits_nothing_twice(si
 
 @pytest.mark.parametrize("size", [10**7, 10**9, 2**40, 2**62])
 def test_the_permutation_scatters(size):
-    """A slice of the indices is spread over the whole range, without a trend from one index to the next."""
+    """A slice of the indices is spread over the whole range, with no correlation between consecutive indices."""
     permute, count = Permutation(size, 7), 200_000
     for start in (0, size // 2, size - count):
         place = permute(np.arange(start, start + count)) / size
@@ -103,7 +103,7 @@ def test_the_permutation_and_seeds_are_stable_across_versions():
 
 
 def rows_digest(table: pa.Table) -> str:
-    """Of every column's values, whatever the chunks."""
+    """Digest of all values, independent of chunking."""
     digest = hashlib.sha256()
     for row in table.to_pylist():
         digest.update(repr(list(row.values())).encode())
@@ -114,15 +114,15 @@ def rows_digest(table: pa.Table) -> str:
     ("traversal", "expected"), [("weighted", "967e4cb9f71c2fca"), ("coverage", "2bb77a6744f913b2")]
 )
 def test_rows_are_stable_across_versions(tiny, traversal, expected):
-    """Golden digests of whole rows. When one changes, so must GENERATOR (unless the tiny domain was edited), and with
-    it fingerprints.
+    """Golden digests of whole rows. If one changes, raise GENERATOR (unless the tiny domain was edited), and thereby
+    change fingerprints.
     """
     assert GENERATOR == "philox4x32-10/2"
     sampler = Sampler(tiny, make_config(sample={"traversal": traversal, "coverage": 2}))
     assert rows_digest(sampler.requests(0, sampler.size)) == expected
 
 
-def test_the_permutation_refuses_what_is_outside():
+def test_the_permutation_refuses_indices_out_of_range():
     with pytest.raises(ValueError, match="not in"):
         Permutation(10, 1)(np.array([10]))
 
@@ -149,10 +149,8 @@ def test_quotas_add_up_and_meet_the_marginals(tiny, size, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(60, 5000), data=st.data())
-def test_quotas_of_a_joint_of_any_shape_are_shares_rounded_down_or_up(tiny, size, data):
-    """Functions of the set, categories of the function, cells of the category: each is its share of the whole above,
-    rounded.
-    """
+def test_quotas_of_any_joint_are_shares_rounded_down_or_up(tiny, size, data):
+    """At each level (function, category, cell), a count is its share of the level above, rounded down or up."""
     cell = st.tuples(st.sampled_from(["short", "long"]), st.just("en"))
     cells = st.dictionaries(cell, st.floats(0.01, 1000), min_size=1)
     weights = data.draw(
@@ -205,7 +203,7 @@ def test_diffusion_rounds_each_part_down_or_up_and_keeps_the_totals(shares, tota
         assert all(abs(given_away[part] - sum(totals) * share / scale) <= 1 + 1e-6 for part, share in shares.items())
 
 
-def test_routes_are_near_their_shares_even_with_more_templates_than_rows_a_cell(tiny):
+def test_routes_are_near_their_shares_even_with_more_templates_than_rows_per_cell(tiny):
     strata = build_strata(tiny, make_config(dataset={"size": 100}))
     routes = Counter()
     for stratum in strata:
@@ -237,7 +235,7 @@ def test_the_marginals_are_met_at_every_size(name, size):
                 if key[0] == function:
                     wanted[key[place]] += share * size
             for value, rows in wanted.items():
-                # The function's own rows are whole, which moves its parts by less than a row.
+                # The function's own rows are rounded, which shifts its parts by less than a row.
                 assert abs(quota[value] - rows) <= slack + 1, (
                     f"{function} {field} {value}: {quota[value]} of {rows:.2f}"
                 )
@@ -268,7 +266,7 @@ def test_batches_may_be_cut_anywhere(tiny, cuts, traversal):
     assert pa.concat_tables(parts).equals(sampler.requests(0, sampler.size))
 
 
-def test_a_plans_own_numbers_are_met_and_indices_go_on(tiny):
+def test_a_plans_own_numbers_are_met_and_indices_start_at_first(tiny):
     config = make_config()
     requested = [number % 3 for number in range(len(build_strata(tiny, config)))]
     sampler = Sampler(tiny, config, requested, first=1000)
@@ -293,5 +291,5 @@ def test_records_are_about_the_path(tiny):
             assert tiny.records[ids[row["record"]]]["category"] == stratum.category
 
 
-def test_an_optional_category_has_its_absence_as_a_cell(tiny: Domain):
+def test_the_absence_of_an_optional_category_is_a_cell(tiny: Domain):
     assert category_shares(tiny, "book") == pytest.approx({"bistro": 0.35, "diner": 0.35, NO_CATEGORY: 0.3})

@@ -1,4 +1,4 @@
-"""Acceptance by stratum: shrinkage towards margins, lower bounds, requests."""
+"""Acceptance by stratum: shrinkage towards margins, lower bounds, numbers of requests."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def row(requested: int, kept: int, **key: str) -> dict[str, Any]:
 
 
 def many(rng: np.random.Generator, spread: float) -> tuple[list[dict[str, Any]], list[float]]:
-    """Cells of two functions, with true shares about 0.8 and 0.3; the greater the spread, the more alike within a
-    function.
-    """
+    """Cells of two functions with true shares around 0.8 and 0.3; a greater spread makes cells more alike."""
     rows, truth = [], []
     for function, mean in (("f", 0.8), ("g", 0.3)):
         for number in range(300):
@@ -49,7 +47,7 @@ def many(rng: np.random.Generator, spread: float) -> tuple[list[dict[str, Any]],
     return rows, truth
 
 
-def test_shrinkage_is_nearer_to_the_truth_than_plain_shares_and_than_the_margin() -> None:
+def test_shrinkage_beats_both_raw_shares_and_the_margin() -> None:
     rows, truth = many(np.random.default_rng(1), spread=8.0)
     share = Acceptance(rows).posterior(rows).share
     plain = np.array([one["kept"] / one["requested"] for one in rows])
@@ -58,14 +56,14 @@ def test_shrinkage_is_nearer_to_the_truth_than_plain_shares_and_than_the_margin(
     assert error < 0.7 * of_plain and error < 0.9 * of_margin
 
 
-def test_the_strength_follows_how_much_cells_differ() -> None:
+def test_the_strength_falls_as_cells_differ_more() -> None:
     strengths = [Acceptance(many(np.random.default_rng(2), spread)[0]).strengths[-1] for spread in (2.0, 8.0, 30.0)]
     assert strengths[0] < strengths[1] < strengths[2]
     assert strengths[1] == pytest.approx(8.0, rel=0.4)  # the correlation of a beta-binomial with a + b = 8 is 1 / 9
     assert all(LEAST_STRENGTH <= strength <= MOST_STRENGTH for strength in strengths)
 
 
-def test_a_cell_never_seen_has_its_margins_share_and_a_large_one_its_own() -> None:
+def test_an_unseen_cell_gets_its_margins_share_and_a_large_one_keeps_its_own() -> None:
     rows = [row(40, 30, category=f"c{n}") for n in range(5)] + [row(20_000, 1_000, category="large")]
     found = Acceptance(rows).posterior(
         [row(0, 0, category="new"), rows[-1], row(0, 0, function="other", route="other")]
@@ -85,20 +83,20 @@ def test_requests_are_the_least_that_keep_the_quota_at_the_lower_bound(quota: in
         assert requests == quota or binom.sf(quota - 1, requests - 1, share) < confidence
 
 
-def test_requests_of_nothing_are_none_and_the_limit_holds() -> None:
+def test_no_quota_needs_no_requests_and_the_limit_holds() -> None:
     hopeless = Posterior(np.array([0.01] * 3), np.array([500.0] * 3))
     assert hopeless.requests(np.array([0, 1, 12]), 0.9, np.array([20, 20, 240])).tolist() == [0, 20, 240]
     sure = Posterior(np.array([1e9] * 2), np.array([1e-9] * 2))
     assert sure.requests(np.array([50, 50]), 0.9, np.array([1000, 1])).tolist() == [50, 50]
 
 
-def test_more_rows_need_a_smaller_surplus() -> None:
+def test_larger_quotas_need_a_smaller_surplus() -> None:
     found = Posterior(np.array([5000.0]), np.array([5000.0]))
     factors = [found.requests(np.array([quota]), 0.9, np.array([10**6]))[0] / quota for quota in (1, 10, 100, 10_000)]
     assert factors == sorted(factors, reverse=True) and factors[-1] == pytest.approx(2.0, rel=0.03)
 
 
-def test_the_file_reads_back_and_its_head_is_cheap(tmp_path: Path) -> None:
+def test_the_file_round_trips_and_its_head_can_be_read_alone(tmp_path: Path) -> None:
     rows = [
         {**row(30, 20), "newest": {"requested": 5, "kept": 1}},
         row(25, 0, category="none"),
@@ -125,7 +123,7 @@ def test_the_file_reads_back_and_its_head_is_cheap(tmp_path: Path) -> None:
         ('{"format": 1, "strata": [{"function": "f"}]}', r"strata\[0\]"),
     ],
 )
-def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "x.json"
     file.write_text(text)
     with pytest.raises(InputError, match=message):
@@ -134,7 +132,7 @@ def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> Non
         load_acceptance(tmp_path / "none.json")
 
 
-def test_counts_that_cannot_be_are_refused(tmp_path: Path) -> None:
+def test_impossible_counts_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "acceptance.json"
     value = Acceptance([row(5, 5)]).as_dict()
     value["strata"][0]["kept"] = 6
@@ -143,7 +141,7 @@ def test_counts_that_cannot_be_are_refused(tmp_path: Path) -> None:
         load_acceptance(file)
 
 
-def test_every_name_of_a_stratum_is_told_apart() -> None:
+def test_every_part_of_the_key_distinguishes_strata() -> None:
     rows = [row(10, 10)] + [row(10, 0, **{name: "other"}) for name in KEY]
     assert len(Acceptance(rows).counts) == 1 + len(KEY)
     assert Acceptance(rows).posterior(rows).share.argmax() == 0

@@ -1,4 +1,4 @@
-"""The benchmark's shape, on small files made by hand."""
+"""Importing SNIPS, on small handmade files."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def test_the_first_of_two_values_of_a_slot_is_kept(tmp_path: Path) -> None:
     assert imported(write_all(tmp_path, PlayMusic=queries))[0]["call"]["arguments"] == {"track": "one"}
 
 
-def test_equal_queries_are_kept_once_and_empty_ones_not_at_all(tmp_path: Path) -> None:
+def test_duplicate_and_empty_queries_are_dropped(tmp_path: Path) -> None:
     queries = [segments("Rate ", ("Dune", "object_name")), segments("rate dune!"), segments("  "), segments("rate it")]
     assert [row["query"] for row in imported(write_all(tmp_path, RateBook=queries))] == ["Rate Dune", "rate it"]
     assert import_snips(tmp_path, tmp_path / "golden.jsonl") == (2, 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-def test_each_encoding_of_the_benchmarks_releases_is_read(tmp_path: Path, encoding: str) -> None:
+def test_every_encoding_of_the_benchmarks_releases_is_read(tmp_path: Path, encoding: str) -> None:
     rows = imported(write_all(tmp_path, encoding, PlayMusic=[segments("play ", ("Beyoncé", "artist"))]))
     assert rows[0]["call"]["arguments"] == {"artist": "Beyoncé"}
 
@@ -91,7 +91,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("part", "name"), [("train", "train_{}.json"), ("train_full", "train_{}_full.json")])
-def test_another_part_is_read_from_the_folders_of_the_benchmarks_repository(
+def test_other_parts_are_read_from_the_folders_of_the_benchmarks_repository(
     tmp_path: Path, part: str, name: str
 ) -> None:
     write_all(tmp_path, PlayMusic=[segments("of the other part")])
@@ -104,7 +104,7 @@ def test_another_part_is_read_from_the_folders_of_the_benchmarks_repository(
     assert [row["query"] for row in rows] == [f"{intent} of {part}" for intent in INTENTS]
 
 
-def test_a_part_that_the_benchmark_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         import_snips(write_all(tmp_path), tmp_path / "golden.jsonl", "validation")
     assert caught.value.nearest == "validate"
@@ -120,7 +120,7 @@ def test_a_part_that_the_benchmark_does_not_have_is_refused(tmp_path: Path) -> N
         ('{"RateBook": [{"data": [{"text": "ok"}]}, {"data": [{"entity": "x"}]}]}', "RateBook[1]"),
     ],
 )
-def test_another_shape_is_refused(tmp_path: Path, text: str, key: str | None) -> None:
+def test_files_of_the_wrong_shape_are_refused(tmp_path: Path, text: str, key: str | None) -> None:
     write_all(tmp_path)
     (tmp_path / "validate_RateBook.json").write_text(text)
     with pytest.raises(InputError) as caught:

@@ -1,4 +1,4 @@
-"""Strata one rule at a time: rounding, ties, what each stratum is asked for, and the domains that are refused."""
+"""Strata, one rule at a time: rounding, ties, requested rows, and domains that are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_statistics(domain: Domain, **changes: Any) -> Domain:
 
 
 def with_heads(domain: Domain, heads: Mapping[str, Mapping[str, Any]]) -> Domain:
-    """The domain with other front matter in some templates."""
+    """The domain with the front matter of some templates changed."""
     templates = dict(domain.templates)
     for name, changes in heads.items():
         head = templates[name].head.model_copy(update=dict(changes))
@@ -51,54 +51,54 @@ def test_weights_become_shares_and_zeros_are_dropped() -> None:
         ([2, 3, 5], 4, [1, 1, 2]),
         ([0.25, 0.25, 0.25, 0.25], 2, [1, 1, 0, 0]),
         ([0.5, 0.5], 0, [0, 0]),
-        # Of one row each is owed half; less than half a billionth between them is a tie.
+        # One row for two equal shares; differences below 5e-10 count as a tie.
         ([0.5 - 2e-10, 0.5 + 2e-10], 1, [1, 0]),
         ([0.5 - 2e-9, 0.5 + 2e-9], 1, [0, 1]),
     ],
 )
-def test_the_largest_remainders_are_rounded_up_and_ties_go_to_the_earlier(
+def test_the_largest_remainders_are_rounded_up_and_ties_go_to_the_first(
     shares: list[float], total: int, counts: list[int]
 ) -> None:
     assert largest_remainder(shares, total) == counts
 
 
 @pytest.mark.parametrize(("gap", "first"), [(2e-10, "a"), (2e-9, "b")])
-def test_diffusion_gives_to_the_one_owed_most_and_a_tie_to_the_earlier(gap: float, first: str) -> None:
+def test_diffusion_gives_to_the_part_furthest_behind_and_ties_go_to_the_first(gap: float, first: str) -> None:
     assert Diffusion().split({"a": 0.7, "b": 0.3}, 1) == {"a": 1, "b": 0}
     counts = Diffusion().split({"a": 0.5 - gap, "b": 0.5 + gap}, 1)
     assert [part for part, count in counts.items() if count] == [first]
 
 
-def test_diffusion_owes_what_it_did_not_give() -> None:
+def test_diffusion_remembers_what_it_owes() -> None:
     diffusion = Diffusion()
     given = [diffusion.split({"a": 0.75, "b": 0.25}, 1) for _ in range(8)]
     assert ["a" if counts["a"] else "b" for counts in given] == list("aaba" * 2)
 
 
-def test_diffusion_gives_nothing_to_a_share_of_zero_whatever_it_is_owed() -> None:
+def test_diffusion_gives_nothing_to_a_zero_share_even_if_rows_are_owed() -> None:
     diffusion = Diffusion()
     diffusion.split({"a": 0.4, "b": 0.6}, 1)
     assert diffusion.split({"a": 0.0, "b": 1.0}, 3) == {"a": 0, "b": 3}
     assert diffusion.split({"a": 0.0, "b": 0.5, "c": 0.5}, 1)["a"] == 0
 
 
-def test_diffusion_takes_a_whole_number_for_whole_despite_its_last_bits() -> None:
-    """A hundred times 0.29 is 28.999999999999996."""
+def test_diffusion_tolerates_floating_point_noise_in_whole_numbers() -> None:
+    """100 * 0.29 is 28.999999999999996."""
     assert Diffusion().split({"a": 0.29, "b": 0.71}, 100) == {"a": 29, "b": 71}
     assert 0.29 * 100 < 29
 
 
-def test_diffusion_follows_the_share_in_each_place_of_its_cells() -> None:
-    """After a row in one place another place starts with its own debts besides the common one."""
+def test_diffusion_keeps_the_shares_for_each_name_of_a_cell() -> None:
+    """Each name has its own balance, in addition to the overall one."""
     diffusion = Diffusion()
     assert diffusion.split({"a": 0.5, "b": 0.5}, 1, ("x",)) == {"a": 1, "b": 0}
     assert diffusion.split({"a": 0.5, "b": 0.5}, 1, ("y",)) == {"a": 0, "b": 1}
-    # In x alone b is owed, in y alone a is; all in all they are even.
+    # b is owed in x, a is owed in y; overall they are even.
     assert diffusion.split({"a": 0.5, "b": 0.5}, 1, ("y",)) == {"a": 1, "b": 0}
     assert diffusion.split({"a": 0.5, "b": 0.5}, 1, ("x",)) == {"a": 0, "b": 1}
 
 
-def test_a_part_that_comes_later_is_owed_nothing_yet() -> None:
+def test_diffusion_owes_nothing_to_a_part_that_is_new() -> None:
     first, second = Diffusion(), Diffusion()
     assert first.split({"a": 0.5, "b": 0.5}, 1) == {"a": 1, "b": 0}
     assert first.split({"c": 0.5, "b": 0.5}, 1) == {"c": 0, "b": 1}, "b is owed half a row from before"
@@ -106,7 +106,7 @@ def test_a_part_that_comes_later_is_owed_nothing_yet() -> None:
     assert second.split({"b": 0.5, "c": 0.5}, 1) == {"b": 0, "c": 1}, "b had a fifth of a row too much"
 
 
-def test_a_route_is_asked_for_its_oversampling_rounded_up(tiny: Domain) -> None:
+def test_requested_rows_are_the_routes_oversampling_rounded_up(tiny: Domain) -> None:
     config = make_config(generate={"oversample": {"heuristic": 1.25, "vision": 3.0}})
     for stratum in build_strata(tiny, config):
         factor = {"heuristic": 1.25, "vision": 3.0, "text": 1.0}[stratum.route]
@@ -114,7 +114,7 @@ def test_a_route_is_asked_for_its_oversampling_rounded_up(tiny: Domain) -> None:
 
 
 @pytest.mark.parametrize("size", [20, 200])
-def test_each_stratum_has_rows_and_says_its_own_target_and_number(tiny: Domain, size: int) -> None:
+def test_each_stratum_has_rows_and_its_target_and_number(tiny: Domain, size: int) -> None:
     config = make_config(dataset={"size": size})
     strata, target = build_strata(tiny, config), target_shares(tiny, config)
     assert [stratum.stratum for stratum in strata] == list(range(len(strata)))
@@ -123,7 +123,7 @@ def test_each_stratum_has_rows_and_says_its_own_target_and_number(tiny: Domain, 
         assert item.quota >= 1 and item.target == pytest.approx(target[key])
 
 
-def test_a_plan_may_ask_for_other_numbers_of_the_same_strata(tiny: Domain) -> None:
+def test_a_plan_may_set_other_numbers_for_the_same_strata(tiny: Domain) -> None:
     strata = build_strata(tiny, make_config())
     numbers = list(range(len(strata)))
     assert [stratum.requested for stratum in build_strata(tiny, make_config(), numbers)] == numbers
@@ -131,7 +131,7 @@ def test_a_plan_may_ask_for_other_numbers_of_the_same_strata(tiny: Domain) -> No
         with_requested(strata, numbers[1:])
 
 
-def test_a_row_for_each_population_cell_is_enough(tiny: Domain) -> None:
+def test_one_row_per_population_cell_is_enough(tiny: Domain) -> None:
     cells = sum(len(category_shares(tiny, function)) for function in ("search", "book"))
     assert sum(stratum.quota for stratum in build_strata(tiny, make_config(dataset={"size": cells}))) == cells
     with pytest.raises(InputError, match="too few rows") as caught:
@@ -140,8 +140,8 @@ def test_a_row_for_each_population_cell_is_enough(tiny: Domain) -> None:
     assert caught.value.expected == f"at least {cells}"
 
 
-def test_the_shares_of_a_category_that_may_be_left_out(tiny: Domain) -> None:
-    """Left out as often as its slot is; a required one, or one that is no slot, is never left out."""
+def test_shares_of_an_optional_category(tiny: Domain) -> None:
+    """It is absent as often as its slot is; a required one, or one that is not a slot, is never absent."""
     assert category_shares(tiny, "search") == pytest.approx({"poster": 0.5, "logo": 0.2, "card": 0.3})
     optional = {"bistro": 0.35, "diner": 0.35, NO_CATEGORY: 0.3}
     assert category_shares(tiny, "book") == pytest.approx(optional)
@@ -157,7 +157,7 @@ def test_the_shares_of_a_category_that_may_be_left_out(tiny: Domain) -> None:
     assert category_shares(dataclasses.replace(tiny, rules=rules), "book") == {NO_CATEGORY: 1.0}
 
 
-def test_a_joint_target_is_asked_before_the_tables(tiny: Domain) -> None:
+def test_a_joint_target_takes_precedence_over_the_tables(tiny: Domain) -> None:
     joint = Joint({"search": {"logo": {("short", "en"): 3.0, ("long", "en"): 1.0}}})
     domain = dataclasses.replace(tiny, joint=joint)
     assert category_shares(domain, "search") == {"logo": 1.0}
@@ -165,7 +165,7 @@ def test_a_joint_target_is_asked_before_the_tables(tiny: Domain) -> None:
     assert length_language_shares(tiny, "search", "logo") == {("short", "en"): 0.5, ("long", "en"): 0.5}
 
 
-def test_heuristic_templates_are_those_of_the_function_and_language_with_a_weight(tiny: Domain) -> None:
+def test_heuristic_templates_are_filtered_by_function_language_and_weight(tiny: Domain) -> None:
     def found(**changes: Any) -> list[str]:
         domain = with_heads(tiny, {"heuristic/search_plain": changes})
         return [template.name for template in heuristic_templates(domain, "search", "en")]
@@ -191,14 +191,14 @@ def test_a_route_without_a_template_is_refused(tiny: Domain) -> None:
     assert error.key == "routes.search.vision"
 
 
-def test_routes_of_no_weight_at_all_are_refused(tiny: Domain) -> None:
+def test_all_zero_route_weights_are_refused(tiny: Domain) -> None:
     error = refusal(tiny, generate={"routes": {"heuristic": 0.0, "text": 0.0}})
     assert error.key == "generate.routes" and "weights are zero" in str(error)
     strata = build_strata(tiny, make_config(generate={"routes": {"heuristic": 0.0, "text": 1.0}}))
     assert {stratum.route for stratum in strata} == {"text"}
 
 
-def test_images_need_metadata_to_be_made_of(tiny: Domain) -> None:
+def test_images_need_metadata(tiny: Domain) -> None:
     bare = dataclasses.replace(tiny, records={})
     error = refusal(bare)
     assert error.key == "routes.search.vision" and error.found == "0 records"
@@ -213,11 +213,11 @@ def test_a_language_without_a_heuristic_template_is_refused(tiny: Domain) -> Non
     assert build_strata(with_statistics(both, languages={"en": 0.9, "de": 0.0}), make_config())
     joint = Joint({name: {"x": {("short", "de"): 1.0}} for name in ("search", "book")})
     german = dataclasses.replace(with_statistics(both, languages={"en": 1.0}), joint=joint)
-    assert "for the language de" in str(refusal(german)), "a joint target says its languages itself"
+    assert "for the language de" in str(refusal(german)), "a joint target has its own languages"
 
 
-def test_a_route_that_serves_not_all_cells_leaves_its_share_there_to_the_others(tiny: Domain) -> None:
-    """Text has three of ten, and writes short queries alone."""
+def test_where_a_route_has_no_template_its_share_goes_to_the_others(tiny: Domain) -> None:
+    """Text has a share of 0.3 and serves only short queries."""
     domain = with_heads(tiny, {"text/paraphrase": {"lengths": ["short"]}})
     shares = {(route, length): 0.0 for route in ("heuristic", "text", "vision") for length in ("short", "long")}
     for (function, _, route, _, length, _), share in target_shares(domain, make_config()).items():
@@ -235,7 +235,7 @@ def test_a_route_that_serves_not_all_cells_leaves_its_share_there_to_the_others(
     )
 
 
-def test_templates_of_a_route_share_it_by_their_weights(tiny: Domain) -> None:
+def test_templates_divide_their_routes_share_by_weight(tiny: Domain) -> None:
     shares: dict[str, float] = {}
     for (function, _, _, template, _, _), share in target_shares(tiny, make_config()).items():
         if function == "search":
@@ -250,7 +250,7 @@ def test_templates_of_a_route_share_it_by_their_weights(tiny: Domain) -> None:
     )
 
 
-def test_a_cell_that_no_template_serves_is_refused_by_name(tiny: Domain) -> None:
+def test_a_cell_without_a_template_is_refused_by_name(tiny: Domain) -> None:
     short = {name: {"lengths": ["short"]} for name, item in tiny.templates.items() if "search" in item.functions}
     error = refusal(with_heads(tiny, short))
     assert "no template serves this cell" in str(error) and error.found == "search x poster x long x en"

@@ -1,4 +1,4 @@
-"""Alias tables, constrained walks and coverage, against exhaustive enumeration; what a graph cannot do is named."""
+"""Alias tables, constrained walks and coverage, checked against exhaustive enumeration; errors for impossible walks."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ Path = tuple[int, ...]
 
 
 def all_paths(walker: Walker, category: str) -> dict[Path, float]:
-    """Every path that completes and meets the category, with its weight: start weight times each edge's share of its
-    node's edges.
-    """
+    """All complete paths of a category, weighted by start weight times each edge's share among its node's edges."""
     found: dict[Path, float] = {}
 
     def extend(path: Path, weight: float) -> None:
@@ -59,7 +57,7 @@ def all_paths(walker: Walker, category: str) -> dict[Path, float]:
 
 
 def edges_of(walker: Walker, path: Path) -> set[tuple[int, int, int]]:
-    """(step, parent's node, node) of each edge of a path."""
+    """Edges of a path, as (step, parent's node, node)."""
     return {(step, path[walker.parents[step]], path[step]) for step in range(1, walker.steps)}
 
 
@@ -68,7 +66,7 @@ def counted(columns: list[np.ndarray]) -> Counter[Path]:
 
 
 def assert_distribution(seen: Counter[Path], wanted: dict[Path, float]) -> None:
-    """Only what may be is seen, and each as often as it should, within five standard errors."""
+    """Check that only wanted paths occur, each with its expected frequency within five standard errors."""
     assert set(seen) <= set(wanted)
     total, rows = sum(wanted.values()), seen.total()
     for path, weight in wanted.items():
@@ -79,7 +77,7 @@ def assert_distribution(seen: Counter[Path], wanted: dict[Path, float]) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(st.floats(1e-6, 1e6), max_size=12), min_size=1, max_size=8))
 def test_an_alias_table_gives_each_entry_exactly_its_units(segments):
-    """Over all words that matter: an entry's slots of the segment add up to its units, which are its share rounded."""
+    """Summed over all words, an entry is drawn exactly as often as its units, which are its rounded share."""
     degree = [len(segment) for segment in segments]
     start = np.concatenate([[0], np.cumsum(degree)])
     weight = np.array([w for segment in segments for w in segment])
@@ -87,8 +85,8 @@ def test_an_alias_table_gives_each_entry_exactly_its_units(segments):
     got = np.zeros(len(weight), dtype=np.int64)
     for segment, count in enumerate(degree):
         for slot in range(count):
-            # The words of a slot run from its first to the next slot's first; where they turn from itself to its alias
-            # is bisected.
+            # A slot's words run from its first word to the next slot's first word; up to the threshold they draw the
+            # entry itself, above it the alias.
             first, end = -(-(slot << 32) // count), -(-((slot + 1) << 32) // count)
             entry = start[segment] + slot
             threshold = int(table._threshold[entry])
@@ -106,9 +104,7 @@ def test_an_alias_table_gives_each_entry_exactly_its_units(segments):
 
 
 def random_domain(tiny: Domain, seed: int) -> Domain:
-    """The tiny domain with a random graph and a random branching path of four steps; any of them may decide the
-    category.
-    """
+    """The tiny domain with a random graph and a random branching path of four steps; any one decides the category."""
     draw = np.random.default_rng(seed)
     kinds, sizes = "ABCD", draw.integers(1, 4, 4)
     nodes = {
@@ -131,7 +127,7 @@ def random_domain(tiny: Domain, seed: int) -> Domain:
 
 
 def check_against_all_paths(domain: Domain, function: str, rows: int) -> None:
-    """Free walks and walks through every edge, for every category that can be met."""
+    """Check free walks, and walks through every edge, for every reachable category."""
     walker = Graph(domain).walker(function)
     numbers = [number for number, mass in enumerate(walker.mass) if mass > 0]
     coverage = Coverage(walker, numbers)
@@ -159,7 +155,7 @@ def check_against_all_paths(domain: Domain, function: str, rows: int) -> None:
 
 
 def known_edge(coverage: Coverage, category: int, number: int) -> tuple[int, int, int]:
-    """(step, parent's node, node) of a usable edge."""
+    """A usable edge, as (step, parent's node, node)."""
     walker, place = coverage.walker, np.array([coverage._first[category] + number])
     step = int(coverage._step[place[0]])
     parent = walker.parents[step]
@@ -181,7 +177,7 @@ def test_walks_of_random_graphs_have_the_distribution_of_all_paths(tiny, seed):
     check_against_all_paths(random_domain(tiny, seed), "search", 4000)
 
 
-def test_few_rows_are_known_by_their_seeds_alone(tiny):
+def test_a_walk_depends_on_its_seed_alone(tiny):
     graph = Graph(tiny)
     seeds = row_seeds(1, np.arange(300))
     categories = np.array(["poster", "logo", "card"] * 100)
@@ -197,7 +193,7 @@ def test_an_unreachable_category_is_named(tiny):
 
 @settings(max_examples=200, deadline=None)
 @given(size=st.integers(1, 2000), share=st.floats(0, 1))
-def test_forced_ranks_are_as_many_as_wanted_and_spread(size, share):
+def test_the_wanted_number_of_ranks_is_forced_and_spread_evenly(size, share):
     forced = round(size * share)
     rank = np.arange(size)
     chosen, number = spread(rank, np.full(size, size), np.full(size, forced))
@@ -207,7 +203,7 @@ def test_forced_ranks_are_as_many_as_wanted_and_spread(size, share):
 
 
 def covering(domain: Domain, size: int, times: int) -> tuple[Sampler, Counter[tuple[str, str, int, int, int]]]:
-    """A run with coverage, and how often each edge is used: by function, category, step, parent's node, node."""
+    """A sampler with coverage, and the uses of each edge: by function, category, step, parent's node, node."""
     sampler = Sampler(domain, coverage_config(domain, size, times))
     used: Counter[tuple[str, str, int, int, int]] = Counter()
     for row in sampler.requests(0, sampler.size).to_pylist():
@@ -224,10 +220,10 @@ def coverage_config(domain: Domain, size: int, times: int) -> RunConfig:
 
 
 @pytest.mark.parametrize("times", [1, 4])
-def test_every_usable_edge_is_walked_often_enough_where_the_rows_allow_it(tiny, times):
+def test_every_usable_edge_is_walked_often_enough_given_enough_rows(tiny, times):
     sampler, used = covering(tiny, 600, times)
     for group in sampler.coverage.groups:
-        assert group.forced == times * group.edges < group.rows, "the rows allow it"
+        assert group.forced == times * group.edges < group.rows, "there are enough rows"
         walker = sampler.graph.walker(group.function)
         for edge in set().union(*(edges_of(walker, path) for path in all_paths(walker, group.category))):
             assert used[group.function, group.category, *edge] >= times
@@ -237,7 +233,7 @@ def test_every_usable_edge_is_walked_often_enough_where_the_rows_allow_it(tiny, 
 
 
 def test_rare_edges_are_walked_only_because_they_are_forced():
-    """On a real graph: a weighted set of the same size leaves edges out."""
+    """On a real graph, a weighted set of the same size misses some edges."""
     domain = load_domain(ROOT / "configs" / "domains" / "creative")
     share = dict.fromkeys(domain.statistics.categories["search"], 0.0) | {"poster": 1.0}
     statistics = domain.statistics.model_copy(update={"functions": {"search": 1.0}, "categories": {"search": share}})
@@ -251,7 +247,7 @@ def test_rare_edges_are_walked_only_because_they_are_forced():
     assert len(seen) < group.edges
 
 
-def test_too_few_rows_to_cover_the_edges_are_told_with_both_numbers(tiny):
+def test_too_few_rows_for_coverage_are_reported_with_both_numbers(tiny):
     (note,) = [note for note in notes(tiny, coverage_config(tiny, 600, 500)) if note.startswith("sample.coverage")]
     assert "6 of 6 groups" in note
     sampler = Sampler(tiny, coverage_config(tiny, 600, 500))
@@ -266,7 +262,7 @@ def test_rows_to_cover_are_enough(tiny):
     assert not any(note.startswith("sample.coverage") for note in notes(tiny, coverage_config(tiny, size, 1)))
 
 
-def test_strata_too_rare_for_a_row_are_told(tiny):
+def test_strata_too_rare_for_a_row_are_reported(tiny):
     (note,) = notes(tiny, make_config(dataset={"size": 12}))
     assert note.startswith("dataset.size") and "too rare for a row of 12" in note
     assert notes(tiny, make_config(dataset={"size": 2000})) == []
@@ -276,7 +272,7 @@ def without_edges(domain: Domain, *targets: str) -> Domain:
     return dataclasses.replace(domain, edges=[edge for edge in domain.edges if edge.target not in targets])
 
 
-def test_all_lost_categories_are_named_with_their_shares(tiny):
+def test_all_unreachable_categories_are_named_with_their_shares(tiny):
     (error,) = check_walks(without_edges(tiny, "d_logo", "d_card"))
     assert error.found == "logo (20.0%), card (30.0%)"
     assert "2 of its 3 categories" in error.message and "50.0% of its requests, 30.0% of all" in error.message
