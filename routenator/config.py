@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(ge=1)]
 if TYPE_CHECKING:
     RouteName = str
 else:
-    RouteName = Literal[tuple(ROUTES)]  # so that a wrong name is refused with the nearest
+    RouteName = Literal[tuple(ROUTES)]  # at run time, so that pydantic refuses unknown names and suggests the nearest
 
 
 class Section(BaseModel):

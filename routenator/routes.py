@@ -1,7 +1,7 @@
-"""The routes: the ways in which a query is written. A new one is one line of ``ROUTES``.
+"""The routes: the ways of writing a query. Adding one takes one line in ``ROUTES``.
 
-All that differs from route to route is said here, once; the config, the domain's files, the prompts, the generate stage
-and the plan derive from it what they need.
+Everything that differs between routes is defined here and only here; the config, the domain's files, the prompts, the
+generate stage and the plan all derive from it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class Route:
     """One way to write queries.
 
     Attributes:
-        writer: ``draft``: nobody, the draft is the query, and the route's templates are grammars; ``generator`` or
-            ``vision``: the model that the config names at ``model.generator`` or ``model.vision``.
-        oversample: requests for each wanted example, where no acceptance was measured.
-        variables: what the route's prompts see besides the variables that all prompts see
+        writer: ``draft``: no model; the draft is the query, and the route's templates are grammars. ``generator`` or
+            ``vision``: the model in the config's ``model.generator`` or ``model.vision``.
+        oversample: requests per example of the quota, until acceptance has been measured.
+        variables: variables of the route's prompts, in addition to those of all prompts
             (routenator/generation/prompts.py).
     """
 
@@ -32,16 +32,16 @@ class Route:
 
     @property
     def has_image(self) -> bool:
-        """Whether its prompts see an image, which is drawn from a metadata record."""
+        """Whether its prompts contain an image, which is rendered from a metadata record."""
         return "image" in self.variables
 
     @property
     def suffix(self) -> str:
-        """What the names of its template files end with."""
+        """File name suffix of its templates."""
         return ".txt" if self.is_draft else ".j2"
 
 
-# In the order in which a generate task works through them.
+# In the order in which a generate task processes them.
 ROUTES: dict[str, Route] = {
     "heuristic": Route("draft", oversample=1.25),
     "text": Route("generator", oversample=2.0),

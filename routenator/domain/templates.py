@@ -25,9 +25,9 @@ class Template:
 
     Attributes:
         name: "route/stem", unique in a domain.
-        body: Jinja2 source; on a route of drafts, the grammar's text.
+        body: Jinja2 source; on a route without a model, the grammar's text.
         body_line: 1-based line of the file where the body starts.
-        grammar: the parsed grammar, on a route of drafts.
+        grammar: the parsed grammar, on a route without a model.
     """
 
     name: str
