@@ -3,5 +3,6 @@
 queries.py      turns each query into an observation that can be counted
 labeller.py     guesses the function of queries without a call
 histograms.py   counts observations, with noise for differential privacy if wanted
-fit.py          turns counts into statistics.yaml, pooling small cells
+tables.py       turns counts into tables of shares, pooling small cells
+fit.py          runs a fit and writes statistics.yaml
 """

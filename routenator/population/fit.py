@@ -1,4 +1,4 @@
-"""``domain fit``: from a sample of queries to the text of ``statistics.yaml``, and what to know before using it."""
+"""``domain fit``: turns a sample of queries into the text of ``statistics.yaml``, with warnings for its user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from routenator.population.tables import Fitter
 from routenator.sampling.feasible import check_walks
 from routenator.sampling.strata import build_strata
 
-UNWRITABLE = "the domain cannot write all of this"  # begins a warning of what `domain check` would refuse
+UNWRITABLE = "the domain cannot write all of this"  # prefix of warnings about what `domain check` would refuse
 
 
 @dataclass
@@ -96,10 +96,10 @@ def fit_counted(
     epsilon: float | None,
     noise: Noise = opendp_noise,
 ) -> Fit:
-    """``fit`` of queries that were counted before: by ``Observer``, and with a function in one of them at least.
+    """``fit`` for queries that ``Observer`` has counted, at least one of them with a function.
 
     Args:
-        noise: draws the noise, if there is an epsilon.
+        noise: draws the noise if epsilon is given.
 
     Raises:
         InputError: too few queries.
@@ -125,7 +125,7 @@ def fit_counted(
 
 
 def _warnings(domain: Domain, seen: Counter[Observation], histograms: Histograms) -> list[str]:
-    """What the tables leave out."""
+    """Warnings about queries that are missing from tables."""
     found = []
     categories = histograms.tables.get("categories", Counter())
     languages: Counter[str] = Counter()
@@ -149,16 +149,16 @@ def _warnings(domain: Domain, seen: Counter[Observation], histograms: Histograms
         found.append(f"the language of {uncertain:,} queries is uncertain; they are not counted in `languages`")
     for function, times in sorted(unknown.items()):
         found.append(
-            f"{function}: {times:,} calls name a category that no walk ends in; they are left out of `categories`"
+            f"{function}: {times:,} calls name a category that no walk ends in; they are not counted in `categories`"
         )
     return found
 
 
 def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
-    """Whether the domain's graph and templates can write what was found; the file itself must be sound.
+    """Warn if the domain's graph and templates cannot write the fitted population.
 
     Raises:
-        InputError: the statistics are refused, which would be a fault of ``Fitter``.
+        InputError: the statistics are invalid, which would be a bug in ``Fitter``.
     """
     fitted = with_statistics(domain, statistics)
     errors = list(check_walks(fitted))

@@ -21,10 +21,9 @@ from routenator.sampling.walk import Graph
 from routenator.validation.text import THIRDS
 
 Key = tuple[Any, ...]
-Noise = Callable[[Sequence[int], float], Sequence[int]]  # counts and a scale -> the counts with noise of that scale
-OTHER = "other"  # languages that the domain does not have
-# How epsilon is divided over the tables that there are: those with few cells, of which all queries tell, can do with
-# less.
+Noise = Callable[[Sequence[int], float], Sequence[int]]  # counts and a scale -> counts with noise of that scale
+OTHER = "other"  # all languages that the domain does not have
+# How epsilon is divided among the tables: those with few cells, to which every query contributes, need less of it.
 WEIGHTS = {
     "functions": 1.0,
     "categories": 2.0,
@@ -92,8 +91,9 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
 
 
 def _walked_categories(domain: Domain) -> dict[str, set[str]]:
-    """The categories that some walk of a function ends in. Only these are counted: a share for another would be refused
-    by ``domain check``, and noise gives a share to any cell.
+    """Categories that at least one walk of each function ends in.
+
+    Only these are counted: ``domain check`` would refuse a share for any other, and noise can give a share to any cell.
     """
     graph, found = Graph(domain), dict[str, set[str]]()
     for function in domain.rules:
@@ -145,7 +145,7 @@ def _keys(domain: Domain, o: Observation) -> list[tuple[str, Key]]:
 
 
 def opendp_noise(counts: Sequence[int], scale: float) -> list[int]:
-    """The counts with discrete Laplace noise by OpenDP, which draws from the operating system and cannot be seeded.
+    """Add discrete Laplace noise by OpenDP, which takes randomness from the operating system and cannot be seeded.
 
     Raises:
         MissingPackageError: OpenDP is not installed.
@@ -159,10 +159,10 @@ def opendp_noise(counts: Sequence[int], scale: float) -> list[int]:
 
 
 def noisy(domain: Domain, exact: Histograms, epsilon: float, noise: Noise = opendp_noise) -> Histograms:
-    """The same tables with noise; epsilon is divided over the tables as ``WEIGHTS`` says.
+    """Add noise to all tables, dividing epsilon by ``WEIGHTS``.
 
     Args:
-        noise: the mechanism. Only a benchmark or a test, which must be repeatable, has a reason to give another.
+        noise: the mechanism; only benchmarks and tests, which must be repeatable, pass another one.
 
     Raises:
         InputError: OpenDP is not installed.
@@ -182,6 +182,6 @@ def noisy(domain: Domain, exact: Histograms, epsilon: float, noise: Noise = open
         for function in domain.rules:
             own = Counter({key: value for key, value in table.items() if key[0] == function})
             if own:
-                # A query adds to as many of these cells as its function has optional slots.
+                # A query counts in as many of these cells as its function has optional slots.
                 tables[name].update(with_noise(own, parts[name] / len(optional_slots(domain, function))))
     return Histograms(tables, parts)

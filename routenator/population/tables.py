@@ -1,4 +1,4 @@
-"""From counts to the tables of ``statistics.yaml``: shares only, with cells below a minimum count pooled."""
+"""Turns counts into the tables of ``statistics.yaml``: shares only, with cells below a minimum count pooled."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _DIGITS = 4  # of a share
 
 @dataclass
 class Fitter:
-    """Turns histograms into tables that do not contradict each other, however much noise the counts hold.
+    """Turns histograms into tables that do not contradict each other, however noisy the counts.
 
-    Whatever two tables say of the same thing is taken from one place: word quantiles follow the shares of lengths, and
-    a function that gets its share from the sample alone keeps it only if ``with_statistics`` takes its other tables.
-    As nothing but the histograms is looked at, this costs no privacy.
+    Anything that two tables describe is computed once: word quantiles follow the length shares, and a function whose
+    share comes from the sample alone keeps it only if ``with_statistics`` accepts its other tables. This costs no
+    privacy, since it uses nothing but the histograms.
 
     Attributes:
-        domain: gives what queries do not tell, and the shares by which pools are divided.
+        domain: provides everything that queries do not show, and the shares by which pools are divided.
         min_count: cells with fewer queries are pooled.
         pooled: table -> names of its cells below the minimum count.
-        kept: tables that are the domain's own, each with the reason.
+        kept: tables taken from the domain, each with the reason.
     """
 
     domain: Domain
@@ -70,13 +70,13 @@ class Fitter:
             result[name] = tables[name]
         result["noise"] = self._noise()
         if self.domain.joint is not None:
-            self.kept.append("joint: is left out; the tables below are the target")
-        self.kept.append("routes: queries do not tell which route would have written them")
-        self.kept.append("noise.typo: a slip of the finger cannot be told from a rare word")
+            self.kept.append("joint: omitted; the tables below are the target")
+        self.kept.append("routes: queries do not show which route would have written them")
+        self.kept.append("noise.typo: typos cannot be told from rare words")
         return {name: value for name, value in result.items() if value}
 
     def _function(self, function: str, tables: dict[str, dict[str, Any]]) -> None:
-        """Everything that is a share given the function."""
+        """Fill in all tables of shares conditional on the function."""
         present = self.domain.statistics
 
         def put(table: str, value: Any, own: Mapping[str, Any]) -> None:
@@ -113,10 +113,9 @@ class Fitter:
             tables["routes"][function] = {"heuristic": 1.0}
 
     def _sound(self, function: str, share: float, tables: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether the tables of a function to which the domain gave no share can stand beside a share.
+        """Whether a function without a share in the domain has valid tables, so that it can get one.
 
-        Such a function may lack a table that the sample does not give, and what the domain says of it was never
-        checked.
+        It may lack a table that the sample does not provide, and the domain's own tables for it were never checked.
         """
         if share <= 0:
             return False
@@ -132,19 +131,19 @@ class Fitter:
                 },
             )
         except InputError as error:
-            self.kept.append(f"functions.{function}: left at 0: {' '.join(str(error).split())}")
+            self.kept.append(f"functions.{function}: kept at 0: {' '.join(str(error).split())}")
             return False
         return True
 
     def _pool(self, table: str, counts: Mapping[str, int], own: Mapping[str, float]) -> dict[str, float] | None:
-        """Shares of a table's cells.
+        """Compute the shares of a table's cells.
 
-        Cells below the minimum count are pooled: the pool's total is divided by the domain's own shares, and if even
-        the total is below the minimum, the pool keeps the domain's own share, but no more than the minimum count's.
-        Cells of which neither says a thing are 0.
+        Cells below the minimum count are pooled, and the pool's total is divided in proportion to the domain's own
+        shares. If even the total is below the minimum, the pool keeps the domain's own share, but no more than the
+        minimum count would give it. Cells that neither the sample nor the domain has are 0.
 
         Returns:
-            Shares by name, all of the domain's names among them; None if no cell has the minimum count.
+            Shares by name, including all of the domain's names; None if no cell reaches the minimum count.
         """
         names = [name for name in {**own, **counts} if counts.get(name, 0) > 0 or name in own]
         small = [
@@ -182,16 +181,15 @@ class Fitter:
         return self._pool(f"lengths.{function}", counts, self.domain.statistics.lengths.get(function, {}))
 
     def _quantiles(self, words: Mapping[int, int], lengths: Mapping[str, float]) -> dict[float, int]:
-        """The least number of words that a share of the queries does not exceed; only where enough queries lie on
-        either side.
+        """Word-count quantiles, where enough queries lie on either side.
 
-        The bucket is looked for first and then the word in it, so that noise within a bucket cannot contradict the
-        buckets' shares. For the same reason a bucket that ended without a share counts for nothing here: its few
-        queries, or what noise made of none, are not in the shares either.
+        The bucket is determined first, then the number of words within it, so that noise within a bucket cannot
+        contradict the buckets' shares. For the same reason buckets without a share are ignored: their few queries (or
+        the noise that replaced them) are not part of the shares either.
 
         Args:
             words: number of words -> queries.
-            lengths: the shares that the file gives, each as measured: none is a pool's.
+            lengths: the length shares for the file, all measured, none pooled.
         """
         bounds = self.domain.statistics.length_buckets
         buckets = sorted(bounds[name] for name, share in lengths.items() if share > 0)
@@ -208,7 +206,7 @@ class Fitter:
         return found
 
     def _slots(self, function: str) -> dict[str, float] | None:
-        """P(optional slot is present), among the calls in which other slots admit it."""
+        """P(optional slot is present), among calls whose other slots admit it."""
         table = self.histograms.of("slots", function)
         own = self.domain.statistics.slots.get(function, {})
         shares: dict[str, float] = {}
@@ -225,13 +223,14 @@ class Fitter:
             return None
         if unmeasured:
             self.kept.append(
-                f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls could have them"
+                f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls that could have them"
             )
         return {**{slot: own[slot] for slot in unmeasured if slot in own}, **shares}
 
     def _share(self, yes: int, no: int, own: float) -> tuple[float, bool] | None:
-        """A share, and whether it is measured; below the minimum count it is the domain's own, within what is then
-        known of it.
+        """A share, and whether it was measured.
+
+        If one side is below the minimum count, the share is the domain's own, limited to what that count allows.
         """
         total = yes + no
         if total < self.min_count or max(yes, no) < self.min_count:
