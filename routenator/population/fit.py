@@ -71,7 +71,7 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
         epsilon: budget of differential privacy, per query; None for exact counts.
 
     Raises:
-        InputError / InputErrors: invalid options, OpenDP is not installed, an invalid line, no query with a known function.
+        InputError / InputErrors: invalid options, OpenDP is not installed, an invalid line, or no known function.
     """
     if min_count < 1:
         raise InputError("the minimum count is below 1", key="--min-count", found=min_count, expected="1 or more")

