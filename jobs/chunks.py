@@ -1,6 +1,4 @@
-"""One chunk of a generate shard: turns its requests into candidates and keeps them as a checkpoint, with what the
-replies cost.
-"""
+"""Turns one chunk of requests into candidates and saves them as a checkpoint, together with the cost of the replies."""
 
 from __future__ import annotations
 
@@ -25,14 +23,14 @@ _SECONDS, _ENGINES = b"engine_seconds", b"engines"
 
 @dataclass
 class Cost:
-    """What replies took, loading of models left out.
+    """The cost of the replies, without loading models.
 
     Attributes:
-        seconds: of engines at work, added up.
-        wall: the same, each chunk's divided by how many engines were at work at once.
-        tokens: of replies.
-        prompt_tokens: of prompts.
-        chunks: that needed an engine.
+        seconds: total engine seconds.
+        wall: the same, with each chunk's seconds divided by the number of engines running at once.
+        tokens: tokens of the replies.
+        prompt_tokens: tokens of the prompts.
+        chunks: chunks that needed an engine.
     """
 
     seconds: float = 0.0
@@ -42,7 +40,7 @@ class Cost:
     chunks: int = 0
 
     def add(self, path: Path) -> None:
-        """Count in a checkpoint."""
+        """Add the cost of a checkpoint."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -56,12 +54,12 @@ class Cost:
         self.chunks += seconds > 0
 
     def a_second(self, tokens: int) -> float:
-        """So many tokens as a rate of all engines together; 0 where no engine was at work."""
+        """Return tokens per second of all engines together; 0 if no engine ran."""
         return round(tokens / self.wall, 1) if self.wall else 0.0
 
 
 def open_shard(task: Task) -> tuple[Generator, Composer]:
-    """What makes a shard's chunks; no model is loaded yet.
+    """Return the generator and composer for a shard's chunks; loads no model yet.
 
     Raises:
         StageError: a shard of sample is missing.
@@ -72,10 +70,10 @@ def open_shard(task: Task) -> tuple[Generator, Composer]:
 
 
 def write_chunk(path: Path, generator: Generator, composer: Composer, requests: pa.Table, engines: int = 1) -> None:
-    """Make a chunk's candidates and commit them whole.
+    """Generate a chunk's candidates and write them atomically.
 
     Args:
-        engines: how many make chunks of this task at once.
+        engines: number of engines that work on this task at once.
     """
     import pyarrow.parquet as pq
 

@@ -1,6 +1,4 @@
-"""How many bytes a stage will write, and what to tell people when a disk is full: which file, which disk, how much is
-needed.
-"""
+"""Estimates how much a stage will write, and explains a full disk: which file, which disk, how much is needed."""
 
 from __future__ import annotations
 
@@ -18,30 +16,34 @@ from routenator.dataset.export import FORMATS
 from routenator.errors import StageError
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
-# Libraries that are no Python raise errors of their own, with the system's words in them.
+# Native libraries raise errors of their own types, with the system's message in them.
 _WORDS = tuple(os.strerror(code) for code in _CODES)
 
 
 class DiskFullError(StageError):
-    """There is no space, or no quota, left where a stage writes."""
+    """The disk or quota is full where a stage writes."""
 
 
 class Reserve:
-    """A little space on a disk, kept for the words that say that the disk is full.
+    """A small file that reserves space on the disk, so that a full disk can still be reported.
+
+    Logs and failure records often lie on the same disk as the data. Once it is full, they could not be written and the
+    task would fail without a reason. Deleting this file makes room for them.
 
     Args:
-        file: where; of this task alone.
+        file: path of the file, unique to this task.
     """
 
     BYTES = 32 * 1024
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        # On a disk that is full already there is nothing to keep.
+        # If the disk is full already, there is nothing to reserve.
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
             try:
+                # Not a truncate: that would make a hole, which takes no space.
                 os.posix_fallocate(handle, 0, self.BYTES)
             finally:
                 os.close(handle)
@@ -53,23 +55,23 @@ class Reserve:
         self.give_back()
 
     def give_back(self) -> None:
-        """Free the space; safe to repeat."""
+        """Free the space. Safe to repeat."""
         self._file.unlink(missing_ok=True)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk or a quota is full."""
+    """Whether an error means that a disk or a quota is full."""
     return (isinstance(error, OSError) and error.errno in _CODES) or any(word in str(error) for word in _WORDS)
 
 
 def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) -> DiskFullError:
-    """The error in words.
+    """Return an error that explains a full disk.
 
     Args:
-        error: for which ``is_full`` holds.
-        folder: where the stage writes.
-        need_bytes: what the shard needs, as estimated; 0 if unknown.
-        run: what to retry.
+        error: an error for which ``is_full`` holds.
+        folder: the folder where the stage writes.
+        need_bytes: estimated size of the shard; 0 if unknown.
+        run: the run to retry.
     """
     named = getattr(error, "filename", None)
     file = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else folder
@@ -82,12 +84,12 @@ def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) ->
         state += ", but no inodes"
     need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
     return DiskFullError(
-        f"no space to write {file}: disk {disk} has {state}{need}. Make space there, then: python launch.py retry {run}"
+        f"no space to write {file}: disk {disk} has {state}{need}. Free some space, then: python launch.py retry {run}"
     )
 
 
 def mount_of(path: Path) -> Path:
-    """Mount point of the file system that holds a path."""
+    """Return the mount point of the file system that holds a path."""
     path = Path(os.path.abspath(path))
     while path != path.parent and not os.path.ismount(path):
         path = path.parent
@@ -95,7 +97,7 @@ def mount_of(path: Path) -> Path:
 
 
 def size(count: int) -> str:
-    """A number of bytes for people: ``1.5 GiB``."""
+    """Format a number of bytes: ``1.5 GiB``."""
     value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024
@@ -104,7 +106,7 @@ def size(count: int) -> str:
 
 
 def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int] | None = None) -> dict[str, int]:
-    """Bytes that each stage will write, roughly: rows times measured bytes a row.
+    """Estimate the bytes that each stage will write: rows times measured bytes per row.
 
     A request becomes a parquet row, then a candidate (its columns again, query and raw reply). Of the candidates
     ``dataset.size`` become examples: parquet, and one JSON line in each format, which repeats the API; a table
@@ -112,7 +114,7 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
 
     Args:
         tools_bytes: bytes of the API as JSON.
-        requested: rows of each stratum, where the plan has its own numbers.
+        requested: rows of each stratum, if the plan has its own numbers.
     """
     size = config.dataset.size
     routes = config.generate.routes
@@ -128,6 +130,6 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
 
 
 def shard_bytes(run: Run, stage: str) -> int:
-    """Bytes that one shard of a stage will write: its part of the stage's."""
+    """Estimate the bytes that one shard of a stage will write."""
     tools = (run.domain_dir / "functions.json").stat().st_size
     return round(estimate_bytes(run.config, tools, run.plan.requested)[stage] / run.plan.stages[stage].shards)

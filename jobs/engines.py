@@ -1,8 +1,7 @@
-"""A generate task's engines, where it has several or one over several GPUs: a process each, which is dealt one chunk
-after the other.
+"""Runs a generate task's engines in processes of their own, if it has several or one that spans several GPUs.
 
-A chunk is made whole in one process (prompts, replies, checks, its checkpoint), so nothing in it depends on how many
-there are. The first that fails ends them all: what it says is what the task says.
+Each process gets one chunk at a time and does all the work for it (prompts, replies, checks, checkpoint), so the result
+does not depend on the number of processes. The first failure stops them all and becomes the task's error.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ from routenator.generation.places import Place
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A scheduler sends its signals to every process of a task; only the first knows what to make of them.
+# A scheduler sends its signals to every process of a task, but only the main process may react to them.
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
-_END_S = 20.0  # for an engine to let go of what it holds
+_END_S = 20.0  # time for an engine to release its resources
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
-_PARENT_DIED = signal.SIGHUP  # as the guard is told; no scheduler sends it
+_PARENT_DIED = signal.SIGHUP  # tells the guard that its parent died; no scheduler sends it
 
 
 @dataclass(frozen=True)
 class Order:
-    """A chunk to be made: of which shard, where it is to be written, and its requests."""
+    """A chunk to generate: its shard, the path of its checkpoint, and its requests."""
 
     run_dir: str
     shard: int
@@ -60,26 +59,25 @@ class _Worker:
 
 
 class EnginePool:
-    """Processes with an engine each; started when there is work for them, kept for the shards that follow. ``close``
-    it.
+    """A pool of processes with one engine each, started on demand and kept for the following shards. ``close`` it.
 
     Args:
-        places: one for each engine.
+        places: the devices of each engine.
     """
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = list(places)
-        self.start_seconds = 0.0  # that the slowest of them took to load its model, for the chunks asked for last
+        self.start_seconds = 0.0  # longest time that one of them took to load its model, during the last `make`
         self.is_open = True
         self._workers: list[_Worker] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="rn-"))
 
     def make(self, orders: Sequence[Order]) -> Iterator[Path]:
-        """Have these chunks made and yield each one's path when it is there.
+        """Generate these chunks and yield each path once it is written.
 
         Raises:
             StageError: an engine died or failed.
-            Exception: as it was raised in an engine's process.
+            Exception: as raised in an engine's process.
         """
         self.start_seconds = 0.0
         waiting = list(reversed(orders))
@@ -100,10 +98,10 @@ class EnginePool:
             raise
 
     def close(self, at_once: bool = False) -> None:
-        """End the processes, and remove what they left. Safe to repeat.
+        """Stop the processes and remove their temporary files. Safe to repeat.
 
         Args:
-            at_once: without asking first.
+            at_once: kill them without giving them time to exit.
         """
         self.is_open = False
         workers, self._workers = self._workers, []
@@ -112,7 +110,7 @@ class EnginePool:
         for worker in workers:
             if not at_once:
                 worker.process.join(_END_S)
-            worker.process.kill()  # its parts die with it
+            worker.process.kill()  # the processes of a split model die with it
             worker.process.join()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -131,12 +129,13 @@ class EnginePool:
             args=(there, self.places[number], len(self.places), self._scratch / str(number), os.getpid()),
             name=f"engine-{number}",
         )
+        # Block the signals around the start: the engine inherits the mask and so never sees them. A signal that arrives
+        # meanwhile is delivered to this process when it unblocks them.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
+            # `start` would start the tracker, and that unblocks SIGINT and SIGTERM. Start it first, then block again.
             resource_tracker.ensure_running()
-            signal.pthread_sigmask(
-                signal.SIG_BLOCK, _SIGNALS
-            )  # the tracker's start has let some through; the engine inherits the mask
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -161,18 +160,18 @@ class EnginePool:
         worker.process.join(_END_S)
         code = worker.process.exitcode
         how = (
-            f"was ended by {signal.Signals(-code).name}"
+            f"was killed by {signal.Signals(-code).name}"
             if code is not None and code < 0
-            else f"ended with exit code {code}"
+            else f"exited with code {code}"
         )
         return StageError(
-            f"{worker.process.name}, one of {len(self.places)} of this task, {how}; what it said is in the task's log"
+            f"{worker.process.name}, one of {len(self.places)} of this task, {how}; its output is in the task's log"
         )
 
 
 @dataclass
 class _Kept:
-    """The pool that this process holds, for the shards that follow."""
+    """The pool that this process keeps for the following shards."""
 
     config: EngineConfig | None = None
     pool: EnginePool | None = None
@@ -182,7 +181,7 @@ _kept = _Kept()
 
 
 def use_pool(config: EngineConfig, places: Sequence[Place]) -> EnginePool:
-    """The processes for an engine: those that there are, if they are for the same; else those end and others start."""
+    """Return a pool for an engine: the current one if it is for the same engine, otherwise a new one."""
     pool = _kept.pool
     if pool is None or not pool.is_open or _kept.config != config or pool.places != list(places):
         release_pool()
@@ -193,7 +192,7 @@ def use_pool(config: EngineConfig, places: Sequence[Place]) -> EnginePool:
 
 
 def release_pool(at_once: bool = False) -> None:
-    """Let the processes go: after a failure, before another model needs the memory, at exit. Safe to repeat."""
+    """Close the pool: after a failure, before another model needs the memory, or at exit. Safe to repeat."""
     pool, _kept.pool = _kept.pool, None
     atexit.unregister(release_pool)
     if pool is not None:
@@ -201,7 +200,7 @@ def release_pool(at_once: bool = False) -> None:
 
 
 def _serve(connection: Connection, place: Place, engines: int, scratch: Path, parent: int) -> None:
-    """The process of one engine: makes the chunks that it is sent until there are no more."""
+    """Main function of an engine's process: generates the chunks it receives until the connection closes."""
     if not lead_group(parent):
         return
     scratch.mkdir(parents=True)
@@ -232,23 +231,24 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
 
 
 def lead_group(parent: int) -> bool:
-    """Make one group of this process and the parts of a split model that it starts, which ends when this process or its
-    parent does.
+    """Lead a process group, with the processes of a split model, that dies when this process or its parent dies.
 
-    Parts wait for each other busily, and would go on for ever where the engine is killed from outside. So a guard waits
-    for its end.
+    The processes of a split model busy-wait for each other and would run forever if the engine were killed from
+    outside. So a forked guard waits for the engine's death and then kills the group.
 
     Args:
-        parent: of this process.
+        parent: process id of the parent.
 
     Returns:
-        False if the parent is dead already.
+        False if the parent is already dead.
     """
     os.setsid()
     engine = os.getpid()
+    # Blocked before the fork, so that the guard can `sigwait` for it: unblocked, it would kill the guard instead.
     signal.pthread_sigmask(signal.SIG_BLOCK, [_PARENT_DIED])
     if os.fork() == 0:
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # others wait for the ends of the engine's pipes
+        # The guard must not hold the engine's pipes open: the main process waits for their end when the engine dies.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         if _die_with(engine, _PARENT_DIED):
             signal.sigwait([_PARENT_DIED])
         os.killpg(engine, signal.SIGKILL)
@@ -257,6 +257,7 @@ def lead_group(parent: int) -> bool:
 
 
 def _die_with(parent: int, how: signal.Signals) -> bool:
-    """Have this process sent a signal when its parent dies; False if it is dead already."""
+    """Ask the kernel to signal this process when its parent dies; False if the parent is already dead."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH, how)
+    # Checked after the request: a parent that died before it would send nothing.
     return os.getppid() == parent

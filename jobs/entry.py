@@ -1,7 +1,7 @@
-"""What a job calls: run shards of one stage, say honestly how it ended, and show finished stages in the run directory.
+"""Entry point of a job: runs shards of one stage, records failures, and links finished stages into the run directory.
 
-A failure is left as ``logs/STAGE/shard-00042.failed.json``, so that ``status`` can name the reason on a cluster without
-accounting.
+A failure is written to ``logs/STAGE/shard-00042.failed.json``, so that ``status`` can show the reason on a cluster
+without accounting.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _RECORD_PAUSE_S = 0.5
 
 
 def failure_path(run: Run, stage: str, index: int) -> Path:
-    """Where a shard's last failure is written."""
+    """Return the path of a shard's failure record."""
     return run.log_dir(stage) / f"{shard_name(index)}{FAILURE_SUFFIX}"
 
 
 def write_failure(
     run: Run, stage: str, index: int, *, kind: str, message: str, attempt: int, job: str | None, trace: str = ""
 ) -> None:
-    """Record why an attempt failed; the next attempt that succeeds removes it."""
+    """Record why an attempt failed; the next successful attempt removes the record."""
     value = {
         "stage": stage,
         "shard": index,
@@ -54,7 +54,7 @@ def write_failure(
 
 
 def read_failure(run: Run, stage: str, index: int) -> dict[str, Any] | None:
-    """The last failure of a shard, or None."""
+    """Return the record of a shard's last failure, or None."""
     try:
         value: dict[str, Any] = read_json(failure_path(run, stage, index))
         return value
@@ -64,7 +64,7 @@ def read_failure(run: Run, stage: str, index: int) -> dict[str, Any] | None:
 
 def publish_if_done(run: Run, stage: str) -> None:
     """Link a stage's outputs into the run directory once every shard has its receipt."""
-    # The stages with many shards publish nothing, and need not list their folder after each of them.
+    # Stages with many shards publish nothing, so their folder is not listed after each shard.
     if STAGES[stage].published and not missing_shards(run, stage):
         run.publish(stage)
 
@@ -79,14 +79,14 @@ def run_task(
 ) -> None:
     """Run these shards of a stage, one after the other.
 
-    A shard that fails does not keep the others from being tried. On several nodes this runs on each of them; what a
-    node that is not the first does is the stage's business, and only the first must see the receipt.
+    A failed shard does not stop the others. On several nodes this runs on each of them; what the other nodes do is up
+    to the stage, and only the first node must end with a receipt.
 
     Args:
-        package: where the stage modules are; another one only in tests.
+        package: package of the stage modules; only tests use another one.
 
     Raises:
-        StageError: a shard failed; all failures are named.
+        StageError: a shard failed; the message lists all failures.
     """
     run = Run.load(run_dir)
     module = importlib.import_module(f"{package}.{stage}")
@@ -103,7 +103,7 @@ def run_task(
                     raise StageError(f"{stage} shard {index} ended without a receipt")
             except Exception as error:
                 if task.is_done():
-                    # Another attempt has won meanwhile and removed this one's files under its feet.
+                    # Another attempt has won meanwhile and removed this one's files while it was using them.
                     print(
                         f"{stage} shard {index} was done by another attempt ({type(error).__name__}: {error})",
                         file=sys.stderr,
@@ -111,8 +111,8 @@ def run_task(
                     )
                     task.discard()
                     continue
-                # First, because on a full disk it makes the space in which the failure can be told. Logs and failures
-                # may lie there too.
+                # First of all, because on a full disk this makes room for the failure record and the log, which may be
+                # on the same disk.
                 task.discard()
                 told: Exception = error
                 trace = "" if isinstance(error, RoutenatorError) else traceback.format_exc()
@@ -127,10 +127,10 @@ def run_task(
                             run, stage, index, kind=kind, message=message, attempt=attempt, job=job, trace=trace
                         )
                         break
-                    except OSError:  # what others give up on the full disk comes free bit by bit
+                    except OSError:  # space on a full disk comes free gradually as other tasks give up theirs
                         time.sleep(_RECORD_PAUSE_S)
                 with contextlib.suppress(OSError):
-                    # The end of the log is what people are shown.
+                    # Last, because `status` shows the end of the log.
                     print(trace or f"{kind}: {message}", file=sys.stderr, flush=True)
                 failures.append(f"{stage} shard {index}: {kind}: {message}")
                 continue

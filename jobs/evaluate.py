@@ -1,4 +1,4 @@
-"""Evaluate: the model before and after training on the golden set, over the task's nodes by Ray."""
+"""Evaluate: scores the model before and after training on the golden set, with Ray on the task's nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(task: Task) -> None:
     try:
         _evaluate(task, nodes)
     except (OSError, StageError):
-        # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
+        # Another attempt may have won and removed the work folder while we used it; then there is nothing left to do.
         if not task.is_done():
             raise
     finally:
@@ -62,7 +62,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     adapter = adapter_folder(task)
     card = read_card(adapter)
     if card is None:
-        raise StageError(f"the adapter has no card: {adapter}")
+        raise StageError(f"the adapter has no model card: {adapter}")
     cache = cache_folder(config.cache)
     sets = {"before": PromptSet(config.evaluate.before_prompt, adapted=False)} if config.evaluate.before else {}
     sets["after"] = PromptSet(card.prompt, adapted=True)
@@ -97,7 +97,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
 
 
 def adapter_folder(task: Task) -> Path:
-    """The trained adapter, its files checked against the receipt.
+    """Return the trained adapter's folder, with its files checked against the receipt.
 
     Raises:
         StageError: the train stage is not done, or left no adapter.
@@ -116,7 +116,7 @@ def adapter_folder(task: Task) -> Path:
 
 
 def _metrics(scores: dict[str, Any]) -> dict[str, Any]:
-    """The main numbers for the receipt."""
+    """Return the main scores for the receipt."""
     sides = {name: scores[name] for name in ("before", "after") if scores[name]}
     return {
         "queries": sum(side["n"] for side in sides.values()),

@@ -1,10 +1,9 @@
-"""Generate: requests to candidates. A shard works through its chunks and commits each, so a killed task goes on where
-it was.
+"""Generate: turns requests into candidates. A shard saves each chunk, so a killed task resumes where it stopped.
 
-Chunks are cut by index over all requests, and shards are made of whole chunks: a model's replies depend on what else is
-in the batch (sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts.
-Within a shard all chunks of one engine come first, then those of the next, so that one model is loaded at a time. Rows
-whose draft is the query depend on nothing but themselves and are made in large blocks.
+Chunks are ranges of indices over all requests, and shards consist of whole chunks: a model's replies depend on the rest
+of the batch (sums are rounded differently), so a chunk is the unit of work whatever the number of shards or attempts.
+Within a shard all chunks of one engine come before those of the next, so that one model is loaded at a time. Rows whose
+draft is the query depend only on themselves and are generated in large blocks.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 4
-DRAFT_ROWS = 65_536  # requests looked through for one checkpoint where the draft is the query
+DRAFT_ROWS = 65_536  # requests per checkpoint where the draft is the query
 
 
 def run(task: Task) -> None:
@@ -82,7 +81,7 @@ def _run(task: Task) -> None:
 
 
 def _pool(generator: Generator, config: EngineConfig, places: Sequence[Place]) -> EnginePool | None:
-    """Processes for an engine; None if it works in the task's own: a text model that is alone and on one device.
+    """Return the pool for an engine; None if it runs in the task's process, as a single text model on one device does.
 
     An image model may need modules that others must not see (routenator/generation/imaging.py).
     """
@@ -96,7 +95,7 @@ def _pool(generator: Generator, config: EngineConfig, places: Sequence[Place]) -
 def _make(
     task: Task, generator: Generator, composer: Composer, pool: EnginePool | None, chunks: dict[Path, pa.Table]
 ) -> Iterator[Path]:
-    """Make these chunks and yield each one's path when it is there."""
+    """Generate these chunks and yield each path once it is written."""
     if pool is not None:
         yield from pool.make([Order(str(task.run.path), task.index, path, rows) for path, rows in chunks.items()])
         return
@@ -106,17 +105,16 @@ def _make(
 
 
 def row_range(rows: int, chunk_rows: int, shard: int, shards: int) -> tuple[int, int]:
-    """First and last-plus-one row of a shard: whole chunks, as even as they can be; the last chunk of all may be short.
+    """Return the first row of a shard and one past its last: whole chunks, distributed evenly; the last may be short.
 
-    A shard gets nothing if there are more shards than chunks.
+    A shard can be empty if there are more shards than chunks.
     """
     chunks = -(-rows // chunk_rows)
     return min(rows, chunks * shard // shards * chunk_rows), min(rows, chunks * (shard + 1) // shards * chunk_rows)
 
 
 def read_rows(task: Task, start: int, stop: int) -> pa.Table:
-    """Requests start..stop-1, counted over sample's shards in order; only the files that hold some are read, and
-    checked.
+    """Read requests start..stop-1, numbered across sample's shards; reads and verifies only the files that hold some.
 
     Raises:
         StageError: a shard of sample is missing.
@@ -140,11 +138,12 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
 def groups(
     generator: Generator, composer: Composer, requests: pa.Table, start: int, chunk_rows: int
 ) -> Iterator[tuple[EngineConfig | None, list[tuple[str, pa.Table]]]]:
-    """For each engine in turn (None: the draft is the query), names and requests of its chunks: its rows of each chunk
-    of all rows, or block.
+    """Yield each engine (None: the draft is the query) with the names and requests of its chunks.
+
+    An engine's chunk holds its rows of one range of indices.
 
     Args:
-        requests: the shard's rows; the first is row ``start`` of all.
+        requests: the shard's rows; the first is row ``start`` of all rows.
     """
     import numpy as np
 
@@ -170,11 +169,11 @@ def groups(
 
 
 def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
-    """What the receipt says of a shard.
+    """Return a shard's metrics for the receipt.
 
     Args:
-        table: candidates.
-        cost: of their replies.
+        table: the candidates.
+        cost: the cost of their replies.
     """
     import pyarrow.compute as pc
 
@@ -188,8 +187,8 @@ def metrics(table: pa.Table, cost: Cost) -> dict[str, Any]:
                 "rejected": _rejected(own),
             }
             if not kind.is_draft:
-                # A model that only repeats its draft adds nothing; the merge drops such rows where the draft is there
-                # too.
+                # A model that only repeats its draft adds nothing; the merge drops such rows if the draft itself is in
+                # the data too.
                 by_route[route]["copied_draft"] = _total(pc.and_(own["accepted"], pc.equal(own["query"], own["draft"])))
     return {
         "requested": table.num_rows,
@@ -213,7 +212,7 @@ def _total(column: pa.ChunkedArray) -> int:
 
 
 def _rejected(table: pa.Table) -> dict[str, int]:
-    """How many rows each reason rejects, in the order in which the reasons first occur."""
+    """Return the number of rows rejected for each reason, in the order in which the reasons first occur."""
     import pyarrow.compute as pc
 
     reasons = table["reason"].filter(pc.invert(table["accepted"]))
@@ -221,7 +220,7 @@ def _rejected(table: pa.Table) -> dict[str, int]:
 
 
 def _gather(paths: list[Path]) -> pa.Table:
-    """All units' candidates, ordered by index."""
+    """Return all chunks' candidates, ordered by index."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

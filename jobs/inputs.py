@@ -1,6 +1,4 @@
-"""What a task reads of earlier stages: the strata, and the candidates of its own run and of those that a top-up builds
-on.
-"""
+"""Reads the output of earlier stages: the strata, and the candidates of a run and of the runs a top-up builds on."""
 
 from __future__ import annotations
 
@@ -15,11 +13,10 @@ from routenator.sampling.strata import KEY, Stratum
 
 
 def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
-    """(label, path) of every shard of candidates in the order of the index, each checked against its receipt; and the
-    rows of each round.
+    """Return (label, path) of every shard of candidates, in index order and verified, and the rows of each round.
 
     Raises:
-        StageError: a shard is missing, or a stage does not hold as many rows as the plan says.
+        StageError: a shard is missing, or a stage has another number of rows than the plan says.
         CorruptShardError: a file is missing or its size or sha256 differs.
     """
     files: list[tuple[str, Path]] = []
@@ -33,7 +30,7 @@ def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
             files.append((f"generate shard {receipt.shard} of {part.run}", path))
             rows += receipt.rows
         if rows != part.rows:
-            raise StageError(f"generate of {part.run} holds {rows} candidates, and this plan was made for {part.rows}")
+            raise StageError(f"generate of {part.run} has {rows} candidates, but this plan was made for {part.rows}")
         rounds.append(rows)
     own = list(task.input_receipts("generate"))
     files += [(f"generate shard {number}", path) for number, path in enumerate(task.input_files("generate"))]
@@ -41,7 +38,7 @@ def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
 
 
 def part_receipts(run: Run, stage: StagePlan, label: str) -> Iterator[tuple[Receipt, Path]]:
-    """The receipts of a stage, also of an earlier run, in shard order, each with that stage's directory.
+    """Yield the receipts of a stage, possibly of an earlier run, in shard order, each with that stage's directory.
 
     Raises:
         StageError: a shard is missing.
@@ -51,21 +48,21 @@ def part_receipts(run: Run, stage: StagePlan, label: str) -> Iterator[tuple[Rece
         receipt = read_receipt(directory, index)
         if receipt is None:
             raise StageError(
-                f"{label}, shard {index}, is gone: no {receipt_path(directory, index)}; "
-                "`retry` of that run makes it again"
+                f"{label}, shard {index}, is missing: no {receipt_path(directory, index)}; "
+                "run `retry` on that run to restore it"
             )
         yield receipt, directory
 
 
 def read_strata(run: Run, sample: StagePlan | None = None, label: str = "sample") -> list[Stratum]:
-    """What the requests' stratum numbers mean: the strata of a sample stage, number i at place i.
+    """Read the strata of a sample stage. Stratum i is at position i; requests refer to strata by these numbers.
 
     Args:
-        sample: of an earlier run; None: the run's own.
-        label: what to call it in an error.
+        sample: the stage of an earlier run; None: the run's own.
+        label: name of the stage in error messages.
 
     Raises:
-        StageError: shard 0, which keeps them, is missing or has none.
+        StageError: shard 0, which holds them, is missing or has none.
         CorruptShardError: the file differs from its receipt, is not JSON, or its rows are not numbered 0, 1, 2 ...
     """
     receipt, directory = next(part_receipts(run, sample or run.plan.stages["sample"], label))
@@ -83,7 +80,7 @@ def read_strata(run: Run, sample: StagePlan | None = None, label: str = "sample"
 
 
 def check_same_strata(run: Run, strata: Sequence[Stratum]) -> None:
-    """Check that the runs before a top-up mean the same by a stratum's number.
+    """Check that a top-up and the runs it builds on number their strata alike.
 
     Raises:
         StageError: they do not, or a shard is missing.
@@ -91,11 +88,11 @@ def check_same_strata(run: Run, strata: Sequence[Stratum]) -> None:
     for part in run.plan.base:
         different = same_strata(read_strata(run, part.sample, f"sample of {part.run}"), strata)
         if different:
-            raise StageError(f"the strata of {part.run} are not those of this top-up: {different}")
+            raise StageError(f"the strata of {part.run} differ from those of this top-up: {different}")
 
 
 def same_strata(before: Sequence[Stratum], now: Sequence[Stratum]) -> str | None:
-    """Where two runs' strata differ in their names or quotas, in words; None if they do not."""
+    """Describe where two runs' strata differ in names or quotas; None if they do not."""
     if len(before) != len(now):
         return f"{len(before)} strata before, {len(now)} now"
     for number, (old, new) in enumerate(zip(before, now, strict=True)):

@@ -1,7 +1,7 @@
-"""Merge: from candidates to the data set. One task, which works in blocks on all its cores, so its memory is bounded.
+"""Merge: turns candidates into the data set. One task works in blocks on all its cores, so its memory is bounded.
 
-The decisions on all candidates are a finished step in the scratch folder (``merge.spill_dir``): an attempt that was
-killed while it wrote the data set leaves them to the next.
+The decisions on all candidates are saved as a finished step in the scratch folder (``merge.spill_dir``), where the next
+attempt finds them if this one is killed while writing the data set.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(task: Task) -> None:
     """Write ``dataset/`` and ``merge.json``; roles: the files' names within ``dataset/``, and ``summary``.
 
     Raises:
-        CorruptShardError: a shard of candidates does not hold what its receipt says.
+        CorruptShardError: a shard of candidates differs from its receipt.
         StageError: no candidate was accepted, or the shards do not fit together.
         InputError: ``merge.spill_dir`` cannot be written or has too little room.
     """
@@ -58,7 +58,7 @@ def run(task: Task) -> None:
     try:
         _merge(task, scratch, build)
     except OSError:
-        # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
+        # Another attempt may have won and removed the work folder while we used it; then there is nothing left to do.
         if not task.is_done():
             raise
 
@@ -69,7 +69,7 @@ def _merge(task: Task, scratch: Scratch, build: Scratch) -> None:
     try:
         _build(task, scratch, own, work)
     except Exception:
-        # A failure of its own; a killed attempt leaves what it finished to the next.
+        # Only after an error; a killed attempt leaves its finished steps to the next one.
         scratch.end()
         if work != own:
             build.end()
@@ -88,12 +88,12 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     build = work / "dataset"
     build.mkdir(parents=True)
 
-    files, rounds = candidate_files(task)  # of a top-up, also those of the runs before it
+    files, rounds = candidate_files(task)  # for a top-up, including those of the runs it builds on
     check_same_strata(task.run, named)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
-    # Deciding reads the candidates once or more, writing once; progress is told in candidates, each of them a share of
-    # these passes.
+    # Deciding reads the candidates one or more times, and writing reads them once more; progress is reported in
+    # candidates, each counted as a fraction of these passes.
     passes = 1 + count_passes(config.merge.near_duplicates, config.merge.ambiguity != "off")
     decisions = _decide(task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total))
     found, splits = write_dataset(
@@ -129,10 +129,10 @@ def _decide(
     golden: list[GoldenExample],
     progress: Callable[[int], None],
 ) -> Decisions:
-    """The decision on every candidate; an earlier attempt's, if it came so far with the same files."""
+    """Return the decision on every candidate, from an earlier attempt if it got that far with the same files."""
     config = task.config
     rows = sum(source.rows for source in sources)
-    # Names of shards hold their attempt, so files of another attempt have other names.
+    # A shard's file name includes its attempt's token, so another attempt's files have other names.
     step = scratch.step(
         "decisions", digest([[str(source.path), source.rows, source.path.stat().st_size] for source in sources])
     )
@@ -157,7 +157,7 @@ def _decide(
 
 
 def _ambiguity(task: Task) -> Ambiguity | None:
-    """What rows are ambiguous, if that is asked for; the embedder is loaded when it is first used."""
+    """Return the ambiguity check if it is configured; the embedder is loaded on first use."""
     merge = task.config.merge
     if merge.ambiguity == "off":
         return None
@@ -169,7 +169,7 @@ def _why_empty(found: Survey, decisions: Decisions, total: int) -> str:
     reasons = Counter(found.rejected)
     reasons.update({decision.reason: decisions.count(decision) for decision in DROPPED if decisions.count(decision)})
     if not total:
-        return "nothing to merge: the generate stage made no candidates"
+        return "nothing to merge: the generate stage produced no candidates"
     top = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(_REASONS_SHOWN))
     return f"none of {total} candidates was accepted, so there is no data set; reasons: {top}"
 
@@ -182,7 +182,7 @@ def _summary(
     found: Survey,
     splits: dict[str, SplitWriter],
 ) -> dict[str, Any]:
-    """merge.json, without anything that differs between two attempts."""
+    """Return merge.json, without anything that differs between two attempts."""
     counts = {
         "requested": decisions.per_stratum(Decision),
         "accepted": decisions.per_stratum((*KEPT, *DROPPED)),
@@ -220,7 +220,7 @@ def _summary(
 
 
 def _golden_words(golden: list[Any]) -> dict[str, Any]:
-    """Word counts of the golden queries: a figure of them, not one of them."""
+    """Return the word counts of the golden queries: statistics only, no query."""
     words: dict[str, Counter[int]] = {}
     for example in golden:
         words.setdefault(example.name, Counter())[len(example.query.split())] += 1
@@ -230,7 +230,7 @@ def _golden_words(golden: list[Any]) -> dict[str, Any]:
 def _side_files(
     task: Task, domain: Domain, build: Path, splits: dict[str, SplitWriter], summary: dict[str, Any]
 ) -> None:
-    """The card, and what a format needs beside its rows."""
+    """Return the data set's card and the additional files that the formats need."""
     config = task.config
     names = [name for writer in splits.values() for name in writer.files]
     for name in config.merge.formats:
@@ -276,10 +276,10 @@ def _vision(task: Task) -> str:
 
 
 def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> None:
-    """Move the files to their public names, then make the receipt.
+    """Move the files to their public names, then commit.
 
-    Two attempts write the same bytes (all is sorted by index, and nothing holds a time), so it does not matter whose
-    file lies there last.
+    Two attempts write the same bytes (everything is sorted by index and nothing contains a time), so it does not matter
+    whose file is moved last.
     """
     target = task.dir / "dataset"
     target.mkdir(exist_ok=True)
@@ -288,7 +288,7 @@ def _commit(task: Task, work: Path, build: Path, summary: dict[str, Any]) -> Non
         os.replace(work / path.name, path)
     for path in sorted(build.iterdir()):
         os.replace(path, target / path.name)
-        # The card names the plan, and two plans may share this stage; so its bytes are not part of the receipt.
+        # Not in the receipt, because the card names the plan and several plans may share this stage.
         if path.name != "README.md":
             files[path.name] = target / path.name
     counts = summary["counts"]

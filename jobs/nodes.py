@@ -1,6 +1,4 @@
-"""Which of a task's nodes this is. On several nodes Slurm runs the task once on each; they agree on a meeting place
-through a file.
-"""
+"""Finds this process's place among a task's nodes. Slurm runs the task once per node; they meet through a file."""
 
 from __future__ import annotations
 
@@ -27,16 +25,16 @@ _ASK_S = 20.0
 
 
 def task_nodes(folder: Path) -> Nodes:
-    """This node's place; alone outside Slurm or with one task.
+    """Return this node's place; a single node outside Slurm or with one task.
 
-    Node 0 chooses a free port and writes where to meet; the file's name holds the job's id and its restarts, so that no
-    start of a job reads an older start's file.
+    Node 0 chooses a free port and writes its address to a file. The file's name includes the job's id and restart
+    count, so that no start reads the file of an earlier one.
 
     Args:
-        folder: on a file system that all nodes share.
+        folder: a folder on a file system that all nodes share.
 
     Raises:
-        StageError: node 0 did not say where to meet.
+        StageError: node 0 did not write its address in time.
     """
     count = int(os.environ.get("SLURM_NTASKS", "1"))
     index = int(os.environ.get("SLURM_PROCID", "0"))
@@ -54,7 +52,7 @@ def task_nodes(folder: Path) -> Nodes:
     while not file.is_file():
         if time.monotonic() > deadline:
             raise StageError(
-                f"node {index} of {count}: the first node did not say where to meet within {_WAIT_S:g} s ({file})"
+                f"node {index} of {count}: the first node did not write its address within {_WAIT_S:g} s ({file})"
             )
         time.sleep(_POLL_S)
     place = read_json(file)
@@ -62,20 +60,20 @@ def task_nodes(folder: Path) -> Nodes:
 
 
 def wait_for_end(why: str) -> None:
-    """Stay until the scheduler ends this task."""
-    print(f"{why}; waits to be ended", file=sys.stderr, flush=True)
+    """Wait for the scheduler to stop this task, since exiting first would count as a failure. Gives up eventually."""
+    print(f"{why}; waiting for the scheduler to stop this task", file=sys.stderr, flush=True)
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         time.sleep(_POLL_S)
 
 
 def own_address() -> str:
-    """The IP address under which the other nodes of the allocation reach this one.
+    """Return the IP address under which the other nodes of the allocation reach this one.
 
-    A node's name may not resolve (several slurmds on one host), or resolve to 127.0.1.1 (Debian's /etc/hosts). So what
-    is asked for, in this order, is how Slurm itself reaches this node, how srun did, and the names; the first address
-    that is this machine's and no loopback is taken. A loopback address is right only where there is no other: then all
-    nodes are on one host.
+    A node's name may not resolve (several slurmds on one host), or may resolve to 127.0.1.1 (Debian's /etc/hosts). So
+    this tries, in order, the address that Slurm uses for the node, the one that srun used, and the names, and takes the
+    first that belongs to this machine and is not a loopback address. If there are only loopback addresses, all nodes
+    are on one host and one of those is right.
     """
     node = os.environ.get("SLURMD_NODENAME", "")
     names = [
@@ -88,7 +86,7 @@ def own_address() -> str:
     inner = ""
     for name in filter(None, names):
         for address in _addresses(name):
-            # A loopback address as NodeAddr itself: Slurm's own daemons use it, so the nodes share a host.
+            # If NodeAddr itself is a loopback address, Slurm's daemons use it too, so the nodes share a host.
             if not ipaddress.ip_address(address.partition("%")[0]).is_loopback or address == names[0]:
                 return address
             inner = inner or address
@@ -96,7 +94,7 @@ def own_address() -> str:
 
 
 def _node_address(node: str) -> str:
-    """NodeAddr of a node, as scontrol tells it; nothing where there is no scontrol (in a container)."""
+    """Return a node's NodeAddr from scontrol; empty if there is no scontrol (in a container)."""
     if not node or shutil.which("scontrol") is None:
         return ""
     try:
@@ -110,7 +108,7 @@ def _node_address(node: str) -> str:
 
 
 def _addresses(name: str) -> list[str]:
-    """The addresses of a name that are this machine's own, IPv4 first."""
+    """Return those addresses of a name that belong to this machine (can be bound here), IPv4 first."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError:
@@ -127,7 +125,7 @@ def _addresses(name: str) -> list[str]:
 
 
 def _write_private(file: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all, and for this user alone."""
+    """Write a file atomically, readable by this user only, because it contains a secret."""
     temporary = file.with_name(f".{file.name}")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

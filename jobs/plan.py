@@ -1,6 +1,6 @@
-"""The plan of a run as written to RUN/plan.json: read by every task, never changed after it is written.
+"""The plan of a run, as written to RUN/plan.json: read by every task and never changed.
 
-It is made by ``slurm.planning.planner``; it lives here because tasks read it and ``jobs`` may not import ``slurm``.
+``slurm.planning.planner`` makes it; it lives here because tasks read it and ``jobs`` must not import ``slurm``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLAN_FORMAT = 1
 
 
 class StagePlan(BaseModel):
-    """One stage: where its output goes and in how many shards."""
+    """A stage of a plan: its output directory and number of shards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,9 +31,7 @@ class StagePlan(BaseModel):
 
 
 class Part(BaseModel):
-    """Candidates of an earlier run that a top-up's merge reads before its own: two finished stages, used where they
-    are.
-    """
+    """The finished sample and generate stages of an earlier run, whose candidates a top-up's merge reads in place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +42,7 @@ class Part(BaseModel):
 
 
 class Measured(BaseModel):
-    """Acceptance that the plan's numbers were made of; RUN/acceptance.json is a copy of the file."""
+    """The measured acceptance that the plan is based on; RUN/acceptance.json is a copy of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +51,7 @@ class Measured(BaseModel):
 
 
 class Plan(BaseModel):
-    """A run, resolved: config, stages, fingerprints, and which snapshot of domain and code it uses."""
+    """A resolved run: config, stages, fingerprints, and the snapshots of domain and code that it uses."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -75,7 +73,7 @@ class Plan(BaseModel):
 
     @property
     def first(self) -> int:
-        """Index of the first request of this plan's own."""
+        """Index of the first request of this plan, after those of the runs it builds on."""
         return sum(part.rows for part in self.base)
 
 
@@ -83,10 +81,10 @@ class Plan(BaseModel):
 class Run:
     """A run directory and its plan.
 
-    RUN/plan.json     the plan            RUN/config.yaml   the resolved config, can be run again as it is
+    RUN/plan.json     the plan            RUN/config.yaml   the resolved config, which can be run again unchanged
     RUN/code/         snapshot of routenator/, jobs/, slurm/     RUN/domain/  snapshot of the domain, with golden.jsonl
-    RUN/acceptance.json  snapshot of the measured acceptance that the requests were planned by, if they were
-    RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   what was submitted, by id
+    RUN/acceptance.json  snapshot of the measured acceptance that the requests are based on, if any
+    RUN/logs/STAGE/   logs of every attempt                      RUN/submissions.jsonl   the submitted jobs
     RUN/dataset, adapter, scores.json, predictions.jsonl, report: links to the stages' outputs once they are done
     """
 
@@ -106,14 +104,14 @@ class Run:
         return self.path / "domain" / "golden.jsonl"
 
     def stage_dir(self, stage: str) -> Path:
-        """Absolute directory of a stage's output."""
+        """Return the absolute path of a stage's directory."""
         return self.part_dir(self.plan.stages[stage])
 
     def log_dir(self, stage: str) -> Path:
         return self.path / "logs" / stage
 
     def part_dir(self, stage: StagePlan) -> Path:
-        """Absolute directory of a stage of an earlier run that this one builds on."""
+        """Return the absolute path of a stage of an earlier run that this one builds on."""
         return Path(os.path.normpath(self.path / stage.dir))
 
     @staticmethod
@@ -121,7 +119,7 @@ class Run:
         """Read RUN/plan.json.
 
         Raises:
-            InputError: there is no such run, or another format of plan.
+            InputError: there is no such run, or its plan has another format.
         """
         run = Path(path).resolve()
         file = run / "plan.json"
@@ -151,10 +149,10 @@ class Run:
             ) from None
 
     def check_store(self) -> None:
-        """Whether the outputs of finished stages are where the plan says.
+        """Check that the outputs of finished stages are where the plan says.
 
         Raises:
-            InputError: the run was moved without the stages beside it, or they were removed.
+            InputError: the run was moved without its stages, or they were removed.
         """
         for stage, declared in STAGES.items():
             for name in declared.published:
@@ -163,13 +161,13 @@ class Run:
                     raise InputError(
                         f"the output of {stage} is not where the plan says",
                         file=self.stage_dir(stage),
-                        found="nothing there",
+                        found="nothing",
                         expected="the folder of stages beside the run, moved together with it; "
-                        "`run` makes removed stages again",
+                        "`run` recreates removed stages",
                     )
 
     def publish(self, stage: str) -> None:
-        """Show a finished stage's outputs in the run directory as relative links. Safe to repeat and to race."""
+        """Link a finished stage's outputs into the run directory by relative links. Safe to repeat and to race."""
         for name, inside in STAGES[stage].published.items():
             target = os.path.join(self.plan.stages[stage].dir, inside)
             link = self.path / name

@@ -1,4 +1,4 @@
-"""Report: gather what all stages say of themselves into ``report/summary.json`` and ``report/index.html``."""
+"""Report: collects the results of all stages into ``report/summary.json`` and ``report/index.html``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(task: Task) -> None:
     """Write the report of a run whose other stages are done; roles ``summary`` and ``page``.
 
     Raises:
-        StageError: a stage that it reports on is not done.
+        StageError: one of the stages is not done.
         CorruptShardError: a file differs from its receipt.
     """
     if task.is_done():
@@ -38,7 +38,7 @@ def run(task: Task) -> None:
 
 
 def gather(run: Run) -> dict[str, Any]:
-    """The summary of a run, also of one that has not ended: stages that are not done are left out.
+    """Return the summary of a run, which may be unfinished: stages that are not done are left out.
 
     Raises:
         CorruptShardError: a file differs from its receipt.
@@ -85,7 +85,7 @@ def _receipts(run: Run, stage: str) -> list[Receipt]:
 
 
 def _file(run: Run, receipt: Receipt, name: str) -> Path:
-    """A file of a stage by its name, checked against the receipt if the receipt lists it."""
+    """Return a file of a stage by name, verified if the receipt lists it."""
     directory = run.stage_dir(receipt.stage)
     for role, entry in receipt.files.items():
         if Path(entry["name"]).name == name:

@@ -1,6 +1,4 @@
-"""Sample: graph traversal and router. Shard k writes its slice of the requests; shard 0 also the strata with their
-quotas.
-"""
+"""Sample: graph traversal and router. Shard k writes its slice of the requests; shard 0 also writes the strata."""
 
 from __future__ import annotations
 
@@ -41,10 +39,9 @@ def run(task: Task) -> None:
 
 
 def write_requests(sampler: Sampler, start: int, stop: int, path: Path) -> Iterator[int]:
-    """Write requests start..stop-1 as one parquet file; gives the number of rows written so far, row group after row
-    group.
+    """Write requests start..stop-1 as one parquet file; yields the number of rows so far after each row group.
 
-    Seeds are random and indices a sequence: neither is worth a dictionary or a compressor's time.
+    Seeds are random and indices a sequence, so neither a dictionary nor compression would pay off.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

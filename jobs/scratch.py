@@ -1,8 +1,9 @@
-"""Where a task keeps what it has worked out so far, so that a killed attempt's successor need not begin again.
+"""Stores a task's intermediate results, so that the attempt after a killed one need not start from scratch.
 
-SCRATCH/attempt-1f3c9a7e/       an attempt at work, which holds the lock on attempt-1f3c9a7e/lock; removed by the next
-attempt if it is dead SCRATCH/NAME-40c583177011/      a finished step, named by its input; whoever finishes it first
-gives it this name
+SCRATCH/attempt-1f3c9a7e/     folder of a running attempt, which holds the lock on its file `lock`;
+                              the next attempt removes it if nobody holds the lock
+SCRATCH/NAME-40c583177011/    a finished step, named by its input; the first attempt to finish it renames its
+                              result to this name
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ class Scratch:
     """A task's scratch folder.
 
     Args:
-        task: whose.
-        place: a folder of the user's choice, in which the task gets one of its own (variables such as $TMPDIR are
-            filled in); None: the task's work folder.
+        task: the task.
+        place: the user's folder, in which the task gets its own subfolder (variables such as $TMPDIR are expanded);
+            None: the task's work folder.
     """
 
     def __init__(self, task: Task, place: str | None) -> None:
@@ -32,10 +33,10 @@ class Scratch:
         self._token = task.token
 
     def begin(self) -> Path:
-        """Make this attempt's own folder, and remove those of attempts that are dead."""
+        """Create this attempt's own folder, and remove those of dead attempts."""
         self.root.mkdir(parents=True, exist_ok=True)
         own = self.root / f"attempt-{self._token}"
-        hidden = own.with_name(f".{own.name}")  # until it is locked, lest another attempt take it for dead
+        hidden = own.with_name(f".{own.name}")  # hidden until it is locked: others would take an unlocked one for dead
         hidden.mkdir()
         self._lock = open(hidden / "lock", "w")  # noqa: SIM115  (held until the process ends or `end` is called)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -46,14 +47,14 @@ class Scratch:
         return own
 
     def step(self, name: str, key: str) -> Path:
-        """Where a finished step lies, if it is finished."""
+        """Return the path of a step's result; it exists only once the step is finished."""
         return self.root / f"{name}-{key}"
 
     def finish(self, made: Path, step: Path) -> Path:
-        """Give a finished step its name; if another attempt was first, its step is as good.
+        """Rename a finished step to its final name; if another attempt was first, use its equal result.
 
         Returns:
-            The folder that now has the name.
+            The step's folder.
         """
         try:
             made.rename(step)
@@ -63,7 +64,7 @@ class Scratch:
         return step
 
     def end(self) -> None:
-        """Remove what is there: this attempt's folder, and all else unless another attempt is at work."""
+        """Remove this attempt's folder, and everything else unless another attempt is running."""
         self._lock.close()
         shutil.rmtree(self.root / f"attempt-{self._token}", ignore_errors=True)
         if not any(_alive(other) for other in self.root.glob("attempt-*")):
@@ -71,7 +72,7 @@ class Scratch:
 
 
 def _alive(attempt: Path) -> bool:
-    """Whether its lock is held. Where a file system knows no locks, nothing is taken for dead."""
+    """Whether the attempt's lock is held. On a file system without locks every attempt counts as alive."""
     try:
         with open(attempt / "lock", "r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

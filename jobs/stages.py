@@ -1,7 +1,7 @@
-"""The stages of a run. A new one is a module ``jobs/NAME.py`` and an entry of ``STAGES``.
+"""Registry of the stages of a run. A new stage is a module ``jobs/NAME.py`` and an entry in ``STAGES``.
 
-Plans, submissions, the local driver and the status derive from the entries what they need to know of a stage. What its
-output depends on is said in slurm/planning/fingerprints.py.
+Plans, submissions, the local driver and the status take everything they need to know about a stage from its entry.
+slurm/planning/fingerprints.py lists what a stage's output depends on.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from typing import NamedTuple
 
 MIB = 1024**2
 GIB = 1024**3
-# Bytes a row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 a request, 133 a candidate,
-# 55 an example in parquet and 300 a JSON line besides the API; doubled and more, because models' replies and other
-# domains' arguments are longer.
+# Bytes per row on disk. Measured on the domain `creative` (5,000 rows, heuristic route): 23 per request, 133 per
+# candidate, 55 per example in parquet and 300 per JSON line without the API; at least doubled here, because models'
+# replies and other domains' arguments are longer.
 REQUEST_BYTES = 60
 CANDIDATE_BYTES = 500
 EXAMPLE_BYTES = 600
 PREDICTION_BYTES = 2000
-# An adapter, its optimiser's state and three checkpoints of it; the trained model's size is not known before it is
-# loaded.
+# An adapter, its optimizer's state and three checkpoints. A guess: the model's size is unknown until it is loaded.
 TRAIN_BYTES = 2 * GIB
 SMALL_BYTES = 20 * MIB
 
 
 class Volume(NamedTuple):
-    """What a run will have of everything, by which the size of its stages' output is estimated.
+    """The amounts from which the size of the stages' outputs is estimated.
 
     Attributes:
         requests: rows of the sample stage, and so of the generate stage.
         examples: rows of the data set.
-        example_bytes: of an example, in all formats together.
+        example_bytes: bytes per example, all formats together.
     """
 
     requests: int
@@ -44,12 +43,12 @@ class Stage:
     """One stage.
 
     Attributes:
-        needs: the stages whose output it reads, of which all must be done before it starts.
-        published: what the run directory shows of a finished stage: name there -> path below the stage's directory.
-        is_sharded: whether it is cut into ``NAME.shards`` shards, as the config says; else it has one.
-        is_brief: whether a shard lasts seconds, so that a task should work through many.
+        needs: the stages whose output it reads; all of them must be done before it starts.
+        published: links in the run directory to a finished stage's outputs: name -> path in the stage's directory.
+        is_sharded: whether it has as many shards as the config's ``NAME.shards``; otherwise it has one.
+        is_brief: whether a shard takes only seconds, so that a task should work through many.
         takes_nodes: whether a task can use several nodes.
-        disk_bytes: about how much it writes, all shards together.
+        disk_bytes: estimates the bytes that it writes, all shards together.
     """
 
     needs: tuple[str, ...] = ()
@@ -78,7 +77,7 @@ _BEFORE_REPORT: dict[str, Stage] = {
         disk_bytes=lambda volume: PREDICTION_BYTES * 10_000,
     ),
 }
-# In the order of a run: a stage stands behind all that it needs. The report reads every other stage.
+# In execution order: a stage comes after all stages it needs. The report reads every other stage.
 STAGES: dict[str, Stage] = {
     **_BEFORE_REPORT,
     "report": Stage(needs=tuple(reversed(_BEFORE_REPORT)), published={"report": "report"}),
@@ -86,7 +85,7 @@ STAGES: dict[str, Stage] = {
 
 
 def up_to(last: str) -> tuple[str, ...]:
-    """The names of the stages up to and with one."""
+    """Return the names of the stages up to and including one."""
     names = tuple(STAGES)
     return names[: names.index(last) + 1]
 

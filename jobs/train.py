@@ -1,6 +1,4 @@
-"""Train: an adapter on the merged data set. One task, on one node or several; it goes on from the last checkpoint of
-any attempt.
-"""
+"""Train: trains an adapter on the merged data set, on one or several nodes, and resumes from earlier checkpoints."""
 
 from __future__ import annotations
 
@@ -24,9 +22,9 @@ VERSION = 2
 
 
 def run(task: Task) -> None:
-    """Write ``adapter/``, ``training.jsonl`` (a line a logged step) and, if that is the tracker, ``tensorboard/``.
+    """Write ``adapter/``, ``training.jsonl`` (a line per logged step) and, if that is the tracker, ``tensorboard/``.
 
-    On several nodes each runs its own processes; the first commits.
+    With several nodes, each runs its own processes and the first one commits.
 
     Raises:
         InputError: an example is too long, or the model has no such layer.
@@ -37,7 +35,7 @@ def run(task: Task) -> None:
     try:
         _train(task)
     except (OSError, StageError):
-        # Another attempt may have won and removed the work folder under our feet; then there is nothing left to do.
+        # Another attempt may have won and removed the work folder while we used it; then there is nothing left to do.
         if not task.is_done():
             raise
 
@@ -46,7 +44,7 @@ def _train(task: Task) -> None:
     config = task.config
     nodes = task_nodes(task.work_dir)
     files = data_files(task)
-    # All nodes of one start share the attempt's folder, so its name comes from the scheduler and not from this process.
+    # All nodes of one start share the attempt's folder, so its name must come from the scheduler, not this process.
     attempt = (
         f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes.count > 1 else task.token
     )
@@ -77,8 +75,9 @@ def _train(task: Task) -> None:
             _commit(task, job, result, resume)
     except StoppedError as stop:
         if "SLURM_JOB_ID" in os.environ:
-            # The first node's handler has not ended this: it could not requeue the job, or Slurm will, when it ends it.
-            # To end before would be a failure, and on another node end the first one's attempt at it.
+            # We are still here, so the handler has not requeued the job and exited: either it could not, or this is not
+            # the first node. Exiting now would count as a failure, and would make srun kill the first node's task while
+            # it requeues. So wait for Slurm to stop this task.
             wait_for_end(str(stop))
         raise
     finally:
@@ -97,12 +96,12 @@ def _commit(task: Task, job: TrainingJob, result: TrainingResult, resume: Path |
     metrics = {**result.metrics, "steps": result.step, "resumed_from": checkpoints.steps_of(resume) if resume else 0}
     commit_folder(task, folder, names, rows=int(result.metrics["examples"]), metrics=metrics)
     shutil.rmtree(task.work_dir, ignore_errors=True)
-    for left in task.dir.glob("attempt-*"):  # of attempts that were killed
+    for left in task.dir.glob("attempt-*"):  # left by killed attempts
         shutil.rmtree(left, ignore_errors=True)
 
 
 def data_files(task: Task) -> dict[str, list[Path]]:
-    """The merged data set's parquet files by split, checked against the receipt.
+    """Return the merged data set's parquet files by split, verified against the receipt.
 
     Raises:
         StageError: there is no training data.
@@ -118,8 +117,8 @@ def data_files(task: Task) -> dict[str, list[Path]]:
                 if name.startswith(split) and name.endswith(".parquet"):
                     path = receipt.path(directory, role)
                     verify_file(path, receipt, role)
-                    if pq.read_metadata(path).num_rows:  # none where the set is small or no validation share is wanted
+                    if pq.read_metadata(path).num_rows:  # empty if the set is small or has no validation share
                         paths.append(path)
     if not splits["train"]:
-        raise StageError("the merge stage left no training data")
+        raise StageError("the merge stage produced no training data")
     return splits

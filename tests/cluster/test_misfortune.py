@@ -323,7 +323,7 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
     assert re.fullmatch(
         rf"DiskFullError: no space to write {small_disk}/runs/stages/generate-\S+: {disk}; "
         r"this shard needs about \S+ MiB\. "
-        rf"Make space there, then: python launch\.py retry {run.path}",
+        rf"Free some space, then: python launch\.py retry {run.path}",
         reason,
     ), told(status)
     assert not done_shards(run.stage_dir("generate"), 2)

@@ -103,7 +103,7 @@ def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
 
     with monkeypatch.context() as patch:
         patch.setattr(Task, "progress", kill_one)
-        with pytest.raises(StageError, match=r"engine-\d, one of 2 of this task, was ended by SIGKILL"):
+        with pytest.raises(StageError, match=r"engine-\d, one of 2 of this task, was killed by SIGKILL"):
             generate(run)
     assert time.monotonic() - killed[0] < 60 and not multiprocessing.active_children()
     kept = set(Task(run, "generate", 0).work_dir.glob("*.parquet"))

@@ -144,7 +144,7 @@ def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypat
     assert (tmp_path / "meet-77-1.json").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     monkeypatch.setattr("jobs.nodes._WAIT_S", 0.0)
-    with pytest.raises(StageError, match="did not say where to meet"):
+    with pytest.raises(StageError, match="did not write its address"):
         task_nodes(tmp_path)
 
 

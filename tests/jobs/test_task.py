@@ -220,7 +220,11 @@ def test_input_files_are_in_shard_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "says"),
-    [("cut", "has 3 bytes, its receipt says 4"), ("flip", "differs from its receipt's sha256"), ("gone", "is missing")],
+    [
+        ("cut", "has 3 bytes, but its receipt says 4"),
+        ("flip", "differs from its receipt's sha256"),
+        ("gone", "is missing"),
+    ],
 )
 def test_damage_is_found_and_named(tmp_path: Path, damage: str, says: str) -> None:
     run = make_run(tmp_path, 2)
