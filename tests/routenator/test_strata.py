@@ -185,7 +185,7 @@ def refusal(domain: Domain, **config: Any) -> InputError:
 def test_a_route_without_a_template_is_refused(tiny: Domain) -> None:
     for changes in ({"weight": 0}, {"functions": ["book"]}):
         error = refusal(with_heads(tiny, {"vision/picture": changes}))
-        assert error.key == "routes.search.vision" and "no template of route vision serves search" in str(error)
+        assert error.key == "routes.search.vision" and error.found == "vision"
     # The engine is held to the slots' words by default; a template for one that writes freely does not suit it.
     error = refusal(with_heads(tiny, {"vision/picture": {"for_": "free"}}))
     assert error.key == "routes.search.vision"
@@ -193,7 +193,7 @@ def test_a_route_without_a_template_is_refused(tiny: Domain) -> None:
 
 def test_all_zero_route_weights_are_refused(tiny: Domain) -> None:
     error = refusal(tiny, generate={"routes": {"heuristic": 0.0, "text": 0.0}})
-    assert error.key == "generate.routes" and "weights are zero" in str(error)
+    assert error.key == "generate.routes" and error.found == {"heuristic": 0.0, "text": 0.0}
     strata = build_strata(tiny, make_config(generate={"routes": {"heuristic": 0.0, "text": 1.0}}))
     assert {stratum.route for stratum in strata} == {"text"}
 
