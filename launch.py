@@ -1,4 +1,4 @@
-"""The command line. Its commands are in ``slurm/commands``, by subject."""
+"""The command line. Its commands are in ``slurm/commands``, grouped by subject."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    # On some CPUs it advises to fetch kernels that nothing here needs.
+    # On some CPUs it suggests installing kernels that nothing here needs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if version:
         typer.echo(routenator.__version__)

@@ -1,4 +1,4 @@
-"""How stages become jobs: plan, submit, watch, retry, cancel.
+"""Turns the stages of a run into jobs: plans, submits, watches, retries and cancels them.
 
 From the top: ``commands`` (of launch.py), ``watching`` (status, logs, monitor, exporter), ``control`` (cancel) and
 ``devcluster`` (a Slurm to test on), ``experiments`` and ``local`` (the same stages on this machine), ``preflight``

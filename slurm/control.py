@@ -1,4 +1,4 @@
-"""Start, go on, and stop: what ``run``, ``retry`` and ``cancel`` do to a run that has a directory."""
+"""Cancels a run's jobs and local processes, and describes submitted jobs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from slurm.submission.submissions import Submission, compact, load_submissions
 
 
 class CancelError(RoutenatorError):
-    """What is to be cancelled cannot be reached."""
+    """The run's jobs or driver cannot be reached."""
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What ``cancel`` ended.
+    """The jobs and processes stopped by ``cancel``.
 
     Attributes:
-        jobs: Slurm jobs (arrays count once).
+        jobs: Slurm jobs (an array counts once).
         driver: whether a local driver was stopped.
-        processes: local processes that were left without a driver.
+        processes: number of local processes left behind without a driver.
     """
 
     jobs: list[str]
@@ -33,11 +33,11 @@ class Cancelled:
 
 
 def describe(submissions: list[Submission]) -> list[str]:
-    """One line a job: stage, job id, array expression, what it waits for."""
+    """Return one line per job: stage, job id, array expression, dependencies."""
     lines = []
     for item in submissions:
         array = f" --array={compact(item.tasks())}" if item.array else ""
-        told = [f"{item.per_task} a task"] if item.per_task > 1 else []
+        told = [f"{item.per_task} per task"] if item.per_task > 1 else []
         told += [f"from {item.offset * item.per_task}"] if item.offset else []
         offset = f" (shards {', '.join(told)})" if told else ""
         after = f" after {', '.join(item.depends)}" if item.depends else ""
@@ -46,8 +46,9 @@ def describe(submissions: list[Submission]) -> list[str]:
 
 
 def cancel(run: Run) -> Cancelled:
-    """End what this run has in the queue and on this machine, and nothing else. Safe to repeat; receipts and chunks
-    stay.
+    """Stop this run's jobs and its processes on this machine, and nothing else. Keeps receipts and chunks.
+
+    Safe to repeat.
 
     Raises:
         CancelError: the queue cannot be read, or the driver is on another host.
@@ -62,10 +63,11 @@ def cancel(run: Run) -> Cancelled:
 
 
 def _cancel_jobs(submissions: list[Submission]) -> list[str]:
-    """scancel those of the Slurm jobs that are live."""
+    """Cancel those of the Slurm jobs that are live."""
     queue = read_queue(submissions)
     if queue.problem:
         raise CancelError(f"nothing cancelled: {queue.problem}")
+    # A task in COMPLETING has ended and cannot be cancelled any more.
     going = {task for (task, _), entry in queue.entries.items() if entry.live and entry.state != "COMPLETING"}
     live = sorted({task.partition("_")[0] for task in going}, key=int)
     if live and (problem := scancel(live)):

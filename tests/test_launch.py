@@ -156,7 +156,7 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
         first,
         str(tmp_path / "benchmark" / ".." / "first.jsonl"),
     )
-    assert code == 2 and "to one file" in err
+    assert code == 2 and "to the same file" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
     assert code == 2 and "a folder has the name of the file to write" in err
     code, _, err = call("golden", "import", "snips", str(benchmark), str(Path(first) / "golden.jsonl"))
@@ -227,7 +227,7 @@ def test_no_wait_returns_and_cancel_ends_it(make_run: Callable[..., Run], toys: 
     second = go(run, wait=False)
     out, _ = second.communicate(timeout=180)
     assert second.returncode == 1 and "is already running this run" in out
-    assert call("cancel", str(run.path))[:2] == (0, "ended the local driver and its tasks\n")
+    assert call("cancel", str(run.path))[:2] == (0, "stopped the local driver and its tasks\n")
     value = json.loads(call("status", str(run.path), "--json")[1])
     assert value["state"] == "cancelled" and value["driver"]["state"] == "stopped"
 

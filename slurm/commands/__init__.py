@@ -1,1 +1,1 @@
-"""The commands of launch.py, by subject. Thin: each parses, calls and prints. ``lazy`` lists them all."""
+"""The commands of launch.py, grouped by subject. Each only parses, calls and prints; ``lazy`` lists them all."""

@@ -1,4 +1,4 @@
-"""Commands about domains."""
+"""Commands for domains: check, fit, derive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app.add_typer(domain_app, name="domain")
 @domain_app.command("check")
 @with_exit_codes
 def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_json: AsJson = False) -> None:
-    """Report errors in a domain, and what looks suspicious."""
+    """Report errors and suspicious content in a domain."""
     found = inspect_domain(find_domain(str(directory)))
     if as_json:
         print_json({"domain": found.domain.name, "facts": found.facts, "warnings": found.warnings})
@@ -40,18 +40,14 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
 @domain_app.command("fit")
 @with_exit_codes
 def domain_fit(
-    directory: Annotated[
-        str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries were meant for.")
-    ],
+    directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
     queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" may be missing.')
+        Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" is optional.')
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; without it the statistics go to stdout.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write. Default: stdout.")] = None,
     min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = 10,
     epsilon: Annotated[
-        float | None, typer.Option("--epsilon", help="Budget of differential privacy; without it counts are exact.")
+        float | None, typer.Option("--epsilon", help="Differential privacy budget. Default: exact counts.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,28 +76,32 @@ def domain_fit(
 @with_exit_codes
 def domain_derive(
     directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to start from.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create.", show_default=False)],
     templates: Annotated[
-        list[str] | None, typer.Option("--templates", metavar="A,B", help="Only these; patterns such as basic_* too.")
+        list[str] | None,
+        typer.Option("--templates", metavar="A,B", help="Only these templates; accepts patterns such as basic_*."),
     ] = None,
     routes: Annotated[
-        list[str] | None, typer.Option("--routes", metavar="ROUTE=SHARE,...", help="Of all functions.")
+        list[str] | None,
+        typer.Option("--routes", metavar="ROUTE=SHARE,...", help="Shares of the routes, for all functions."),
     ] = None,
     flat: Annotated[bool, typer.Option("--flat", help="No population statistics: everything equally likely.")] = False,
     boost: Annotated[
-        list[str] | None, typer.Option("--boost", metavar="FUNCTION.CATEGORY=FACTOR,...", help="Some more often.")
+        list[str] | None,
+        typer.Option("--boost", metavar="FUNCTION.CATEGORY=FACTOR,...", help="Request these more often."),
     ] = None,
     functions: Annotated[
-        int | None, typer.Option("--functions", help="Another number of functions: fewer, or families of them.")
+        int | None,
+        typer.Option("--functions", help="Change the number of functions: fewer, or whole families of them."),
     ] = None,
     golden: Annotated[
-        Path | None, typer.Option("--golden", help="Golden file to relabel in place of the domain's own.")
+        Path | None, typer.Option("--golden", help="Golden file to relabel instead of the domain's own.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a domain from another by rule.
+    """Derive a domain from another by rules.
 
-    See docs/domains.md; the basis of experiments.
+    Experiments use it to make their arms; see docs/domains.md.
     """
     asked = {
         "templates": None if templates is None else _listed(templates),
@@ -131,16 +131,16 @@ def domain_derive(
 
 
 def _listed(values: list[str]) -> list[str]:
-    """Items of options that may be repeated and may hold several, with commas between."""
+    """Split the values of an option that may be repeated and may contain comma-separated items."""
     return [item.strip() for value in values for item in value.split(",") if item.strip()]
 
 
 def _numbers(values: list[str], key: str) -> dict[str, str]:
-    """NAME=NUMBER,... as a mapping; the numbers are checked where they are used."""
+    """Parse NAME=NUMBER,... to a mapping; the numbers are validated where they are used."""
     pairs = {}
     for item in _listed(values):
         name, equals, number = item.rpartition("=")
         if not equals:
-            raise InputError("no value", key=f"--{key}", found=item, expected="NAME=NUMBER")
+            raise InputError("missing value", key=f"--{key}", found=item, expected="NAME=NUMBER")
         pairs[name] = number
     return pairs

@@ -1,4 +1,4 @@
-"""Commands that judge models: score one, compare two, make a full model of an adapter."""
+"""Commands for trained models: score one, compare two runs, merge an adapter into its base model."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def evaluate(
     domain: Annotated[str, typer.Option("--domain", help="A domain's name or folder.")],
     golden: Annotated[Path, typer.Option("--golden", help="Golden file, JSON lines.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for scores.json and predictions.jsonl.")] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help="compact or tools. Default: as the adapter was trained.")
-    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="compact or tools. Default: as in training.")] = None,
     engine: Annotated[str, typer.Option("--engine", help="vllm or transformers.")] = "vllm",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at once.")] = 1,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Only so many queries, by a keyed shuffle; 0: all.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of engines.")] = 1,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Score a random sample of this size; 0: all queries.")
+    ] = 0,
     cache: Cache = Path(".cache"),
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +60,7 @@ def compare(
 ) -> None:
     """Test whether RUN_B is better than RUN_A.
 
-    On the same queries: paired bootstrap intervals, and McNemar's exact test.
+    Uses the same queries for both: paired bootstrap intervals and McNemar's exact test.
     """
     value = compare_runs(load_run(first), load_run(second))
     if as_json:
@@ -76,7 +76,9 @@ def merge_adapter(
         Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the full model.")],
-    base: Annotated[str | None, typer.Option("--base", help="Its base model. Default: as the adapter says.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Its base model. Default: the one named by the adapter.")
+    ] = None,
     cache: Cache = Path(".cache"),
 ) -> None:
     """Merge an adapter into a full copy of its base model.

@@ -1,4 +1,4 @@
-"""The command about experiments: several arms, several seeds, one table."""
+"""The command `experiment`: runs several arms with several seeds and writes one table."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def experiment(
     ],
     overrides: Overrides = None,
     parallel: Annotated[
-        int, typer.Option("--parallel", min=1, help="Runs at once; this machine's cores are shared out among them.")
+        int, typer.Option("--parallel", min=1, help="Number of runs at once; they share this machine's cores.")
     ] = 1,
     only: Annotated[
-        list[str] | None, typer.Option("--arm", help="This arm only; may be repeated.", show_default=False)
+        list[str] | None, typer.Option("--arm", help="Only this arm; may be repeated.", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option("--results", help="Folder of results; one below it for each experiment.")] = Path(
+    out: Annotated[Path, typer.Option("--results", help="Folder of results; each experiment gets a subfolder.")] = Path(
         "results"
     ),
     collect: Annotated[
-        bool, typer.Option("--collect", help="Run nothing: collect what is done, and say what is missing.")
+        bool, typer.Option("--collect", help="Run nothing: collect finished runs and list missing ones.")
     ] = False,
     confirm: Annotated[
         Path | None,
         typer.Option(
             "--confirm",
-            help="Train nothing: ask the trained models this other golden file; results go to NAME-confirm.",
+            help="Train nothing: score the trained models on this other golden file; results go to NAME-confirm.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="The runs and their settings; runs nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and their settings; run nothing.")] = False,
 ) -> None:
     """Run an experiment and write its results.
 
-    A table, plots, raw scores and provenance. Called again, it runs only what is missing.
+    Writes a table, charts, raw scores and provenance. When repeated, it runs only what is missing.
     """
     loaded = load_experiment(config, overrides or [])
     if confirm is not None:

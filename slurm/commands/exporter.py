@@ -1,4 +1,4 @@
-"""The command `exporter`: metrics for Prometheus."""
+"""The command `exporter`: serves metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ app = typer.Typer()
 def exporter(
     root: Root = Path("runs"),
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; the default is seen from this machine alone.")
+        str, typer.Option("--host", help="Address to listen on. The default is reachable only from this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 9877,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any free one.")] = 9877,
     every: Annotated[
-        float, typer.Option("--every", min=1.0, help="Seconds between two looks at Slurm and the runs.")
+        float, typer.Option("--every", min=1.0, help="Seconds between queries of Slurm and the runs.")
     ] = 30.0,
     cluster: Annotated[
-        bool | None, typer.Option("--cluster/--no-cluster", help="Default: where there is a Slurm.")
+        bool | None, typer.Option("--cluster/--no-cluster", help="Include the cluster. Default: if there is a Slurm.")
     ] = None,
 ) -> None:
     """Serve Prometheus metrics of the queue and of runs.
 
-    Of the runs below a folder, until SIGTERM or Ctrl-C.
+    Covers all runs in a folder; runs until SIGTERM or Ctrl-C.
     """
     reader = RunsReader(root)
     sources: dict[str, Callable[[], Iterable[Metric]]] = {"runs": lambda: run_metrics(reader.read())}

@@ -1,4 +1,4 @@
-"""Commands about golden sets."""
+"""Commands for golden sets: import, split."""
 
 from __future__ import annotations
 
@@ -26,20 +26,17 @@ golden_app.add_typer(import_app, name="import")
 @with_exit_codes
 def golden_import_snips(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The benchmark's folder, as 2017-06-custom-intent-engines.")
+        Path, typer.Argument(metavar="DIR", help="The benchmark's folder, such as 2017-06-custom-intent-engines.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
     part: Annotated[
-        str, typer.Option("--part", help="validate (what others report), train or train_full.")
+        str, typer.Option("--part", help="validate (used in publications), train or train_full.")
     ] = "validate",
 ) -> None:
-    """Import SNIPS as a golden set of the domain `assistant`."""
+    """Import SNIPS as a golden set for the domain `assistant`."""
     check_file(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out, part)
-    typer.echo(
-        f"{count:,} queries written to {out}"
-        + (f", {repeated} left out that say what an earlier one says" if repeated else "")
-    )
+    typer.echo(f"{count:,} queries written to {out}" + (f"; {repeated} duplicates were left out" if repeated else ""))
 
 
 @golden_app.command("split")
@@ -47,20 +44,20 @@ def golden_import_snips(
 def golden_split(
     domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
     golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
-    first: Annotated[Path, typer.Argument(metavar="FIRST.jsonl", help="One part, to look at errors in.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND.jsonl", help="The rest, to report figures of.")],
-    share: Annotated[float, typer.Option("--share", help="Of the first part.", min=0.0, max=1.0)] = 0.5,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.", min=0)] = 0,
+    first: Annotated[Path, typer.Argument(metavar="FIRST.jsonl", help="One part, for error analysis.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND.jsonl", help="The rest, for reported scores.")],
+    share: Annotated[float, typer.Option("--share", help="Share of the first part.", min=0.0, max=1.0)] = 0.5,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another split.", min=0)] = 0,
 ) -> None:
     """Split a golden file into two parts, alike in content.
 
-    Both have the same functions and content types, so that what is tuned on one is tested on the other.
+    Both have the same mix of functions and content types, so that you can tune on one and test on the other.
     """
     check_file(first, "FIRST.jsonl")
     check_file(second, "SECOND.jsonl")
     if first.resolve() == second.resolve():
         raise InputError(
-            "both parts are to be written to one file", key="SECOND.jsonl", found=second, expected="another file"
+            "both parts would be written to the same file", key="SECOND.jsonl", found=second, expected="another file"
         )
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):

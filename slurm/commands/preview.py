@@ -1,4 +1,4 @@
-"""The command `preview`: rows of a run without the run."""
+"""The command `preview`: shows rows of a run without running it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ app = typer.Typer()
 def preview(
     config: Config,
     overrides: Overrides = None,
-    count: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 20,
+    count: Annotated[int, typer.Option("--n", min=1, help="Number of rows.")] = 20,
     route: Annotated[str | None, typer.Option("--route", help=f"Only rows of this route: {', '.join(ROUTES)}.")] = None,
     template: Annotated[
         str | None, typer.Option("--template", help="Only rows of this template, such as text/persona.")
     ] = None,
-    prompts: Annotated[bool, typer.Option("--prompts/--no-prompts", help="Show what the model is asked.")] = True,
+    prompts: Annotated[bool, typer.Option("--prompts/--no-prompts", help="Show the prompts.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Show the first rows of a run without running it.
 
-    Prompts, raw replies and what the checks say. Writes and submits nothing.
+    Shows prompts, raw replies and the results of the checks. Writes and submits nothing.
     """
     rows = preview_rows(compose_plan(config, overrides, submitting=False).config, count, route, template)
     if as_json:

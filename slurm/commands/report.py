@@ -1,4 +1,4 @@
-"""The command `report`: the results of a run."""
+"""The command `report`: prints the results of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = typer.Typer()
 def report(run: RunDir, as_json: AsJson = False) -> None:
     """Print the results of a run, finished or not.
 
-    The result table so far, and where the HTML report is.
+    Prints the table of results so far, and the path of the HTML report.
     """
     loaded = load_run(run)
     if as_json:

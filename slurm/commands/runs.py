@@ -34,10 +34,10 @@ app = typer.Typer()
 
 
 def compose_plan(config: str, overrides: list[str] | None, submitting: bool, until: str | None = None) -> Plan:
-    """Composed, planned, and checked; nothing is written.
+    """Compose and check a plan; writes nothing.
 
     Args:
-        until: the last stage that the run shall have.
+        until: the last stage of the run.
     """
     if until is not None and until not in STAGES:
         raise InputError("no such stage", key="--until", found=until, valid=STAGES)
@@ -58,9 +58,7 @@ def run_command(
         bool | None,
         typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not."),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", help="The last stage: merge makes the data set alone.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="The last stage; merge makes only the data set.")] = None,
 ) -> None:
     """Check, plan and submit every stage of a run.
 
@@ -75,27 +73,27 @@ def run_command(
 @app.command()
 @with_exit_codes
 def retry(
-    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")] = None
+    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None
 ) -> None:
     """Resume a run: submit only the shards that are missing.
 
-    Shards that are done, queued or running are left alone.
+    Leaves shards alone that are done, queued or running.
     """
     go(load_run(run), wait)
 
 
 def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
-    """``start``, and end with the run directory and an honest exit code."""
+    """``start``, then print the run directory and exit with the exit code."""
     code = start(run, wait, package)
     typer.echo(run.path)
     raise typer.Exit(code)
 
 
 def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
-    """Submit what is missing; wait if asked.
+    """Submit missing shards, and wait if requested.
 
     Args:
-        package: where the stage modules are; another one only in tests.
+        package: package of the stage modules; only tests use another one.
 
     Returns:
         The exit code.
@@ -109,7 +107,7 @@ def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
         code = run_local(run, wait is not False, console, package)
     else:
         submissions = submit_missing(run, package)
-        for line in describe(submissions) or ["Nothing to submit: what is missing is in the queue."]:
+        for line in describe(submissions) or ["Nothing to submit: all missing shards are in the queue."]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         code = watch_slurm(run, console) if wait else 0
     return code
@@ -120,12 +118,12 @@ def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
 def plan(
     config: Config,
     overrides: Overrides = None,
-    scripts: Annotated[bool, typer.Option("--scripts", help="The sbatch text of each stage.")] = False,
+    scripts: Annotated[bool, typer.Option("--scripts", help="Print the sbatch script of each stage.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what `run` would do and cost.
 
-    Stages, shards, resources, what is reused, node-hours. Writes and submits nothing.
+    Shows stages, shards, resources, what is reused and node-hours. Writes and submits nothing.
     """
     resolved = compose_plan(config, overrides, submitting=False)
     value = forecast(resolved)

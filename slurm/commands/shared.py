@@ -1,4 +1,4 @@
-"""What all commands share: argument types, honest exit codes, output."""
+"""Argument types, exit codes and output shared by all commands."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ EXIT_INTERRUPTED = 130
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 Config = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one below configs/.", show_default=False)
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one in configs/.", show_default=False)
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. cluster=slurm train.epochs=1.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. cluster=slurm train.epochs=1.", show_default=False),
 ]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of runs.")]
-Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
+Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between refreshes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
-    """Errors on purpose become a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C 130."""
+    """Turn our errors into a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C gives 130."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -53,7 +53,7 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def console_for_output() -> Console:
-    """Colour only on a terminal, and not where NO_COLOR is set; wide lines are not wrapped in a file."""
+    """Return a console with color only on a terminal and unless NO_COLOR is set; does not wrap lines in a file."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "140")))
@@ -64,7 +64,7 @@ def print_json(value: Any) -> None:
 
 
 def load_run(run: Path) -> Run:
-    """The run, whole: with the outputs of what is done."""
+    """Load a run, and check that the outputs of finished stages exist."""
     loaded = Run.load(run)
     loaded.check_store()
     return loaded

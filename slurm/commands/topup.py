@@ -1,4 +1,4 @@
-"""Commands of the closed loop: measure acceptance, plan by it, fill what is missing."""
+"""Commands of the closed loop: measure acceptance, plan with it, and fill what is missing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from slurm.watching.topup_view import need_as_dict, print_acceptance, print_need
 PILOT_ROWS = 1000
 
 app = typer.Typer()
-Wait = Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run.")]
+Wait = Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")]
 
 
 @app.command()
@@ -50,12 +50,12 @@ Wait = Annotated[bool | None, typer.Option("--wait/--no-wait", help="As of run."
 def pilot(
     config: Config,
     overrides: Overrides = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Size of its data set.")] = PILOT_ROWS,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of its data set.")] = PILOT_ROWS,
     wait: Wait = None,
 ) -> None:
     """Measure acceptance with a small run up to merge.
 
-    Runs sample, generate and merge only; `generate.acceptance=auto` finds the result afterwards.
+    Runs only sample, generate and merge; `generate.acceptance=auto` then uses the result.
     """
     plan = make_plan(pilot_config(load_config(config, overrides or []), rows), sys.argv, stages=DATA_STAGES)
     preflight(plan, submitting=True)
@@ -64,7 +64,7 @@ def pilot(
     if code == 0 and _merged(run):
         print_acceptance(measured_of(run), console_for_output())
     elif code == 0:
-        typer.echo(f"When it is done: python launch.py acceptance {run.path}")
+        typer.echo(f"Once it is done: python launch.py acceptance {run.path}")
     typer.echo(run.path)
     raise typer.Exit(code)
 
@@ -76,9 +76,9 @@ def acceptance(
     worst: Annotated[int, typer.Option("--worst", min=0, help="How many of the worst strata to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Show what share of a run's requests was accepted.
+    """Show the acceptance rates of a run's requests.
 
-    By route and in the worst strata, after checks and deduplication; and what its quotas lack.
+    By route and for the worst strata, after checks and deduplication; and the rows missing from its quotas.
     """
     loaded = load_run(run)
     measured, need = measured_of(loaded), look(loaded)
@@ -98,22 +98,20 @@ def acceptance(
 def topup(
     run: RunDir,
     wait: Wait = None,
-    rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Top-ups of the data at most, each after the one before.")
-    ] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Maximum number of top-ups, one after the other.")] = 1,
     shards: Annotated[
-        int | None, typer.Option("--shards", min=1, help="Tasks of generate. Default: as the run, or fewer.")
+        int | None, typer.Option("--shards", min=1, help="Shards of generate. Default: as in the run, or fewer.")
     ] = None,
 ) -> None:
     """Fill the quotas that a run did not meet.
 
-    Makes a new run that asks again for those strata alone, merges both, and goes on as the config says. RUN itself
-    is never changed.
+    Makes a new run that requests more rows of those strata only, merges both, and continues with the later stages.
+    RUN itself is never changed.
     """
     current = load_run(run)
     if rounds > 1 and current.config.cluster.kind == "slurm" and not wait:
         raise InputError(
-            "several rounds wait for each other",
+            "each round waits for the one before",
             key="--rounds",
             found=rounds,
             expected="--wait, or one round at a time",
@@ -142,7 +140,7 @@ def topup(
         need = look(current)
         print_need(need, list(given_up(current, need)), console)
     if previous is None:
-        console.print("None of these strata can be filled by asking again; nothing was submitted.", style="red")
+        console.print("None of these strata can be filled by more requests; nothing was submitted.", style="red")
         raise typer.Exit(1)
     code = 0
     if stepwise:
@@ -153,7 +151,7 @@ def topup(
 
 
 def _topup_run(run: Run, need: Need, path: Path, stages: tuple[str, ...], shards: int | None) -> Run:
-    """The run directory of a top-up: made now, or there already from an earlier call, whose plan does not change."""
+    """Return the run of a top-up: a new one, or the one that an earlier call made, whose plan does not change."""
     if (path / "plan.json").is_file() and builds_on(Run.load(path), run):
         return Run.load(path)
     plan = plan_topup(run, need, path, stages=stages, shards=shards, command=sys.argv)

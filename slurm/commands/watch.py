@@ -34,14 +34,14 @@ def status(
     ] = False,
     every: Every = 5.0,
 ) -> None:
-    """Show how far a run is, and why shards failed.
+    """Show a run's progress, and why shards failed.
 
-    Shards, rows, speed, time to go, what was used and wasted; of failed shards the end of the log.
+    Shards, rows, throughput, ETA, resources used and wasted, and the end of each failed shard's log.
     """
     loaded = load_run(run)
     if watch and as_json:
         raise InputError(
-            "one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like"
+            "these exclude each other", key="--watch", found="--watch --json", expected="--json, repeated as needed"
         )
     if watch:
         raise typer.Exit(watch_status(loaded, console_for_output(), every))
@@ -57,13 +57,13 @@ def status(
 def cancel(run: RunDir) -> None:
     """Stop this run's jobs and processes.
 
-    No other run is touched. Finished shards stay; `retry` resumes the run.
+    Touches no other run. Finished shards are kept; `retry` resumes the run.
     """
     ended = control.cancel(Run.load(run))
     parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
     parts += ["the local driver and its tasks"] if ended.driver else []
     parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
-    typer.echo("ended " + ", ".join(parts) if parts else "nothing was running")
+    typer.echo("stopped " + ", ".join(parts) if parts else "nothing was running")
 
 
 @app.command()
@@ -94,24 +94,26 @@ def queue(
         str | None, typer.Option("--partition", "-p", help="Only this partition.", show_default=False)
     ] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only this user's jobs.", show_default=False)] = None,
-    me: Annotated[bool, typer.Option("--me", help="Only my jobs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    me: Annotated[bool, typer.Option("--me", help="Only your own jobs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every: Every = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Show the cluster: what is free, who waits, and why.
 
-    Free resources of each partition, users, expected starts, my fair share.
+    Free resources of each partition, users, expected starts, your fair share.
     """
     if me and user is not None:
-        raise InputError("one of the two", key="--me", found=f"--me --user {user}", expected="--me, or --user NAME")
+        raise InputError(
+            "these exclude each other", key="--me", found=f"--me --user {user}", expected="--me, or --user NAME"
+        )
     if watch and as_json:
         raise InputError(
-            "one of the two", key="--watch", found="--watch --json", expected="--json alone, as often as you like"
+            "these exclude each other", key="--watch", found="--watch --json", expected="--json, repeated as needed"
         )
     whose = getpass.getuser() if me else user
     if watch:
-        read_cluster(partition, whose)  # what is wrong with the question is said at once
+        read_cluster(partition, whose)  # report a wrong partition now, not in the refreshing display
         watch_cluster(lambda: read_cluster(partition, whose), console_for_output(), every)
     seen = read_cluster(partition, whose)
     if as_json:
@@ -123,7 +125,7 @@ def queue(
 @app.command()
 @with_exit_codes
 def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
-    """List the runs below a folder, newest first.
+    """List the runs in a folder, newest first.
 
     State, age, current stage and rows of each.
     """

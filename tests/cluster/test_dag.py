@@ -225,7 +225,7 @@ def test_status_and_cancel_from_the_command_line(submitted: Run) -> None:
     assert value["kind"] == "slurm" and value["accounting"] is True
     assert sum(value["stages"][2][state] for state in ("done", "running", "pending")) == 1
     done = launch_here("cancel", str(submitted.path))
-    assert done.returncode == 0 and "ended Slurm jobs" in done.stdout
+    assert done.returncode == 0 and "stopped Slurm jobs" in done.stdout
     assert launch_here("cancel", str(submitted.path)).stdout == "nothing was running\n"
 
 

@@ -330,7 +330,7 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
     with open(ballast, "ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
-    with pytest.raises(DiskFullError, match="Make space there"):
+    with pytest.raises(DiskFullError, match="Free some space"):
         submit_missing(run)
     ballast.unlink()
     again = submit_missing(run)
