@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jobs.plan import Run
+from jobs.stages import STAGES
 from routenator.errors import InputError
 from slurm.control import describe
 from slurm.local.driver import start_driver
@@ -155,7 +156,7 @@ def test_the_attempt_in_the_logs_name_counts_requeues(make_run: Callable[..., Ru
 
 def test_scripts_of_the_whole_dag_wait_for_each_other(make_run: Callable[..., Run]) -> None:
     texts = scripts(make_run(cluster={"kind": "slurm"}, generate__shards=9), array=4, tasks=16)
-    assert list(texts) == ["sample", "generate", "merge", "train", "evaluate", "report"]
+    assert list(texts) == list(STAGES)
     assert "--dependency" not in texts["sample"] and "#SBATCH --array=0-1%64" in texts["sample"]
     assert "afterok:$SAMPLE" in texts["generate"] and "--array=0-3%64" in texts["generate"]
     assert "--array" not in texts["merge"] and "%A" not in texts["merge"]
