@@ -206,7 +206,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, toys: Path) -> No
     plan = plan_of(make_config(tmp_path, run_dir=str(folder)))
     assert not check_run_dir(plan)
     (folder / "chapter1.tex").touch()
-    with pytest.raises(InputError, match="no run"):
+    with pytest.raises(InputError, match="not a run"):
         materialise(plan)
     assert [path.name for path in folder.iterdir()] == ["chapter1.tex"]
 
