@@ -1,1 +1,1 @@
-"""A real Slurm on one machine, for the tests and for trying things: daemons, configuration, faults."""
+"""Runs a real Slurm on one machine, for tests and experiments: daemons, configuration, fault injection."""

@@ -1,9 +1,8 @@
-"""A real Slurm of several nodes on this machine, to try jobs on and to test against: ``launch.py devcluster up`` and
-``down``.
+"""Runs a real Slurm with several nodes on this machine for testing: ``launch.py devcluster up`` and ``down``.
 
-Everything lies below one folder. Where root allows, all daemons and jobs live in a private PID namespace whose end
-takes all of them along; otherwise they are found by a variable in their environment. A Slurm that was not started here
-is never touched.
+Everything is in one folder. If permissions allow it, all daemons and jobs live in a private PID namespace, so that they
+die with its first process; otherwise they are found by a variable in their environment. A Slurm that was not started
+here is never touched.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from routenator.files import read_json, write_json
 from slurm.devcluster.config import ClusterSpec, write_files
 from slurm.local import processes
 
-# What is run -> the Debian package that has it.
+# Command -> the Debian package that provides it.
 COMMANDS = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sinfo": "slurm-client"}
 ACCOUNTING_COMMANDS = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
-# Daemons may lie where a plain user's path does not go.
+# Daemons may be in folders that are not in a plain user's PATH.
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 VARIABLE = "ROUTENATOR_DEVCLUSTER"
 START_LIMIT_S = 120.0
@@ -41,7 +40,7 @@ _PORTS = range(20000, 32000)  # Linux gives away 32768 to 60999
 
 
 class ClusterError(RoutenatorError):
-    """The test cluster did not come up; its logs are named."""
+    """The test cluster did not start; the message names its logs."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class DevCluster:
 
     Attributes:
         root: its folder.
-        pid: of the process whose end is the cluster's.
-        started: when that process was (ids are used again).
-        private: whether it has a PID namespace of its own.
-        nodes: how many.
+        pid: id of the supervisor; the cluster stops when it dies.
+        started: creation time of that process (ids are reused).
+        private: whether it has its own PID namespace.
+        nodes: number of nodes.
         accounting: whether sacct works.
     """
 
@@ -69,21 +68,20 @@ class DevCluster:
         return Path(self.root) / "etc" / "slurm.conf"
 
     def held(self, daemon: str) -> Path:
-        """While this file is there, a daemon (``slurmctld``, ``n1``) that ended is not started again; see
-        ``slurm.devcluster.faults``.
-        """
+        """Return the file that keeps a daemon (``slurmctld``, ``n1``) from being restarted while it exists."""
         return Path(self.root) / "run" / f"{daemon}.held"
 
 
 def default_root() -> Path:
-    """Short, because a socket's path may have 107 bytes; and not in a folder that others cannot enter, which munge
-    refuses.
+    """Return the default folder of a cluster.
+
+    It is short, because a socket's path is limited to 107 bytes, and accessible to others, as munge requires.
     """
     return Path(tempfile.gettempdir()) / f"devcluster-{os.getuid()}"
 
 
 def missing_packages(accounting: bool = True) -> list[str]:
-    """Debian packages that are needed and not there."""
+    """Return the required Debian packages that are not installed."""
     needed = COMMANDS | (ACCOUNTING_COMMANDS if accounting else {})
     return sorted({package for command, package in needed.items() if shutil.which(command, path=_PATH) is None})
 
@@ -93,13 +91,13 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
 
     Args:
         root: its folder; new or empty.
-        nodes: how many, each with 8 cores, 4 GB and (as root) 4 fake GPUs, whatever this machine has.
-        accounting: with slurmdbd and MariaDB.
+        nodes: number of nodes, each with 8 cores, 4 GB and (as root) 4 fake GPUs, whatever this machine has.
+        accounting: whether to run slurmdbd and MariaDB.
         max_array_size: the cluster's MaxArraySize.
 
     Raises:
         InputError: packages are missing, or the folder is in use.
-        ClusterError: it did not come up.
+        ClusterError: the cluster did not start.
     """
     root = root.resolve()
     packages = missing_packages(accounting)
@@ -111,7 +109,7 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
         )  # fmt: skip
     if read_cluster(root) is not None:
         raise InputError(
-            "a test cluster runs here already",
+            "a test cluster is already running here",
             file=root,
             expected="`launch.py devcluster down` first, or another --root",
         )
@@ -145,16 +143,16 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
         if process.poll() is not None or time.monotonic() > deadline:
             ends = "\n".join(f"{log.name}: {_last_line(log)}" for log in sorted((root / "log").glob("*.log")))
             _end(cluster)
-            raise ClusterError(f"the test cluster did not come up; see {root / 'log'}\n{ends}")
+            raise ClusterError(f"the test cluster did not start; see {root / 'log'}\n{ends}")
         time.sleep(_LOOK_S)
     return cluster
 
 
 def down(root: Path) -> bool:
-    """End the cluster of a folder, with all its jobs, and remove the folder.
+    """Stop the cluster of a folder and all its jobs, and remove the folder.
 
     Returns:
-        Whether one was running.
+        Whether a cluster was running.
     """
     root = root.resolve()
     cluster = read_cluster(root)
@@ -166,7 +164,7 @@ def down(root: Path) -> bool:
 
 
 def read_cluster(root: Path) -> DevCluster | None:
-    """The cluster that runs from a folder, or None."""
+    """Return the cluster that runs from a folder, or None."""
     try:
         cluster = DevCluster(**read_json(root.resolve() / "cluster.json"))
     except FileNotFoundError:
@@ -176,7 +174,7 @@ def read_cluster(root: Path) -> DevCluster | None:
 
 def _end(cluster: DevCluster) -> None:
     if not cluster.private and processes.is_same(cluster.pid, cluster.started):
-        # Jobs do not carry our variable (Slurm gives them their submitter's environment), so Slurm itself ends them.
+        # Jobs do not have our variable (Slurm gives them their submitter's environment), so Slurm must stop them.
         user = getpass.getuser()
         subprocess.run(
             ["scancel", "--user", user],
@@ -192,7 +190,7 @@ def _end(cluster: DevCluster) -> None:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    """Ours, without anything of another Slurm."""
+    """Return our environment without any settings of another Slurm."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
     return kept | {"SLURM_CONF": str(root / "etc" / "slurm.conf"), VARIABLE: str(root), "PATH": _PATH}
 
@@ -207,10 +205,10 @@ def _namespace_works() -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; held together, so that they differ.
+    """Return ports that nothing listens on. All are held open at once, so that they differ.
 
-    They lie below those that the system gives to whoever asks for any: until our daemons listen some seconds pass, and
-    in them it would give ours to others.
+    They are below the range from which the kernel assigns ports on request: until our daemons listen, some seconds
+    pass in which it could give them to others.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:
@@ -228,7 +226,7 @@ def _last_line(path: Path) -> str:
 
 
 class Supervisor:
-    """The process that is the cluster: starts the daemons in order, then waits for its own end."""
+    """The cluster's main process: starts the daemons in order, and restarts them until it is stopped."""
 
     def __init__(self, root: Path, nodes: int, accounting: bool) -> None:
         self.root = root
@@ -238,10 +236,10 @@ class Supervisor:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def serve(self) -> None:
-        """Start the cluster and keep it up: as on a real one, a daemon that ends is started again.
+        """Start the cluster and keep it running: as on a real one, a daemon that exits is restarted.
 
         Raises:
-            ClusterError: a daemon ended before all were up.
+            ClusterError: a daemon exited before all were running.
         """
         root = self.root
         self._start(
@@ -263,13 +261,13 @@ class Supervisor:
             self._reap()
             for name, process in list(self.daemons.items()):
                 if process.poll() is not None and not (root / "run" / f"{name}.held").exists():
-                    print(f"{name} ended with code {process.returncode}; started again", file=sys.stderr, flush=True)
+                    print(f"{name} exited with code {process.returncode}; restarted", file=sys.stderr, flush=True)
                     self._start(name, self.commands[name])
 
     def _accounting(self) -> None:
         root = self.root
         data = root / "mariadb" / "data"
-        # A server removes what others have in its folder for temporary tables, so each needs one of its own.
+        # A server deletes other servers' files in its folder for temporary tables, so each needs its own.
         temporary = root / "mariadb" / "tmp"
         temporary.mkdir()
         install = (
@@ -304,7 +302,7 @@ class Supervisor:
         while not condition():
             dead = [name for name, process in self.daemons.items() if process.poll() is not None]
             if dead:
-                raise ClusterError(f"waiting for {what}: {dead} ended")
+                raise ClusterError(f"{dead} exited while we waited for {what}")
             time.sleep(_LOOK_S)
 
     def _idle_nodes(self) -> int:
@@ -317,7 +315,7 @@ class Supervisor:
         return done.stdout if done.returncode == 0 else None
 
     def _reap(self) -> None:
-        # As process 1 of its namespace it inherits the orphans; those of its own that ended are noticed by `poll`.
+        # As process 1 of its namespace it inherits orphans and must reap them; `poll` notices our own children.
         own = {process.pid for process in self.daemons.values()}
         while os.getpid() == 1:
             try:
@@ -330,7 +328,7 @@ class Supervisor:
 
 
 def main(arguments: list[str]) -> None:
-    """ROOT NODES ACCOUNTING: be the cluster."""
+    """Run the cluster. Arguments: ROOT NODES ACCOUNTING."""
     root, nodes, accounting = arguments
     Supervisor(Path(root), int(nodes), accounting == "1").serve()
 

@@ -1,4 +1,4 @@
-"""The configuration files of the test cluster, kept apart because they are text."""
+"""Writes the configuration files of the test cluster."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 CORES = 8
 MEMORY_MB = 4000
 GPUS = 4
-GRACE_S = 30  # seconds that a preempted job has to close its chunk
+GRACE_S = 30  # seconds that a preempted job has to finish its chunk
 
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What a test cluster is to be.
+    """The parameters of a test cluster.
 
     Attributes:
         ports: free ports: slurmctld, slurmdbd, MariaDB, then one for each node.
-        password: of the accounting database's user.
+        password: password of the accounting database's user.
     """
 
     root: Path
@@ -34,7 +34,7 @@ class ClusterSpec:
 
 
 def write_files(spec: ClusterSpec) -> None:
-    """Folders, keys, device files and configuration below ``spec.root``."""
+    """Create folders, keys, device files and configuration in ``spec.root``."""
     root = spec.root
     for name in ("etc", "munge", "log", "run", "state", "spool", "dev", "mariadb"):
         (root / name).mkdir(exist_ok=True)
@@ -58,9 +58,7 @@ def write_files(spec: ClusterSpec) -> None:
 
 
 def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
-    """The text of slurm.conf. Scheduling is made as quick as it gets; more cores and memory than the machine has may be
-    declared.
-    """
+    """Return slurm.conf, with scheduling as quick as possible, and nodes that may be larger than the machine."""
     root, host = spec.root, socket.gethostname().split(".", maxsplit=1)[0]
     lines = [
         "ClusterName=devcluster",
@@ -69,7 +67,7 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         f"SlurmUser={spec.user}",
         f"SlurmdUser={spec.user}",
         "AuthType=auth/munge",
-        # A requeued job waits about as long as a credential lives.
+        # A requeued job waits for about the lifetime of a credential.
         f"AuthInfo=socket={root}/munge/s,cred_expire=5",
         "CredType=cred/munge",
         f"StateSaveLocation={root}/state",
@@ -87,15 +85,14 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         "SelectTypeParameters=CR_CPU_Memory",
         "SlurmdParameters=config_overrides",
         "SlurmctldParameters=preempt_send_user_signal",
-        # A job of a lower tier makes room for one of a higher: only in the partition `spare`, the only one that may be
-        # preempted.
+        # Jobs of a higher tier preempt those of a lower one, but only in the partition `spare`, which alone allows it.
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
         "ReturnToService=2",
         "SlurmdTimeout=10",
         "KillWait=3",
         f"MaxArraySize={spec.max_array_size}",
-        # Every task of an array counts; the default, 10000, is less than one large stage.
+        # Every array task counts, and a large stage has more than the default of 10000.
         "MaxJobCount=200000",
         "SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1,bf_continue",
     ]
@@ -104,7 +101,7 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
             "AccountingStorageType=accounting_storage/slurmdbd",
             "AccountingStorageHost=127.0.0.1",
             f"AccountingStoragePort={spec.ports[1]}",
-            # The clients of slurmdbd read their munge socket here, not from AuthInfo.
+            # Clients of slurmdbd read their munge socket from here, not from AuthInfo.
             f"AccountingStoragePass={root}/munge/s",
         ]
     node = f"NodeName=DEFAULT Sockets=1 CoresPerSocket={CORES} ThreadsPerCore=1 CPUs={CORES} RealMemory={MEMORY_MB}"
@@ -125,7 +122,7 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
 
 
 def slurmdbd_conf(spec: ClusterSpec) -> str:
-    """The text of slurmdbd.conf."""
+    """Return slurmdbd.conf."""
     root = spec.root
     return "\n".join(
         [
@@ -143,7 +140,7 @@ def slurmdbd_conf(spec: ClusterSpec) -> str:
             "StorageUser=slurm",
             f"StoragePass={spec.password}",
             "StorageLoc=slurm_acct_db",
-            # What is written can be read at once.
+            # Commit at once, so that what was written can be read immediately.
             "CommitDelay=0",
             "",
         ]
@@ -151,8 +148,10 @@ def slurmdbd_conf(spec: ClusterSpec) -> str:
 
 
 def _fake_devices(folder: Path) -> bool:
-    """Character devices that stand for GPUs (copies of the null device); plain files are refused. False where one may
-    not make them.
+    """Create character devices as fake GPUs (copies of the null device), since Slurm rejects plain files.
+
+    Returns:
+        False if we lack the permission.
     """
     try:
         for number in range(GPUS):

@@ -1,7 +1,7 @@
-"""What befalls a cluster, done to the test cluster on purpose: a task, a step, a node or a daemon dies.
+"""Injects faults into the test cluster: kills a task, a step, a node or a daemon.
 
-Only processes below the cluster's own supervisor are touched. A daemon that was killed is started again a second later,
-as an init system would, unless it is held down.
+It touches only processes below the cluster's own supervisor. A killed daemon is restarted a second later, as an init
+system would do, unless it is held down.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _STEP = "slurmstepd"
 
 @dataclass(frozen=True)
 class TaskProcess:
-    """A process that runs a task of ours (``slurm.worker.start``) on a node of the cluster.
+    """A process of one of our tasks (``slurm.worker.start``) on a node of the cluster.
 
     Attributes:
-        process: the Python that runs the stage.
+        process: the Python process that runs the stage.
         node: ``n1``.
-        job: Slurm's id of the job, ``12`` (of an array's task its own, not ``11_3``).
-        task: ``11_3`` of an array, else ``12``.
+        job: Slurm's plain job id, ``12`` (for an array task its own, not ``11_3``).
+        task: ``11_3`` for an array task, otherwise ``12``.
     """
 
     process: psutil.Process
@@ -36,26 +36,25 @@ class TaskProcess:
 
 
 def below(cluster: DevCluster) -> list[psutil.Process]:
-    """All processes of the cluster: its daemons, steps and jobs.
+    """Return all processes of the cluster: its daemons, steps and jobs.
 
     Raises:
-        InputError: it does not run, or has no process namespace of its own, so that its jobs cannot be told from
-            others.
+        InputError: it is not running, or has no process namespace, so that its processes cannot be told from others.
     """
     if not cluster.private:
         raise InputError(
-            "this test cluster has no process namespace of its own", file=cluster.root, expected="one started by root"
+            "this test cluster has no process namespace", file=cluster.root, expected="a test cluster started by root"
         )
     try:
         return psutil.Process(cluster.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         raise InputError(
-            "this test cluster does not run", file=cluster.root, expected="`launch.py devcluster up`"
+            "this test cluster is not running", file=cluster.root, expected="`launch.py devcluster up`"
         ) from None
 
 
 def tasks(cluster: DevCluster) -> list[TaskProcess]:
-    """The tasks of ours that run now."""
+    """Return our running tasks."""
     found = []
     for process, environment in _with_environment(cluster):
         with contextlib.suppress(psutil.Error):
@@ -68,7 +67,7 @@ def tasks(cluster: DevCluster) -> list[TaskProcess]:
 
 
 def kill(process: psutil.Process) -> bool:
-    """SIGKILL; whether it was there."""
+    """Send SIGKILL; return whether the process existed."""
     try:
         process.kill()
     except psutil.NoSuchProcess:
@@ -77,7 +76,7 @@ def kill(process: psutil.Process) -> bool:
 
 
 def kill_step(task: TaskProcess) -> bool:
-    """SIGKILL a task and its step's daemon, as the out-of-memory killer may do; returns whether they were there."""
+    """Kill a task and its step's daemon, as the out-of-memory killer may do; return whether they existed."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = task.process.parent()
         if parent is not None and _STEP in parent.name():
@@ -86,13 +85,13 @@ def kill_step(task: TaskProcess) -> bool:
 
 
 def kill_daemon(cluster: DevCluster, name: str, *, held: bool = False) -> bool:
-    """SIGKILL ``slurmctld``, ``slurmdbd``, or the slurmd of a node (``n1``), whose jobs go on.
+    """Kill ``slurmctld``, ``slurmdbd``, or the slurmd of a node (``n1``), whose jobs keep running.
 
     Args:
         held: whether it stays down until ``release``.
 
     Returns:
-        Whether it was there.
+        Whether it was running.
     """
     if held:
         cluster.held(name).touch()
@@ -107,16 +106,16 @@ def kill_daemon(cluster: DevCluster, name: str, *, held: bool = False) -> bool:
 
 
 def kill_node(cluster: DevCluster, node: str, *, held: bool = False) -> int:
-    """The death of a node: its slurmd and all steps and tasks on it are gone at once.
+    """Kill a node: its slurmd and all steps and tasks on it die at once.
 
     Args:
         held: whether the node stays down until ``release``.
 
     Returns:
-        How many processes there were.
+        The number of processes killed.
     """
     count = int(kill_daemon(cluster, node, held=held))
-    # Killed parents first, so that nobody is left to report an end.
+    # Parents first, so that nobody is left to report a child's death to the controller.
     for _ in range(3):
         own = [
             process for process, environment in _with_environment(cluster) if environment.get("SLURMD_NODENAME") == node
@@ -134,7 +133,7 @@ def kill_node(cluster: DevCluster, node: str, *, held: bool = False) -> int:
 
 
 def release(cluster: DevCluster, name: str) -> None:
-    """A held daemon, or node, comes back within a second or two."""
+    """Let a held daemon or node come back, within a second or two."""
     cluster.held(name).unlink(missing_ok=True)
 
 

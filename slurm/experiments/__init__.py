@@ -1,3 +1,1 @@
-"""Experiments: several arms, several seeds, one table. Every arm and seed is an ordinary run; this plans, starts,
-compares.
-"""
+"""Runs experiments: several arms with several seeds, compared in one table. Each arm and seed is an ordinary run."""

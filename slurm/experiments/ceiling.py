@@ -1,6 +1,6 @@
-"""``kind: ceiling``: the model trained on people's own labelled queries, by cross-validation.
+"""``kind: ceiling``: trains on real labelled queries by cross-validation, as an upper bound.
 
-Every query is asked once, of a model that was not trained on it. What real queries say stays below ROOT.
+Every query is scored once, by a model that was not trained on it. The text of real queries never leaves ROOT.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder
 from slurm.planning.planner import golden_source, with_absolute_paths
 
-# Of a run's settings, those that change a fold's outcome. All queries are asked, so `limit` does not.
+# Settings that change a fold's outcome, and training settings that do not. All queries are scored, so `limit` does not.
 _TRAIN_FREE = ("save_steps", "log_steps")
 _EVALUATE = ("engine", "max_new_tokens")
 
@@ -43,20 +43,20 @@ class Fold:
         return f"seed-{self.job.seed}-fold-{self.job.fold}"
 
     def missing(self) -> dict[str, Path]:
-        """Its folder, unless it is done."""
+        """Return its folder, unless it is done."""
         return {} if (self.folder / DONE).is_file() else {"fold": self.folder}
 
     def command(self, code: Path, folder: Path) -> list[str]:
-        """What does it."""
+        """Return the command that runs it."""
         write_json(self.folder / "job.json", self.job.model_dump(mode="json"))
         return [sys.executable, "-m", "slurm.experiments.fold", str(self.folder)]
 
     def failure(self) -> str | None:
-        """Nothing: its log has it."""
+        """Return None: the reason is in its log."""
         return None
 
     def summary(self) -> str:
-        """What came of it, on a line."""
+        """Describe its outcome in one line."""
         done = read_json(self.folder / DONE)
         return (
             f"{done['train']:,} queries to train on, {done['held_out']:,} held out, loss {done['training']['loss']:.3f}"
@@ -64,10 +64,10 @@ class Fold:
 
 
 def folds_of(experiment: Experiment) -> list[Fold]:
-    """All folds of all seeds.
+    """Return all folds of all seeds.
 
     Raises:
-        InputError: the config, the domain or the labelled file is not what it should be.
+        InputError: the config, the domain or the labelled file is invalid.
     """
     composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     config = with_absolute_paths(composed)
@@ -93,7 +93,7 @@ def folds_of(experiment: Experiment) -> list[Fold]:
 
 
 def read_folds(folds: Sequence[Fold]) -> list[Any]:
-    """A result of each seed all of whose folds are done: the folds' predictions together, scored as one."""
+    """Return a result for each seed whose folds are all done; scores the folds' predictions together."""
     by_seed: dict[int, list[Fold]] = {}
     for fold in folds:
         by_seed.setdefault(fold.job.seed, []).append(fold)

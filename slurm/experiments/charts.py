@@ -1,4 +1,4 @@
-"""An experiment's charts: SVG files that stand alone, made of results.json."""
+"""Draws an experiment's charts as standalone SVG files, from results.json."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _VIEW = re.compile(r'<svg viewBox="0 0 (\d+) ([\d.]+)"')
 
 
 def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
-    """Write what there is to draw.
+    """Write every chart that the results have data for.
 
     Returns:
-        The files' names.
+        The names of the files.
     """
     if results["kind"] == "distribution":
         drawn = {"shares.svg": _shares(results), "words.svg": _words(results)}
@@ -54,7 +54,7 @@ def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
-    """Charts under each other, each below its heading, as one file."""
+    """Stack charts, each below its heading, in one SVG."""
     from markupsafe import Markup
 
     parts, y = [], float(_MARGIN)
@@ -99,7 +99,7 @@ def _scores(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def _functions(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """F1 against the number of functions, where arms differ in it."""
+    """Draw F1 against the number of functions, if it differs between arms."""
     numbers = {run["arm"]: run.get("functions") for run in results["runs"]}
     if len(set(numbers.values())) < 2:
         return []
@@ -116,7 +116,7 @@ def _functions(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def _confusion(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """What content types are taken for, of each arm, all seeds together."""
+    """Draw each arm's confusion matrix of content types, over all seeds."""
     charts = []
     for name, arm in results["arms"].items():
         tables = [run["scores"]["confusion_categories"] for run in results["runs"] if run["arm"] == name]

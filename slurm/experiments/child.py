@@ -1,4 +1,4 @@
-"""A process that an experiment starts: it cleans up when it is told to end, and reports an error in one line."""
+"""Main function of a process started by an experiment: cleans up on SIGTERM, and reports errors in one line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from slurm.worker.stage_task import drop_inherited
 
 
 def child(work: Callable[[Path], None]) -> int:
-    """``work`` on the folder that the command line names.
+    """Call ``work`` on the folder named on the command line.
 
-    SIGTERM leaves in order: training keeps a checkpoint, Ray ends its processes.
+    SIGTERM exits in an orderly way: training writes a checkpoint and Ray stops its processes.
 
     Returns:
         Exit code.

@@ -1,7 +1,7 @@
-"""What came of an experiment's runs, as one JSON value: results.json.
+"""Collects the results of an experiment's runs into one JSON value, results.json.
 
-Golden sets may not be published, so no query, reply or argument goes in: of single queries only whether they were
-right, by their place in the golden file.
+Golden sets must not be published, so it contains no query, reply or argument: of a single query only its position in
+the golden file, and whether the reply was right.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 FORMAT = 1
 RESAMPLES = 2000
 _OTHER = "(other)"
-_FEW = 5  # golden queries of a category below which it is pooled: rare values of an open slot are people's own words
+_FEW = 5  # categories with fewer golden queries are pooled: rare values of an open slot are people's own words
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run that is done.
+    """The result of one finished run.
 
     Attributes:
-        keys: what tells the asked queries apart, over arms; the queries themselves, so they are kept in memory alone.
-        found: what became of each.
+        keys: keys that match queries across arms. They are the queries themselves, so they are only kept in memory.
+        found: the outcome for each query.
         value: its part of results.json.
     """
 
@@ -56,7 +56,7 @@ class Result:
 
 
 class Reader:
-    """Reads runs; domains, golden sets and embeddings that several share are read once."""
+    """Reads runs; domains, golden sets and embeddings that they share are read only once."""
 
     def __init__(self) -> None:
         self._functions: dict[str, dict[str, Function]] = {}
@@ -64,7 +64,7 @@ class Reader:
         self._embed: dict[str, Embed] = {}
 
     def read(self, entry: Entry) -> Result:
-        """One run whose stages are done.
+        """Read a run whose stages are done.
 
         Raises:
             InputError: its golden file is not the one that it was scored on.
@@ -95,28 +95,26 @@ class Reader:
         return Result(entry.arm, entry.seed, [query for query, _ in said], found, value)
 
     def api(self, domain: str) -> dict[str, Function]:
-        """The functions of a domain, by name."""
+        """Return the functions of a domain, by name."""
         if domain not in self._functions:
             self._functions[domain] = load_domain(domain).functions
         return self._functions[domain]
 
     def gold(self, file: Path, domain: str) -> list[GoldenExample]:
-        """A golden set whose calls are of this domain's API."""
+        """Return a golden set whose calls use this domain's API."""
         if str(file) not in self._golden:
             self._golden[str(file)] = load_golden(file, self.api(domain))
         return self._golden[str(file)]
 
     def embedder(self, name: str, cache: str) -> Embed:
-        """Sentence embeddings, each text's made once."""
+        """Return a function that computes sentence embeddings, each text only once."""
         if name not in self._embed:
             self._embed[name] = remembering(name, cache)
         return self._embed[name]
 
 
 def remembering(name: str, cache: str) -> Embed:
-    """An embedder that embeds each text once: the gold subprompts are those of every run, and most predicted ones are,
-    too.
-    """
+    """Return an embedder that embeds each text once: runs share their gold subprompts and most predicted ones."""
     import numpy as np
 
     inner: list[Embed] = []
@@ -134,7 +132,7 @@ def remembering(name: str, cache: str) -> Embed:
 
 
 def publishable(scores: dict[str, Any]) -> dict[str, Any]:
-    """One side of scores.json, with its rare categories pooled."""
+    """Return one side of scores.json with its rare categories pooled."""
     return {
         **scores,
         "per_category": _common(scores["per_category"]),
@@ -164,7 +162,7 @@ def _common_matrix(matrix: Mapping[str, Any], table: Mapping[str, Mapping[str, A
 
 
 def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
-    """Of each asked query its place in the golden file, and whether it was right; nothing of what it says."""
+    """Return each query's position in the golden file and whether the reply was right, but none of its text."""
 
     def listed(values: np.ndarray, digits: int = 0) -> list[float | None]:
         return [
@@ -182,7 +180,7 @@ def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
 
 
 def data_of(entry: Entry) -> dict[str, Any]:
-    """How the run's data set came out: rows at each step, what was refused, how near it is to its own target."""
+    """Summarize the run's data set: rows at each step, rejections, and the distance from its own target."""
     merge = read_json(entry.run.stage_dir("merge") / "merge.json")
     counts = merge["counts"]
     return {
@@ -193,7 +191,7 @@ def data_of(entry: Entry) -> dict[str, Any]:
 
 
 def training_of(entry: Entry) -> dict[str, Any]:
-    """What the train stage's receipt says: steps, loss, tokens a second, seconds of all attempts."""
+    """Return the metrics of the train stage's receipt: steps, loss, tokens per second, seconds of all attempts."""
     receipt = read_receipt(entry.run.stage_dir("train"), 0)
     if receipt is None:
         raise InputError(
@@ -203,9 +201,7 @@ def training_of(entry: Entry) -> dict[str, Any]:
 
 
 def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> dict[str, dict[str, Pooled]]:
-    """Measure -> arm -> its mean over seeds, the interval, and the difference to the reference; without what is not
-    measured.
-    """
+    """Return measure -> arm -> mean over seeds, interval, and difference to the reference; omits missing measures."""
     import numpy as np
 
     number: dict[str, int] = {}
@@ -228,7 +224,7 @@ def pooled_of(results: Sequence[Result], experiment: Experiment, seed: int) -> d
 
 
 def verdicts_of(pooled: Mapping[str, Mapping[str, Pooled]], experiment: Experiment) -> list[dict[str, Any]]:
-    """The reference against each other arm: in numbers' words and in a sentence."""
+    """Compare the reference with each other arm: the measures by outcome, and a sentence."""
     reference = experiment.reference
     if reference is None:
         return []
@@ -243,7 +239,7 @@ def verdicts_of(pooled: Mapping[str, Mapping[str, Pooled]], experiment: Experime
 
 
 def sentence(experiment: Experiment, other: str, said: Mapping[str, Sequence[str]]) -> str:
-    """A verdict in words."""
+    """Describe a comparison in a sentence."""
     assert experiment.reference is not None
 
     def names(measures: Sequence[str]) -> str:
@@ -253,7 +249,7 @@ def sentence(experiment: Experiment, other: str, said: Mapping[str, Sequence[str
         f"better in {names(said['apart'])} with intervals that do not overlap" if said["apart"] else "",
         f"better in {names(said['better'])} by the interval of the difference" if said["better"] else "",
         f"worse in {names(said['worse'])} by the interval of the difference" if said["worse"] else "worse in none",
-        f"no difference to be told in {names(said['open'])}" if said["open"] else "",
+        f"no significant difference in {names(said['open'])}" if said["open"] else "",
     ]
     return (
         f"{experiment.title(experiment.reference)} against {experiment.title(other)}: "
@@ -263,7 +259,7 @@ def sentence(experiment: Experiment, other: str, said: Mapping[str, Sequence[str
 
 
 def results_of(experiment: Experiment, results: Sequence[Result], missing: Sequence[str]) -> dict[str, Any]:
-    """results.json.
+    """Return the value of results.json.
 
     Args:
         missing: names of the runs that are not done.
@@ -305,7 +301,7 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
 
 
 def golden_file(file: Path, root: Path) -> dict[str, Any]:
-    """What identifies a golden file: its place below ROOT/domains if it is there, else its name alone; sha256, rows."""
+    """Identify a golden file: its path in ROOT/domains, or else only its name; sha256 and rows."""
     rows = sum(bool(line.strip()) for line in file.read_text(encoding="utf-8").split("\n"))
     domains = root.expanduser().resolve() / "domains"
     name = file.relative_to(domains) if file.is_relative_to(domains) else file.name

@@ -1,4 +1,4 @@
-"""Two runs side by side: the same golden queries, judged anew from the replies."""
+"""Compares two runs on the same golden queries, scoring their saved replies again."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _NAMES = {
 
 
 def compare_runs(first: Run, second: Run) -> dict[str, Any]:
-    """Differences of the second run's trained model to the first's; seed and resamples of the bootstrap are the
-    first's.
+    """Return the second run's trained model minus the first's; the bootstrap uses the first run's seed and resamples.
 
     Raises:
-        InputError: a run has not been evaluated, or the two have other golden sets or APIs.
+        InputError: a run has not been evaluated, or the two have different golden sets or APIs.
     """
     for run in (first, second):
         if not (run.path / "predictions.jsonl").is_file():
@@ -44,7 +43,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
     others = load_domain(second.domain_dir).functions
     if [function.tool() for function in functions.values()] != [function.tool() for function in others.values()]:
         raise InputError(
-            "the two runs are of different APIs",
+            "the two runs have different APIs",
             file=second.path,
             found=", ".join(others),
             expected=", ".join(functions),
@@ -63,7 +62,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
 
 
 def print_comparison(value: Mapping[str, Any], console: Console) -> None:
-    """The differences as a table."""
+    """Print the differences as a table."""
     from rich import box
     from rich.table import Table
 

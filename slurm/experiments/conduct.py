@@ -1,4 +1,4 @@
-"""An experiment from its config to its results."""
+"""Conducts an experiment, from its config to its results."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def conduct(
     say: Say,
     confirm: Path | None = None,
 ) -> int:
-    """Run what is missing, then write what is there.
+    """Run what is missing, then write the results so far.
 
     Args:
-        folder: of the results.
-        parallel: runs at once on this machine.
-        only: arms to run; none: all.
+        folder: folder of the results.
+        parallel: number of runs at once on this machine.
+        only: arms to run; empty: all.
         collecting: run nothing.
         say: prints a line.
-        confirm: train nothing, but ask the models that are trained the queries of this golden file.
+        confirm: train nothing, but score the trained models on this golden file.
 
     Returns:
-        Exit code: 0 all that was asked for is there, or was submitted to a cluster; 1 something failed, or is missing
-        when collecting; 130 and 143 stopped.
+        Exit code: 0 everything is done, or was submitted to a cluster; 1 something failed, or is missing when
+        collecting; 130 or 143 stopped.
     """
     check_arms(experiment, only)
     commit = checkout_commit()
@@ -62,7 +62,7 @@ def conduct(
     wanted = [work for work in works if isinstance(work, Fold) or not only or _entry(work).arm in only]
     startable = [work for work in wanted if not isinstance(work, Confirmation) or work.ready]
     if wanted and not startable:
-        say("no model is trained yet; the same command without --confirm trains them")
+        say("no model is trained yet; run the same command without --confirm to train them")
     code = 0 if collecting else _run(startable, experiment, parallel, say)
     _write(experiment, works, folder, commit, say)
     missing = [work.name for work in wanted if work.missing()]
@@ -70,16 +70,16 @@ def conduct(
         return 0
     say(f"{len(missing)} of {len(wanted)} are missing: {', '.join(missing)}")
     if code == 0 and not collecting and isinstance(wanted[0], Entry) and _config(wanted[0]).cluster.kind == "slurm":
-        say("They are with the cluster. When they are done, the same command with --collect writes the results.")
+        say("They were submitted to the cluster. Once they are done, run the same command with --collect.")
         return 0
     return code or 1
 
 
 def check_arms(experiment: Experiment, only: Sequence[str]) -> None:
-    """Whether there are such arms.
+    """Check that the arms exist.
 
     Raises:
-        InputError: no.
+        InputError: one does not.
     """
     for name in only:
         if name not in experiment.arms:
@@ -108,10 +108,10 @@ def _golden(work: Piece) -> Path:
 
 def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say) -> int:
     todo = [work for work in works if work.missing()]
-    say(f"{experiment.name}: {len(works)} runs, {len(works) - len(todo)} of them done already")
+    say(f"{experiment.name}: {len(works)} runs, {len(works) - len(todo)} of them already done")
     if not todo:
         return 0
-    # What is wrong is said before anything runs. Seeds differ in nothing that could be.
+    # Report errors before anything runs. One run per arm is enough, as seeds cannot differ in anything that is checked.
     first: dict[str, Entry] = {}
     for work in todo:
         if isinstance(work, Entry):
@@ -127,7 +127,7 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
     numbers = {work.name: number for number, work in enumerate(todo, 1)}
 
     def began(work: Work, log: Path) -> None:
-        say(f"[{numbers[work.name]}/{len(todo)}] {work.name} begins; its log: {log}")
+        say(f"[{numbers[work.name]}/{len(todo)}] {work.name} started; log: {log}")
 
     def told(ended: Ended) -> None:
         place = f"[{numbers[ended.work.name]}/{len(todo)}] {ended.work.name}"
@@ -136,9 +136,9 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
             say(f"{place} failed: {why(ended)} (log: {ended.log}){left}")
         elif ended.work.missing():
             say(
-                f"{place} is with the cluster"
+                f"{place} was submitted"
                 if on_cluster
-                else f"{place} ended and left something undone (log: {ended.log}){left}"
+                else f"{place} ended but is not complete (log: {ended.log}){left}"
             )
         else:
             say(f"{place}: {ended.work.summary()} ({seconds_text(ended.seconds)}{left})")
@@ -150,13 +150,13 @@ def _run(works: Sequence[Piece], experiment: Experiment, parallel: int, say: Say
             todo, work_folder(experiment, config.root), 1 if on_cluster else parallel, told=told, began=began
         )
     except Stopped as stop:
-        say("stopped; what is done is kept, and the same command goes on")
+        say("stopped; finished work is kept, and the same command resumes")
         sys.exit(128 + stop.number)
     return int(any(one.code for one in ended))
 
 
 def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit: str | None, say: Say) -> None:
-    """Write what is done: results.json, provenance.json, table.md, charts."""
+    """Write the results so far: results.json, provenance.json, table.md, charts."""
     done = [work for work in works if not work.missing()]
     if not done:
         return
@@ -191,7 +191,7 @@ def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit:
 
 
 def print_runs(experiment: Experiment, console: Console, only: Sequence[str]) -> None:
-    """Each run with its settings.
+    """Print each run with its settings.
 
     Raises:
         InputError: no such arm, no golden file, or settings that contradict each other.

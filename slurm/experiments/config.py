@@ -1,6 +1,4 @@
-"""What an experiment is told: configs/experiments/NAME.yaml, typed and closed. docs/experiments.md explains it to
-users.
-"""
+"""Schema of an experiment's config, configs/experiments/NAME.yaml. docs/experiments.md explains it to users."""
 
 from __future__ import annotations
 
@@ -18,31 +16,31 @@ from routenator.parsing import parse_model, read_yaml
 
 Measure = Literal["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-CEILING = "real"  # what stands for an arm where there are none
-# What of the experiment the command line may change.
+CEILING = "real"  # name used in place of an arm if there are none
+# Keys of the experiment that the command line may change.
 OWN = ("name", "golden", "seeds", "reference", "measures", "folds")
-# Settings that the experiment itself gives to its runs.
+# Settings that the experiment itself sets for its runs.
 _OURS = ("name", "seed", "golden", "run_dir")
-_COMMON = (*_OURS, "root", "cluster")  # of all arms together, or of none
+_COMMON = (*_OURS, "root", "cluster")  # must be equal for all arms
 
 
 class Arm(Section):
     """One way of making the model."""
 
-    title: str = ""  # as tables name it; default: the arm's key
-    derive: DeriveOptions | None = None  # another domain made of the base's; the options of `domain derive`
-    set: dict[str, Any] = Field(default_factory=dict)  # settings of this arm's runs alone, dotted keys
+    title: str = ""  # name in tables; default: the arm's key
+    derive: DeriveOptions | None = None  # derive another domain from the base's, by the options of `domain derive`
+    set: dict[str, Any] = Field(default_factory=dict)  # settings of this arm's runs only, dotted keys
 
 
 class Experiment(Section):
-    """A question and the runs that answer it."""
+    """An experiment: a question, and the runs that answer it."""
 
     name: Name
     kind: Literal["arms", "ceiling", "distribution"] = "arms"
     question: str
     base: str  # a run config
     set: dict[str, Any] = Field(default_factory=dict)  # settings of all runs, dotted keys
-    golden: str | None = None  # default: as the base says
+    golden: str | None = None  # default: as in the base
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1, 2, 3]
     arms: dict[Name, Arm] = Field(default_factory=dict)
     reference: str | None = None  # the arm that the others are compared to
@@ -52,13 +50,13 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
         if (self.kind == "ceiling") != (not self.arms):
-            raise ValueError("kind: ceiling has no arms, and the other kinds need some")
+            raise ValueError("kind: ceiling has no arms, and every other kind needs some")
         if self.kind == "distribution" and self.reference is not None:
-            raise ValueError("kind: distribution compares each arm with the population; it has no reference")
+            raise ValueError("kind: distribution compares each arm with the population, so it has no reference")
         if self.reference is not None and self.reference not in self.arms:
-            raise ValueError(f"reference: {self.reference} is none of the arms: {', '.join(self.arms)}")
+            raise ValueError(f"reference: {self.reference} is not one of the arms: {', '.join(self.arms)}")
         if any(arm.derive is not None and arm.derive.golden is not None for arm in self.arms.values()):
-            raise ValueError("derive.golden is not an arm's to say; `golden` is the golden file of all arms")
+            raise ValueError("an arm cannot set derive.golden; `golden` is the golden file of all arms")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed occurs twice")
         for where, settings, kept in [
@@ -67,16 +65,16 @@ class Experiment(Section):
         ]:
             for key in settings:
                 if key.partition(".")[0] in kept:
-                    raise ValueError(f"{where}: {key} is not a run's to say here; the experiment gives it")
+                    raise ValueError(f"{where}: {key} cannot be set here; the experiment sets it")
         return self
 
     @property
     def rows(self) -> list[str]:
-        """What tables have a line for."""
+        """Names of the rows in tables."""
         return list(self.arms) or [CEILING]
 
     def title(self, arm: str) -> str:
-        """The name of an arm in tables."""
+        """Return an arm's name in tables."""
         return (self.arms[arm].title or arm) if self.arms else "trained on real queries"
 
 
@@ -85,7 +83,7 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
 
     Args:
         path: a YAML file, or the name of one below ``configs/experiments``.
-        overrides: ``key=value``; one of ``OWN`` changes the experiment, any other is a setting of all its runs, as in
+        overrides: ``key=value``; a key in ``OWN`` changes the experiment, any other is a setting of all its runs, as in
             ``set``.
         configs: the folder of configs.
 
@@ -104,7 +102,7 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
             value["set"] = {**(value.get("set") or {}), key: given}
         else:
             raise InputError(
-                "neither of the experiment nor a setting of runs",
+                "neither a key of the experiment nor a setting of its runs",
                 key=key,
                 found=key.partition(".")[0],
                 valid=[*OWN, *RunConfig.model_fields],
@@ -113,11 +111,11 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
 
 
 def run_config(experiment: Experiment, arm: str | None, changes: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The config of one run and the overrides that make it of the experiment's base.
+    """Return the config of one run, and the overrides that produce it from the experiment's base.
 
     Args:
-        arm: None for what has no arms.
-        changes: what the experiment itself gives.
+        arm: the arm; None if the experiment has none.
+        changes: settings from the experiment itself.
     """
     own = experiment.arms[arm].set if arm is not None else {}
     overrides = [f"{key}={_flow(value)}" for key, value in {**experiment.set, **own, **changes}.items()]
@@ -125,7 +123,7 @@ def run_config(experiment: Experiment, arm: str | None, changes: Mapping[str, An
 
 
 def _flow(value: Any) -> str:
-    """A value as YAML on one line; JSON would write 1e-05, which YAML reads as a text."""
+    """Format a value as one line of YAML; JSON would write 1e-05, which YAML reads as a string."""
     import yaml
 
     return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()

@@ -1,9 +1,8 @@
-"""An experiment's trained models on golden queries that it has not seen: does what it found hold for other people's
-words?
+"""Scores an experiment's trained models on a new golden set: do its findings hold for other people's queries?
 
-A golden set that decided something, if only how much data to try next, is no judge of it any more. Another is: the
-models stay as they are and are asked once more. Of the new queries those that the experiment's own golden set or a
-model's training data holds are left out.
+A golden set that has influenced a decision, even just how much data to try next, no longer counts as held out. So the
+same models are scored once more on another one. New queries that also occur in the experiment's own golden set or in a
+model's training data are left out.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from slurm.experiments.planned import Entry, entries_of, work_folder
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import golden_source
 
-SCORES = "scores.json"  # there when all is
-_SIDE = "model"  # in the predictions of a model that was asked alone
+SCORES = "scores.json"  # written last
+_SIDE = "model"  # label of a single model in its predictions
 
 
 class ConfirmJob(Section):
-    """What the process that asks one model is told."""
+    """The instructions for the process that scores one model."""
 
     adapter: str
     domain: str
@@ -48,12 +47,12 @@ class ConfirmJob(Section):
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One model of an experiment, and the queries that it is asked.
+    """One model of an experiment to be scored on another golden set.
 
     Attributes:
         entry: the run that trained it.
         golden: the other golden set.
-        folder: for what comes of it, named by what that depends on.
+        folder: folder of the results, named by a hash of what they depend on.
     """
 
     entry: Entry
@@ -66,15 +65,15 @@ class Confirmation:
 
     @property
     def ready(self) -> bool:
-        """Whether its model is trained."""
+        """Whether the model is trained."""
         return read_receipt(self.entry.run.stage_dir("train"), 0) is not None
 
     def missing(self) -> dict[str, Path]:
-        """Its folder, unless it is done."""
+        """Return its folder, unless it is done."""
         return {} if (self.folder / SCORES).is_file() else {"scores": self.folder}
 
     def command(self, code: Path, folder: Path) -> list[str]:
-        """What does it."""
+        """Return the command that runs it."""
         run, config = self.entry.run, self.entry.plan.config
         job = ConfirmJob(
             adapter=str(run.stage_dir("train") / "adapter"),
@@ -88,24 +87,23 @@ class Confirmation:
         return [sys.executable, "-m", "slurm.experiments.confirm", str(self.folder)]
 
     def failure(self) -> str | None:
-        """Nothing: its log has it."""
+        """Return None: the reason is in its log."""
         return None
 
     def summary(self) -> str:
-        """What came of it, on a line."""
+        """Describe its outcome in one line."""
         return short_scores(read_json(self.folder / SCORES), self.entry.measures)
 
 
 def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]:
-    """Every run of the experiment with the other golden set; whether it is trained is not looked at.
+    """Pair every run of the experiment with the other golden set, whether or not it is trained.
 
     Raises:
-        InputError: the experiment trains no arms, there is no such file, or it holds calls that are not of an arm's
-            API.
+        InputError: the experiment trains no arms, there is no such file, or it has calls outside an arm's API.
     """
     if experiment.kind != "arms":
         raise InputError(
-            "this experiment keeps no models to ask",
+            "this experiment keeps no models to score",
             key="--confirm",
             found=f"kind: {experiment.kind}",
             expected="kind: arms",
@@ -124,14 +122,14 @@ def confirmations_of(experiment: Experiment, golden: Path) -> list[Confirmation]
 
 
 def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Result], int]:
-    """A result of each model that was asked, on the queries that were new to all of them; and how many were left out.
+    """Return each model's result on the queries that are new to all models, and how many queries were left out.
 
     Raises:
-        InputError: the golden file is not the one that they were asked.
+        InputError: the golden file is not the one that they were scored on.
     """
     reader = Reader()
     known = set().union(*(_known(one.entry, reader) for one in confirmations))
-    results, left_out = [], 0  # the latter is the same for every model: each was asked the whole file
+    results, left_out = [], 0  # the latter is the same for every model: each was scored on the whole file
     for one in confirmations:
         config = one.entry.plan.config
         functions = reader.api(config.domain)
@@ -161,7 +159,7 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
 
 
 def _known(entry: Entry, reader: Reader) -> set[str]:
-    """Normal forms of the queries that a run was trained, or first scored, on."""
+    """Return the normalized queries that a run was trained on or first scored on."""
     import pyarrow.parquet as pq
 
     config = entry.plan.config
@@ -173,7 +171,7 @@ def _known(entry: Entry, reader: Reader) -> set[str]:
 
 
 def ask(folder: Path) -> None:
-    """Ask one model all queries: a limit was for the experiment's own set."""
+    """Score one model on all queries; a limit applies only to the experiment's own golden set."""
     job = ConfirmJob.model_validate(read_json(folder / "job.json"))
     config = job.evaluate.model_copy(update={"limit": 0})
     evaluate_model(

@@ -1,8 +1,7 @@
-"""``kind: distribution``: how near each arm's data is to the population's statistics. No model is trained.
+"""``kind: distribution``: measures how close each arm's data is to the population's statistics. Trains no model.
 
-An arm's domain may say nothing of the population (``derive: {flat: true}``), so every arm is held against the
-statistics of the base's domain, and its queries by the length bucket that their words fall into, not the one that was
-asked for.
+An arm's domain may lack population statistics (``derive: {flat: true}``), so every arm is compared with the statistics
+of the base's domain, and its queries count in the length bucket of their actual words, not the one requested.
 """
 
 from __future__ import annotations
@@ -24,13 +23,11 @@ from slurm.experiments.planned import Entry
 from slurm.experiments.table import markdown
 
 OUTSIDE = "(no bucket)"
-_SCALE = 10**6  # a share as rows of a histogram
+_SCALE = 10**6  # resolution of shares in a histogram
 
 
 def population(domain: Domain) -> dict[str, Any]:
-    """The population's shares by dimension, and the words of a query by function as its length buckets have them,
-    evenly within each.
-    """
+    """Return the population's shares by dimension, and query lengths by function, spread evenly within each bucket."""
     shares: dict[str, dict[str, float]] = {"function": {}, "content type": {}, "length": {}}
     words: dict[str, dict[str, float]] = {}
     for function, share in normalise(domain.statistics.functions).items():
@@ -57,7 +54,7 @@ def _add(table: dict[str, float], name: str, share: float) -> None:
 
 
 def counted(entries: Sequence[Entry], domain: Domain) -> dict[str, Any]:
-    """Rows of an arm's data sets by dimension, all seeds together, and histograms of words by function."""
+    """Return rows of an arm's data sets by dimension, over all seeds, and histograms of query lengths by function."""
     import pyarrow.parquet as pq
 
     buckets = domain.statistics.length_buckets

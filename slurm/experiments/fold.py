@@ -1,11 +1,12 @@
-"""One fold of a ceiling: train on the other folds' real queries, ask this one's. ``python -m slurm.experiments.fold
-FOLDER`` does it.
+"""Runs one fold of a ceiling: trains on the other folds' real queries and scores on this one's.
 
-FOLDER/job.json          what is to be done; its hash names the folder
-FOLDER/train.parquet     the other folds' queries and calls
-FOLDER/work/             checkpoints, while it trains
-FOLDER/adapter/          the adapter, while it is asked
-FOLDER/predictions.jsonl, done.json   what came of it; done.json is last
+Started by ``python -m slurm.experiments.fold FOLDER``:
+
+    FOLDER/job.json          the instructions
+    FOLDER/train.parquet     the other folds' queries and calls
+    FOLDER/work/             checkpoints, during training
+    FOLDER/adapter/          the adapter, during scoring
+    FOLDER/predictions.jsonl, done.json   the results; done.json is written last
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ DONE = "done.json"
 
 
 class FoldJob(BaseModel):
-    """What a fold is told.
+    """The instructions for a fold.
 
     Attributes:
-        config: a run's, of which the trainee, training and evaluation count.
-        domain: folder of the API.
+        config: config of a run, of which the trainee, training and evaluation settings apply.
+        domain: folder of the domain.
         golden: the labelled file.
-        folds, fold, seed: which queries are held out; the seed is of training, too.
+        folds, fold, seed: determine which queries are held out; the seed is also that of training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +58,7 @@ class FoldJob(BaseModel):
 
 
 def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
-    """The queries to train on, and those held out, in the file's order."""
+    """Return the queries to train on and those held out, in the file's order."""
     examples = load_golden(Path(job.golden), load_domain(job.domain).functions)
     fold = stratified_folds([one.query for one in examples], [one.name for one in examples], job.folds, job.seed)
     held_out = [one for one, number in zip(examples, fold, strict=True) if number == job.fold]
@@ -65,7 +66,7 @@ def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
 
 
 def work(folder: Path) -> None:
-    """Do what FOLDER/job.json says; goes on from the last checkpoint.
+    """Run the fold of FOLDER/job.json; resumes from the last checkpoint.
 
     Raises:
         StageError: training or an engine failed.
@@ -117,7 +118,7 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
     pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
     kept = folder / "work"
     kept.mkdir(exist_ok=True)
-    for left in folder.glob("attempt-*"):  # of attempts that were killed
+    for left in folder.glob("attempt-*"):  # left by killed attempts
         shutil.rmtree(left, ignore_errors=True)
     resume = checkpoints.newest(kept)
     attempt = TrainingJob(

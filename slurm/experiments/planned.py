@@ -1,7 +1,7 @@
-"""The runs of an experiment: an arm and a seed each, with the domain that the arm is about.
+"""Plans the runs of an experiment, one for each arm and seed, with the arm's domain.
 
-Domains are copied or derived to ROOT/domains/, named by their content, before any run is planned: so all runs of one
-command have the same domain, whatever happens to the original meanwhile, and the same content is there once.
+Domains are copied or derived into ROOT/domains/, named by their content, before any run is planned. So all runs of one
+command use the same domain even if the original changes meanwhile, and identical content is stored once.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Entry:
     """One run of an experiment.
 
     Attributes:
-        overrides: of the experiment's base; with ``python launch.py run BASE`` they make the run.
-        measures: for the summary.
-        plan: as it would be made now. Its stages' directories are named by what they depend on, so what is done is
-            found by it.
+        overrides: overrides of the experiment's base; ``python launch.py run BASE OVERRIDES`` makes the same run.
+        measures: measures shown in the summary.
+        plan: the plan as it would be made now. Its stages' directories are named by what they depend on, so finished
+            stages are found.
     """
 
     arm: str
@@ -54,7 +54,7 @@ class Entry:
         return planned_run(self.plan)
 
     def missing(self) -> dict[str, Path]:
-        """Stages that are not done, with their directories. The report is for people; no result needs it."""
+        """Return the unfinished stages with their directories; ignores the report, which no result needs."""
         run = self.run
         return {
             stage: run.stage_dir(stage)
@@ -63,7 +63,7 @@ class Entry:
         }
 
     def command(self, code: Path, folder: Path) -> list[str]:
-        """What runs it."""
+        """Return the command that runs it."""
         config = folder / "configs" / f"{self.name}.yaml"
         write_atomic(config, write_config(self.plan.config))
         last = list(self.plan.stages)[-1]
@@ -76,7 +76,7 @@ class Entry:
         ]
 
     def failure(self) -> str | None:
-        """What the task that failed said."""
+        """Return the error of the task that failed."""
         run = self.run
         for stage in self.missing():
             for index in range(run.plan.stages[stage].shards):
@@ -86,7 +86,7 @@ class Entry:
         return None
 
     def summary(self) -> str:
-        """What came of it, on a line."""
+        """Describe its outcome in one line."""
         if "evaluate" not in self.plan.stages:
             counts = read_json(self.run.stage_dir("merge") / "merge.json")["counts"]
             return f"{counts['final']:,} rows"
@@ -95,10 +95,10 @@ class Entry:
 
 
 def entries_of(experiment: Experiment) -> list[Entry]:
-    """All runs, seed by seed, so that an experiment that is stopped early has compared all arms.
+    """Return all runs, seed by seed, so that an experiment that is stopped early has still compared all arms.
 
     Raises:
-        InputError: a config, a domain or a golden file is not what it should be.
+        InputError: a config, a domain or a golden file is invalid.
     """
     config, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     domains = {}
@@ -122,20 +122,20 @@ def entries_of(experiment: Experiment) -> list[Entry]:
 
 
 def work_folder(experiment: Experiment, root: str) -> Path:
-    """Where an experiment keeps logs, configs and its snapshot of the code."""
+    """Return the folder of an experiment's logs, configs and code snapshot."""
     return Path(root).expanduser().resolve() / "experiments" / experiment.name
 
 
 def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
-    """Whether an arm's settings leave its domain's routes alone.
+    """Check that an arm's settings do not override the routes of its derived domain.
 
     Raises:
-        InputError: no.
+        InputError: they do.
     """
     derive = experiment.arms[arm].derive
     if derive is not None and derive.routes is not None and config.generate.routes is not None:
         raise InputError(
-            "a setting of the run overrides the routes that its domain is derived with",
+            "a setting of the run overrides the routes of its derived domain",
             key=f"arms.{arm}.derive.routes",
             found=f"generate.routes: {config.generate.routes}",
             expected="generate.routes: null in this arm's set",
@@ -145,15 +145,15 @@ def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
 def arm_domain(
     experiment: str, arm: str, derive: DeriveOptions | None, source: Path, golden: Path, root: Path
 ) -> tuple[Path, Path]:
-    """The domain and the golden file of an arm, made unless they are there.
+    """Return the domain and the golden file of an arm, creating them unless they exist.
 
     Args:
         source: the base's domain.
-        golden: the golden file of the base's API.
-        root: of the runs.
+        golden: the golden file for the base's API.
+        root: folder of the runs.
 
     Raises:
-        InputError: the domain cannot be derived so.
+        InputError: the domain cannot be derived this way.
     """
     check_golden(golden)
     folder = root.expanduser().resolve() / "domains"
@@ -167,13 +167,13 @@ def arm_domain(
         else:
             make_domain(source, made, derive.model_copy(update={"golden": golden}))
             stem = f"{experiment}-{arm}"
-        # Not of the notes: they may name folders.
+        # Without the notes, which may name folders.
         place = folder / f"{stem}-{digest([domain_fingerprint(made), sha256_file(made / 'golden.jsonl')])}"
         if not place.is_dir():
             try:
                 made.rename(place)
             except OSError:
-                if not place.is_dir():  # another command has made the same
+                if not place.is_dir():  # another command has created the same
                     raise
     finally:
         shutil.rmtree(made, ignore_errors=True)

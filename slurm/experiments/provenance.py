@@ -1,4 +1,4 @@
-"""Where results come from: command, commit, versions, machine."""
+"""Records where results come from: command, commit, versions, machine."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _FOLDERS = re.compile(r"(?<![^\s\"'=:,\[{(])(?:~?/[^/\s\"'=:,]+)*/(?=[^/\s\"'=:,
 
 
 def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]], commit: str | None) -> dict[str, Any]:
-    """provenance.json.
+    """Return the value of provenance.json.
 
     Args:
-        commit: of the code when the command began: who commits while it runs changes nothing of it.
+        commit: commit of the code when the command started; later commits do not affect it.
         golden: the files that runs were scored on: name, sha256, rows.
     """
     return {
@@ -42,12 +42,12 @@ def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]], commit:
 
 
 def nameless(text: str) -> str:
-    """A text without the folders of absolute paths: results are published, and a team's disk is its own affair."""
+    """Strip the folders from absolute paths in a text, since results are published and paths are private."""
     return _FOLDERS.sub("", text)
 
 
 def machine() -> dict[str, Any]:
-    """The machine that collects; runs on a cluster have their hosts in their receipts."""
+    """Describe the collecting machine; the hosts of runs on a cluster are in their receipts."""
     return {
         "system": platform.platform(),
         "cpu": _cpu(),

@@ -1,14 +1,12 @@
-"""Start the pieces of work of an experiment on this machine, a few at once, each on its own cores.
+"""Runs the pieces of work of an experiment on this machine, several at once, each on its own cores.
 
-Most are runs: ``python launch.py run CONFIG``, so they resume, use again what is done, and say what they do in a log of
-their own, as any run; those of a cluster return when they are submitted. The config is written down resolved, and the
-code is a snapshot made when the experiment began: who edits either meanwhile does not change an experiment that goes on
-for hours.
+Most are runs, started by ``python launch.py run CONFIG``, so like any run they resume, reuse what is done, and have
+their own logs; runs on a cluster return once they are submitted. The resolved config is written to a file and the code
+is a snapshot from the start of the experiment, so that editing either does not change an experiment that takes hours.
 
     ROOT/experiments/NAME/configs/ARM-SEED.yaml   ARM-SEED.log   code-FINGERPRINT/
 
-Two runs that would make the same directory of a stage are never at work at once: either would be right, but one
-would be in vain.
+Two runs that would write the same stage directory never run at once: both would be correct, but one would be wasted.
 """
 
 from __future__ import annotations
@@ -28,28 +26,28 @@ from typing import IO, Protocol
 from slurm.planning.planner import code_fingerprint, code_folders, copy_code
 
 _POLL_S = 0.2
-_STOP_GRACE_S = 60.0  # a run's own driver has ten seconds for its tasks
+_STOP_GRACE_S = 60.0  # a run's own driver gives its tasks ten seconds
 _PR_SET_PDEATHSIG = 1
 
 
 class Work(Protocol):
-    """A piece of work that a process of its own does."""
+    """A piece of work that runs in a process of its own."""
 
     @property
     def name(self) -> str:
-        """Of its log."""
+        """Its name, which is also that of its log."""
 
     def missing(self) -> Mapping[str, Path]:
-        """What is not done yet, with the directories that it would make; empty when all is."""
+        """Return what is not done yet, with the directories that it would write; empty once everything is done."""
 
     def command(self, code: Path, folder: Path) -> list[str]:
-        """The command that does it. What it reads is written below ``folder``; ``code`` is the snapshot."""
+        """Return its command, after writing the command's input into ``folder``; ``code`` is the snapshot."""
 
     def failure(self) -> str | None:
-        """Why it failed, if it said so."""
+        """Return why it failed, if it recorded that."""
 
     def summary(self) -> str:
-        """What came of it, on a line."""
+        """Describe its outcome in one line."""
 
 
 @dataclass
@@ -65,8 +63,8 @@ class Ended:
     """A piece of work that has ended.
 
     Attributes:
-        seconds: that it took.
-        left_s: estimate of what the others still take; None if there are none.
+        seconds: its duration.
+        left_s: estimated seconds until the others are done; None if there are none.
     """
 
     work: Work
@@ -77,17 +75,17 @@ class Ended:
 
 
 class Stopped(Exception):
-    """The experiment was asked to stop, by this signal."""
+    """The experiment was stopped by this signal."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def snapshot(folder: Path) -> Path:
-    """The code that is running now and its launch.py, copied unless they are there.
+    """Copy the running code and its launch.py, unless the copy exists.
 
     Returns:
-        The copy's folder.
+        The folder of the copy.
     """
     copy = folder / f"code-{code_fingerprint()}"
     if not copy.is_dir():
@@ -97,7 +95,7 @@ def snapshot(folder: Path) -> Path:
         try:
             temporary.rename(copy)
         except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)  # another command has made the same
+            shutil.rmtree(temporary, ignore_errors=True)  # another command has created the same
     return copy
 
 
@@ -109,17 +107,17 @@ def run_all(
     told: Callable[[Ended], None],
     began: Callable[[Work, Path], None],
 ) -> list[Ended]:
-    """Run what is missing. One that fails does not stop the others.
+    """Run these pieces of work. A failure does not stop the others.
 
     Args:
-        works: what is missing.
-        folder: for logs, configs and code.
-        parallel: runs at once.
-        told: called when a run has ended.
+        works: the pieces of work.
+        folder: folder for logs, configs and code.
+        parallel: number of runs at once.
+        told: called when one has ended.
         began: called when one starts, with its log.
 
     Raises:
-        Stopped: SIGINT or SIGTERM; the children were ended and can go on later.
+        Stopped: SIGINT or SIGTERM; the children were stopped and can be resumed later.
     """
     folder.mkdir(parents=True, exist_ok=True)
     code = snapshot(folder)
@@ -161,13 +159,13 @@ def run_all(
 
 
 def cores(slot: int, parallel: int) -> set[int]:
-    """The share of this process's cores of one of so many runs; all of them where there are fewer cores than runs."""
+    """Return one run's share of this process's cores; all of them if there are fewer cores than runs."""
     every = sorted(os.sched_getaffinity(0))
     return set(every[slot * len(every) // parallel : (slot + 1) * len(every) // parallel]) or set(every)
 
 
 def _startable(waiting: Sequence[Work], running: Sequence[Work]) -> Work | None:
-    """The first that makes no directory that one at work makes."""
+    """Return the first that writes no directory that a running one writes."""
     busy = {directory for work in running for directory in work.missing().values()}
     return next((work for work in waiting if not busy.intersection(work.missing().values())), None)
 
@@ -180,12 +178,12 @@ def _start(code: Path, work: Work, folder: Path, own: set[int]) -> _Child:
 
     def prepare() -> None:
         os.sched_setaffinity(0, own)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # should this process be killed, its children end, too
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # if this process is killed, its children stop too
 
     with open(log, "ab") as stream:
         stream.write(f"\n{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {shlex.join(command)}\n".encode())
         stream.flush()
-        # A session of its own: the terminal's Ctrl-C is for us, and we end our children in order.
+        # A session of its own: the terminal's Ctrl-C reaches only us, and we stop our children in an orderly way.
         process = subprocess.Popen(
             command,
             env=env,
@@ -219,7 +217,7 @@ def _end(children: Sequence[_Child]) -> None:
 
 
 def why(ended: Ended) -> str:
-    """Why it failed, in one line: what it said, or else the end of its log."""
+    """Return why it failed, in one line: its recorded error, or else the end of its log."""
     said = ended.work.failure()
     if said is not None:
         return said

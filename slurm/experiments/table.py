@@ -1,4 +1,4 @@
-"""An experiment's results for people: table.md, made of results.json alone."""
+"""Renders an experiment's results as table.md, from results.json alone."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from routenator.report.table import score_text
 
 
 def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-    """The page."""
-    # Derived domains have their own copies of the same file.
+    """Render the page as Markdown."""
+    # Derived domains have their own copies of the same file; list it once.
     golden = ", ".join(
         dict.fromkeys(f"{file['rows']:,} queries (sha256 {file['sha256'][:12]})" for file in provenance["golden"])
     )
     lines = [f"# {results['name']}", "", results["question"], ""]
     lines += [f"Golden set: {golden}. Commit {provenance['commit']}, {provenance['date']}.", ""]
     if "confirms" in results:
-        said = f"{results['left_out']:,} of them were" if results["left_out"] else "none had to be"
+        said = f"{results['left_out']:,} queries were" if results["left_out"] else "no query was"
         lines += [
-            f"The models are those of `{results['confirms']}`, asked other queries than they were first scored on; "
-            f"{said} left out for standing in a training set or in that first golden set.",
+            f"These are the models of `{results['confirms']}`, scored on other queries than before; "
+            f"{said} left out for occurring in a training set or in the first golden set.",
             "",
         ]
     if results["missing"]:
@@ -71,11 +71,11 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
 def _method(results: Mapping[str, Any]) -> str:
     how = results["intervals"]
     return (
-        "Each number is the mean over seeds of the measure on the whole golden set, "
-        f"with its {how['level']:.0%} interval: a percentile "
-        f"bootstrap of {how['resamples']:,} resamples (seed {how['seed']}) that draws queries, "
-        "the same for all arms, and seeds of each. "
-        "So an interval holds the luck of the golden set and of sampling and training; of few seeds it knows little."
+        "Each number is the mean over seeds on the whole golden set, "
+        f"with its {how['level']:.0%} interval from a percentile "
+        f"bootstrap of {how['resamples']:,} resamples (seed {how['seed']}), which draws queries "
+        "(the same for all arms) and seeds (of each arm). "
+        "So an interval covers chance in the golden set, in sampling and in training, but only roughly with few seeds."
     )
 
 
@@ -103,7 +103,7 @@ def _run_row(run: Mapping[str, Any], title: str, measures: Sequence[str]) -> lis
 
 
 def short_scores(scores: Mapping[str, Any], measures: Sequence[str]) -> str:
-    """One run's scores on a line."""
+    """Return one run's scores in one line."""
     return ", ".join(
         f"{METRICS[name]} {scores[name]['value']:.3f}"
         for name in measures
@@ -112,7 +112,7 @@ def short_scores(scores: Mapping[str, Any], measures: Sequence[str]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a Markdown table."""
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
     written = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

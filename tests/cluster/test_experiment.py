@@ -46,7 +46,7 @@ def test_runs_are_submitted_and_collected_later(cluster: DevCluster, tmp_path: P
     submitted = experiment(file, "--parallel", "2")
     runs = [Run.load(path) for path in (tmp_path / "runs").glob("try-*")]
     try:
-        assert submitted.returncode == 0 and "with --collect writes the results" in submitted.stdout
+        assert submitted.returncode == 0 and "run the same command with --collect" in submitted.stdout
         assert len(runs) == 2
         for run in runs:
             assert wait_for(run, ended).state == "done", run.path

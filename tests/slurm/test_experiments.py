@@ -77,11 +77,11 @@ def test_the_experiments_that_come_with_it_are_whole() -> None:
     [
         ({"arms": {}}, "needs? some|no arms"),
         ({"kind": "ceiling"}, "has no arms"),
-        ({"reference": "plian"}, "none of the arms"),
+        ({"reference": "plian"}, "not one of the arms"),
         ({"seeds": [1, 1]}, "twice"),
-        ({"set": {"seed": 3}}, "the experiment gives it"),
-        ({"arms": {"plain": {"set": {"cluster": "slurm"}}}}, "the experiment gives it"),
-        ({"arms": {"plain": {"derive": {"golden": "x.jsonl"}}}}, "not an arm's"),
+        ({"set": {"seed": 3}}, "the experiment sets it"),
+        ({"arms": {"plain": {"set": {"cluster": "slurm"}}}}, "the experiment sets it"),
+        ({"arms": {"plain": {"derive": {"golden": "x.jsonl"}}}}, "an arm cannot set"),
         ({"measures": ["accuracy"]}, "function_f1_macro"),
         ({"question": None}, "question"),
     ],
@@ -305,7 +305,11 @@ def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
     assert "plain against more steps: " in (results / "try" / "table.md").read_text()
     ElementTree.fromstring((results / "try" / "scores.svg").read_text())
     again = launch(file, "--results", str(results))
-    assert again.returncode == 0 and "2 runs, 2 of them done already" in again.stdout and "begins" not in again.stdout
+    assert (
+        again.returncode == 0
+        and "2 runs, 2 of them already done" in again.stdout
+        and "started; log" not in again.stdout
+    )
     confirm(tmp_path, file, results)
 
 
@@ -337,11 +341,11 @@ def confirm(folder: Path, file: str, results: Path) -> None:
     origin = json.loads((results / "try-confirm" / "provenance.json").read_text())
     assert origin["golden"] == [{"name": "other.jsonl", "sha256": sha256_file(other), "rows": len(known + new)}]
     table = (results / "try-confirm" / "table.md").read_text()
-    assert "2 of them were left out" in table and not any(
+    assert "2 queries were left out" in table and not any(
         one["query"] in table + json.dumps(found) for one in [*known, *new]
     )
     again = launch(*command)
-    assert again.returncode == 0 and "begins" not in again.stdout
+    assert again.returncode == 0 and "started; log" not in again.stdout
     refused = launch(file, "--confirm", str(folder / "none.jsonl"), "--results", str(results))
     assert refused.returncode == 2 and "the golden file is missing" in refused.stderr
 

@@ -213,7 +213,7 @@ def test_a_task_of_several_shards_has_one_id() -> None:
     item = Submission("slurm", "generate", "7", "6-8,11,24", offset=2, per_task=3, array=True)
     assert item.tasks() == {0: [6, 7, 8], 1: [11], 6: [24]}
     assert [item.task_id(shard) for shard in item.indices()] == ["7_0", "7_0", "7_0", "7_1", "7_6"]
-    assert describe([item]) == ["generate  job 7 --array=0-1,6 (shards 3 a task, from 6)"]
+    assert describe([item]) == ["generate  job 7 --array=0-1,6 (shards 3 per task, from 6)"]
 
 
 def test_a_run_of_an_earlier_version_is_not_resumed(make_run: Callable[..., Run]) -> None:
