@@ -1,8 +1,7 @@
-"""A language model as the last check: do query and call agree? The generator's own engine answers, held to yes or no.
+"""A language model as the last check: do query and call agree? The generator's own engine answers yes or no.
 
-Only rows that a model wrote and all other checks accept are asked about: a heuristic query says its call by
-construction. How good a judge a model is must be measured before it is believed: ``benchmarks/checks.py --judge`` asks
-it about labelled candidates.
+Only model-written rows that pass every other check are asked about: a heuristic query states its call by construction.
+Measure a model's judgement before trusting it: ``benchmarks/checks.py --judge`` tests it on labelled candidates.
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ if TYPE_CHECKING:
 
 
 REASON = "judge"
-MEANING = "the generator, asked whether query and call agree, says no (only with `checks.judge`)"
+MEANING = "the generator, asked whether query and call agree, answered no (only with `checks.judge`)"
 _GRAMMAR = 'root ::= "yes" | "no"'
 _SYSTEM = "You check training data of an assistant that turns what people type into function calls. Answer yes or no."
 
 
 def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> Prompt:
-    """The question. What does not depend on the row comes first, so that the prefix cache holds it.
+    """Build the question. The parts that are the same for all rows come first, so that the prefix cache holds them.
 
     Args:
+        domain: its functions are listed in the question.
         request: a row of ``DETAIL_COLUMNS``.
-        query: what was made of it.
+        query: the query written for it.
     """
     functions = "\n".join(f"- {function.name}: {function.description}" for function in domain.functions.values())
     call = json.dumps({"name": request["function"], "arguments": json.loads(request["arguments"])}, ensure_ascii=False)
@@ -45,5 +45,5 @@ def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> 
 
 
 def disagrees(reply: str) -> bool:
-    """Whether the model says no."""
+    """True if the model says no."""
     return reply.strip().casefold().startswith("no")

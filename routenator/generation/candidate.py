@@ -1,6 +1,6 @@
-"""Candidates: requests with the query that was written for each and what the checks say of it.
+"""Candidates: requests with the query written for each and the result of the checks.
 
-The one place that makes rows of ``CANDIDATE_COLUMNS``; each route says what it wrote as rows of ``WRITTEN_COLUMNS``.
+The only place that makes rows of ``CANDIDATE_COLUMNS``; each route supplies rows of ``WRITTEN_COLUMNS``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from routenator.validation.checks import Candidate
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What a candidate has besides its request; a candidate without a reason is accepted.
+# The columns that a candidate adds to its request. ``accepted`` follows from ``reason``: no reason means accepted.
 WRITTEN_COLUMNS = {
     name: kind for name, kind in CANDIDATE_COLUMNS.items() if name not in DETAIL_COLUMNS and name != "accepted"
 }
 
 
 def candidate_table(details: pa.Table, written: pa.Table) -> pa.Table:
-    """Rows of ``CANDIDATE_COLUMNS``.
+    """Join requests and what was written for them into rows of ``CANDIDATE_COLUMNS``.
 
     Args:
         details: rows of ``DETAIL_COLUMNS``.
@@ -39,7 +39,7 @@ def candidate_table(details: pa.Table, written: pa.Table) -> pa.Table:
 
 
 def to_check(domain: Domain, request: Mapping[str, Any], query: str) -> Candidate:
-    """What the checks look at.
+    """Build the view of a row that the checks read.
 
     Args:
         domain: the domain.

@@ -1,7 +1,6 @@
-"""An image in words: text by OCR, dominant colours by name, layout from where the text stands. No vision-language
-model.
+"""Describes an image in words, without a vision-language model: text by OCR, names of the dominant colours, layout.
 
-It is what the vision route sees with ``kind: described``; the text model writes the query from these words.
+The vision route uses it with ``kind: described``; the text model then writes the query from these words.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from routenator.extras import require_vision
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TEXT_SCORE = 0.6  # below, OCR guesses at shapes
-_LONGEST_SIDE = 640  # pixels that OCR works on; the cost grows with the area
-_COLOUR_SHARE = 0.05  # of the image's area, for a colour to be worth a word
+_TEXT_SCORE = 0.6  # below this, OCR reads letters into shapes
+_LONGEST_SIDE = 640  # pixels; OCR scales larger images down, as its cost grows with the area
+_COLOUR_SHARE = 0.05  # of the image's area, for a colour to be named
 _COLOURS_NAMED = 3
 _THREADS = 2  # OCR gains little from more, and tasks share a node
 
-# Basic colour terms; a description is to use words that people use.
+# Basic colour terms: a description should use the words that people use.
 _NAMES: dict[str, tuple[int, int, int]] = {
     "black": (15, 15, 15), "white": (250, 250, 250), "gray": (128, 128, 128), "silver": (200, 200, 205),
     "red": (210, 30, 40), "maroon": (120, 10, 30), "orange": (250, 140, 20), "coral": (250, 125, 95),
@@ -54,13 +53,13 @@ class TextBox:
 
 @dataclass(frozen=True)
 class Description:
-    """What a template sees as ``image``.
+    """The variable ``image`` of a template.
 
     Attributes:
         text: all text, in reading order.
         colours: names of the dominant colours, the largest first.
-        layout: words on where the text stands.
-        description: all of it in one sentence.
+        layout: where the text is, in words.
+        description: all of the above in one sentence.
     """
 
     text: str
@@ -70,11 +69,11 @@ class Description:
 
 
 class UnreadableImageError(ValueError):
-    """Nothing could be read in an image; the row is rejected with the reason ``unreadable_image``."""
+    """No text could be read in an image; the row is rejected with the reason ``unreadable_image``."""
 
 
 class Describer:
-    """Holds the OCR model: half a second to load, about 0.1 s for an image of 320 x 320 on two cores."""
+    """Holds the OCR model. Loading takes 0.5 s; a 320 x 320 image takes about 0.1 s on two cores."""
 
     def __init__(self) -> None:
         import logging
@@ -86,7 +85,7 @@ class Describer:
         threads = min(_THREADS, len(os.sched_getaffinity(0)))
         self._ocr: Any = RapidOCR(
             params={
-                "Global.use_cls": False,  # rendered text stands upright
+                "Global.use_cls": False,  # no rotation detection: rendered text is upright
                 "Global.text_score": _TEXT_SCORE,
                 "Global.log_level": "error",
                 "Det.limit_type": "max",
@@ -139,7 +138,7 @@ def dominant_colours(image: Image) -> list[str]:
 
 
 def colour_name(rgb: tuple[int, int, int]) -> str:
-    """The nearest basic colour term, by a weighted RGB distance that follows perception ("redmean", CompuPhase)."""
+    """The nearest basic colour term by the "redmean" distance (CompuPhase), an RGB distance weighted for perception."""
 
     def distance(other: tuple[int, int, int]) -> float:
         mean = (rgb[0] + other[0]) / 2
@@ -150,7 +149,7 @@ def colour_name(rgb: tuple[int, int, int]) -> str:
 
 
 def layout_words(boxes: Sequence[TextBox]) -> str:
-    """Where the text stands, e.g. "a large centered title at the top"; ``boxes`` is not empty."""
+    """Describe where the text is, e.g. "a large centered title at the top"; ``boxes`` must not be empty."""
     left, right = min(box.left for box in boxes), max(box.right for box in boxes)
     top, bottom = min(box.top for box in boxes), max(box.bottom for box in boxes)
     x, y = (left + right) / 2, (top + bottom) / 2

@@ -1,4 +1,4 @@
-"""What a generator engine is: prompts in, replies out, in the same order. One engine holds one model."""
+"""The interface of generator engines: prompts in, replies out, in the same order. One engine holds one model."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Prompt:
 
     Attributes:
         messages: OpenAI chat messages.
-        seed: of this reply alone; the reply depends on no other prompt's seed.
-        max_tokens: of the reply.
+        seed: for this reply alone; no other prompt's seed affects it.
+        max_tokens: limit of the reply.
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         schema: JSON schema that the reply must satisfy, or None.
         grammar: GBNF grammar that the whole reply must match (routenator/generation/guide.py), or None. At most one of
-            the two.
-        stop: texts that end the reply (not part of it).
+            ``schema`` and ``grammar`` may be set.
+        stop: strings that end the reply; they are not part of it.
     """
 
     messages: Sequence[Message]
@@ -43,14 +43,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said.
+    """A model's reply.
 
     Attributes:
         text: the reply without special tokens.
         prompt_tokens: length of the prompt in tokens.
         completion_tokens: length of the reply in tokens.
-        refused: why there is no reply ("" if there is one): the prompt and its reply would not fit into the model's
-            context.
+        refused: why there is no reply, "" if there is one. The only cause is a prompt that, with its reply, exceeds
+            the model's context.
     """
 
     text: str
@@ -60,12 +60,12 @@ class Reply:
 
 
 class Engine(ABC):
-    """A loaded model. ``close`` it, so that its processes and scratch folder go away.
+    """A loaded model. Call ``close`` to stop its processes and remove its scratch folder.
 
     Attributes:
         name: the model's name as recorded in the data.
-        context: most tokens of a prompt and its reply together.
-        lost: it failed and has closed itself; it answers nothing more.
+        context: limit on the tokens of a prompt and its reply together.
+        lost: True once the engine has failed and closed itself; it cannot be used again.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Engine(ABC):
     lost: bool = False
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """Replies in the order of ``prompts``.
+        """Return replies in the order of ``prompts``.
 
         Raises:
-            StageError: the engine died, and is lost; its own error is in the message.
+            StageError: the engine died and is lost; the message includes its own error.
         """
         if not prompts:
             return []
@@ -85,26 +85,27 @@ class Engine(ABC):
             for position, prompt in enumerate(prompts):
                 tokens = self._tokens_if_near(prompt)
                 if tokens + prompt.max_tokens > self.context:
-                    reason = f"{tokens} tokens and {prompt.max_tokens} for the reply, the model takes {self.context}"
+                    reason = f"{tokens} tokens and {prompt.max_tokens} for the reply exceed the limit of {self.context}"
                     result[position] = Reply("", tokens, 0, refused=reason)
-            # Prompts that begin alike follow each other, so that the prefix cache still holds what they share.
+            # Sorted, prompts that begin alike run one after the other while the prefix cache still holds their start.
             order = sorted(set(range(len(prompts))) - set(result), key=lambda i: json.dumps(list(prompts[i].messages)))
             if order:
                 result.update(zip(order, self._generate([prompts[i] for i in order]), strict=True))
         except RoutenatorError:
             raise
         except Exception as error:
-            self.lost = True  # what a dead engine says next means nothing
+            self.lost = True  # no later reply of a dead engine can be trusted
             self.close()
             raise StageError(f"the engine of {self.name} failed: {type(error).__name__}: {error}") from error
         return [result[position] for position in range(len(prompts))]
 
     def _tokens_if_near(self, prompt: Prompt) -> int:
-        """The prompt's length in tokens if it may be too long for the model; 0 if it is certainly not."""
+        """Count the prompt's tokens if it may be too long for the model; 0 if it certainly is not."""
         texts = [message["content"] for message in prompt.messages]
         if any(not isinstance(text, str) for text in texts):
-            return 0  # how many tokens an image takes only the engine knows
-        # A token is at least one byte; the chat format adds a few for each message.
+            return 0  # only the engine knows how many tokens an image takes
+        # A cheap upper bound that spares most prompts the tokenizer: a token is at least one byte, and the chat format
+        # adds a few tokens for each message.
         if sum(len(text.encode()) + 16 for text in texts) + prompt.max_tokens <= self.context:
             return 0
         return len(self._tokenize(list(prompt.messages)))
@@ -115,11 +116,11 @@ class Engine(ABC):
 
     @abstractmethod
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:
-        """Replies in the given order; any exception means that the engine is lost."""
+        """Return replies in the given order; any exception means that the engine is lost."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of memory, processes and scratch files. Safe to repeat."""
+        """Free memory, stop processes and remove scratch files. Safe to call again."""
 
 
 def _end_process(error: StageError) -> None:
@@ -131,15 +132,15 @@ _tell: list[Callable[[StageError], None]] = []
 
 
 def when_lost(tell: Callable[[StageError], None]) -> None:
-    """Have this called before the process ends because its engine lost a process of its own."""
+    """Register the callback that ``engine_lost`` calls before it ends the process; it replaces an earlier one."""
     _tell[:] = [tell]
 
 
 def engine_lost(error: StageError) -> None:
-    """End this process: its engine waits for a process that is dead, and whoever waits for the engine would wait as
-    long.
+    """End this process because its engine is waiting for a dead process.
 
-    Called in another thread than the one that waits.
+    Called from a watching thread. The thread that waits for the engine would never return, so an exception raised here
+    would not reach it; only ``os._exit`` ends the wait.
     """
     for tell in _tell:
         tell(error)

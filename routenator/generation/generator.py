@@ -1,7 +1,7 @@
-"""Requests to candidates: prompt, reply, cleaned query, checks.
+"""Turns requests into candidates: prompt, reply, cleaned query, checks.
 
-A batch of requests is turned into candidates as a whole, and the result depends on that batch alone, so that a task
-that was interrupted goes on with the same rows. The caller decides what a batch is.
+A batch is processed as a whole and its result depends on that batch alone, so an interrupted task resumes with the
+same rows. The caller decides what a batch is.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ QUERY_SCHEMA = {
     "required": [QUERY_KEY],
     "additionalProperties": False,
 }
-# Few-shot examples are drawn from so many pools of so many: distinct enough, and a pool's gaps are collected once.
+# Few-shot examples come from this many pools of this size per function and language: enough variety, and the gaps of a
+# pool are collected only once.
 _POOLS, _POOL_SIZE = 8, 256
 _OF_DRAFTS = [name for name, route in ROUTES.items() if route.is_draft]
-_TOKENS_A_WORD = 4  # room for rare words
+_TOKENS_A_WORD = 4  # generous, so that rare words fit
 
 
 class _Refused(Exception):
-    """A request that gets no reply, with the reason code and detail."""
+    """Raised for a request that cannot be put to the model; holds the reason code and detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -63,7 +64,7 @@ class _Refused(Exception):
 
 @dataclass
 class _Written:
-    """What was written for a request, and why it is refused: a row of ``WRITTEN_COLUMNS``."""
+    """A row of ``WRITTEN_COLUMNS``: what was written for a request and, if it is refused, why."""
 
     generator: str
     query: str = ""
@@ -79,7 +80,7 @@ class _Written:
 
 @dataclass(frozen=True)
 class Preview:
-    """One row as shown to a person: what was asked (nothing on the heuristic route), and what became of it."""
+    """One row as shown to a person: the prompt (empty on the heuristic route) and the resulting candidate."""
 
     messages: list[dict[str, Any]]
     grammar: str | None
@@ -90,7 +91,7 @@ class Generator:
     """Turns requests into candidates. Models are loaded when a batch first needs one.
 
     Args:
-        composer: of the run's domain and config; draws the few-shot examples.
+        composer: holds the run's domain and config; draws the few-shot examples.
         cache: folder of prepared weights.
     """
 
@@ -98,27 +99,27 @@ class Generator:
         self.domain, self.config, self.cache = composer.domain, composer.config, cache
         texts = {t.name: f"{t.system or ''}\n{t.body}" for t in self.domain.templates.values() if t.grammar is None}
         self.context = Context(self.domain, self.config.checks, texts)
-        self.engine_seconds = 0.0  # spent in replies, loading left out
-        self.start_seconds = 0.0  # spent in loading models
+        self.engine_seconds = 0.0  # waiting for replies, not counting loading
+        self.start_seconds = 0.0  # loading models
         self._describer: Describer | None = None
         self._images: dict[str, Any] = {}
         self._composer = composer
         self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
 
     def engine_config(self, route: str) -> EngineConfig | None:
-        """What writes the queries of a route; None where the draft is the query."""
+        """Config of the engine that writes a route's queries; None where the draft is the query."""
         return self.config.model.engine_for(route)
 
     def is_shown_images(self, engine: EngineConfig) -> bool:
-        """Whether an engine is the vision route's vision-language model."""
+        """True if an engine is the vision route's vision-language model."""
         vision = self.config.model.vision
         return vision.kind == "vlm" and engine == vision.engine
 
     def candidates(self, details: pa.Table) -> pa.Table:
-        """Candidates (``CANDIDATE_COLUMNS``) for requests with their words (``DETAIL_COLUMNS``), in order.
+        """Turn requests with their words (``DETAIL_COLUMNS``) into candidates (``CANDIDATE_COLUMNS``), in order.
 
         Args:
-            details: all of routes that share one engine, but for those of the heuristic route.
+            details: rows of the heuristic route and of routes that all use the same engine.
 
         Raises:
             StageError: the engine died.
@@ -126,7 +127,7 @@ class Generator:
         return self._make(details)[0]
 
     def preview(self, details: pa.Table) -> list[Preview]:
-        """The same, with what the model was asked."""
+        """Like ``candidates``, but with the prompts."""
         table, prompts = self._make(details)
         return [
             Preview(
@@ -138,7 +139,7 @@ class Generator:
         ]
 
     def _make(self, details: pa.Table) -> tuple[pa.Table, dict[int, Prompt]]:
-        """Candidates, and by row what the model was asked."""
+        """Return the candidates, and the prompts by row."""
         is_draft = pc.is_in(details["route"], pa.array(_OF_DRAFTS)).to_numpy()
         asked = np.flatnonzero(~is_draft)
         if not asked.size:
@@ -154,7 +155,7 @@ class Generator:
         return made, by_row
 
     def _write(self, requests: Sequence[Request]) -> tuple[list[_Written], dict[int, Prompt]]:
-        """What a model writes for requests, checked; and their prompts by number."""
+        """Have a model write queries and check them; return the rows, and the prompts by position."""
         prompts: dict[int, Prompt] = {}
         refused: dict[int, _Refused] = {}
         for number, request in enumerate(requests):
@@ -185,7 +186,7 @@ class Generator:
         return rows, prompts
 
     def _refuse_disagreeing(self, engine: Engine, rows: Sequence[tuple[Request, _Written]]) -> None:
-        """Refuse those of these candidates whose query and call do not agree, as their own generator sees it."""
+        """Refuse candidates whose query and call do not agree in the opinion of the model that wrote them."""
         started = time.monotonic()
         replies = engine.generate([agreement_prompt(self.domain, request, row.query) for request, row in rows])
         self.engine_seconds += time.monotonic() - started
@@ -193,7 +194,7 @@ class Generator:
             row.prompt_tokens += reply.prompt_tokens
             row.completion_tokens += reply.completion_tokens
             if disagrees(reply.text):
-                row.refuse(REASON, f"{engine.name} says that query and call do not agree")
+                row.refuse(REASON, f"{engine.name} says the query and the call do not agree")
 
     def _open(self, routes: Sequence[str]) -> Engine:
         configs = {config.model_dump_json(): config for config in map(self.engine_config, routes) if config is not None}
@@ -246,7 +247,8 @@ class Generator:
             grammar = build_grammar(
                 slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None
             )
-        # A guided reply ends by itself and must not be cut, so a template's limit is for free replies.
+        # A grammar ends the reply by itself and a cut would break it, so a template's limit applies to free replies
+        # only.
         longest = _TOKENS_A_WORD * high + (
             sum(len(surface.encode()) for surface in slots.values()) + 16 if grammar else 0
         )
@@ -262,14 +264,14 @@ class Generator:
         )
 
     def _make_pool(self, function: str, language: str, number: int) -> tuple[list[dict[str, Any]], Gaps]:
-        """Examples of a function and what stands between their slots."""
+        """Draw examples of a function, and collect the text between their slots."""
         pool = self._composer.examples(derive(self.config.seed, STREAM_POOL, number), function, language, _POOL_SIZE)
         return pool, collect_gaps(
             (text, example["slots"]) for example in pool for text in {example["draft"], example["query"]}
         )
 
     def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
-        """Keyed few-shot examples; those of the request's own length come last, where a model heeds them most."""
+        """Draw few-shot examples by the seed; those closest in length to the request come last and count most."""
         mixed = shuffled(seed, STREAM_EXAMPLES, pool)
 
         def outside(example: dict[str, Any]) -> int:
@@ -284,12 +286,10 @@ class Generator:
         try:
             return render(dict(record), self.config.model.vision.image_size)
         except (TypeError, ValueError, AttributeError) as error:
-            raise _Refused("unreadable_image", f"{record.get('id')}: it cannot be drawn: {error}") from None
+            raise _Refused("unreadable_image", f"{record.get('id')}: cannot be drawn: {error}") from None
 
     def _image(self, record: Mapping[str, Any]) -> Any:
-        """What a template sees as ``image``; for a vision-language model, which sees for itself, only that there is
-        one.
-        """
+        """Return the template variable ``image``; a vision-language model sees the image itself and gets a stub."""
         if self.config.model.vision.kind == "vlm":
             if not record:
                 raise _Refused("no_image", "the request has no metadata record")
@@ -307,7 +307,7 @@ class Generator:
         return self._images[key]
 
     def _read(self, row: _Written, request: Request, reply: Reply) -> None:
-        """The reply's query, and the first check that it fails."""
+        """Fill in a row from the reply: the query, and the first check that it fails."""
         row.prompt_tokens = reply.prompt_tokens
         if reply.refused:
             row.refuse("prompt_too_long", reply.refused)

@@ -1,13 +1,13 @@
-"""Grammars that hold a small model to the words that a query must say.
+"""Grammars that make a small model say the words a query must say.
 
-The gold call is known before the query is written. So the reply can be held to texts that say each slot's surface
-exactly once, put together from heuristic queries for the same function: a *frame* (how one query begins and ends, which
-holds what it is about) and *gaps* (what stands between two given slots in any query). The model decides the order, the
-frame and the gaps by what reads best to it after the prompt; it can neither drop a value nor run into gibberish. Free
-words and a vocabulary of single words in the place of frames and gaps were tried first; both read much worse
-(docs/method.md).
+The gold call is known before the query is written, so decoding can be restricted to texts that contain each slot's
+surface exactly once. They are assembled from heuristic queries for the same function: a *frame* (the beginning and end
+of one query, which carry its intent) and *gaps* (the text between two given slots in any query). The model chooses the
+order, the frame and the gaps by what it finds most likely after the prompt; it can neither drop a value nor drift into
+gibberish. Free words, and a vocabulary of single words, in place of frames and gaps were tried first; both read much
+worse (docs/method.md).
 
-Grammars are GBNF text as xgrammar reads it (vLLM: ``structured_outputs.grammar``).
+Grammars are GBNF text for xgrammar (vLLM: ``structured_outputs.grammar``).
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from dataclasses import dataclass, field
 from routenator.generation.seeds import STREAM_FRAMES, STREAM_GAPS, STREAM_ORDER, pick, shuffled
 from routenator.validation.text import words
 
-START, END = "^", "$"  # stand for the query's ends in a pair of slots
-_ALL_ORDERS = 3  # up to this many slots the model may choose among all orders; beyond, among a few keyed ones
+START, END = "^", "$"  # the query's ends, in place of a slot in a pair
+_ALL_ORDERS = 3  # up to this many slots, the model may use any order; above, a few orders drawn by the row's seed
 _KEYED_ORDERS = 4
-_OPTIONS = 12  # frames or gaps offered at one place; a keyed choice, so that not every query opens alike
-_EXTRA = 3  # words that a frame's end or a gap may hold beyond the draft's
+_OPTIONS = 12  # frames or gaps offered at one place, drawn by the row's seed so that queries do not all open alike
+_EXTRA = 3  # words by which a frame's end or a gap may exceed the draft's
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What stands around and between slots, with its spaces and signs.
+    """The text around and between slots, including spaces and punctuation.
 
     Attributes:
-        frames: (first slot, last slot) -> (opening, closing) of queries; without slots (END, START) -> (all, "").
+        frames: (first slot, last slot) -> (opening, closing) of queries; a query without slots is kept under
+            (END, START) as (whole text, "").
         between: (slot before, slot after) -> texts.
     """
 
@@ -44,15 +45,16 @@ class Gaps:
 
 
 def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
-    """Frames and gaps of many queries, each given with its slots' surfaces.
+    """Collect the frames and gaps of many queries, each given with its slots' surfaces.
 
-    One with a word that only the queries of one call have (of one mapping) is left out: it may be a typing error. So is
-    a query in which a surface stands twice, as "show" in "show me the show Bluey": what stands between is not known.
+    A frame or gap is skipped if one of its words occurs only in the queries of a single call (one mapping object): it
+    may be a typo. So is a query in which a surface occurs twice, like "show" in "show me the show Bluey": it is unclear
+    which one is the slot.
     """
     calls: list[tuple[Mapping[str, str], list[tuple[Pair, str]]]] = []
     calls += [(slots, gaps) for text, slots in texts if (gaps := split_at_slots(text, slots, only=True)) is not None]
     split = [gaps for _, gaps in calls]
-    # A slip of the finger is drawn for a call, so both of its queries may have it.
+    # Typos are drawn per call, so both of its queries may have the same one: count calls (by id), not queries.
     counts = Counter(
         word for word, _ in {(word, id(slots)) for slots, gaps in calls for _, gap in gaps for word in words(gap)}
     )
@@ -76,13 +78,20 @@ def collect_gaps(texts: Iterable[tuple[str, Mapping[str, str]]]) -> Gaps:
 
 
 def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> list[tuple[Pair, str]] | None:
-    """A query's gaps in order, or None if it does not say every surface; with ``only``, or if it says one in more than
-    one place.
+    """Split a query into its gaps, in order.
+
+    Args:
+        text: the query.
+        slots: surface by slot.
+        only: also return None if a surface occurs more than once.
+
+    Returns:
+        (slot before, slot after) and the text between them; None if a surface is missing.
     """
     places: list[tuple[int, int, str]] = []
 
     def find(surface: str, start: int) -> int:
-        """Where it stands next, apart from what longer surfaces take."""
+        """Find the next occurrence that does not overlap a longer surface."""
         start = text.find(surface, start)
         while start >= 0 and any(start < end and begin < start + len(surface) for begin, end, _ in places):
             start = text.find(surface, start + 1)
@@ -103,20 +112,20 @@ def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> l
 def build_grammar(
     slots: Mapping[str, str], draft: str, bounds: tuple[int, int], gaps: Gaps, seed: int, json_key: str | None = None
 ) -> str:
-    """The grammar of the replies to one request.
+    """Build the grammar of the replies to one request.
 
     Args:
-        slots: surface by slot; each is said once.
-        draft: a query for the same call; the reply's gaps are about as long as its gaps, and it is what can be said
+        slots: surface by slot; the reply contains each exactly once.
+        draft: a query for the same call; the reply's gaps are about as long as its gaps, and it supplies the text
             where ``gaps`` has nothing that fits.
         bounds: lowest and highest number of words of the query.
-        gaps: of queries for the same function.
+        gaps: from queries for the same function.
         seed: the row's seed; it decides which gaps are offered.
-        json_key: if given, the reply is a JSON object with the query under this key; else the query alone.
+        json_key: if given, the reply is a JSON object with the query under this key; else just the query.
     """
     own = split_at_slots(draft, slots)
     if own is None:
-        # Cannot be said in the draft's way; any order with single spaces will do.
+        # The draft does not contain every surface, so it gives no gaps: use the slots, separated by single spaces.
         names = list(slots)
         own = [((before, after), " ") for before, after in itertools.pairwise([START, *names, END])]
         own[0], own[-1] = (own[0][0], ""), (own[-1][0], "")
@@ -134,7 +143,7 @@ def build_grammar(
 
 @dataclass
 class _Maker:
-    """Makes the orders of one request's slots into alternatives; gaps are rules of their own, shared by them."""
+    """Turns the orders of one request's slots into alternatives that share one grammar rule per gap."""
 
     slots: Mapping[str, str]
     own: Sequence[tuple[Pair, str]]
@@ -146,8 +155,9 @@ class _Maker:
     rules: dict[str, str] = field(default_factory=dict)
 
     def sequence(self, order: Sequence[str]) -> str:
-        """One order of the slots; "" if it has no frame, or some pair no gap, that fits. The draft's own order has the
-        draft's.
+        """Alternatives for one order of the slots; "" if no frame fits, or no gap for some pair.
+
+        The draft's own order always works: it falls back to the draft's frame and gaps.
         """
         drafted = list(order) == [pair[1] for pair, _ in self.own[:-1]]
         first, last = (order[0], order[-1]) if order else (END, START)
@@ -178,7 +188,7 @@ class _Maker:
         return self.lows[place] <= len(text.split()) <= self.highs[place]
 
     def _rule(self, place: int, pair: Pair, fitting: Sequence[str]) -> str:
-        """The name of the rule of what may stand between two slots at the ``place``-th gap."""
+        """Name of the rule for the text between two slots at the ``place``-th gap; made on first use."""
         key = f"{place} {pair}"
         if key not in self.rules:
             chosen = sorted(shuffled(self.seed, STREAM_GAPS + (place << 12), fitting)[:_OPTIONS])
@@ -195,7 +205,7 @@ def _literal(text: str, inside_json: bool) -> str:
 
 
 def _orders(own: Sequence[str], seed: int) -> list[tuple[str, ...]]:
-    """Orders of the slots' names; the draft's own first."""
+    """Orders of the slots' names, the draft's own first."""
     if len(own) <= _ALL_ORDERS:
         return list(itertools.permutations(own))
     return list(
@@ -206,8 +216,15 @@ def _orders(own: Sequence[str], seed: int) -> list[tuple[str, ...]]:
 
 
 def _room(own: Sequence[str], spoken: int, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
-    """Fewest and most words of each gap, measured by the draft's; any choice within them falls into ``bounds`` if one
-    can.
+    """Minimum and maximum words of each gap, modelled on the draft's gaps.
+
+    Any choice within them keeps the query within ``bounds``, if that is possible at all.
+
+    Args:
+        own: the draft's gaps.
+        spoken: words of the slots' surfaces.
+        bounds: lowest and highest number of words of the query.
+        seed: the row's seed; it decides which gaps get the words that are left over.
     """
     need, free = max(0, bounds[0] - spoken), max(0, bounds[1] - spoken)
     shape = [len(gap.split()) for gap in own]

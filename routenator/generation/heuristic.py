@@ -1,5 +1,6 @@
-"""Candidates of the heuristic route: the draft is the query. Whole tables at once; what is not sure to be accepted is
-checked row by row.
+"""Candidates of the heuristic route, whose draft is the query.
+
+Works on whole tables; only rows that the compiled prefilter cannot accept are checked one by one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from routenator.validation.prefilter import COVERED, surely_accepted
 
 
 def candidates(details: pa.Table, context: Context) -> pa.Table:
-    """Rows of ``CANDIDATE_COLUMNS`` in the same order.
+    """Turn requests into rows of ``CANDIDATE_COLUMNS``, in the same order.
 
     Args:
         details: rows of ``DETAIL_COLUMNS``, all of the heuristic route.
-        context: for the checks.
+        context: passed to the checks.
     """
     count = details.num_rows
     sure = surely_accepted(details, context)
     reasons: list[str | None] = [None] * count
     seen: list[str | None] = [None] * count
-    # A check that the prefilter does not cover is asked about every row.
+    # A check that the prefilter does not cover must see every row.
     every = any(check not in COVERED for check, _ in CHECKS.values())
     doubtful = np.arange(count) if every else np.flatnonzero(~sure)
     for row, request in zip(doubtful.tolist(), details.take(doubtful).to_pylist(), strict=True):

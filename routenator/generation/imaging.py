@@ -1,5 +1,6 @@
-"""Where image models in vLLM find torchvision. On a CPU machine it is kept apart, in VENV/vision
-(requirements/install.sh).
+"""Makes torchvision importable for image models in vLLM.
+
+On CPU machines it is installed separately, in VENV/vision (requirements/install.sh).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from routenator.errors import InputError
 
 
 def has_torchvision() -> bool:
-    """Whether ``find_torchvision`` would find it."""
+    """True if ``find_torchvision`` would find it."""
     return importlib.util.find_spec("torchvision") is not None or _folder().is_dir()
 
 
 def check_torchvision() -> None:
-    """Refuse to go on without torchvision.
+    """Raise an error if torchvision is missing.
 
     Raises:
         InputError: it is not installed.
@@ -33,8 +34,9 @@ def check_torchvision() -> None:
 
 
 def find_torchvision() -> None:
-    """Make torchvision importable, here and in the processes that this one starts; before transformers is imported,
-    which looks once.
+    """Make torchvision importable in this process and its children.
+
+    Call it before transformers is imported, which looks for torchvision only once.
 
     Raises:
         InputError: it is not installed.

@@ -1,4 +1,4 @@
-"""The engine that this process holds: loaded when a profile first needs it, kept for the shards that follow."""
+"""Keeps the engine of this process: loaded when first needed, then reused for the shards that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routenator.models import resolve_model
 
 @dataclass
 class _Loaded:
-    """The engine that this process holds; loading one costs more than many batches."""
+    """The loaded engine and its config; loading takes longer than many batches."""
 
     config: EngineConfig | None = None
     cache: Path | None = None
@@ -28,10 +28,10 @@ _loaded = _Loaded()
 
 
 def use_engine(config: EngineConfig, cache: Path) -> Engine:
-    """The engine of a profile: the one that this process holds, if it is the same and not lost; else that one goes
-    and this one is loaded.
+    """Return the engine of a profile; reuse the loaded one if it matches and still works, else replace it.
 
-    Shards that run one after the other in a process so load a model once. Two models at once would rarely fit.
+    So shards that run one after the other in a process load a model once. The old engine is closed first, since two
+    models at once would rarely fit into memory.
     """
     held = _loaded.engine
     if held is None or held.lost or (_loaded.config, _loaded.cache) != (config, cache):
@@ -43,7 +43,7 @@ def use_engine(config: EngineConfig, cache: Path) -> Engine:
 
 
 def release_engine() -> None:
-    """Let this process's engine go: after a failure, before another stage needs the memory, at exit. Safe to repeat."""
+    """Close the engine: after a failure, before another stage needs its memory, at exit. Safe to call again."""
     engine, _loaded.engine = _loaded.engine, None
     atexit.unregister(release_engine)
     if engine is not None:
@@ -54,12 +54,12 @@ def open_engine(config: EngineConfig, cache: Path) -> Engine:
     """Load the model of a profile.
 
     Args:
-        config: which model and how to run it.
+        config: which model to run, and how.
         cache: folder of prepared weights (routenator/models.py).
 
     Raises:
         InputError: there is no such model, or a package is missing.
-        StageError: the engine does not start; its own error is in the message.
+        StageError: the engine did not start; the message includes its own error.
     """
     require_engine(config.engine, guided=config.guided)
     model = resolve_model(config.model, cache)
@@ -72,5 +72,5 @@ def open_engine(config: EngineConfig, cache: Path) -> Engine:
         raise
     except Exception as error:
         raise StageError(
-            f"the {config.engine} engine of {config.model} does not start: {type(error).__name__}: {error}"
+            f"the {config.engine} engine of {config.model} failed to start: {type(error).__name__}: {error}"
         ) from error

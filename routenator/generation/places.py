@@ -1,4 +1,4 @@
-"""Where engines run: which GPUs, or which cores, each of a task's engines has to itself."""
+"""Assigns each of a task's engines its own GPUs or, without GPUs, its own cores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from routenator.extras import require_engine
 
 @dataclass(frozen=True)
 class Place:
-    """What one engine may use.
+    """The hardware that one engine may use.
 
     Attributes:
-        devices: its GPUs, as CUDA_VISIBLE_DEVICES names them; empty on a CPU.
+        devices: its GPUs, as in CUDA_VISIBLE_DEVICES; empty on a CPU.
         cores: its cores.
-        threads: of each of its processes, on a CPU.
+        threads: number of threads of each of its processes, on a CPU.
     """
 
     devices: tuple[str, ...]
@@ -25,7 +25,7 @@ class Place:
     threads: int
 
     def take(self) -> None:
-        """Hold this process, and what it starts from now on, to this place; before torch is imported."""
+        """Restrict this process, and any it starts from now on, to this place. Call it before torch is imported."""
         if self.devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
         else:
@@ -34,7 +34,7 @@ class Place:
 
 
 def engine_places(config: EngineConfig) -> list[Place]:
-    """A place for each engine of a task.
+    """Return one place for each engine of a task.
 
     Raises:
         InputError: there are too few GPUs, or a package is missing.
@@ -44,10 +44,10 @@ def engine_places(config: EngineConfig) -> list[Place]:
 
 
 def divide(config: EngineConfig, devices: list[str], cores: list[int]) -> list[Place]:
-    """GPUs, or where there are none the cores, shared out to so many engines as are wished for, or fit.
+    """Divide the GPUs, or without GPUs the cores, among the engines that the config asks for, or ("auto") that fit.
 
     Args:
-        config: of the engine.
+        config: the engine's config.
         devices: the task's GPUs.
         cores: the task's cores.
 
@@ -75,7 +75,7 @@ def divide(config: EngineConfig, devices: list[str], cores: list[int]) -> list[P
 
 
 def visible_devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     import torch
 
     count = torch.cuda.device_count()

@@ -1,6 +1,6 @@
 """Compiles the loops by running them once: ``python -m routenator.generation.precompile < CONFIG.json``.
 
-A process of its own (``routenator.compiled.make_ready`` starts it), so that whoever plans a run loads no compiler.
+``routenator.compiled.make_ready`` starts it as a separate process, so that planning a run does not import numba.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from routenator.wording.composer import Composer
 
 
 def compile_loops(config: RunConfig) -> None:
-    """Make words for one request and check them."""
+    """Write the words of one request and check them, which compiles all loops."""
     domain = load_domain(config.domain)
     sampler = Sampler(domain, config)
     details = Composer(domain, config, sampler.strata).details(sampler.requests(0, 1))

@@ -1,7 +1,7 @@
-"""Prompt templates: sandboxed Jinja2 to chat messages, and the check that a template names only what there is.
+"""Prompt templates: sandboxed Jinja2 rendered to chat messages, and the check that all names in a template exist.
 
-A body is one user message, or several turns: a line that is ``[user]`` or ``[assistant]`` starts one. Turns let a
-template show examples as a conversation, which small models follow best.
+A body is one user message, or several turns, each started by a line ``[user]`` or ``[assistant]``. Turns let a template
+show examples as a conversation, which small models follow best.
 """
 
 from __future__ import annotations
@@ -48,12 +48,11 @@ _NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
 
 
 class DrawnWords(Mapping[str, str]):
-    """The domain's word lists as a template sees them: of each a word or phrase, drawn by the row's seed and the list's
-    weights.
+    """The template variable ``lexicon``: one word or phrase of each word list, drawn by the row's seed and the weights.
 
     Args:
         lexicon: the lists by name.
-        seed: the row's.
+        seed: the row's seed.
     """
 
     def __init__(self, lexicon: Mapping[str, Sequence[LexiconItem]], seed: int) -> None:
@@ -61,8 +60,7 @@ class DrawnWords(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         items = self._lexicon[name]
-        # The stream's second half is the list's name, so that one list's draw does not depend on which others there
-        # are.
+        # The list's name is part of the key, so that adding another list does not change this one's draw.
         draw = derive(self._seed, STREAM_WORDS, zlib.crc32(name.encode())) / (1 << 63)
         sums = list(itertools.accumulate(item.weight for item in items))
         return items[min(bisect.bisect_right(sums, draw * sums[-1]), len(items) - 1)].text
@@ -75,19 +73,19 @@ class DrawnWords(Mapping[str, str]):
 
 
 class PromptError(ValueError):
-    """A template cannot be rendered for one request; the row is rejected with the reason ``prompt``."""
+    """Raised if a template cannot be rendered for a request; the row is rejected with the reason ``prompt``."""
 
 
 def render_messages(template: Template, variables: Mapping[str, Any], seed: int) -> list[Message]:
-    """Chat messages for one request.
+    """Render the chat messages for one request.
 
     Args:
-        template: of an LLM route.
+        template: a template of an LLM route.
         variables: see docs/domains.md; without ``pick``.
-        seed: the row's seed, by which ``pick`` draws.
+        seed: the row's seed, from which ``pick`` draws.
 
     Raises:
-        PromptError: the template names something that this request does not have.
+        PromptError: the template uses something that this request does not have.
     """
     import jinja2
 
@@ -100,18 +98,18 @@ def render_messages(template: Template, variables: Mapping[str, Any], seed: int)
         text = _compiled(template.body).render({**variables, "pick": keyed_pick})
     except jinja2.TemplateError as error:
         raise PromptError(f"{template.name}: {error.message}") from error
-    except Exception as error:  # a sandboxed template may do anything to its variables: divide, index, call
+    except Exception as error:  # template code may raise anything: it can divide, index and call its variables
         raise PromptError(f"{template.name}: {type(error).__name__}: {error}") from error
     messages = _turns(text)
     if not messages or messages[-1]["role"] != "user":
-        raise PromptError(f"{template.name}: the last turn must be [user] and hold text")
+        raise PromptError(f"{template.name}: the last turn must be a [user] turn with text")
     if template.system:
         messages.insert(0, {"role": "system", "content": template.system.strip()})
     return messages
 
 
 def with_image(messages: Sequence[Message], url: str) -> list[Message]:
-    """The same messages with an image before the text of the last one, as OpenAI-style parts."""
+    """Return the messages with an image put before the text of the last one, as OpenAI-style parts."""
     last = {
         "role": messages[-1]["role"],
         "content": [
@@ -123,7 +121,7 @@ def with_image(messages: Sequence[Message], url: str) -> list[Message]:
 
 
 def check_template(domain: Domain, template: Template) -> None:
-    """Refuse a template with bad syntax, an unknown variable, or an unknown field of one; by rendering it, too.
+    """Check a template's syntax and variables, and render it once to find unknown fields.
 
     Raises:
         InputError / InputErrors: with file, line and the nearest valid name.
@@ -138,7 +136,7 @@ def check_template(domain: Domain, template: Template) -> None:
         tree = _environment().parse(template.body)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
-            "a template that is not Jinja2", file=template.file, key=line(error.lineno), found=error.message
+            "a template is not valid Jinja2", file=template.file, key=line(error.lineno), found=error.message
         ) from None
     known = (*VARIABLES, *ROUTES[template.route].variables)
     unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
@@ -161,7 +159,7 @@ def check_template(domain: Domain, template: Template) -> None:
 
 
 def _try_render(domain: Domain, template: Template, function: str) -> None:
-    """Render with every slot, then with none that may be absent."""
+    """Render with every slot, then with only those that are always present."""
     slots = domain.rules[function].slots
     shares = domain.statistics.slots.get(function, {})
     required = domain.functions[function].required
@@ -169,7 +167,7 @@ def _try_render(domain: Domain, template: Template, function: str) -> None:
     always = [name for name in always if not slots[name].excludes] or always
     for present, hint in (
         (list(slots), ""),
-        (always, "; some requests lack it: write {% if slots.NAME is defined %} around it"),
+        (always, "; some requests lack this slot: put {% if slots.NAME is defined %} around it"),
     ):
         variables = sample_variables(domain, template, function, present)
         try:
@@ -178,7 +176,7 @@ def _try_render(domain: Domain, template: Template, function: str) -> None:
             found = _NO_ATTRIBUTE.search(str(error))
             fields = {name for value in variables.values() if isinstance(value, dict) for name in value}
             raise InputError(
-                f"a template that cannot be rendered for {function}{hint if found and found.group(1) in slots else ''}",
+                f"a template cannot be rendered for {function}{hint if found and found.group(1) in slots else ''}",
                 file=template.file,
                 key=f"line {template.body_line + _line_of(error.__cause__) - 1}",
                 found=found.group(1) if found else str(error),
@@ -188,7 +186,7 @@ def _try_render(domain: Domain, template: Template, function: str) -> None:
 
 
 def sample_variables(domain: Domain, template: Template, function: str, present: Sequence[str]) -> dict[str, Any]:
-    """The variables of a made-up request, with everything that a real one would have."""
+    """The variables of a made-up request, complete like those of a real one."""
     slots = {name: f"some {name}" for name in present}
     query = " ".join(slots.values()) or "some words"
     example = {"draft": query, "query": query, "arguments": dict(slots), "slots": dict(slots)}
@@ -217,15 +215,15 @@ def sample_variables(domain: Domain, template: Template, function: str, present:
 
 
 def _turns(text: str) -> list[Message]:
-    """Split at turn lines; text before the first is the user's. Turns without text are dropped, as loops leave them."""
+    """Split text at turn lines; text before the first is the user's. Drops empty turns, which template loops leave."""
     parts = ["user", *_TURN.split(text)]
-    # _TURN.split gives [before, role, text, role, text ...]; with a role put in front, roles and texts alternate.
+    # _TURN.split gives [before, role, text, role, text ...]; with a role in front, roles and texts alternate.
     turns = [{"role": role, "content": body.strip()} for role, body in zip(parts[::2], parts[1::2], strict=True)]
     return [turn for turn in turns if turn["content"]]
 
 
 def _line_of(error: BaseException | None) -> int:
-    """The line of a template, 1-based, at which rendering failed; jinja2 puts it into the traceback."""
+    """The template line, 1-based, at which rendering failed; Jinja2 puts it into the traceback."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     lines = [frame.lineno for frame in frames if frame.filename == "<template>" and frame.lineno]
     return lines[-1] if lines else 1
@@ -239,7 +237,7 @@ def _environment() -> jinja2.Environment:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    # Jinja's own is made for web pages: it writes \u0027 for an apostrophe, and a model would learn to do so.
+    # Jinja's own tojson is made for web pages: it writes \u0027 for an apostrophe, and a model would imitate that.
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     return environment
 

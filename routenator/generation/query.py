@@ -1,4 +1,4 @@
-"""A query from a model's reply."""
+"""Extracts the query from a model's reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
 
 
 def clean_query(reply: str, output: str, key: str) -> str | None:
-    """The query that a reply holds.
+    """Return the query in a reply.
 
     Args:
         reply: the model's text.
@@ -19,7 +19,7 @@ def clean_query(reply: str, output: str, key: str) -> str | None:
         key: name in the object.
 
     Returns:
-        The query without list marks, outer quotes and double spaces; "" if the reply is empty; None if it is not the
+        The query without list markers, outer quotes and double spaces; "" if the reply is empty; None if it is not the
         JSON asked for.
     """
     if output == "json":

@@ -1,8 +1,6 @@
-"""Every reason for which a request does not become an example, in one place: code, what it means, and where it is
-given.
+"""Every reason a request may fail to become an example: its code, its meaning and the step that gives it.
 
-The code is what stands in ``rejected.parquet``, in the receipts and in the report. docs/checks.md shows this table; a
-test holds it to it.
+``rejected.parquet``, the receipts and the report use the codes. docs/checks.md shows this table; a test compares both.
 """
 
 from __future__ import annotations
@@ -17,13 +15,13 @@ from routenator.validation.checks import CHECKS, EARLY_REASONS
 
 @dataclass(frozen=True)
 class Reason:
-    """One way to be left out.
+    """One reason for a rejection.
 
     Attributes:
-        code: the name.
-        meaning: in a sentence.
-        where: before there is a query; by a check of the query; by the generator that is asked; in the merge, where all
-            rows are known.
+        code: short name.
+        meaning: explanation in a few words.
+        where: "before" there is a query, by a "check" of the query, by the generator's own "agreement" check, or in the
+            "merge", which sees all rows.
     """
 
     code: str

@@ -1,8 +1,8 @@
-"""A metadata record as an image: layout, colours, title, and simple shapes for its topics. Deterministic; Pillow only.
+"""Draws a metadata record as an image: layout, colours, title, and simple shapes for its topics.
 
-The vision route needs images and a domain has only metadata, so they are drawn on demand. They are no works of art:
-what counts is that what a record says (title, colours, layout) can be seen in the picture, by OCR or by a
-vision-language model.
+Deterministic, and needs nothing but Pillow.
+The vision route needs images and a domain has only metadata, so they are drawn on demand. They need not be beautiful:
+the point is that OCR or a vision-language model can recognise the record's title, colours and layout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 Colour = tuple[int, int, int]
 
 _DEFAULT_COLOURS = ("white", "navy", "gold")
-_SMALLEST_TEXT = 11  # pixels; below, OCR reads noise
+_SMALLEST_TEXT = 11  # pixels; OCR misreads anything smaller
 
 
 def render(record: dict[str, Any], size: tuple[int, int]) -> Image:
@@ -35,7 +35,7 @@ def render(record: dict[str, Any], size: tuple[int, int]) -> Image:
         size: width and height in pixels.
 
     Returns:
-        An RGB image. The same record and size give the same pixels.
+        An RGB image; the same record and size always give the same pixels.
     """
     require("vision", "drawing an image", ("PIL",))
     from PIL import Image, ImageDraw
@@ -52,14 +52,14 @@ def render(record: dict[str, Any], size: tuple[int, int]) -> Image:
 
 
 def data_url(image: Image) -> str:
-    """A PNG as a data URL, as OpenAI-style ``image_url`` parts take it."""
+    """Encode an image as PNG in a data URL, for OpenAI-style ``image_url`` parts."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _colours(record: dict[str, Any]) -> list[Colour]:
-    """At least three colours; names that Pillow does not know are left out."""
+    """The record's colours, at least three; names unknown to Pillow are skipped."""
     from PIL import ImageColor
 
     found: list[Colour] = []
@@ -73,7 +73,7 @@ def _colours(record: dict[str, Any]) -> list[Colour]:
 
 
 def _readable_on(background: Colour) -> Colour:
-    """Black or white, whichever stands out."""
+    """Black or white, whichever has more contrast."""
     luminance = 0.299 * background[0] + 0.587 * background[1] + 0.114 * background[2]
     return (0, 0, 0) if luminance > 140 else (255, 255, 255)
 
@@ -82,7 +82,7 @@ def _share(size: tuple[int, int], left: float, top: float, right: float, bottom:
     return int(size[0] * left), int(size[1] * top), int(size[0] * right), int(size[1] * bottom)
 
 
-# Each layout paints its ground and says where the title and where the shapes go.
+# Each layout paints its background and returns the box of the title and the boxes of the shapes.
 Layout = Callable[["ImageDraw", tuple[int, int], list[Colour]], tuple[Box, list[Box]]]
 
 
@@ -147,7 +147,7 @@ _LAYOUTS: dict[str, Layout] = {
 
 
 def _shapes(draw: ImageDraw, places: list[Box], record: dict[str, Any], colours: list[Colour]) -> None:
-    """One shape a place; kind and colour by the topic's hash, so that one topic always looks the same."""
+    """Draw one shape in each place; kind and colour come from the topic's hash, so a topic always looks the same."""
     topics = [str(topic) for topic in [*record.get("topics", []), *record.get("keywords", [])]] or [
         str(record.get("id", ""))
     ]
@@ -177,9 +177,7 @@ def _shapes(draw: ImageDraw, places: list[Box], record: dict[str, Any], colours:
 
 
 def _title(draw: ImageDraw, box: Box, title: str, colour: Colour) -> None:
-    """The title as large as it fits, wrapped, in the middle of its box; cut with no sign where even the smallest text
-    does not fit.
-    """
+    """Draw the title as large as fits, wrapped and centred in its box; clipped if even the smallest size is too big."""
     from PIL import ImageFont
 
     width, height = box[2] - box[0], box[3] - box[1]

@@ -1,5 +1,6 @@
-"""transformers' ``generate`` as an engine, for machines or models that vLLM does not serve. Batched, with one seed a
-request.
+"""transformers' ``generate`` as an engine, for machines or models that vLLM does not support.
+
+Batched, with a separate seed for each request.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class TransformersEngine(Engine):
     """A text model in transformers.
 
     Args:
-        name: as recorded in the data.
+        name: recorded in the data.
         model: a hub id or folder.
         config: the profile's engine section; ``max_num_seqs`` is the batch size.
     """
@@ -47,7 +48,7 @@ class TransformersEngine(Engine):
 
         if any(isinstance(message["content"], list) for prompt in prompts for message in prompt.messages):
             raise InputError(
-                "the transformers engine takes no images", key="model.vision.engine.engine", expected="vllm"
+                "the transformers engine does not support images", key="model.vision.engine.engine", expected="vllm"
             )
         texts = [
             self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
@@ -60,7 +61,7 @@ class TransformersEngine(Engine):
         longest = max(prompt.max_tokens for prompt in prompts)
         processors = [self._held(prompts), _Sampler(prompts, self._model.device)]
         with torch.inference_mode():
-            # Sampling is done by _Sampler, with a generator for each row; what is left to do is to take the largest.
+            # _Sampler adds each row's own noise to the logits, so taking the largest (do_sample=False) is the sample.
             output = self._model.generate(
                 **inputs,
                 do_sample=False,
@@ -88,7 +89,7 @@ class TransformersEngine(Engine):
         return Reply(text, int(prompt_tokens), len(tokens))
 
     def _held(self, prompts: list[Prompt]) -> Any:
-        """A processor that masks tokens outside each prompt's schema or grammar, or None if no prompt has one."""
+        """Build a processor that masks tokens outside each prompt's schema or grammar; None if no prompt has one."""
         if all(prompt.schema is None and prompt.grammar is None for prompt in prompts):
             return None
         require("generate", "structured output in transformers", ("xgrammar",), key="model.generator.engine")
@@ -120,11 +121,10 @@ _ANYTHING = "root ::= [^\\u0000]*"
 
 
 class _Sampler:
-    """Temperature and nucleus sampling by the Gumbel-max trick: noise of each row's own generator, then the largest
-    wins.
+    """Temperature and nucleus sampling by the Gumbel-max trick, with a generator for each row.
 
-    argmax(logits / T + Gumbel noise) is distributed as softmax(logits / T), so a batch can be sampled with one seed a
-    row.
+    argmax(logits / T + Gumbel noise) is distributed as softmax(logits / T). transformers samples a whole batch from one
+    generator; with the noise drawn here, each row has its own seed and no other row affects it.
     """
 
     def __init__(self, prompts: list[Prompt], device: Any) -> None:
@@ -146,6 +146,7 @@ class _Sampler:
                 ordered, places = scaled.softmax(-1).sort(descending=True)
                 outside = ordered.cumsum(-1) - ordered > prompt.top_p
                 scaled = scaled.index_fill(0, places[outside], float("-inf"))
+            # float64 on the CPU: the same noise on every device, and never exactly 0 or 1, whose logarithms blow up.
             noise = torch.rand(row.shape, generator=generator, dtype=torch.float64).clamp_(1e-300, 1 - 1e-16)
             rows.append(scaled - torch.log(-torch.log(noise)).to(self._device, torch.float32))
         return torch.stack(rows).to(scores.dtype)

@@ -1,6 +1,7 @@
-"""vLLM as an engine: text and vision-language models, structured output, prefix caching, one seed a request.
+"""vLLM as an engine: text and vision-language models, structured output, prefix caching, a seed for each request.
 
-Everything that tasks on one node could fight over is the task's own: compile cache, temporary files, sockets, ports.
+Everything that tasks on one node could fight over is private to the task: compile cache, temporary files, sockets,
+ports.
 """
 
 from __future__ import annotations
@@ -28,24 +29,25 @@ from routenator.generation.engine import Engine, Message, Prompt, Reply, engine_
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
-# Left by another launcher in the environment, these would make two engines of a node meet at one port.
+# Set by another launcher, these would send two engines of a node to the same port.
 _FOREIGN = ("VLLM_PORT", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 def on_cpu() -> bool:
-    """Whether there is no accelerator here."""
+    """True if there is no accelerator."""
     import torch
 
     return not torch.cuda.is_available()
 
 
 def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = None) -> None:
-    """Set what vLLM reads from the environment; before it is imported where that matters.
+    """Set vLLM's environment variables. Must run before vLLM is imported, which reads some of them only then.
 
     Args:
-        scratch: folder of this task alone, on a local disk with a short path (sockets may have at most 107 characters).
-        cpu: run without an accelerator: threads are not pinned (tasks on one node would pin the same cores).
-        kv_cache_gib: memory of the key-value cache on the CPU.
+        scratch: private folder of this task, on a local disk and with a short path (a socket's path is limited to 107
+            characters).
+        cpu: run without an accelerator; threads are not pinned, as tasks on one node would pin the same cores.
+        kv_cache_gib: memory for the key-value cache on the CPU, in GiB.
     """
     for name in _FOREIGN:
         os.environ.pop(name, None)
@@ -56,13 +58,13 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
         TORCHINDUCTOR_CACHE_DIR=str(scratch / "inductor"),
         TRITON_CACHE_DIR=str(scratch / "triton"),
         VLLM_NO_USAGE_STATS="1",
-        # In one process, requests are scheduled in a fixed order (docs.vllm.ai, "Reproducibility"); in two, as they
-        # happen to arrive.
+        # One process schedules requests in a fixed order (docs.vllm.ai, "Reproducibility"); two, in the order in which
+        # they happen to arrive.
         VLLM_ENABLE_V1_MULTIPROCESSING="0",
     )
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # what a command prints may be read by a script
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # a script may parse our stdout
     if cpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
@@ -74,7 +76,7 @@ class VllmEngine(Engine):
     """A model in vLLM.
 
     Args:
-        name: as recorded in the data.
+        name: recorded in the data.
         model: a hub id or folder.
         config: the profile's engine section.
     """
@@ -90,8 +92,8 @@ class VllmEngine(Engine):
 
             more: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
             if cpu:
-                # A prompt cut over two steps rewinds its seeded generator, which torch cannot do on the CPU ("CPU
-                # Generator does not use offset"), so prompts stay whole.
+                # Chunked prefill rewinds a prompt's seeded generator, which torch cannot do on the CPU ("CPU Generator
+                # does not use offset"), so prompts are never split.
                 more = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
             before = multiprocessing.active_children()
             with _llvm_hidden():
@@ -115,7 +117,7 @@ class VllmEngine(Engine):
             raise
 
     def _generate(self, prompts: list[Prompt]) -> list[Reply]:
-        # Without this, replies would depend on what the cache held, that is on whether a task was interrupted before.
+        # Otherwise replies would depend on the content of the cache, and so on whether the task was interrupted before.
         self._llm.reset_prefix_cache()
         outputs = self._llm.chat(
             [list(prompt.messages) for prompt in prompts], sampling_parameters(prompts), use_tqdm=False
@@ -126,17 +128,13 @@ class VllmEngine(Engine):
         ]
 
     def _watch(self, parts: list[BaseProcess]) -> None:
-        """Wait for one of the processes over which the model is split to die; vLLM itself may wait for its answer
-        without end.
-        """
+        """Wait for one of the model's worker processes to die; vLLM itself may wait for its answer forever."""
         wait([part.sentinel for part in parts])
-        if self._llm is not None:
-            for part in parts:  # those that wait for the dead one would wait, busily, for ever
+        if self._llm is not None:  # not ``close``, which ends the workers on purpose
+            for part in parts:  # the survivors would wait for the dead one forever, in a busy loop
                 part.kill()
             engine_lost(
-                StageError(
-                    f"the engine of {self.name} failed: one of its {len(parts)} processes died; the log says how"
-                )
+                StageError(f"the engine of {self.name} failed: one of its {len(parts)} processes died; see the log")
             )
 
     def _tokenize(self, messages: list[Message]) -> list[int]:
@@ -156,7 +154,7 @@ class VllmEngine(Engine):
 
 
 def sampling_parameters(prompts: Sequence[Prompt]) -> list[SamplingParams]:
-    """What vLLM is asked for, prompt by prompt."""
+    """vLLM's sampling parameters for each prompt."""
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
@@ -179,7 +177,7 @@ def sampling_parameters(prompts: Sequence[Prompt]) -> list[SamplingParams]:
 
 
 class _Inline(Executor):
-    """Runs what it is given at once."""
+    """An executor that runs each call at once, in the calling thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -191,10 +189,10 @@ class _Inline(Executor):
 
 
 def _compile_grammars_at_once(llm: Any) -> None:
-    """Have grammars compiled before their requests are scheduled.
+    """Make vLLM compile grammars before it schedules their requests.
 
-    vLLM compiles them in threads and runs the requests whose grammar is ready. What is batched with what then depends
-    on time, and with it the rounding of sums, and with that the replies.
+    By default vLLM compiles them in threads and runs whichever requests are ready. The batches would then depend on
+    timing, and with them the rounding of sums, and with that the replies.
     """
     core = getattr(getattr(llm.llm_engine, "engine_core", None), "engine_core", None)
     manager = getattr(core, "structured_output_manager", None)
@@ -202,16 +200,15 @@ def _compile_grammars_at_once(llm: Any) -> None:
         manager.executor = _Inline()
     else:
         logging.getLogger(__name__).warning(
-            "this vLLM keeps its grammars elsewhere: replies may differ a little from run to run"
+            "cannot find where this version of vLLM compiles grammars: replies may differ slightly from run to run"
         )
 
 
 @contextlib.contextmanager
 def _llvm_hidden() -> Iterator[None]:
-    """Without numba's LLVM among the loaded modules, while vLLM looks through all of them for kernels.
+    """Hide numba's LLVM binding (llvmlite) from ``sys.modules`` while vLLM searches all modules for kernels.
 
-    A wrapper in llvmlite claims to have whatever attribute it is asked for, ``__dict__`` too, and vLLM fails at what it
-    gets.
+    A wrapper in llvmlite claims to have any attribute, even ``__dict__``, and vLLM crashes on what it returns.
     """
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "llvmlite"}
     for name in hidden:

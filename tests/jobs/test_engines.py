@@ -161,7 +161,7 @@ def test_an_engine_that_does_not_start_says_why_in_the_tasks_name(tmp_path: Path
     (empty / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     run = sampled(tmp_path, empty, engine="transformers", engines=2)
     one_chunk = run.config.generate.model_copy(update={"chunk_rows": 48})  # for which one process is started
-    with pytest.raises(StageError, match="does not start: "):
+    with pytest.raises(StageError, match="failed to start: "):
         generate(with_config(run, run.config.model_copy(update={"generate": one_chunk})))
 
 

@@ -1,4 +1,4 @@
-"""Records as images, and images in words. OCR is the real one."""
+"""Tests of drawing records as images and describing images in words, with real OCR."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describer() -> Describer:
     return Describer()
 
 
-def test_every_layout_of_a_domain_can_be_drawn_and_differs() -> None:
+def test_every_layout_of_a_domain_can_be_drawn_and_looks_different() -> None:
     assert set(_LAYOUTS) == set(LAYOUTS)
     images = {layout: render({**RECORD, "layout": layout}, SIZE).tobytes() for layout in LAYOUTS}
     assert len(set(images.values())) == len(LAYOUTS)
@@ -64,7 +64,7 @@ def test_the_title_can_be_read_in_every_layout(describer: Describer, layout: str
     assert description.text in description.description and description.layout in description.description
 
 
-def test_colours_and_layout_are_those_of_the_picture(describer: Describer) -> None:
+def test_colours_and_layout_match_the_picture(describer: Describer) -> None:
     description = describer.describe(render(RECORD, SIZE))
     assert description.colours[0] == "navy" and "yellow" in description.colours
     assert description.layout == "a large centered title in the middle"
@@ -82,8 +82,8 @@ def test_an_image_without_text_is_unreadable(describer: Describer) -> None:
 
 @pytest.mark.parametrize(
     ("rgb", "name"),
-    [((0, 0, 0), "black"), ((255, 255, 255), "white"), ((255, 0, 0), "red"), ((0, 0, 128), "navy"), ((255, 192, 203), "pink"),
-     ((34, 139, 34), "green"), ((255, 165, 0), "orange"), ((128, 128, 128), "gray"), ((0, 128, 128), "teal")],
+    [((0, 0, 0), "black"), ((255, 255, 255), "white"), ((255, 0, 0), "red"), ((0, 0, 128), "navy"),
+     ((255, 192, 203), "pink"), ((34, 139, 34), "green"), ((255, 165, 0), "orange"), ((128, 128, 128), "gray"), ((0, 128, 128), "teal")],
 )  # fmt: skip
 def test_colour_names(rgb: tuple[int, int, int], name: str) -> None:
     assert colour_name(rgb) == name
@@ -92,7 +92,7 @@ def test_colour_names(rgb: tuple[int, int, int], name: str) -> None:
 def test_dominant_colours_are_ordered_by_area() -> None:
     image = Image.new("RGB", (100, 100), "white")
     image.paste((255, 0, 0), (0, 0, 100, 30))
-    image.paste((0, 0, 128), (0, 30, 10, 40))  # 1%: not worth a word
+    image.paste((0, 0, 128), (0, 30, 10, 40))  # 1%: too little to be named
     assert dominant_colours(image) == ["white", "red"]
 
 
@@ -104,7 +104,7 @@ def test_layout_words() -> None:
     )
 
 
-def test_data_urls_hold_the_picture() -> None:
+def test_data_urls_contain_the_picture() -> None:
     image = render(RECORD, SIZE)
     head, data = data_url(image).split(",", 1)
     assert head == "data:image/png;base64"

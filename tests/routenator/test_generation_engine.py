@@ -1,4 +1,4 @@
-"""Both engines with the real small model: order, seeds, structured output, limits, and an honest end."""
+"""Tests of both engines with the real small model: order, seeds, structured output, limits and failures."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ PROMPTS = [
 
 @pytest.fixture(scope="module", params=["transformers", "vllm"])
 def name(request: pytest.FixtureRequest) -> str:
-    """Module scope, so that pytest runs all tests of one engine before those of the next."""
+    """Module scope makes pytest run all tests of one engine before those of the next."""
     return str(request.param)
 
 
 @pytest.fixture
 def engine(name: str) -> Engine:
-    """The profile as it is, so that tests of the stage share the loaded model."""
+    """Uses the profile unchanged, so that tests of the stage share the loaded model."""
     return loaded(name)
 
 
@@ -55,7 +55,7 @@ def loaded(name: str) -> Engine:
 
 
 @pytest.mark.slow
-def test_replies_in_order_and_the_same_again(engine: Engine) -> None:
+def test_replies_come_in_order_and_are_repeatable(engine: Engine) -> None:
     replies = engine.generate(PROMPTS)
     assert replies == engine.generate(PROMPTS), "a reply depends on its batch alone"
     assert replies[1].text.endswith(("red dog poster", "red dog card"))
@@ -65,14 +65,14 @@ def test_replies_in_order_and_the_same_again(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-def test_a_prompt_that_does_not_fit_is_refused_alone(engine: Engine) -> None:
+def test_only_the_prompt_that_does_not_fit_is_refused(engine: Engine) -> None:
     long, short = engine.generate([PROMPTS[5], PROMPTS[0]])
     assert long.refused and long.text == "" and long.prompt_tokens > 4000
     assert not short.refused and short.text
 
 
 @pytest.mark.slow
-def test_seeds_matter_and_are_each_prompts_own(engine: Engine) -> None:
+def test_each_prompt_has_its_own_seed(engine: Engine) -> None:
     texts = [
         reply.text for reply in engine.generate([prompt("Tell me about the sea.", seed=seed) for seed in range(6)])
     ]
@@ -80,12 +80,12 @@ def test_seeds_matter_and_are_each_prompts_own(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-def test_no_prompts_no_replies(engine: Engine) -> None:
+def test_no_prompts_give_no_replies(engine: Engine) -> None:
     assert engine.generate([]) == []
 
 
 @pytest.mark.slow
-def test_a_dead_engine_says_why_and_another_takes_its_place(engine: Engine, name: str) -> None:
+def test_a_dead_engine_reports_its_error_and_is_replaced(engine: Engine, name: str) -> None:
     inner = "_llm" if hasattr(engine, "_llm") else "_model"
     kept = getattr(engine, inner)
     setattr(engine, inner, None)
@@ -101,15 +101,15 @@ def test_a_dead_engine_says_why_and_another_takes_its_place(engine: Engine, name
 
 
 @pytest.mark.slow
-def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_an_engine_that_fails_to_start_reports_its_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     release_engine()
-    with pytest.raises(StageError, match="does not start: "):
+    with pytest.raises(StageError, match="failed to start: "):
         use_engine(EngineConfig(model=str(tmp_path), engine="transformers"), CACHE)
     assert loading._loaded.engine is None
 
 
-def test_the_environment_is_the_tasks_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_private_to_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         os,
         "environ",
@@ -122,7 +122,7 @@ def test_the_environment_is_the_tasks_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "2" and os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_on_a_gpu_nothing_of_the_cpu_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_settings_are_not_made_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
     prepare_environment(tmp_path, cpu=False, kv_cache_gib=1)
     assert not {name for name in os.environ if "CPU" in name or name.startswith("OMP")}

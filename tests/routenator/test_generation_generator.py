@@ -1,4 +1,4 @@
-"""Requests to prompts and candidates, without an engine where none is needed; with the real small model where one is."""
+"""Tests of turning requests into prompts and candidates; those that need an engine use the real small model."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_prompts_are_functions_of_the_request(tiny: Domain, requests: list[dict[
     assert len({prompt.seed for prompt in prompts}) == len(prompts)
 
 
-def test_few_shot_examples_come_from_the_graph_and_are_as_many_as_configured(
+def test_few_shot_examples_come_from_the_graph_in_the_configured_number(
     tiny: Domain, requests: list[dict[str, Any]]
 ) -> None:
     (row,) = of_route(requests, "text", 1)
@@ -105,7 +105,9 @@ def test_a_vision_language_model_gets_the_picture_itself(tiny: Domain, requests:
     assert generator.engine_config("heuristic") is None
 
 
-def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+def test_requests_without_a_usable_prompt_are_kept_with_their_reason(
+    tiny: Domain, requests: list[dict[str, Any]]
+) -> None:
     (row,) = of_route(requests, "vision", 1)
     blank = dict(tiny.records[row["record"]], title="", id="blank")
     domain = dataclasses.replace(tiny, records={**tiny.records, "blank": blank})
@@ -119,7 +121,7 @@ def test_requests_that_cannot_be_asked_are_kept_with_their_reason(tiny: Domain, 
 
 
 @pytest.mark.parametrize("kind", ["described", "vlm"])
-def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(
+def test_a_record_that_cannot_be_drawn_does_not_end_the_task(
     tiny: Domain, requests: list[dict[str, Any]], kind: str
 ) -> None:
     (row,) = of_route(requests, "vision", 1)
@@ -135,7 +137,7 @@ def test_a_record_that_cannot_be_drawn_is_no_end_of_the_task(
 
 
 @pytest.mark.slow
-def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+def test_preview_shows_prompt_reply_and_result_of_the_checks(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     generator = generator_of(tiny, config())
     rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 3), *of_route(requests, "vision", 2)]
     previews = generator.preview(table_of(rows))
@@ -153,8 +155,8 @@ def test_preview_shows_prompt_reply_and_verdict(tiny: Domain, requests: list[dic
 
 
 @pytest.mark.slow
-def test_a_judge_has_the_last_word_on_rows_that_a_model_wrote(tiny: Domain, requests: list[dict[str, Any]]) -> None:
-    """By the engine that the test before has loaded; whether the small model judges well is not asked here."""
+def test_the_judge_decides_last_on_rows_that_a_model_wrote(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+    """Uses the engine that the previous test loaded. Does not test how well the small model judges."""
     rows = [*of_route(requests, "heuristic", 2), *of_route(requests, "text", 6)]
     plain = generator_of(tiny, config()).candidates(table_of(rows)).to_pylist()
     asked = config().model_copy(update={"checks": config().checks.model_copy(update={"judge": True})})
@@ -171,7 +173,7 @@ def test_a_judge_has_the_last_word_on_rows_that_a_model_wrote(tiny: Domain, requ
         assert after["accepted"] or (after["reason"] == "judge" and "do not agree" in after["detail"])
 
 
-def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(
+def test_the_judge_sees_functions_query_and_call_and_can_only_say_yes_or_no(
     tiny: Domain, requests: list[dict[str, Any]]
 ) -> None:
     (row,) = of_route(requests, "text", 1)
@@ -183,7 +185,7 @@ def test_the_judge_sees_functions_query_and_call_and_may_say_yes_or_no(
     assert disagrees("no") and disagrees(" No.") and not disagrees("yes") and not disagrees("")
 
 
-def test_a_model_that_is_not_there_is_named(tiny: Domain, requests: list[dict[str, Any]]) -> None:
+def test_the_error_names_a_missing_model(tiny: Domain, requests: list[dict[str, Any]]) -> None:
     generator = generator_of(tiny, config(generator={"model": "/no/such/model"}))
     with pytest.raises(InputError, match="/no/such/model"):
         generator.candidates(table_of(of_route(requests, "text", 1)))

@@ -1,4 +1,4 @@
-"""Grammars: what they allow is exactly what a query must say."""
+"""Tests of guides: a grammar allows exactly the texts that contain what a query must say."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXTS = [
 
 
 def language(grammar: str) -> set[str]:
-    """All texts of a grammar made of literals, rules, alternatives and groups; enough for these."""
+    """All texts of a grammar of literals, rules, alternatives and groups, which is all that our grammars use."""
     rules = dict(line.split(" ::= ", 1) for line in grammar.splitlines())
 
     def texts_of(rule: str) -> set[str]:
@@ -71,44 +71,42 @@ def test_a_surface_inside_another_is_found_outside_it() -> None:
     assert split_at_slots("a birthday card", slots) is None
 
 
-def test_gaps_are_not_learnt_from_a_query_that_says_a_surface_twice() -> None:
+def test_gaps_are_not_learnt_from_a_query_that_contains_a_surface_twice() -> None:
     slots = {"kind": "show", "title": "Bluey"}
-    assert split_at_slots("show me the show Bluey", slots) is not None, "as a draft it can still be said"
+    assert split_at_slots("show me the show Bluey", slots) is not None, "it can still serve as a draft"
     assert split_at_slots("show me the show Bluey", slots, only=True) is None
     assert collect_gaps([("show me the show Bluey", slots)] * 2) == collect_gaps([])
     assert collect_gaps([("find the show Bluey", slots), ("find the show Bluey", dict(slots))]).between == {
         ("kind", "title"): [" "]
     }
-    assert collect_gaps([("fnid the show Bluey", slots)] * 2).frames == {}, (
-        "two queries of one call may share a slip of the finger"
-    )
+    assert collect_gaps([("fnid the show Bluey", slots)] * 2).frames == {}, "two queries of one call may share a typo"
 
 
-def test_frames_and_gaps_leave_out_words_that_occur_once() -> None:
+def test_frames_and_gaps_with_words_that_occur_once_are_skipped() -> None:
     gaps = collect_gaps(TEXTS)
     assert gaps.frames["kind", "what"] == [
         ("", ""),
         ("find a ", ""),
         ("get a ", " please"),
-    ]  # "thnaks" may be a typing error
+    ]  # "thnaks" may be a typo
     assert gaps.frames["what", "kind"] == [("find me a ", ""), ("get me ", " please")]
     assert gaps.between["kind", "what"] == [" of ", " with "]
     assert collect_gaps([("what is on", {}), ("what is on", {})]).frames == {("$", "^"): [("what is on", "")]}
 
 
-def test_a_frame_stays_whole() -> None:
+def test_the_two_halves_of_a_frame_stay_together() -> None:
     slots = {"kind": "poster", "what": "dogs"}
     for seed in range(20):
         for text in language(build_grammar(slots, "get a poster of dogs please", (2, 9), collect_gaps(TEXTS), seed)):
             assert text.startswith("get") == text.endswith("please")
 
 
-def test_a_closing_that_trails_off_is_left_out() -> None:
+def test_a_closing_that_trails_off_is_skipped() -> None:
     texts = [("get dogs please,", {"what": "dogs"}), ("get cats please", {"what": "cats"})]
     assert collect_gaps(texts).frames == {("what", "what"): [("get ", " please")]}
 
 
-def test_every_text_says_every_slot_once_and_fits_its_bounds() -> None:
+def test_every_text_contains_every_slot_once_and_fits_its_bounds() -> None:
     slots = {"kind": "poster", "what": "big red dogs"}
     for seed in range(40):
         texts = language(build_grammar(slots, "get a poster of big red dogs", (4, 8), collect_gaps(TEXTS), seed))
@@ -132,14 +130,14 @@ def test_orders_are_offered_if_queries_have_them() -> None:
     assert len(texts) > 5
 
 
-def test_the_draft_is_what_remains_when_nothing_fits() -> None:
+def test_the_draft_is_used_when_nothing_fits() -> None:
     slots = {"a": "x", "b": "y"}
     assert language(build_grammar(slots, "so x, then y!", (1, 9), Gaps(), 1)) == {"so x, then y!"}
     assert language(build_grammar(slots, "a draft without them", (1, 9), Gaps(), 1)) == {"x y"}
     assert language(build_grammar({}, "what is on", (1, 9), Gaps(), 1)) == {"what is on"}
 
 
-def test_many_slots_do_not_make_all_orders() -> None:
+def test_many_slots_get_only_some_orders() -> None:
     slots = {name: name * 2 for name in "abcdefg"}
     pairs = list(itertools.permutations(slots, 2))
     gaps = Gaps({pair: [("", "")] for pair in pairs}, {pair: [" "] for pair in pairs})
@@ -148,7 +146,7 @@ def test_many_slots_do_not_make_all_orders() -> None:
     assert "aa bb cc dd ee ff gg" in texts and 1 < len(texts) <= 5
 
 
-def test_the_same_seed_gives_the_same_grammar_and_another_seed_another() -> None:
+def test_the_grammar_depends_on_the_seed() -> None:
     gaps = Gaps({("a", "a"): [(f"w{n} ", "") for n in range(99)]})
     made = [build_grammar({"a": "x"}, "say x", (1, 5), gaps, seed) for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
@@ -156,7 +154,7 @@ def test_the_same_seed_gives_the_same_grammar_and_another_seed_another() -> None
 
 
 @pytest.mark.parametrize("surface", ['say "hi"', "back\\slash", "Beyoncé", "a|b", "(x)"])
-def test_signs_are_escaped(surface: str) -> None:
+def test_special_characters_are_escaped(surface: str) -> None:
     gaps = Gaps({("a", "a"): [("get ", "")]})
     assert language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1)) == {f"get {surface}"}
     (text,) = language(build_grammar({"a": surface}, f"get {surface}", (1, 9), gaps, 1, "query"))

@@ -1,4 +1,4 @@
-"""Which GPUs or cores each of a task's engines gets."""
+"""Tests of dividing GPUs or cores among a task's engines."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def config(width: int, engines: object = "auto") -> EngineConfig:
         (2, 1, [("0", "1")]),
     ],
 )
-def test_gpus_are_shared_out_without_overlap(width: int, engines: object, expected: list[tuple[str, ...]]) -> None:
+def test_gpus_are_divided_without_overlap(width: int, engines: object, expected: list[tuple[str, ...]]) -> None:
     assert [
         place.devices for place in divide(config(width, engines), ["0", "1", "2", "3", "GPU-5e"], [0, 1])
     ] == expected
 
 
 @pytest.mark.parametrize(("width", "engines"), [(4, "auto"), (2, 2), (1, 4)])
-def test_too_few_gpus_are_refused(width: int, engines: object) -> None:
+def test_too_few_gpus_are_an_error(width: int, engines: object) -> None:
     with pytest.raises(InputError, match="too few GPUs"):
         divide(config(width, engines), ["0", "1", "2"], [0, 1])
 
 
-def test_cores_are_shared_out_where_there_are_no_gpus() -> None:
+def test_cores_are_divided_if_there_are_no_gpus() -> None:
     assert divide(config(1), [], [0, 1, 2]) == [Place((), (0, 1, 2), 3)]
     assert divide(config(1, 2), [], [0, 1, 2]) == [Place((), (0,), 1), Place((), (1, 2), 2)]
     assert [place.cores for place in divide(config(1, 3), [], [4, 7])] == [(4,), (4,), (7,)], "more engines than cores"

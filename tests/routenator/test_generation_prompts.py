@@ -1,4 +1,4 @@
-"""Prompt templates: rendering, turns, and the refusal of what a template may not name."""
+"""Tests of prompt templates: rendering, turns, and errors about names that do not exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from routenator.generation.prompts import (
 
 
 def template(tiny: Domain, body: str, name: str = "text/paraphrase", **head: Any) -> Template:
-    """A template of the tiny domain with another body; its body starts at line 7 of the file."""
+    """A template of the tiny domain with the given body, which starts at line 7 of the file."""
     old = tiny.templates[name]
     return dataclasses.replace(old, body=body, body_line=7, head=old.head.model_copy(update=head))
 
@@ -46,12 +46,12 @@ def test_turns(tiny: Domain) -> None:
     assert [message["role"] for message in messages] == ["user", "user", "assistant", "user", "assistant", "user"]
     assert messages[0]["content"] == "Intro" and messages[-1]["content"] == "now some content_type"
     assert messages[2]["content"].endswith("!")
-    # Inside a line it is no turn.
+    # In the middle of a line it does not start a turn.
     assert len(render(tiny, "write [user] here")) == 1
 
 
 @pytest.mark.parametrize("body", ["{# nothing #}\n", "[user]\nhello\n[assistant]\nhi\n"])
-def test_the_last_turn_is_the_users(tiny: Domain, body: str) -> None:
+def test_the_last_turn_must_be_the_users(tiny: Domain, body: str) -> None:
     with pytest.raises(PromptError, match="last turn"):
         render(tiny, body)
 
@@ -74,7 +74,7 @@ def test_words_of_the_lexicon_are_drawn_by_the_rows_seed_and_their_weights(tiny:
     assert (caught.value.found, caught.value.nearest) == ("moood", "mood")
 
 
-def test_json_in_a_prompt_is_as_a_person_writes_it(tiny: Domain) -> None:
+def test_json_in_a_prompt_is_not_escaped_for_html(tiny: Domain) -> None:
     (message,) = render(tiny, "{{ {'query': \"Beyoncé's <b>\"} | tojson }}")
     assert message["content"] == '{"query": "Beyoncé\'s <b>"}'
 
@@ -90,7 +90,7 @@ def test_json_in_a_prompt_is_as_a_person_writes_it(tiny: Domain) -> None:
         "{% include '/etc/passwd' %}",
     ],
 )
-def test_a_template_can_do_no_harm(tiny: Domain, body: str) -> None:
+def test_templates_are_sandboxed(tiny: Domain, body: str) -> None:
     with pytest.raises(PromptError):
         render(tiny, body)
 
@@ -117,7 +117,7 @@ def test_the_domains_own_templates_are_accepted(tiny: Domain) -> None:
         ("one\n{{ image.text }}", 8, "image", None),  # only the vision route has one
     ],
 )
-def test_unknown_names_are_refused_with_line_and_nearest(
+def test_unknown_names_are_reported_with_their_line_and_the_nearest_name(
     tiny: Domain, body: str, line: int, found: str, nearest: str | None
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -127,16 +127,16 @@ def test_unknown_names_are_refused_with_line_and_nearest(
     assert Path(str(error.file)).name == "paraphrase.j2"
 
 
-def test_all_unknown_variables_are_named_at_once(tiny: Domain) -> None:
+def test_all_unknown_variables_are_reported_at_once(tiny: Domain) -> None:
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, "{{ drafft }} {{ langage }}"))
     assert "drafft" in str(caught.value) and "langage" in str(caught.value)
 
 
-def test_bad_syntax_is_refused(tiny: Domain) -> None:
+def test_bad_syntax_is_reported(tiny: Domain) -> None:
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, "one\n{% for x in %}"))
-    assert caught.value.key == "line 8" and "not Jinja2" in str(caught.value)
+    assert caught.value.key == "line 8" and "not valid Jinja2" in str(caught.value)
 
 
 def test_a_slot_that_may_be_absent_must_be_guarded(tiny: Domain) -> None:

@@ -1,4 +1,4 @@
-"""A query from a model's reply."""
+"""Tests of extracting the query from a model's reply."""
 
 from __future__ import annotations
 

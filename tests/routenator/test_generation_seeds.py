@@ -1,4 +1,4 @@
-"""Keyed decisions about a row."""
+"""Tests of the random decisions about a row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from routenator.generation.seeds import STREAM_PICK, STREAM_REPLY, derive, pick, shuffled
 
 
-def test_numbers_depend_on_all_of_seed_stream_and_attempt() -> None:
+def test_numbers_depend_on_seed_stream_and_attempt() -> None:
     numbers = {
         derive(seed, stream, attempt)
         for seed in (0, 1, 2**63 - 1)

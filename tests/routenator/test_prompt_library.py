@@ -1,6 +1,4 @@
-"""The prompts of the domains that come with the project: for which model, with which examples, and the plain ones for
-comparisons.
-"""
+"""Tests of the shipped domains' prompts: models they are for, their examples, and the plain ones for comparisons."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def config(domain: Domain, guided: bool = True, **changes: Any) -> RunConfig:
 
 
 def plain(domain: Domain) -> Domain:
-    """The domain with its plain templates alone, as ``weight: 1``; every length admitted."""
+    """The domain with only its plain templates, at ``weight: 1``, and every length allowed."""
     kept = {
         name: dataclasses.replace(template, head=template.head.model_copy(update={"weight": 1.0}))
         for name, template in domain.templates.items()
@@ -63,18 +61,18 @@ def test_every_cell_has_prompts_for_either_kind_of_model(domain: Domain) -> None
         assert (template.name in used[True], template.name in used[False]) == {
             "any": (True, True), "guided": (True, False), "free": (False, True),
         }[template.head.for_]  # fmt: skip
-        assert template.head.for_ == "free" or template.guide == "slots", "a small model is held to the slots' words"
+        assert template.head.for_ == "free" or template.guide == "slots", "a small model must say the slots' words"
 
 
-def test_templates_without_weight_are_used_nowhere(domain: Domain) -> None:
+def test_templates_without_weight_are_never_used(domain: Domain) -> None:
     plain_ones = {t.name for t in domain.templates.values() if t.weight == 0}
     assert plain_ones == {"text/single_prompt"} | {f"heuristic/basic_{function}" for function in domain.functions}
     assert not plain_ones & {stratum.template for stratum in build_strata(domain, config(domain))}
 
 
 @pytest.mark.slow
-def test_plain_templates_alone_make_a_domain(domain: Domain) -> None:
-    """Heuristic rows pass the checks; the single prompt's guide offers the plain templates' words."""
+def test_a_domain_works_with_plain_templates_alone(domain: Domain) -> None:
+    """Heuristic rows pass the checks, and the guide of the single prompt offers the plain templates' words."""
     made = plain(domain)
     settings = config(made, generate={"routes": {"heuristic": 0.5, "text": 0.5}}, dataset={"size": 600})
     sampler = Sampler(made, settings)
@@ -89,10 +87,10 @@ def test_plain_templates_alone_make_a_domain(domain: Domain) -> None:
         prompt = generator._prompt(row)
         assert prompt.grammar and row["function"] in str(prompt.messages[-1]["content"])
         openings = {opening.split()[0] for frames in gaps.frames.values() for opening, _ in frames if opening.split()}
-        assert len(openings) <= 12, "few plain openings, whatever the richer templates say"
+        assert len(openings) <= 12, "few, plain openings, and none from the richer templates"
 
 
-def test_few_shot_examples_say_what_their_call_holds(domain: Domain) -> None:
+def test_few_shot_examples_contain_every_surface_of_their_call(domain: Domain) -> None:
     composer = Composer(domain, config(domain), ())
     for function in domain.rules:
         examples = composer.examples(3, function, "en", 200)
@@ -102,13 +100,13 @@ def test_few_shot_examples_say_what_their_call_holds(domain: Domain) -> None:
             for key in ("draft", "query")
             for surface in example["slots"].values()
         )
-        assert sum(example["draft"] == example["query"] for example in examples) < 10, "said in two ways"
+        assert sum(example["draft"] == example["query"] for example in examples) < 10, "two different wordings"
     a, b = composer.examples(3, function, "en", 20), composer.examples(4, function, "en", 20)
     assert not {example["query"] for example in a} & {example["query"] for example in b}
 
 
 @pytest.mark.slow
-def test_a_prompt_shows_examples_of_the_rows_function_and_near_its_length(domain: Domain) -> None:
+def test_a_prompt_shows_examples_of_the_same_function_and_similar_length(domain: Domain) -> None:
     settings = config(domain, generate={"routes": {"text": 1}, "examples": 4}, dataset={"size": 300})
     sampler = Sampler(domain, settings)
     composer = Composer(domain, settings, sampler.strata)
@@ -127,7 +125,7 @@ def test_a_prompt_shows_examples_of_the_rows_function_and_near_its_length(domain
 
 
 @pytest.mark.slow
-def test_the_keyword_of_a_prompt_stands_where_the_draft_says_it(domain: Domain) -> None:
+def test_a_prompt_places_the_keyword_where_the_draft_does(domain: Domain) -> None:
     settings = config(domain, guided=False, generate={"routes": {"text": 1}}, dataset={"size": 1500})
     sampler = Sampler(domain, settings)
     wanted = {s.stratum for s in sampler.strata if s.template == "text/keyword_place"}

@@ -1,4 +1,4 @@
-"""All reasons in one place: none forgotten, none twice, and the page says them."""
+"""Tests that the table of reasons is complete, has no duplicates, and matches docs/checks.md."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ROW = re.compile(r"^\| `([a-z_]+)` \| (.+?) \| (.+) \|$")
 WHERE = {"before": "before there is a query", "check": "check", "agreement": "agreement check", "merge": "merge"}
 
 
-def test_every_code_is_there_once() -> None:
+def test_every_code_is_listed_once() -> None:
     codes = [reason.code for reason in REASONS]
     assert sorted(codes) == sorted({*EARLY_REASONS, *CHECKS, "judge", *(decision.reason for decision in DROPPED)})
     assert all(len(reason.meaning) > 5 for reason in REASONS)
 
 
-def test_no_reason_is_given_that_is_not_there() -> None:
-    """What the generator gives as a literal; checks and merge give codes of their own tables."""
+def test_the_generator_gives_only_listed_reasons() -> None:
+    """Reads the generator's literals; checks and merge take their codes from their own tables."""
     text = (Path(ROOT) / "routenator" / "generation" / "generator.py").read_text(encoding="utf-8")
     given = {*re.findall(r'_Refused\("([a-z_]+)"', text), *re.findall(r'\.refuse\("([a-z_]+)"', text)}
     assert given and given <= set(EARLY_REASONS)
