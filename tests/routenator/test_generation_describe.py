@@ -83,7 +83,8 @@ def test_an_image_without_text_is_unreadable(describer: Describer) -> None:
 @pytest.mark.parametrize(
     ("rgb", "name"),
     [((0, 0, 0), "black"), ((255, 255, 255), "white"), ((255, 0, 0), "red"), ((0, 0, 128), "navy"),
-     ((255, 192, 203), "pink"), ((34, 139, 34), "green"), ((255, 165, 0), "orange"), ((128, 128, 128), "gray"), ((0, 128, 128), "teal")],
+     ((255, 192, 203), "pink"), ((34, 139, 34), "green"),
+     ((255, 165, 0), "orange"), ((128, 128, 128), "gray"), ((0, 128, 128), "teal")],
 )  # fmt: skip
 def test_colour_names(rgb: tuple[int, int, int], name: str) -> None:
     assert colour_name(rgb) == name
