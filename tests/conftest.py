@@ -23,6 +23,8 @@ from slurm.planning.planner import compile_loops
 # before Ray's own.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Ray makes its workers so nice that beside other tests they would hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Workers that run side by side share the cores; threads that wait for each other by spinning would take them away.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -28,7 +28,7 @@ from slurm.devcluster.cluster import DevCluster
 from slurm.planning.planner import make_plan, materialise
 from slurm.submission.options import job_name
 from slurm.submission.submit import submit_missing
-from tests.cluster.conftest import SMALL, slurm_profile, told, wait_for
+from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
 from tests.conftest import TINY
 from tests.routenator.tiny_model import save_tiny_model
 from tests.slurm.conftest import STAGES_PATH
@@ -153,7 +153,7 @@ def check_candidates(run: Run, undisturbed: Run) -> Receipt:
     assert receipt.files["data"]["sha256"] == done(undisturbed, "generate").files["data"]["sha256"]
     logs = {path.name for path in run.log_dir("generate").glob("*_0.attempt-*.log")}
     assert logs == {f"{receipt.job}_0.attempt-{number}.log" for number in range(1, receipt.attempt + 1)}
-    assert not list(run.stage_dir("generate").glob("*.work"))
+    until(lambda: not list(run.stage_dir("generate").glob("*.work")), "the chunks' end, a little after the receipt")
     return receipt
 
 
@@ -184,9 +184,11 @@ def test_preempted_training_on_two_nodes_takes_the_steps_that_are_left(runs: Run
     losses = [[line["loss"] for line in lines if "loss" in line] for lines in (here, there)]
     assert losses[0] == pytest.approx(losses[1], abs=2e-2)
     stage = run.stage_dir("train")
-    assert {path.name for path in stage.iterdir() if path.is_dir() and not path.is_symlink()} == {
-        Path(next(iter(receipt.files.values()))["name"]).parts[0]
-    }
+    kept = {Path(next(iter(receipt.files.values()))["name"]).parts[0]}
+    until(
+        lambda: {path.name for path in stage.iterdir() if path.is_dir() and not path.is_symlink()} == kept,
+        "the end of the checkpoints, a little after the receipt",
+    )
 
 
 def steps_in(log: Path) -> int:
