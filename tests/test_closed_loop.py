@@ -1,4 +1,4 @@
-"""The closed loop by its commands: pilot, acceptance, topup in rounds, a plan by `auto`. Heuristic route: no model."""
+"""The commands of the closed loop: pilot, acceptance, topup in rounds, a plan by `auto`. Uses no model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_pilot_acceptance_topup_and_a_plan_by_what_was_measured(tmp_path: Path) 
     assert full.name.startswith(f"{run.name}-topup")
     again = launch("topup", str(full))
     assert again.returncode == 0 and "nothing was submitted" in again.stdout and last_line(again) == str(full)
-    # Asked of the first run again, its top-up is there, and done.
+    # Repeated on the first run, it finds the existing top-up, which is done.
     assert "nothing was submitted" in launch("topup", str(run)).stdout
 
     plan = launch("plan", str(file), "generate.acceptance=auto", f"dataset.size={3 * size}", "--json")

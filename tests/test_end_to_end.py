@@ -1,6 +1,4 @@
-"""The whole pipeline on real parts, small: vLLM with SmolLM2, 4-bit QLoRA through DeepSpeed, Ray, MiniLM; then what
-re-running does.
-"""
+"""The whole pipeline on small real parts: vLLM with SmolLM2, 4-bit QLoRA with DeepSpeed, Ray, MiniLM; then re-runs."""
 
 from __future__ import annotations
 
@@ -91,7 +89,7 @@ def test_the_run_makes_everything_the_user_was_promised(first):
     assert train.height > 0 and validation.height > 0
     assert not set(train["group"]) & set(validation["group"])
     routes = set(train["route"]) | set(validation["route"])
-    assert "heuristic" in routes and "text" in routes, "the language model wrote nothing that was accepted"
+    assert "heuristic" in routes and "text" in routes, "no query from the language model was accepted"
     rows = [json.loads(line) for line in (run / "dataset" / "train.jsonl").read_text().splitlines()]
     assert len(rows) == train.height
     call = rows[0]["messages"][-1]["tool_calls"][0]["function"]
@@ -118,7 +116,7 @@ def test_a_second_run_does_nothing_and_says_so(first, folder):
     assert {stage: receipts(run, stage) for stage in STAGES} == before
 
 
-def test_the_resolved_config_can_be_run_again_as_it_is(first):
+def test_the_resolved_config_can_be_run_again_unchanged(first):
     run = run_directory(first)
     again = launch_here("plan", str(run / "config.yaml"), "--json")
     assert again.returncode == 0
@@ -143,7 +141,7 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
         template.write_text(text)
 
 
-def test_status_report_and_logs_speak_of_the_run(first):
+def test_status_report_and_logs_describe_the_run(first):
     run = str(run_directory(first))
     status = json.loads(launch_here("status", run, "--json").stdout)
     assert {s["stage"]: (s["done"], s["shards"]) for s in status["stages"]}["generate"] == (2, 2)
@@ -155,7 +153,7 @@ def test_status_report_and_logs_speak_of_the_run(first):
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_and_a_rerun_lose_no_finished_shard(folder):
-    """Interrupted while the second half is at work; finished shards' receipts stay as they are, the rest is made."""
+    """Interrupted while the second half is running; receipts of finished shards stay unchanged, the rest is made."""
     model = save_tiny_model(folder / "model")
     arguments = [sys.executable, str(ROOT / "launch.py"), "run", str(folder / "run.yaml")]
     changes = [

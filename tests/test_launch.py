@@ -1,6 +1,4 @@
-"""The command line as a user and a script see it. Bad input is tests/test_bad_input.py, the whole pipeline
-tests/test_end_to_end.py.
-"""
+"""The command line, for users and scripts. See test_bad_input.py for bad input, test_end_to_end.py for the pipeline."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ __all__ = ["make_run", "toys"]
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables as in a file; a worker of pytest-xdist sets the width of its terminal."""
+    """Print tables as to a file; a pytest-xdist worker would set the terminal's width."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
@@ -44,7 +42,7 @@ GO = (
 
 
 def go(run: Run, wait: bool = True) -> subprocess.Popen[str]:
-    """``retry RUN`` on toy stages, in a process of its own."""
+    """Run ``retry RUN`` on toy stages, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
     return subprocess.Popen(
         [sys.executable, "-c", GO, str(run.path), "wait" if wait else "no-wait", PACKAGE],
@@ -199,7 +197,7 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_ends_the_tasks_and_says_how_to_go_on(
+def test_stopping_ends_the_tasks_and_says_how_to_resume(
     make_run: Callable[..., Run], toys: Path, number: signal.Signals, expected: int
 ) -> None:
     from slurm.local import processes

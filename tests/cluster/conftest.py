@@ -1,5 +1,6 @@
-"""A real Slurm for the session, or for each worker of it: four nodes, several partitions, fake GPUs, accounting, arrays
-of at most 101 tasks; and a small disk.
+"""A real Slurm for each test worker, with four nodes, several partitions, fake GPUs and accounting; and a small disk.
+
+Its arrays have at most 101 tasks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_ARRAY_SIZE = 101
 NODES = 4
 LIMIT_S = 240
 DISK_MIB = 32
-# Small enough for several tasks a node; the nodes have 8 cores and 4 GB, whatever the machine has.
+# Small enough for several tasks per node; the nodes have 8 cores and 4 GB, whatever the machine has.
 SMALL = {
     name: {"cpus": 1, "memory_gib": 0.25, "minutes": 5}
     for name in ("sample", "generate", "merge", "train", "evaluate", "report")
@@ -45,7 +46,7 @@ def _disk_folder(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[DevCluster]:
-    """The cluster; the environment of this process points at it."""
+    """The cluster; this process's environment refers to it."""
     missing = missing_packages()
     if missing:
         reason = f"NO REAL SLURM WAS TESTED: apt-get install -y --no-install-recommends {' '.join(missing)}"
@@ -53,11 +54,11 @@ def cluster() -> Iterator[DevCluster]:
             pytest.fail(reason)
         warnings.warn(reason, stacklevel=1)
         pytest.skip(reason)
-    # Not pytest's own folder: its name is too long for a socket, and others cannot enter it.
+    # Not pytest's own folder: its path is too long for a socket, and other users cannot enter it.
     root = Path(tempfile.mkdtemp(prefix="slurm-"))
     disk = _disk_folder(root)
     disk.mkdir()
-    # Before the cluster, whose namespace sees what is mounted then.
+    # Before the cluster starts, because its namespace only sees what is mounted then.
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", disk], capture_output=True, check=False
     )
@@ -88,7 +89,7 @@ def small_disk(cluster: DevCluster) -> Path:
 
 
 def wait_for(run: Run, condition: Callable[[RunStatus], bool], limit_s: float = LIMIT_S) -> RunStatus:
-    """The first status that meets a condition."""
+    """Wait for a status that meets a condition and return it."""
     deadline = time.monotonic() + limit_s
     reader = StatusReader(run)
     while True:
@@ -100,7 +101,7 @@ def wait_for(run: Run, condition: Callable[[RunStatus], bool], limit_s: float = 
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """What a condition returns as soon as it is true."""
+    """Wait until a condition is true and return its value."""
     deadline = time.monotonic() + LIMIT_S
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -113,7 +114,7 @@ def ended(status: RunStatus) -> bool:
 
 
 def told(status: RunStatus) -> str:
-    """A status in a few lines, for a failed assertion."""
+    """Summarize a status in a few lines, for a failed assertion."""
     lines = [f"{status.state} {status.problem or ''}"]
     for stage in status.stages:
         lines.append(f"{stage.stage}: {stage.done} done of {stage.shards}, {stage.state}")

@@ -70,7 +70,7 @@ def config(cluster: DevCluster, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submitted(config: Path) -> Iterator[Run]:
-    """The run as ``launch.py run`` submits it; what is left of it is cancelled."""
+    """The run as submitted by ``launch.py run``; cancelled at the end."""
     done = launch("run", str(config))
     assert done.returncode == 0, done.stderr
     run = Run.load(done.stdout.strip().splitlines()[-1])
@@ -79,9 +79,7 @@ def submitted(config: Path) -> Iterator[Run]:
 
 
 def ours(run: Run, cluster: DevCluster) -> list[str]:
-    """Command lines of processes that have to do with a run and are not the cluster's: what stayed behind where it was
-    submitted.
-    """
+    """Command lines of processes that belong to a run but not to the cluster, i.e. were left where it was submitted."""
     inside = {process.pid for process in psutil.Process(cluster.pid).children(recursive=True)}
     found = []
     for process in psutil.process_iter(["cmdline"]):
@@ -133,7 +131,7 @@ def test_the_whole_dag_with_models_on_several_nodes(cluster: DevCluster, tmp_pat
         jobs = {item.stage: item for item in load_submissions(run)}
         assert list(jobs) == list(STAGES) and jobs["generate"].depends == [jobs["sample"].job]
         queue = read_queue(jobs.values())
-        assert any(entry.live for entry in queue.entries.values()), "the command returns while the run has hardly begun"
+        assert any(entry.live for entry in queue.entries.values()), "the command returns long before the run is done"
         assert ours(run, cluster) == []
         status = wait_for(run, lambda seen: seen.state not in ("running", "unknown"), limit_s=600)
         assert status.state == "done", told(status)
@@ -159,7 +157,7 @@ def test_the_whole_dag_with_models_on_several_nodes(cluster: DevCluster, tmp_pat
     )
     until(lambda: not faults.tasks(cluster), "the last task's end, which comes a little after its receipt")
 
-    # A stage that is lost is made again, and --wait stays to the end and shows the result.
+    # A lost stage is made again, and --wait stays to the end and shows the result.
     (run.stage_dir("report") / "shard-00000.receipt.json").unlink()
     done = launch("retry", str(run.path), "--wait")
     assert done.returncode == 0, done.stderr
@@ -178,7 +176,7 @@ def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> 
     rows = (run.path / "dataset" / "train.jsonl").read_text().splitlines()
     assert rows and json.loads(rows[0])["messages"]
 
-    # The shard count and the scheduler change nothing: one task after the other on this machine makes the same rows.
+    # Neither the number of shards nor the scheduler matters: a local run, one task at a time, gives the same rows.
     alone = materialise(make_plan(load_config(config, ["sample.shards=1", "generate.shards=1", "cluster=local"])))
     for stage in ("sample", "generate", "merge"):
         run_task(alone.path, stage, [0])

@@ -1,4 +1,4 @@
-"""An experiment whose runs are a cluster's: submitted by one command, collected by another."""
+"""An experiment whose runs are on a cluster: submitted by one command, collected by another."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What befalls clusters, done to toy stages on a real Slurm: dead nodes and controllers, races, full disks, large
-arrays.
-"""
+"""Faults on a real Slurm with toy stages: dead nodes and controllers, races, full disks, large arrays."""
 
 from __future__ import annotations
 
@@ -50,20 +48,20 @@ def output(*command: str) -> str:
 
 
 def at_work(job: str) -> list[str]:
-    """The job's tasks that the controller takes to be running or ending; none while it is away."""
+    """The job's tasks that the controller lists as running or completing; none while it is down."""
     command = ["squeue", "-h", "-r", "-t", "RUNNING,COMPLETING", "-o", "%i", "-j", job]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
 
 
 def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
-    """The controller dies while tasks work, comes back, then a node dies with its daemon and all its steps."""
+    """The controller dies while tasks run and comes back; then a node dies with its daemon and all its steps."""
     run = make_run(cluster=slurm_profile(extra={"nodelist": "n4"}), sample__shards=1, generate__shards=2)
     (toys / "generate-0.hold").touch()
     (toys / "generate-1.sleep").write_text("180")
     made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00001.work"
     until((chunks / "5").exists, "the generate task")
-    # What the controller has not written down yet it would forget; it writes when something changes.
+    # The controller would forget what it has not saved yet; it saves when something changes.
     running, state = time.time(), Path(cluster.root) / "state" / "job_state"
     subprocess.run(["scontrol", "update", f"jobid={made[2].job}", "comment=changed"], check=True)
     until(lambda: state.stat().st_mtime > running, "the controller to save what runs")
@@ -71,7 +69,7 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     until(lambda: len(at_work(made[1].job)) == 2, "the controller to be back")
     (toys / "generate-0.hold").unlink()
     wait_for(run, lambda seen: seen.stage("generate").done == 1)
-    # A task is done before its process has ended; would its node die in between, it would be started again, in vain.
+    # A task is done before its process has exited; if its node died in between, it would be restarted for nothing.
     until(lambda: at_work(made[1].job) == [f"{made[1].job}_1"], "the controller to know of the task's end")
     assert faults.kill_node(cluster, "n4", held=True) >= 2
     reached = len(list(chunks.iterdir()))
@@ -82,10 +80,10 @@ def test_a_dead_node_and_a_killed_controller(cluster: DevCluster, make_run: Make
     assert status.state == "done", told(status)
     first, second = (read_receipt(run.stage_dir("generate"), shard) for shard in range(2))
     assert first is not None and second is not None
-    assert (first.attempt, second.attempt) == (1, 2), "the dead node's task alone was started again"
+    assert (first.attempt, second.attempt) == (1, 2), "only the dead node's task was restarted"
     attempts = [(chunks / str(number)).read_text() for number in range(reached + 100)]
     assert attempts == sorted(attempts) and attempts.count("1") >= reached, (
-        "the second attempt made the first one's chunks again"
+        "the second attempt repeated the first one's chunks"
     )
     assert logs_of(run, "generate", made[1].job) == ["_0_0.attempt-1.log", "_1_0.attempt-1.log", "_1_0.attempt-2.log"]
 
@@ -100,8 +98,8 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
     chunks = run.stage_dir("generate") / "shard-00007.work"
     until((chunks / "3").exists, "the generate task")
     subprocess.run(["scontrol", "requeue", f"{made[1].job}_7"], check=True)
-    # Of the array one task has failed and one is at work: what waits for it is replaced by what waits for its mended
-    # part too.
+    # One task of the array has failed and one is running: the jobs that wait for it are replaced by jobs that also wait
+    # for the new attempt.
     wait_for(run, lambda seen: seen.stage("generate").failed == 1)
     (toys / "generate-3.fail").unlink()
     again = submit_missing(run, PACKAGE)
@@ -122,7 +120,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
     assert numbers == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1, 6: 1, 7: 2}
     assert logs_of(run, "generate", made[1].job) == sorted(
         [*(f"_{task}_0.attempt-1.log" for task in range(8)), "_7_0.attempt-2.log"]
-    ), "the failed task was not started again by Slurm"
+    ), "the failed task was not restarted by Slurm"
     assert logs_of(run, "generate", again[0].job) == ["_3_0.attempt-2.log"]
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}
 
@@ -130,7 +128,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
 def test_a_warned_task_goes_on_where_no_slurm_command_is(
     cluster: DevCluster, make_run: MakeRun, toys: Path, tmp_path: Path
 ) -> None:
-    """As in a container: the task cannot requeue itself and asks the script around it."""
+    """As in a container: the task cannot requeue itself and asks its batch script to do it."""
     bare = f"env PATH={tmp_path} {shlex.quote(sys.executable)}"
     run = make_run(cluster=slurm_profile(python=bare), sample__shards=1, generate__shards=1)
     (toys / "sample-0.sleep").write_text("12")
@@ -149,10 +147,9 @@ def test_a_warned_task_goes_on_where_no_slurm_command_is(
 def test_a_task_that_could_not_hear_the_signal_is_started_again(
     cluster: DevCluster, make_run: MakeRun, toys: Path
 ) -> None:
-    """As a process does before its first line, it ends by the signal; the script around it requeues it, and no other
-    task.
+    """Like a process before its first line, it is killed by the signal; its script requeues it, and no other task.
 
-    It is the last of its array, whose plain id is the array's own.
+    It is the last task of its array, whose plain job id is the array's own.
     """
     run = make_run(cluster=slurm_profile(), sample__shards=3, generate__shards=1)
     (toys / "sample-0.hold").touch()
@@ -194,7 +191,7 @@ def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(
 
 
 def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None:
-    """One task a shard becomes arrays that the cluster takes (held, not run); packed, all of them run."""
+    """With one task per shard there are arrays that the cluster accepts (held, not run); packed, all of them run."""
     each = {**SMALL, "sample": {**SMALL["sample"], "shards_per_task": 1, "extra": {"hold": True}}}
     run = make_run(name="held", seed=1, cluster=slurm_profile(stages=each), sample__shards=1200, generate__shards=1)
     made = [item for item in submit_missing(run, PACKAGE) if item.stage == "sample"]
@@ -213,7 +210,7 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
     first = submit_missing(packed, PACKAGE)[0]
     assert (first.shards, first.per_task, len(first.tasks())) == ("0-1199", 25, 48)
     status = wait_for(packed, ended)
-    assert status.stage("sample").done == 1199, "a failed shard keeps no other from being done"
+    assert status.stage("sample").done == 1199, "a failed shard does not stop the others"
     assert status.stage("sample").failed_shards == [777]
     assert any("told to fail" in line for line in status.stage("sample").failures[0].tail)
     (toys / "sample-777.fail").unlink()
@@ -235,7 +232,7 @@ submit_missing(Run.load({run!r}), {package!r})
 
 
 def test_submission_from_inside_a_job(cluster: DevCluster, make_run: MakeRun, tmp_path: Path) -> None:
-    """From a step that is bound to one core of a job with its own limits: none of that reaches the run's jobs."""
+    """From a step bound to one core of a job with its own limits, none of which reaches the run's jobs."""
     run = make_run(
         cluster=slurm_profile(setup=["env | sort > $SLURM_JOB_ID.env"]), sample__shards=1, generate__shards=2
     )
@@ -344,4 +341,4 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
         receipt = read_receipt(run.stage_dir("generate"), shard)
         assert receipt is not None and receipt.attempt == 2
     left = {path.name for path in run.stage_dir("generate").iterdir()}
-    assert len(left) == 4, "receipts and data only; nothing is left of the attempts that failed"
+    assert len(left) == 4, "only receipts and data; nothing of the failed attempts is left"

@@ -67,7 +67,7 @@ def test_a_failed_shard_stops_what_needs_it_and_retry_submits_only_what_is_missi
     assert "ValueError: told to fail at generate 1" in reasons[1]
     assert "FAILED" in reasons[2] and "on n" in reasons[2]
     assert any("told to fail" in line for line in generate.failures[0].tail)
-    # How a task ended accounting alone tells, a little later.
+    # Only accounting records how a task ended, a little later.
     wait_for(run, lambda seen: "FAILED (exit 9, or 137: SIGKILL) on n" in seen.stage("generate").failures[1].reason)
     assert status.stage("merge").state == "cancelled"
 
@@ -127,12 +127,12 @@ def test_a_warning_signal_requeues_and_the_task_goes_on(
     chunks = run.stage_dir("sample") / "shard-00001.work"
     wait_for(run, lambda seen: (chunks / "5").exists())
     subprocess.run(["scancel", "--signal=USR2", f"{made[0].job}_1"], check=True)
-    # The second attempt need not last as long: ten chunks a second.
+    # The second attempt may be faster: ten chunks a second.
     (toys / "sample-1.sleep").write_text(str(len(list(chunks.iterdir())) / 10 + 5))
     status = wait_for(run, ended)
     assert status.state == "done"
     assert {path.read_text() for path in chunks.iterdir()} == {"1", "2"}, (
-        "the second attempt made the first one's chunks again"
+        "the second attempt repeated the first one's chunks"
     )
     receipt = read_receipt(run.stage_dir("sample"), 1)
     assert receipt is not None and receipt.attempt == 2
@@ -186,7 +186,7 @@ def test_without_accounting_failures_are_seen_and_down_leaves_nothing(
         assert not root.exists()
         assert not processes.with_variable(VARIABLE, str(root))
         assert not processes.with_variable("SLURM_CONF", str(cluster.slurm_conf)), "a job outlived its cluster"
-        # The cluster is gone: nothing may be concluded of what was at work, and status says so.
+        # The cluster is gone, so the state of running tasks is unknown, and status says so.
         monkeypatch.setenv("PATH", str(root))
         status = StatusReader(run).read()
         assert status.state == "unknown" and status.problem is not None and status.stage("generate").unknown == 2

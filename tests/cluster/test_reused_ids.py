@@ -1,6 +1,4 @@
-"""A controller that crashed gives ids again that it gave to jobs of its last seconds: what has our id may be another's
-job.
-"""
+"""A controller that crashed reuses the ids of jobs from its last seconds, so a job with our id may not be ours."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
     foreign = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     wait_for(other, lambda seen: seen.stage("sample").running == 1 and seen.stage("sample").done == 1)
 
-    # What this run would have written down of jobs that the controller then forgot.
+    # The record that this run would have of jobs that the controller then forgot.
     for item in theirs:
         job = foreign if item.stage == "merge" else item.job
         append_submission(run, replace(item, job=job, name=job_name(run, item.stage), time=time.time() - 60))
@@ -48,7 +46,7 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
     (toys / "sample-0.sleep").unlink()
     made = submit_missing(run, PACKAGE)
     assert [(item.stage, item.shards) for item in made] == [(item.stage, item.shards) for item in theirs], (
-        "nothing is taken for live"
+        "nothing counts as live"
     )
     own = {item.job for item in made}
     assert all(set(item.depends) <= own for item in made) and own.isdisjoint(item.job for item in theirs)

@@ -1,7 +1,6 @@
-"""Preemption and time-outs of the real generate and train stages: they go on where they were, and end as an undisturbed
-run does.
+"""Preemption and time-outs of the real generate and train stages: they resume, and end like an undisturbed run.
 
-All runs of this module are started at once and disturbed side by side; each test looks at one of them.
+All runs of this module are started and disturbed concurrently; each test checks one of them.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ STEPS = 80
 
 @dataclass
 class Runs:
-    """The runs of this module by what befalls them."""
+    """The runs of this module, by the disturbance."""
 
     preempted: Run
     timed_out: Run
@@ -61,9 +60,7 @@ def make(
     minutes: int = 5,
     **cluster: Any,
 ) -> Run:
-    """A run of the real stages on the tiny domain, in a root of its own. Only where ``train`` is, it does, in two
-    processes.
-    """
+    """A run of the real stages on the tiny domain, in its own root; with ``train``, it trains in two processes."""
     made = folder / f"{name}-made"
     stages = {
         **SMALL,
@@ -72,7 +69,7 @@ def make(
     }
     for stage in ("evaluate", "report") if train else ("train", "evaluate", "report"):
         stages[stage] = {**stages[stage], "extra": {"hold": True}}
-    # The nodes share this machine's cores, and Slurm binds nobody to some of them.
+    # The nodes share this machine's cores, and Slurm does not bind tasks to them.
     setup = ["export OMP_NUM_THREADS=1", f"export SLOW_CHUNK_S={pause_s}", f"export SLOW_MADE={shlex.quote(str(made))}"]
     value = {
         "name": name,
@@ -103,7 +100,7 @@ def make(
 
 
 def urgent(*options: str) -> None:
-    """A job that others must make room for."""
+    """A job that preempts others."""
     subprocess.run(
         ["sbatch", "--partition=urgent", "--output=/dev/null", *options, "--wrap=sleep 1"],
         check=True,
@@ -120,7 +117,7 @@ def runs(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         model = save_tiny_model(folder / "model")
         found = Runs(
             preempted=make(folder, "preempted", model, pause_s=0.1, partition="spare", extra={"nodelist": "n1"}),
-            # Of its minute, the signal leaves it at least 20 and at most 50 seconds: its chunks alone take 62.
+            # The signal leaves it 20 to 50 seconds of its minute, and its chunks alone take 62.
             timed_out=make(
                 folder, "timed-out", model, pause_s=0.5, minutes=1, signal_delay_s=10, extra={"nodelist": "n4"}
             ),
@@ -138,7 +135,7 @@ def runs(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def done(run: Run, stage: str) -> Receipt:
-    """The receipt of a stage's only shard, when it is there."""
+    """Wait for the receipt of a stage's only shard."""
     status = wait_for(run, lambda seen: seen.stage(stage).state == "done" or seen.state == "failed")
     receipt = read_receipt(run.stage_dir(stage), 0)
     assert receipt is not None, told(status)
@@ -146,10 +143,10 @@ def done(run: Run, stage: str) -> Receipt:
 
 
 def check_candidates(run: Run, undisturbed: Run) -> Receipt:
-    """No chunk was made twice, and the candidates are those of a run that nothing disturbed."""
+    """No chunk was generated twice, and the candidates equal those of an undisturbed run."""
     receipt = done(run, "generate")
     made = Counter((run.path.parent.parent / f"{run.config.name}-made").read_text().split())
-    assert len(made) >= CHUNKS and set(made.values()) == {1}, "an attempt made the chunks of the one before again"
+    assert len(made) >= CHUNKS and set(made.values()) == {1}, "an attempt repeated the chunks of the one before"
     assert receipt.files["data"]["sha256"] == done(undisturbed, "generate").files["data"]["sha256"]
     logs = {path.name for path in run.log_dir("generate").glob("*_0.attempt-*.log")}
     assert logs == {f"{receipt.job}_0.attempt-{number}.log" for number in range(1, receipt.attempt + 1)}
@@ -168,8 +165,7 @@ def test_preempted_training_on_two_nodes_takes_the_steps_that_are_left(runs: Run
     assert receipt.attempt >= 2 and undisturbed.attempt == 1
     assert receipt.metrics["steps"] == undisturbed.metrics["steps"] == STEPS
     assert receipt.metrics["resumed_from"] >= checkpoints.steps_of(newest) > 0 == undisturbed.metrics["resumed_from"]
-    # Each attempt went on exactly where the one before was when the signal came: no step was lost and none was made
-    # twice.
+    # Each attempt resumed exactly where the signal stopped the one before: no step was lost and none was repeated.
     made = [
         steps_in(run.log_dir("train") / f"{receipt.job}_0.attempt-{number}.log")
         for number in range(1, receipt.attempt + 1)
@@ -192,12 +188,12 @@ def test_preempted_training_on_two_nodes_takes_the_steps_that_are_left(runs: Run
 
 
 def steps_in(log: Path) -> int:
-    """Steps that an attempt at training made."""
+    """The steps of one attempt at training."""
     return sum(line.startswith("{'loss'") for line in log.read_text().splitlines())
 
 
 def node_of(run: Run) -> str | None:
-    """Where the run's train job is at work: its last node."""
+    """The last node of the run's train job."""
     command = ["squeue", "--noheader", f"--name={job_name(run, 'train')}", "--states=RUNNING", "--format=%N"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not text:

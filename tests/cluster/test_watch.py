@@ -1,4 +1,4 @@
-"""What people and machines see of a real cluster: status, monitor on a terminal, queue, exporter."""
+"""Views of a real cluster: status, monitor on a terminal, queue, exporter."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def terminals() -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def calls(tmp_path: Path, cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Which clients of Slurm were started since it was last asked: each goes through a script that notes it and becomes
-    the real one.
-    """
+    """Return the Slurm commands run since the last call: each is wrapped by a script that records it."""
     folder, notes = tmp_path / "clients", tmp_path / "calls"
     folder.mkdir()
     for name in ("squeue", "sacct", "sinfo", "sshare", "scontrol", "sstat", "sprio"):
@@ -135,7 +133,7 @@ def toy_run(folder: Path, **changes: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The module's folder; the toy stages can be imported here and in tasks."""
+    """The module's folder; makes the toy stages importable here and in tasks."""
     path = tmp_path_factory.mktemp("watched")
     (path / "control").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -147,7 +145,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(cluster: DevCluster, folder: Path) -> Iterator[Run]:
-    """At work for long: one shard was requeued, one of 40 failed, one goes on, and later stages wait."""
+    """A long run: one shard was requeued, one of 40 failed, one keeps running, and later stages wait."""
     (folder / "control" / "sample-1.sleep").write_text("9")  # more than the three seconds that a task has after SIGTERM
     (folder / "control" / "generate-0.sleep").write_text("300")
     (folder / "control" / "generate-1.fail").touch()
@@ -156,7 +154,7 @@ def run(cluster: DevCluster, folder: Path) -> Iterator[Run]:
     made = submit_missing(run, PACKAGE)
     wait_for(run, lambda seen: seen.stage("sample").fraction > 0.55)
     subprocess.run(["scontrol", "requeue", made[0].task_id(1)], check=True)
-    # Accounting hears of a task's end a little after its receipt is there.
+    # Accounting records a task's end a little after its receipt is written.
     wait_for(run, lambda seen: seen.stage("generate").done == 38 and seen.stage("generate").usage.attempts == 40)
     wait_for(run, lambda seen: seen.stage("generate").failed == 1 and seen.stage("generate").usage.wasted_attempts == 1)
     yield run
@@ -212,7 +210,7 @@ def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(
     drawn = len(terminal.raw)
     terminal.press("\x1b")
     terminal.until(lambda text: "38/40" in text)
-    assert b"\x1b[2J" not in terminal.raw[drawn:], "the screen is never wiped, so it does not flicker"
+    assert b"\x1b[2J" not in terminal.raw[drawn:], "the screen is never cleared, so it does not flicker"
     terminal.press("q")
     assert terminal.end() == 130 and "goes on" in terminal.text
     status = wait_for(run, lambda seen: True)
@@ -239,7 +237,7 @@ def test_the_queue_tells_what_is_free_and_who_waits(run: Run) -> None:
     assert (main["cpus_total"], main["running"], main["pending"]) == (32, 1, 4)
     if main["gpus_total"]:
         assert main["gpus_total"] == {"fake": 16} and main["gpus_free"]["fake"] in (11, 12), (
-            "one is at work, a node with four is drained"
+            "one is in use, a node with four is drained"
         )
     (mine,) = value["users"]
     assert mine["tasks"] == {"running": 1, "pending": 4} and value["reasons"] == {"Dependency": 4}

@@ -1,4 +1,4 @@
-"""Several engines in a generate task, or one over two devices: the same rows; all end when one of them dies."""
+"""Several engines in a generate task, or one on two devices: the same rows, and all stop when one of them dies."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def with_config(run: Run, config: RunConfig) -> Run:
 
 
 def with_engine(run: Run, **changes: Any) -> Run:
-    """The same run, with other settings of its engine."""
+    """The same run with other engine settings."""
     model = run.config.model
     generator = model.generator.model_copy(update=changes)
     return with_config(run, run.config.model_copy(update={"model": model.model_copy(update={"generator": generator})}))
@@ -108,7 +108,7 @@ def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
     assert time.monotonic() - killed[0] < 60 and not multiprocessing.active_children()
     kept = set(Task(run, "generate", 0).work_dir.glob("*.parquet"))
     assert 0 < len(kept) < 6
-    # What the two had made stays, and one engine makes the rest.
+    # The chunks of the two are kept, and one engine generates the rest.
     made: list[Path] = []
 
     def seen(path: Path, *rest: Any) -> None:
@@ -128,7 +128,7 @@ def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
 
 
 def begin_task(connection: Connection) -> None:
-    """A task with an engine with a part."""
+    """A task with an engine that has a part."""
     task = os.getpid()
     engine = os.fork()
     if not engine:
@@ -187,7 +187,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(
         with pytest.raises(StageError, match=f"the engine of {model.name} failed: "):
             generate(run)
     assert time.monotonic() - killed[0] < 60
-    assert not psutil.wait_procs(others, timeout=60)[1], "what is left of the engine ends too"
+    assert not psutil.wait_procs(others, timeout=60)[1], "the rest of the engine stops too"
 
 
 @pytest.mark.slow

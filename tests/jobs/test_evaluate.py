@@ -30,7 +30,7 @@ EVALUATE = {"engine": "transformers", "workers": 2, "max_new_tokens": 6, "bootst
 
 
 def trained(folder: Path, model: Path, **evaluate: Any) -> Run:
-    """A run whose train stage is done: an adapter that changes nothing, as PEFT makes a new one."""
+    """A run whose train stage is done, with a new PEFT adapter, which changes nothing."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -64,7 +64,7 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
     jobs.evaluate.run(task)
     scores = read_json(task.dir / "scores.json")
     assert list(scores["baselines"]) == ["majority", "keywords", "nearest"]
-    # One training example: all three can only say its call.
+    # One training example: all three can only answer with its call.
     assert {side["confusion"]["counts"][1][0] for side in scores["baselines"].values()} == {
         scores["after"]["per_function"]["book"]["n"]
     }
@@ -150,7 +150,7 @@ def test_nodes_meet_where_the_first_says_at_this_start(tmp_path: Path, monkeypat
 
 @pytest.mark.slow
 def test_two_nodes_do_it_together(model: Path, tmp_path: Path) -> None:
-    """As Slurm runs it: the same task once on each node (here both on this machine); the first commits."""
+    """As under Slurm: the same task once per node (here both on this machine); the first commits."""
     run = trained(tmp_path, model)
     code = (
         f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'evaluate', [0])"

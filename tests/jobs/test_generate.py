@@ -30,7 +30,7 @@ SMALL_MODELS = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml")
 def make_run(
     folder: Path, sample: int = 1, generate: int = 1, chunk_rows: int = 16, size: int = 80, **section: Any
 ) -> Run:
-    """A sampled run with so many shards."""
+    """A sampled run with this many shards."""
     run_dir = folder / "run"
     run_dir.mkdir(parents=True)
     shutil.copytree(TINY, run_dir / "domain")
@@ -58,7 +58,7 @@ def make_run(
 
 
 def generate(run: Run) -> list[dict[str, Any]]:
-    """All candidates of a run, shards one after the other."""
+    """All candidates of a run, in shard order."""
     rows: list[dict[str, Any]] = []
     for index in range(run.plan.stages["generate"].shards):
         task = Task(run, "generate", index)
@@ -121,7 +121,7 @@ def test_every_rejected_row_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert all(row["reason"] is None for row in rows if row["accepted"])
 
 
-def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_task_resumes_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = generate(make_run(tmp_path / "whole", routes=HEURISTIC))
     run = make_run(tmp_path / "killed", routes=HEURISTIC)
     made: list[Path] = []
@@ -141,7 +141,7 @@ def test_a_killed_task_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: p
     assert len(kept) == 2 and not Task(run, "generate", 0).is_done()
 
     def counted(path: Path, *rest: Any) -> None:
-        assert path not in kept, "a finished chunk was made again"
+        assert path not in kept, "a finished chunk was generated again"
         write(path, *rest)
 
     monkeypatch.setattr(jobs.generate, "write_chunk", counted)
@@ -189,7 +189,7 @@ def test_all_routes_with_the_real_model(all_routes: tuple[Run, list[dict[str, An
         own = [row for row in rows if row["route"] == route]
         assert {row["generator"] for row in own} == {generator}
         assert all(row["raw"] for row in own) and all(row["completion_tokens"] > 0 for row in own)
-        # A guided reply says every slot; its length and what the words around them say may still be wrong.
+        # A guided reply contains every slot; its length and the words around the slots may still be wrong.
         assert "ungrounded" not in {row["reason"] for row in own}
         assert numbers["by_route"][route]["accepted"] >= 0.6 * len(own)
 

@@ -25,7 +25,7 @@ from tests.jobs.world import candidate, generate, make_run, merge, merged, sampl
 
 
 def distinct(row: dict[str, Any]) -> dict[str, Any]:
-    """No two queries alike, so that only quotas decide."""
+    """All queries differ, so that only quotas decide."""
     return {**row, "query": f"{row['query']} n{row['index']}"}
 
 
@@ -265,7 +265,7 @@ def test_done_is_done(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_at_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attempt that was beaten to the receipt leaves the winner's files whole."""
+    """An attempt that loses leaves the winner's files intact."""
     run = merged(tmp_path, distinct)
     folder = run.stage_dir("merge")
     receipt = read_receipt(folder, 0)
@@ -294,7 +294,7 @@ def test_an_attempt_after_a_crash_starts_over(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for a signal: nothing of the attempt runs after it."""
+    """Stands for a SIGKILL: nothing of the attempt runs after it."""
 
 
 @pytest.mark.parametrize("place", ["beside", "elsewhere"])
@@ -401,7 +401,7 @@ def test_the_card_tells_quotas_and_duplicates(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ambiguous_rows_are_dropped_with_their_neighbours_named(tmp_path: Path) -> None:
-    """With real embeddings: rows that say what another function's queries say."""
+    """With real embeddings: rows that mean the same as another function's queries."""
     said: dict[str, list[str]] = {"search": [], "book": []}
 
     def swapped(request: dict[str, Any]) -> dict[str, Any]:

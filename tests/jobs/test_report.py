@@ -47,7 +47,7 @@ def side(value: float) -> dict[str, Any]:
 
 
 def finished(folder: Path, before: dict[str, Any] | None = None) -> Run:
-    """A run with all stages but the report; train and evaluate left the files that they promise."""
+    """A run with all stages but the report; train and evaluate are imitated by their files."""
     run = make_run(folder, 2)
     rows = []
     for request in sample(run):
@@ -70,7 +70,7 @@ def finished(folder: Path, before: dict[str, Any] | None = None) -> Run:
 
 
 class Page(HTMLParser):
-    """What a page holds: elements with attributes, and text."""
+    """The content of a page: elements with attributes, and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

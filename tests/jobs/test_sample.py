@@ -1,4 +1,4 @@
-"""The sample stage: what it commits, whatever the number of shards and however its batches are cut."""
+"""The sample stage: what it commits, whatever the number of shards and the size of its batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.jobs.world import make_run
 
 
 def sampled(run: Run) -> pa.Table:
-    """All shards' rows, last shard first made."""
+    """All shards' rows, with the last shard made first."""
     shards = range(run.plan.stages["sample"].shards)
     for index in reversed(shards):
         jobs.sample.run(Task(run, "sample", index))

@@ -1,4 +1,4 @@
-"""A shard is done if and only if its receipt is there; of two attempts one wins, whole."""
+"""A shard is done if and only if its receipt exists; of two attempts, one wins as a whole."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_attempt_whose_files_were_swept_before_its_commit_has_lost(tmp_path: 
 
 
 def test_two_attempts_may_sweep_at_once(tmp_path: Path) -> None:
-    """A file that the other attempt removes first is no error; links, checkpoints and what is of other shards stay."""
+    """A file that the other attempt removes first is no error; links, checkpoints and other shards' files stay."""
     run = make_run(tmp_path, 2)
     task, other = Task(run, "generate", 0), Task(run, "generate", 1)
     swept, kept, foreign = write(task), write(task, suffix=".kept"), write(other)
@@ -154,7 +154,7 @@ def test_a_file_without_receipt_is_not_done(tmp_path: Path) -> None:
     half.progress(1, 9)
     assert done_shards(half.dir, 12) == {0, 3, 11}
     assert done_shards(half.dir, 3) == {0}
-    assert done_shards(half.dir, 4) == {0, 3}  # what an older, larger plan left is not counted
+    assert done_shards(half.dir, 4) == {0, 3}  # a receipt left by an older, larger plan does not count
     assert done_shards(tmp_path / "nowhere", 4) == set()
     assert read_receipt(half.dir, 5) is None
     receipt_path(half.dir, 54321).touch()
@@ -162,7 +162,7 @@ def test_a_file_without_receipt_is_not_done(tmp_path: Path) -> None:
 
 
 def test_the_json_files_of_shards_are_told_from_all_else(tmp_path: Path) -> None:
-    """What is called like one but has no number, another kind of file, and a file of no shard."""
+    """A name like a shard's but without a number, another kind of file, and a file of no shard."""
     for name in ("shard-00003.receipt.json", "shard-7.progress.json", "shard-00003.1f3c9a7e.summary.json"):
         (tmp_path / name).touch()
     for name in ("shard-copy.receipt.json", "shard-00004.parquet", "shard-5", "merge-6.receipt.json", "shard-.json"):
@@ -197,7 +197,7 @@ def test_files_of_an_attempt_are_told_from_those_of_another(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("attempt", "left"), [(1, True), (2, False)])
 def test_a_second_attempt_sweeps_what_killed_ones_left(tmp_path: Path, attempt: int, left: bool) -> None:
-    """The first has nobody before it: what else is there is of another that is at work."""
+    """A first attempt sweeps nothing: other files belong to another attempt that is running."""
     run = make_run(tmp_path, 2)
     killed, other, task = Task(run, "generate", 0), Task(run, "generate", 1), Task(run, "generate", 0, attempt)
     files = [write(killed), write(other), write(task)]

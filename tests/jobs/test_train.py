@@ -1,4 +1,4 @@
-"""The train stage: what it leaves, what a second attempt does, and that it goes on from a checkpoint."""
+"""The train stage: its output, a second attempt, and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_stopped_task_goes_on_from_its_checkpoint(
+def test_a_stopped_task_resumes_from_its_checkpoint(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Enough steps that on a busy machine, too, the request to stop comes before the end.
+    # Enough steps for the stop request to come before the end, even on a busy machine.
     run = run_on(tmp_path, model, epochs=2)
     task = Task(run, "train", 0)
     reached = []
@@ -135,7 +135,7 @@ def test_of_two_attempts_one_wins_whole(tmp_path: Path) -> None:
 
 
 def test_outputs_are_shown_before_the_receipt_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed in between, a stage that is not done shows a whole output; it never is done and shows none."""
+    """If killed in between, a stage that is not done has complete links; it is never done without them."""
     run = make_run(tmp_path)
     task = Task(run, "train", 0)
 
@@ -170,7 +170,7 @@ def test_an_attempt_that_lost_while_it_trained_is_no_error(
 
 @pytest.mark.slow
 def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Slurm runs it: the same task once on each node (here both on this machine); the first commits."""
+    """As under Slurm: the same task once per node (here both on this machine); the first commits."""
     run = merged(tmp_path, train={**TRAIN, "deepspeed": True, "zero_stage": 2, "max_steps": 3}, model=models(model))
     code = f"from pathlib import Path; from jobs.entry import run_task; run_task(Path({str(run.path)!r}), 'train', [0])"
     place = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "5", "SLURMD_NODENAME": "127.0.0.1"}

@@ -63,7 +63,7 @@ def sample(run: Run) -> list[dict[str, Any]]:
 
 
 def candidate(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """An accepted candidate that says the request's draft."""
+    """An accepted candidate whose query is the request's draft."""
     made = {
         "query": request["draft"],
         "raw": None,
@@ -78,7 +78,7 @@ def candidate(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def generate(run: Run, rows: list[dict[str, Any]], metrics: dict[str, Any] | None = None) -> list[Path]:
-    """Commit candidates as the generate stage does, cut evenly into its shards; the files."""
+    """Commit candidates like the generate stage, split evenly over its shards; return the files."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -95,7 +95,7 @@ def generate(run: Run, rows: list[dict[str, Any]], metrics: dict[str, Any] | Non
 
 
 def merge(run: Run) -> Path:
-    """Run the merge stage; its folder."""
+    """Run the merge stage and return its folder."""
     task = Task(run, "merge", 0)
     jobs.merge.run(task)
     run.publish("merge")
@@ -103,7 +103,7 @@ def merge(run: Run) -> Path:
 
 
 def merged(folder: Path, edit: Edit = lambda row: row, shards: int = 1, **config: Any) -> Run:
-    """A run up to and with the merge stage, every candidate passed through ``edit``."""
+    """A run up to and including the merge stage, with every candidate passed through ``edit``."""
     run = make_run(folder, shards, **config)
     generate(run, [edit(candidate(request)) for request in sample(run)])
     merge(run)

@@ -1,4 +1,4 @@
-"""A run of toy stages: real plans, receipts, submitit tasks and drivers, and stages that do nothing but obey."""
+"""Fixtures for runs of toy stages: real plans, receipts, submitit tasks and drivers, stages controlled by files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGE = "toystages"
 
 
 def make_config(folder: Path, **changes: Any) -> RunConfig:
-    """A valid config whose domain is two small files; only ``check_inputs`` would look into them."""
+    """A valid config whose domain is two small files; only ``check_inputs`` would read them."""
     domain = folder / "domain"
     if not domain.exists():
         domain.mkdir(parents=True)
@@ -45,7 +45,7 @@ def make_config(folder: Path, **changes: Any) -> RunConfig:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder whose files tell toy shards what to do; the toy stages can be imported here and in tasks."""
+    """The folder of files that control toy shards; makes the toy stages importable here and in tasks."""
     control = tmp_path / "control"
     control.mkdir()
     monkeypatch.setenv("TOY_CONTROL", str(control))

@@ -1,4 +1,4 @@
-"""What a Slurm task starts: its own task of an array, and how it is kept when it is stopped."""
+"""A Slurm task's entry point: loading its part of an array, and saving it when it is stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> Path:
-    """A program of that name first in the path, which ends with this code; the file that it writes its arguments to."""
+    """Put a program of that name first in the path; it exits with this code. Return the file with its arguments."""
     folder.mkdir()
     said = folder / "said"
     (folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {said}\nexit {code}\n')
@@ -65,11 +65,11 @@ def test_a_stopped_task_is_kept_and_requeued(run: Run, tmp_path: Path, monkeypat
     assert (again.indices, again.restarts) == ([3], 1)
     write_tasks(logs, "def_tasks.pkl", StageTask(run.path, "generate", [5], package=PACKAGE), {3: [5]})
     assert own_task(logs, "def_tasks.pkl").indices == [5], (
-        "another array, to which a controller that crashed gave the same id"
+        "another array with the same id, reused after a controller crash"
     )
 
 
-def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(
+def test_without_scontrol_the_batch_script_is_asked_to_requeue(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs = run.log_dir("generate")
@@ -81,7 +81,7 @@ def test_where_there_is_no_scontrol_the_script_around_the_task_is_asked(
 
 
 def reader_of(pipe: Path, process: subprocess.Popen[str]) -> int:
-    """The end of a named pipe to write to, as soon as the process reads the other."""
+    """Open a named pipe for writing once the process has opened it for reading."""
     while True:
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -90,8 +90,8 @@ def reader_of(pipe: Path, process: subprocess.Popen[str]) -> int:
             time.sleep(0.02)
 
 
-def test_a_signal_in_the_first_moment_is_heard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the task is known, which here it becomes when the signal has been sent: its file is a pipe."""
+def test_a_signal_during_startup_is_handled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes before the task is loaded: its file is a pipe, filled only after the signal was sent."""
     said = scontrol(tmp_path / "bin", monkeypatch, 0)
     logs = run.log_dir("generate")
     logs.mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_only_the_first_task_of_a_job_requeues_it(run: Run, tmp_path: Path, monk
     assert not stopped_path(tmp_path, "tasks.pkl").exists()
 
 
-def test_what_may_not_go_on_ends_with_its_reason(run: Run, tmp_path: Path) -> None:
+def test_a_task_that_must_not_resume_records_why(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         Stopper(StageTask(run.path, "generate", [3], requeue=False, package=PACKAGE), tmp_path, "tasks.pkl")(
             signal.SIGUSR2, None

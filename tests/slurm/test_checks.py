@@ -1,4 +1,4 @@
-"""What is refused before anything is written. The command line's view of the same is tests/test_bad_input.py."""
+"""Checks that reject a plan before anything is written. tests/test_bad_input.py tests them by the command line."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path, toys: Path, monkeyp
 
 @pytest.mark.skipif(find_spec("swanlab") is not None, reason="swanlab is installed")
 def test_what_is_missing_is_refused_where_tasks_run_by_this_interpreter(tmp_path: Path, toys: Path) -> None:
-    """Only tests/test_dependencies.py has an environment in which more than a tracker is missing."""
+    """Only a tracker is missing in this environment; tests/test_dependencies.py has one that lacks more."""
 
     def check(**changes: Any) -> None:
         check_installed(make_plan(make_config(tmp_path, **changes), package=PACKAGE), [])
@@ -96,7 +96,7 @@ def test_what_is_missing_is_refused_where_tasks_run_by_this_interpreter(tmp_path
 
 
 def test_only_what_is_still_to_be_done_is_asked_about(tmp_path: Path, toys: Path) -> None:
-    """A stage that is done, here or in an earlier run, needs nothing any more."""
+    """A stage that is done, in this or an earlier run, needs no packages any more."""
     config = make_config(tmp_path, train__tracker="none", model__trainee="package:smollm3")
     plan = make_plan(config, package=PACKAGE)
     with pytest.raises(InputError, match="no such packaged model"):

@@ -48,7 +48,7 @@ def test_partitions_add_up_their_nodes() -> None:
         "drained": 1,
         "down": 1,
     }
-    assert (main.cpus_total, main.cpus_free) == (32, 14), "what is drained or down has nothing free"
+    assert (main.cpus_total, main.cpus_free) == (32, 14), "drained and down nodes have nothing free"
     assert main.gpus_total == {"a100": 6, "h100": 2, "gpu": 4}
     assert main.gpus_free == {"a100": 3, "h100": 2, "gpu": 0}
     assert (
@@ -89,7 +89,7 @@ def test_jobs_are_counted_by_task(view: ClusterView) -> None:
     assert (bob.tasks, bob.gpus_pending) == ({"pending": 2, "completing": 1}, 4)
     assert view.reasons == {"Priority": 3, "Resources": 1, "ReqNodeNotAvail": 1}
     main, gpu, _ = view.partitions
-    assert (main.running, main.pending, gpu.pending) == (1, 4, 2), "a task that may go to two counts in both"
+    assert (main.running, main.pending, gpu.pending) == (1, 4, 2), "a task submitted to two partitions counts in both"
     assert [(start.job, start.name) for start in view.starts] == [("14", "x"), ("13", "a|name")]
 
 

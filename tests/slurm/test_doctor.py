@@ -10,7 +10,7 @@ from slurm.devcluster.config import ClusterSpec, slurm_conf, slurmdbd_conf
 from slurm.preflight import doctor
 
 
-def test_what_is_missing_comes_with_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_things_come_with_a_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(doctor, "REQUIRED", "pydantic no-such-package")
     findings = doctor.examine(tmp_path)
@@ -36,7 +36,7 @@ def test_a_broken_slurm_is_an_error_where_one_is_configured(monkeypatch: pytest.
     assert finding.level == "error" and "without sbatch" in finding.text
 
 
-def test_settings_of_the_cluster_that_bear_on_jobs() -> None:
+def test_cluster_settings_that_affect_jobs() -> None:
     text = (
         "ClusterName = c1\nSLURM_VERSION = 24.05.1\nMaxArraySize            = 5001\nPreemptMode             = REQUEUE\n"
     )

@@ -29,7 +29,7 @@ LIMIT_S = 180
 
 @contextmanager
 def driver(run: Run, attached: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    """The run's driver; ended with all its tasks whatever the test does."""
+    """The run's driver; stopped with all its tasks whatever the test does."""
     process = start_driver(run, attached=attached, package=PACKAGE)
     try:
         yield process
@@ -110,7 +110,7 @@ def test_killed_task_is_named(make_run: Callable[..., Run], toys: Path) -> None:
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 1
     [failure] = StatusReader(run).read().stage("sample").failures
-    assert "killed from outside" in failure.reason
+    assert "it was killed" in failure.reason
     assert done_shards(run.stage_dir("sample"), 2) == {1}
 
 
@@ -135,7 +135,7 @@ def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], 
     (toys / "generate-0.leak").unlink()
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 0
-    assert {(chunks / name).read_text() for name in kept} == {"1"}, "chunks of the first attempt were made again"
+    assert {(chunks / name).read_text() for name in kept} == {"1"}, "chunks of the first attempt were generated again"
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_cancel_ends_driver_and_orphans_and_can_be_repeated(make_run: Callable[.
 
 
 @pytest.mark.slow
-def test_task_at_its_time_limit_goes_on_from_its_chunks(make_run: Callable[..., Run], toys: Path) -> None:
+def test_task_at_its_time_limit_resumes_from_its_chunks(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run(cluster={"kind": "local", "signal_delay_s": 56, "stages": {"sample": {"minutes": 2}}})
     (toys / "sample-0.sleep").write_text("2")
     with driver(run) as process:

@@ -1,4 +1,4 @@
-"""What a job calls, without a scheduler."""
+"""The entry point of a job, without a scheduler."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_several_shards_one_failing(
     assert not failure_path(run, "sample", 0).exists()
 
 
-def test_an_expected_error_is_told_without_frames(
+def test_an_expected_error_is_logged_without_a_traceback(
     make_run: Callable[..., Run], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run()

@@ -1,6 +1,4 @@
-"""Experiments: what a config may say, how runs share this machine, and what is made of their results; one small
-experiment end to end.
-"""
+"""Experiments: configs, sharing of this machine, collecting of results, and one small experiment end to end."""
 
 from __future__ import annotations
 
@@ -101,7 +99,7 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
         run_config(experiment, "plain", {})
 
 
-def test_settings_reach_the_runs_and_arms_have_the_last_word(tmp_path: Path) -> None:
+def test_settings_reach_the_runs_and_arms_override_them(tmp_path: Path) -> None:
     file = world(tmp_path, set={"train.max_steps": 9, "train.learning_rate": 1e-5})
     experiment = load_experiment(str(file), ["dataset.size=30", "seeds=[4, 5]"])
     assert experiment.seeds == [4, 5]
@@ -173,7 +171,7 @@ def test_a_run_may_end_before_the_report(tmp_path: Path) -> None:
 
 
 class Sleep:
-    """A piece of work: a shell line, in no need of models."""
+    """A piece of work that runs a shell command and needs no models."""
 
     def __init__(self, folder: Path, name: str, line: str, makes: str | None = None) -> None:
         self.name, self.line, self.done, self.makes = name, line, folder / f"{name}.done", folder / (makes or name)
@@ -192,7 +190,7 @@ class Sleep:
         return "slept"
 
 
-def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path) -> None:
+def test_a_failure_stops_no_other_and_is_explained(tmp_path: Path) -> None:
     works = [Sleep(tmp_path, "bad", "echo error: no such thing; false"), Sleep(tmp_path, "good", "true")]
     told: list[Ended] = []
     ended = run_all(works, tmp_path / "x", 1, told=told.append, began=lambda work, log: None)
@@ -201,7 +199,7 @@ def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path) -> None:
     assert ended[0].left_s is not None and ended[1].left_s is None
 
 
-def test_two_that_make_the_same_are_not_at_work_at_once(tmp_path: Path) -> None:
+def test_two_that_write_the_same_directory_do_not_run_at_once(tmp_path: Path) -> None:
     line = 'echo "$$ $(date +%s.%N)" >> LOG; sleep 0.5; date +%s.%N >> LOG'.replace("LOG", str(tmp_path / "log"))
     works: list[Work] = [Sleep(tmp_path, "a", line, "shared"), Sleep(tmp_path, "b", line, "shared")]
     run_all(works, tmp_path / "x", 2, told=lambda one: None, began=lambda work, log: None)
@@ -287,7 +285,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
-    """Two arms share their data; the second command does nothing, and results hold no query."""
+    """Two arms share their data; repeating the command does nothing, and the results contain no query."""
     file = str(world(tmp_path, model=str(save_tiny_model(tmp_path / "model"))))
     results = tmp_path / "results"
     assert launch(file, "--collect", "--results", str(results)).returncode == 1
@@ -314,7 +312,7 @@ def test_an_experiment_from_config_to_table(tmp_path: Path) -> None:
 
 
 def confirm(folder: Path, file: str, results: Path) -> None:
-    """The same models are asked other queries; those that they may know are left out, and nothing is trained."""
+    """The same models are scored on other queries, without those they may know; nothing is trained."""
     golden = [json.loads(line) for line in (TINY / "golden.jsonl").read_text().splitlines() if line.strip()]
     trained = pl.read_parquet(next((folder / "runs").glob("try-plain-*/dataset/train.parquet"))).row(0, named=True)
     known = [
@@ -351,8 +349,8 @@ def confirm(folder: Path, file: str, results: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_ceiling_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    """Two folds; Ctrl-C within the training of the first, then the same command again."""
+def test_a_stopped_ceiling_resumes_from_its_checkpoint(tmp_path: Path) -> None:
+    """Two folds; Ctrl-C during the training of the first, then the same command again."""
     file = world(
         tmp_path, model=str(save_tiny_model(tmp_path / "model")), kind="ceiling", folds=2, arms={}, reference=None
     )

@@ -1,4 +1,4 @@
-"""squeue and sacct asked together: which of them is believed, and what a crashed controller forgot."""
+"""squeue and sacct read together: which of them decides what, and jobs that a crashed controller forgot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOB = Submission("slurm", "merge", "8", "0", name="toy.merge.1")
 
 
 def clients(folder: Path, squeue: str, code: int = 0) -> None:
-    """squeue and sacct that say this."""
+    """Fake squeue and sacct with this output."""
     for name, text, ends in (("sacct", SACCT, 0), ("squeue", squeue, code)):
         (folder / f"{name}.txt").write_text(text)
         (folder / name).write_text(f"#!/bin/sh\n/bin/cat {folder}/{name}.txt{' >&2' if ends else ''}\nexit {ends}\n")
@@ -41,7 +41,7 @@ def test_what_the_controller_does_not_know_is_lost(folder: Path) -> None:
     assert known is not None and known.live
 
 
-def test_so_is_all_where_it_knows_none_of_the_jobs(folder: Path) -> None:
+def test_all_jobs_are_lost_if_the_controller_knows_none(folder: Path) -> None:
     clients(folder, "slurm_load_jobs error: Invalid job id specified\n", code=1)
     assert [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()] == ["LOST"] * 3
 
@@ -53,7 +53,7 @@ def test_a_controller_that_does_not_answer_forgets_nothing(folder: Path) -> None
 
 
 def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
-    """The controller crashed, forgot both jobs and gave their ids again."""
+    """The controller crashed, forgot both jobs and reused their ids."""
     foreign = "7_0|RUNNING|None|n1|1700000101|1800000000|0|1|toy.generate.2|\n8|PENDING|Priority||N/A|N/A|0|1|a|b|\n"
     clients(folder, foreign)
     (folder / "sacct.txt").write_text(SACCT + "7_0|RUNNING|0:0|n1|1700000100|1700000101|Unknown|9|1||toy.generate.2\n")
@@ -66,7 +66,7 @@ def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
     assert set(queue.attempts) == {("8", "toy.merge.1")}
 
 
-def test_what_ended_just_now_is_not_live_though_accounting_has_not_heard_of_it(folder: Path) -> None:
+def test_a_job_that_just_ended_is_not_live_although_accounting_lags(folder: Path) -> None:
     clients(
         folder,
         "7_[0-1]|CANCELLED|None||N/A|1700000200|0|1|toy.generate.1|\n8|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|toy.merge.1|\n",
@@ -76,7 +76,7 @@ def test_what_ended_just_now_is_not_live_though_accounting_has_not_heard_of_it(f
 
 
 def test_the_controller_knows_better_what_is_live_and_accounting_how_it_ended(folder: Path) -> None:
-    """Job 8 was requeued after accounting's last word, job 9 has ended for both, job 10 accounting does not know."""
+    """Job 8 was requeued after its last accounting record, job 9 ended for both, accounting does not know job 10."""
     names = {job: f"toy.merge.{job}" for job in ("8", "9", "10")}
     clients(
         folder,

@@ -1,6 +1,4 @@
-"""The monitor's screens and keys on a run of this machine; on a terminal and a cluster it is in
-tests/cluster/test_watch.py.
-"""
+"""The monitor's screens and keys on a local run; tests/cluster/test_watch.py tests it on a terminal and a cluster."""
 
 from __future__ import annotations
 
@@ -69,7 +67,7 @@ def test_keys_lead_from_a_stage_to_a_failed_tasks_log_and_back(run: Run) -> None
             await pilot.press("down")
             assert "generate: 1 done, 2 failed" in text_of(app, "#about")
             rows = app.screen.query_one(DataTable)
-            assert [str(rows.get_cell(str(row), "mark")) for row in (0, 1)] == [" ", "▸"], "seen without colour too"
+            assert [str(rows.get_cell(str(row), "mark")) for row in (0, 1)] == [" ", "▸"], "visible without color too"
             await pilot.press("enter")
             assert isinstance(app.screen, TasksScreen) and app.screen.query_one(DataTable).row_count == 2
             assert "ValueError: no such thing" in text_of(app, "#reason")

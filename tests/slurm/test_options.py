@@ -56,7 +56,7 @@ def test_extra_may_replace_a_generic_option_and_false_leaves_out(tmp_path: Path)
         ({"stages": {"report": {"minutes": 2}}}, "signal_delay_s"),
     ],
 )
-def test_what_no_scheduler_could_give_is_refused(tmp_path: Path, bad: dict[str, Any], said: str) -> None:
+def test_impossible_resources_are_refused(tmp_path: Path, bad: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
         check_resources(config(tmp_path, **bad))
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""Fingerprints, re-use, and the run directory."""
+"""Fingerprints, reuse, and the run directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERSIONS = dict.fromkeys(STAGES, 1)
 
 
 def changed(tmp_path: Path, **changes: Any) -> set[str]:
-    """Stages whose fingerprint a change of the config changes."""
+    """Return the stages whose fingerprint changes with this change of the config."""
     before = stage_fingerprints(make_config(tmp_path), "domain", "golden", VERSIONS)
     after = stage_fingerprints(make_config(tmp_path, **changes), "domain", "golden", VERSIONS)
     return {stage for stage in STAGES if before[stage] != after[stage]}
@@ -50,7 +50,7 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"dataset__validation_share": 0.3}, ALL - {"sample", "generate"}),
     ({"merge": {"formats": ["bfcl"]}}, ALL - {"sample", "generate"}),
     ({"merge": {"ambiguity": 0.9}}, ALL - {"sample", "generate"}),
-    ({"merge": {"ambiguity_neighbours": 3}}, set()),  # of no account while ambiguity is off
+    ({"merge": {"ambiguity_neighbours": 3}}, set()),  # irrelevant while ambiguity is off
     ({"train": {"epochs": 1}}, {"train", "evaluate", "report"}),
     ({"model__trainee": "org/other"}, {"train", "evaluate", "report"}),
     ({"model__embedder": "org/other"}, {"evaluate", "report"}),
@@ -90,7 +90,7 @@ def test_other_weights_in_the_same_folder_are_another_model(tmp_path: Path, key:
     (folder / "model.safetensors").write_bytes(b"before")
     before = prints()
     (folder / "model.safetensors").write_bytes(b"after.")
-    os.utime(folder / "model.safetensors", (0, 0))  # clocks of file systems are coarse
+    os.utime(folder / "model.safetensors", (0, 0))  # timestamps of file systems are coarse
     after = prints()
     assert {stage for stage in STAGES if before[stage] != after[stage]} == expected
     folder = folder.rename(tmp_path / "moved")
@@ -144,7 +144,7 @@ def commit(run: Run, stage: str, index: int) -> None:
     assert task.commit({"data": path}, rows=1)
 
 
-def test_changed_training_uses_the_data_again(make_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_changed_training_reuses_the_data(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run()
     for stage, entry in run.plan.stages.items():
         for index in range(entry.shards):

@@ -1,4 +1,4 @@
-"""Rows looked at without a run: those of one route or template."""
+"""Previews of rows without a run, for one route or template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What results say of where they come from, and what they leave out."""
+"""The recorded provenance of results, and what it leaves out."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_squeue_expands_pending_arrays_and_tells_live_from_ended() -> None:
     )
     running = entries["12_0", "toy"]
     assert running.live and not running.waiting and (running.nodes, running.reason, running.restarts) == ("n1", "", 1)
-    assert running.start == 1795530268 and running.end is None, "its end is but a limit"
+    assert running.start == 1795530268 and running.end is None, "its end is only its time limit"
     assert entries["12_1", "toy"].live
     assert (entries["13", "toy"].start, entries["13", "toy"].node_count) == (1795530600, 2)
     assert not entries["14", "toy"].live, "it can never start"
@@ -60,7 +60,7 @@ def test_sacct_tells_how_tasks_ended() -> None:
     )
     assert (entries["17_2", "toy"].state, entries["17_2", "toy"].reason) == ("OUT_OF_MEMORY", "signal 125")
     assert entries["18", "toy"].state == "CANCELLED" and not entries["18", "toy"].live
-    assert entries["19", "toy"].state == "PENDING", "the newest record of a requeued job, wherever it stands"
+    assert entries["19", "toy"].state == "PENDING", "the newest record of a requeued job, whatever the order"
     assert entries["20", "toy"].reason == "signal 9"
 
 
@@ -107,7 +107,7 @@ def test_of_records_of_one_submission_the_last_line_is_the_newest() -> None:
 
 
 def test_an_attempt_needs_nodes_and_a_start() -> None:
-    """A task cancelled in the queue has a start, which is its end; one that is being placed has nodes alone."""
+    """A task cancelled while pending has a start equal to its end; one that is being placed has only nodes."""
     entries, attempts = parse_sacct(
         "12|CANCELLED|0:0|None assigned|17|21|21|0|1||toy\n13|PENDING|0:0|n1|17|Unknown|Unknown|0|1||toy\n"
     )
@@ -133,7 +133,7 @@ def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
     entry = view.entry(array, 7)
     assert entry is not None and entry.state == "CANCELLED"
     assert view.entry(replace(array, job="31"), 7) is None
-    assert view.entry(replace(array, name="other"), 7) is None, "another job that was given the same id"
+    assert view.entry(replace(array, name="other"), 7) is None, "another job with the same id"
 
 
 def test_a_shard_is_found_by_its_own_task_and_the_first_is_the_default() -> None:
@@ -150,7 +150,7 @@ def test_lines_that_are_no_rows_are_left_out() -> None:
     assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
 
 
-def test_a_client_that_says_nothing_in_time_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slurm.submission.queue.TIMEOUT_S", 0.05)
     assert ask(["sleep", "60"]) == (1, "no answer in 0.05 seconds")
     (tmp_path / "scancel").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
@@ -159,7 +159,7 @@ def test_a_client_that_says_nothing_in_time_is_an_error(tmp_path: Path, monkeypa
     assert scancel(["37"]) == "no answer in 0.05 seconds"
 
 
-def test_a_client_is_believed_on_stdout_or_on_stderr_by_its_exit_code() -> None:
+def test_the_exit_code_selects_stdout_or_stderr() -> None:
     script = """import os, sys
 print(os.environ["SLURM_TIME_FORMAT"])
 print("no", file=sys.stderr)
@@ -183,7 +183,7 @@ sys.exit(int(sys.argv[1]))"""
         ("SomethingNew", "SomethingNew"),
     ],
 )
-def test_reasons_are_said_in_words(reason: str, words: str) -> None:
+def test_reasons_are_explained(reason: str, words: str) -> None:
     assert explained(reason) == words
 
 

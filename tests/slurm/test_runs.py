@@ -1,4 +1,4 @@
-"""The list of runs, and the exporter, on local runs; on a cluster they are tested in tests/cluster/test_watch.py."""
+"""The list of runs and the exporter on local runs; tests/cluster/test_watch.py tests them on a cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def runs(make_run: Callable[..., Run]) -> list[Run]:
-    """One that waits, one that failed, one never submitted."""
+    """Three runs: one that waits, one that failed, one that was never submitted."""
     waiting = make_run(name="waiting", cluster={"kind": "slurm"})
     append_submission(waiting, Submission("slurm", "generate", "5", "0-2", array=True))
     commit(waiting, "generate", 0, rows=100)
@@ -75,14 +75,12 @@ def test_a_run_that_has_ended_is_read_again_only_after_a_submission(
     for _ in range(2):
         assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}
     (runs[1].log_dir("sample") / "shard-00000.failed.json").unlink()
-    assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}, (
-        "not looked at again"
-    )
+    assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"failed"}, "not read again"
     append_submission(runs[1], Submission("local", "sample", "1", "0"))
     assert {entry.state for entry in reader.read() if entry.dir.startswith("failed")} == {"cancelled"}
 
 
-def test_a_source_that_fails_is_counted_and_the_others_go_on(
+def test_a_source_that_fails_is_counted_and_the_others_continue(
     runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     reader = RunsReader(runs[0].path.parent, lambda jobs: QueueView({}, False, "no answer"))
@@ -145,7 +143,7 @@ def test_the_exporter_serves_runs_and_ends_on_sigterm(runs: list[Run]) -> None:
         texts = [urllib.request.urlopen(url[0], timeout=60).read().decode() for _ in range(3)]
         families = {family.name: family for family in text_string_to_metric_families(texts[-1])}
         gathers = families["routenator_exporter_gathers"].samples[0].value
-        assert gathers == 1, "scraping asks nothing"
+        assert gathers == 1, "scraping queries nothing"
         assert all(family.documentation for family in families.values())
         assert {sample.value for sample in families["routenator_run_state"].samples} == {0.0, 1.0}
     finally:

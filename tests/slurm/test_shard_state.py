@@ -1,4 +1,4 @@
-"""What is said of a shard without a receipt, from its submission, the queue, its driver and its last failure."""
+"""State of an unfinished shard, from its submission, the queue, its driver and its last failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUIET = QueueView({}, True)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is NOW, so that limits can be met to the hundredth of a second."""
+    """Freeze time at NOW, so that limits can be tested to a hundredth of a second."""
     monkeypatch.setattr("slurm.watching.shard_state.time.time", lambda: NOW)
 
 
@@ -113,11 +113,11 @@ def test_a_local_task_that_failed_is_told_with_its_reason() -> None:
 
 @pytest.mark.parametrize("started", [None, 0.0])
 def test_a_local_task_whose_process_is_gone_waits_for_its_driver(started: float | None) -> None:
-    """It has not started yet, or its number is another process's now."""
+    """It has not started yet, or its id now belongs to another process."""
     assert said(local(started=started), driver=ALIVE) == ("pending", "waiting its turn")
 
 
 @pytest.mark.parametrize("started", [None, 0.0])
 def test_a_task_on_another_host_runs_while_its_driver_does(started: float | None) -> None:
-    """Its process cannot be looked up here; the driver's heartbeat is its own."""
+    """Its process cannot be looked up here, so the driver's heartbeat decides."""
     assert said(local(host="elsewhere", started=started), driver=ALIVE) == ("running", "")

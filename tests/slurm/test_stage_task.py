@@ -1,4 +1,4 @@
-"""When a stopped task goes on, and when it is given up."""
+"""When a stopped task resumes, and when it is given up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.slurm.conftest import PACKAGE
 
 
 def stopped(run: Run, task: StageTask, *, writes: bool, ran_s: float) -> StageTask | None:
-    """The task as it goes on after a signal; None if it does not."""
+    """The task that resumes after a signal; None if it does not resume."""
     task._mark = progress_mark(run, task.stage, task.indices)
     if writes:
         work = Task(run, task.stage, task.indices[0]).work_dir
@@ -26,7 +26,7 @@ def stopped(run: Run, task: StageTask, *, writes: bool, ran_s: float) -> StageTa
     return None if again is None else pickle.loads(pickle.dumps(again)).function
 
 
-def test_a_task_that_gets_on_is_never_given_up(make_run: Callable[..., Run]) -> None:
+def test_a_task_that_makes_progress_is_never_given_up(make_run: Callable[..., Run]) -> None:
     run = make_run()
     task: StageTask | None = StageTask(run.path, "sample", [0], limit_s=600, lead_s=60, package=PACKAGE)
     for number in range(2 * MAX_STALLS):
@@ -35,7 +35,7 @@ def test_a_task_that_gets_on_is_never_given_up(make_run: Callable[..., Run]) -> 
     assert task is not None and task.stalls == 0
 
 
-def test_a_task_that_never_gets_on_is_given_up_with_a_reason(make_run: Callable[..., Run]) -> None:
+def test_a_task_without_progress_is_given_up_with_a_reason(make_run: Callable[..., Run]) -> None:
     run = make_run()
     task: StageTask | None = StageTask(run.path, "sample", [0], limit_s=600, lead_s=60, package=PACKAGE)
     for _ in range(MAX_STALLS):

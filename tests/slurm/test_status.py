@@ -1,4 +1,4 @@
-"""Status from files alone; with a queue it is tested in tests/cluster."""
+"""Status from files alone; tests/cluster tests it with a queue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def commit(run: Run, stage: str, index: int, rows: int = 10, seconds: float = 5.
 
 
 class Queue(dict[str, QueueEntry]):
-    """What a queue says, by task id; the text of the real one is read in test_queue.py."""
+    """A queue view by task id; test_queue.py parses the output of the real one."""
 
     def status(self, run: Run) -> RunStatus:
         return StatusReader(run, self.view).read()
@@ -56,7 +56,7 @@ def test_a_run_that_was_never_submitted(make_run: Callable[..., Run]) -> None:
     assert json.loads(json.dumps(status.as_dict()))["stages"][1]["missing"] == 3
 
 
-def test_stages_used_again_are_told_from_those_made(make_run: Callable[..., Run]) -> None:
+def test_reused_stages_are_distinguished_from_new_ones(make_run: Callable[..., Run]) -> None:
     run = make_run()
     for index in range(2):
         commit(run, "sample", index)
@@ -135,7 +135,7 @@ def test_many_failures_are_all_counted_but_not_all_shown(make_run: Callable[...,
     assert "30 more failed shards" in shown(status)
 
 
-def test_progress_gives_rate_and_time_to_go(make_run: Callable[..., Run], queue: Queue) -> None:
+def test_progress_gives_rate_and_eta(make_run: Callable[..., Run], queue: Queue) -> None:
     run = make_run(cluster={"kind": "slurm"})
     append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     commit(run, "generate", 0, rows=100)
@@ -146,7 +146,7 @@ def test_progress_gives_rate_and_time_to_go(make_run: Callable[..., Run], queue:
     path.write_text(json.dumps({"done": 50, "total": 100, "unit": "rows", "time": now, "started": now - 10}))
     stage = queue.status(run).stage("generate")
     assert stage.fraction == pytest.approx(0.5) and stage.rate == pytest.approx(5.0) and stage.rows == 150
-    # Half a shard took 10 s with one task at work; one and a half are left.
+    # Half a shard took 10 s with one running task; one and a half are left.
     assert stage.eta_s == pytest.approx(30.0)
     assert "ETA 30s" in plain_line(stage) and "5.0 rows/s" in plain_line(stage)
 
@@ -182,12 +182,12 @@ def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(
         path.write_text(json.dumps(value))
         return reader.read().stage("generate").rate
 
-    # It went on from 50 rows of an earlier attempt: only the second word tells how fast it is.
+    # It resumed from 50 rows of an earlier attempt, so only the second report shows its speed.
     assert look(50, 1001.0) == pytest.approx(50.0)
     assert look(54, 1005.0) == pytest.approx(1.0)
-    assert look(54, 1005.0) == pytest.approx(1.0), "no new word"
+    assert look(54, 1005.0) == pytest.approx(1.0), "no new report"
     assert look(74, 1009.0) == pytest.approx(3.0), "lumps are evened out"
-    assert look(74 + 18, 1069.0) == pytest.approx(18 / 60), "what is older than a minute is forgotten"
+    assert look(74 + 18, 1069.0) == pytest.approx(18 / 60), "reports older than a minute are dropped"
     assert reader.read().stage("generate").tokens_per_second == 40.0
 
 

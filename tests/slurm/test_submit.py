@@ -1,4 +1,4 @@
-"""The sbatch text and the pure parts of submission; the rest is tests/cluster."""
+"""The sbatch script and the pure parts of submission; tests/cluster tests the rest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from slurm.submission.submit import StageJobs, _dependency, blocks, clean_enviro
 from tests.slurm.conftest import make_config
 
 GOLDEN = Path(__file__).parent / "golden"
-# Each is the whole text of one stage's script: what is asked for, and what comes of it. Where apptainer or pyxis are
-# absent, as in CI, this is all that is tested of them.
+# Each case is the whole text of one stage's script. Where apptainer or pyxis are absent, as in CI, nothing more of them
+# is tested.
 GPUS = {"cpus": 16, "memory_gib": 128, "gpus": 4, "minutes": 240}
 PROFILES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "plain": ("merge", None, {"partition": "main"}),

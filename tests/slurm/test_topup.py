@@ -1,6 +1,4 @@
-"""The closed loop on real stages: a deficit, top-ups to every quota, plans by measured acceptance. Heuristic route, so
-no model.
-"""
+"""The closed loop on real stages: a deficit, top-ups to every quota, plans from measured acceptance. Uses no model."""
 
 from __future__ import annotations
 
@@ -28,12 +26,12 @@ SIZE = 100
 
 
 def write_domain(folder: Path, buckets: dict[str, list[int]]) -> Path:
-    """The tiny domain with length buckets that are hard to meet, unevenly so."""
+    """The tiny domain with length buckets that are unevenly hard to meet."""
     shutil.copytree(TINY, folder)
     statistics = yaml.safe_load((folder / "statistics.yaml").read_text())
     statistics["length_buckets"] = buckets
     (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics))
-    # More ways to say it, so that no stratum runs out of different queries.
+    # More phrasings, so that no stratum runs out of distinct queries.
     book = folder / "templates" / "heuristic" / "book_plain.txt"
     book.write_text(
         book.read_text().replace(
@@ -102,7 +100,7 @@ def base(folder: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def filled(base: Run) -> tuple[Run, list[int]]:
-    """Topped up until nothing is short; and how much was short before each round."""
+    """A run topped up until every quota is met, and the missing rows before each round."""
     run, lacks = base, [sum(look(base).wanted)]
     while lacks[-1]:
         assert len(lacks) < 8, lacks
@@ -121,7 +119,7 @@ def test_the_merge_measures_acceptance(base: Run) -> None:
     assert acceptance["routes"][0]["kept"] == counts["final"] + surplus
     assert (acceptance["likeness"], acceptance["size"]) == (base.plan.acceptance_key, SIZE)
     shares = [row["share"] for row in acceptance["strata"]]
-    assert min(shares) < 0.4 and max(shares) > 0.8, "acceptance is to be uneven"
+    assert min(shares) < 0.4 and max(shares) > 0.8, "acceptance should be uneven"
     assert all(0 <= row["low"] < row["share"] for row in acceptance["strata"])
 
 
@@ -138,7 +136,7 @@ def test_topups_meet_every_quota_exactly(base: Run, filled: tuple[Run, list[int]
     key = ("function", "category", "route", "template", "length", "language")
     quotas = {tuple(row[name] for name in key): row["quota"] for row in read_json_strata(base)}
     assert Counter(rows.select(key).rows()) == quotas
-    # The indices of all rounds go on one after the other, each once.
+    # The indices of all rounds are consecutive, each occurring once.
     rejected = pl.read_parquet(run.stage_dir("merge") / "dataset" / "rejected*.parquet")
     everything = sorted([*rows["index"], *rejected["index"]])
     assert everything == list(range(found["counts"]["requested"]))
@@ -163,7 +161,7 @@ def test_the_rounds_are_told_one_by_one(base: Run, filled: tuple[Run, list[int]]
     assert sum(row["newest"]["requested"] for row in later[0]["strata"]) == rounds[-1]["requested"]
 
 
-def test_a_topup_asks_for_what_is_short_alone(base: Run) -> None:
+def test_a_topup_requests_only_what_is_missing(base: Run) -> None:
     need = look(base)
     run = top_up(base, path=base.path.parent / "asks")
     requests = pl.read_parquet(run.stage_dir("sample") / "*.parquet")
@@ -194,7 +192,7 @@ def test_the_base_is_never_changed(folder: Path) -> None:
     assert [sha256_tree(place) for place in places] == before
     assert made_now.path.name == f"{run.path.name}-topup1" and topup_path(made_now).name == f"{run.path.name}-topup2"
     assert (made_now.path / "acceptance.json").read_bytes() == (run.stage_dir("merge") / "acceptance.json").read_bytes()
-    # Asked for again, it is the same run.
+    # Repeating the command gives the same run.
     again = plan_topup(run, look(run), topup_path(run), stages=DATA_STAGES)
     assert again.stages == made_now.plan.stages
 
@@ -219,14 +217,14 @@ def test_with_measured_acceptance_a_second_run_meets_its_quotas_at_once(
     assert summary(run)["deficits"] == []
     assert summary(run)["counts"]["final"] == SIZE
     assert sum(plan.requested) == summary(run)["counts"]["requested"]
-    # What was used is in the plan and beside it, and the command repeated finds the same plan although this run has
-    # measured too.
+    # The acceptance used is in the plan and copied beside it, and repeating the command gives the same plan although
+    # this run has measured acceptance too.
     assert sha256_file(run.path / "acceptance.json") == plan.acceptance.sha256
     assert make_plan(config, stages=DATA_STAGES).fingerprint == plan.fingerprint
     assert make_plan(run.config, stages=DATA_STAGES).fingerprint == plan.fingerprint
 
 
-def test_auto_takes_only_what_is_like_it(folder: Path, base: Run) -> None:
+def test_auto_uses_only_a_matching_run(folder: Path, base: Run) -> None:
     def measured(**changes: Any) -> bool:
         generate = {"acceptance": "auto", "routes": {"heuristic": 1}}
         config = loop_config(folder, **{"seed": 5, **changes, "generate": {**generate, **changes.get("generate", {})}})
@@ -273,11 +271,11 @@ def test_a_file_that_changes_between_plan_and_run_is_refused(folder: Path, tmp_p
         materialise(plan)
 
 
-def test_a_stratum_past_hope_is_named_and_not_asked_for(tmp_path: Path) -> None:
+def test_a_hopeless_stratum_is_named_and_not_requested(tmp_path: Path) -> None:
     write_domain(tmp_path / "domain", {"short": [1, 5], "long": [6, 40]})  # `book` cannot say its place in five words
     base = made(loop_config(tmp_path))
     probed = look(base)
-    assert not probed.hopeless, "too few requests to tell"
+    assert not probed.hopeless, "too few requests to decide"
     nothing = [
         n for n, row in enumerate(read_json(base.stage_dir("merge") / "acceptance.json")["strata"]) if not row["kept"]
     ]
@@ -349,7 +347,7 @@ def test_a_pilot_is_small_and_ends_with_merge(folder: Path) -> None:
         pilot_config(config, SIZE)
 
 
-def test_nothing_is_submitted_where_nothing_is_to_be_hoped_for(tmp_path: Path) -> None:
+def test_nothing_is_submitted_if_every_missing_stratum_is_hopeless(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from launch import app

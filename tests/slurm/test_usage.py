@@ -1,4 +1,4 @@
-"""Hours used and wasted, from records as sacct gives them and receipts."""
+"""Hours used and wasted, from sacct's records and receipts."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def test_attempts_that_committed_nothing_are_wasted(run: Run) -> None:
                 attempt("COMPLETED", 4000, 1800),
             ],  # the second one committed
             ("5_1", "toy"): [attempt("FAILED", 0, 360, gpus=4)],
-            ("5_2", "toy"): [attempt("RUNNING", 0, None)],  # is not over, so nothing of it is lost yet
+            ("5_2", "toy"): [attempt("RUNNING", 0, None)],  # still running, so nothing is wasted yet
             ("9_0", "toy"): [attempt("COMPLETED", 0, 99999)],  # not of this stage
             ("5_1", "other"): [
                 attempt("FAILED", 0, 99999)
-            ],  # another job, to which a controller that crashed gave the same id
+            ],  # another job with the same id, reused after a controller crash
         },
     )
     usage = stage_usage(run, "generate", [ARRAY], queue, {0: receipt("5_0", T0 + 5800)})
     assert (usage.attempts, usage.requeued, usage.wasted_attempts) == (4, 1, 2)
     assert usage.node_hours == pytest.approx(1.0 + 0.5 + 0.1 + 0.01)
     assert usage.gpu_hours == pytest.approx(2.0 + 1.0 + 0.4 + 0.02), (
-        "where accounting tells no GPUs, what the profile asks for"
+        "without GPUs in accounting, those that the profile requests"
     )
     assert usage.wasted_node_hours == pytest.approx(1.1) and usage.wasted_gpu_hours == pytest.approx(2.4)
 
@@ -78,7 +78,7 @@ def test_records_of_an_earlier_job_of_the_same_id_are_not_ours(run: Run) -> None
     without = stage_usage(
         run, "generate", [ARRAY], QueueView({}, False), {0: receipt("5_0", T0 + 36), 1: receipt("5_1", T0 - 1e6)}
     )
-    assert without.attempts == 1, "a shard that was there before"
+    assert without.attempts == 1, "a shard that existed before"
 
 
 def test_without_accounting_what_was_wasted_is_not_known(run: Run) -> None:

@@ -1,1 +1,1 @@
-"""The real stages, generate's chunks made slow, so that a test has the time to disturb them at no cost of CPU."""
+"""The real stages with chunks of generate slowed down, so that a test has time to disturb them without using CPU."""

@@ -1,4 +1,4 @@
-"""SLOW_CHUNK_S: seconds before each chunk. SLOW_MADE: a file that gets the name of each chunk that was made.
+"""Generate with slow chunks. SLOW_CHUNK_S: seconds before each chunk. SLOW_MADE: file that lists the finished chunks.
 
 Blocks of the heuristic route are as small as a model's chunks.
 """

@@ -1,7 +1,6 @@
-"""One toy for all stages. Files below $TOY_CONTROL tell single shards what to do: ``STAGE-SHARD.fail``, ``.kill``,
-``.sleep`` (seconds).
+"""One toy for all stages. Files in $TOY_CONTROL control single shards: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (s).
 
-``.hold`` keeps a shard from its end for as long as it is there; ``.unheard`` lets the warning signal end its process,
+``.hold`` keeps a shard from finishing as long as the file exists; ``.unheard`` lets the warning signal kill its process
 once.
 """
 
