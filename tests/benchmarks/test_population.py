@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.parametrize(
     ("name", "epsilon", "seeds"),
-    [("creative", 0.5, [11]), ("assistant", 0.2, [0, 1]), ("assistant", 1.0, [0])],
+    [("creative", 0.5, [11]), ("creative", 1.0, [169, 258, 432]), ("assistant", 0.2, [0, 1]), ("assistant", 1.0, [0])],
 )
 def test_noise_that_once_made_a_fit_fail_does_so_no_more(
     name: str, epsilon: float, seeds: list[int], tmp_path: Path
