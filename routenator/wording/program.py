@@ -10,7 +10,7 @@ be present for each, as bits), pieces of a step's nodes, of a word list and of t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -146,6 +146,8 @@ class Compiler:
         self._depths: list[int] = []  # most entries that a node puts on the stack
         self._table: list[int] = []
         self._runs: dict[tuple[Any, ...], int] = {}
+        # What templates refer to -> where the pieces of its texts stand, and the most bytes of one.
+        self._lists: dict[tuple[str, ...], tuple[int, int]] = {}
         self._types: dict[str, list[Any]] = {}
         for node in domain.nodes.values():
             self._types.setdefault(node.type, []).append(node)
@@ -279,6 +281,22 @@ class Compiler:
     def _bytes(self, piece_texts: Sequence[str]) -> int:
         return max((len(variant.encode()) for text in piece_texts for variant in (text, text.lower())), default=0)
 
+    def _list(self, key: tuple[str, ...], texts: Callable[[], list[str]]) -> tuple[int, int]:
+        """Where the pieces of some texts stand in ``table``, and the most bytes of one.
+
+        Worked out once for each ``key``: a large domain's templates name the same long lists many thousand times.
+        """
+        if key not in self._lists:
+            made = texts()
+            self._lists[key] = self._run([self._piece(text) for text in made]), self._bytes(made)
+        return self._lists[key]
+
+    def _surfaces(self, nodes: Sequence[Any]) -> tuple[int, int]:
+        """Where the nodes' lists of surfaces stand in ``table``, and the most bytes of one."""
+        entries = [(self._run([self._piece(surface) for surface in n.surfaces]), len(n.surfaces)) for n in nodes]
+        size = self._bytes([surface for n in nodes for surface in n.surfaces])
+        return self._run([value for entry in entries for value in entry]), size
+
     def _run(self, values: Sequence[int]) -> int:
         """Where a run of integers stands in ``table``; equal runs are kept once."""
         key = tuple(values)
@@ -322,26 +340,28 @@ class Compiler:
             category = name == self.domain.functions[scope.function].category
             return self._add(SLOT, number, int(category), need=need, size=scope.said[number] + 2)
         if name == "record":
-            texts = [record_field(record, attribute) for record in self.domain.records.values()]
-            return self._add(RECORD, self._run([self._piece(text) for text in texts]), size=self._bytes(texts))
+            records = self.domain.records.values()
+            run, size = self._list((name, attribute), lambda: [record_field(record, attribute) for record in records])
+            return self._add(RECORD, run, size=size)
         if name in scope.steps:
             number = scope.steps[name]
-            nodes = self._types[self.domain.rules[scope.function].path[number].type]
+            kind = self.domain.rules[scope.function].path[number].type
+            nodes = self._types[kind]
             if attribute:
-                texts = [node_attribute(n, attribute) for n in nodes]
-                return self._add(
-                    ATTRIBUTE, number, self._run([self._piece(text) for text in texts]), size=self._bytes(texts)
-                )
-            entries = [(self._run([self._piece(surface) for surface in n.surfaces]), len(n.surfaces)) for n in nodes]
-            size = self._bytes([surface for n in nodes for surface in n.surfaces])
-            return self._add(STEP, number, self._run([value for entry in entries for value in entry]), size=size)
+                run, size = self._list(("node", kind, attribute), lambda: [node_attribute(n, attribute) for n in nodes])
+                return self._add(ATTRIBUTE, number, run, size=size)
+            key = ("surfaces", kind)
+            if key not in self._lists:
+                self._lists[key] = self._surfaces(nodes)
+            run, size = self._lists[key]
+            return self._add(STEP, number, run, size=size)
         items = self.domain.lexicon[name]
         sums = -1
         if len({item.weight for item in items}) > 1:
             running = np.cumsum([item.weight for item in items])
             sums = self._run([threshold(value / running[-1]) for value in running])
-        run = self._run([self._piece(item.text) for item in items])
-        return self._add(LEXICON, run, len(items), sums, size=self._bytes([item.text for item in items]))
+        run, size = self._list(("lexicon", name), lambda: [item.text for item in items])
+        return self._add(LEXICON, run, len(items), sums, size=size)
 
 
 def counting(text: str) -> int:
