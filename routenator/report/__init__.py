@@ -1,5 +1,5 @@
-"""What a run shows in the end.
+"""The results of a run, for people.
 
-``summary``: all figures of a run as one JSON value. ``page``: the self-contained HTML report of it, drawn by ``charts``
-(SVG). ``table``: the result table in a terminal.
+``summary`` collects all figures of a run in one JSON value. ``page`` renders it as a self-contained HTML report, with
+SVG from ``charts``. ``table`` prints it in a terminal.
 """

@@ -1,7 +1,7 @@
-"""Charts as inline SVG, small functions over plain numbers.
+"""Charts as inline SVG: small functions over plain numbers.
 
-Every chart is 400 units wide and scales with its column, so text stays readable from a phone to a desk. Colours are CSS
-classes of the page, which knows light from dark. All text passes through ``element``, which escapes it.
+Every chart is 400 units wide and scales with its column, so its text is readable on a phone and on a desktop. Colours
+are CSS classes of the page, which has a light and a dark theme. All text passes through ``element``, which escapes it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ Interval = tuple[float, float | None, float | None]  # value, low, high
 WIDTH = 400
 _LABEL = 140  # room for names on the left
 _VALUE = 56  # room for numbers on the right
-_NAME = 21  # signs of a name that fit
-_ROWS = 40  # bars in one chart; further ones are counted in its last line
+_NAME = 21  # characters of a name that fit
+_ROWS = 40  # bars in one chart; its last line says how many more there are
 
 
 def element(tag: str, *children: Markup | str, **attributes: Any) -> Markup:
-    """One SVG or HTML element; text and attributes are escaped. ``class_`` is class, and ``text_anchor`` is
-    text-anchor.
+    """One SVG or HTML element, with text and attributes escaped.
+
+    Args:
+        tag: name of the element.
+        children: text, or elements made by this function.
+        attributes: None leaves one out; ``class_`` becomes class, and ``text_anchor`` becomes text-anchor.
     """
     from markupsafe import Markup, escape
 
@@ -97,12 +101,12 @@ def bars(
     *,
     style: str = "percent",
 ) -> Markup:
-    """Horizontal bars, one group a row.
+    """Horizontal bars, one group per row.
 
     Args:
-        rows: (name, one value for each series); values are 0 or more.
+        rows: (name, one value per series); values are 0 or more.
         series: name -> CSS class; a legend is drawn if there are several.
-        style: how values are written: ``percent`` (of shares), ``count``, ``seconds``.
+        style: format of the values: ``percent`` (of shares), ``count``, ``seconds``.
     """
 
     write = {"percent": lambda v: f"{v:.1%}", "count": lambda v: f"{v:,.0f}", "seconds": seconds_text}[style]
@@ -129,7 +133,7 @@ def bars(
 
 
 def boxes(title: str, rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> Markup:
-    """Box plots: least, quartiles, greatest.
+    """Box plots: minimum, quartiles and maximum.
 
     Args:
         rows: (name, CSS class, {min, q1, median, q3, max}).
@@ -192,8 +196,9 @@ def intervals(title: str, rows: Sequence[tuple[str, Sequence[Interval | None]]],
 
 
 def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
-    """A confusion matrix: gold in rows, predicted in columns, shaded by the share of the row. Columns carry the rows'
-    numbers.
+    """Confusion matrix: gold in rows, predicted in columns, shaded by the share of the row.
+
+    Columns are labelled with the rows' numbers.
     """
     size = max(1, len(labels))
     cell = min(34.0, (WIDTH - _LABEL - 30) / size)
@@ -210,7 +215,7 @@ def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -
         for place, count in enumerate(row):
             share = count / whole if whole else 0.0
             predicted = labels[place] if place < len(labels) else "?"
-            tip = element("title", f"{label} taken for {predicted}: {count} of {whole}")
+            tip = element("title", f"{label} mistaken for {predicted}: {count} of {whole}")
             class_ = "hit" if place == number else "miss"
             x = left + place * cell
             parts.append(_rect(x, y, cell - 1, cell - 1, "empty"))
@@ -225,11 +230,12 @@ def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -
 def curve(
     title: str, points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]] = (), x_name: str = "step"
 ) -> Markup:
-    """A line through points, and further points as dots.
+    """A line through ``points``, and ``others`` as dots.
 
     Args:
-        points: (x, y) with rising x; at least one.
-        others: e.g. validation losses.
+        points: (x, y) in order of x; at least one.
+        others: more points (x, y), such as validation losses.
+        x_name: label of the x axis.
     """
     every = [*points, *others]
     left, right, top, bottom = 44.0, WIDTH - 10.0, 8.0, 170.0
@@ -262,7 +268,7 @@ def curve(
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers that span [low, high]."""
+    """About ``count`` evenly spaced round numbers that cover [low, high]."""
     if not high - low > 1e-9 * max(1.0, abs(low)):
         high = low + 1.0
     rough = (high - low) / count

@@ -1,5 +1,5 @@
-"""The report page's style and Jinja2 template. They are Python text, so that the package needs no data files."""
-# ruff: noqa: E501  (markup, whose line breaks would be seen)
+"""The report page's CSS and Jinja2 template, kept as Python strings so that the package needs no data files."""
+# ruff: noqa: E501  (markup: line breaks would show on the page)
 
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7f9; --card: #ffffff; --ink: #1b2430; --soft: #5b6676; --rule: #dfe3e9; --target: #9aa5b4;
@@ -86,24 +86,25 @@ TEMPLATE = """<!doctype html>
 <tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = side.get(key) %}
 <td class="n">{{ "-" if value is none else ("%.1f" % value if value is float else value) }}</td>{% endfor %}</tr>
 {% endfor %}
-{% for key, name in [("mean", "Seconds a query, mean"), ("p50", "median"), ("p95", "95th percentile")] %}
+{% for key, name in [("mean", "Seconds per query, mean"), ("p50", "median"), ("p95", "95th percentile")] %}
 <tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = (side.get("latency") or {}).get(key) %}
 <td class="n">{{ "-" if value is none else "%.3f" % value }}</td>{% endfor %}</tr>
 {% endfor %}
-</table><p class="note">Seconds a query: in the company of the others that its engine is given at once, loading excluded.</p></div>
+</table><p class="note">Seconds per query: measured in a batch of concurrent queries, without the time to load the model.</p></div>
 {% if summary.baselines %}
-<div class="card scroll"><h3>Baselines that cost nothing</h3><table>
+<div class="card scroll"><h3>Baselines without a language model</h3><table>
 <tr><th>metric</th>{% for name in summary.baselines %}<th class="n">{{ name }}</th>{% endfor %}</tr>
 {% for key, name in metrics.items() %}
 <tr><td>{{ name }}</td>{% for side in summary.baselines.values() %}<td class="n">{{ side.get(key) | score }}</td>{% endfor %}</tr>
 {% endfor %}
-</table><p class="note">Made of the same training set: the commonest call; the surest word; the call of the nearest query.</p></div>
+</table><p class="note">All are built from the same training set: <i>majority</i> always answers with the most common call, <i>keywords</i> goes by the
+most reliable word of the query, <i>nearest</i> copies the call of the most similar query.</p></div>
 {% endif %}
 {% for item in confusions %}
 <div class="card"><h3>Functions {{ item.side }} training</h3><div class="scroll">{{ item.chart }}</div>
 <p class="note">Rows are the gold function, columns the predicted one; {{ item.errors }} wrong.</p>
 {% if item.pairs %}<ul>{% for number, gold, predicted in item.pairs %}
-<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
+<li>{{ number }} &times; {{ gold }} mistaken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
 {% endfor %}
 {% if functions %}
 <div class="card scroll"><h3>By function</h3><table>
@@ -123,7 +124,7 @@ TEMPLATE = """<!doctype html>
 {% endfor %}
 </table>{% if categories.more %}<p class="note">and {{ categories.more }} more, in summary.json</p>{% endif %}
 {% if categories.pairs %}<p class="note">Most often confused:</p><ul>{% for number, gold, predicted in categories.pairs %}
-<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
+<li>{{ number }} &times; {{ gold }} mistaken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
 {% endif %}
 {% if errors %}
 <div class="card scroll"><h3>Wrong calls by kind</h3><table>
@@ -139,8 +140,8 @@ TEMPLATE = """<!doctype html>
 <h2>From request to example</h2>
 <div class="grid">
 <div class="card"><h3>Rows at each step</h3>{{ steps_chart }}
-{% if counts.get("backfilled") %}<p class="note">{{ counts.backfilled | count }} of the final rows fill the
-place of another route or template of their function, category, length and language.</p>{% endif %}
+{% if counts.get("backfilled") %}<p class="note">{{ counts.backfilled | count }} of the final rows stand in for rows that another route or
+template of the same function, category, length and language could not supply.</p>{% endif %}
 {% if counts.get("missing") %}<p class="note">{{ counts.missing | count }} of the {{ counts.wanted | count }} wanted rows are missing, in
 {{ summary.deficits | selectattr("missing") | list | length }} strata.</p>{% endif %}
 {% if summary.rounds | length > 1 %}<table>
@@ -152,8 +153,8 @@ place of another route or template of their function, category, length and langu
 </table>{% endif %}</div>
 {% if rejection_chart %}
 <div class="card"><h3>Rejected, by reason</h3>{{ rejection_chart }}
-<p class="note">Each rejected row is kept with its reason in <code>dataset/rejected.parquet</code>. <code>surplus</code> rows are good ones
-beyond their stratum's quota.</p></div>
+<p class="note">Every rejected row is kept in <code>dataset/rejected.parquet</code>, with the reason. <code>surplus</code> rows are valid
+but exceed their stratum's quota.</p></div>
 {% endif %}
 </div>
 
@@ -166,9 +167,9 @@ beyond their stratum's quota.</p></div>
 {% for name, figures in distances %}
 <tr><td>{{ name }}</td>{% for figure in figures %}<td class="n">{{ figure }}</td>{% endfor %}</tr>
 {% endfor %}
-</table><p class="note">The first three are total variation: the share of rows that would have to change place to meet the target. Requests
-are made more than needed where much is rejected, so they may be far from it on purpose. <i>By checks</i> is accepted against requested: how
-far rejection alone bends the distribution. p (chi-square) and KL (bits a row) are those of the final set.</p></div>
+</table><p class="note">The first three columns are total variation: the share of rows that would have to move to match the target. Where many rows
+are rejected, more are requested, so the requested rows may be far from the target by design. <i>By checks</i> compares accepted with requested
+rows: how much rejection alone distorts the distribution. p (chi-square) and KL (bits per row) are for the final set.</p></div>
 {% if hardest %}
 <div class="card scroll"><h3>Where rows are lost</h3><table>
 <tr><th>route</th><th>function</th><th>length</th><th class="n">requested</th><th class="n">accepted</th><th class="n">missing</th></tr>
@@ -177,8 +178,8 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 <td class="n">{{ "%.1f%%" % (100 * row.acceptance.value) if row.acceptance else "-" }}</td>
 <td class="n">{{ row.missing | count if row.missing else "" }}</td></tr>
 {% endfor %}
-</table><p class="note">Those that lack rows to their quota first, then the least accepted.
-<code>topup</code> asks for what is missing.</p></div>
+</table><p class="note">Strata short of their quota come first, then those with the lowest acceptance rate.
+<code>topup</code> requests the missing rows.</p></div>
 {% endif %}
 {% for item in dimensions %}
 <div class="card"><h3>By {{ item.name }}</h3>{{ item.chart }}
@@ -200,7 +201,7 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 </table></div>{% if item.more %}<p class="note">and {{ item.more }} more, in summary.json</p>{% endif %}{% endif %}</div>
 {% endfor %}
 {% if joint and joint.rows %}
-<div class="card"><h3>Strata one by one, against their quotas</h3><ul>
+<div class="card"><h3>Individual strata against their quotas</h3><ul>
 <li>{{ joint.chi_square.meaning }}</li><li>{{ joint.total_variation.meaning }}</li><li>{{ joint.kl.meaning }}</li></ul></div>
 {% endif %}
 </div>
@@ -209,8 +210,8 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 {% if words_chart %}
 <h2>Queries</h2>
 <div class="flow">
-<div class="card"><h3>Words of a query, by function</h3>{{ words_chart }}
-<p class="note">Boxes span the quartiles, the line is the median, whiskers the least and the greatest.</p>
+<div class="card"><h3>Words per query, by function</h3>{{ words_chart }}
+<p class="note">Boxes span the quartiles, the line is the median, and whiskers reach to the minimum and maximum.</p>
 <div class="scroll"><table><tr><th>function</th><th class="n">rows</th><th class="n">q1</th><th class="n">median</th><th class="n">q3</th>
 <th class="n">mean</th></tr>
 {% for name, row in summary.words.items() %}
@@ -219,8 +220,8 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 <td class="n">{{ "%g" % row.q3 }}</td><td class="n">{{ "%.1f" % row.mean }}</td></tr>
 {% endfor %}</table></div></div>
 {% for function, chart, absent in positions %}
-<div class="card"><h3>Where {{ function }} says the category</h3>{{ chart }}
-<p class="note">Thirds of the query.{% if absent %} {{ absent | count }} queries do not say it in these words.{% endif %}</p></div>
+<div class="card"><h3>Where {{ function }} queries mention the category</h3>{{ chart }}
+<p class="note">By thirds of the query.{% if absent %} {{ absent | count }} queries do not contain the category's own words.{% endif %}</p></div>
 {% endfor %}
 </div>
 {% endif %}
@@ -237,7 +238,7 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 <td class="n">{{ stage.rows | count }}</td><td class="n">{{ stage.longest | seconds }}</td><td class="n">{{ stage.retried }}</td>
 <td class="n">{{ "%.0f" % speed if speed else "" }}</td></tr>
 {% endfor %}</table></div>
-<p class="note">Seconds of all shards of a stage together.</p></div>
+<p class="note">Times are summed over a stage's shards.</p></div>
 </div>
 
 {% if examples %}
@@ -251,12 +252,12 @@ far rejection alone bends the distribution. p (chi-square) and KL (bits a row) a
 </tbody></table></div>
 {% endif %}
 
-<h2>Where things are</h2>
+<h2>Files</h2>
 <div class="card"><table>
 {% for name, place in summary.places.items() %}
 <tr><td>{{ name }}</td><td><code>{{ place }}</code></td></tr>
 {% endfor %}
-</table><p class="note">Relative to the run directory. The figures of this page are in <code>report/summary.json</code>.</p></div>
+</table><p class="note">Paths are relative to the run directory. All figures on this page are in <code>report/summary.json</code>.</p></div>
 </main>
 </body>
 </html>

@@ -1,7 +1,6 @@
-"""The HTML report: one file that needs no other, made from summary.json.
+"""The HTML report: one self-contained file, made from summary.json.
 
-Everything that comes from data passes through Jinja2's escaping or ``charts.element``: a query may hold HTML, and is
-shown as it is.
+All data is escaped, by Jinja2 or by ``charts.element``: a query may contain HTML, which must show as text.
 """
 
 from __future__ import annotations
@@ -22,12 +21,16 @@ if TYPE_CHECKING:
 _SERIES = {"target": "target", "requested": "requested", "accepted": "accepted", "final": "final"}
 _SIDES = {"before": "before", "after": "after"}
 _FUNCTIONS = 60  # rows of the table of functions, and of content types
-_LOSING = 8  # rows of a dimension's acceptance
-_CONFUSIONS = 12  # pairs named below the matrix
+_LOSING = 8  # rows of a dimension's table of acceptance rates
+_CONFUSIONS = 12  # pairs listed below the matrix
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """The page as text."""
+    """Render the page.
+
+    Args:
+        summary: the value of summary.json; stages that have not finished may be missing from it.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -61,13 +64,13 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def _score(value: Any) -> str:
-    return score_text(value).replace(", ", ",\u00a0")  # an interval may stand below its value, but is not broken itself
+    return score_text(value).replace(", ", ",\u00a0")  # a line may break before an interval, but not inside it
 
 
 def _style() -> Markup:
     from markupsafe import Markup
 
-    return Markup(STYLE)  # ours, and a style element would not be unescaped
+    return Markup(STYLE)  # not data, and browsers do not unescape the text of a style element
 
 
 def _shown(summary: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,7 +82,7 @@ def _present_sides(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(name, figure, note) of the figures that come first."""
+    """(name, figure, note) of each tile at the top of the page."""
     counts, scores = summary["counts"], summary["scores"]
     tiles = []
     for key in ("function_f1_macro", "cta", "ss", "exact_match"):
@@ -154,8 +157,10 @@ def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _distances(distribution: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
-    """(dimension, figures): total variation from the target at each step, what the checks alone bend, and the final
-    set's p and KL.
+    """(dimension, figures) per dimension.
+
+    The figures are total variation from the target at each step, total variation caused by the checks alone, and p and
+    KL of the final set.
     """
     if not distribution:
         return []
@@ -182,7 +187,7 @@ def _words_chart(summary: Mapping[str, Any]) -> Markup | None:
         rows.append((function, "final", row))
         if function in summary["golden_words"]:
             rows.append(("golden queries", "target", summary["golden_words"][function]))
-    return charts.boxes("Words of a query, by function", rows) if rows else None
+    return charts.boxes("Words per query, by function", rows) if rows else None
 
 
 def _positions(positions: Mapping[str, Any]) -> list[tuple[str, Markup, int]]:
@@ -191,7 +196,9 @@ def _positions(positions: Mapping[str, Any]) -> list[tuple[str, Markup, int]]:
         targets = all(row["target"] is not None for row in table["rows"])
         series = {"target": "target", "final": "final"} if targets else {"final": "final"}
         rows = [(row["name"], [row["target"], row["share"]] if targets else [row["share"]]) for row in table["rows"]]
-        shown.append((function, charts.bars(f"Where {function} says the category", rows, series), table["absent"]))
+        shown.append(
+            (function, charts.bars(f"Where {function} queries mention the category", rows, series), table["absent"])
+        )
     return shown
 
 
@@ -211,7 +218,7 @@ def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _confused(confusion: Mapping[str, Any]) -> list[tuple[int, str, str]]:
-    """(how often, gold, predicted) of what was taken for something else, most frequent first."""
+    """(count, gold, predicted) of each confusion, most frequent first."""
     labels = confusion["labels"]
     pairs = [
         (number, labels[gold], labels[predicted])
@@ -223,7 +230,7 @@ def _confused(confusion: Mapping[str, Any]) -> list[tuple[int, str, str]]:
 
 
 def _categories(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table of content types, the commonest first, and which are taken for which by the model that was trained."""
+    """The table of content types, most common first, and the trained model's confusions among them."""
     shown, sides = _shown(summary), _present_sides(summary).values()
     table = shown.get("per_category")
     if not table:
@@ -242,7 +249,7 @@ def _categories(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _functions(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table of functions: every figure that all of them have."""
+    """The table of functions, with a column for every figure that was measured for the first of them."""
     table = _shown(summary).get("per_function")
     if not table:
         return None
@@ -268,7 +275,7 @@ def _figure(value: Any) -> str:
 
 
 def _errors(summary: Mapping[str, Any]) -> list[tuple[str, list[int]]]:
-    """Kinds of wrong calls, with their number on each side."""
+    """(kind of error, calls with it before and after training), most frequent first."""
     sides = _present_sides(summary).values()
     kinds = sorted({kind for side in sides for kind in side.get("errors") or {}})
     rows = [(kind, [int((side.get("errors") or {}).get(kind, 0)) for side in sides]) for kind in kinds]

@@ -1,6 +1,6 @@
-"""All figures of a run as one JSON value: what the HTML report and the terminal table are made of.
+"""All figures of a run as one JSON value, the source of the HTML report and the terminal table.
 
-Pure: it is handed what the stages' receipts and files say, and reads nothing itself.
+Pure functions: callers pass in the contents of the stages' receipts and files; nothing is read here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SUMMARY_FORMAT = 1
-# Key in scores.json -> what people call it, in the order of the tables.
+# Key in scores.json -> its name in tables, in their order.
 METRICS = {
     "function_f1_macro": "Function F1, macro",
     "function_f1_micro": "Function F1, micro",
@@ -20,7 +20,7 @@ METRICS = {
     "argument_f1": "Argument F1",
     "unparsable": "Unparsable replies",
 }
-# What is where, relative to the run directory.
+# Name -> path relative to the run directory.
 PLACES = {
     "data set": "dataset/",
     "adapter": "adapter/",
@@ -41,12 +41,12 @@ def build_summary(
     training: Sequence[Mapping[str, Any]],
     scores: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The summary.
+    """Assemble the summary of a run.
 
     Args:
         run: name, domain, title, plan fingerprint, created, version, commit.
-        stages: one row a stage, from ``stage_row``, in the order of the run.
-        merge: merge.json, or None if the stage is not done.
+        stages: one row per stage, from ``stage_row``, in the order of the run.
+        merge: merge.json, or None if the stage has not finished.
         training: rows of training.jsonl (step, loss, grad_norm, learning_rate, tokens_per_second).
         scores: scores.json, or None.
     """
@@ -88,15 +88,16 @@ def _counts(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stage_row(stage: str, shards: int, receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One stage from the receipts of its finished shards.
+    """Summarise one stage from the receipts of its finished shards.
 
     Args:
+        stage: its name.
+        shards: how many it has, finished or not.
         receipts: each with rows, seconds, host, attempt, metrics.
 
     Returns:
-        stage, shards, done, rows, seconds (of all shards together), longest (seconds of the slowest), hosts, retried
-        (shards that took more than one attempt), metrics (added up; ``tokens_per_second`` is that of one task on
-        average).
+        stage, shards, done, rows, seconds (summed over shards), longest (seconds of the slowest shard), hosts, retried
+        (shards that took more than one attempt), metrics (summed; ``tokens_per_second`` is a task's average).
     """
     return {
         "stage": stage,
@@ -112,9 +113,7 @@ def stage_row(stage: str, shards: int, receipts: Sequence[Mapping[str, Any]]) ->
 
 
 def add_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics of a stage's shards as one: numbers added up, tables merged key by key, rates averaged by the time they
-    were kept up.
-    """
+    """Combine the metrics of a stage's shards: add numbers, merge tables key by key, weight rates by time."""
     if len(metrics) == 1:
         return dict(metrics[0])
     total: dict[str, Any] = {}
@@ -132,7 +131,7 @@ def add_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _mean_rate(metrics: Sequence[Mapping[str, Any]], name: str) -> float:
-    """Work of all shards over the time of all shards; plainly averaged where the work is not told."""
+    """Total work divided by total time; the plain mean of the rates where the work is not recorded."""
     unit = name.removesuffix("_per_second")
     rates = [(one.get(unit), one[name]) for one in metrics if one.get(name)]
     work = sum(done or 0 for done, _ in rates)
@@ -143,7 +142,7 @@ def _mean_rate(metrics: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def thin(rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
-    """At most ``count`` rows, evenly spread, with the first and the last."""
+    """At most ``count`` evenly spaced rows, including the first and the last."""
     if len(rows) <= count:
         return [dict(row) for row in rows]
     places = sorted({round(number * (len(rows) - 1) / (count - 1)) for number in range(count)})
@@ -151,7 +150,7 @@ def thin(rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def interval(score: Any) -> tuple[float, float | None, float | None] | None:
-    """(value, low, high) of one metric in scores.json; None if it was not measured."""
+    """Return (value, low, high) of one metric in scores.json, or None if it was not measured."""
     if isinstance(score, Mapping):
         value = score.get("value")
         return None if value is None else (float(value), score.get("low"), score.get("high"))
@@ -159,7 +158,7 @@ def interval(score: Any) -> tuple[float, float | None, float | None] | None:
 
 
 def rejections(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """(reason, rows, where) of everything that did not become an example, most frequent first."""
+    """(reason, rows, ``check`` or ``merge``) of all rows that did not become examples, most frequent first."""
     rows = Counter({(reason, "check"): number for reason, number in counts.get("rejected", {}).items()})
     rows.update({(reason, "merge"): number for reason, number in counts.get("dropped", {}).items() if number})
     return [
@@ -170,7 +169,7 @@ def rejections(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration as a person says it: 4.2 s, 3 min 5 s, 2 h 10 min."""
+    """Format a duration: 4.2 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | Path | None = None) -> None:
-    """Scores before and after, counts at each stage, speed, seconds, and where things are.
+    """Print scores before and after training, rows at each step, speed and time of each stage, and paths.
 
     Args:
-        summary: report/summary.json (of a run that has not ended, too: what is not there yet is left out).
-        run_dir: shown before the places, if given.
+        summary: the value of report/summary.json; parts of a run that are not finished yet are left out.
+        run_dir: prefix of the paths; if given, paths that do not exist are left out.
     """
     run = summary["run"]
     console.print()
@@ -45,7 +45,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def score_text(score: Any) -> str:
-    """0.912 [0.880, 0.941]; a dash if it was not measured."""
+    """Format a score: 0.912 [0.880, 0.941], or a dash if it was not measured."""
     found = interval(score)
     if found is None:
         return "-"
@@ -67,10 +67,10 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
 
 
 def baselines_table(baselines: Mapping[str, Any]) -> Table:
-    """What costs nothing and a trained model must beat."""
+    """Scores of the baselines, which a trained model must beat."""
     from rich.text import Text
 
-    table = _table("The same by baselines that cost nothing", "metric", *baselines)
+    table = _table("Scores of baselines without a language model", "metric", *baselines)
     for key, name in METRICS.items():
         values = [side.get(key, {}).get("value") for side in baselines.values()]
         table.add_row(name, *(Text("-" if value is None else f"{value:.3f}") for value in values))
@@ -102,14 +102,14 @@ def counts_table(summary: Mapping[str, Any]) -> Table:
         row("  train", counts["train"], 0)
         row("  validation", counts["validation"], 0)
         if counts["backfilled"]:
-            row("  of these back-filled", counts["backfilled"], 0)
+            row("  filled from other strata of the same cell", counts["backfilled"], 0)
         if counts["missing"]:
-            row(f"missing to the {counts['wanted']:,} wanted", counts["missing"], 0, "yellow")
+            row(f"short of the {counts['wanted']:,} wanted", counts["missing"], 0, "yellow")
     return table
 
 
 def rounds_table(rounds: Sequence[Mapping[str, int]]) -> Table:
-    """What the first run and each top-up brought."""
+    """Rows requested, accepted, kept and used from the first run and from each top-up."""
     steps = ("requested", "accepted", "kept", "final")
     table = _table("Rounds (kept: after checks and dedup)", "round", *steps)
     for number, row in enumerate(rounds):
@@ -134,15 +134,14 @@ def stages_table(summary: Mapping[str, Any]) -> Table:
 
 
 def places_table(places: Mapping[str, str], run_dir: str | Path | None) -> Table:
-    """Where things are."""
+    """Paths of the run's output."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     for name, place in places.items():
-        if (
-            run_dir is None or (Path(run_dir) / place).exists()
-        ):  # a pilot has no adapter, and a run that goes on not yet
+        # A pilot has no adapter, and a running one has none yet.
+        if run_dir is None or (Path(run_dir) / place).exists():
             table.add_row(
                 Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold")
             )

@@ -1,4 +1,4 @@
-"""Charts: well-formed, escaped, in their frame, and true to their numbers."""
+"""Charts are well-formed and escaped, stay within their frame, and show the right numbers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_well_formed_and_escaped(name: str) -> None:
     root = tree(CHARTS[name])
     assert root.tag == "svg"
     assert "script" not in {node.tag for node in root.iter()}
-    assert NASTY in "".join(root.itertext())  # whole in a tool tip, whatever is cut on the axis
+    assert NASTY in "".join(root.itertext())  # the tooltip has the full name, even if the axis shortens it
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_all_is_within_the_frame(name: str) -> None:
+def test_everything_is_inside_the_frame(name: str) -> None:
     root = tree(CHARTS[name])
     width, height = (float(number) for number in (root.get("viewBox") or "").split()[2:])
     assert width == charts.WIDTH
@@ -53,7 +53,7 @@ def test_all_is_within_the_frame(name: str) -> None:
         assert float(node.get("x", 0)) + float(node.get("width", 0)) <= width
 
 
-def test_bars_are_in_proportion() -> None:
+def test_bars_are_proportional_to_their_values() -> None:
     chart = charts.bars("t", [("a", [10]), ("b", [5]), ("c", [0])], {"rows": "final"}, style="count")
     widths = [float(node.get("width", 0)) for node in found(chart, "rect", "final")]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.02)
@@ -62,7 +62,7 @@ def test_bars_are_in_proportion() -> None:
     assert "12.5%" in charts.bars("t", [("a", [0.125])], {"rows": "final"})
 
 
-def test_many_bars_are_cut_and_counted() -> None:
+def test_bars_beyond_the_limit_are_counted() -> None:
     chart = charts.bars("t", [(f"name {number}", [1.0]) for number in range(45)], {"rows": "final"})
     assert len(found(chart, "rect", "final")) == 40
     assert "and 5 more, in summary.json" in chart
@@ -74,10 +74,10 @@ def test_matrix_shades_by_the_share_of_the_row() -> None:
     misses = [float(node.get("fill-opacity", 0)) for node in found(chart, "rect", "miss")]
     assert hits == [pytest.approx(0.15 + 0.85 * 0.9, abs=0.006), 1.0]
     assert misses == [pytest.approx(0.15 + 0.85 * 0.1, abs=0.006)]
-    assert "a taken for b: 10 of 100" in chart
+    assert "a mistaken for b: 10 of 100" in chart
 
 
-def test_a_matrix_of_hundred_functions_is_still_a_matrix() -> None:
+def test_a_matrix_of_a_hundred_functions_keeps_every_cell() -> None:
     labels = [f"function_{number}" for number in range(100)]
     chart = charts.matrix(
         "t", labels, [[5 if gold == predicted else 0 for predicted in range(100)] for gold in range(100)]
@@ -88,16 +88,16 @@ def test_a_matrix_of_hundred_functions_is_still_a_matrix() -> None:
 def test_curve_falls_when_the_loss_falls() -> None:
     (line,) = found(CHARTS["curve"], "polyline", "curve")
     heights = [float(point.split(",")[1]) for point in (line.get("points") or "").split()]
-    assert heights == sorted(heights)  # downwards is greater in SVG
+    assert heights == sorted(heights)  # y grows downwards in SVG
     assert len(found(CHARTS["curve"], "circle", "final")) == 1
 
 
-def test_a_single_point_is_seen() -> None:
+def test_a_single_point_is_drawn_as_a_dot() -> None:
     assert len(found(charts.curve("t", [(1, 2.0)]), "circle", "final")) == 1
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
-def test_ticks_span_the_range_in_few_steps(low: float, width: float) -> None:
+def test_ticks_cover_the_range_in_at_most_eight_values(low: float, width: float) -> None:
     high = low + width
     ticks = charts.nice_ticks(low, high)
     slack = 1e-6 * max(1.0, abs(low), abs(high), width)

@@ -1,4 +1,4 @@
-"""Figures from receipts, and how they are said."""
+"""Figures computed from receipts, and their formatting."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def receipt(**changes: Any) -> dict[str, Any]:
     return {"rows": 10, "seconds": 2.0, "host": "a", "attempt": 1, "metrics": {}, **changes}
 
 
-def test_a_stages_receipts_as_one_row() -> None:
+def test_receipts_of_a_stage_become_one_row() -> None:
     row = stage_row("generate", 3, [receipt(), receipt(rows=5, seconds=7.5, host="b", attempt=2)])
     assert (row["shards"], row["done"], row["rows"], row["seconds"], row["longest"]) == (3, 2, 15, 9.5, 7.5)
     assert (row["hosts"], row["retried"]) == (2, 1)
 
 
-def test_a_stage_that_has_not_begun() -> None:
+def test_a_stage_that_has_not_started() -> None:
     row = stage_row("train", 1, [])
     assert (row["done"], row["rows"], row["seconds"], row["longest"], row["metrics"]) == (0, 0, 0, 0.0, {})
 
@@ -52,7 +52,7 @@ def test_rates_are_averaged_by_time_not_by_shard() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 10, 11, 1000])
-def test_thin_keeps_the_ends(rows: int) -> None:
+def test_thin_keeps_the_first_and_last_row(rows: int) -> None:
     steps = [{"step": number} for number in range(rows)]
     kept = thin(steps, 10)
     assert len(kept) == min(rows, 10)
@@ -69,7 +69,7 @@ def test_interval() -> None:
     assert interval("text") is None
 
 
-def test_rejections_of_both_stages_in_order() -> None:
+def test_rejections_of_both_stages_are_sorted_by_count() -> None:
     counts = {"rejected": {"length": 2, "grounding": 7}, "dropped": {"duplicate": 5, "conflict": 0}}
     assert rejections(counts) == [("grounding", 7, "check"), ("duplicate", 5, "merge"), ("length", 2, "check")]
 
@@ -90,7 +90,7 @@ def test_seconds_text(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
-def test_a_run_that_has_only_generated() -> None:
+def test_summary_of_a_run_whose_merge_has_not_started() -> None:
     metrics = {"requested": 20, "generated": 20, "accepted": 15, "rejected": {"length": 5}, "tokens_per_second": 99.0}
     stages = [
         stage_row("sample", 1, [receipt()]),

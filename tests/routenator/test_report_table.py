@@ -1,4 +1,4 @@
-"""The result table in a terminal of 80 columns."""
+"""The result table in an 80-column terminal."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def summary(**changes: Any) -> dict[str, Any]:
         "unparsable": 0.01,
     }
     counts = {
-        "wanted": 400, "requested": 1000, "generated": 1000, "accepted": 600, "final": 380, "train": 342, "validation": 38,
-        "backfilled": 12, "missing": 20, "rejected": {"grounding": 400}, "dropped": {"duplicate": 220, "conflict": 0},
+        "wanted": 400, "requested": 1000, "generated": 1000, "accepted": 600, "final": 380, "train": 342,
+        "validation": 38, "backfilled": 12, "missing": 20, "rejected": {"grounding": 400}, "dropped": {"duplicate": 220, "conflict": 0},
     }  # fmt: skip
     merge: dict[str, Any] = {
-        "counts": counts, "distribution": None, "deficits": [], "rounds": [], "words": {}, "positions": {}, "generators": {},
-        "examples": [],
+        "counts": counts, "distribution": None, "deficits": [], "rounds": [], "words": {}, "positions": {},
+        "generators": {}, "examples": [],
     }  # fmt: skip
     given: dict[str, Any] = {
         "run": {"name": "demo[bold]", "title": "Creative [red]content[/red]"},
@@ -65,7 +65,7 @@ def test_scores_with_intervals_and_no_before() -> None:
     assert "Subprompt" not in text  # not measured: no row
 
 
-def test_before_and_after_stand_side_by_side() -> None:
+def test_before_and_after_are_side_by_side() -> None:
     value = summary(
         scores={"before": {"n": 9, "cta": {"value": 0.1, "low": 0.0, "high": 0.2}}, "after": {"n": 9, "cta": 0.5}}
     )
@@ -79,7 +79,8 @@ def test_counts_at_each_step() -> None:
     assert line(text, "rejected: grounding")[-2:] == ["400", "40.0%"]
     assert line(text, "dropped: duplicate")[-2:] == ["220", "22.0%"]
     assert line(text, "final")[1] == "380"
-    assert line(text, "missing to the 400 wanted")[-1] == "20"
+    assert line(text, "filled from other strata of the same cell")[-1] == "12"
+    assert line(text, "short of the 400 wanted")[-1] == "20"
     assert "conflict" not in text
 
 
@@ -87,13 +88,13 @@ def test_stages_and_places(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "index.html").touch()
     text = printed(summary(), run_dir=tmp_path)
-    assert "index.html" in text and "adapter" not in text  # what is not there is not shown
+    assert "index.html" in text and "adapter" not in text  # paths that do not exist are left out
     assert line(text, "generate ") == ["generate", "2", "of", "3", "20", "4.0", "s", "1,234"]
     assert line(text, "all")[1:] == ["8.0", "s"]
     assert "report/index.html" in printed(summary())
 
 
-def test_rounds_are_shown_where_there_were_topups() -> None:
+def test_rounds_are_shown_only_after_a_topup() -> None:
     value = summary()
     assert "Rounds" not in printed(value)
     value["rounds"] = [{"requested": n * 1000, "accepted": n * 100, "kept": n * 10, "final": n} for n in (1, 2)]
@@ -108,7 +109,7 @@ def test_names_are_not_markup() -> None:
     assert "Creative [red]content[/red]" in text
 
 
-def test_it_fits_80_columns_and_needs_no_finished_run() -> None:
+def test_the_table_fits_80_columns_even_for_an_unfinished_run() -> None:
     value = summary(merge=None, scores=None)
     for text in (printed(summary()), printed(value)):
         assert max(len(row) for row in text.splitlines()) <= 80
