@@ -1,11 +1,12 @@
-"""Baselines that cost nothing: what a trained model must beat. They see the training set that the model saw, and no
-golden query.
+"""Baselines without a language model, which a trained model must beat.
 
-- **majority**: the commonest function of the training set, with its commonest arguments.
-- **keywords**: a decision list: the word, or pair of words, in the query that most surely tells a function in the
-  training set (precision with add-one smoothing) decides; the arguments are the longest values of that function's
-  training examples that the query says.
-- **nearest**: the call of the training query that is nearest by sentence embedding.
+They see the model's training set and no golden query.
+
+- **majority**: the most common function of the training set, with its most common arguments.
+- **keywords**: a decision list. The function is chosen by the query's word, or pair of words, that predicts a function
+  with the highest precision in the training set (add-one smoothing). The arguments are the longest values from that
+  function's training examples that occur in the query.
+- **nearest**: the call of the most similar training query, by sentence embedding.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from routenator.evaluation.verdict import judge_reply
 from routenator.validation.text import words
 
 NAMES = ("majority", "keywords", "nearest")
-_MOST = 20_000  # training examples looked at; more change little and make `nearest` slow
+_MOST = 20_000  # training examples used; more change little and make `nearest` slow
 _BLOCK = 256  # queries compared at once
-_LEAST = 3  # examples that a keyword must be seen in
+_LEAST = 3  # a keyword must occur in this many examples
 
 Example = tuple[str, str, dict[str, Any]]  # query, function, arguments
 
 
 def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
-    """The first ``most`` training examples.
+    """Read the first ``most`` training examples.
 
     Args:
         files: the training split of a data set as parquet, in order.
+        most: maximum number of examples.
     """
     import polars as pl
 
@@ -58,7 +60,7 @@ def baseline_scores(
     resamples: int,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Each baseline's scores on the golden set, as ``metrics.score`` gives them; none without training examples."""
+    """Score each baseline on the golden set with ``metrics.score``; an empty result without training examples."""
     scores = {}
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)
@@ -68,12 +70,12 @@ def baseline_scores(
 
 
 def baseline_replies(name: str, train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:
-    """What a baseline says to each query.
+    """Return a baseline's reply to each query.
 
     Args:
         name: one of ``NAMES``.
         train: at least one example.
-        queries: in any order; a reply depends on its own query alone.
+        queries: in any order; each reply depends only on its own query.
         embed: sentence embeddings, for ``nearest``.
     """
     makers: dict[str, Callable[[], list[Reply]]] = {
@@ -131,7 +133,7 @@ def _terms(query: str) -> set[str]:
 
 
 def _values(train: Sequence[Example]) -> dict[str, dict[str, dict[tuple[str, ...], Any]]]:
-    """Function -> parameter -> the words of each value -> the value."""
+    """Map function -> parameter -> words of a value -> value."""
     table: dict[str, dict[str, dict[tuple[str, ...], Any]]] = defaultdict(lambda: defaultdict(dict))
     for _, function, arguments in train:
         for parameter, value in arguments.items():
@@ -142,7 +144,7 @@ def _values(train: Sequence[Example]) -> dict[str, dict[str, dict[tuple[str, ...
 
 
 def _spoken(said: tuple[str, ...], values: Mapping[str, Mapping[tuple[str, ...], Any]]) -> dict[str, Any]:
-    """The longest known value of each parameter among the query's words; the first of equally long ones."""
+    """Find each parameter's longest known value in the query's words; ties go to the first in the query."""
     spans = [said[low:high] for low in range(len(said)) for high in range(low + 1, len(said) + 1)]
     spans.sort(key=lambda span: -len(span))
     found = {
@@ -152,5 +154,5 @@ def _spoken(said: tuple[str, ...], values: Mapping[str, Mapping[tuple[str, ...],
 
 
 def _commonest(counts: Counter[str]) -> str:
-    """Ties go to the name that comes first, so that the order of examples changes nothing."""
+    """The most common name; ties go to the first in sort order, so that the order of examples does not matter."""
     return min(counts, key=lambda name: (-counts[name], name))

@@ -1,4 +1,4 @@
-"""How sure a number is: percentile bootstrap intervals, and paired tests of two models on the same queries."""
+"""Percentile bootstrap intervals, and paired tests of two models on the same queries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95% interval; all None where there is nothing to measure."""
+    """A value with its 95% interval; all None where there is nothing to measure."""
 
     value: float | None
     low: float | None
@@ -30,14 +30,15 @@ class Estimate:
 
 
 def interval(statistic: Statistic, n: int, resamples: int, seed: int) -> Estimate:
-    """The statistic of all n rows with its percentile bootstrap interval (Efron 1979), rows drawn with replacement, not
-    stratified.
+    """Compute a statistic of all n rows with its percentile bootstrap interval (Efron 1979).
+
+    Rows are drawn with replacement, without stratification.
 
     Args:
-        statistic: of drawn rows, vectorised over resamples.
+        statistic: a function of drawn rows, vectorised over resamples.
         n: rows; 0 gives an empty estimate.
         resamples: bootstrap samples.
-        seed: the same seed draws the same rows for the same n, so two statistics of one set are drawn alike.
+        seed: the same seed and n draw the same rows, so all statistics of one set use the same resamples.
     """
     import numpy as np
 
@@ -70,7 +71,7 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided p-value of McNemar's test: do two models get the same share of the same queries right?
+    """Exact two-sided p-value of McNemar's test that two models get the same share of the same queries right.
 
     Args:
         first, second: bool of shape (n,): right or wrong, by query.
@@ -85,5 +86,5 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, resamples: int, seed: int) -> Estimate:
-    """Mean of ``second`` minus mean of ``first``, float of shape (n,) each, the same queries drawn for both."""
+    """Mean of ``second`` minus mean of ``first``, each float of shape (n,); resamples use the same queries for both."""
     return interval(mean_of(second.astype(float) - first.astype(float)), len(first), resamples, seed)

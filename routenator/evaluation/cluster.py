@@ -1,7 +1,7 @@
-"""A Ray instance of this task alone, on one node or on all of an allocation's.
+"""A private Ray instance for this task, on one node or on all nodes of an allocation.
 
-It never looks for another instance, never stops one (``ray stop`` would end every Ray on the node), and keeps its files
-in a folder of its own with a short name: its sockets lie there, and a socket's path may have 107 characters.
+It never connects to another instance and never stops one (``ray stop`` would end every Ray on the node). Its files are
+in a folder of its own with a short name: Ray's sockets are there, and a socket's path may have at most 107 characters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from routenator.nodes import ALONE, Nodes
 _STORE_BYTES = 100_000_000  # prompts and answers are small; Ray's default would take a third of the memory
 _START_S = 120.0
 _STOP_S = 15.0
-_SHORT = 40  # characters left for the folder
+_SHORT = 40  # a temporary folder with a longer path leaves no room for the sockets' names
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -38,14 +38,14 @@ _QUIET = {
 
 @contextmanager
 def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
-    """Ray, started for the block and connected to, with all of the task's nodes.
+    """Start Ray on all of the task's nodes, connect to it, and stop it after the block.
 
     Args:
-        cpus: of this node, as Ray counts them.
-        nodes: this must be the first.
+        cpus: CPUs of this node that Ray may use.
+        nodes: the task's nodes; this must be the first.
 
     Raises:
-        StageError: Ray does not start, or a node does not join; its own words are in the message.
+        StageError: Ray does not start, or a node does not join; the message includes Ray's own.
     """
     _environment(nodes)
     import ray
@@ -87,10 +87,10 @@ def ray_instance(cpus: int, nodes: Nodes = ALONE) -> Iterator[None]:
 
 
 def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
-    """Lend this node to the first node's Ray until ``over`` or until that one is gone.
+    """Join this node to the first node's Ray until ``over()`` is true or that Ray has stopped.
 
     Raises:
-        StageError: the first node's Ray is not to be reached.
+        StageError: the first node's Ray cannot be reached.
     """
     folder = _short_folder()
     _environment(nodes)
@@ -105,7 +105,7 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
                 _end(worker)
                 if over() or time.monotonic() - started > _START_S:
                     return
-                # The first node may need longer to start than this one.
+                # A worker that ended early probably found no head yet: the first node may start later than this one.
                 if time.monotonic() > deadline:
                     raise StageError(
                         f"node {nodes.index}: no Ray at {nodes.address}:{nodes.port} within {_START_S:g} s\n"
@@ -117,10 +117,10 @@ def join(cpus: int, nodes: Nodes, over: Callable[[], bool]) -> None:
 
 
 def _environment(nodes: Nodes) -> None:
-    """To be set before Ray is imported. Ray runs whatever who reaches it asks for, so it gets a token that only this
-    task knows.
+    """Set Ray's environment variables; to be called before Ray is imported.
 
-    Ray reads its token once a process; a second instance in this process has the same.
+    Ray runs any code that a client sends, so it gets a token that only this task knows. Ray reads the token once per
+    process, so a second instance in this process uses the same one.
     """
     os.environ.update(_QUIET, RAY_AUTH_MODE="token")
     if nodes.secret:
@@ -130,7 +130,7 @@ def _environment(nodes: Nodes) -> None:
 
 
 def _start(arguments: list[str], cpus: int, folder: Path) -> subprocess.Popen[bytes]:
-    """``ray start --block``: its processes end with it."""
+    """Run ``ray start --block``, whose child processes end with it."""
     line = [
         sys.executable,
         "-m",
@@ -151,7 +151,7 @@ def _start(arguments: list[str], cpus: int, folder: Path) -> subprocess.Popen[by
 
 
 def _connect(head: subprocess.Popen[bytes], nodes: Nodes, folder: Path) -> None:
-    """Join the head that was just started, and wait for the other nodes."""
+    """Connect to the head that was just started, and wait for the other nodes."""
     import ray
 
     deadline = time.monotonic() + _START_S
@@ -180,7 +180,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its own session, so only what was started here
+            os.killpg(process.pid, signal.SIGKILL)  # it leads its own session, so this hits nothing else
             process.wait()
 
 
@@ -196,7 +196,7 @@ def _log(folder: Path) -> str:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Ray puts its own handler of SIGTERM in the place of the scheduler's, and leaves it there."""
+    """Restore the SIGTERM handler after the block: Ray replaces it and does not put it back."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -207,7 +207,7 @@ def _handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def _importable() -> Iterator[None]:
-    """Ray's processes inherit the environment; they must find this very code, wherever it was imported from."""
+    """Put this checkout first in PYTHONPATH, so that Ray's processes import the same code as this one."""
     here = str(Path(__file__).resolve().parents[2])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *filter(None, (before or "").split(os.pathsep))]))

@@ -16,7 +16,7 @@ _BATCH = 128
 
 
 def sentence_embedder(model: str) -> Embed:
-    """Embeddings by a sentence-transformers model, loaded at the first call.
+    """Return a function that embeds texts with a sentence-transformers model, loaded on its first call.
 
     Args:
         model: a folder or hub id.

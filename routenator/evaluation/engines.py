@@ -1,9 +1,9 @@
-"""A model that answers prompts of token ids greedily, with or without an adapter, so that one load scores both.
+"""Greedy decoding with or without an adapter, so that a model is loaded once to score both.
 
-On GPUs vLLM serves the adapter beside the base model. On a CPU its LoRA kernels are slow (78 tokens/s instead of 590,
-SmolLM2-135M on two cores), so there the adapter is merged into a copy of the weights first. A QLoRA adapter was trained
-against nf4 weights and is served here, as it would be in production, on the base model's own precision; what that costs
-is part of what is measured.
+On GPUs, vLLM serves the adapter beside the base model. On a CPU, its LoRA kernels are slow (78 tokens/s instead of 590,
+SmolLM2-135M on two cores), so there the adapter is first merged into a copy of the weights. A QLoRA adapter was trained
+against nf4 weights but is run here, as in production, on the base model's own precision; the scores include any loss
+from that.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, prepare_environment
 
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What to load, and for which prompts.
+    """The model that an engine loads, and the limits that it is loaded with.
 
     Attributes:
         base: folder or hub id of the base model.
         adapter: folder of a PEFT adapter, or None.
-        kind: which engine; an adapter that is not LoRA (prompt tuning) is run by transformers whatever this says.
+        kind: engine to use; adapters other than LoRA (prompt tuning) always run with transformers.
         longest: tokens of the longest prompt.
-        max_new_tokens: of an answer.
+        max_new_tokens: maximum length of an answer, in tokens.
         threads: CPU threads of this engine.
     """
 
@@ -49,7 +49,7 @@ class EngineSpec:
 
     @property
     def engine(self) -> Literal["vllm", "transformers"]:
-        """The engine that is really used."""
+        """The engine that is actually used."""
         return (
             "transformers"
             if self.adapter is not None and _adapter_config(self.adapter)["peft_type"] != "LORA"
@@ -66,11 +66,11 @@ def _adapter_config(folder: str) -> dict[str, Any]:
 
 
 def merge_adapter(base: str, adapter: str, folder: Path) -> None:
-    """Write the base model with the adapter merged into its weights, as a model folder of the base's own precision.
+    """Write a model folder with the adapter merged into the base model's weights, in the base model's precision.
 
     Raises:
         InputError: a package is missing.
-        StageError: the adapter is not one of this model.
+        StageError: the adapter does not fit the model.
     """
     require("evaluate", "merging an adapter", ("torch", "transformers", "peft"))
     import torch
@@ -98,34 +98,37 @@ class GreedyEngine(ABC):
     """A loaded model.
 
     Attributes:
-        seconds: what each answer of the last ``answer`` took, from when the engine was given the query to its last
-            token, in the company of the others; in the order of the prompts.
+        seconds: time of each answer of the last ``answer`` call, in the order of the prompts: from when the engine got
+            the batch to the answer's last token. The prompts of a batch compete for the engine.
     """
 
     seconds: list[float]
 
     @abstractmethod
     def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
-        """The model's answers, as text without special tokens.
+        """Generate the model's answers, as text without special tokens.
 
         Args:
             prompts: token ids.
-            adapted: by the adapter; false: by the base model alone.
+            adapted: True to use the adapter, False for the base model alone.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of memory and scratch files."""
+        """Free memory and remove scratch files."""
 
 
 def open_engine(spec: EngineSpec) -> GreedyEngine:
-    """Load the model. Nothing heavy may have been imported before: the number of threads is set here."""
+    """Load the model.
+
+    Sets the number of threads, so torch must not have been imported before.
+    """
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)
     return VllmGreedy(spec) if spec.engine == "vllm" else TransformersGreedy(spec)
 
 
 class VllmGreedy(GreedyEngine):
-    """vLLM, the adapter as a LoRA request."""
+    """vLLM, with the adapter as a LoRA request."""
 
     def __init__(self, spec: EngineSpec) -> None:
 
@@ -190,12 +193,12 @@ class VllmGreedy(GreedyEngine):
 
             self._llm = None
             gc.collect()
-            cleanup_dist_env_and_memory()  # the next model is loaded into this process
+            cleanup_dist_env_and_memory()  # the next model is loaded into this same process
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class TransformersGreedy(GreedyEngine):
-    """transformers' generate, the adapter by PEFT, in batches of like length."""
+    """transformers' generate, with the adapter by PEFT, in batches of prompts of similar length."""
 
     _ROWS = 32
 
@@ -228,8 +231,8 @@ class TransformersGreedy(GreedyEngine):
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         batches: list[list[int]] = []
         for number in order:
-            # Padding would come between a learned prompt and the query and shift the query's positions; so such batches
-            # have one length.
+            # Left padding would come between a learned prompt and the query and shift the query's positions, so all
+            # prompts of such a batch have the same length.
             full = not batches or len(batches[-1]) == self._ROWS
             if full or (self._learned_prompt and len(prompts[batches[-1][0]]) != len(prompts[number])):
                 batches.append([])
@@ -240,7 +243,7 @@ class TransformersGreedy(GreedyEngine):
             for number, text in zip(batch, self._batch([prompts[number] for number in batch]), strict=True):
                 texts[number] = text
             for number in batch:
-                self.seconds[number] = time.monotonic() - began  # all of a batch end together
+                self.seconds[number] = time.monotonic() - began  # all answers of a batch end together
         return texts
 
     def _batch(self, prompts: list[Sequence[int]]) -> list[str]:
@@ -264,7 +267,7 @@ class TransformersGreedy(GreedyEngine):
                 max_new_tokens=self._spec.max_new_tokens,
                 pad_token_id=padding,
             )
-        # With a learned prompt, generate starts from embeddings and gives the answer alone.
+        # With a learned prompt, generate starts from embeddings and returns only the answer.
         start = 0 if output.shape[1] <= self._spec.max_new_tokens and self._learned_prompt else longest
         return [str(text) for text in self._tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
 

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: keyed, stratified, and the same whatever the order of the file."""
+"""Stratified cross-validation folds, drawn by key, so that they do not depend on the order of the file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from routenator.files import digest
 
 
 def stratified_folds(queries: Sequence[str], labels: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Which fold holds out each query.
+    """Assign each query to the fold that holds it out.
 
-    Each label's queries are dealt out in an order that seed and text decide, and the next label goes on where the last
-    one ended. So the folds' sizes differ by one at most, over all and in each label.
+    Each label's queries are dealt out to the folds in an order given by seed and text, and the next label continues
+    where the last one ended. So the sizes of the folds differ by at most one, in total and within each label.
 
     Args:
-        queries: different texts.
-        labels: of each, what the folds are stratified by.
-        folds: how many.
-        seed: of the order.
+        queries: distinct texts.
+        labels: label of each query, by which the folds are stratified.
+        folds: number of folds.
+        seed: seed of the order.
     """
     found = [0] * len(queries)
     dealt = 0

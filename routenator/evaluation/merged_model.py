@@ -1,4 +1,4 @@
-"""A full model of a base model and an adapter."""
+"""Writes a standalone model from a base model and an adapter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from routenator.training.adapter import CARD, base_model_of, is_adapter, read_ca
 
 
 def write_full_model(adapter: Path, out: Path, base: str | None, cache: Path) -> None:
-    """Merge the adapter into its base model's weights; the folder appears whole or not at all.
+    """Merge the adapter into its base model's weights; the folder appears complete or not at all.
 
-    The adapter's card is kept beside the weights: it says how the model is to be prompted.
+    The adapter's card is copied beside the weights: it says how to prompt the model.
 
     Args:
         adapter: folder of a LoRA adapter.
@@ -24,7 +24,7 @@ def write_full_model(adapter: Path, out: Path, base: str | None, cache: Path) ->
         cache: folder of prepared weights.
 
     Raises:
-        InputError: it is no adapter, or ``out`` is there already.
+        InputError: ``adapter`` is not an adapter, or ``out`` already exists.
         StageError: the adapter does not fit the base model, or cannot be merged (a learned prompt has no weights to
             merge into).
     """
@@ -38,7 +38,7 @@ def write_full_model(adapter: Path, out: Path, base: str | None, cache: Path) ->
         )
     if out.exists():
         raise InputError(
-            "this folder is there already", file=out, key="OUT", found="something there", expected="a new folder"
+            "this folder already exists", file=out, key="OUT", found="an existing path", expected="a new folder"
         )
     card = read_card(adapter)
     name = base or (card.base_model if card is not None else base_model_of(adapter))

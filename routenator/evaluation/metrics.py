@@ -1,15 +1,15 @@
-"""All numbers of one model on one golden set. Definitions, as docs/method.md has them:
+"""All scores of one model on one golden set, as defined in docs/method.md.
 
-- **function F1**: of the predicted function, by function; macro: their mean, micro: of the pooled counts. Functions are
-  those that the golden set holds. An unparsable reply, or a function that is not among them, is a miss of the gold
-  function and no false alarm of another.
-- **CTA** (content-type accuracy): share of the golden queries whose call has the category parameter that got function
+- **function F1**: F1 of the predicted function. Macro: mean over functions; micro: from the pooled counts. Only
+  functions that occur in the golden set count. An unparsable reply, or a function outside that set, is a false negative
+  for the gold function and no false positive for another.
+- **CTA** (content-type accuracy): of the golden queries whose call has the category parameter, the share with function
   and category right.
-- **SS** (subprompt similarity): mean, over the golden queries whose call has the subprompt parameter, of the cosine of
-  the sentence embeddings of gold and predicted subprompt; 0 if none was predicted. The paper gives no formula; this one
-  is ours.
-- **exact match**: same function and same arguments, texts compared but for case and spaces.
-- **argument F1**: of (name, value) pairs, pooled; under a wrong function no pair counts as right.
+- **SS** (subprompt similarity): cosine similarity of the sentence embeddings of gold and predicted subprompt, averaged
+  over the golden queries whose call has the subprompt parameter; 0 if none was predicted. The paper gives no formula;
+  this one is ours.
+- **exact match**: same function and same arguments, ignoring case and whitespace in texts.
+- **argument F1**: over pooled (name, value) pairs; with a wrong function no pair counts as right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Embed = Callable[[list[str]], "np.ndarray"]  # texts -> float32 of shape (texts, dimensions), rows of length 1
 
-_SHOWN_CATEGORIES = 30  # rows of the category confusion; the rest is pooled
+_SHOWN_CATEGORIES = 30  # rows of the category confusion matrix; the rest are pooled
 _OTHER = "(other)"
 
 
@@ -41,15 +41,15 @@ def score(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """The scores of one model, as ``scores.json`` holds them (without speed).
+    """Compute the scores of one model in the format of ``scores.json``, without the speed.
 
     Args:
         golden: the queries and their gold calls.
-        verdicts: of each, in the same order.
+        verdicts: one per query, in the same order.
         functions: the API.
         embed: sentence embeddings for SS.
         resamples: bootstrap samples for the intervals.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     import numpy as np
 
@@ -89,13 +89,13 @@ def score(
 
 
 def _errors(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Kind of error -> calls with it, in the order of ``ERRORS``."""
+    """Count the calls with each kind of error, in the order of ``ERRORS``."""
     found = Counter(kind for verdict in verdicts for kind in {kind for kind, _ in verdict.errors})
     return {kind: found[kind] for kind in ERRORS if found[kind]}
 
 
 def similarities(verdicts: Sequence[Verdict], embed: Embed) -> np.ndarray:
-    """Cosine of gold and predicted subprompt.
+    """Cosine similarity of gold and predicted subprompts.
 
     Returns:
         float64 of shape (verdicts,); NaN where the gold call has no subprompt, 0 where none was predicted.
@@ -123,9 +123,9 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
     Args:
         gold: int of shape (n,), below ``labels``.
         predicted: int of shape (n,); ``labels`` stands for anything else.
-        labels: how many.
-        macro: mean of the labels' F1, else F1 of the pooled counts. A label that is neither gold nor predicted among
-            the drawn rows has no F1 and is left out of their mean; among all rows there is none such.
+        labels: number of labels.
+        macro: True for the mean of the labels' F1, False for F1 of the pooled counts. A label that is neither gold nor
+            predicted in a resample has no F1 there and is left out of the mean; in the full set every label occurs.
     """
     import numpy as np
 
@@ -151,8 +151,10 @@ def f1_statistic(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro:
 def function_codes(
     golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], labels: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gold and predicted functions as places in ``labels``, int64 of shape (queries,); what is none of them is
-    ``len(labels)``.
+    """Gold and predicted functions as indices into ``labels``.
+
+    Returns:
+        Two int64 arrays of shape (queries,); a predicted function outside ``labels`` is ``len(labels)``.
     """
     import numpy as np
 
@@ -223,6 +225,6 @@ def _category_confusion(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _matrix(names: list[str], pairs: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    """A square table, gold in rows and predicted in columns; ``NONE`` comes last if it was predicted."""
+    """Square confusion matrix, gold in rows and predicted in columns; ``NONE`` comes last if it was predicted."""
     labels = [*names, NONE] if any(said == NONE for _, said in pairs) else names
     return {"labels": labels, "counts": [[pairs.get((gold, said), 0) for said in labels] for gold in labels]}

@@ -1,4 +1,4 @@
-"""Two models on the same queries: differences with paired bootstrap intervals, and McNemar's exact test."""
+"""Compares two models on the same queries: paired bootstrap intervals of differences, and McNemar's exact test."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
 
-SIDE = "after"  # training, in predictions.jsonl
+SIDE = "after"  # key of the trained model's replies in predictions.jsonl
 _WRONG = frozenset({"unparsable", "wrong_function"})
 
 
 def paired(
     first: Sequence[Verdict], second: Sequence[Verdict], embed: Embed, *, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Is the second better than the first?
+    """Test whether the second model is better than the first.
 
     Args:
         first, second: verdicts on the same queries, in the same order.
@@ -60,18 +60,23 @@ def paired(
 def read_verdicts(
     file: Path, golden: Sequence[GoldenExample], functions: Mapping[str, Function], *, side: str = SIDE
 ) -> list[tuple[str, Verdict]]:
-    """The queries of a predictions.jsonl and what is to be said of a model's replies, judged anew.
+    """Read the replies of a predictions.jsonl and judge them again.
 
     Args:
-        golden: the set that was asked, or one that holds it.
-        side: whose replies; default: the trained model's of a run.
+        file: the predictions.
+        golden: the golden set that the model was asked, or a superset.
+        functions: the API.
+        side: key of the model's replies; by default a run's trained model.
+
+    Returns:
+        (query, verdict) in the order of the file.
 
     Raises:
-        InputError: the file holds no such replies, or a query that is not in the golden set.
+        InputError: the file has no such replies, or a query that is not in the golden set.
     """
     gold = {example.query: example for example in golden}
     found = []
-    # Not splitlines: a query may hold other line separators.
+    # Not splitlines: a query may contain other line separators.
     for number, line in enumerate(read_text(file, "predictions as evaluation writes them").rstrip("\n").split("\n"), 1):
         row = json.loads(line)
         if side not in row:
@@ -79,9 +84,7 @@ def read_verdicts(
                 "no reply of this model", file=file, key=f"line {number}", found=", ".join(row), expected=side
             )
         if row["query"] not in gold:
-            raise InputError(
-                "a query that the golden set does not hold", file=file, key=f"line {number}", found=row["query"]
-            )
+            raise InputError("this query is not in the golden set", file=file, key=f"line {number}", found=row["query"])
         found.append((row["query"], judge_reply(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
     return found
 
@@ -96,7 +99,7 @@ def compare_files(
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
-    """``paired`` over two predictions files, on the queries that both hold.
+    """Apply ``paired`` to two predictions files, on the queries that are in both.
 
     Raises:
         InputError: they have no query in common.
@@ -105,7 +108,7 @@ def compare_files(
     common = [query for query in one if query in two]
     if not common:
         raise InputError(
-            "the two runs were asked no query in common", file=second, found="0 queries", expected=f"some of {first}"
+            "the two files have no query in common", file=second, found="0 queries", expected=f"some of {first}"
         )
     first_said, second_said = ([table[query] for query in common] for table in (one, two))
     counts = {"n": len(common), "only_first": len(one) - len(common), "only_second": len(two) - len(common)}

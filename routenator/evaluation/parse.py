@@ -1,5 +1,6 @@
-"""A model's reply to a call. Tolerant of what surrounds the call (code fences, tags, a sentence), strict about the call
-itself.
+"""Parses the call in a model's reply.
+
+Tolerant of what surrounds the call (code fences, tags, prose), strict about the call itself.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 _DECODER = json.JSONDecoder()
-_ARGUMENTS = ("arguments", "parameters")  # the second is what Llama's own tool format says
+_ARGUMENTS = ("arguments", "parameters")  # the second is from Llama's own tool format
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply as understood.
+    """A parsed reply.
 
     Attributes:
         name, arguments: the call; None if there is none.
-        problem: why there is none: ``empty``, ``no_json`` (no whole JSON object), ``no_call`` (JSON, but no name with
-            arguments); None if there is a call.
+        problem: why there is none: ``empty``, ``no_json`` (no complete JSON object), ``no_call`` (JSON, but no name
+            with arguments); None if there is a call.
     """
 
     name: str | None = None
@@ -28,10 +29,10 @@ class Reply:
 
 
 def parse_reply(text: str) -> Reply:
-    """The first call in a reply.
+    """Find the first call in a reply.
 
-    A call is a JSON object with a text ``name`` and an object ``arguments`` (or ``parameters``; or JSON text of an
-    object, as OpenAI writes it). Wrappers such as ``{"function": {...}}``, lists and tags are looked through.
+    A call is a JSON object with a string ``name`` and an object ``arguments`` (or ``parameters``), which may also be a
+    string of JSON as OpenAI writes it. Wrappers such as ``{"function": {...}}``, lists and tags are skipped.
     """
     if not text.strip():
         return Reply(problem="empty")
@@ -47,7 +48,7 @@ def parse_reply(text: str) -> Reply:
             call = _call(value)
             if call is not None:
                 return Reply(*call)
-        # The next brace may lie inside this object: a wrapper holds the call.
+        # The next brace may be inside this object: it may be a wrapper around the call.
         position = text.find("{", position + 1)
     return Reply(problem="no_call" if found_json else "no_json")
 

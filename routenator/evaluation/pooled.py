@@ -1,10 +1,10 @@
-"""Several trainings of several arms on one golden set: means over seeds, and what of their differences is more than
-luck.
+"""Compares several arms, each trained with several seeds, on one golden set: means over seeds, intervals, differences.
 
-A measure of an arm is its mean over the arm's runs (seeds) of the measure on the whole golden set. Its interval is a
-percentile bootstrap over two sources of luck at once: each resample draws the queries anew, the same for all runs of
-all arms, and each arm's runs anew. So a difference of two arms is taken on the same queries. Queries are weights here:
-how often a resample drew each. A measure of all resamples is then a few matrix products.
+The value of a measure for an arm is its mean over the arm's runs (seeds), each measured on the whole golden set. The
+interval is a percentile bootstrap over two sources of chance at once: each resample redraws the queries, the same ones
+for all runs of all arms, and redraws each arm's runs. So two arms are always compared on the same queries. A resample
+is represented by weights, the number of times that it drew each query; a measure of all resamples is then a few matrix
+products.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CELLS = 8_000_000  # weights held at once
 
 
 def weighed_ratio(top: np.ndarray, bottom: np.ndarray) -> Weighed:
-    """sum(top) / sum(bottom) over drawn queries, both float of shape (queries,); 0 where the sum below is 0.
+    """sum(top) / sum(bottom) over drawn queries, both float of shape (queries,); 0 where the denominator is 0.
 
     A mean is the ratio of the values to ones, with zeros in both for queries that are not measured.
     """
@@ -47,13 +47,13 @@ def weighed_ratio(top: np.ndarray, bottom: np.ndarray) -> Weighed:
 
 
 def weighed_f1(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro: bool) -> Weighed:
-    """F1 of the predicted label, as ``routenator.evaluation.metrics.f1_statistic`` has it.
+    """F1 of the predicted label, defined as in ``routenator.evaluation.metrics.f1_statistic``.
 
     Args:
         gold: int of shape (queries,), below ``labels``; -1 for queries that were not asked.
         predicted: int of shape (queries,); ``labels`` stands for anything else, -1 as in ``gold``.
-        labels: how many the golden set holds.
-        macro: mean over labels, or of the pooled counts.
+        labels: number of labels in the golden set.
+        macro: True for the mean over labels, False for F1 of the pooled counts.
     """
     import numpy as np
 
@@ -76,16 +76,16 @@ def weighed_f1(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro: b
 
 @dataclass(frozen=True)
 class Outcomes:
-    """One run on its golden queries: what every measure is made of, all arrays of shape (queries,).
+    """Results of one run on its golden queries, from which all measures are computed; arrays of shape (queries,).
 
     Attributes:
         gold, predicted: int; function labels as ``metrics.f1_statistic`` takes them.
-        labels: functions that the golden set holds.
-        right: bool; the function is.
-        category, similarity: float; function and category right, cosine of the subprompts; NaN where there is none to
-            be right about.
-        exact, unparsable, matched, pairs: float; ``pairs`` are the argument pairs of both calls, ``matched`` twice
-            those in common.
+        labels: number of functions in the golden set.
+        right: bool; True where the function is right.
+        category, similarity: float; 1 where function and category are right, and cosine similarity of the subprompts;
+            NaN where the gold call has no category or subprompt.
+        exact, unparsable, matched, pairs: float; ``pairs`` is the number of argument pairs of both calls, ``matched``
+            twice the number in common.
     """
 
     gold: np.ndarray
@@ -103,7 +103,7 @@ class Outcomes:
 def outcomes(
     golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], functions: Mapping[str, Function], embed: Embed
 ) -> Outcomes:
-    """What became of each golden query.
+    """Collect the results of one run.
 
     Args:
         golden, verdicts: in the same order.
@@ -131,11 +131,13 @@ def outcomes(
 
 
 def weighed(found: Outcomes, measure: str, places: np.ndarray, queries: int) -> Weighed | None:
-    """A measure of one run, as it is named in ``scores.json``; None where its golden set has nothing to measure it on.
+    """Return a measure of one run as a function of query weights; None if no query of its golden set has it.
 
     Args:
-        places: int of shape (queries of the run,): where each stands among the experiment's queries.
-        queries: of the experiment.
+        found: results of the run.
+        measure: name in ``scores.json``.
+        places: int of shape (queries of the run,): index of each in the experiment's queries.
+        queries: number of queries of the experiment.
     """
     import numpy as np
 
@@ -166,9 +168,9 @@ class Pooled:
     """One measure of one arm.
 
     Attributes:
-        mean: over runs, with its interval.
-        runs: of each run, in the order given.
-        difference: to the reference arm on the same queries; None of the reference itself.
+        mean: mean over runs, with its interval.
+        runs: value of each run, in the order given.
+        difference: difference from the reference arm on the same queries; None for the reference itself.
     """
 
     mean: Estimate
@@ -179,14 +181,14 @@ class Pooled:
 def pool(
     arms: Mapping[str, Sequence[Weighed]], reference: str, queries: int, *, resamples: int, seed: int
 ) -> dict[str, Pooled]:
-    """One measure of all arms.
+    """Compute one measure for all arms.
 
     Args:
         arms: name -> the measure of each of its runs; at least one run each.
-        reference: the arm that the others are compared to; one of ``arms``, or none is compared.
-        queries: of the golden set.
+        reference: the arm that the others are compared with; if it is not one of ``arms``, none is compared.
+        queries: number of golden queries.
         resamples: bootstrap samples.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     import numpy as np
 
@@ -213,9 +215,13 @@ def pool(
 def draws(
     queries: int, runs: Mapping[str, int], resamples: int, seed: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The bootstrap's draws, in parts: weights of the queries, float64 of shape (part, queries), and for each arm the
-    runs drawn, int64 of shape (part, runs). The weights are the same for every measure and arm; an arm's runs do not
-    depend on which other arms there are.
+    """Draw the bootstrap samples, in parts to bound memory.
+
+    The weights are the same for every measure and arm. The runs drawn for an arm do not depend on the other arms.
+
+    Yields:
+        Weights of the queries, float64 of shape (part, queries), and for each arm the runs drawn, int64 of shape
+        (part, runs).
     """
     import numpy as np
 
@@ -239,15 +245,16 @@ def _estimate(value: float, luck: np.ndarray) -> Estimate:
 
 
 def compare_arms(reference: str, other: str, measures: Mapping[str, Mapping[str, Pooled]]) -> dict[str, list[str]]:
-    """In which measures the reference arm is better or worse than another.
+    """List the measures in which the reference arm is better or worse than another.
 
     Args:
-        measures: measure -> arm -> its numbers.
+        reference, other: names of the arms.
+        measures: measure -> arm -> its values.
 
     Returns:
-        ``apart``: better, and the two arms' intervals do not overlap; ``better``, ``worse``: by the interval of the
-            difference alone, which
-        is the sharper test because the queries are the same; ``open``: the interval of the difference holds 0.
+        ``apart``: better, and the intervals of the two arms do not overlap; ``better``, ``worse``: the interval of the
+        difference excludes 0, which is the more powerful test because the queries are the same; ``open``: that interval
+        includes 0.
     """
     found: dict[str, list[str]] = {"apart": [], "better": [], "worse": [], "open": []}
     for measure, arms in measures.items():

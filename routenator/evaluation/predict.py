@@ -1,4 +1,4 @@
-"""Answers to the golden queries by several engines at once: Ray actors over the task's nodes, each with one engine."""
+"""Answers the golden queries with several engines in parallel: one per Ray actor, spread over the task's nodes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-# Queries that an actor is given at once: fixed, since an answer must not depend on the number of actors.
+# Queries in one batch. Fixed, because an answer must not depend on the number of actors.
 AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """A model to be asked, the base model alone or with the adapter, and what it is asked.
+    """The prompts for a model, which is the base model alone or with the adapter.
 
     Attributes:
-        style: of the prompts.
-        adapted: with the adapter.
+        style: style of the prompts.
+        adapted: True to use the adapter.
         prompts: token ids of each query's prompt.
     """
 
@@ -44,16 +44,15 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said to one set of prompts, and how it is judged.
+    """A model's answers to one set of prompts, with their verdicts.
 
     Attributes:
-        texts: in the order of the prompts.
-        seconds: from when its first batch was given out to its last answer, loading included; with several actors, the
-            end of one side and the beginning of the next run at the same time.
-        engine: which engine it was.
-        latencies: seconds that each answer took, up to ``AT_ONCE`` being given in one engine at the same time; loading
-            excluded.
-        replies, verdicts: of each text, once it is judged (``routenator.evaluation.run``).
+        texts: answers in the order of the prompts.
+        seconds: from the dispatch of its first batch to its last answer, including the time to load the model. With
+            several actors, the end of one set and the start of the next overlap.
+        engine: name of the engine.
+        latencies: seconds per answer, with up to ``AT_ONCE`` queries in the engine at the same time; without loading.
+        replies, verdicts: one per text, filled in by ``routenator.evaluation.run``.
     """
 
     texts: list[str]
@@ -73,19 +72,19 @@ def ask(
     progress: Progress = lambda done, total: None,
     nodes: Nodes = ALONE,
 ) -> dict[str, Answers]:
-    """Ask all sides all their queries.
+    """Answer all sets of prompts.
 
     Args:
-        sides: by name, asked in this order.
-        spec: base model and adapter; an adapter is needed if a side is adapted.
-        workers: actors, spread over the nodes, at most one a GPU.
-        scratch: a folder that all nodes see, for merged weights.
-        progress: called with (queries done, queries of all sides).
+        sides: the sets by name, in the order in which they are run.
+        spec: base model and adapter; an adapter is required if a set is adapted.
+        workers: actors, spread over the nodes, at most one per GPU.
+        scratch: a folder that all nodes share, for merged weights.
+        progress: called with (queries done, total queries).
         nodes: the task's nodes; this must be the first.
 
     Raises:
-        InputError: the model or adapter is not what it should be.
-        StageError: an actor died, or Ray or an engine does not start.
+        InputError: the model or adapter is invalid.
+        StageError: an actor died, or Ray or an engine failed to start.
     """
 
     cpu = on_cpu()
@@ -130,7 +129,7 @@ class _Batch:
 
 
 class _Actor:
-    """One engine in a process of its own; it loads another model when a batch needs it."""
+    """One engine in its own process; it loads another model when a batch needs one."""
 
     def __init__(self) -> None:
         self._spec: EngineSpec | None = None
@@ -139,7 +138,7 @@ class _Actor:
     def answer(
         self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]
     ) -> tuple[list[str], list[float]]:
-        """The answers, and the seconds that each took."""
+        """Return the answers, and the seconds for each."""
         if self._engine is None or spec != self._spec:
             if self._engine is not None:
                 self._engine.close()
@@ -148,26 +147,28 @@ class _Actor:
         return self._engine.answer(prompts, adapted), self._engine.seconds
 
     def close(self) -> None:
-        """Remove scratch files; Ray ends the process without asking."""
+        """Remove scratch files, because Ray later kills the process without notice."""
         if self._engine is not None:
             self._engine.close()
 
 
 def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], list[float], float]]:
-    """Each batch with its answers, the seconds that each took, and when it was given out (monotonic seconds), as they
-    come.
+    """Run the batches and yield their answers as they arrive.
 
-    Batches are given out in order; an actor gets its next when it has answered one.
+    Batches are dispatched in order; an actor gets its next batch when it has answered one.
+
+    Yields:
+        (batch, answers, seconds per answer, time of dispatch in monotonic seconds).
     """
     import ray
     from ray.exceptions import RayActorError, RayError, RayTaskError
 
-    # Spread over the nodes; an actor that dies is an error, not something to be hidden by starting it again.
+    # Spread over the nodes, without restarts: an actor that dies is an error that must show.
     remote: Any = ray.remote(_Actor).options(
         num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0
     )
     have = ray.cluster_resources()
-    # An actor that finds no place would wait for ever, and its batches with it.
+    # An actor without a free slot would wait forever, and its batches with it.
     actors = [remote.remote() for _ in range(min(workers, int(have.get("GPU" if gpus else "CPU", 0))))]
     if not actors:
         raise StageError(f"Ray found no {'GPU' if gpus else 'CPU'} on the task's nodes")
@@ -202,9 +203,9 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
 
 
 def _specs(sides: dict[str, PromptSet], spec: EngineSpec, scratch: Path, *, merge: bool) -> dict[str, EngineSpec]:
-    """What each side loads: one engine for both where it can serve the adapter beside the base model."""
+    """Decide what to load for each set: one engine for all where it can serve the adapter beside the base model."""
     if any(side.adapted for side in sides.values()) and spec.adapter is None:
-        raise InputError("there is no adapter to be asked", key="model", found=spec.base)
+        raise InputError("there is no adapter to evaluate", key="model", found=spec.base)
     if not merge or spec.adapter is None:
         plain = spec if any(side.adapted for side in sides.values()) else replace(spec, adapter=None)
         return dict.fromkeys(sides, plain)

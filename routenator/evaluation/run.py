@@ -1,4 +1,4 @@
-"""A model on a golden set: who is asked what, in which form, and what comes of it."""
+"""Evaluates a model on a golden set: builds prompts, runs the model, judges its replies and computes scores."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
 
 
 def subset(golden: Sequence[GoldenExample], limit: int, seed: int) -> list[GoldenExample]:
-    """``limit`` examples (0: all) by a keyed draw, in the golden set's order. A larger limit holds a smaller one's
-    examples.
+    """Draw ``limit`` examples (0: all) by key, in the golden set's order.
+
+    A larger limit includes all examples of a smaller one.
     """
     if not limit or limit >= len(golden):
         return list(golden)
@@ -56,23 +57,26 @@ def evaluate(
     progress: Progress = lambda done, total: None,
     nodes: Nodes = ALONE,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Answers]]:
-    """Ask, judge and score: what ``scores.json`` says of each set, and the answers.
+    """Run the model on all golden queries, judge its replies and score them.
 
     Args:
         sets: by name; style and adapter, still without prompts.
-        golden: what is asked.
+        golden: the golden queries with their calls.
         functions: the API.
         embed: sentence embeddings for SS.
         base: folder or hub id of the base model.
         adapter: folder of the adapter, if a set needs it.
         config: workers, engine, tokens, resamples.
-        seed: of the bootstrap.
-        scratch: a folder that all nodes see.
-        progress: called with (queries done, queries of all sets).
+        seed: seed of the bootstrap.
+        scratch: a folder that all nodes share.
+        progress: called with (queries done, total queries).
         nodes: the task's nodes; this must be the first.
 
+    Returns:
+        Set -> its scores as in ``scores.json``, and set -> its answers.
+
     Raises:
-        InputError: a model or adapter is not what it should be.
+        InputError: a model or adapter is invalid.
         StageError: an engine or Ray failed.
     """
     answers = ask_and_judge(
@@ -110,15 +114,13 @@ def ask_and_judge(
     progress: Progress = lambda done, total: None,
     nodes: Nodes = ALONE,
 ) -> dict[str, Answers]:
-    """Make the prompts of each set, ask them and judge the replies. Arguments and errors as for ``evaluate``."""
+    """Build the prompts of each set, run the model and judge its replies. Arguments and errors as for ``evaluate``."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError) as error:
-        raise InputError(
-            "this model has no tokenizer that can be loaded", key="model", found=base, expected=str(error)
-        ) from None
+        raise InputError("cannot load this model's tokenizer", key="model", found=base, expected=str(error)) from None
     tools = [function.tool() for function in functions.values()]
     formats = {style: PromptFormat(style, tools, tokenizer) for style in {asked.style for asked in sets.values()}}
     filled = {
@@ -142,12 +144,11 @@ def ask_and_judge(
 
 
 def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
-    """How long one query takes, loading of the model excluded.
+    """Summarise the time per query, without loading the model.
 
     Args:
-        seconds: of each query, from when its engine was given it to its last token. An engine is given up to
-            ``AT_ONCE`` queries at the same time, so this is the latency under that load; a query that comes alone is
-            answered sooner.
+        seconds: for each query, from when its engine got it to its last token. An engine gets up to ``AT_ONCE`` queries
+            at the same time, so this is the latency under that load; a single query is answered sooner.
 
     Returns:
         mean, p50 and p95 in seconds, and ``at_once``.
@@ -164,7 +165,7 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapping[str, Answers]) -> None:
-    """JSON lines: query, gold call, and for each set of prompts its reply, the call in it, and the verdict."""
+    """Write JSON lines with query, gold call, and for each set of prompts the reply, its call and the verdict."""
     lines = []
     for number, example in enumerate(golden):
         row: dict[str, Any] = {"query": example.query, "gold": {"name": example.name, "arguments": example.arguments}}
@@ -198,21 +199,21 @@ def evaluate_model(
 
     Args:
         model: an adapter's folder, or a base model: hub id, folder, or ``package:NAME``.
-        domain: folder of the domain whose API the golden calls are of.
+        domain: folder of the domain whose API the golden calls use.
         golden: JSON lines of query and call.
-        out: where ``scores.json`` and ``predictions.jsonl`` go, if anywhere.
+        out: folder for ``scores.json`` and ``predictions.jsonl``; None: write neither.
         cache: folder of prepared weights.
         config: workers, engine, limit, tokens, resamples.
-        prompt: style; default: what the adapter's card says, ``tools`` for a base model.
+        prompt: style; default: that of the adapter's card, or ``tools`` for a base model.
         embedder: sentence-transformers model for SS.
-        seed: of the subset and the bootstrap.
+        seed: seed of the subset and the bootstrap.
+        progress: called with (queries done, total queries).
 
     Returns:
-        What ``scores.json`` holds of one set of prompts, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
+        The entry of one set of prompts in ``scores.json``, with ``model``, ``domain``, ``golden`` and ``wall_seconds``.
 
     Raises:
-        InputError: model, domain or golden file are not what they should be, or a plain adapter comes without
-            ``prompt``.
+        InputError: model, domain or golden file is invalid, or an adapter without a card comes without ``prompt``.
         StageError: an engine or Ray failed.
     """
 
@@ -252,7 +253,7 @@ def evaluate_model(
 
 
 def which_model(model: str, prompt: Style | None) -> tuple[str, Path | None, Style]:
-    """What MODEL on the command line means: base model, adapter folder if it is one, style of prompt.
+    """Resolve MODEL of the command line to base model, adapter folder (if it is an adapter) and style of prompt.
 
     Raises:
         InputError: there is no such model, or a plain PEFT adapter comes without a style.
@@ -264,7 +265,7 @@ def which_model(model: str, prompt: Style | None) -> tuple[str, Path | None, Sty
     card = read_card(folder)
     if card is None and prompt is None:
         raise InputError(
-            "this adapter has no routenator.json, so how to prompt it must be said",
+            "this adapter has no routenator.json, so --prompt is required",
             file=folder,
             key="--prompt",
             expected="compact or tools",

@@ -1,5 +1,6 @@
-"""One predicted call against the gold one. Knows no domain: which parameter is category or subprompt is the function's
-word.
+"""Compares one predicted call with the gold call.
+
+Independent of any domain: the function says which parameter is the category and which the subprompt.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from routenator.domain.functions import Function, check_call
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.parse import Reply
 
-NONE = "(none)"  # the label of a reply without a call of a function that the API has
+NONE = "(none)"  # label of a reply that calls no function of the API
 ERRORS = (
     "unparsable",
     "wrong_function",
@@ -25,8 +26,7 @@ ERRORS = (
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two argument values mean the same: texts but for case and spaces, numbers by value, never across
-    types."""
+    """Whether argument values are equal: strings ignoring case and whitespace, numbers by value, never across types."""
     if isinstance(left, str) and isinstance(right, str):
         return normal(left) == normal(right)
     if isinstance(left, bool) or isinstance(right, bool):
@@ -39,24 +39,24 @@ def same(left: Any, right: Any) -> bool:
 
 
 def normal(text: str) -> str:
-    """Casefolded, spaces collapsed."""
+    """Fold case and collapse whitespace."""
     return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one golden query.
+    """Comparison of a model's reply to one golden query with the gold call.
 
     Attributes:
-        function: the predicted function, ``NONE`` if there is no call of a function that the API has.
-        exact: same function, same arguments.
+        function: the predicted function; ``NONE`` if the reply calls no function of the API.
+        exact: True if function and arguments are the same.
         category: gold and predicted value of the category parameter, normalised; None if the gold call has none. The
             predicted value is ``NONE`` if the function differs or the parameter is missing.
-        subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted one
-            is what the *predicted* function's subprompt parameter says, None if it says nothing: a wrong function is
-            counted by F1, not twice.
-        matched, predicted, gold: argument pairs (name and value) in common, predicted, and in the gold call; none are
-            in common if the function differs.
+        subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted
+            text is the *predicted* function's subprompt, None if it is blank or missing. So a wrong function is
+            penalised by F1 and not here again.
+        matched, predicted, gold: number of argument pairs (name and value) in common, in the predicted call, and in the
+            gold call; none are in common if the function differs.
         errors: (kind, parameter) in a stable order; kinds are ``ERRORS``.
     """
 
@@ -71,7 +71,7 @@ class Verdict:
 
     @property
     def category_right(self) -> bool | None:
-        """Function and category right; None where there is no category to be right about."""
+        """True if function and category are right; None if the gold call has no category."""
         return None if self.category is None else self.category[0] == self.category[1]
 
 
@@ -109,7 +109,7 @@ def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Fu
 
 
 def _errors(example: GoldenExample, reply: Reply, function: Function) -> list[tuple[str, str]]:
-    """Errors of the arguments, one a parameter; the most basic one if several hold."""
+    """Errors of the arguments, one per parameter: the most basic one if there are several."""
     if reply.arguments is None:
         return [("unparsable", "")]
     refused = {error.parameter: error.kind for error in reversed(check_call(function, reply.arguments))}

@@ -1,4 +1,4 @@
-"""Baselines see the training set alone, and do what their names say."""
+"""Baselines learn from the training set alone and answer as documented."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bag(texts: list[str]) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_majority_says_the_commonest_call_of_the_commonest_function() -> None:
+def test_majority_returns_the_most_common_call_of_the_most_common_function() -> None:
     replies = baseline_replies("majority", TRAIN, ["anything", "else"], bag)
     assert [(reply.name, reply.arguments) for reply in replies] == [("play", {"song": "Blue Moon"})] * 2
 
@@ -49,7 +49,7 @@ def test_neither_the_order_of_queries_nor_of_examples_matters(name: str) -> None
     queries = ["rain over new york?", "now play halo", "please"]
     replies = baseline_replies(name, TRAIN, queries, bag)
     assert baseline_replies(name, TRAIN, queries[::-1], bag) == replies[::-1]
-    if name != "nearest":  # equally near examples are told apart by their order
+    if name != "nearest":  # ties between equally near examples are broken by their order
         assert baseline_replies(name, TRAIN[::-1], queries, bag) == replies
 
 

@@ -1,9 +1,8 @@
-"""Our verdict on a call against that of the Berkeley Function-Calling Leaderboard's own checker, of the package
-bfcl-eval.
+"""Our verdict on a call against the Berkeley Function-Calling Leaderboard's own checker, from the package bfcl-eval.
 
-Only the checker is wanted, so the package is installed without what it asks for (requirements/cpu.txt). The one thing
+Only the checker is needed, so the package is installed without its dependencies (requirements/cpu.txt). The only thing
 that the checker imports beyond the standard library is a table of models, for names with dots in them; an empty one
-stands for it.
+replaces it.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ WRONG: dict[str, list[Any]] = {
     "loud": ["true", 1],
     "tags": ["a", 3],
 }
-# Their kind of error -> ours.
+# Their error types -> ours.
 KINDS = {
     "simple_function_checker:wrong_count": {"unparsable"},
     "simple_function_checker:wrong_func_name": {"wrong_function"},
@@ -106,7 +105,7 @@ def theirs() -> Any:
 
 
 def calls(count: int, seed: int) -> list[tuple[GoldenExample, Reply]]:
-    """Golden calls, each with a reply that has nothing to a few things wrong."""
+    """Golden calls, each with a reply that has from none to several errors."""
     random = np.random.default_rng(seed)
 
     def one_of(values: list[Any]) -> Any:
@@ -130,7 +129,7 @@ def calls(count: int, seed: int) -> list[tuple[GoldenExample, Reply]]:
     return made
 
 
-def test_a_call_is_right_for_us_if_and_only_if_it_is_for_them(theirs: Any) -> None:
+def test_our_verdict_on_a_call_equals_theirs(theirs: Any) -> None:
     seen: Counter[str] = Counter()
     for golden, reply in calls(4000, seed=3):
         ours, found = judge_reply(golden, reply, API), theirs(golden, reply)
@@ -153,10 +152,8 @@ def test_a_call_is_right_for_us_if_and_only_if_it_is_for_them(theirs: Any) -> No
 @pytest.mark.parametrize(
     ("said", "gold"), [("NewYork", "New York"), ("rock-n-roll", "rock n roll"), ("5.30", "5:30".replace(":", ","))]
 )
-def test_they_let_spaces_and_some_signs_pass_and_we_do_not(theirs: Any, said: str, gold: str) -> None:
-    """The one rule that differs: they drop spaces and ``,./-_*^`` within texts. Ours are values that a query says, word
-    by word.
-    """
+def test_they_ignore_spaces_and_some_punctuation_and_we_do_not(theirs: Any, said: str, gold: str) -> None:
+    """The one rule that differs: they drop spaces and ``,./-_*^`` within texts; our values are words of the query."""
     golden, reply = (
         GoldenExample("q", "find", {"kind": "cat", "text": gold}),
         Reply("find", {"kind": "cat", "text": said}),

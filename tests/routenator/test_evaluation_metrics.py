@@ -1,4 +1,4 @@
-"""Every number against scikit-learn, scipy or a hand count."""
+"""All metrics, checked against scikit-learn, scipy or counts by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ API = {name: function(name) for name in ("find", "make", "drop")} | {"bare": fun
 
 
 def embed(texts: list[str]) -> np.ndarray:
-    """Direction by length in characters: equal lengths have cosine 1, others less."""
+    """An embedding whose direction depends on the text's length: cosine 1 for equal lengths, less otherwise."""
     angles = np.array([len(text) for text in texts]) * 0.1
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -118,7 +118,7 @@ def test_a_hand_counted_case() -> None:
     assert scores["exact_match"]["value"] == pytest.approx(1 / 3)
     assert scores["argument_f1"]["value"] == pytest.approx(2 * 2 / (4 + 6))
     assert scores["errors"] == {"unparsable": 1, "wrong_value": 1}
-    # In their order, whatever the hashes of this process: scores.json is the same, byte for byte, each time.
+    # In a fixed order that does not depend on this process's hash seed: scores.json is reproducible to the byte.
     mixed = [judge_reply(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
     in_order = score(golden, mixed, API, embed, resamples=10, seed=1)
     assert list(in_order["errors"]) == [kind for kind in ERRORS if kind in in_order["errors"]]
@@ -160,7 +160,7 @@ def test_errors_are_typed(said: Reply, errors: list[tuple[str, str]]) -> None:
     assert verdict.exact == (not errors)
 
 
-def test_a_wrong_function_gets_no_category_and_no_argument_but_its_subprompt_counts() -> None:
+def test_a_wrong_function_scores_its_subprompt_but_no_category_or_arguments() -> None:
     verdict = judge_reply(example("find"), reply("make", kind="cat", text="in a hat"), API)
     assert verdict.category == ("cat", NONE)
     assert verdict.category_right is False
@@ -171,7 +171,7 @@ def test_a_wrong_function_gets_no_category_and_no_argument_but_its_subprompt_cou
     assert judge_reply(example("find", kind="cat"), reply(kind="cat"), API).subprompt is None
 
 
-def test_similarity_is_zero_where_nothing_was_predicted_and_nan_where_nothing_was_asked() -> None:
+def test_similarity_is_zero_without_a_prediction_and_nan_without_a_gold_subprompt() -> None:
     verdicts = [
         judge_reply(e, r, API)
         for e, r in [(example(), reply(kind="cat")), (example("find", kind="cat"), reply(kind="cat"))]
@@ -215,7 +215,7 @@ def test_metrics_read_roles_from_the_domain(tiny: Domain) -> None:
     assert verdict.subprompt == ("Bergen", "bergen")
 
 
-def test_an_interval_is_seeded_and_holds_the_value() -> None:
+def test_an_interval_is_seeded_and_contains_the_value() -> None:
     values = np.random.default_rng(1).random(200)
     first = interval(mean_of(values), 200, 500, seed=3)
     assert first == interval(mean_of(values), 200, 500, seed=3)
@@ -256,7 +256,7 @@ def test_a_ratio_over_nothing_is_zero() -> None:
     assert ratio_of(np.zeros(3), np.zeros(3))(np.array([[0, 1, 2]])).tolist() == [0.0]
 
 
-def test_mcnemar_counts_only_where_two_models_differ() -> None:
+def test_mcnemar_counts_only_queries_on_which_the_models_differ() -> None:
     from scipy.stats import binomtest
 
     first = np.array([True] * 30 + [False] * 12 + [True] * 2)

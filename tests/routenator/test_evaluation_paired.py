@@ -1,4 +1,4 @@
-"""Two predictions files on common queries."""
+"""Comparison of two predictions files on their common queries."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     untrained.write_text(a.read_text().replace('"after"', '"before"'))
     with pytest.raises(InputError, match="no reply of this model"):
         read_verdicts(untrained, GOLDEN, FUNCTIONS)
-    with pytest.raises(InputError, match="golden set does not hold"):
+    with pytest.raises(InputError, match="not in the golden set"):
         read_verdicts(a, [example()], FUNCTIONS)

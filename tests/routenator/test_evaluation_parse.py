@@ -1,4 +1,4 @@
-"""Replies as models write them."""
+"""Parsing replies in the forms that models write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARSED = Reply("search", {"q": 'a {b} "c"'})
         CALL + ' {"name": "other", "arguments": {}}',
     ],
 )
-def test_a_call_is_found_in_what_surrounds_it(text: str) -> None:
+def test_a_call_is_found_whatever_surrounds_it(text: str) -> None:
     assert parse_reply(text) == PARSED
 
 
@@ -50,7 +50,7 @@ def test_a_call_is_found_in_what_surrounds_it(text: str) -> None:
         ('{"name": "search", "arguments": "q"}', "no_call"),
     ],
 )
-def test_what_is_no_call_says_why(text: str, problem: str) -> None:
+def test_a_reply_without_a_call_says_why(text: str, problem: str) -> None:
     assert parse_reply(text) == Reply(problem=problem)
 
 
@@ -70,5 +70,5 @@ def test_every_call_survives_prose_without_braces(name: str, arguments: dict[str
     assert parse_reply(around + json.dumps({"name": name, "arguments": arguments}) + around) == Reply(name, arguments)
 
 
-def test_very_deep_nesting_is_no_crash() -> None:
+def test_very_deep_nesting_does_not_crash() -> None:
     assert parse_reply('{"a":' * 5000).problem == "no_json"

@@ -1,4 +1,4 @@
-"""Pooled statistics against a slow plain reference: scikit-learn's F1 and means over rows, drawn one by one."""
+"""Pooled statistics against a slow, simple reference: scikit-learn's F1 and means over rows, one resample at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = 3
 
 
 def outcomes_of(n: int, seed: int, accuracy: float = 0.8) -> Outcomes:
-    """Made-up outcomes: some predictions are of no label, some queries have no category or subprompt."""
+    """Random outcomes: some predictions have no known label, some queries have no category or subprompt."""
     luck = np.random.default_rng(seed)
     gold = np.arange(n) % LABELS
     predicted = np.where(luck.random(n) < accuracy, gold, luck.integers(0, LABELS + 1, n))
@@ -35,7 +35,7 @@ def outcomes_of(n: int, seed: int, accuracy: float = 0.8) -> Outcomes:
 
 
 def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
-    """The measure of drawn rows, as its definition says."""
+    """The measure of drawn rows, straight from its definition."""
     if measure.startswith("function_f1"):
         used = [
             label
@@ -59,7 +59,7 @@ def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
 @pytest.mark.parametrize(
     "measure", ["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
 )
-def test_means_intervals_and_differences_are_the_references(measure: str) -> None:
+def test_means_intervals_and_differences_equal_the_reference(measure: str) -> None:
     n, resamples = 40, 60
     runs = {"a": [outcomes_of(n, seed) for seed in (1, 2, 3)], "b": [outcomes_of(n, seed, 0.5) for seed in (4, 5)]}
     places = np.arange(n)
@@ -99,13 +99,13 @@ def test_an_arm_of_fewer_queries_is_measured_on_its_own() -> None:
     assert found["part"].mean.value == pytest.approx(plain(part, "function_f1_macro", list(range(12))))
 
 
-def test_what_no_query_has_is_not_measured() -> None:
+def test_a_measure_without_queries_is_none() -> None:
     found = outcomes_of(6, 1)
     nothing = Outcomes(**{**found.__dict__, "category": np.full(6, np.nan)})
     assert weighed(nothing, "cta", np.arange(6), 6) is None
 
 
-def test_draws_are_keyed_and_the_same_whatever_other_arms_there_are() -> None:
+def test_draws_are_keyed_and_do_not_depend_on_other_arms() -> None:
     once = list(draws(50, {"a": 3}, 20, 7))
     again = list(draws(50, {"a": 3, "b": 5}, 20, 7))
     other = list(draws(50, {"a": 3}, 20, 8))
@@ -115,7 +115,7 @@ def test_draws_are_keyed_and_the_same_whatever_other_arms_there_are() -> None:
 
 
 def test_wider_seeds_make_wider_intervals() -> None:
-    """Were only queries drawn, three equal runs and three different ones with the same mean would have intervals alike."""
+    """If only queries were drawn, equal runs and different runs with the same mean would have equal intervals."""
     n = 400
     steady = [outcomes_of(n, 1)] * 3
     luck = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def pooled(value: float, half: float, difference: tuple[float, float] | None = N
         ("unparsable", pooled(0.3, 0.06), pooled(0.25, 0.06, (-0.08, -0.02)), "worse"),
     ],
 )
-def test_a_verdict_goes_by_intervals_and_knows_what_is_better(
+def test_arms_are_compared_by_their_intervals_and_by_which_direction_is_better(
     measure: str, ours: Pooled, theirs: Pooled, said: str
 ) -> None:
     found: dict[str, Any] = compare_arms("ours", "theirs", {measure: {"ours": ours, "theirs": theirs}})

@@ -1,4 +1,4 @@
-"""Asking real engines through a real Ray, with a tiny model, and how their failures are told."""
+"""Real engines on a real Ray with a tiny model, and how their failures are reported."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     engine.close()
 
 
-def test_latency_is_told_by_mean_and_percentiles() -> None:
+def test_latency_has_mean_and_percentiles() -> None:
     found = latency_of([0.001 * number for number in range(1, 101)])
     assert found == {"mean": 0.0505, "p50": 0.0505, "p95": pytest.approx(0.095, abs=1e-3), "at_once": 32}
     assert latency_of([0.5]) == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
@@ -101,7 +101,7 @@ def test_a_merged_adapter_answers_like_the_adapter(
     assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
 
 
-def test_a_full_model_is_written_whole_with_the_adapters_card(model: Path, adapter: Path, tmp_path: Path) -> None:
+def test_a_merged_model_is_written_completely_with_the_adapters_card(model: Path, adapter: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
     assert done.exit_code == 0, done.output
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
@@ -164,7 +164,7 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
 
 
 @pytest.mark.slow
-def test_an_actor_that_is_killed_is_an_error_and_no_hang(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
+def test_a_killed_actor_is_an_error_and_does_not_hang(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
     import psutil
 
     def kill(done: int, total: int) -> None:
@@ -188,7 +188,7 @@ def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_pa
 
 @pytest.mark.slow
 def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter: Path, tmp_path: Path) -> None:
-    """With real embeddings for SS; a random model says nothing that parses, and the scores say so."""
+    """With real embeddings for SS. The random model's replies do not parse, and the scores show it."""
     config = EvaluateConfig(engine="transformers", max_new_tokens=6, bootstrap=50)
     golden = TINY / "golden.jsonl"
     scores = evaluate_model(str(model), TINY, golden, tmp_path / "base", cache=CACHE, config=config)
@@ -208,7 +208,7 @@ def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter:
 
 
 @pytest.mark.slow
-def test_real_embeddings_put_a_paraphrase_nearer_than_another_thing() -> None:
+def test_real_embeddings_rank_a_paraphrase_above_another_topic() -> None:
     from routenator.evaluation.embed import sentence_embedder
     from routenator.models import resolve_model
 
