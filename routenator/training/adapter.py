@@ -1,5 +1,4 @@
-"""An adapter's card: ``routenator.json`` beside the PEFT files says how to prompt the adapter and what it was trained
-for.
+"""An adapter's card: ``routenator.json`` beside the PEFT files says how to prompt it and what it was trained for.
 
 The folder stays a plain PEFT adapter: ``PeftModel.from_pretrained(base, folder)`` loads it without RouteNator.
 """
@@ -20,10 +19,10 @@ CARD_FORMAT = 1
 
 
 class AdapterCard(BaseModel):
-    """What is known of an adapter.
+    """The record of an adapter.
 
     Attributes:
-        base_model: as the config names it: hub id, folder, or ``package:NAME``.
+        base_model: as named in the config: hub id, folder, or ``package:NAME``.
         prompt: style of prompt that it was trained with.
         tools: the API as OpenAI tools.
         method: qlora | lora | prompt.
@@ -50,10 +49,10 @@ def is_adapter(folder: Path) -> bool:
 
 
 def read_card(folder: Path) -> AdapterCard | None:
-    """The card of an adapter, or None for a plain PEFT adapter.
+    """Read the card of an adapter; None for a plain PEFT adapter.
 
     Raises:
-        InputError: it is not a card, or one of another format.
+        InputError: the card is invalid or has another format.
     """
     file = folder / CARD
     if not file.is_file():
@@ -69,7 +68,7 @@ def read_card(folder: Path) -> AdapterCard | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            "a damaged adapter card", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
+            "this adapter's card is damaged", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
         ) from None
 
 

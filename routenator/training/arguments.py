@@ -1,4 +1,4 @@
-"""What the Trainer and DeepSpeed are told, made from a run's ``train`` section."""
+"""Settings of the Trainer and DeepSpeed, from a run's ``train`` section."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def training_arguments(job: TrainingJob, cuda: bool, processes: int) -> TrainingArguments:
-    """What the Trainer is told. Making it joins the process group.
+    """Build the Trainer's arguments, which also joins the process group.
 
     Args:
-        cuda: whether there is an accelerator.
-        processes: that train together.
+        job: the attempt.
+        cuda: True if there is an accelerator.
+        processes: number of processes that train together.
     """
     from transformers import TrainingArguments
 
@@ -55,12 +56,12 @@ def training_arguments(job: TrainingJob, cuda: bool, processes: int) -> Training
 
 
 def deepspeed_config(config: TrainConfig, cuda: bool) -> dict[str, Any]:
-    """What DeepSpeed is told; sizes come from the Trainer. ``auto`` values are filled in by transformers."""
+    """Build DeepSpeed's config; transformers fills in the ``auto`` values from the Trainer's arguments."""
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     elif config.zero_stage in (1, 2):
-        # Adapters are small: buckets sized for whole models would only cost memory, and overlap needs CUDA streams.
+        # Adapters are small, so buckets sized for full models would only waste memory. Overlap needs CUDA streams.
         zero |= {
             "overlap_comm": cuda,
             "contiguous_gradients": True,

@@ -1,8 +1,8 @@
-"""LoRA layers on a CPU with their own backward pass: the same sums in fewer, larger steps.
+"""LoRA layers for CPUs with their own backward pass: the same arithmetic in fewer, larger operations.
 
-PEFT's layer lifts its input to the adapter's float32 and lets autograd keep and cast each product apart. On a CPU such
-bookkeeping is a good part of a step. Here the products stay in the base model's type, only the adapter's own weights
-are float32, and a 4-bit weight is unpacked twice a step and never kept.
+PEFT's layer casts its input to the adapter's float32 and lets autograd store and cast each product separately. On a CPU
+this overhead is a large part of a step. Here the products stay in the base model's dtype, only the adapter's own
+weights are float32, and a 4-bit weight is dequantised twice a step (forward and backward) and never stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Weight = Callable[[], torch.Tensor]
 
 
 class _LoraProduct(torch.autograd.Function):
-    """``x W' + bias + scale * (dropped A') B'``, in the type of x; gradients for x and, in float32, for A and B."""
+    """``x W' + bias + scale * (dropped A') B'`` in the dtype of x; gradients for x and, in float32, for A and B."""
 
     @staticmethod
     def forward(
@@ -60,16 +60,15 @@ class _LoraProduct(torch.autograd.Function):
 
 
 def fuse_lora(model: Any) -> int:
-    """Give the LoRA layers of a PEFT model this product as their forward pass. The layers, and what is saved of them,
-    stay PEFT's.
+    """Replace the forward pass of a PEFT model's LoRA layers; the layers and their saved weights stay PEFT's.
 
-    Only plain LoRA on linear layers (float or nf4) is taken over; any other variant keeps PEFT's way.
+    Only plain LoRA on linear layers (float or nf4) is replaced; other variants keep PEFT's forward pass.
 
     Args:
         model: with one active adapter, base weights frozen.
 
     Returns:
-        The number of layers.
+        The number of layers replaced.
     """
     from peft.tuners.lora.layer import LoraLayer
 
@@ -92,7 +91,7 @@ def fuse_lora(model: Any) -> int:
 
 
 def _weight_of(base: Any) -> Weight | None:
-    """The frozen weight (out, in) as a function, because a 4-bit one is made anew for each product."""
+    """Return a function that gives the frozen weight (out, in), because a 4-bit one is dequantised on each use."""
     weight: Any = getattr(base, "weight", None)
     if getattr(weight, "quant_state", None) is not None:
         from bitsandbytes.functional import dequantize_4bit

@@ -1,15 +1,16 @@
-"""What the launcher tells its workers in a file, and what it hears from them in others.
+"""Files by which the launcher and its workers communicate. The writer is in brackets.
 
     ATTEMPT/job.json         the job (launcher)
-    ATTEMPT/STOP             asks to write a checkpoint and end (launcher)
-    ATTEMPT/metrics.jsonl    one line a logged step (rank 0)
+    ATTEMPT/STOP             request to write a checkpoint and exit (launcher)
+    ATTEMPT/metrics.jsonl    one line per logged step (rank 0)
     ATTEMPT/tensorboard/     TensorBoard's event files, if it is the tracker (rank 0)
-    ATTEMPT/result.json      how it ended (rank 0)
-    ATTEMPT/error-RANK.json  the exception of a process that failed
-    ATTEMPT/checkpoint-N/    a checkpoint that is being written; see checkpoints.py
-    ATTEMPT/adapter/         the adapter, when finished
+    ATTEMPT/result.json      outcome of the attempt (rank 0)
+    ATTEMPT/error-RANK.json  exception of a process that failed (that process)
+    ATTEMPT/checkpoint-N/    a checkpoint that is being written; see checkpoints.py (all)
+    ATTEMPT/adapter/         the finished adapter (rank 0)
 
-Files and not signals, because they reach every process of every node in the same way and at a moment that all agree on.
+Files instead of signals, because they reach all processes on all nodes in the same way, and the processes can agree on
+the step at which to stop.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ class TrainingJob(BaseModel):
 
     Attributes:
         base: folder or hub id of the base model.
-        base_name: as the config names it; goes into the adapter's card.
+        base_name: name of the base model in the config; goes into the adapter's card.
         train, validation: parquet files with ``query`` and ``call``.
         tools: the API as OpenAI tools.
-        seed: of adapter weights, order and dropout.
+        seed: seed of adapter weights, order and dropout.
         folder: this attempt's own folder.
-        checkpoints: where whole checkpoints are kept, on the same file system as ``folder``.
-        resume: checkpoint to go on from.
+        checkpoints: folder of complete checkpoints, on the same file system as ``folder``.
+        resume: checkpoint to resume from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,10 +97,10 @@ class TrainingJob(BaseModel):
 
 
 class TrainingResult(BaseModel):
-    """How an attempt ended.
+    """The outcome of an attempt.
 
     Attributes:
-        finished: all steps done and the adapter written; false: stopped, with a checkpoint.
+        finished: True if all steps are done and the adapter is written; False if stopped with a checkpoint.
         step, max_steps: optimiser steps done and planned.
         metrics: loss, eval_loss, eval_token_accuracy, eval_exact, tokens, tokens_per_second, seconds by part ...
     """

@@ -1,9 +1,9 @@
-"""Starts the training processes of this node and looks after them until they end.
+"""Starts the training processes of this node and supervises them until they exit.
 
-A job of one process without DeepSpeed is one child; any other goes through ``torch.distributed.run``. On a signal the
-processes are asked (by a file) to write a checkpoint and end; then whoever handled the signal before gets it. A failure
-is reported with the exception of the process that failed first and the end of the log, not with the launcher's own
-traceback.
+A job of one process without DeepSpeed is one child; all others are started by ``torch.distributed.run``. On a signal,
+the processes are asked (by a file) to write a checkpoint and exit; then the previous handler of the signal is called. A
+failure is reported with the exception of the process that failed first, or else the end of the log, and not with the
+launcher's own traceback.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResu
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 _TAIL = 40  # lines of log in an error
-_TRACE = 12  # lines of traceback in an error; the log has all
-_KILLED = re.compile(r"exitcode\s*:\s*-9\b")  # how torch.distributed.run tells of it
+_TRACE = 12  # lines of traceback in an error; the log has all of it
+_KILLED = re.compile(r"exitcode\s*:\s*-9\b")  # torch.distributed.run's report of a killed process
 _POLL_S = 0.2
-_STOP_GRACE_S = 600.0  # a step and a checkpoint of a large model; the scheduler's own limit comes first
+_STOP_GRACE_S = 600.0  # for a step and a checkpoint of a large model; the scheduler's own limit is usually shorter
 _KILL_GRACE_S = 5.0
 
 Progress = Callable[[dict[str, Any]], None]
@@ -44,7 +44,7 @@ class StoppedError(StageError):
 
 
 def command(job: TrainingJob, nodes: Nodes) -> list[str]:
-    """The command line of this node's processes."""
+    """Build the command line of this node's processes."""
     worker = ["-m", "routenator.training.worker", str(job.file)]
     if _is_plain(job, nodes):
         return [sys.executable, *worker]
@@ -68,14 +68,14 @@ def _is_plain(job: TrainingJob, nodes: Nodes) -> bool:
 
 
 def environment(processes: int, cpu: bool) -> dict[str, str]:
-    """The processes' environment: this one's, without what another launcher left, and with the cores shared out."""
+    """Build the workers' environment: ours without another launcher's variables, with the cores divided among them."""
     foreign = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
     env = {name: value for name, value in os.environ.items() if name not in foreign}
     env["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
     env["TOKENIZERS_PARALLELISM"] = "false"
     env["PYTHONUNBUFFERED"] = "1"
     env[LAUNCHER_VARIABLE] = str(os.getpid())
-    here = str(Path(__file__).resolve().parents[2])  # the code that runs here is what the workers shall run
+    here = str(Path(__file__).resolve().parents[2])  # the workers must run the same code as this process
     env["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys([here, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])
     )
@@ -86,16 +86,18 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
 
 
 def _cores() -> int:
-    """This node's share of cores: those it is bound to; where a cluster binds nobody, ``OMP_NUM_THREADS`` may say that
-    it is fewer.
+    """Number of cores for this node's processes.
+
+    Those that the task is bound to, or ``OMP_NUM_THREADS`` if that is fewer, for clusters that do not bind tasks.
     """
     bound, given = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
     return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
 def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
-    """A process without a launcher sees one GPU; with more, transformers would silently multiply the batch over all of
-    them.
+    """Show one GPU to a process without a launcher.
+
+    With more, transformers would silently multiply the batch over all of them.
     """
     if not _is_plain(job, nodes) or _on_cpu():
         return {}
@@ -105,25 +107,24 @@ def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
 def launch(
     job: TrainingJob, progress: Progress = lambda line: None, nodes: Nodes = ALONE, out: IO[str] | None = None
 ) -> TrainingResult:
-    """Run a job on this node to its end.
+    """Run a job on this node until it ends.
 
     Args:
-        job: its folder is made and its file written here, by node 0.
+        job: node 0 makes its folder and writes its file.
         progress: called with each new line of ``metrics.jsonl``.
-        nodes: this node's place; on nodes other than 0 the result is that which node 0 wrote.
-        out: where the processes' log goes; default: this process's stdout.
+        nodes: this node's place; nodes other than 0 return the result that node 0 wrote.
+        out: destination of the processes' log; default: this process's stdout.
 
     Raises:
-        InputError: a worker refused its input, or a package is missing.
+        InputError: a worker rejected its input, or a package is missing.
         StageError: a worker failed.
-        StoppedError: a signal came, and nobody had handled it before.
+        StoppedError: a signal stopped the training, and its previous handler, if any, returned.
     """
     require_training(job.config.method, job.config.deepspeed, job.config.tracker)
     if nodes.index == 0:
         job.root.mkdir(parents=True, exist_ok=True)
         job.write()
-    # A scheduler sends its signals to every process of a task; only this one knows what to make of them. The mask is
-    # inherited.
+    # A scheduler signals every process of a task, but only this one handles the signal. The children inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     process = subprocess.Popen(
         command(job, nodes),
@@ -133,7 +134,7 @@ def launch(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # A terminal's Ctrl-C and a scheduler's signal reach this process only, which passes them on in its own way.
+        # A new session: a terminal's Ctrl-C reaches only this process, which stops the workers in its own way.
         start_new_session=True,
     )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -150,11 +151,11 @@ def launch(
             result = TrainingResult.model_validate(read_json(job.result_file)) if job.result_file.is_file() else None
             if result is None or not result.finished:
                 signals.pass_on()
-                # The first node's processes write the result, and may not have yet when another node's have ended.
-                unknown = "before its first step" if nodes.index == 0 else "where the first node's log says"
+                # Node 0's processes write the result, perhaps later than those of another node exit.
+                unknown = "before its first step" if nodes.index == 0 else "(the first node's log names the step)"
                 reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else unknown
                 raise StoppedError(
-                    f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to go on"
+                    f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to resume"
                 )
     if process.returncode != 0:
         raise _failure(job, process.returncode, tail)
@@ -162,13 +163,13 @@ def launch(
 
 
 def _on_cpu() -> bool:
-    """Whether to train on the CPU: no accelerator's device node is here. torch is not imported to find out."""
+    """Whether to train on the CPU, judged by the absence of accelerator device nodes, without importing torch."""
     return not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/kfd"))
 
 
 @dataclass
 class _Signals:
-    """Notes the signals that ask to stop; ``pass_on`` gives the first to its former handler."""
+    """Records signals that ask to stop; ``pass_on`` calls the previous handler of the first."""
 
     caught: int | None = None
     _before: dict[int, Any] = field(default_factory=dict)
@@ -184,7 +185,7 @@ class _Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # A handler may interrupt anything, so it only notes; the main loop acts.
+        # A handler can interrupt any code, so it only records the signal; the main loop acts on it.
         self.caught = self.caught or number
 
     def pass_on(self) -> None:
@@ -194,7 +195,7 @@ class _Signals:
 
 
 class _Metrics:
-    """The lines of a growing file, each given once."""
+    """Reads the new complete lines of a growing file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -216,7 +217,7 @@ class _Metrics:
 def _watch(
     process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress
 ) -> None:
-    """Until the processes end, or do not although asked to."""
+    """Wait until the processes exit, or fail to exit in time after a stop request or an error."""
     asked: float | None = None
     failed: float | None = None
     while process.poll() is None:
@@ -228,7 +229,7 @@ def _watch(
         if failed is None and any(job.root.glob("error-*.json")):
             failed = time.monotonic()
         if failed is not None and time.monotonic() - failed > _KILL_GRACE_S:
-            return  # the others wait for the failed one in a collective, until a time-out of many minutes
+            return  # the others would wait many minutes in a collective for the failed one
         for line in metrics.new():
             progress(line)
         time.sleep(_POLL_S)
@@ -237,7 +238,7 @@ def _watch(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Make sure that nothing that was started here is left."""
+    """Kill the process and all its descendants that are still running."""
     import psutil
 
     try:
@@ -261,11 +262,11 @@ def _copy(source: IO[str] | None, target: IO[str], tail: deque[str]) -> None:
 
 
 def _failure(job: TrainingJob, code: int, tail: deque[str]) -> StageError | InputError:
-    """The error of the process that failed first, else what the exit codes say."""
+    """Return the error of the process that failed first, or else one made from the exit code and the log."""
     end = "end of its log:\n" + "".join(tail).rstrip()
     if code == -signal.SIGKILL or any(_KILLED.search(line) for line in tail):
-        # Whatever the other processes then said is but its echo.
-        return StageError(f"a training process was killed (by the kernel, for want of memory?); {end}")
+        # Errors of the other processes are only a consequence of the kill.
+        return StageError(f"a training process was killed (did the node run out of memory?); {end}")
     found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
     if not found:
         return StageError(f"training ended with exit code {code}; {end}")

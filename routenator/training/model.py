@@ -1,4 +1,4 @@
-"""The base model, in nf4 or plain, with a new PEFT adapter."""
+"""Loads the base model, quantised to nf4 or not, and adds a new PEFT adapter."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from routenator.config import TrainConfig
 from routenator.errors import InputError
 from routenator.training.fused import fuse_lora
 
-# Tokens up to which plain attention's backward pass is faster on a CPU than the fused kernel's (17% of a step at 46).
+# Up to this many tokens, eager attention's backward pass on a CPU beats the fused kernel's (by 17% of a step at 46).
 _SHORT = 256
 
 
 def load_base(source: str, config: TrainConfig, device: str, longest: int) -> Any:
-    """The frozen base model.
+    """Load the base model with frozen weights.
 
     Args:
-        source: folder or hub id, as ``resolve_model`` gives it.
+        source: folder or hub id, as ``resolve_model`` returns it.
         config: ``qlora`` loads the linear layers in nf4 with double quantisation.
         device: ``cpu`` or ``cuda:N``.
         longest: tokens of the longest example.
@@ -35,9 +35,9 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
         options["quantization_config"] = _nf4(dtype)
     model = AutoModelForCausalLM.from_pretrained(source, **options)
     if config.method == "qlora" and device == "cpu":
-        # In eval mode bitsandbytes would repack the weights for single-token inference: six times slower on a batch,
-        # and the packed layer passes no gradient on, so training after an evaluation would silently learn nothing below
-        # the last layer.
+        # In eval mode bitsandbytes would repack the weights for single-token inference. That is six times slower on a
+        # batch, and a packed layer passes no gradient on, so after an evaluation training would silently learn nothing
+        # below the last layer.
         module: Any
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -46,16 +46,14 @@ def load_base(source: str, config: TrainConfig, device: str, longest: int) -> An
     model.requires_grad_(False)
     if (head := model.get_output_embeddings()) is not None:
         head.register_forward_pre_hook(_contiguous)
-    # PEFT's prepare_model_for_kbit_training would also raise embeddings and head to float32. Frozen weights gain
-    # nothing by it, and the head's product, over the whole vocabulary, becomes slow where bfloat16 has hardware of its
-    # own.
+    # PEFT's prepare_model_for_kbit_training is not used, because it also casts embeddings and head to float32. Frozen
+    # weights gain nothing from that, and the head's product over the whole vocabulary becomes slow on hardware with
+    # bfloat16 units.
     return model
 
 
 def _contiguous(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The head's input without gaps: given a slice of positions, PyTorch's matmul copies the head's weights once for
-    each row.
-    """
+    """Make the head's input contiguous: for a slice of positions, PyTorch's matmul would copy the weights per row."""
     return (inputs[0].contiguous(), *inputs[1:])
 
 
@@ -66,7 +64,7 @@ def _nf4(dtype: torch.dtype) -> Any:
 
 
 def attach_adapter(model: Any, config: TrainConfig) -> Any:
-    """A PEFT model with a new adapter, its weights in float32.
+    """Wrap the model with a new PEFT adapter whose weights are float32.
 
     Raises:
         InputError: ``train.lora_targets`` names layers that the model does not have.
@@ -92,7 +90,7 @@ def attach_adapter(model: Any, config: TrainConfig) -> Any:
         target_modules=list(config.lora_targets),
     )
     if config.gradient_checkpointing:
-        # With a frozen embedding, nothing would ask for gradients at a checkpoint's input.
+        # With frozen embeddings, a gradient checkpoint's input would otherwise not require gradients.
         model.enable_input_require_grads()
     adapted = get_peft_model(model, lora)
     if all(weight.device.type == "cpu" for weight in model.parameters()):

@@ -1,6 +1,4 @@
-"""Examples as token ids in flat files, made once and mapped into memory by every process, and the batches made of
-them.
-"""
+"""Examples as token ids in flat files, written once and memory-mapped by every process, and batches of them."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-IGNORED = -100  # label that PyTorch's cross entropy leaves out
+IGNORED = -100  # label that PyTorch's cross entropy skips
 _ROWS = 4096
 
 
@@ -28,8 +26,8 @@ class TokenSet:
 
     Attributes:
         ids: int32 of shape (tokens,): prompt and answer of each example, one after the other.
-        starts: int64 of shape (examples + 1,): where each example begins.
-        prompts: int32 of shape (examples,): tokens of its prompt.
+        starts: int64 of shape (examples + 1,): offset of each example in ``ids``, then the total.
+        prompts: int32 of shape (examples,): number of tokens of each prompt.
     """
 
     ids: np.ndarray
@@ -40,29 +38,30 @@ class TokenSet:
         return len(self.prompts)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        """Token ids and labels; the loss is taken on the answer alone."""
+        """Token ids and labels; labels of the prompt are ``IGNORED``, so the loss is on the answer alone."""
         ids = self.ids[self.starts[index] : self.starts[index + 1]].tolist()
         prompt = int(self.prompts[index])
         return {"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]}
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each example."""
+        """Number of tokens of each example."""
         import numpy as np
 
         return [int(n) for n in np.diff(self.starts)]
 
 
 def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, folder: Path) -> None:
-    """Turn examples into tokens.
+    """Tokenise examples and write the flat files.
 
     Args:
         files: parquet files with the columns ``query`` and ``call`` (JSON text).
-        max_length: tokens of prompt and answer together.
-        folder: where the flat files go.
+        prompt: format of prompts and answers.
+        max_length: maximum tokens of prompt and answer together.
+        folder: output folder.
 
     Raises:
-        InputError: an example is longer than ``max_length`` (nothing is cut), or there is none.
+        InputError: an example is longer than ``max_length`` (examples are never truncated), or there are none.
     """
     import numpy as np
     import pyarrow.parquet as pq
@@ -79,7 +78,7 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
                     ids = question + prompt.answer_ids(call["name"], call["arguments"])
                     if len(ids) > max_length:
                         raise InputError(
-                            "an example is longer than train.max_length; examples are never cut",
+                            "an example is longer than train.max_length; examples are never truncated",
                             file=file,
                             key="train.max_length",
                             found=f"{len(ids)} tokens ({len(question)} of them prompt): {row['query'][:80]}",
@@ -90,14 +89,14 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
                     lengths.append(len(ids))
                     prompts.append(len(question))
     if not prompts:
-        raise InputError("there is no example to train on", file=files[0] if files else None, found="0 rows")
+        raise InputError("there are no examples to train on", file=files[0] if files else None, found="0 rows")
     np.save(folder / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     np.save(folder / "prompts.npy", np.asarray(prompts, dtype=np.int32))
     write_json(folder / "tokens.json", {"examples": len(prompts), "tokens": sum(lengths)})
 
 
 def read_tokens(folder: Path) -> TokenSet:
-    """Map what ``write_tokens`` wrote."""
+    """Memory-map the files of ``write_tokens``."""
     import numpy as np
 
     total = read_json(folder / "tokens.json")["tokens"]
@@ -106,7 +105,7 @@ def read_tokens(folder: Path) -> TokenSet:
 
 
 def collate(rows: Sequence[dict[str, list[int]]], padding: int) -> dict[str, torch.Tensor]:
-    """A batch, padded on the right to its longest example.
+    """Build a batch, padded on the right to its longest example.
 
     Returns:
         int64 tensors of shape (rows, longest): input_ids, attention_mask, labels.
@@ -123,16 +122,15 @@ def collate(rows: Sequence[dict[str, list[int]]], padding: int) -> dict[str, tor
 
 
 class LengthGrouped:
-    """A sampler: a fresh order each epoch in which neighbours have similar lengths, so that little is padded.
+    """A sampler with a new order each epoch that puts examples of similar length together, to reduce padding.
 
-    The order is a function of seed and epoch alone. transformers' own sampler draws from the process's global
-    generator, which dropout on the CPU advances differently in each process; then the processes would no longer share
-    one order.
+    The order depends only on seed and epoch. transformers' own sampler draws from the process's global generator, which
+    dropout on the CPU advances differently in each process, so the processes would no longer agree on one order.
 
     Args:
-        lengths: tokens of each example.
-        batch: examples of one optimiser step, all processes together.
-        seed: of the order.
+        lengths: number of tokens of each example.
+        batch: examples per optimiser step, over all processes.
+        seed: seed of the order.
     """
 
     def __init__(self, lengths: list[int], batch: int, seed: int) -> None:
@@ -153,7 +151,7 @@ class LengthGrouped:
 
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order: list[int] = get_length_grouped_indices(self.lengths, self.batch, generator=generator)
-        # That order falls in length within each group of batches; batches in random order make the steps alike.
+        # Within each group of batches, that order goes from long to short. Shuffled batches make steps comparable.
         batches: list[Any] = [order[low : low + self.batch] for low in range(0, len(order), self.batch)]
         last = [batches.pop()] if len(batches[-1]) < self.batch else []
         for position in [*torch.randperm(len(batches), generator=generator).tolist()]:

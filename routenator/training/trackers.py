@@ -1,4 +1,4 @@
-"""Experiment trackers: transformers' callbacks, told the whole curve also when training goes on from a checkpoint."""
+"""Experiment trackers: transformers' callbacks, which also get the earlier curve when training resumes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from routenator.errors import InputError
 
-_NO_METRICS = ("step", "max_steps", "seconds")  # of a line of the metrics file
+_NO_METRICS = ("step", "max_steps", "seconds")  # keys of the metrics file that are not passed to trackers
 
 
 class Replay(TrainerCallback):
-    """Tells the trackers at the start what was logged before the checkpoint.
+    """Replays to the trackers, at the start, what was logged up to the checkpoint.
 
-    An attempt's events go with its folder when it is killed, so each attempt's tracker gets the curve from its first
-    step.
+    A killed attempt's events are deleted with its folder, so each attempt logs the whole curve from the first step.
     """
 
     def __init__(self, trackers: list[TrainerCallback], metrics_file: Path) -> None:
@@ -40,13 +39,13 @@ class Replay(TrainerCallback):
 
 
 def add_tracker(trainer: Trainer, name: str, events: Path, metrics_file: Path) -> None:
-    """Log to a tracker, too.
+    """Add an experiment tracker to a trainer.
 
     Args:
-        trainer: what it should log beyond transformers' values must be added by callbacks before this one.
-        name: as transformers' ``report_to`` calls it.
-        events: where TensorBoard's files go; other trackers are configured by their own environment variables.
-        metrics_file: lines logged before the checkpoint that is gone on from; may not be there.
+        trainer: callbacks that add values to the logs must have been added to it before.
+        name: as in transformers' ``report_to``.
+        events: folder for TensorBoard's files; other trackers are configured by their own environment variables.
+        metrics_file: lines logged up to the checkpoint that training resumes from; may not exist.
 
     Raises:
         InputError: the tracker is not installed.

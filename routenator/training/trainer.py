@@ -1,5 +1,6 @@
-"""The transformers Trainer, fitted to this task: loss on answers alone, length-grouped order, checkpoints on request, a
-line a step.
+"""The transformers Trainer, adapted to this task.
+
+Loss on answers alone, length-grouped order, checkpoints on request, and a line of metrics per logged step.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from routenator.training.prompts import PromptFormat
 from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, read_tokens, write_tokens
 from routenator.training.trackers import add_tracker
 
-# What a line of the metrics file may hold, beside its place.
+# Keys that a line of the metrics file may have, besides step, epoch and time.
 _STEP = ("loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second")
 _HELD_OUT = ("eval_loss", "eval_token_accuracy", "eval_exact")
 
@@ -60,15 +61,15 @@ def barrier() -> None:
 
 
 def answer_logits(model: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the model says at the answers' tokens, and what it should say.
+    """Compute the model's logits at the answers' tokens, and the tokens that it should predict there.
 
-    The head, a large share of a small model's work, is computed only from the first position that any example answers
-    at. No mask is given: in a causal model, what is padded on the right is seen by nothing on its left, and attention
-    without a mask is faster.
+    The head, a large share of a small model's work, runs only from the first position at which any answer starts. No
+    mask is passed: in a causal model no token attends to padding on its right, and attention without a mask is faster.
 
     Args:
+        model: a causal language model.
         inputs: of shape (rows, positions), padded on the right.
-        keeps: whether the model knows ``logits_to_keep``.
+        keeps: True if the model accepts ``logits_to_keep``.
 
     Returns:
         Logits of shape (rows, kept positions, vocabulary); token ids of shape (rows, kept positions), ``IGNORED``
@@ -83,7 +84,7 @@ def answer_logits(model: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> t
 
 
 def answer_loss(logits: torch.Tensor, wanted: torch.Tensor, total: torch.Tensor | int | None) -> torch.Tensor:
-    """Cross entropy of the answers' tokens, summed and divided by ``total`` (by their number if None)."""
+    """Sum of the cross entropy over the answers' tokens, divided by ``total`` (by their number if None)."""
     loss = cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=IGNORED, reduction="sum"
     )
@@ -91,15 +92,17 @@ def answer_loss(logits: torch.Tensor, wanted: torch.Tensor, total: torch.Tensor 
 
 
 def answer_counts(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """int64 of shape (rows, 2): tokens of each answer that the model finds when shown those before them, and all its
-    tokens.
+    """Count each answer's tokens that the model predicts, given the correct tokens before them, and all its tokens.
+
+    Returns:
+        int64 of shape (rows, 2): predicted correctly, total.
     """
     asked = wanted != IGNORED
     return torch.stack([((logits.argmax(dim=-1) == wanted) & asked).sum(dim=1), asked.sum(dim=1)], dim=1)
 
 
 def accuracy(found: EvalPrediction) -> dict[str, float]:
-    """Share of answer tokens that were found, and of examples with all of them found; from ``answer_counts``."""
+    """Share of answer tokens predicted correctly, and of examples with all of them correct; from ``answer_counts``."""
     right, asked = np.asarray(found.predictions).T
     return {"token_accuracy": float(right.sum() / asked.sum()), "exact": float((right == asked).mean())}
 
@@ -108,16 +111,15 @@ class AnswerTrainer(Trainer):
     """Trainer with ``answer_loss``, ``accuracy`` and ``LengthGrouped``.
 
     Attributes:
-        seen: tokens (without padding) of this process's forward passes so far.
+        seen: number of tokens (without padding) that this process has trained on so far.
     """
 
     def __init__(self, order: LengthGrouped, **options: Any) -> None:
         super().__init__(**options)
         self.order = order
         self.seen = 0
-        self.model_accepts_loss_kwargs = (
-            True  # asks the Trainer to count the answers' tokens over accumulation steps and processes
-        )
+        # Makes the Trainer count the answers' tokens over accumulation steps and processes.
+        self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
         base: Any = self.model.get_base_model()  # type: ignore[union-attr,operator]
         self._keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -131,25 +133,24 @@ class AnswerTrainer(Trainer):
         logits, wanted = answer_logits(model, inputs, self._keeps)
         loss = answer_loss(logits, wanted, num_items_in_batch)
         if num_items_in_batch is not None:
-            loss = (
-                loss * self.accelerator.num_processes
-            )  # gradients are averaged over processes, tokens counted over all
+            # Gradients are averaged over processes, but the tokens are counted over all of them.
+            loss = loss * self.accelerator.num_processes
         if model.training:
             self.seen += int(inputs["attention_mask"].sum())
         return (loss, {"loss": loss, "counts": answer_counts(logits, wanted)}) if return_outputs else loss
 
 
 class Reporter(TrainerCallback):
-    """Writes a line a step, and stops all processes at the same step when asked to or when the launcher is gone."""
+    """Writes metrics, and stops all processes at the same step on request or when the launcher has died."""
 
     def __init__(self, job: TrainingJob, trainer: AnswerTrainer) -> None:
         self.job = job
         self.trainer = trainer
         self.stopped = False
-        self.earlier = 0  # tokens of the attempts that this one goes on from
+        self.earlier = 0  # tokens of the attempts that this one resumes
         self.earlier_seconds = 0.0
         self.tokens = 0  # of all processes in this attempt
-        self.seconds: float | None = None  # of this attempt, if it took the last step
+        self.seconds: float | None = None  # of this attempt, if it reached the last step
         self._began = 0.0
         self._step_tokens = 0
         self._last = (0.0, 0)
@@ -174,8 +175,8 @@ class Reporter(TrainerCallback):
         self.tokens = int(shared[1])
         if state.global_step >= state.max_steps:
             self.seconds = time.time() - self._began
-            # Within the training, since trackers close at its end: TensorBoard's, opened again in the same second,
-            # overwrites its own file.
+            # Evaluate before training ends, because the trackers are closed then. TensorBoard's, if reopened in the
+            # same second, overwrites its own file.
             control.should_evaluate = self.trainer.eval_dataset is not None
         elif shared[0] > 0:
             self.stopped = True
@@ -183,9 +184,9 @@ class Reporter(TrainerCallback):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        barrier()  # every process has written its part
-        # Not the last step's: transformers would take one more step when it resumes there. The one before leads to the
-        # same end.
+        barrier()  # from here on, every process has written its part
+        # The last step's checkpoint is not kept: resumed there, transformers would take one step more. Resuming from
+        # the previous one gives the same result.
         if rank() == 0 and state.global_step < state.max_steps:
             written = self.job.root / f"checkpoint-{state.global_step}"
             if self.job.metrics_file.is_file():
@@ -199,7 +200,7 @@ class Reporter(TrainerCallback):
             return
         now = time.time()
         if "loss" in logs:
-            # Into the logs, so that a tracker gets them too.
+            # Added to the logs, so that trackers get them too.
             logs["tokens"] = self.earlier + self.tokens
             logs["tokens_per_second"] = round((self.tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1)
             self._last = (now, self.tokens)
@@ -223,7 +224,7 @@ class Reporter(TrainerCallback):
         return not psutil.pid_exists(self._launcher)
 
     def _keep_lines_until(self, step: int) -> None:
-        """Take over the lines up to the checkpoint that is gone on from."""
+        """Copy the metrics up to the checkpoint that training resumes from."""
         if self.job.resume is None:
             return
         earlier = Path(self.job.resume) / self.job.metrics_file.name
@@ -236,8 +237,9 @@ class Reporter(TrainerCallback):
 
 
 def fit(job: TrainingJob) -> None:
-    """Train, or go on training, until done or asked to stop. Rank 0 leaves a checkpoint or the adapter, and the
-    result.
+    """Train, or resume training, until finished or asked to stop.
+
+    Leaves the adapter or a checkpoint, and the result.
     """
     began = time.time()
     config = job.config
@@ -245,7 +247,7 @@ def fit(job: TrainingJob) -> None:
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
     if config.deepspeed and not cuda:
         _without_compiler()
-    # Joins the process group; ZeRO-3 must be known before the model is loaded.
+    # This joins the process group, and transformers must know of ZeRO-3 before the model is loaded.
     arguments = training_arguments(job, cuda, world())
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(job.base)
@@ -279,7 +281,7 @@ def fit(job: TrainingJob) -> None:
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     if not reporter.stopped:
-        # From the lines, because transformers averages the steps of this attempt only.
+        # From the metrics file, because transformers averages only over this attempt's steps.
         metrics["loss"] = mean_loss(job.metrics_file) if rank() == 0 else None
         if held_out is not None:
             scores = next(log for log in reversed(state.log_history) if "eval_loss" in log)  # the last step's
@@ -290,15 +292,15 @@ def fit(job: TrainingJob) -> None:
             finished=not reporter.stopped, step=state.global_step, max_steps=state.max_steps, metrics=metrics
         )
         write_json(job.result_file, result.model_dump())
-    barrier()  # no node ends before the result is there
+    barrier()  # no node exits before the result is written
 
 
 def mean_loss(metrics_file: Path) -> float | None:
-    """Mean training loss over all steps of all attempts; None if none was logged."""
+    """Mean training loss over all steps of all attempts; None if no loss was logged."""
     total, last = 0.0, 0
     for text in metrics_file.read_text(encoding="utf-8").splitlines() if metrics_file.is_file() else ():
         line = json.loads(text)
-        if "loss" in line:  # the mean since the line before
+        if "loss" in line:  # the mean over the steps since the previous line
             total += line["loss"] * (line["step"] - last)
             last = line["step"]
     return total / last if last else None
@@ -307,8 +309,8 @@ def mean_loss(metrics_file: Path) -> float | None:
 def _without_compiler() -> None:
     """Keep DeepSpeed from compiling its shared-memory collective on the CPU.
 
-    Only inference uses it; it costs 25 s, needs a compiler on the node, and two jobs (or one killed while it compiles)
-    meet at its lock.
+    Only inference uses it. Compiling takes 25 s and needs a compiler on the node, and a second job, or one started
+    after a kill during compilation, would wait for its lock.
     """
     from deepspeed import ops
 
@@ -344,10 +346,10 @@ def _trainer(
 
 
 def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
-    """The adapter with its card, as a plain PEFT folder."""
+    """Save the adapter with its card, as a plain PEFT folder."""
     trainer.save_model(str(job.adapter))
     if rank() == 0:
-        # A pickle of this machine's paths, and PEFT's model card, an empty form.
+        # A pickle with this machine's paths, and PEFT's empty model card.
         for name in ("training_args.bin", "README.md"):
             (job.adapter / name).unlink(missing_ok=True)
         AdapterCard(
@@ -360,6 +362,6 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
         ).write(job.adapter)
         umask = os.umask(0)
         os.umask(umask)
-        for file in job.adapter.iterdir():  # safetensors writes 0600, and a team shares its runs
+        for file in job.adapter.iterdir():  # safetensors writes with mode 0600, but a team shares its runs
             file.chmod(0o666 & ~umask)
     barrier()

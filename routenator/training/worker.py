@@ -1,5 +1,6 @@
-"""The training process. Started by ``launch.py``, alone or as one of several: ``python -m routenator.training.worker
-JOB.json``.
+"""The training process, started by ``launch.py``, alone or as one of several.
+
+python -m routenator.training.worker JOB.json
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from routenator.training.trainer import fit
 
 
 def main(arguments: list[str]) -> int:
-    """Run one process of a job; an exception is left in ``error-RANK.json`` for the launcher."""
+    """Run one process of a job; write an exception to ``error-RANK.json`` for the launcher."""
     job = TrainingJob.read(Path(arguments[0]))
     rank = int(os.environ.get("RANK", "0"))
     try:
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> int:
         }
         write_json(job.error_file(rank), value)
         print(json.dumps({"rank": rank, "error": f"{type(error).__name__}: {error}"}), file=sys.stderr, flush=True)
-        # The other processes wait in a collective; the launcher must hear of this at once, not after their time-out.
+        # _exit skips cleanup that could wait for the others, which are in a collective: the launcher must see this
+        # failure at once, not after their timeout.
         os._exit(1)
     return 0
 

@@ -92,7 +92,7 @@ def test_a_stopped_task_resumes_from_its_checkpoint(
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(task, "progress", progress)
-    with pytest.raises(StoppedError, match="run it again to go on"):
+    with pytest.raises(StoppedError, match="run it again to resume"):
         jobs.train.run(task)
     assert not task.is_done()
     assert len(list(task.work_dir.glob("checkpoint-*"))) == 1

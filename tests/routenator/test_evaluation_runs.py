@@ -101,7 +101,9 @@ def test_a_merged_adapter_answers_like_the_adapter(
     assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
 
 
-def test_a_merged_model_is_written_completely_with_the_adapters_card(model: Path, adapter: Path, tmp_path: Path) -> None:
+def test_a_merged_model_is_written_completely_with_the_adapters_card(
+    model: Path, adapter: Path, tmp_path: Path
+) -> None:
     done = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
     assert done.exit_code == 0, done.output
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {

@@ -23,7 +23,8 @@ def summary(**changes: Any) -> dict[str, Any]:
     }
     counts = {
         "wanted": 400, "requested": 1000, "generated": 1000, "accepted": 600, "final": 380, "train": 342,
-        "validation": 38, "backfilled": 12, "missing": 20, "rejected": {"grounding": 400}, "dropped": {"duplicate": 220, "conflict": 0},
+        "validation": 38, "backfilled": 12, "missing": 20, "rejected": {"grounding": 400},
+        "dropped": {"duplicate": 220, "conflict": 0},
     }  # fmt: skip
     merge: dict[str, Any] = {
         "counts": counts, "distribution": None, "deficits": [], "rounds": [], "words": {}, "positions": {},

@@ -46,7 +46,7 @@ def test_same_output_and_gradients_as_peft(bias: bool) -> None:
         assert torch.allclose(found[1][name], gradient, rtol=1e-4, atol=1e-4), name
 
 
-def test_dropout_drops_the_same_and_only_for_the_adapter() -> None:
+def test_dropout_equals_pefts_and_affects_only_the_adapter() -> None:
     from routenator.training.fused import fuse_lora
 
     x = torch.randn(4, 12, generator=torch.Generator().manual_seed(1))
@@ -65,7 +65,7 @@ def test_dropout_drops_the_same_and_only_for_the_adapter() -> None:
     assert torch.allclose(plain(x), fused(x), atol=1e-5)
 
 
-def test_without_its_adapter_the_base_model_is_as_it_was() -> None:
+def test_with_its_adapter_disabled_the_base_model_is_unchanged() -> None:
     from routenator.training.fused import fuse_lora
 
     x = torch.randn(4, 12, generator=torch.Generator().manual_seed(1))
@@ -85,7 +85,7 @@ def test_adapter_weights_stay_float32_beside_a_bfloat16_base() -> None:
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
 
 
-def test_a_variant_of_lora_keeps_pefts_way() -> None:
+def test_other_lora_variants_keep_pefts_forward_pass() -> None:
     from peft import LoraConfig, get_peft_model
 
     from routenator.training.fused import fuse_lora

@@ -1,4 +1,4 @@
-"""Checkpoints, cards, command lines and the loss: what training is made of, without training."""
+"""The parts of training, without training: checkpoints, cards, command lines and the loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def written(folder: Path, attempt: str, steps: int) -> Path:
     return path
 
 
-def test_a_checkpoint_counts_only_when_it_was_moved(tmp_path: Path) -> None:
+def test_a_checkpoint_counts_only_after_the_rename(tmp_path: Path) -> None:
     work = tmp_path / "work"
     assert checkpoints.newest(work) is None
     half = written(tmp_path, "one", 10)
@@ -39,7 +39,7 @@ def test_a_checkpoint_counts_only_when_it_was_moved(tmp_path: Path) -> None:
     assert checkpoints.steps_of(kept) == 10
 
 
-def test_the_newest_checkpoint_of_any_attempt_wins_and_older_ones_go(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_of_any_attempt_wins_and_older_ones_are_removed(tmp_path: Path) -> None:
     work = tmp_path / "work"
     for attempt, steps in (("one", 9), ("two", 100), ("one", 20)):
         checkpoints.keep(written(tmp_path, attempt, steps), work)
@@ -63,7 +63,7 @@ def card(**changes: Any) -> AdapterCard:
     return AdapterCard.model_validate({**fields, **changes})
 
 
-def test_a_card_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_card_round_trips(tmp_path: Path) -> None:
     assert read_card(tmp_path) is None
     card().write(tmp_path)
     assert read_card(tmp_path) == card()
@@ -100,13 +100,13 @@ def test_several_processes_of_one_node_take_any_free_port(tmp_path: Path) -> Non
     assert "--rdzv-endpoint=127.0.0.1:0" in line
 
 
-def test_several_nodes_meet_where_the_first_said(tmp_path: Path) -> None:
+def test_several_nodes_meet_at_the_first_nodes_address(tmp_path: Path) -> None:
     line = command(make_job(tmp_path, tmp_path), Nodes(count=2, index=1, address="n07", port=4711))
     assert line[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1", "--master-addr=n07", "--master-port=4711"]
 
 
 def test_processes_share_the_cores_and_inherit_no_other_launchers_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DS_ACCELERATOR", raising=False)  # other tests of this process may have set it
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)  # other tests in this process may have set it
     monkeypatch.setenv("MASTER_PORT", "1")
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
@@ -122,13 +122,13 @@ def test_processes_share_the_cores_and_inherit_no_other_launchers_variables(monk
     assert "DS_ACCELERATOR" not in environment(processes=1, cpu=False)
 
 
-def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_job_round_trips(tmp_path: Path) -> None:
     job = make_job(tmp_path, tmp_path, method="lora")
     job.write()
     assert TrainingJob.read(job.file) == job
 
 
-def test_deepspeed_is_told_its_stage() -> None:
+def test_deepspeed_config_has_the_zero_stage() -> None:
     assert deepspeed_config(TrainConfig(), cuda=True)["zero_optimization"]["stage"] == 2
     assert deepspeed_config(TrainConfig(zero_stage=3), cuda=True)["zero_optimization"][
         "stage3_gather_16bit_weights_on_model_save"
@@ -142,7 +142,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_the_loss_is_that_of_transformers_on_the_answers(tiny_model: Path, keeps: bool) -> None:
+def test_the_loss_equals_transformers_loss_on_the_answers(tiny_model: Path, keeps: bool) -> None:
     import torch
 
     from routenator.training.model import attach_adapter, load_base
@@ -166,7 +166,7 @@ def test_the_loss_is_that_of_transformers_on_the_answers(tiny_model: Path, keeps
         assert torch.allclose(answer_loss(logits, wanted, 2 * count), theirs / 2, rtol=1e-5)
 
 
-def test_an_answer_is_exact_when_all_its_tokens_are_found_and_only_they_count() -> None:
+def test_an_answer_is_exact_if_all_its_own_tokens_are_predicted() -> None:
     import torch
     from transformers import EvalPrediction
 

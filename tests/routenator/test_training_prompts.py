@@ -1,4 +1,4 @@
-"""What a model is shown and must answer, token by token."""
+"""Prompts and answers, token by token."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_tools_prompt_shows_every_function_and_the_query(tokenizer: Any) -> 
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_loss_is_taken_on_the_answer_alone(tokenizer: Any, style: Style, tmp_path: Path) -> None:
+def test_the_loss_is_on_the_answer_alone(tokenizer: Any, style: Style, tmp_path: Path) -> None:
     prompt = PromptFormat(style, TOOLS, tokenizer)
     rows = example_rows(7)
     write_tokens(
@@ -81,7 +81,7 @@ def test_without_an_end_of_turn_in_the_template_the_answer_ends_with_the_end_of_
     assert PromptFormat("tools", TOOLS, byte_tokenizer(TEMPLATE)).end_ids == [bare.eos_token_id]
 
 
-def test_an_example_that_is_too_long_is_refused_and_not_cut(tokenizer: Any, tmp_path: Path) -> None:
+def test_an_example_that_is_too_long_is_refused_and_not_truncated(tokenizer: Any, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.parquet", example_rows(5))
     prompt = PromptFormat("compact", TOOLS, tokenizer)
     with pytest.raises(InputError, match=r"longer than train\.max_length") as caught:
@@ -93,13 +93,13 @@ def test_an_example_that_is_too_long_is_refused_and_not_cut(tokenizer: Any, tmp_
     assert max(read_tokens(tmp_path / "t").lengths) == longest
 
 
-def test_no_example_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+def test_an_empty_training_set_is_refused(tokenizer: Any, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([("query", pa.string()), ("call", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="no example"):
+    with pytest.raises(InputError, match="no examples"):
         write_tokens([tmp_path / "a.parquet"], PromptFormat("compact", TOOLS, tokenizer), 99, tmp_path / "t")
 
 
@@ -116,7 +116,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
     lengths = [(7 * number) % 50 + 1 for number in range(203)]
     first, second = LengthGrouped(lengths, 8, seed=1), LengthGrouped(lengths, 8, seed=1)
     one = list(first)
-    torch.rand(5)  # what dropout on the CPU does to the process's generator
+    torch.rand(5)  # advances the global generator, as dropout on the CPU does
     assert list(second) == one
     assert sorted(one) == list(range(203))
     first.set_epoch(1)

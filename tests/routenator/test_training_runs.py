@@ -1,4 +1,4 @@
-"""Training in real processes: DeepSpeed with two of them, stopping and going on, and how failures are told."""
+"""Training in real processes: DeepSpeed with two of them, stopping and resuming, and how failures are reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights(job: TrainingJob) -> dict[str, Any]:
 
 
 def events(job: TrainingJob, tag: str) -> dict[int, float]:
-    """Step -> value of a curve in TensorBoard's event files."""
+    """Read a curve from TensorBoard's event files, as step -> value."""
     from tensorboardX.proto.event_pb2 import Event
 
     found: dict[int, float] = {}
@@ -61,7 +61,7 @@ def events(job: TrainingJob, tag: str) -> dict[int, float]:
 
 
 def at_step(step: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
-    """Act once, when a step's line is seen."""
+    """Calls an action once, when the metrics of a given step arrive."""
     done = []
 
     def progress(line: dict[str, Any]) -> None:
@@ -85,8 +85,10 @@ def test_two_processes_with_zero_2_train_a_4_bit_model(undisturbed: tuple[Traini
     steps = [line for line in lines(job) if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 21))
     assert all(line.keys() >= {"loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second"} for line in steps)
-    assert steps[-1]["loss"] < steps[0]["loss"] - 0.2  # the base is random and frozen, so there is not much to learn
-    # Each example is seen once an epoch, whichever process it falls to.
+    assert (
+        steps[-1]["loss"] < steps[0]["loss"] - 0.2
+    )  # the base model is random and frozen, so there is little to learn
+    # Each example is seen once per epoch, by either process.
     from routenator.training.tokens import read_tokens
 
     assert steps[-1]["tokens"] == 2 * sum(read_tokens(job.root / "train").lengths)
@@ -120,7 +122,7 @@ def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, Trainin
     assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == []
 
 
-def test_a_stopped_training_goes_on_exactly(
+def test_a_stopped_training_resumes_exactly(
     undisturbed: tuple[TrainingJob, TrainingResult], model: Path, tmp_path: Path
 ) -> None:
     first = make_job(model, tmp_path, "first", **TWO)
@@ -135,7 +137,7 @@ def test_a_stopped_training_goes_on_exactly(
     result = launch(second, out=io.StringIO())
     assert (result.finished, result.step) == (True, 20)
     seconds = [line["seconds"] for line in lines(second)]
-    assert seconds == sorted(seconds)  # those of the first attempt count, too
+    assert seconds == sorted(seconds)  # the first attempt's time is included
     assert result.metrics["train_seconds"] > next(line["seconds"] for line in lines(second) if line["step"] == reached)
     whole = undisturbed[0]
     assert [line["step"] for line in lines(second)] == [line["step"] for line in lines(whole)]
@@ -147,7 +149,7 @@ def test_a_stopped_training_goes_on_exactly(
         assert (weights(second)[name] == value).all(), name
 
 
-def test_a_signal_reaches_who_handled_it_before_once_the_checkpoint_is_there(model: Path, tmp_path: Path) -> None:
+def test_the_previous_signal_handler_is_called_once_the_checkpoint_is_written(model: Path, tmp_path: Path) -> None:
     job = make_job(model, tmp_path, epochs=30)
     seen: list[Path | None] = []
 
@@ -177,7 +179,7 @@ def children() -> list[Any]:
     return psutil.Process().children(recursive=True)
 
 
-def test_a_killed_process_is_an_error_and_leaves_none_behind(model: Path, tmp_path: Path) -> None:
+def test_a_killed_process_is_an_error_and_no_process_is_left(model: Path, tmp_path: Path) -> None:
     def kill_a_worker() -> None:
         lines = {child: child.cmdline() for child in children()}
         next(
@@ -198,8 +200,8 @@ def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    # With larger embeddings, this untrained model says its last token again and again, and no learned prompt can make
-    # it say another.
+    # With larger embeddings, this untrained model repeats its last token, and no learned prompt can make it say
+    # anything else.
     model = save_tiny_model(tmp_path / "model", embedding=0.3)
     job = make_job(model, tmp_path, learning_rate=5e-2, epochs=2, **changes)
     result = launch(job, out=io.StringIO())
@@ -211,7 +213,7 @@ def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -
     assert adapter.peft_config["default"].peft_type.value == (
         "PROMPT_TUNING" if changes["method"] == "prompt" else "LORA"
     )
-    # Evaluation runs it: vLLM is asked for in any case, and knows no learned prompts.
+    # Evaluation can run it, although vLLM is requested and does not support learned prompts.
     spec = EngineSpec(
         str(model), str(job.adapter), "vllm" if changes["method"] == "prompt" else "transformers", 64, 16, threads=1
     )
@@ -222,8 +224,8 @@ def test_other_methods_in_one_process(tmp_path: Path, changes: dict[str, Any]) -
     engine.close()
 
 
-def test_an_orphan_ends_when_its_launcher_is_gone(model: Path, tmp_path: Path) -> None:
-    """The worker asks for its launcher at each step; here the launcher named is a process that has ended."""
+def test_an_orphaned_worker_exits_when_its_launcher_has_died(model: Path, tmp_path: Path) -> None:
+    """The worker checks for its launcher at each step; here it is given the pid of a process that has ended."""
     import subprocess
 
     from routenator.training.job import LAUNCHER_VARIABLE

@@ -1,4 +1,4 @@
-"""What our trainer writes is served by vLLM as a LoRA adapter, as it is."""
+"""vLLM serves the trainer's output as a LoRA adapter, unchanged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from routenator.training.launch import launch
 from tests.conftest import ROOT
 from tests.routenator.tiny_model import QUERIES, byte_tokenizer, make_job, save_tiny_model
 
-# Another process: vLLM takes over the process that it is imported into. What the engine that scores adapters answers,
-# and from the vLLM below it the same answers as token ids with the log-probability of each.
+# Runs in another process, because importing vLLM changes process-wide state. Prints the answers of the engine that
+# scores adapters, and from the vLLM below it the same answers as token ids with their log-probabilities.
 SERVE = """
 import json, sys
 from routenator.evaluation.engines import EngineSpec, open_engine
@@ -32,7 +32,8 @@ if __name__ == "__main__":
         answers = engine.answer(prompts, adapted=adapted)
         request = LoRARequest("adapter", 1, spec["adapter"]) if adapted else None
         inputs = [{"prompt_token_ids": ids} for ids in prompts]
-        outputs = [output.outputs[0] for output in engine._llm.generate(inputs, settings, use_tqdm=False, lora_request=request)]
+        replies = engine._llm.generate(inputs, settings, use_tqdm=False, lora_request=request)
+        outputs = [reply.outputs[0] for reply in replies]
         logs = [[at[token].logprob for token, at in zip(output.token_ids, output.logprobs)] for output in outputs]
         texts, ids = [output.text for output in outputs], [list(output.token_ids) for output in outputs]
         found.append({"answers": answers, "texts": texts, "ids": ids, "logs": logs})
@@ -42,7 +43,7 @@ if __name__ == "__main__":
 
 
 def log_probabilities(model: Any, prompts: list[list[int]], answers: list[list[int]]) -> Any:
-    """Of each token of each answer, one answer after the other."""
+    """Log-probability of each token of each answer, one answer after the other."""
     import torch
 
     found = []
@@ -87,10 +88,10 @@ def test_vllm_serves_the_adapter_as_plain_peft_does(tmp_path: Path) -> None:
             log_probabilities(exact, prompts, adapted["ids"]),
             log_probabilities(exact, prompts, plain["ids"]),
         )
-    # Served in bfloat16, expected in float32: that rounding moves a log-probability by some 0.02, the adapter moves
+    # Served in bfloat16, expected in float32: rounding changes a log-probability by about 0.02, the adapter changes
     # each by more than 2.
     np.testing.assert_allclose(np.concatenate(adapted["logs"]), expected, rtol=0, atol=0.06)
     np.testing.assert_allclose(np.concatenate(plain["logs"]), base, rtol=0, atol=0.06)
     assert np.abs(unadapted - expected).min() > 1
-    for side in (adapted, plain):  # what the engine that scores adapters answers is what was looked at
+    for side in (adapted, plain):  # the answers compared above are those of the engine that scores adapters
         assert side["answers"] == side["texts"]
