@@ -215,7 +215,7 @@ def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -
         for place, count in enumerate(row):
             share = count / whole if whole else 0.0
             predicted = labels[place] if place < len(labels) else "?"
-            tip = element("title", f"{label} mistaken for {predicted}: {count} of {whole}")
+            tip = element("title", f"{label} taken for {predicted}: {count} of {whole}")
             class_ = "hit" if place == number else "miss"
             x = left + place * cell
             parts.append(_rect(x, y, cell - 1, cell - 1, "empty"))

@@ -104,7 +104,7 @@ most reliable word of the query, <i>nearest</i> copies the call of the most simi
 <div class="card"><h3>Functions {{ item.side }} training</h3><div class="scroll">{{ item.chart }}</div>
 <p class="note">Rows are the gold function, columns the predicted one; {{ item.errors }} wrong.</p>
 {% if item.pairs %}<ul>{% for number, gold, predicted in item.pairs %}
-<li>{{ number }} &times; {{ gold }} mistaken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
+<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
 {% endfor %}
 {% if functions %}
 <div class="card scroll"><h3>By function</h3><table>
@@ -124,7 +124,7 @@ most reliable word of the query, <i>nearest</i> copies the call of the most simi
 {% endfor %}
 </table>{% if categories.more %}<p class="note">and {{ categories.more }} more, in summary.json</p>{% endif %}
 {% if categories.pairs %}<p class="note">Most often confused:</p><ul>{% for number, gold, predicted in categories.pairs %}
-<li>{{ number }} &times; {{ gold }} mistaken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
+<li>{{ number }} &times; {{ gold }} taken for {{ predicted }}</li>{% endfor %}</ul>{% endif %}</div>
 {% endif %}
 {% if errors %}
 <div class="card scroll"><h3>Wrong calls by kind</h3><table>

@@ -124,7 +124,7 @@ def test_the_page_asks_for_nothing_else(reported: Run) -> None:
 def test_content_types_their_confusions_and_latency_are_shown(reported: Run) -> None:
     page = "".join(Page((reported.path / "report" / "index.html").read_text()).text.split())
     assert "Bycontenttypecontenttypequeriesaccuracybeforeaccuracyafterexactposter40.4000.9000.450" in page
-    assert "3×postermistakenforlogo" in page
+    assert "3×postertakenforlogo" in page
     assert "Secondsperquery,mean0.4000.900median1.4001.90095thpercentile2.4002.900" in page
 
 
@@ -149,7 +149,7 @@ def test_the_page_holds_what_it_promises(reported: Run) -> None:
         "Rejected, by reason",
     ):
         assert heading in page.text
-    assert "1 \u00d7 search mistaken for book" in page.text
+    assert "1 \u00d7 search taken for book" in page.text
     assert "0.900 [0.850,\u00a00.950]" in page.text
     assert "prefers-color-scheme: dark" in text
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.elements

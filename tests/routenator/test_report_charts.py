@@ -74,7 +74,7 @@ def test_matrix_shades_by_the_share_of_the_row() -> None:
     misses = [float(node.get("fill-opacity", 0)) for node in found(chart, "rect", "miss")]
     assert hits == [pytest.approx(0.15 + 0.85 * 0.9, abs=0.006), 1.0]
     assert misses == [pytest.approx(0.15 + 0.85 * 0.1, abs=0.006)]
-    assert "a mistaken for b: 10 of 100" in chart
+    assert "a taken for b: 10 of 100" in chart
 
 
 def test_a_matrix_of_a_hundred_functions_keeps_every_cell() -> None:
