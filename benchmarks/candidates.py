@@ -1,9 +1,8 @@
-"""Synthetic candidates for the benchmarks of the merge: real-looking queries, a known share of repeats, any number of
-rows, made in bulk.
+"""Synthetic candidates for the merge benchmarks: realistic queries, a known share of repeats, any number of rows.
 
-What row i says is a function of its content number: i itself, or for a repeat the number of an earlier row. A repeat
-differs from what it repeats in case and punctuation (an exact duplicate) or in one word (a near-duplicate). Rejected
-rows and golden queries are in it, too.
+The text of row i depends only on its content number: i itself, or for a repeat the number of an earlier row. A repeat
+differs from the original in case and punctuation (an exact duplicate) or in one word (a near-duplicate). Rejected rows
+and golden queries are included.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ KEEP = 0.7  # quotas add up to this share of the candidates
 
 FUNCTIONS = ("search", "generate")
 CATEGORIES = (
-    "poster", "logo", "flyer", "banner", "photo", "presentation", "social_post", "invitation", "business_card", "resume",
-    "menu", "brochure",
+    "poster", "logo", "flyer", "banner", "photo", "presentation", "social_post", "invitation", "business_card",
+    "resume", "menu", "brochure",
 )  # fmt: skip
 ROUTES = ("heuristic", "text", "vision")
 TEMPLATES = ("question", "fragment", "command")
 LENGTHS = ("short", "medium", "long")
 OPENINGS = (
-    "find me", "show me", "i need", "looking for", "can you get", "please make", "create", "got any", "where can i find", "design",
-    "help me with", "let's see", "give me", "we want", "make",
+    "find me", "show me", "i need", "looking for", "can you get", "please make", "create", "got any",
+    "where can i find", "design", "help me with", "let's see", "give me", "we want", "make",
 )  # fmt: skip
 LINKS = ("of", "with", "about", "showing", "featuring", "that has", "for", "in the style of")
 ENDINGS = (
@@ -72,7 +71,7 @@ _RIMES = (
 
 
 def strata(rows: int) -> list[dict[str, Any]]:
-    """Rows of strata.json for so many candidates: equal quotas."""
+    """Rows of strata.json for that many candidates, with equal quotas."""
     keys = [
         (function, category, route, f"{route}/{template}", length)
         for function in FUNCTIONS
@@ -137,7 +136,8 @@ def frame(start: int, stop: int) -> pl.DataFrame:
     heuristic = pl.col("route") == "heuristic"
     raw = pl.concat_str(pl.lit('{"query": "'), "query", pl.lit('"}'))
     return table.with_columns(**{name: pl.Series(values) for name, values in numbers.items()}).select(
-        "index", "stratum", "function", "category", "route", "template", "length", "language", "seed", "path", "slots", "arguments",
+        "index", "stratum", "function", "category", "route", "template", "length", "language", "seed", "path",
+        "slots", "arguments",
         pl.col("query").alias("draft"), "record", query.alias("query"),
         pl.when(heuristic).then(none).otherwise(raw).alias("raw"),
         pl.when(heuristic).then(pl.lit("heuristic")).otherwise(pl.lit("some-model-8b")).alias("generator"),
@@ -149,7 +149,7 @@ def frame(start: int, stop: int) -> pl.DataFrame:
 
 
 def write_shards(folder: Path, rows: int, shards: int) -> list[tuple[str, Path]]:
-    """``rows`` candidates in so many files; (label, path) of each, as ``open_sources`` takes them."""
+    """Write ``rows`` candidates in ``shards`` files; return (label, path) of each, as ``open_sources`` takes them."""
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,9 +182,9 @@ def _texts(number: np.ndarray) -> pl.DataFrame:
     long = pl.Series(_mix(number, 20) % np.uint64(2) == 0)
     base = pl.DataFrame(
         {
-            "stratum": stratum.astype(np.int32), "function": of("function"), "category": of("category"), "route": of("route"),
-            "template": of("template"), "length": of("length"), "opening": pick(OPENINGS, 7), "link": pick(LINKS, 8),
-            "ending": pick(ENDINGS, 9), "a": words[0], "b": words[1], "c": words[2], "long": long,
+            "stratum": stratum.astype(np.int32), "function": of("function"), "category": of("category"),
+            "route": of("route"), "template": of("template"), "length": of("length"),
+            "opening": pick(OPENINGS, 7), "link": pick(LINKS, 8), "ending": pick(ENDINGS, 9), "a": words[0], "b": words[1], "c": words[2], "long": long,
         }
     )  # fmt: skip
     prompt = pl.when("long").then(pl.format("{} {} near a {}", "a", "b", "c")).otherwise(pl.format("{} {}", "a", "c"))
@@ -192,12 +192,16 @@ def _texts(number: np.ndarray) -> pl.DataFrame:
     return base.with_columns(prompt=prompt, spoken=spoken).with_columns(
         language=pl.lit("en"),
         query=pl.format("{} {} {} {} {}", "opening", "spoken", "link", "prompt", "ending").str.strip_chars_end(),
-        arguments=pl.concat_str(pl.lit('{"content_type": "'), "category", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')),
-        slots=pl.concat_str(pl.lit('{"content_type": "'), "spoken", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')),
+        arguments=pl.concat_str(
+            pl.lit('{"content_type": "'), "category", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')
+        ),
+        slots=pl.concat_str(
+            pl.lit('{"content_type": "'), "spoken", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')
+        ),
         path=pl.concat_str(
-            pl.lit('{"UserIntent": "ui_'), "a", pl.lit('", "DesignType": "dt_'), "category", pl.lit('", "Motif": "so_'), "b",
-            pl.lit('_splash", "SceneObject": "so_'), "c", pl.lit('", "Action": "ac_sliced_in_'), "a", pl.lit('", "Companion": "so_'), "b",
-            pl.lit('"}'),
+            pl.lit('{"UserIntent": "ui_'), "a", pl.lit('", "DesignType": "dt_'), "category",
+            pl.lit('", "Motif": "so_'), "b", pl.lit('_splash", "SceneObject": "so_'), "c",
+            pl.lit('", "Action": "ac_sliced_in_'), "a", pl.lit('", "Companion": "so_'), "b", pl.lit('"}'),
         ),
         record=pl.concat_str(pl.lit("m"), pl.Series(_mix(number, 21) % np.uint64(5000)).cast(pl.String).str.zfill(5)),
     )  # fmt: skip

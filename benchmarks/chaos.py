@@ -1,12 +1,11 @@
-"""A run on a real Slurm while its tasks, nodes and controller are killed: is the data set the same, to the byte, as
-without?
+"""Checks that a run on a real Slurm yields the same bytes while its tasks, nodes and controller are killed.
 
     python benchmarks/chaos.py --shards 200 --faults 100 --seed 0
 
-Starts a test cluster of its own (``launch.py devcluster``; needs root and Slurm's packages), makes a data set by the
-real stages sample, generate (heuristic route) and merge undisturbed, then again while faults come, with ``retry`` as
-often as needed, and compares all files. The stages are slowed by pauses (``chaos_stages``), so that faults find tasks
-at work. Exit code 1 if a row is lost, twice, or different.
+Starts its own test cluster (``launch.py devcluster``; needs root and Slurm's packages) and makes a data set with the
+real stages sample, generate (heuristic route) and merge: once undisturbed, and once with faults, calling ``retry`` as
+often as needed. Then it compares all files. Pauses in the stages (``chaos_stages``) make sure that faults hit running
+tasks. Exits with 1 if a row is lost, duplicated or different.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ CHUNKS = 8  # of a generate shard
 CHUNK_ROWS = 4
 OVERSAMPLE = 1.25  # the heuristic route's default
 LOOK_S = 0.2
-STALL_S = 10.0  # after which a fault comes although nothing got on
-RETRY_EVERY_S = 8.0  # how often the user looks and calls `retry`
+STALL_S = 10.0  # inject a fault after this long even without progress
+RETRY_EVERY_S = 8.0  # how often the simulated user calls `retry`
 _ROW = "  {:<44}{:>12}"
 
 
@@ -57,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=200, help="shards of generate")
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pause", type=float, default=0.25, help="seconds that a task rests after each chunk")
+    parser.add_argument("--pause", type=float, default=0.25, help="seconds that a task sleeps after each chunk")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run counts as hanging")
     parser.add_argument("--json", type=Path, help="write the result here too")
     return parser.parse_args()
@@ -91,11 +90,10 @@ def make_run(config: RunConfig) -> Run:
 
 
 def compile_once(folder: Path) -> None:
-    """Run a shard from the checkout, so that its compiled code is there for the snapshots: no run shall wait for the
-    other's compiler.
-    """
+    """Run a shard from the checkout to compile its kernels for both runs, so that neither run's time includes it."""
     run = make_run(make_config(folder / "warm", 1))
-    code = f"import jobs.entry as e; [e.run_task({str(run.path)!r}, s, range(n)) for s, n in (('sample', 2), ('generate', 1))]"
+    tasks = "(('sample', 2), ('generate', 1))"
+    code = f"import jobs.entry as e; [e.run_task({str(run.path)!r}, s, range(n)) for s, n in {tasks}]"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(HERE.parent)}, check=True)
 
 
@@ -104,16 +102,16 @@ def done_count(run: Run) -> int:
 
 
 class Hang(Exception):
-    """A run did not end in its time."""
+    """A run did not finish within its time limit."""
 
 
 def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[str, Any]:
-    """Submit a run and stay until all of it is done; ``retry`` what is lost.
+    """Submit a run and wait until it is done; ``retry`` what is lost.
 
-    Faults come as the run gets on, spread over its shards, so that a fast machine gets as many as a slow one.
+    Faults are tied to the run's progress, not to time, so that a fast machine gets as many as a slow one.
 
     Returns:
-        Seconds, retries that submitted something, and those refused (the controller was away).
+        Seconds, retries that submitted something, and refused retries (the controller was down).
     """
     began = last_look = time.monotonic()
     total = sum(entry.shards for entry in run.plan.stages.values())
@@ -145,12 +143,11 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
 
 
 def attempts(run: Run) -> dict[str, Any]:
-    """What accounting says of the run's tasks: starts, how they ended, requeues, seconds, and those of starts that did
-    not complete.
-    """
+    """Summarise the accounting of the run's tasks: starts, end states, requeues, seconds, and seconds lost."""
     jobs = ",".join(item.job for item in load_submissions(run))
     text = subprocess.run(
-        ["sacct", "-j", jobs, "--noheader", "--parsable2", "--allocations", "--duplicates", "--format=JobID,State,ElapsedRaw"],
+        ["sacct", "-j", jobs, "--noheader", "--parsable2", "--allocations", "--duplicates",
+         "--format=JobID,State,ElapsedRaw"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     ends: Counter[str] = Counter()
@@ -175,8 +172,9 @@ def attempts(run: Run) -> dict[str, Any]:
 
 
 def content(run: Run) -> dict[str, str]:
-    """Every output -> sha256 of the bytes on disk, checked against the receipt's. Files are named by role, for their
-    names hold a token.
+    """Map each output to the sha256 of its bytes on disk, after checking it against the receipt.
+
+    Outputs are keyed by role, because file names contain a random token.
     """
     found = {}
     for stage, entry in run.plan.stages.items():
@@ -191,7 +189,7 @@ def content(run: Run) -> dict[str, str]:
 
 
 def rows(run: Run) -> tuple[int, int, int]:
-    """Of generate: rows, how many of 0..n-1 are missing, how many are there more than once."""
+    """Count generate's rows: wanted, missing among 0..n-1, and duplicates."""
     import pyarrow.parquet as pq
 
     counts: Counter[int] = Counter()
@@ -208,7 +206,7 @@ def rows(run: Run) -> tuple[int, int, int]:
 
 
 def strays(run: Run) -> int:
-    """Files of stages that no receipt names: what killed attempts left behind."""
+    """Count the stages' files that no receipt names: left-overs of killed attempts."""
     count = 0
     for stage, entry in run.plan.stages.items():
         directory = run.stage_dir(stage)
@@ -285,7 +283,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> int:
     options = arguments()
-    # Ended from outside, it takes its cluster along.
+    # Turn SIGTERM into an exception, so that the cluster is stopped, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     failed = True
@@ -303,7 +301,7 @@ def main() -> int:
             shutil.copytree(folder / "dc" / "log", folder / "cluster-logs")
         down(folder / "dc")
         if failed:
-            print(f"kept for a look: {folder}")
+            print(f"kept for inspection: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     print("FAILED" if failed else "the data set is the same to the byte")

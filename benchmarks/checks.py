@@ -1,18 +1,16 @@
-"""How well the checks tell good candidates from bad: precision and recall of each, and of all together, on labelled
-candidates.
+"""Precision and recall of each check, and of all together, on labelled candidates.
 
     python benchmarks/checks.py
-    python benchmarks/checks.py --judge    # asks SmolLM2, too, whether query and call agree
+    python benchmarks/checks.py --judge    # also asks SmolLM2 whether query and call agree
 
-benchmarks/data/candidates.jsonl holds 300 candidates of the domains `creative` and `assistant`: 150 good ones, of which
-many are hard (odd names, typing errors, lower case, titles in other languages), and 150 bad ones, each with the reason
-that should be given. They were written for this benchmark, before the checks were run on them; the checks were mended
-with them in view. ``--data benchmarks/data/candidates-unseen.jsonl`` takes 60 others, written after that and not used
-for anything.
+benchmarks/data/candidates.jsonl has 300 candidates of the domains `creative` and `assistant`: 150 good ones, many of
+them hard (odd names, typos, lower case, titles in other languages), and 150 bad ones, each labelled with the expected
+reason. They were written for this benchmark before the checks were run on them; later the checks were fixed with these
+candidates in view. ``--data benchmarks/data/candidates-unseen.jsonl`` uses 60 others, written after that and not used
+for any fix.
 
-Each check is asked about every candidate by itself. What needs other rows (duplicates, leaks, ambiguity) is asked of
-the merge, with the domain's golden set and so many heuristic drafts of the domain before the candidates, as it would be
-in a data set.
+Each check judges every candidate alone. Reasons that depend on other rows (duplicates, leaks, ambiguity) come from the
+merge, which sees the domain's golden set and ``--rows`` heuristic drafts before the candidates, as in a data set.
 """
 
 from __future__ import annotations
@@ -68,7 +66,7 @@ def context_of(domain: Domain) -> Context:
 
 
 def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
-    """For each row: all checks that refuse it when each is asked alone, and whether the checks together accept it."""
+    """For each row: all checks that reject it when run alone, and whether the checks together accept it."""
     context = context_of(domain)
     candidates = [to_check(row, domain) for row in rows]
     return [
@@ -80,7 +78,7 @@ def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
 def merged(
     rows: Sequence[Row], accepted: Sequence[bool], domain: Domain, before: Sequence[Row], rule: Ambiguity | None
 ) -> list[str | None]:
-    """The merge's reason for each row, after these drafts; None where it has none, or the checks refused the row."""
+    """The merge's reason for each row, with ``before`` merged first; None if none, or if a check rejected the row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -179,7 +177,8 @@ def show(title: str, rows: Sequence[Row]) -> None:
     for row in rows:
         shares = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("precision", "recall")]
         print(
-            f"  {row['check']:<18}{row['labelled']:>9}{row['refused']:>9}{row['of these good']:>15}{shares[0]:>11}{shares[1]:>8}"
+            f"  {row['check']:<18}{row['labelled']:>9}{row['refused']:>9}{row['of these good']:>15}"
+            f"{shares[0]:>11}{shares[1]:>8}"
         )
 
 
@@ -189,8 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rows", type=int, default=2000, help="drafts of each domain before the candidates")
     parser.add_argument("--share", type=float, default=1.0, help="merge.ambiguity; 0: without it")
     parser.add_argument("--neighbours", type=int, default=10, help="merge.ambiguity_neighbours")
-    parser.add_argument("--judge", action="store_true", help="ask the small model, too")
-    parser.add_argument("--verbose", action="store_true", help="name the candidates that were told wrong")
+    parser.add_argument("--judge", action="store_true", help="also ask the small model")
+    parser.add_argument("--verbose", action="store_true", help="list the misjudged candidates")
     parser.add_argument("--json", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     rule = Ambiguity(embedder(), options.share, options.neighbours) if options.share else None

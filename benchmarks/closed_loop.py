@@ -1,5 +1,4 @@
-"""What the closed loop saves: requests by a flat factor against requests by the acceptance of a pilot, and the top-ups
-that either needs.
+"""Measures what the closed loop saves: requests by a flat factor or by a pilot's acceptance, and the top-ups needed.
 
     python benchmarks/closed_loop.py --domain creative --rows 10000 --pilot 2000
 
@@ -26,7 +25,7 @@ MOST_TOPUPS = 5
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its table, and give what ``--json`` writes."""
+    """Run the benchmark, print its table, and return the value that ``--json`` writes."""
     from jobs.stages import DATA_STAGES
     from routenator.compose import find_domain
     from slurm.planning.planner import make_plan
@@ -43,7 +42,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         config = make_config(find_domain(options.domain), options.rows, Path(folder))
         pilot = finish(make_plan(pilot_config(config, options.pilot), stages=DATA_STAGES))
         print(
-            f"{'requests by':<22} {'rows':>8} {'requests':>9} {'final':>8} {'short':>7} {'strata short':>14} {'given up':>9}"
+            f"{'requests by':<22} {'rows':>8} {'requests':>9} {'final':>8} {'short':>7} "
+            f"{'strata short':>14} {'given up':>9}"
         )
         for name, acceptance in (("generate.oversample", None), ("measured acceptance", str(pilot.path))):
             generate = config.generate.model_copy(update={"acceptance": acceptance})
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def make_config(domain: Path, rows: int, root: Path) -> Any:
-    """A run of the heuristic route alone, without back-filling, so that what is short shows."""
+    """Config of a run with the heuristic route alone, without back-filling, so that shortfalls show."""
     from routenator.config import RunConfig
 
     return RunConfig.model_validate(
@@ -85,7 +85,7 @@ def finish(plan: Plan) -> Run:
 
 
 def follow(name: str, run: Run) -> list[dict[str, Any]]:
-    """A run and its top-ups, a row each, until nothing is short or nothing is to be hoped for."""
+    """Follow a run and its top-ups, one row each, until nothing is short or the rest is given up."""
     from jobs.stages import DATA_STAGES
     from routenator.files import read_json
     from slurm.planning.topup import look, plan_topup, topup_path
@@ -108,8 +108,8 @@ def follow(name: str, run: Run) -> list[dict[str, Any]]:
         rows.append(row)
         label = name if len(rows) == 1 else f"  with top-up {len(rows) - 1}"
         short = f"{row['strata_short']} of {row['strata']}"
-        figures = f"{row['wanted']:>8,} {row['requested']:>9,} {row['final']:>8,} {row['short']:>7,} {short:>14} {row['given_up']:>9}"
-        print(f"{label:<22} {figures}", flush=True)
+        counts_text = f"{row['wanted']:>8,} {row['requested']:>9,} {row['final']:>8,} {row['short']:>7,}"
+        print(f"{label:<22} {counts_text} {short:>14} {row['given_up']:>9}", flush=True)
         if not any(need.asked) or len(rows) > MOST_TOPUPS:
             return rows
         run = finish(plan_topup(run, need, topup_path(run), stages=DATA_STAGES))

@@ -1,10 +1,10 @@
-"""How varied a data set's queries are: words and frames outside of the values, by route or by template.
+"""Measures the variety of a data set's queries: words and frames outside the values, by route or by template.
 
     python benchmarks/diversity.py RUN_OR_PARQUET ... [--by template] [--rows 500]
 
-A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so what differs
-between ways of writing is the rest. All measures grow or fall with the number of rows; so each group is cut to the same
-number, its first by index, and smaller groups are left out.
+A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so ways of writing
+differ only in the rest. All measures depend on the number of rows, so each group is cut to the same number (the first
+by index), and smaller groups are left out.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What the generate stage adds to bare vLLM, and how much faster that is than a plain transformers loop. Everything in
-one process.
+"""Overhead of the generate stage over bare vLLM, and its speed-up over a plain transformers loop, in one process.
 
     python benchmarks/generation.py
 
@@ -40,7 +39,7 @@ BATCHES = (1, 16)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its table, and give what ``--json`` writes."""
+    """Run the benchmark, print its table, and return the value that ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=128, help="requests of the text route")
     parser.add_argument("--chunk", type=int, default=64, help="requests a chunk")
@@ -246,10 +245,12 @@ def _print(report: dict[str, Any]) -> None:
     median, tokens = report["median_s"], report["tokens"]
     name = str(report["model"]).rsplit("/", 1)[-1]
     print(
-        f"{name}, {report['prompts']} prompts, chunks of {report['chunk']}, {len(report['seconds']['stage'])} turns each;"
+        f"{name}, {report['prompts']} prompts, chunks of {report['chunk']}, "
+        f"{len(report['seconds']['stage'])} turns each;"
     )
     print(
-        f"{report['cores']} cores, load {report['load_before']:.1f} before; engine start {report['engine_start_s']:.1f} s"
+        f"{report['cores']} cores, load {report['load_before']:.1f} before; "
+        f"engine start {report['engine_start_s']:.1f} s"
     )
     print(f"{'':<44} {'seconds':>8} {'tokens':>7} {'tokens/s':>9}")
     labels = {

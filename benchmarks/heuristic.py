@@ -37,7 +37,7 @@ WARM_ROWS = 256
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its table, and give what ``--json`` writes."""
+    """Run the benchmark, print its table, and return the value that ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rows", type=lambda text: int(float(text)), default=100_000, help="requests of the heuristic route"
@@ -50,15 +50,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     print(
-        f"{'domain':>10} {'rows':>10} {'queries/s':>10} {'peer':>8} {'ratio':>6} {'stage rows/s':>13} {'accepted':>9} {'compile s':>10}"
+        f"{'domain':>10} {'rows':>10} {'queries/s':>10} {'peer':>8} {'ratio':>6} {'stage rows/s':>13} "
+        f"{'accepted':>9} {'compile s':>10}"
     )
     results = []
     for name in options.domains:
         result = measure(name, options.rows, options.peer_rows, options.repeat)
         results.append(result)
         print(
-            f"{Path(name).name:>10} {result['rows']:>10,} {result['queries_per_s']:>10,.0f} {result['peer_per_s']:>8,.0f} "
-            f"{result['ratio']:>6.0f} "
+            f"{Path(name).name:>10} {result['rows']:>10,} {result['queries_per_s']:>10,.0f} "
+            f"{result['peer_per_s']:>8,.0f} {result['ratio']:>6.0f} "
             f"{result['stage_rows_per_s']:>13,.0f} {result['accepted']:>9.1%} {result['compile_s']:>10.1f}",
             flush=True,
         )
@@ -148,8 +149,9 @@ def generate_stage(config: RunConfig, requests: pa.Table, strata: list[Stratum])
         run_dir.mkdir()
         shutil.copytree(config.domain, run_dir / "domain")
         plan = Plan(
-            fingerprint="abcdef012345", created="2025-01-01T00:00:00Z", version="0", config=config, domain_sha256="0" * 64,
-            golden_sha256="0" * 64, stages={name: StagePlan(fingerprint="0" * 12, dir=f"../{name}", shards=1) for name in STAGES},
+            fingerprint="abcdef012345", created="2025-01-01T00:00:00Z", version="0", config=config,
+            domain_sha256="0" * 64, golden_sha256="0" * 64,
+            stages={name: StagePlan(fingerprint="0" * 12, dir=f"../{name}", shards=1) for name in STAGES},
         )  # fmt: skip
         write_atomic(run_dir / "plan.json", plan.model_dump_json())
         run = Run.load(run_dir)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its table, and give what ``--json`` writes. Ends with exit code 1 if digests differ."""
+    """Run the benchmark, print its table, and return the ``--json`` value. Exits with 1 if digests differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=lambda text: int(float(text)), default=200_000)
     parser.add_argument("--shards", nargs="+", type=int, default=[1, 7, 1000])

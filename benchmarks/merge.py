@@ -1,8 +1,10 @@
 """The merge at scale: exact duplicates, quotas, split and chat format of N candidates against Polars copying the same
 rows.
 
-    python benchmarks/merge.py --rows 50000000 --scratch /fast/disk        # about 250 bytes a row of disk at once, half
-    of it input python benchmarks/merge.py                                             # a smoke run
+    python benchmarks/merge.py --rows 50000000 --scratch /fast/disk
+    python benchmarks/merge.py                                         # a smoke run
+
+The scratch folder needs about 250 bytes per row, half of them for the input.
 
 Each side runs in a process of its own, so that its peak memory (with Polars' and Arrow's own, and pages of mapped
 files) is its own. The peer is ``pl.scan_parquet(shards).sink_parquet(file)``: it reads and writes all columns once. The
@@ -162,7 +164,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         + ", ".join(f"{name} {count:,}" for name, count in merge["dropped"].items() if count)
     )
     print(
-        f"ratio {ratio:.2f} (goal: at most 3), of CPU seconds {cpu_ratio:.2f}, peak {merge['peak_gib']:.2f} GiB (goal: under 4)"
+        f"ratio {ratio:.2f} (goal: at most 3), of CPU seconds {cpu_ratio:.2f}, "
+        f"peak {merge['peak_gib']:.2f} GiB (goal: under 4)"
     )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")

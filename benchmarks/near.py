@@ -1,8 +1,7 @@
 """Near-duplicates: this project's MinHash against datatrove's and rensa's, and against brute force on a sample.
 
     python benchmarks/near.py --rows 5000000 --peer-rows 5000000 --peer-python /venv/bin/python --scratch /fast/disk
-    python benchmarks/near.py                                                               # a smoke run, peers left
-    out
+    python benchmarks/near.py                                                     # a smoke run without peers
 
 The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets
 ``--rensa-rows`` (its time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike
@@ -171,18 +170,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         shutil.rmtree(options.scratch, ignore_errors=True)
     speed = options.rows / found["own"]["seconds"]
     print(
-        f"threshold {THRESHOLD}; {found['own']['near_duplicates']:,} near-duplicates of {options.rows:,} rows, exact ones besides"
+        f"threshold {THRESHOLD}; {found['own']['near_duplicates']:,} near-duplicates of {options.rows:,} rows, "
+        "not counting exact ones"
     )
     print(f"{'':24}{'rows':>12}{'seconds':>10}{'rows/s':>12}{'recall':>9}{'precision':>11}{'speed-up':>10}")
     table = [("this project", options.rows, found["own"]["seconds"], found["quality"]["own"])]
     for name, side in found["peers"].items():
         table.append((f"{name} {side['version']}", side["rows"], side["seconds"], found["quality"][name]))
     for name, rows, seconds, good in table:
-        line = f"{name:24}{rows:>12,}{seconds:>10.1f}{rows / seconds:>12,.0f}{good['recall']:>9.3f}{good['precision']:>11.3f}"
-        print(line + f"{speed / (rows / seconds):>10.1f}")
+        line = f"{name:24}{rows:>12,}{seconds:>10.1f}{rows / seconds:>12,.0f}"
+        print(line + f"{good['recall']:>9.3f}{good['precision']:>11.3f}{speed / (rows / seconds):>10.1f}")
     alike = found["quality"]["own"]["alike"]
     print(
-        f"peak {found['own']['peak_gib']:.2f} GiB; quality on {options.sample:,} rows, {alike:,} of them alike an earlier one"
+        f"peak {found['own']['peak_gib']:.2f} GiB; quality on {options.sample:,} rows, "
+        f"of which {alike:,} are similar to an earlier one"
     )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")

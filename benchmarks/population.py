@@ -1,4 +1,4 @@
-"""How well language, function and statistics are told from queries alone, on the domains that come with the project.
+"""Measures how well language, functions and statistics are inferred from queries alone, on the project's domains.
 
     python benchmarks/population.py --rows 3000
 

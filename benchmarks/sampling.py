@@ -33,7 +33,7 @@ GOAL_RATE, GOAL_RATIO = 1_000_000, 20
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its tables, and give what ``--json`` writes."""
+    """Run the benchmark, print its tables, and return the value that ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rows",
@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         ]
         for step in grown:
             print(
-                f"{step['from']:,} -> {step['to']:,}: {step['rows']:.1f} times the rows take {step['seconds']:.1f} times the CPU time; "
+                f"{step['from']:,} -> {step['to']:,}: {step['rows']:.1f} times the rows take "
+                f"{step['seconds']:.1f} times the CPU time; "
                 f"{step['rate']:,.0f} requests/CPU s between them"
             )
         print(f"peak memory: {first['peak_mib']:.0f} MiB -> {last['peak_mib']:.0f} MiB")
@@ -123,7 +124,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         f"goal of {GOAL_RATE:,} requests/s a core: {'met' if rate >= GOAL_RATE else 'missed'} ({rate:,.0f} of CPU time)"
     )
     print(
-        f"goal of {GOAL_RATIO} times networkx: {'met' if last['ratio'] >= GOAL_RATIO else 'missed'} ({last['ratio']:.1f})"
+        f"goal of {GOAL_RATIO} times networkx: {'met' if last['ratio'] >= GOAL_RATIO else 'missed'} "
+        f"({last['ratio']:.1f})"
     )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))

@@ -1,11 +1,11 @@
-"""What the scheduler's layer costs on a real Slurm: to submit, to start a task, to ask how a run stands.
+"""Measures the scheduler layer's overhead on a real Slurm: submitting, starting tasks, and asking for a run's status.
 
     python benchmarks/scheduling.py --shards 1000 10000 --tasks 48 --peer-python PATH
 
-Starts a test cluster of its own (``launch.py devcluster``) and measures there, in the same run: ``submit`` against bare
-arrays of ``true`` with as many tasks as there are shards, from inside a process that has imported what it needs and as
-a whole command; empty tasks of ours against bare arrays of ``true`` and of ``python -c pass``; ``status`` of as many
-shards; and datatrove's SlurmPipelineExecutor, if ``--peer-python`` names an interpreter that has it.
+Starts its own test cluster (``launch.py devcluster``) and measures there, in the same run: ``submit`` against bare
+arrays of ``true`` with one task per shard, both inside a process with all imports done and as a whole command; our
+empty tasks against bare arrays of ``true`` and of ``python -c pass``; ``status`` of that many shards; and datatrove's
+SlurmPipelineExecutor, if ``--peer-python`` names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "empty_stages"
 NODES = 4
 ARRAY_LIMIT = 1001  # Slurm's default MaxArraySize: ids 0 to 1000
-LIMIT_S = 300.0  # for anything to happen
-SETTLE_S = 0.5  # the controller has work to do after the last job is gone
+LIMIT_S = 300.0  # limit of each wait
+SETTLE_S = 0.5  # the controller is still busy for a moment after the last job is gone
 GOAL_SUBMIT = 1.3
 GOAL_STATUS_S = 2.0
 _SEEDS = itertools.count(1)
@@ -146,7 +146,7 @@ def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
     began = time.perf_counter()
     while not condition():
         if time.perf_counter() - began > LIMIT_S:
-            raise RuntimeError(f"waited {LIMIT_S:g} s in vain")
+            raise RuntimeError(f"timed out after {LIMIT_S:g} s")
         time.sleep(pause_s)
     return time.perf_counter() - began
 
@@ -387,7 +387,7 @@ def show_status(status: dict[str, Any]) -> None:
 
 def main() -> int:
     options = arguments()
-    # Ended from outside, it takes its cluster along.
+    # Turn SIGTERM into an exception, so that the cluster is stopped, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.peer_python is None:
         print(

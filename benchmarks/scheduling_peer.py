@@ -1,9 +1,8 @@
-"""datatrove's SlurmPipelineExecutor, run by ``benchmarks/scheduling.py`` with an interpreter that has datatrove (not
-ours).
+"""datatrove's SlurmPipelineExecutor, run by ``benchmarks/scheduling.py`` with another interpreter that has datatrove.
 
     PYTHON scheduling_peer.py FOLDER TASKS WORKERS ARRAY_LIMIT
 
-Prints one line of JSON: seconds to submit, and the ids of its jobs are left to the queue.
+Prints one line of JSON with the seconds to submit.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ WARM_STEPS = 2
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark, print its table, and give what ``--json`` writes."""
+    """Run the benchmark, print its table, and return the value that ``--json`` writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
@@ -106,8 +106,8 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
     base = resolve_model(options.model, cache_folder(run.config.cache))
     tools = load_domain(domain).tools()
     job = TrainingJob(
-        base=base, base_name=options.model, domain=options.domain, train=[str(data)], validation=[], tools=tools, config=config,
-        seed=SEED, folder=str(folder / "own"), checkpoints=str(folder / "checkpoints"),
+        base=base, base_name=options.model, domain=options.domain, train=[str(data)], validation=[], tools=tools,
+        config=config, seed=SEED, folder=str(folder / "own"), checkpoints=str(folder / "checkpoints"),
     )  # fmt: skip
     write_tokens(
         [data],
@@ -166,7 +166,7 @@ def peer(task: Path, grouped: bool) -> dict[str, Any]:
 
 
 def figures(run: dict[str, Any]) -> dict[str, float]:
-    """Rate without the first steps, and the mean loss of the second half, which shows that both sides learn the same."""
+    """Rate without the first steps; mean loss of the second half, which shows that both sides learn alike."""
     steps = run["steps"]
     first, last = steps[WARM_STEPS - 1], steps[-1]
     return {
@@ -211,7 +211,8 @@ def show(report: dict[str, Any]) -> None:
         loss = statistics.mean(run["loss"] for run in found)
         rate, run = report["tokens_per_second"][side], found[0]
         print(
-            f"{side:<12} {rate:>9,.0f} {each:<28} {run['tokens']:>8,.0f} {run['steps']:>6} {loss:>7.3f} {run['trainable']:>11,.0f}"
+            f"{side:<12} {rate:>9,.0f} {each:<28} {run['tokens']:>8,.0f} {run['steps']:>6} {loss:>7.3f} "
+            f"{run['trainable']:>11,.0f}"
         )
     for side, ratio in report["ratio"].items():
         print(f"ratio to {side}: {ratio:.2f} (goal: at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'})")
