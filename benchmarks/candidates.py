@@ -184,7 +184,8 @@ def _texts(number: np.ndarray) -> pl.DataFrame:
         {
             "stratum": stratum.astype(np.int32), "function": of("function"), "category": of("category"),
             "route": of("route"), "template": of("template"), "length": of("length"),
-            "opening": pick(OPENINGS, 7), "link": pick(LINKS, 8), "ending": pick(ENDINGS, 9), "a": words[0], "b": words[1], "c": words[2], "long": long,
+            "opening": pick(OPENINGS, 7), "link": pick(LINKS, 8), "ending": pick(ENDINGS, 9),
+            "a": words[0], "b": words[1], "c": words[2], "long": long,
         }
     )  # fmt: skip
     prompt = pl.when("long").then(pl.format("{} {} near a {}", "a", "b", "c")).otherwise(pl.format("{} {}", "a", "c"))
