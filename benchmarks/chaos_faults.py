@@ -1,4 +1,4 @@
-"""The faults of ``benchmarks/chaos.py``: what is done to a running cluster, chosen by a seed."""
+"""Fault injection for ``benchmarks/chaos.py``: faults in a running cluster, chosen by a seed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Chaos:
 
     @property
     def injected(self) -> int:
-        """Faults that have taken place; a mine that has not gone off is none."""
+        """Number of faults that have happened; mines count once they have gone off."""
         return sum(self.done.values()) + len(list(self.mines.glob("*.fired")))
 
     def by_kind(self) -> dict[str, int]:
@@ -77,7 +77,7 @@ class Chaos:
         return direct | {f"killed at a commit, at {point}": fired[point] for point in POINTS}
 
     def inject(self) -> None:
-        """One fault; another kind if the chosen one finds no target."""
+        """Inject one fault; try another kind if the chosen one has no target."""
         left = dict(WEIGHTS)
         while left:
             kind = self.random.choices(list(left), list(left.values()))[0]
@@ -88,12 +88,12 @@ class Chaos:
             del left[kind]
 
     def __enter__(self) -> Self:
-        """From here on the daemons that are down come back in their time, whatever the caller waits for."""
+        """Start the thread that brings daemons back up on time, even while the caller is waiting."""
         self._keeper.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Everything is brought back."""
+        """Bring everything back up."""
         self._over.set()
         self._keeper.join()
 
