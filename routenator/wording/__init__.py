@@ -1,11 +1,11 @@
-"""Words for requests: slots, gold arguments and heuristic queries, many hundred thousand a second on one core.
+"""Writes the words of requests: slots, gold arguments and heuristic queries, several 100,000 a second on one core.
 
-program.py   a domain's grammars compiled into flat integer tables and one pool of bytes
-placement.py where the category word is to stand
-writer.py    the compiled grammars and their loop, with Arrow strings as its result
+program.py   compiles a domain's grammars into flat integer tables and one pool of bytes
+placement.py chooses target positions of the category word, so that the rows match the statistics
+writer.py    runs the compiled loop and returns Arrow strings
 random.py    Philox draws inside compiled code
-memory.py    buffers that grow, arrays without an owner
-text.py      bytes of a query: tidying, typing noise, word counts, JSON
-kernel.py    the loop over rows: draw, count, draw again until the query fits, write
-composer.py  requests (lean rows) to details (rows with words); few-shot examples
+memory.py    growing buffers, and arrays without reference counts, inside compiled code
+text.py      works on the bytes of a query: tidying, typos, word counts, JSON
+kernel.py    the compiled loop over rows: draw, count words, draw again until the query fits, write
+composer.py  turns requests (lean rows) into details (rows with words); draws few-shot examples
 """

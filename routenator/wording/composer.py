@@ -1,6 +1,6 @@
-"""Words for requests: the lean rows of the sample stage become slots, gold arguments and a heuristic draft.
+"""Turns the lean rows of the sample stage into rows with words: slots, gold arguments and a heuristic draft.
 
-A row's words are a pure function of (seed, stratum, path, record, domain), so the generate stage makes them where it
+A row's words are a pure function of (seed, stratum, path, record, domain), so the generate stage can make them when it
 needs them, in any batch and any order.
 """
 
@@ -23,24 +23,24 @@ from routenator.routes import ROUTES
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
-from routenator.wording.placement import wishes
-from routenator.wording.writer import NO_WISH, Writer
+from routenator.wording.placement import position_targets
+from routenator.wording.writer import ANY_POSITION, Writer
 
-# Streams of random decisions, apart from those of the sampler and of kernel.py.
+# Streams of random decisions; distinct from those of the sampler and of kernel.py.
 STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE, STREAM_EXAMPLE = 10, 11, 13
-_BLOCK = 16_384  # rows made at once: offsets of their texts stay far below 2**31, and the memory small
+_BLOCK = 16_384  # rows made at once: keeps memory small and text offsets, which are int32, far below 2**31
 
 
 Ints = NDArray[np.int64]
 
 
 class _Drafting(NamedTuple):
-    """Which heuristic templates may draft for a stratum.
+    """The heuristic templates that may draft for each stratum.
 
     Attributes:
-        first: a stratum's first entry, shape (strata + 1,).
-        sums: the stratum's number plus the running share of its entries, shape (entries,).
-        entries: node, lowest and highest number of words, two thresholds of the wish; shape (entries, 5).
+        first: index of each stratum's first entry, shape (strata + 1,).
+        sums: the stratum's number plus the cumulative share of its entries, shape (entries,).
+        entries: node, lowest and highest number of words, two thresholds of the target position; shape (entries, 5).
     """
 
     first: Ints
@@ -49,12 +49,12 @@ class _Drafting(NamedTuple):
 
 
 class Composer:
-    """Makes the words of one run's requests.
+    """Writes the words of one run's requests.
 
     Args:
         domain: the domain.
         config: the run's config.
-        strata: what the rows' stratum numbers mean; not needed for ``examples``.
+        strata: the strata that the rows refer to by number; not needed for ``examples``.
     """
 
     def __init__(self, domain: Domain, config: RunConfig, strata: Sequence[Stratum]) -> None:
@@ -62,26 +62,27 @@ class Composer:
         self.writer = Writer(domain, config.sample.tries)
 
     @cached_property
-    def wishes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        """(function, heuristic template, length bucket) -> thresholds of the category word's wished third; see
-        placement.py.
+    def position_targets(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """(function, heuristic template, length bucket) -> thresholds that draw a row's target keyword position.
+
+        See placement.py.
         """
         return {
             (function, template, bucket): thresholds
             for function in self.domain.rules
-            for (template, bucket), thresholds in wishes(self.domain, self.writer, function).items()
+            for (template, bucket), thresholds in position_targets(self.domain, self.writer, function).items()
         }
 
     @cached_property
     def _columns(self) -> dict[str, pa.Array]:
-        """The strings of a stratum by column, one entry a stratum; and the ids of the metadata records."""
+        """String columns of the strata, one entry per stratum; and the ids of the metadata records."""
         names = ("function", "category", "route", "template", "length", "language")
         columns = {name: pa.array([getattr(s, name) for s in self.strata], pa.string()) for name in names}
         return {**columns, "record": pa.array(list(self.domain.records), pa.string())}
 
     @cached_property
     def _cells(self) -> Ints:
-        """Function and whether there is a category, by stratum; shape (strata, 2)."""
+        """Number of the function, and 1 if there is a category, by stratum; shape (strata, 2)."""
         number = self.writer.compiled.function
         return np.array([(number[s.function], s.category != NO_CATEGORY) for s in self.strata], dtype=np.int64).reshape(
             -1, 2
@@ -91,8 +92,8 @@ class Composer:
     def _drafting(self) -> _Drafting:
         """The heuristic templates that may draft for each stratum.
 
-        Its own template on a route of drafts; else those that serve the cell; if there are none, those that can say
-        its category.
+        On a route whose draft is the query, the stratum's own template. On others, those that serve the cell or, if
+        there are none, those that can express its category.
         """
         tables: dict[tuple[str, ...], list[tuple[float, tuple[int, ...]]]] = {}
         first: list[int] = [0]
@@ -115,19 +116,18 @@ class Composer:
                     zip((running / running[-1]).tolist(), [self._entry(s, t) for t in serving], strict=True)
                 )
             first.append(first[-1] + len(tables[key]))
-            # A stratum's sums lie between its number and the next one, so that one search finds a row's place among
-            # all.
+            # Adding the stratum's number makes all sums increase, so that one searchsorted serves rows of all strata.
             sums.extend(number + share for share, _ in tables[key])
             entries.extend(entry for _, entry in tables[key])
         return _Drafting(np.array(first), np.array(sums), np.array(entries, dtype=np.int64).reshape(-1, 5))
 
     def _entry(self, stratum: Stratum, template: Template) -> tuple[int, ...]:
         root = self.writer.compiled.root[stratum.function, template.name]
-        wish = self.wishes.get((stratum.function, template.name, stratum.length), NO_WISH)
-        return (root, *self.domain.statistics.length_buckets[stratum.length], *wish)
+        target = self.position_targets.get((stratum.function, template.name, stratum.length), ANY_POSITION)
+        return (root, *self.domain.statistics.length_buckets[stratum.length], *target)
 
     def _drafted(self, stratum: Ints, seeds: Ints) -> Ints:
-        """Node, bounds and wish of each row's template, drawn by weight where several may draft; shape (rows, 5)."""
+        """Entry of each row's template, drawn by weight where there are several; shape (rows, 5)."""
         first, sums, entries = self._drafting
         chosen = first[stratum]
         several = np.flatnonzero(first[stratum + 1] - chosen > 1)
@@ -138,7 +138,7 @@ class Composer:
         return entries[chosen]
 
     def details(self, requests: pa.Table) -> pa.Table:
-        """Requests (``REQUEST_COLUMNS``) with their words (``DETAIL_COLUMNS``), in the same order."""
+        """Add the words to requests: ``REQUEST_COLUMNS`` to ``DETAIL_COLUMNS``, in the same order."""
         schema = arrow_schema(DETAIL_COLUMNS)
         blocks = [self._block(requests.slice(start, _BLOCK)) for start in range(0, requests.num_rows, _BLOCK)]
         return pa.Table.from_batches(blocks, schema=schema)
@@ -164,16 +164,14 @@ class Composer:
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def _able(self, function: str, category: str, language: str) -> list[Template]:
-        """The heuristic templates that can say a category, of any length; if there are none, all of the function and
-        language.
-        """
+        """Heuristic templates that can express a category, at any length; else all of the function and language."""
         templates = heuristic_templates(self.domain, function, language)
         return [t for t in templates if t.categories is None or category in t.categories] or templates
 
     def examples(self, seed: int, function: str, language: str, count: int) -> list[dict[str, Any]]:
-        """Few-shot examples of a function, drawn from the graph: ``draft`` and ``query`` say one call in two ways.
+        """Draw few-shot examples of a function from the graph; ``draft`` and ``query`` are two wordings of one call.
 
-        A pure function of its arguments and the domain.
+        A pure function of the arguments and the domain.
         """
         if count == 0:
             return []
@@ -190,11 +188,11 @@ class Composer:
             able = np.array(
                 [self.writer.compiled.root[function, t.name] for t in self._able(function, category, language)]
             )
-            # The template differs, if there are two that can say this category.
+            # The second template differs from the first, if two can express this category.
             chosen = (uniforms(seeds[rows], STREAM_DRAFT_TEMPLATE) * len(able)).astype(np.int64)
             other = (uniforms(seeds[rows], STREAM_SECOND_TEMPLATE) * (len(able) - 1)).astype(np.int64)
             roots[:, rows] = able[chosen], able[(chosen + 1 + other) % len(able)]
-        # The seeds are the same for both, so the slots are too.
+        # Both use the same seeds, so they have the same slots.
         first, second = (self.writer.draw(function, seeds, categories, chosen) for chosen in roots)
         return [
             {"draft": draft, "query": query, "arguments": json.loads(arguments), "slots": json.loads(slots)}

@@ -1,13 +1,15 @@
-"""The loop over rows in compiled code: draw slots and query, count words, draw again until the query fits, write the
-texts.
+"""The compiled loop over rows: draw slots and query, count words, draw again until the query fits, write the texts.
 
-Rejection keeps the joint distribution right: slot presence, slot values and the query are drawn together until the
-query falls into the row's length bucket (and, for the first half of the tries, its category word into the wished third
-of the query). A draw is a list of pieces; its words are counted on what is known of each piece, so bytes are touched
-once, for the draw that wins. Only where punctuation stands alone, which tidying and noise may take away, the text is
-made to be counted. Draws are pure functions of (seed, stream, attempt), so a winner of the past is simply drawn again.
+Rejection sampling keeps the joint distribution right: slot presence, slot values and the query are drawn together until
+the query is in the row's length bucket. The first half of the attempts also require the target position of the category
+word. A draw is a list of pieces whose word counts are precomputed, so most draws are judged without touching a byte;
+only the accepted one is written out. The exception is a draw with free-standing punctuation, which tidying and noise
+may remove: its text must be written to count its words. Draws are pure functions of (seed, stream, attempt), so the
+best earlier attempt is not stored but drawn again.
 
-All helpers with arrays are inlined into one function: a call would count references for each array it is given.
+Written by hand for numba because each row draws until it fits, which whole-array operations cannot express. All helpers
+that take arrays are inlined into one function, since a call would count references for each array. Grammars are walked
+with an explicit stack, since inlined functions cannot recurse.
 """
 
 from __future__ import annotations
@@ -41,28 +43,28 @@ from routenator.wording.text import (
 discard_stale(Path(__file__).parent)
 
 STREAM_NOISE, STREAM_SLOTS, STREAM_TEMPLATE = 20, 21, 22
-# Marks on the stack of nodes still to be expanded.
+# Marks on the stack of nodes to expand; real nodes are not negative.
 _PARTS_BEGIN, _PART_BEGIN, _PART_END, _PARTS_END = -1, -2, -3, -4
-_GUESSES = 8
+_GUESSES = 8  # random options tried before the usable ones are counted
 _NO_BOUND = 1 << 30
-# Columns of Work.places.
+# Columns of Work.places; of a pair, the start (the next column is the end).
 _VALUE, _SURFACE, _VALUE_SAID, _SURFACE_SAID, _COUNT, _DOUBT = 0, 2, 4, 6, 8, 9
 
 
 @njit(cache=True, inline="always")
 def _piece(program: Any, number: Any, low: Any, out: Any, at: Any) -> Any:
-    """Append a piece of text, as it is or in lower case; returns the new end."""
+    """Append a piece of text, unchanged or in lower case; return the new end."""
     first = program.pieces[number, 2 * low]
     return copy(program.pool, first, first + program.pieces[number, 2 * low + 1], out, at)
 
 
 @njit(cache=True, inline="always")
 def _choose(program: Any, node: Any, present: Any, state: Any) -> Any:
-    """The option of a choice that is drawn: uniformly among those whose slots are all present; -1 if there is none."""
+    """Draw an option of a choice, uniformly among those whose slots are all present; -1 if there is none."""
     nodes, table = program.nodes, program.table
     first, count, free = nodes[node, p.A], nodes[node, p.B], nodes[node, p.C]
     chosen = -1
-    # Guess; most options may be used.
+    # Guess first: most options are usable, so this is faster than counting them. The result is uniform either way.
     for _ in range(_GUESSES):
         k = below(state, count)
         need = 0 if free else table[first + count + k]
@@ -86,7 +88,7 @@ def _choose(program: Any, node: Any, present: Any, state: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def _push_parts(program: Any, node: Any, present: Any, state: Any, stack: Any, top: Any) -> Any:
-    """Put the usable parts of <...> on the stack in a random order; returns the new top."""
+    """Put the usable parts of <...> on the stack in a random order; return the new top."""
     nodes, table = program.nodes, program.table
     first, size = nodes[node, p.A], nodes[node, p.B]
     stack[top] = _PARTS_END
@@ -101,6 +103,7 @@ def _push_parts(program: Any, node: Any, present: Any, state: Any, stack: Any, t
         swapped = stack[base + k]
         stack[base + k] = stack[base + other]
         stack[base + other] = swapped
+    # Spread the parts, each between its marks; from the last down, so that no part is overwritten before it is moved.
     for k in range(count - 1, -1, -1):
         part = stack[base + k]
         stack[base + 3 * k] = _PART_END
@@ -112,7 +115,7 @@ def _push_parts(program: Any, node: Any, present: Any, state: Any, stack: Any, t
 
 @njit(cache=True, inline="always")
 def _lexicon(program: Any, node: Any, state: Any) -> Any:
-    """A piece of a word list, by weight."""
+    """Draw a piece of a word list, by weight."""
     nodes, table = program.nodes, program.table
     first, count, sums = nodes[node, p.A], nodes[node, p.B], nodes[node, p.C]
     value = word(state)
@@ -141,20 +144,21 @@ def _expand(
     work: Any,
     at: Any,
 ) -> Any:
-    """Append a draw of a grammar to ``work.items``.
+    """Draw from a grammar and append the result to ``work.items``.
 
     Args:
         root: node of the grammar.
         walks, start: the node positions of the row's walk are ``walks[start:]``.
         record: number of the metadata record, -1 for none.
         present: the slots that are present, as bits.
-        most: words, those in doubt not counted, above which the rest is not drawn.
+        most: drawing stops above this number of words, not counting those in doubt: the draw is too long anyway.
         at: the end of the items so far.
 
     Returns:
-        New end; number of words; how many of those may be taken away later; words before the category's surface (-1 if
-        it is not said); words in it.
+        New end; number of words; how many of those are in doubt, that is may be removed later; words before the
+        category's surface (-1 if it does not occur); words in it.
     """
+    # ``edge`` is 1 if the text so far ends without a space: then the next piece continues its last word.
     nodes, table, stack, marks, items = program.nodes, program.table, work.stack, work.marks, work.items
     words, doubt, before, inside, edge = 0, 0, -1, 0, 0
     stack[0] = root
@@ -174,7 +178,7 @@ def _expand(
                 marked += 1
             elif node == _PART_END:
                 marked -= 1
-                # A part that says nothing leaves no space.
+                # An empty part leaves no space behind: undo what it added.
                 if words == marks[marked, 1]:
                     at, edge, doubt = marks[marked, 0], marks[marked, 2], marks[marked, 3]
             else:
@@ -233,7 +237,7 @@ def _expand(
 
 @njit(cache=True, inline="always")
 def _is_there(program: Any, slot: Any, present: Any, named: Any, state: Any) -> Any:
-    """Whether a slot is said, given those above it."""
+    """Whether a slot is present, given those above it."""
     slots = program.slots
     rule = slots[slot, p.PRESENCE]
     if rule == p.CATEGORY:
@@ -246,7 +250,7 @@ def _is_there(program: Any, slot: Any, present: Any, named: Any, state: Any) -> 
 
 @njit(cache=True, inline="always")
 def _say(program: Any, first: Any, stop: Any, low: Any, work: Any) -> Any:
-    """Items as bytes into ``work.raw``, with marks around the slots; returns their end."""
+    """Write items as bytes into ``work.raw``, with marks around the slots; return the end."""
     out, items, end = work.raw, work.items, 0
     for i in range(first, stop):
         item = items[i]
@@ -265,7 +269,7 @@ def _say(program: Any, first: Any, stop: Any, low: Any, work: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: Any, order: Any, tries: Any) -> Any:
-    """Words for rows.
+    """Write the words of rows.
 
     Args:
         program: ``routenator.wording.program.Program``.
@@ -274,13 +278,14 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         rows: see ``Writer.write``; int64, shape (n, 8).
         starts: where each row's walk begins in ``walks``, shape (n + 1,).
         walks: node positions, int32.
-        order: the order in which the rows are made and their texts stand, shape (n,).
-        tries: draws of a query until it fits.
+        order: the order in which rows are processed and their texts returned, shape (n,).
+        tries: how often a query is drawn to find one that fits.
 
     Returns:
-        Bytes of query, slots, arguments and path (the last three are JSON), the ends of the texts in each, shape (4, n
-        + 1), all in the given order, and ``Words.facts``, in the rows' own.
+        Bytes of query, slots, arguments and path (the last three are JSON) and the ends of the texts in each, shape
+        (4, n + 1), all in the given order; and ``Words.facts`` in the order of the rows.
     """
+    # The owners (arguments of this function, all_...) stay alive to the end, so bare arrays are safe here.
     program = p.Program(
         bare_of(program.pool), bare_of(program.pieces), bare_of(program.nodes), bare_of(program.table),
         bare_of(program.slots), bare_of(program.functions), bare_of(program.noise), bare_of(program.alpha),
@@ -306,20 +311,22 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
     for place in range(count):
         row = order[place]
         seed, function, record, named, template = seeds[row], rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3]
+        # Noise is drawn once per row, apart from the attempts, so that it does not depend on which attempt fits.
         begin(state, seed, STREAM_NOISE, 0)
         low, slip, bare = np.int64(word(state) < noise[0]), word(state) < noise[1], word(state) < noise[2]
         position, where, kind = word(state), word(state), word(state)
-        wanted: Any = -1
+        wanted: Any = -1  # target position, -1 for none
         if rows[row, 7] >= 0:
             wanted = np.int64(position >= rows[row, 6]) + np.int64(position >= rows[row, 7])
         first, slot_count = functions[function, p.FIRST_SLOT], functions[function, p.SLOTS]
         places[p.MOST_SLOTS, 0] = functions[function, p.CATEGORY_SLOT]
+        # best: the first attempt of the right length, whatever its position; again: it is drawn once more, to be used.
         best, attempt, again, present, said, stop = -1, 0, False, 0, 0, 0
         while True:
             begin(state, seed, STREAM_SLOTS, attempt)
             present, at, words, doubt, before, inside, begun, spoken = 0, 0, 0, 0, -1, 0, 0, 0
             most = _NO_BOUND if again else rows[row, 5]
-            # For each slot its value, then its surface; last of all the template.
+            # For each slot its value, then its surface; the template comes last.
             for job in range(2 * slot_count + 1):
                 k, last, surface = job >> 1, job == 2 * slot_count, job & 1
                 root, seen = template, 0
@@ -337,7 +344,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                     root = slots[first + k, p.VALUE]
                 if spoken > most:
                     words, doubt = spoken, 0
-                    break  # the slots alone say too much
+                    break  # the slots alone have too many words
                 begun, bound = at, most if last else _NO_BOUND
                 at, words, doubt, before, inside = _expand(
                     program, root, walks, starts[row], record, seen, bound, state, work, at
@@ -358,12 +365,14 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                 fits = rows[row, 4] <= words <= rows[row, 5]
                 third = third_at(words, before, inside)
                 good = fits and (wanted < 0 or third < 0 or third == wanted or attempt >= tries // 2)
+                # Without doubtful words the count is exact. With them it is an upper bound, and ``words - doubt`` a
+                # lower one: reject only if no count between the two can fit, else write the text and count again.
                 if words < rows[row, 4] or words - doubt > rows[row, 5] or (doubt == 0 and not good):
                     if best < 0 and fits and doubt == 0:
                         best = attempt
                     attempt += 1
                     if attempt == tries or (best >= 0 and attempt == tries // 2):
-                        # None fits whole: the first of the right length, else the first of all.
+                        # None meets both conditions: use the first of the right length, else the very first.
                         attempt, again = max(best, 0), True
                     continue
             # Bytes: the slots' values and surfaces, then the query.
@@ -377,7 +386,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                         continue
                     from_, to = places[k, 2 * surface], places[k, 2 * surface + 1]
                     if slots[first + k, p.SURFACE] < 0:
-                        # A value without a surface of its own is a span of the query: it is typed as the query is.
+                        # A value without its own surface is a span of the query, so it gets the query's letter case.
                         if surface:
                             continue
                     elif not surface:
@@ -431,7 +440,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         for k in range(starts[row + 1] - starts[row]):
             step = program.table[functions[function, p.FIRST_STEP] + k]
             end = _piece(program, program.table[step + walks[starts[row] + k]], 0, paths, end)
-        # Each step's piece ends with a comma and a space; the last one's give way to the brace.
+        # Each step's piece ends with a comma and a space; the closing brace replaces the last pair.
         paths[end - 2] = CLOSING
         ends[3, place + 1] = end - 1
     return all_query, all_slots, all_arguments, all_paths, all_ends, all_facts

@@ -1,4 +1,4 @@
-"""Memory inside compiled code: buffers that grow, and arrays without an owner."""
+"""Memory inside compiled code: growing buffers, and arrays without reference counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 @njit(cache=True, inline="always")
 def room(buffer: Any, end: Any, more: Any) -> Any:
-    """A buffer with the same bytes and room for ``more`` after ``end``."""
+    """Return a buffer with the same bytes and room for ``more`` after ``end``."""
     if buffer.size - end >= more:
         return buffer
     larger = np.empty(2 * buffer.size + more, dtype=np.uint8)
@@ -22,10 +22,13 @@ def room(buffer: Any, end: Any, more: Any) -> Any:
 
 @intrinsic
 def bare_of(context: Any, array: Any) -> Any:
-    """The same memory without an owner: no references to count in the inner loops, which would take more than twice as
-    long.
+    """Return the same memory without an owner, so that numba emits no reference counting for it.
+
+    Counting references in the inner loops would more than double their time. The caller must keep the original array
+    alive for as long as this one is used.
     """
 
+    # numba skips the counter of an array whose meminfo is null, and offers no public way to get such an array.
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, arguments[0])
         made.meminfo = cgutils.get_null_value(made.meminfo.type)

@@ -1,10 +1,12 @@
-"""A domain's grammars as a program: flat integer tables and one pool of bytes, which the compiled loop (kernel.py)
-walks.
+"""Compiles a domain's grammars into a program for the loop in kernel.py: flat integer tables and one pool of bytes.
 
-Every text that a grammar can say is a *piece* of the pool, once as it is and once in lower case. A grammar is a tree of
-nodes; a node is a row of ``nodes``: kind and three operands. Children and behind them their needs (the slots that must
-be present for each, as bits), pieces of a step's nodes, of a word list and of the metadata records are runs in
-``table``.
+Every text that a grammar can produce is a *piece* of the pool, stored unchanged and in lower case (lower case in
+Unicode is done here, as it can change a text's length). A grammar is a tree of nodes; a node is a row of ``nodes``:
+kind and three operands. Lists are runs of integers in ``table``: a node's children followed by their needs (the slots
+that each requires, as bits), the pieces of a step's nodes, of a word list, and of the metadata records.
+
+Plain arrays rather than Python objects, because numba compiles them to direct memory access and caches the code for all
+domains: a program is data, only the loop is compiled.
 """
 
 from __future__ import annotations
@@ -22,21 +24,20 @@ from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 
-# Columns of nodes, and kinds of nodes with their operands A, B, C.
+# Columns of nodes; then the kinds of nodes, with their operands A, B, C.
 KIND, A, B, C, NEED = range(5)
 TEXT = 0  # piece
 SEQUENCE = 1  # children: first in table, count
 CHOICE = 2  # children: first in table, count; 1 if none needs a slot
 CONDITIONAL = 3  # child; the slots that must be present, as bits
 PARTS = 4  # children: first in table, count
-SLOT = 5  # number of the slot; 1 for the category's
-STEP = 6  # step; its nodes' (first entry of pieces in table, count) from here in table
-ATTRIBUTE = 7  # step; its nodes' pieces from here in table
-LEXICON = (
-    8  # pieces: first in table, count; running sums of weights (32 bits) from here in table, or -1 for equal weights
-)
-RECORD = 9  # the records' pieces from here in table
-NOTHING = 10  # what a choice without a usable option says
+SLOT = 5  # number of the slot; 1 if it is the category's
+STEP = 6  # step; where its nodes' pairs (first piece in table, count) begin in table
+ATTRIBUTE = 7  # step; where its nodes' pieces begin in table
+# Pieces: first in table, count; where the running sums of the weights (32 bits) begin in table, -1 for equal weights.
+LEXICON = 8
+RECORD = 9  # where the records' pieces begin in table
+NOTHING = 10  # the empty result of a choice without a usable option
 # Columns of slots.
 PRESENCE, SHARE, EXCLUDES, NEEDS, VALUE, SURFACE, TYPE, KEY = range(8)
 ALWAYS, CATEGORY, SHARED = range(3)
@@ -44,26 +45,26 @@ ALWAYS, CATEGORY, SHARED = range(3)
 FIRST_SLOT, SLOTS, FIRST_STEP, CATEGORY_SLOT = range(4)
 
 PUNCTUATION = ",.?!;:"
-_WORD = 1 << 32  # random words are below it; a share is a threshold on them
+_WORD = 1 << 32  # random words are below this; a share becomes a threshold on them
 SPACE_PIECE = 0
-MOST_SLOTS = 62
-_KINDS = {"integer": 1, "number": 2, "boolean": 3}  # as routenator.wording.text
-_LETTERS = 1 << 16
+MOST_SLOTS = 62  # slots are bits of an int64
+_KINDS = {"integer": 1, "number": 2, "boolean": 3}  # as in routenator.wording.text
+_LETTERS = 1 << 16  # typos are made in letters below this code point
 
 
 class Program(NamedTuple):
-    """What the compiled loop reads.
+    """Input of the compiled loop.
 
     Attributes:
         pool: bytes of all pieces.
-        pieces: start and size as it is, start and size in lower case, and what counting words needs (``counting``);
+        pieces: start and size unchanged, start and size in lower case, and the facts for counting words (``counting``);
             shape (pieces, 5).
         nodes: kind and operands, shape (nodes, 4).
         table: runs of integers that the nodes point into.
         slots, functions: shape (slots of all functions, 8), (functions, 4).
         noise: thresholds on 32 random bits for lower case, typo, no punctuation, shape (3,).
         alpha: code point -> whether it is a letter.
-        longest: the most bytes of a query, of a JSON object of slots, of a path, shape (4,).
+        longest: maximum bytes of a query, of the JSON of slots, of arguments, and of a path, shape (4,).
     """
 
     pool: NDArray[np.uint8]
@@ -78,19 +79,18 @@ class Program(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Scratch memory of the compiled loop: large enough for the longest text of its program.
+    """Scratch memory of the compiled loop, allocated once and large enough for the longest text of its program.
 
     Attributes:
-        items: what one draw says: pieces, or -1 - k for slot k; first the slots' values and surfaces, then the
-            template.
+        items: one draw: pieces, or -1 - k for slot k; first the slots' values and surfaces, then the template.
         places: where each slot's value begins and ends in ``items``, then its surface, then its value and surface in
             ``spoken``; then the number of its words and of those in doubt; shape (slots, 10).
-        raw: a text while it is made.
+        raw: a text before tidying.
         spoken: values and surfaces of one row's slots and the query, tidied.
-        stack: nodes still to be expanded.
+        stack: nodes to expand.
         marks: the state before each part of <...>, shape (depth, 4).
-        letters: where a typo may be made.
-        state: of the random stream (random.py).
+        letters: places where a typo could be made.
+        state: state of the random stream (random.py).
     """
 
     items: NDArray[np.int64]
@@ -105,9 +105,11 @@ class Work(NamedTuple):
 
 @dataclass
 class Compiled:
-    """A program with the names that its callers use.
+    """A program, and tables from names to its numbers.
 
     Attributes:
+        program: the tables.
+        work: its scratch memory.
         function: name -> row of ``program.functions``.
         root: (function, heuristic template) -> node.
     """
@@ -120,12 +122,12 @@ class Compiled:
 
 @dataclass
 class _Scope:
-    """What the names in a grammar mean: a function's steps, and its slots where a template is compiled."""
+    """Resolves names in a grammar: a function's steps and, while compiling a template, its slots."""
 
     function: str
     steps: dict[str, int]
     slots: dict[str, int] = field(default_factory=dict)
-    said: list[int] = field(default_factory=list)  # most bytes of each slot's surface
+    said: list[int] = field(default_factory=list)  # maximum bytes of each slot's surface
 
     @property
     def names(self) -> frozenset[str]:
@@ -142,8 +144,8 @@ class Compiler:
         self.domain = domain
         self._pieces: dict[str, int] = {" ": SPACE_PIECE}
         self._nodes: list[tuple[int, int, int, int, int]] = []
-        self._sizes: list[int] = []  # most bytes that a node says
-        self._depths: list[int] = []  # most entries that a node puts on the stack
+        self._sizes: list[int] = []  # maximum bytes that each node produces
+        self._depths: list[int] = []  # maximum stack entries that each node needs
         self._table: list[int] = []
         self._runs: dict[tuple[Any, ...], int] = {}
         # What templates refer to -> where the pieces of its texts stand, and the most bytes of one.
@@ -153,10 +155,10 @@ class Compiler:
             self._types.setdefault(node.type, []).append(node)
 
     def compile(self) -> Compiled:
-        """The whole domain.
+        """Compile the whole domain.
 
         Raises:
-            InputError: a function has more slots than fit into a word.
+            InputError: a function has more slots than fit into a machine word.
         """
         domain = self.domain
         slots: list[tuple[int, ...]] = []
@@ -180,10 +182,10 @@ class Compiler:
                     roots[name, template.name] = root = self._node(template.grammar, scope)
                     longest[0] = max(longest[0], self._sizes[root])
                     grammars = [row[column] for row, _, _ in made for column in (VALUE, SURFACE) if row[column] >= 0]
-                    # A draw says at most as many pieces as its nodes put on the stack.
+                    # A draw has at most as many pieces as its nodes put entries on the stack.
                     items = max(items, sum(self._depths[node] for node in (*grammars, root)) + 64)
             keys = sum(len(json.dumps(slot, ensure_ascii=False).encode()) + 4 for slot in rule.slots)
-            # A JSON string may double each byte.
+            # Escaping in JSON can double each byte.
             longest[1] = max(longest[1], 2 * sum(value + said for _, value, said in made) + keys + 8)
             steps, size = self._path(name)
             longest[3] = max(longest[3], size)
@@ -214,7 +216,7 @@ class Compiler:
                 [threshold(share) for share in (noise.lowercase, noise.typo, noise.no_punctuation)], dtype=np.int64
             ),
             alpha=np.array([chr(point).isalpha() for point in range(_LETTERS)], dtype=np.bool_),
-            # A doubled letter has up to four bytes.
+            # Room for a typo that doubles a letter, which has up to four bytes.
             longest=np.array([longest[0] + 8, longest[1], longest[1], longest[3]], dtype=np.int64),
         )
 
@@ -229,11 +231,11 @@ class Compiler:
             stack=np.zeros(deep, dtype=np.int64),
             marks=np.zeros((deep, 4), dtype=np.int64),
             letters=np.zeros(raw, dtype=np.int64),
-            state=np.zeros(10, dtype=np.uint64),  # random.SIZE; not imported, since that brings numba
+            state=np.zeros(10, dtype=np.uint64),  # random.SIZE; not imported, because that would import numba
         )
 
     def _slot(self, name: str, slot: str, number: int, scope: _Scope) -> tuple[tuple[int, ...], int, int]:
-        """A row of ``Program.slots``, and the most bytes of the slot's value and surface."""
+        """Return a row of ``Program.slots``, and the maximum bytes of the slot's value and surface."""
         function, rule = self.domain.functions[name], self.domain.rules[name]
         above = {other: position for position, other in enumerate(rule.slots) if position < number}
         share = self.domain.statistics.slots.get(name, {}).get(slot, 1.0)
@@ -261,7 +263,7 @@ class Compiler:
         return row, value, said
 
     def _path(self, function: str) -> tuple[int, int]:
-        """Where the starts of the steps' pieces of JSON stand in ``table``, and the most bytes of a path."""
+        """Add the JSON pieces of a function's steps; return where their starts are in ``table``, and maximum bytes."""
         starts, size = [], 2
         for step in self.domain.rules[function].path:
             texts = [
@@ -273,7 +275,7 @@ class Compiler:
         return self._run(starts), size
 
     def _piece(self, text: str, *, clean: bool = True) -> int:
-        """The number of a text. White space and control signs become spaces, as tidying would make them."""
+        """Return the number of a text. White space and control characters become spaces, as tidying would do."""
         if clean:
             text = "".join(" " if sign.isspace() or sign < " " or sign == "\x7f" else sign for sign in text)
         return self._pieces.setdefault(text, len(self._pieces))
@@ -298,7 +300,7 @@ class Compiler:
         return self._run([value for entry in entries for value in entry]), size
 
     def _run(self, values: Sequence[int]) -> int:
-        """Where a run of integers stands in ``table``; equal runs are kept once."""
+        """Return where a run of integers is in ``table``; equal runs are stored once."""
         key = tuple(values)
         if key not in self._runs:
             self._runs[key] = len(self._table)
@@ -325,7 +327,7 @@ class Compiler:
         children = [self._node(part, scope) for part in parts]
         sizes, depth = [self._sizes[child] for child in children], sum(self._depths[child] for child in children)
         needs = [self._nodes[child][NEED] for child in children]
-        # What each child needs stands behind the children.
+        # The needs of the children follow the children, in the same order.
         run = self._run([*children, *needs])
         if isinstance(node, grammar.Sequence):
             return self._add(SEQUENCE, run, len(children), need=need, size=sum(sizes), depth=1 + depth)
@@ -365,11 +367,11 @@ class Compiler:
 
 
 def counting(text: str) -> int:
-    """What a piece adds to the number of words, packed into bits.
+    """Pack the facts needed to count a piece's words into bits.
 
-    Bits 0 to 15: words; 16: begins without a space; 17: ends without a space; 18: begins with a word of punctuation
-    alone, which is a word only if nothing is glued to it; 19: is empty; 20 and up: further words of punctuation alone,
-    which tidying and noise may take away.
+    Bits 0 to 15: words; 16: starts without a space; 17: ends without a space; 18: the first word is punctuation only,
+    which counts as a word unless it is glued to the text before; 19: is empty; 20 and up: further words that are
+    punctuation only, which tidying and noise may remove.
     """
     tokens = text.split()
     signs = [not token.strip(PUNCTUATION) for token in tokens]
@@ -379,21 +381,21 @@ def counting(text: str) -> int:
 
 
 def threshold(share: float) -> int:
-    """A share as a threshold: a random word below it happens with this share, exactly always for 1."""
+    """Turn a share into a threshold: a random 32-bit word is below it with this probability (always, for 1)."""
     return round(min(max(float(share), 0.0), 1.0) * _WORD)
 
 
 def record_field(record: dict[str, Any], name: str) -> str:
-    """A field of a metadata record as text; "" where it is missing."""
+    """A field of a metadata record as text; "" if it is missing."""
     value = record.get(name, "")
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def node_attribute(node: Any, name: str) -> str:
-    """An attribute of a node as text; "" where it is missing."""
+    """An attribute of a node as text; "" if it is missing."""
     return {"label": node.label, "id": node.id, "type": node.type}.get(name) or node.attributes.get(name, "")
 
 
 def serving_templates(domain: Domain, function: str) -> list[Template]:
-    """The heuristic templates of a function that have a weight."""
+    """The heuristic templates of a function with a weight above 0."""
     return [t for t in domain.templates.values() if t.grammar is not None and function in t.functions and t.weight > 0]

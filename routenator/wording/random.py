@@ -1,8 +1,11 @@
 """Philox4x32-10 inside compiled code: a stream of 32-bit words for one row, keyed by its seed.
 
-The counter is (block, attempt, stream, 0), the key the row's seed; each block gives four words and all four are used.
-Which word serves which decision follows from the order of the decisions alone, so a row's draws depend on no other row.
-A choice among n is ``word * n >> 32``: exact integers, equal on every machine; its bias is below n / 2**32.
+Written by hand because numba's own generator has state that rows would share, while here a row's draws must depend on
+no other row. The counter is (block, attempt, stream, 0) and the key is the row's seed; each block gives four words, and
+all four are used. Decisions consume words in the order in which they are made. A choice among n is ``word * n >> 32``:
+exact integers, equal on every machine; its bias is below n / 2**32.
+
+All state and constants are uint64: numba turns arithmetic on a signed and an unsigned integer into float64.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 @njit(cache=True, inline="always")
 def begin(state: Any, seed: Any, stream: Any, attempt: Any) -> None:
-    """Begin a stream: ``state`` is uint64, shape (SIZE,); seed, stream, attempt as
-    ``routenator.sampling.philox.uniforms``.
+    """Start a stream.
+
+    Args:
+        state: uint64, shape (SIZE,).
+        seed, stream, attempt: as in ``routenator.sampling.philox.uniforms``.
     """
     state[BLOCK] = 0
     state[ATTEMPT] = attempt
@@ -33,7 +39,7 @@ def begin(state: Any, seed: Any, stream: Any, attempt: Any) -> None:
 
 @njit(cache=True)
 def refill(state: Any) -> None:
-    """The next block of four words."""
+    """Compute the next block of four words."""
     c0, c1, c2, c3 = state[BLOCK], state[ATTEMPT], state[STREAM], np.uint64(0)
     k0, k1 = state[KEY_LOW], state[KEY_HIGH]
     for _ in range(10):
@@ -47,7 +53,7 @@ def refill(state: Any) -> None:
 
 @njit(cache=True, inline="always")
 def word(state: Any) -> Any:
-    """The stream's next 32 bits, as int64."""
+    """Return the stream's next 32 bits, as int64."""
     if state[NEXT] >= 4:
         refill(state)
     value = state[WORDS + np.int64(state[NEXT])]
@@ -57,5 +63,5 @@ def word(state: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def below(state: Any, count: Any) -> Any:
-    """A number in [0, count), uniformly; count from 1 to 2**31."""
+    """Draw a number in [0, count) uniformly; count is 1 to 2**31."""
     return (word(state) * count) >> 32

@@ -1,8 +1,8 @@
-"""Bytes of a query inside compiled code: tidying, typing noise, word counts, JSON. Texts are UTF-8; spaces are the only
-white space.
+"""Works on the bytes of a query inside compiled code: tidying, typos, word counts, JSON.
 
-While a query is made, marks stand around the slots' surfaces: noise stays outside them, and the category word's place
-can be read off.
+Texts are UTF-8 bytes, with spaces as the only white space. Bytes, because numba's strings are slow and Arrow wants
+bytes in the end. While a query is built, marker bytes surround the slots' surfaces: they keep noise out of the slots
+and show where the category word is. Markers are control characters, which no piece contains (see ``Compiler._piece``).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ STRING, INTEGER, NUMBER, BOOLEAN = 0, 1, 2, 3
 
 @njit(cache=True, inline="always")
 def is_punctuation(sign: Any) -> Any:
-    """Whether a byte is one of ``, . ? ! ; :``."""
+    """True if a byte is one of ``, . ? ! ; :``."""
     return sign in (44, 46, 63, 33, 59, 58)
 
 
 @njit(cache=True, inline="always")
 def copy(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
-    """Append ``source[start:stop]``; returns the new end."""
+    """Append ``source[start:stop]``; return the new end. A loop, since a slice would be an array with references."""
     for i in range(start, stop):
         out[at + i - start] = source[i]
     return at + stop - start
@@ -34,7 +34,7 @@ def copy(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def _glue(out: Any, first: Any, token: Any, at: Any) -> Any:
-    """Drop the space before a token that is one punctuation sign; returns the new end."""
+    """Drop the space before a token that is a single punctuation mark; return the new end."""
     if at - token == 1 and token > first and is_punctuation(out[token]):
         out[token - 1] = out[token]
         return at - 1
@@ -43,21 +43,21 @@ def _glue(out: Any, first: Any, token: Any, at: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def third_at(words: Any, before: Any, inside: Any) -> Any:
-    """The third of a query (0, 1, 2) in which the middle of the category's words stands; -1 if they are not said."""
+    """The third of a query (0, 1, 2) that contains the middle of the category's words; -1 if they do not occur."""
     return min(2, 3 * (2 * before + inside) // (2 * words)) if before >= 0 and words > 0 else -1
 
 
 @njit(cache=True)
 def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
-    """Append a text without marks and double spaces, as ``routenator.grammar.tidy`` does.
+    """Append a text without markers and double spaces, as ``routenator.grammar.tidy`` does.
 
     Args:
         raw: the text is ``raw[start:stop]``.
-        bare: whether punctuation outside the slots is dropped.
-        out: gets the tidy text from ``at`` on.
+        bare: drop punctuation outside the slots.
+        out: receives the tidy text, from ``at`` on.
 
     Returns:
-        New end, number of words, third in which the category word's middle stands (-1 if it is not said).
+        New end, number of words, third that contains the middle of the category word (-1 if it does not occur).
     """
     first, token, words = at, -1, 0
     inside, before, spoken = False, -1, -1
@@ -94,20 +94,19 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
 
 @njit(cache=True)
 def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) -> Any:
-    """One slip of the finger in one word of four letters or more outside the slots: swapped, dropped or doubled letter.
+    """Make one typo in a word of at least four letters outside the slots: a swapped, dropped or doubled letter.
 
     Args:
-        raw: the text is ``raw[:stop]``; changed in place, there must be room for one more character.
+        raw: the text is ``raw[:stop]``; changed in place, with room for one more character.
         where: 32 random bits that choose the letter.
         kind: 32 random bits: swapped (2 of 5), dropped (3 of 10), doubled (3 of 10).
         alpha: code point -> whether it is a letter, for those below 2**16.
-        places: int32, room for as many letters as the text has.
+        places: int64, with room for as many letters as the text has.
 
     Returns:
         The new end.
     """
-    # places holds the starts of the letters with one letter before and two after them, found as the scan leaves them
-    # behind.
+    # A letter qualifies if one letter comes before it and two after, so the scan keeps the starts of the last two.
     found, run, inside = 0, 0, False
     last1, last2 = 0, 0  # starts of the character before this one and of the one before that
     i = 0
@@ -158,7 +157,7 @@ def _code_point(raw: Any, i: Any, width: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def _swap(raw: Any, here: Any, first: Any, second: Any, stop: Any) -> Any:
-    """Exchange two neighbouring characters of ``first`` and ``second`` bytes."""
+    """Swap two adjacent characters of ``first`` and ``second`` bytes, by rotating the first past the second."""
     for _ in range(first):
         sign = raw[here]
         for i in range(here, here + first + second - 1):
@@ -169,7 +168,7 @@ def _swap(raw: Any, here: Any, first: Any, second: Any, stop: Any) -> Any:
 
 @njit(cache=True)
 def quoted(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
-    """Append a JSON string; there are no control signs in our texts. Returns the new end."""
+    """Append a JSON string; our texts contain no control characters. Return the new end."""
     out[at] = _QUOTE
     at += 1
     for i in range(start, stop):
@@ -184,7 +183,7 @@ def quoted(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
 
 @njit(cache=True)
 def typed(source: Any, start: Any, stop: Any, kind: Any, out: Any, at: Any) -> Any:
-    """Append a value as its parameter's JSON type; a text that is no number stays a text. Returns the new end."""
+    """Append a value as its parameter's JSON type; text that is not a number stays a string. Return the new end."""
     if kind == STRING:
         return quoted(source, start, stop, out, at)
     if kind == BOOLEAN:

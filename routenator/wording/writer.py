@@ -1,4 +1,4 @@
-"""A domain's compiled grammars and the loop over rows, with Arrow strings as its result."""
+"""Runs the compiled loop on a domain's compiled grammars and returns Arrow strings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from routenator.wording.kernel import compose
 from routenator.wording.program import Compiled, Compiler
 
 Ints = NDArray[np.int64]
-NO_WISH = (-1, -1)  # thresholds of a row whose category word may stand anywhere
+ANY_POSITION = (-1, -1)  # thresholds of a row whose category word may be anywhere
 _ANY_LENGTH = (1, 1 << 30)
 
 
@@ -26,8 +26,8 @@ class Words(NamedTuple):
     Attributes:
         query: Arrow strings.
         slots, arguments, path: JSON objects, Arrow strings.
-        facts: number of words; the third in which the category word stands (-1 if it is not said); the number of words
-            as counted on pieces, and how many of those were in doubt then; shape (n, 4).
+        facts: number of words; the third that the category word is in (-1 if it does not occur); the number of words as
+            counted on pieces, and how many of those were in doubt; shape (n, 4).
     """
 
     query: pa.Array
@@ -42,7 +42,7 @@ class Writer:
 
     Args:
         domain: the domain.
-        tries: draws of a query until it fits.
+        tries: how often a query is drawn to find one that fits.
     """
 
     def __init__(self, domain: Domain, tries: int) -> None:
@@ -54,17 +54,17 @@ class Writer:
         return Graph(self.domain)
 
     def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32]) -> Words:
-        """Words, a row each.
+        """Write the words of each row.
 
         Args:
             seeds: shape (n,).
             rows: function, record (-1 for none), 1 if the row has a category, node of its template, lowest and highest
-                number of words, two thresholds of its wish (-1 for none); shape (n, 8). Function and node are those of
-                ``compiled``.
+                number of words, two thresholds of its target position (-1 for none); shape (n, 8). Function and node
+                are numbers of ``compiled``.
             starts: where each row's walk begins in ``walks``, shape (n + 1,).
             walks: node positions within their types.
         """
-        # Rows of one template in a row: its part of the tables stays in the cache.
+        # Sort rows by template, so that its part of the tables stays in the CPU cache.
         order = np.argsort(rows[:, 3], kind="stable")
         *texts, ends, facts = compose(
             self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
@@ -88,16 +88,17 @@ class Writer:
         categories: NDArray[Any],
         roots: Ints,
         bounds: Any = _ANY_LENGTH,
-        wish: tuple[int, int] = NO_WISH,
+        target: tuple[int, int] = ANY_POSITION,
     ) -> Words:
-        """Words for walks drawn here, without a record; of any length and without a wish unless they are given.
+        """Draw walks and write their words, without a record; by default of any length and with no target position.
 
         Args:
+            function: name.
             seeds: shape (n,).
-            categories: in which the walks end, strings, shape (n,).
+            categories: the walks' categories, strings, shape (n,).
             roots: the templates' nodes, shape (n,).
             bounds: lowest and highest number of words, shape (2,) or (n, 2).
-            wish: the wish's two thresholds.
+            target: the two thresholds of the target position.
         """
         count = len(seeds)
         walks = self.graph.walks(function, seeds, categories)
@@ -108,5 +109,5 @@ class Writer:
             categories != NO_CATEGORY,
             roots,
         )
-        rows[:, 4:6], rows[:, 6:] = bounds, wish
+        rows[:, 4:6], rows[:, 6:] = bounds, target
         return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))

@@ -1,4 +1,4 @@
-"""Words for requests: calls that are valid, drafts that say them."""
+"""Tests of the words of requests: calls are valid, and drafts express them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import make_config
 
 
 def details(domain: Domain, config: RunConfig) -> dict[str, list]:
-    """All rows of a run, as columns."""
+    """All rows of a run, by column."""
     sampler = Sampler(domain, config)
     return Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pydict()
 
@@ -34,7 +34,7 @@ def test_calls_are_valid(tiny):
             assert not ({"people", "near"} <= set(call)), "near excludes people"
 
 
-def test_every_draft_says_every_present_slot(tiny):
+def test_every_draft_contains_every_present_slot(tiny):
     rows = details(tiny, make_config(dataset={"size": 600}))
     for draft, slots in zip(rows["draft"], rows["slots"], strict=True):
         for surface in json.loads(slots).values():
@@ -52,14 +52,14 @@ def test_drafts_fall_into_their_length_bucket_where_a_template_can(tiny):
     assert sum(inside) / len(inside) > 0.7
 
 
-def test_optional_slots_have_their_shares(tiny):
+def test_optional_slots_occur_with_their_shares(tiny):
     rows = details(tiny, make_config(dataset={"size": 4000}, sample={"tries": 1}))
     book = [json.loads(slots) for slots, name in zip(rows["slots"], rows["function"], strict=True) if name == "book"]
     assert abs(sum("people" in slots for slots in book) / len(book) - 0.5) < 0.04
     assert abs(sum("place" in slots for slots in book) / len(book) - 0.7) < 0.02
 
 
-def test_examples_are_pure_and_say_one_call_twice(tiny):
+def test_examples_are_pure_and_express_one_call_in_two_ways(tiny):
     composer = Composer(tiny, make_config(), ())
     other = Composer(tiny, make_config(seed=99, dataset={"size": 77}), ())
     assert composer.examples(5, "search", "en", 3) == other.examples(5, "search", "en", 3)

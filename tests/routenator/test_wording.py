@@ -1,4 +1,4 @@
-"""Drawing from compiled grammars: what a draw can say, noise, word counts, places of the category word."""
+"""Tests of drawing from compiled grammars: possible texts, noise, word counts, position of the category word."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ CREATIVE = ROOT / "configs" / "domains" / "creative"
 def with_template(
     domain: Domain, text: str, *, near: float = 0.0, noise: Noise | None = None, surface: str | None = None
 ) -> Domain:
-    """The tiny domain with one template for ``book``: ``near`` is the share of its optional slot, ``surface`` another
-    one for ``city``.
+    """The tiny domain with a single template for ``book``.
+
+    Args:
+        domain: the tiny domain.
+        text: the template's grammar.
+        near: share of the optional slot ``near``.
+        noise: noise of the queries.
+        surface: replaces the surface of ``city``.
     """
     template = Template(
         "heuristic/t", "heuristic", Path("t.txt"), FrontMatter(functions=["book"]), text, 1, parse(text)
@@ -56,14 +62,13 @@ def draw(domain: Domain, category: str = NO_CATEGORY, count: int = 400) -> Words
 
 
 def drawn(domain: Domain, category: str = NO_CATEGORY, count: int = 400) -> list[str]:
-    """Queries with each slot's surface as its name behind #."""
+    """Queries with each slot's surface replaced by # and the slot's name."""
     words = draw(domain, category, count)
     queries = []
     for query, slots in zip(words.query.to_pylist(), words.slots.to_pylist(), strict=True):
-        said = query
         for name, surface in json.loads(slots).items():
-            said = said.replace(surface, f"#{name}")
-        queries.append(said)
+            query = query.replace(surface, f"#{name}")
+        queries.append(query)
     return queries
 
 
@@ -85,7 +90,7 @@ def drawn(domain: Domain, category: str = NO_CATEGORY, count: int = 400) -> list
         ("in {city} ,( {near} ,) . x", {"near"}, {"in #city, #near,. x"}),
     ],
 )
-def test_what_a_draw_can_say(tiny, grammar, present, expected):
+def test_draws_give_all_texts_of_a_grammar_and_no_others(tiny, grammar, present, expected):
     domain = with_template(tiny, grammar, near=float("near" in present))
     assert set(drawn(domain, "diner" if "place" in present else NO_CATEGORY)) == expected
 
@@ -93,7 +98,7 @@ def test_what_a_draw_can_say(tiny, grammar, present, expected):
 def test_alternatives_are_drawn_uniformly_and_repeats_are_weights(tiny):
     draws = drawn(with_template(tiny, "[a|b|b|b]"), count=4000)
     assert draws.count("b") / len(draws) == pytest.approx(0.75, abs=0.03)
-    # Among those that can be used, also where hardly any can.
+    # Uniform among the usable ones, even if few are usable.
     options = "|".join(["( {near})"] * 3 + ["{near}"] * 40 + ["x", "y"])
     draws = drawn(with_template(tiny, f"[{options}]"), count=4000)
     assert draws.count("x") / len(draws) == pytest.approx(0.2, abs=0.03) and draws.count("") / len(
@@ -108,7 +113,7 @@ def test_word_lists_and_aliases_follow_their_weights(tiny):
         assert draws.count(text) / len(draws) == pytest.approx(weight / sum(items.values()), abs=0.04)
 
 
-def test_slots_have_their_shares_and_their_own_surfaces(tiny):
+def test_slots_occur_with_their_shares_and_their_own_surfaces(tiny):
     words = draw(with_template(tiny, "to {city}( by {near})", near=0.3, surface="the city of {City}"), count=4000)
     slots = [json.loads(row) for row in words.slots.to_pylist()]
     assert np.mean(["near" in row for row in slots]) == pytest.approx(0.3, abs=0.03)
@@ -121,7 +126,7 @@ def test_slots_have_their_shares_and_their_own_surfaces(tiny):
         )
 
 
-def test_lower_case_is_for_whole_rows_and_for_values_that_are_spans(tiny):
+def test_lower_case_applies_to_whole_rows_and_to_values_that_are_spans(tiny):
     words = draw(with_template(tiny, "Go TO {city}", noise=Noise(lowercase=0.5)))
     rows = list(zip(words.query.to_pylist(), (json.loads(a)["city"] for a in words.arguments.to_pylist()), strict=True))
     low = [query == query.lower() for query, _ in rows]
@@ -131,14 +136,14 @@ def test_lower_case_is_for_whole_rows_and_for_values_that_are_spans(tiny):
     )
 
 
-def test_punctuation_is_dropped_outside_the_slots_alone(tiny):
+def test_punctuation_is_dropped_only_outside_the_slots(tiny):
     words = draw(with_template(tiny, "hey , you: {city} !", noise=Noise(no_punctuation=1.0), surface="St. {City}, now"))
     for query, slots in zip(words.query.to_pylist(), words.slots.to_pylist(), strict=True):
         assert query == f"hey you {json.loads(slots)['city']}"
 
 
 @pytest.mark.parametrize("grammar", ["please go to {city}", "für Äpfel grüßen {city}", "a an the of {city}"])
-def test_a_typo_is_one_slip_outside_the_slots(tiny, grammar):
+def test_a_typo_changes_one_letter_outside_the_slots(tiny, grammar):
     clean = draw(with_template(tiny, grammar)).query.to_pylist()
     slipped = draw(with_template(tiny, grammar, noise=Noise(typo=1.0)))
     kinds = set()
@@ -162,14 +167,14 @@ WORDS = st.text(alphabet="ab ,.!'\u00e9", max_size=12)
 
 @given(st.lists(WORDS, max_size=6), st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_tidying_bytes_is_tidying_text_and_pieces_tell_the_words(texts, bare):
+def test_tidying_bytes_agrees_with_tidying_text_and_pieces_give_the_word_count(texts, bare):
     whole = "".join(texts)
     raw = np.frombuffer(whole.encode() + b"\0", dtype=np.uint8).copy()
     out = np.zeros(len(raw) + 1, dtype=np.uint8)
     end, words, third = compiled_text.tidy(raw, 0, len(raw) - 1, bare, out, 0)
     assert bytes(out[:end]).decode() == tidy(whole.translate(str.maketrans("", "", ",.?!;:")) if bare else whole)
     assert words == len(bytes(out[:end]).decode().split()) and third == -1
-    # What kernel.py counts on pieces: right but for words in doubt, which can only go.
+    # The count that kernel.py makes on pieces: exact except for words in doubt, which can only be removed.
     count = doubt = edge = 0
     for facts in map(counting, texts):
         count += (facts & 0xFFFF) - (edge & facts >> 16)
@@ -209,7 +214,7 @@ def creative_config(**sections: object) -> RunConfig:
     return make_config(domain=str(CREATIVE), **sections)
 
 
-def test_rows_depend_on_no_other_row():
+def test_rows_do_not_depend_on_other_rows():
     domain, config = load_domain(CREATIVE), creative_config(dataset={"size": 3000})
     sampler = Sampler(domain, config)
     composer = Composer(domain, config, sampler.strata)
@@ -225,19 +230,19 @@ def test_rows_depend_on_no_other_row():
 
 
 @pytest.mark.parametrize("name", ["creative", "assistant"])
-def test_the_category_word_stands_where_the_statistics_say(name):
-    """Chi-square of the thirds, two degrees of freedom, 1 %, for 20,000 heuristic rows of each function whose
-    statistics name positions.
+def test_positions_of_the_category_word_follow_the_statistics(name):
+    """Chi-square test of the thirds (two degrees of freedom, 1%), on 20,000 heuristic rows of each function that has
+    keyword positions in its statistics.
     """
     domain = load_domain(ROOT / "configs" / "domains" / name)
     named = domain.statistics.keyword_position
     assert set(named) == ({"search", "generate"} if name == "creative" else set()), (
-        "each function with positions is tested here"
+        "every function with positions is tested here"
     )
     config = make_config(domain=str(domain.path), dataset={"size": 1_000_000})
     sampler = Sampler(domain, config)
     composer = Composer(domain, config, sampler.strata)
-    assert {function for function, _, _ in composer.wishes} == set(named)
+    assert {function for function, _, _ in composer.position_targets} == set(named)
     found: list[Words] = []
     write = composer.writer.write
     composer.writer.write = lambda *rows: found.append(write(*rows)) or found[-1]  # type: ignore[method-assign]
@@ -250,12 +255,12 @@ def test_the_category_word_stands_where_the_statistics_say(name):
         rows = composer.details(requests.filter(mine).slice(0, 20_000))
         thirds = np.concatenate([words.facts[:, 1] for words in found])
         counts = np.bincount(thirds[thirds >= 0], minlength=3)
-        assert rows.num_rows == counts.sum() == 20_000, "each draft of these functions says its category"
+        assert rows.num_rows == counts.sum() == 20_000, "each draft of these functions contains its category"
         expected = counts.sum() * np.array([shares["first"], shares["middle"], shares["last"]]) / sum(shares.values())
         assert ((counts - expected) ** 2 / expected).sum() < 9.21
 
 
-def test_the_place_that_is_reported_is_the_place_in_the_query():
+def test_the_reported_position_is_the_one_in_the_query():
     domain = load_domain(CREATIVE)
     writer = Writer(domain, 1)
     name = "heuristic/s_find_of"
@@ -278,18 +283,18 @@ def test_the_place_that_is_reported_is_the_place_in_the_query():
     assert checked > 300
 
 
-def test_wishes_meet_a_target_that_the_templates_can_meet():
+def test_target_positions_give_the_wanted_shares_if_the_templates_can():
     own = np.array([[0.9, 0.05, 0.05], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     met = np.repeat(np.eye(3)[None], 4, axis=0)
-    met[1, 0] = [0.4, 0.1, 0.5]  # the second cell's wish for the first third is met in two rows of five
+    met[1, 0] = [0.4, 0.1, 0.5]  # if the second cell targets the first third, two rows in five reach it
     met[2], met[3] = [0.0, 1.0, 0.0], [0.1, 0.0, 0.9]
     outcomes = np.concatenate([np.where(own.any(axis=1, keepdims=True), own, met[:, 0])[:, None], met], axis=1)
-    weights, target = np.array([0.4, 0.4, 0.15, 0.05]), np.array([0.5, 0.25, 0.25])
-    wished = tilt(own, outcomes, weights, target)
-    assert wished.sum(axis=1) == pytest.approx([1.0, 1.0, 1.0, 0.0])
-    come = np.einsum("cw,cwt->ct", wished, met)
-    come[3] = met[3, 0]
-    assert weights @ come == pytest.approx(target, abs=0.01)
-    assert wished[2].tolist() == [0.0, 1.0, 0.0], "a cell's own place is not wished away"
-    only = tilt(own[2:3], outcomes[2:3], np.ones(1), target)
-    assert only.tolist() == [[0.0, 1.0, 0.0]], "what cannot be met is met as nearly as can be"
+    weights, wanted = np.array([0.4, 0.4, 0.15, 0.05]), np.array([0.5, 0.25, 0.25])
+    targets = tilt(own, outcomes, weights, wanted)
+    assert targets.sum(axis=1) == pytest.approx([1.0, 1.0, 1.0, 0.0])
+    outcome = np.einsum("cw,cwt->ct", targets, met)
+    outcome[3] = met[3, 0]
+    assert weights @ outcome == pytest.approx(wanted, abs=0.01)
+    assert targets[2].tolist() == [0.0, 1.0, 0.0], "a cell does not target a third that it cannot reach"
+    only = tilt(own[2:3], outcomes[2:3], np.ones(1), wanted)
+    assert only.tolist() == [[0.0, 1.0, 0.0]], "shares that cannot be reached are approached as closely as possible"
