@@ -1,9 +1,8 @@
-"""The checks of a candidate, in order. Each is one small function: it returns what it saw if the candidate fails, else
-None.
+"""The checks of a candidate, in order. Each is a small function that returns what it found if it fails, else None.
 
-Duplicates, leakage of golden queries and ambiguity are no matter of one candidate; the merge looks at those. All
-reasons: routenator/generation/reasons.py.
-To add a check: write the function, add it to ``CHECKS`` with its reason code and a sentence.
+Duplicates, leakage of golden queries and ambiguity cannot be seen in a single candidate; the merge handles them. All
+reasons are listed in routenator/generation/reasons.py. To add a check, write the function and add it to ``CHECKS`` with
+its reason code and meaning.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from routenator.validation.text import find_phrase, grams, spoken_share, without
 from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
 
 _LONGEST = 600  # characters; no user types more into one line
-_ECHO = 6  # words in a row that only the prompt would say
+_ECHO = 6  # this many consecutive words of the prompt are no coincidence
 _LONGEST_WORD = 24
-# What a chat model says instead of the query, before it or after it. Found in a slot's own words ("Sure Thing", a song)
-# it is no habit.
+# Stock phrases of chat models, instead of, before or after the query. Allowed within a slot's surface ("Sure Thing", a
+# song).
 _REPLY_HABITS = re.compile(
     r"""^\W*(
       sure\b | certainly\b | of\ course\b | absolutely\b
@@ -57,17 +56,17 @@ _VOWELLESS = re.compile(r"^[bcdfghjklmnpqrstvwxz]{6,}$")
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is checked.
+    """A query with the parts of its request that the checks need.
 
     Attributes:
         query: the cleaned query.
         function: name of the gold call's function.
         arguments: the gold call's arguments.
-        slots: surface by slot, as the query must say it.
+        slots: surface by slot; the query must contain them.
         category: the request's category.
         bounds: lowest and highest number of words of its length bucket.
-        language: code.
-        template: name of the template that wrote it.
+        language: language code.
+        template: name of the template that wrote the query.
         draft: the heuristic query for the same call.
     """
 
@@ -93,12 +92,12 @@ class Candidate:
 
 @dataclass
 class Context:
-    """What the checks know besides the candidate.
+    """Everything that the checks need besides the candidate.
 
     Attributes:
         domain: functions, categories and their surfaces.
         config: the run's ``checks`` section.
-        prompt_texts: template's name -> its fixed text (system message and body), which a query must not repeat.
+        prompt_texts: name of a template -> its fixed text (system message and body), which a query must not repeat.
     """
 
     domain: Domain
@@ -169,7 +168,7 @@ def quotes(candidate: Candidate, context: Context) -> str | None:
 
 
 def repetition(candidate: Candidate, context: Context) -> str | None:
-    """Words that the slots say as often may be said again: Duran Duran; in Lisbon in Lisbon District."""
+    """Fail on repeated words, unless the slots repeat them as often: Duran Duran; in Lisbon in Lisbon District."""
     said = candidate.words
     in_slots = Counter(word for surface in candidate.slots.values() for word in words(surface))
     common = FUNCTION_WORDS.get(candidate.language, frozenset())
@@ -183,8 +182,9 @@ def repetition(candidate: Candidate, context: Context) -> str | None:
 
 
 def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Runs of ``size`` words that are said again at once, and how often in a row; a run that goes on is given at each
-    of its places.
+    """Find runs of ``size`` words that are immediately repeated; yield each with its number of repetitions.
+
+    Overlapping runs are yielded too: "a b a b a" gives both "a b" and "b a".
     """
     for start in range(len(said) - 2 * size + 1):
         run, times = said[start : start + size], 1
@@ -195,9 +195,7 @@ def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], i
 
 
 def language(candidate: Candidate, context: Context) -> str | None:
-    """What the slots do not fix (script, function words of another language, words that cannot be words), then the
-    whole query.
-    """
+    """Check the words outside the slots (script, function words of other languages, non-words), then the whole query."""
     if not context.config.language:
         return None
     own = FUNCTION_WORDS.get(candidate.language)
@@ -207,7 +205,7 @@ def language(candidate: Candidate, context: Context) -> str | None:
     if any(word in TELLING_WORDS.get(candidate.language, ()) for word in candidate.glue):
         return None  # a title in another language may stand in a slot
     if {*words(candidate.draft), "\0"}.issuperset(candidate.glue):
-        return None  # no word but the domain's own; the detector is often wrong about a few bare nouns
+        return None  # all words are the domain's own; the detector is often wrong about a few bare nouns
     wanted = base_code(candidate.language)
     found, score = detect(candidate.query.replace("\n", " "))
     if found != wanted and score >= SURE and wanted in known():
@@ -223,7 +221,7 @@ def _foreign_words(candidate: Candidate, own: frozenset[str]) -> str | None:
         return f"{len(foreign)} of {len(letters)} letters are not Latin"
     odd = [word for word in glue if len(word) > _LONGEST_WORD or _VOWELLESS.match(word)]
     if odd:
-        return f"{odd[0]!r} is no word"
+        return f"{odd[0]!r} is not a word"
     hits = sum(word in own for word in glue)
     for code, others in FUNCTION_WORDS.items():
         theirs = list(dict.fromkeys(word for word in glue if word in others and word not in own))
@@ -238,7 +236,7 @@ def schema(candidate: Candidate, context: Context) -> str | None:
 
 
 def ungrounded(candidate: Candidate, context: Context) -> str | None:
-    """Every value must be said; the category by any of its surfaces."""
+    """The query must contain every slot's surface; for the category, any of its surfaces will do."""
     function = context.domain.functions[candidate.function]
     for name, surface in candidate.slots.items():
         if find_phrase(surface, candidate.words) >= 0:
@@ -249,21 +247,21 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
         ):
             continue
         if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
-            return f"{name}: {surface!r} is not said"
+            return f"{name}: {surface!r} is not in the query"
     return None
 
 
 def contradicts(candidate: Candidate, context: Context) -> str | None:
-    """The query names a category, but another one than the call, or one more."""
+    """Fail if the query names a category other than the call's, instead of it or in addition."""
     function = context.domain.functions[candidate.function]
     if function.category is None or function.category not in candidate.slots or candidate.query == candidate.draft:
-        return None  # what a draft says between its slots is no category there, see below
+        return None  # in a draft, words between the slots never name a category, see below
     mine = {words(surface) for surface in context.surfaces(candidate.function, candidate.category)}
     for other in context.categories.get(candidate.function, []):
         if other == candidate.category:
             continue
         for surface in context.surfaces(candidate.function, other):
-            # What the draft says between its slots is no category there: "sketch a poster".
+            # A word that the draft also has between its slots is not used as a category: "sketch a poster".
             if (
                 words(surface) not in mine
                 and _names(surface, candidate.glue)
@@ -274,7 +272,7 @@ def contradicts(candidate: Candidate, context: Context) -> str | None:
 
 
 def _names(surface: str, glue: list[str]) -> bool:
-    """Whether the words outside the slots name this thing; "show me", "play the" and their like are verbs."""
+    """True if the words outside the slots use this as a noun; in "show me" or "play the" it is a verb."""
     start = find_phrase(surface, glue)
     after = start + len(words(surface))
     return start >= 0 and not (after < len(glue) and glue[after] in OBJECTS)
@@ -294,38 +292,40 @@ def incomplete(candidate: Candidate, context: Context) -> str | None:
 
 Check = Callable[[Candidate, Context], str | None]
 
-# Order matters: the first failure is the reason, so the more telling ones stand first.
+# Order matters: the first failure is the reason, so the most informative checks come first.
 CHECKS: dict[str, tuple[Check, str]] = {
-    "empty": (empty, "no words at all"),
-    "too_long": (too_long, "longer than a user would type, or several lines"),
-    "boilerplate": (boilerplate, "a chat model's habit (Sure, here is; Query:) instead of a query"),
-    "markup": (markup, "signs of a template, a chat format, JSON or a web address"),
-    "prompt_echo": (prompt_echo, "repeats the prompt's own words"),
+    "empty": (empty, "contains no words"),
+    "too_long": (too_long, "longer than anything a user would type, or more than one line"),
+    "boilerplate": (boilerplate, "contains a chat model's stock phrases (Sure, here is; Query:)"),
+    "markup": (markup, "contains template or chat markup, JSON or a web address"),
+    "prompt_echo": (prompt_echo, "repeats text of the prompt"),
     "quotes": (quotes, "unbalanced quotes or brackets"),
-    "repetition": (repetition, "a word or phrase again and again"),
+    "repetition": (repetition, "repeats a word or phrase over and over"),
     "language": (language, "not in the request's language"),
-    "schema": (schema, "the gold call breaks the function's schema"),
-    "ungrounded": (ungrounded, "does not say a value of the gold call"),
-    "contradicts": (contradicts, "names another category than the gold call"),
+    "schema": (schema, "the gold call violates the function's schema"),
+    "ungrounded": (ungrounded, "a value of the gold call is missing"),
+    "contradicts": (contradicts, "names a category other than the gold call's"),
     "length": (length, "outside its length bucket"),
     "incomplete": (incomplete, "breaks off"),
 }
 
-# Reasons that are given before there is a query to check.
+# Reasons for requests that get no query to check.
 EARLY_REASONS: dict[str, str] = {
     "prompt": "the template cannot be rendered for this request",
-    "prompt_too_long": "the prompt and its reply do not fit into the model's context",
+    "prompt_too_long": "the prompt plus its reply would not fit in the model's context",
     "no_image": "the vision route has no metadata record to draw",
-    "unreadable_image": "the record cannot be drawn, or nothing could be read in the image",
-    "unparsable": "the reply is not the JSON that was asked for",
+    "unreadable_image": "the record cannot be drawn, or no text could be read in the image",
+    "unparsable": "the reply is not the requested JSON",
 }
 
 
 def first_failure(candidate: Candidate, context: Context, *, passed: Container[Check] = ()) -> tuple[str, str] | None:
-    """The first failing check's reason code and what it saw, or None if the candidate is accepted.
+    """Return the first failing check's reason code and what it found, or None if the candidate is accepted.
 
     Args:
-        passed: checks that the candidate is known to pass; they are not asked again.
+        candidate: the candidate.
+        context: the context.
+        passed: checks that the candidate is known to pass; they are skipped.
     """
     for code, (check, _) in CHECKS.items():
         detail = None if check in passed else check(candidate, context)

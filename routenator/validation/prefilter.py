@@ -1,11 +1,12 @@
-"""Which drafts surely pass the checks, told at once for a table of them, in compiled code.
+"""Finds the drafts of a table that certainly pass the checks, in compiled code.
 
-A filter in front of ``routenator.validation.checks``: what it accepts, every check in ``COVERED`` accepts too (tests
-hold it to that); about the rest it says nothing, and they are judged one by one. Where a check's exact answer would
-cost much, something stricter and cheap stands for it; each is argued at its place in prefilter_kernel.py. It is meant
-for drafts of the heuristic route: what they say between their slots is no other category by the check's own definition
-and in the domain's own words, so that no detector is asked for their language, and no prompt stands behind them that
-they could repeat.
+A filter in front of ``routenator.validation.checks``: every check in ``COVERED`` passes each draft that the filter
+accepts (tests enforce this); the rest are undecided and go through the checks one by one. Where an exact answer would
+be slow, the filter uses a cheaper, stricter condition; prefilter_kernel.py says why each is strict enough.
+
+It is meant for drafts of the heuristic route, which makes three checks easy. By definition of ``contradicts``, the
+words between a draft's slots name no other category. All of its words are the domain's own, so the language detector is
+not used. And no prompt was involved whose text it could repeat.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from routenator.validation.checks import Check, Context
 from routenator.validation.prefilter_kernel import sure_rows
 from routenator.validation.prefilter_rules import make_rules
 
-# The checks that a row is sure to pass if ``surely_accepted`` says so. A check that is not here, as a new one is not,
-# has to be asked about every row; add it only when the compiled half is at least as strict.
+# The checks that a row accepted by ``surely_accepted`` is certain to pass. Any other check, such as a new one, runs on
+# every row; add it here only once the compiled half is at least as strict.
 COVERED: frozenset[Check] = frozenset(
     {
         checks.empty,
@@ -42,11 +43,14 @@ COVERED: frozenset[Check] = frozenset(
 
 
 def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
-    """Which rows pass all checks for certain, with their draft as the query.
+    """Find the rows that certainly pass all covered checks with their draft as the query.
 
     Args:
         details: rows of ``DETAIL_COLUMNS``.
         context: as for ``first_failure``.
+
+    Returns:
+        Mask of shape (rows,); False means undecided.
     """
     if not details.num_rows:
         return np.zeros(0, dtype=np.bool_)
@@ -71,7 +75,7 @@ def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
 
 
 def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Bytes and offsets of a string column, shape (bytes,), (rows + 1,)."""
+    """Bytes and offsets of a string column, without a copy where possible; shapes (bytes,), (rows + 1,)."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)

@@ -1,5 +1,12 @@
-"""The compiled half of prefilter.py. Each test errs on the strict side, so a row with any byte beyond ASCII never
-passes.
+"""The compiled half of prefilter.py.
+
+Each test errs on the strict side: a row that fails here only goes through the checks in Python. So a row with any
+non-ASCII byte is left to them, and bytes can be treated as characters throughout.
+
+Written by hand for numba because the checks in Python take far longer than writing the drafts. Words are compared by
+64-bit FNV-1a hashes, which need no strings; the tables in ``Rules`` hold the same hashes. Hashes are uint64 throughout,
+since numba turns arithmetic on a signed and an unsigned integer into float64. The words of a row go to one array
+(``found``), which is allocated once and reused for every row.
 """
 
 from __future__ import annotations
@@ -39,17 +46,18 @@ def _lower(sign: Any) -> Any:
 
 @njit(cache=True)
 def _is_word(sign: Any) -> Any:
-    """A letter or digit."""
+    """True for a letter or digit."""
     return 48 <= sign <= 57 or 65 <= sign <= 90 or 97 <= sign <= 122
 
 
 @njit(cache=True)
 def tokens(text: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
-    """Words of ``text[start:stop]`` (ASCII) as ``routenator.validation.text.words`` finds them: hashes and sizes into
-    ``out``.
+    """Split ``text[start:stop]`` (ASCII) into words exactly as ``routenator.validation.text.words`` does.
 
     Args:
-        out: uint64, shape (words, 2); the second column holds the size, plus 256 for a word of consonants alone.
+        text: bytes.
+        out: receives a hash and a size for each word, from row ``at`` on; uint64, shape (words, 2). The size is capped
+            at 255; 256 is added for a word of consonants only.
 
     Returns:
         The new end of ``out``, or -1 if there are too many words.
@@ -59,7 +67,7 @@ def tokens(text: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
         sign = text[i]
         if at >= _MOST:
             return -1
-        # A possessive 's is a word of its own; an underscore after it would make it none.
+        # A possessive 's is a separate word, unless an underscore (95) follows, which \b in the regex does not end at.
         possessive = sign == _APOSTROPHE and i + 1 < stop and _lower(text[i + 1]) == _S
         possessive = possessive and (i + 2 == stop or not (_is_word(text[i + 2]) or text[i + 2] == 95))
         if possessive:
@@ -94,7 +102,7 @@ def tokens(text: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
 
 @njit(cache=True)
 def _marks(rules: Any, language: Any, value: Any) -> Any:
-    """Which languages have a word, and the marks OWN and ENDING."""
+    """Look up a word by binary search: bits of the other languages that have it, and the marks OWN and ENDING."""
     low, high = rules.spans[language, 0], rules.spans[language, 1]
     end = high
     while low < high:
@@ -108,13 +116,16 @@ def _marks(rules: Any, language: Any, value: Any) -> Any:
 
 @njit(cache=True)
 def _plain(text: Any, start: Any, stop: Any) -> Any:
-    """ASCII, not too long, without the signs of markup, brackets, quotes, chat formats and addresses."""
+    """True for ASCII that is not too long and has none of the characters of markup, brackets, quotes and web addresses.
+
+    Covers ``too_long``, ``markup`` and ``quotes``, and the parts of ``boilerplate`` that need a colon.
+    """
     if stop - start > _LONGEST or stop == start:
         return False
     for i in range(start, stop):
         sign = text[i]
-        # " ( ) * / : < > [ \ ] _ ` { | } and control signs. Without a colon, "Query:" and "here is a poster:" cannot
-        # be.
+        # " ( ) * / : < > [ \ ] _ ` { | } and control characters. Without a colon, "Query:" and "here is a poster:" are
+        # impossible.
         if sign < 32 or sign > 126 or sign in (34, 40, 41, 42, 47, 58, 60, 62, 91, 92, 93, 95, 96, 123, 124, 125):
             return False
     return True
@@ -122,7 +133,7 @@ def _plain(text: Any, start: Any, stop: Any) -> Any:
 
 @njit(cache=True)
 def _no_habit(rules: Any, found: Any, count: Any) -> Any:
-    """No chat model's habit can begin the text: none of its first words, nor "I'm sorry", "I cannot" and their like."""
+    """True if no stock phrase of a chat model can begin the text: none of its first words, nor "I'm sorry" and such."""
     openings = rules.openings
     for k in range(5):
         if found[0, 0] == openings[k]:
@@ -136,9 +147,7 @@ def _no_habit(rules: Any, found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_repetition(found: Any, count: Any) -> Any:
-    """No run of words twice in a row; the check allows a few repetitions of one word, and those that the slots have
-    themselves.
-    """
+    """True if no run of words is immediately repeated. Stricter than the check, which allows some repetition."""
     for size in range(1, count // 2 + 1):
         run = 0
         for i in range(count - size):
@@ -150,8 +159,9 @@ def _no_repetition(found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any:
-    """At most one function word of each other language, and no word that cannot be one; in the whole text, not only
-    outside the slots.
+    """True if each other language has at most one function word in the text, and no word is a non-word.
+
+    Stricter than the check, because it looks at the whole text and not only outside the slots.
     """
     if not rules.checked[language]:
         return True
@@ -172,7 +182,7 @@ def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any
 
 @njit(cache=True)
 def _string_end(text: Any, i: Any, stop: Any) -> Any:
-    """Where the JSON string that begins at ``i`` ends (its closing quote); -1 if it is none, or not plain ASCII."""
+    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not a string of plain ASCII."""
     if i >= stop or text[i] != _QUOTE:
         return -1
     for k in range(i + 1, stop):
@@ -193,7 +203,13 @@ def _hash(text: Any, start: Any, stop: Any) -> Any:
 
 @njit(cache=True)
 def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
-    """Whether the values of a flat JSON object of strings are said, each word for word and in a row."""
+    """True if the words contain each value of a flat JSON object of strings, as consecutive words.
+
+    Args:
+        text: the object is ``text[start:stop]``.
+        found: the query's words as ``tokens`` gives them; those of each value are put behind them for the comparison.
+        count: number of the query's words.
+    """
     i = start + 1
     if text[start] != _OPENING:
         return False
@@ -224,7 +240,7 @@ def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
 
 @njit(cache=True)
 def _number_end(text: Any, i: Any, stop: Any, kind: Any) -> Any:
-    """Where a JSON integer or number of digits ends, -1 if it is none."""
+    """Position after the JSON number (digits only, no exponent) that starts at ``i``; -1 if there is none."""
     if i < stop and text[i] == _MINUS:
         i += 1
     digits, dots = 0, 0
@@ -237,8 +253,10 @@ def _number_end(text: Any, i: Any, stop: Any, kind: Any) -> Any:
 
 @njit(cache=True)
 def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
-    """The arguments satisfy the schema; only where it says no more than types, enums, what is required and what is
-    allowed.
+    """True if the arguments satisfy the function's schema; False if the schema is too complex to tell.
+
+    Understands only types, enums, required and additional properties. Parses the JSON by hand: it was written by
+    ``routenator.wording.kernel``, so its form is known.
     """
     first, last, required, more, simple = rules.functions[function]
     if not simple or text[start] != _OPENING:
@@ -288,13 +306,16 @@ def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
 def sure_rows(
     rules: Any, rows: Any, query: Any, query_ends: Any, slots: Any, slot_ends: Any, calls: Any, call_ends: Any
 ) -> Any:
-    """Whether each row passes all checks for certain.
+    """Find the rows that certainly pass all covered checks.
 
     Args:
-        rules: ``routenator.validation.prefilter.Rules``.
+        rules: ``routenator.validation.prefilter_rules.Rules``.
         rows: function, language, lowest and highest number of words; shape (n, 4).
         query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of
             shape (n + 1,).
+
+    Returns:
+        Mask of shape (n,).
     """
     count = len(rows)
     result = np.zeros(count, dtype=np.bool_)
@@ -304,7 +325,7 @@ def sure_rows(
         start, stop = query_ends[row], query_ends[row + 1]
         if function < 0 or not _plain(query, start, stop):
             continue
-        # Drafts have single spaces, so these tell the number of words.
+        # With single spaces only, their number gives the number of words.
         spaces, double = 1, query[stop - 1] == _SPACE
         for i in range(start, stop):
             double = double or (query[i] == _SPACE and (i == start or query[i - 1] == _SPACE))
@@ -314,8 +335,8 @@ def sure_rows(
         last = tokens(query, start, stop, found, 0)
         if last <= 0 or not _no_habit(rules, found, last) or not _no_repetition(found, last):
             continue
-        # If the text's last word is none that breaks off, the last one outside the slots is none either, or a slot
-        # comes after it.
+        # ``incomplete`` looks at the last word, if it is outside the slots. Testing the last word in any case is
+        # stricter.
         if _marks(rules, language, found[last - 1, 0]) & ENDING or not _no_other_language(rules, language, found, last):
             continue
         if _said(slots, slot_ends[row], slot_ends[row + 1], found, last):

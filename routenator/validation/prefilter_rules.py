@@ -1,4 +1,4 @@
-"""What the compiled half of the prefilter reads: a domain's functions and the words of languages as flat tables."""
+"""Tables for the compiled half of the prefilter: a domain's functions and the languages' words as flat arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from routenator.validation.words import DANGLING, FUNCTION_WORDS
 
 # Kinds of properties of a call.
 STRING, INTEGER, NUMBER, BOOLEAN, ENUM = range(5)
-# Marks of a word beside the bits of the other languages that have it: of the language; none to end with.
+# Marks of a word, in addition to the bits of the other languages that have it: a word of this language; a word that no
+# complete request ends with.
 OWN, ENDING = 1 << 40, 1 << 41
 _MASK, _PRIME, _OFFSET = (1 << 64) - 1, 0x100000001B3, 0xCBF29CE484222325
 _TYPES = {"string": STRING, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN}
@@ -24,20 +25,20 @@ _THEN = ("sorry", "am", "apologize", "apologise", "cannot", "can't")
 
 
 class Rules(NamedTuple):
-    """What the compiled check reads.
+    """Input of the compiled half.
 
     Attributes:
-        words, marks: hashes of function words, sorted, with a bit for each other language that has the word and marks;
-            of all languages one after the other, ``spans`` says where each begins and ends; shape (words,), (words,),
-            (languages, 2).
-        checked: whether a language's function words are looked at, shape (languages,).
+        words, marks, spans: hashes of function words, sorted within each language; for each word a bit per other
+            language that has it, plus OWN and ENDING; where each language's words begin and end. Shapes (words,),
+            (words,), (languages, 2).
+        checked: whether a language's function words are checked, shape (languages,).
         keys, kinds: hashes of the functions' parameters and their kinds, shape (parameters,).
         values: hashes of the enums' values.
         enums: where a parameter's values stand in ``values``, shape (parameters, 2).
-        functions: first and last-plus-one parameter, how many of them are required (they stand first), 1 if unknown
-            ones are allowed, 1 if the schema says no more than this; shape (functions, 5).
-        openings: hashes of words with which a chat model's habits begin; then those of the first person, then those
-            that follow them.
+        functions: first parameter and one past the last, how many of them are required (these come first), 1 if unknown
+            ones are allowed, 1 if the schema has no other conditions; shape (functions, 5).
+        openings: hashes of the words that begin a chat model's stock phrases; then words of the first person, then
+            words that make a stock phrase after one of those.
     """
 
     words: NDArray[np.uint64]
@@ -53,7 +54,7 @@ class Rules(NamedTuple):
 
 
 def hashed(text: str) -> int:
-    """FNV-1a, 64 bits, of a text's UTF-8, as prefilter_kernel.py computes it."""
+    """64-bit FNV-1a hash of a text's UTF-8 bytes, as prefilter_kernel.py computes it."""
     value = _OFFSET
     for byte in text.encode():
         value = (value ^ byte) * _PRIME & _MASK
@@ -61,12 +62,12 @@ def hashed(text: str) -> int:
 
 
 def make_rules(languages: list[str], checked: bool, functions: Mapping[str, Function]) -> Rules:
-    """The tables.
+    """Build the tables.
 
     Args:
-        languages: of the rows; a row names its language by its place among them.
+        languages: languages of the rows; a row refers to its language by position.
         checked: whether languages are checked at all.
-        functions: in the order by which a row names its function.
+        functions: functions by name; a row refers to its function by position.
     """
     words: list[int] = []
     marks: list[int] = []

@@ -1,4 +1,4 @@
-"""Function words by language: the small closed class by which a language is recognised."""
+"""Function words by language: a small, closed class of words that identifies a language."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _TEXT = {
 
 FUNCTION_WORDS: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _TEXT.items()}
 
-# Those that no other of these languages has: one of them outside the slots tells the language, whatever a title in a
-# slot reads like.
+# Function words that none of the other languages has: one of them outside the slots settles the language, even if a
+# title in a slot looks foreign.
 TELLING_WORDS: dict[str, frozenset[str]] = {
     language: words.difference(*(others for code, others in FUNCTION_WORDS.items() if code != language))
     for language, words in FUNCTION_WORDS.items()
 }
 
-# A request does not end with these; what follows was cut off.
+# No complete request ends with one of these; the rest was cut off.
 _DANGLING_TEXT = {
     "en": """
         a an the my our your their of and or but than as into with i we they i'd i'm i'll which very""",
@@ -55,5 +55,5 @@ _DANGLING_TEXT = {
 
 DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}
 
-# A word before one of these is a verb, not the name of a thing: "show me", "sketch a", "play the".
+# A word before one of these is a verb, not a noun: "show me", "sketch a", "play the".
 OBJECTS = frozenset({"a", "an", "the", "me", "us", "my", "our", "some"})

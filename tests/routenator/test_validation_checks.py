@@ -1,4 +1,4 @@
-"""Each check: what it lets pass and what it refuses."""
+"""Tests of what each check accepts and rejects."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def reason(context: Context, **changes: Any) -> str | None:
         "hmm poster red beach brr",
     ],
 )
-def test_what_people_type_is_accepted(context: Context, query: str) -> None:
+def test_realistic_queries_are_accepted(context: Context, query: str) -> None:
     assert first_failure(dataclasses.replace(GOOD, query=query), context) is None
 
 
@@ -94,7 +94,7 @@ def test_what_people_type_is_accepted(context: Context, query: str) -> None:
         ("poster red beach and", "incomplete"),
     ],
 )
-def test_what_is_refused_and_why(context: Context, query: str, code: str) -> None:
+def test_bad_queries_are_rejected_with_the_right_reason(context: Context, query: str, code: str) -> None:
     assert reason(context, query=query) == code
 
 
@@ -108,14 +108,14 @@ def test_what_is_refused_and_why(context: Context, query: str, code: str) -> Non
         ("please bitte mit poster red beach for me", False),
     ],
 )
-def test_two_words_of_another_language_and_more_than_of_the_own_tell_it(
+def test_foreign_words_count_if_there_are_two_and_more_than_of_the_right_language(
     context: Context, query: str, foreign: bool
 ) -> None:
-    """The draft says the same, so that the detector is not asked."""
+    """The draft is the same text, so that the detector is not used."""
     assert reason(context, query=query, draft=query) == ("language" if foreign else None)
 
 
-def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
+def test_a_bad_call_is_rejected_with_the_schemas_error(context: Context) -> None:
     verdict = first_failure(
         dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context
     )
@@ -123,14 +123,14 @@ def test_a_bad_call_is_refused_with_the_schemas_error(context: Context) -> None:
     assert reason(context, arguments={"content_type": "poster"}) == "schema"
 
 
-def test_the_category_may_be_said_in_any_of_its_ways(context: Context, tiny: Domain) -> None:
+def test_any_surface_of_the_category_is_accepted(context: Context, tiny: Domain) -> None:
     others = [surface for surface in tiny.category_surfaces("search", "poster") if surface != "poster"]
     assert others, "the tiny domain gives posters a second name"
     for surface in others:
         assert reason(context, query=f"find {surface} of red beach") is None
 
 
-def test_a_category_word_that_the_draft_has_too_is_no_contradiction(context: Context) -> None:
+def test_a_category_word_that_is_also_in_the_draft_is_not_a_contradiction(context: Context) -> None:
     assert reason(context, query="logo style poster red beach") == "contradicts"
     assert reason(context, query="logo style poster red beach", draft="logo style poster with red beach") is None
     slots = {"content_type": "poster", "extracted_prompt": "logo on a red beach"}
@@ -143,7 +143,7 @@ def test_length_counts_words_of_the_bucket(context: Context) -> None:
     assert reason(context, bounds=(1, 7)) == "length"
 
 
-def test_the_config_turns_checks_down(tiny: Domain) -> None:
+def test_the_config_relaxes_checks(tiny: Domain) -> None:
     context = Context(tiny, ChecksConfig(length=False, language=False, grounding=0.5, max_repetition=5), {})
     assert reason(context, bounds=(30, 40)) is None
     assert reason(context, query="ich möchte bitte ein poster mit red beach") is None
@@ -153,7 +153,7 @@ def test_the_config_turns_checks_down(tiny: Domain) -> None:
     assert reason(context, query="please " * 5 + "poster red beach") == "repetition"
 
 
-def test_a_word_that_is_said_once_is_no_repetition(tiny: Domain) -> None:
+def test_a_word_that_occurs_once_is_not_a_repetition(tiny: Domain) -> None:
     context = Context(tiny, ChecksConfig(max_repetition=1), {})
     assert reason(context) is None
     assert reason(context, query="find me a poster with red beach please please") == "repetition"
@@ -164,12 +164,11 @@ def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
     assert reason(context, query="please show me a poster with red beach", language="de") == "language"
     assert reason(context, query="ik wil een poster met red beach zien", language="nl") is None
     assert reason(context, query="please show me a poster with red beach", language="nl") == "language"
-    assert (
-        reason(context, query="ich möchte ein poster mit red beach", language="tlh") is None
-    )  # unknown to the detector: not judged
+    # A language that the detector does not know is not checked.
+    assert reason(context, query="ich möchte ein poster mit red beach", language="tlh") is None
 
 
-def test_a_title_in_another_language_is_no_fault(context: Context) -> None:
+def test_a_title_in_another_language_is_accepted(context: Context) -> None:
     title = {"extracted_prompt": "la vie en rose de édith piaf"}
     assert (
         reason(context, query="a poster of la vie en rose de édith piaf", slots={"content_type": "poster", **title})
@@ -183,8 +182,8 @@ def test_a_title_in_another_language_is_no_fault(context: Context) -> None:
     )
 
 
-def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Context) -> None:
-    """The detector takes this for Polish; it is asked only if a word is new."""
+def test_the_draft_itself_is_never_given_to_the_language_detector(context: Context) -> None:
+    """The detector takes this text for Polish; it is used only if a word is not in the draft."""
     slots = {"content_type": "pamphlet", "extracted_prompt": "chalk silk ribbon"}
     said, draft = "customizable pamphlet chalk silk ribbon", "pamphlet chalk silk ribbon customizable"
     assert reason(context, query=said, draft=said, slots=slots, arguments=GOOD.arguments) is None
@@ -195,14 +194,14 @@ def test_bare_nouns_of_the_draft_are_in_the_language_of_the_domain(context: Cont
     )
 
 
-def test_the_details_say_what_was_seen(context: Context) -> None:
+def test_the_details_say_what_was_found(context: Context) -> None:
     said = dataclasses.replace(GOOD, query="* Query: poster red beach")
     assert first_failure(said, context) == ("boilerplate", "* Query:")
     verdict = first_failure(dataclasses.replace(GOOD, query="a poster of a beach"), context)
-    assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not said")
+    assert verdict == ("ungrounded", "extracted_prompt: 'red beach' is not in the query")
 
 
-# Each check by itself: a candidate that it lets pass, and near it one that it refuses.
+# For each check a candidate that passes, and a similar one that fails.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "empty": ({"query": "poster"}, {"query": "... ?"}),
     "too_long": ({"query": "x " * 300}, {"query": "x " * 301}),
@@ -244,18 +243,18 @@ def test_each_check_by_itself(context: Context, code: str) -> None:
         "Rephrase: poster red beach",
     ],
 )
-def test_talk_about_the_query_is_none(context: Context, query: str) -> None:
+def test_talk_about_the_query_is_rejected(context: Context, query: str) -> None:
     assert reason(context, query=query) == "boilerplate"
     assert reason(context, query="let me know if there is a poster of red beach") is None
 
 
-def test_a_habit_that_is_a_slots_own_words_is_none(context: Context) -> None:
+def test_a_stock_phrase_in_a_slots_own_words_is_accepted(context: Context) -> None:
     slots = {"content_type": "poster", "extracted_prompt": "Sure Thing"}
     assert reason(context, query="sure thing poster", slots=slots) is None
     assert reason(context, query="sure, a poster of sure thing", slots=slots) == "boilerplate"
 
 
-def test_what_a_slot_repeats_may_be_said_as_often(context: Context) -> None:
+def test_repetition_in_a_slots_own_words_is_accepted(context: Context) -> None:
     slots = {"content_type": "poster", "extracted_prompt": "new york new york"}
     assert reason(context, query="poster of new york new york", slots=slots) is None
     assert reason(context, query="poster of new york new york new york", slots=slots) == "repetition"
@@ -264,8 +263,8 @@ def test_what_a_slot_repeats_may_be_said_as_often(context: Context) -> None:
     assert reason(context, query="find a red beach poster now find a red beach poster now") == "repetition"
 
 
-def test_a_verb_is_no_category(context: Context) -> None:
-    """As in "sketch a poster" and "show me a movie", where sketch and show are content types, too."""
+def test_a_verb_is_not_taken_for_a_category(context: Context) -> None:
+    """For example "sketch a poster" and "show me a movie", where sketch and show are also content types."""
     assert reason(context, query="logo a poster of red beach") is None
     assert reason(context, query="logo poster of red beach") == "contradicts"
     assert reason(context, query="poster of red beach logo") == "contradicts", "nothing follows"
@@ -273,7 +272,7 @@ def test_a_verb_is_no_category(context: Context) -> None:
 
 
 def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
-    """The checks must not refuse what the grammar writes; only its length may be wrong, when no draw fits."""
+    """The checks must accept what the grammar writes; only its length may be wrong, if no draw fits."""
     config = make_config(dataset={"size": 400})
     sampler = Sampler(tiny, config)
     context = Context(tiny, config.checks, {})

@@ -1,4 +1,4 @@
-"""The filter in front of the checks: what it accepts, they accept."""
+"""Tests that the checks accept everything that the prefilter accepts."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], *
 
 
 @pytest.mark.parametrize("name", ["creative", "assistant"])
-def test_what_passes_of_a_domain_is_accepted(name):
+def test_drafts_of_a_domain_that_pass_are_accepted_by_the_checks(name):
     domain = load_domain(ROOT / "configs" / "domains" / name)
     config = make_config(domain=str(domain.path), dataset={"size": 100_000})
     sampler = Sampler(domain, config)
     table = Composer(domain, config, sampler.strata).details(sampler.requests(0, 1500))
     context = Context(domain, ChecksConfig(), {})
     mask = surely_accepted(table, context)
-    assert mask.mean() > 0.8, "else the filter is of no use"
+    assert mask.mean() > 0.8, "otherwise the filter would be useless"
     verdicts = [first_failure(to_check(domain, row, row["draft"]), context) for row in table.to_pylist()]
     assert [v for v, passes in zip(verdicts, mask, strict=True) if passes and v is not None] == []
     made = candidates(table, context)
@@ -66,25 +66,25 @@ def test_what_passes_of_a_domain_is_accepted(name):
     assert seen == [(True, None, None) if v is None else (False, *v) for v in verdicts]
 
 
-def test_a_new_check_is_asked_about_every_draft(tiny, monkeypatch):
-    """One function and one line in CHECKS; the filter in front of the checks knows nothing of it."""
+def test_a_new_check_runs_on_every_draft(tiny, monkeypatch):
+    """A new check is one function and one line in CHECKS; the prefilter does not know about it."""
     sampler = Sampler(tiny, make_config())
     table = Composer(tiny, make_config(), sampler.strata).details(sampler.requests(0, sampler.size))
     table = table.filter(pc.equal(table["route"], "heuristic"))
     context = Context(tiny, ChecksConfig(), {})
     before = candidates(table, context).to_pylist()
-    assert surely_accepted(table, context).sum() > table.num_rows / 2, "else there is nothing to get past the check"
+    assert surely_accepted(table, context).sum() > table.num_rows / 2, "otherwise the test proves nothing"
     asked = []
     monkeypatch.setitem(CHECKS, "unwanted", (lambda one, _: asked.append(one.query) or "refused", "refuses all"))
     after = candidates(table, context).to_pylist()
     assert not any(row["accepted"] for row in after)
-    # The checks that stand before it still give their reason first.
+    # Earlier checks still take precedence.
     refused = {"accepted": False, "reason": "unwanted", "detail": "refused"}
     assert after == [{**row, **refused} if row["accepted"] else row for row in before]
     assert asked == [row["query"] for row in before if row["accepted"]]
 
 
-def test_every_check_of_today_is_covered():
+def test_every_current_check_is_covered():
     assert {code for code, (check, _) in CHECKS.items() if check not in COVERED} == set()
 
 
@@ -104,7 +104,7 @@ PIECES = [
     st.sampled_from(["en", "de", "xx"]),
 )
 @settings(max_examples=400, deadline=None)
-def test_what_passes_is_accepted(tiny, pieces, glue, language_check, language):
+def test_random_drafts_that_pass_are_accepted_by_the_checks(tiny, pieces, glue, language_check, language):
     draft = glue.join(pieces)
     slots = {"city": "Rome", "people": "two people"} if len(pieces) % 2 else {"city": "Rome"}
     calls = [
@@ -134,13 +134,13 @@ def test_plain_drafts_pass(tiny):
     assert surely_accepted(table.slice(0, 0), context).size == 0
     echo = Context(tiny, ChecksConfig(), {"heuristic/t": "would you please book a table in Rome for me"})
     assert not surely_accepted(table, echo).any(), (
-        "drafts that a prompt's words could be repeated in are judged one by one"
+        "drafts that could repeat the words of a prompt go through the checks"
     )
 
 
 @given(st.text(alphabet="aBz sS'_-9.", max_size=24))
 @settings(max_examples=500, deadline=None)
-def test_words_of_ascii_are_the_words_of_the_checks(text):
+def test_tokens_agree_with_the_words_of_the_checks(text):
     raw = np.frombuffer(text.encode() + b"\0", dtype=np.uint8).copy()
     out = np.zeros((600, 2), dtype=np.uint64)
     end = tokens(raw, 0, len(raw) - 1, out, 0)

@@ -1,17 +1,17 @@
-"""Words and phrases of a query."""
+"""Tests of splitting queries into words and of finding phrases."""
 
 from __future__ import annotations
 
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
 
 
-def test_words_ignore_case_and_signs() -> None:
+def test_words_ignore_case_and_punctuation() -> None:
     assert words("Play R&B, at 5:30 — don’t stop!") == ("play", "r", "b", "at", "5", "30", "don't", "stop")
     assert words("") == () and words("...") == ()
     assert words("Café für Añejo 日本") == ("café", "für", "añejo", "日本")
 
 
-def test_phrases_are_whole_words_in_a_row() -> None:
+def test_phrases_match_consecutive_whole_words() -> None:
     text = words("a birthday card for a card player")
     assert find_phrase("Birthday Card", text) == 1
     assert find_phrase("card player", text) == 5
@@ -28,7 +28,7 @@ def test_longer_phrases_are_taken_out_first() -> None:
         "a",
         "\0",
     ]
-    # What stands around a removed phrase does not become a phrase of its own.
+    # The words around a removed phrase do not form a new phrase.
     assert find_phrase("a with", without_phrases(["birthday card"], words("a birthday card with"))) == -1
 
 
