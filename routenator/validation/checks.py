@@ -195,7 +195,7 @@ def _runs(said: tuple[str, ...], size: int) -> Iterator[tuple[tuple[str, ...], i
 
 
 def language(candidate: Candidate, context: Context) -> str | None:
-    """Check the words outside the slots (script, function words of other languages, non-words), then the whole query."""
+    """Check the words outside the slots (script, function words of other languages, non-words), then the full query."""
     if not context.config.language:
         return None
     own = FUNCTION_WORDS.get(candidate.language)

@@ -182,7 +182,7 @@ def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any
 
 @njit(cache=True)
 def _string_end(text: Any, i: Any, stop: Any) -> Any:
-    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not a string of plain ASCII."""
+    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not a plain ASCII string."""
     if i >= stop or text[i] != _QUOTE:
         return -1
     for k in range(i + 1, stop):
