@@ -1,8 +1,8 @@
-"""From candidates to the data set.
+"""Turns candidates into the data set.
 
-``sources``: the shards as one sequence of rows. ``merge``: which candidates stay, by ``hashing`` (equal queries),
-``near`` (alike ones) and ``quotas``; ``decisions`` is what comes of it, ``spill`` its scratch on disk. ``writer``: the
-files of the data set, cut by ``files``, in the formats of ``export``. ``keys``: normal forms and the keyed split.
-``position``: where a query says its category. ``distribution``: how near the result is to the target. ``rounds``: what
-the closed loop learns. ``card``: the data set's README.
+``sources`` reads the shards as one sequence of rows. ``merge`` decides which candidates stay, by ``hashing`` (equal
+queries), ``near`` (similar ones), ``ambiguity`` and ``quotas``; ``decisions`` holds the result, ``spill`` its scratch
+files. ``writer`` writes the files of the data set, cut by ``files``, in the formats of ``export``. ``keys``: normal
+forms and the split by hash. ``position``: where a query mentions its category. ``distribution``: distance of the result
+from the target. ``rounds``: measurements for the closed loop. ``card``: the data set's README.
 """

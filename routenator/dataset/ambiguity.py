@@ -1,10 +1,10 @@
-"""Rows whose nearest queries ask for another function: the words of such a row do not tell what its call does.
+"""Finds rows whose nearest queries ask for another function: the words of such a row do not determine its call.
 
-Every row that is still pending is compared with reference rows, which are the pending rows themselves: all of them, or
-of each function the ``REFERENCES`` / functions with the least keyed hash of their index, where there are more. So
-memory has a bound, a function that is asked for often does not crowd out the others, and the time grows with the rows,
-not with their square. The outcome depends on the rows and their index alone, not on files, blocks or cores: all rows
-are judged by what was pending before, and equal similarities are ordered by the index.
+Every pending row is compared with reference rows, which are the pending rows themselves: all of them, or if there are
+more than ``REFERENCES``, an equal number of each function, those with the smallest keyed hash of their index. So memory
+is bounded, a frequent function does not crowd out the others, and the time grows with the number of rows, not with its
+square. The outcome depends only on the rows and their index, not on files, blocks or cores: all rows are compared with
+what was pending at the start, and equal similarities are ordered by index.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-REFERENCES = 200_000  # rows that others are compared with, at most; of 384 float32 each, 300 MB
-# Similarities are told apart to so many parts of one; below that, rounding depends on what is embedded together.
+REFERENCES = 200_000  # maximum number of reference rows; at 384 float32 each, 300 MB
+# Similarities are rounded to 1 / DIGITS. Finer differences depend on which texts were embedded in one batch.
 DIGITS = 10_000
-_ROWS, _STRIP = 1024, 16_384  # rows compared at once, with so many references
+_ROWS, _STRIP = 1024, 16_384  # rows compared at once, and with how many references
 
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """What counts as ambiguous.
+    """Defines what counts as ambiguous.
 
     Attributes:
         embed: texts -> float32 of shape (texts, dimensions), rows of length 1.
-        share: of a row's neighbours, which must be of another function, above 0 to 1.
-        neighbours: how many are looked at. A function with no more rows than this is not judged: it cannot fill a
-            neighbourhood.
+        share: a row is ambiguous if at least this share (above 0, up to 1) of its neighbours belong to another
+            function.
+        neighbours: how many neighbours are considered. Functions with no more rows than this are skipped: they cannot
+            fill a neighbourhood.
     """
 
     embed: Callable[[list[str]], np.ndarray]
@@ -55,14 +56,17 @@ def mark(
     progress: Callable[[int, int], None] = lambda done, total: None,
     references: int = REFERENCES,
 ) -> None:
-    """Give pending rows that are ambiguous their decision, with neighbours of another function in
-    ``decisions.neighbours``.
+    """Mark ambiguous pending rows, and record their neighbours of another function in ``decisions.neighbours``.
 
     Args:
+        sources: the candidates.
         strata: rows of strata.json.
-        seed: of the draw of references.
-        progress: called with (rows done, rows): both passes together.
-        references: at most so many.
+        decisions: updated in place.
+        rule: what counts as ambiguous.
+        seed: for the draw of references.
+        block_rows: rows in memory at once.
+        progress: called with (rows done, rows), counting both passes.
+        references: maximum number of reference rows.
     """
     import numpy as np
 
@@ -100,10 +104,10 @@ def _embed(rule: Ambiguity, queries: pl.Series, rows: np.ndarray, missing: np.nd
 def _draw(
     decisions: Decisions, functions: np.ndarray, count: int, seed: int, references: int, block_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reference rows.
+    """Choose the reference rows.
 
     Returns:
-        (their index, sorted; pending rows of each function).
+        (index of the reference rows, sorted; number of pending rows of each function).
     """
     import numpy as np
 
@@ -131,11 +135,11 @@ def _draw(
 
 
 class _References:
-    """Rows to compare with: index, function, vector.
+    """The rows to compare with: index, function, vector.
 
     Args:
-        index: sorted.
-        functions: of each.
+        index: index of each row, sorted.
+        functions: number of each row's function.
     """
 
     def __init__(self, index: np.ndarray, functions: np.ndarray) -> None:
@@ -146,7 +150,7 @@ class _References:
         self._filled = 0
 
     def add(self, vectors: np.ndarray) -> None:
-        """The vectors of the next rows."""
+        """Store the vectors of the next rows."""
         import numpy as np
 
         if not self._filled:
@@ -155,7 +159,12 @@ class _References:
         self._filled += len(vectors)
 
     def known(self, rows: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """float32 of shape (rows, dimensions); ``embed`` is asked for those (by place) that are no references."""
+        """Return vectors, float32 of shape (rows, dimensions); only rows that are not references need ``embed``.
+
+        Args:
+            rows: index of each row.
+            embed: positions in ``rows`` -> vectors.
+        """
         import numpy as np
 
         place = np.minimum(np.searchsorted(self.index, rows), len(self.index) - 1)
@@ -166,15 +175,17 @@ class _References:
         return vectors
 
     def nearest(self, rows: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
-        """int64 of shape (rows, count): places of the nearest references, nearest first, never the row itself."""
+        """Find the nearest references, nearest first, never the row itself; int64 positions, shape (rows, count)."""
         import numpy as np
 
         size = len(self.index)
         best = np.zeros((len(rows), 0), dtype=np.int64)
+        # Distance and position share one integer (distance * size + position), so that one partial sort orders by both
+        # and ties are broken by the index, whatever the strips.
         for low in range(0, size, _STRIP):
             part = slice(low, low + _STRIP)
             steps = np.rint((1.0 - vectors @ self.vectors[part].T) * DIGITS).astype(np.int64)
-            steps[rows[:, None] == self.index[None, part]] = 4 * DIGITS  # itself: farther than anything
+            steps[rows[:, None] == self.index[None, part]] = 4 * DIGITS  # itself: farther away than anything
             best = np.concatenate([best, np.maximum(steps, 0) * size + np.arange(low, low + steps.shape[1])], axis=1)
             if best.shape[1] > count:
                 best = np.partition(best, count - 1, axis=1)[:, :count]
@@ -185,7 +196,7 @@ class _References:
 def _ambiguous(
     rows: np.ndarray, own: np.ndarray, vectors: np.ndarray, references: _References, rule: Ambiguity
 ) -> np.ndarray:
-    """Rows of ``Decisions.neighbours`` for those of ``rows`` that are ambiguous."""
+    """Find the ambiguous ones among ``rows``; return their rows of ``Decisions.neighbours``."""
     import numpy as np
 
     nearest = references.nearest(rows, vectors, rule.neighbours)

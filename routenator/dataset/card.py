@@ -19,7 +19,7 @@ _SIZES_LARGE = ((100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"), (10_0
 
 
 def size_category(rows: int) -> str:
-    """The hub's name for a number of rows."""
+    """The Hugging Face hub's name for a number of rows."""
     return next((name for limit, name in (*_SIZES, *_SIZES_LARGE) if rows < limit), "10B<n<100B")
 
 
@@ -33,11 +33,14 @@ def dataset_card(
     provenance: Mapping[str, str],
     config: Mapping[str, Any],
 ) -> str:
-    """The card as Markdown with YAML front matter. It holds no time of day, so that the same data have the same card.
+    """Return the card as Markdown with YAML front matter. It has no time stamp, so the same data give the same card.
 
     Args:
-        summary: merge.json.
+        summary: content of merge.json.
+        title: the data set's name.
+        description: introductory text.
         functions: name -> description.
+        languages: language codes.
         provenance: label -> text, e.g. the plan's fingerprint.
         config: the parts of the config that the data depend on.
     """
@@ -63,8 +66,8 @@ def dataset_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {_line(title)}: synthetic function-calling data",
-        f"{description.strip()}\n\nEvery row is a query and the call that it should lead to. No row was typed by a "
-        "user: queries were generated from a knowledge graph, content metadata and population-level statistics "
+        f"{description.strip()}\n\nEvery row is a query and the function call that it should produce. No row was typed "
+        "by a user: queries were generated from a knowledge graph, content metadata and population-level statistics "
         "(the method of RouteNator, arXiv 2505.10495).",
         "## Rows",
         _table(
@@ -75,20 +78,19 @@ def dataset_card(
                 ["requested", f"{counts['requested']:,}"],
                 ["generated", f"{counts['generated']:,}"],
                 ["accepted by every check", f"{counts['accepted']:,}"],
-                ["back-filled from another route or template of the same cell", f"{counts['backfilled']:,}"],
-                ["missing to the wanted size", f"{counts['missing']:,}"],
+                ["filled from another route or template of the same cell", f"{counts['backfilled']:,}"],
+                ["missing from the requested size", f"{counts['missing']:,}"],
             ],
         ),
         f"Exact quotas met: {counts['strata_full']:,} of {counts['strata']:,} strata "
         "(function, category, route, template, length and "
         "language).",
-        "Rows that share function and arguments (but for case, punctuation and word order) are in one split, and so "
-        "are queries that have "
-        "the same words in another order.",
+        "Rows with the same function and arguments (ignoring case, punctuation and word order) are always in the same "
+        "split, and so are queries with the same words in a different order.",
         "## Rejected rows",
         "Kept in `rejected*.parquet` (index, query, reason, detail). "
-        f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows said what an earlier row or "
-        "the golden set says.",
+        f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows were dropped because they repeat an earlier row "
+        "or a golden query or are ambiguous.",
         _table(
             ["reason", "rows"],
             [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))],
@@ -99,17 +101,17 @@ def dataset_card(
         *_distribution(summary["distribution"]),
         "## Files",
         _table(
-            ["format", "what it is"],
-            [["parquet", "one row an example; `call` is JSON text"], *_formats(summary["formats"])],
+            ["format", "content"],
+            [["parquet", "one row per example; `call` is JSON text"], *_formats(summary["formats"])],
         ),
         "## Provenance",
         _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),
         _table(["generator", "rows"], [[f"`{_cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
         f"```json\n{json.dumps(config, indent=1, ensure_ascii=False)}\n```",
         "## Licence",
-        "This card grants no licence. Whoever publishes the data must set `license` above, having checked "
-        "the terms of the domain's files (graph, metadata, templates) and of the generators named under Provenance: "
-        "some models restrict the use of their output.",
+        "This card grants no licence. Before publishing the data, check the terms of the domain's files (graph, "
+        "metadata, templates) and of the generators listed under Provenance, some of which may restrict the use of "
+        "their output; then set `license` above.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -141,7 +143,7 @@ def _distribution(distribution: Mapping[str, Any]) -> list[str]:
         parts.append(_table([dimension, "target", "accepted", "final"], rows))
         variation = table["measures"]["final"]["total_variation"]
         if variation:
-            parts.append(f"Total variation from the target: {variation['value']:.4f}. {variation['meaning']}")
+            parts.append(f"Total variation distance from the target: {variation['value']:.4f}. {variation['meaning']}")
     return parts
 
 

@@ -1,4 +1,4 @@
-"""The decision on every candidate, and what is known of it by index."""
+"""The merge's decision on every candidate, with the data behind it, by index."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class Decision(enum.IntEnum):
-    """What became of a candidate. The names in lower case are the reasons in rejected.parquet."""
+    """The outcome of a candidate. The names in lower case are the reasons in rejected.parquet."""
 
     PENDING = 0
     FINAL = 1
     BACKFILLED = 2
     REJECTED = 3  # by a check of the generate stage, whose reason is kept
-    GOLDEN_LEAK = 4  # a golden query's words in the same order
+    GOLDEN_LEAK = 4  # has a golden query's words in the same order
     DUPLICATE = 5
-    CONFLICT = 6  # a duplicate with another call
+    CONFLICT = 6  # a duplicate with a different call
     NEAR_DUPLICATE = 7
     SURPLUS = 8
     GOLDEN_NEAR_LEAK = 9  # a near-duplicate of a golden query
-    AMBIGUOUS = 10  # its nearest queries are of another function
+    AMBIGUOUS = 10  # its nearest queries belong to another function
 
     @property
     def reason(self) -> str:
@@ -40,36 +40,37 @@ DROPPED = (
     Decision.GOLDEN_LEAK, Decision.GOLDEN_NEAR_LEAK, Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE,
     Decision.AMBIGUOUS, Decision.SURPLUS,
 )  # fmt: skip
-REPLACED = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE)  # an earlier row says the same
-# What the merge looks at, in a sentence each; routenator/generation/reasons.py has all reasons.
+REPLACED = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE)  # dropped in favour of an earlier row
+# Explanations of the merge's reasons; routenator/generation/reasons.py has all reasons.
 MEANINGS: dict[Decision, str] = {
-    Decision.GOLDEN_LEAK: "says what a golden query says, but for case and punctuation",
-    Decision.GOLDEN_NEAR_LEAK: "says nearly what a golden query says",
-    Decision.DUPLICATE: "an earlier row says the same, but for case and punctuation, with the same call",
-    Decision.CONFLICT: "an earlier row says the same, but for case and punctuation, with another call",
-    Decision.NEAR_DUPLICATE: "an earlier row says nearly the same",
-    Decision.AMBIGUOUS: "its nearest queries are of another function",
-    Decision.SURPLUS: "nothing is wrong with it, its stratum has its quota",
+    Decision.GOLDEN_LEAK: "has the words of a golden query, ignoring case and punctuation",
+    Decision.GOLDEN_NEAR_LEAK: "is nearly the same as a golden query",
+    Decision.DUPLICATE: "has the words and the call of an earlier row, ignoring case and punctuation",
+    Decision.CONFLICT: "has the words of an earlier row, ignoring case and punctuation, but a different call",
+    Decision.NEAR_DUPLICATE: "is nearly the same as an earlier row",
+    Decision.AMBIGUOUS: "its nearest queries belong to another function",
+    Decision.SURPLUS: "nothing is wrong with it, but its stratum's quota is already full",
 }
-NAMED = 3  # neighbours of another function that an ambiguous row's detail names
+NAMED = 3  # how many neighbours of another function an ambiguous row's detail names
 
 
 @dataclass
 class Decisions:
-    """The decision on every candidate. The arrays are files in ``folder``, mapped into memory.
+    """The decision on every candidate. The arrays by index are files in ``folder``, mapped into memory.
 
     Attributes:
+        folder: holds the files.
         codes: uint8 of shape (candidates,), a ``Decision`` each, by index.
         strata: int32 of shape (candidates,), by index.
-        kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate the earlier index that says the
-            same.
-        groups: uint64 of shape (candidates,): rows of one group are on one side of the split (``group_of`` has the last
-            word).
-        joined_groups: uint64 of shape (2, n): groups that near-duplicates join, and the group that each counts as;
+        kept: int64 of shape (candidates,): for a duplicate, conflict or near-duplicate, the index of the earlier row
+            that it repeats.
+        groups: uint64 of shape (candidates,): rows of one group go to the same side of the split; read them through
+            ``group_of``, which applies ``joined_groups``.
+        joined_groups: uint64 of shape (2, n): groups that near-duplicates connect, and the group that each counts as;
             sorted.
-        neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours are of
-            another function, of how many, and the index of the nearest of those; -1 where there are fewer.
-        table: int64 of shape (strata, decisions): how many candidates of each stratum had each decision.
+        neighbours: int64 of shape (ambiguous rows, 3 + NAMED), sorted: a row's index, how many of its neighbours belong
+            to another function, of how many, and the indices of the nearest of these, padded with -1.
+        table: int64 of shape (strata, decisions): how many candidates of each stratum got each decision.
         deficits: one row for each stratum that did not fill its quota by itself.
     """
 
@@ -85,7 +86,7 @@ class Decisions:
 
     @staticmethod
     def new(folder: Path, rows: int, strata: int) -> Decisions:
-        """All pending."""
+        """Create the files, with every candidate pending."""
         import numpy as np
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ class Decisions:
         )
 
     def save(self) -> None:
-        """Write what is not yet in the folder; ``load`` gives the same decisions."""
+        """Write everything to the folder; ``load`` restores it."""
         import numpy as np
 
         for array in (self.codes, self.strata, self.kept, self.groups):
@@ -114,7 +115,7 @@ class Decisions:
 
     @staticmethod
     def load(folder: Path) -> Decisions:
-        """What ``save`` left."""
+        """Read what ``save`` wrote."""
         import numpy as np
 
         return Decisions(
@@ -130,7 +131,7 @@ class Decisions:
         )
 
     def group_of(self, low: int, high: int) -> np.ndarray:
-        """uint64 of shape (high - low,): the groups of these candidates."""
+        """Return the groups of a range of candidates; uint64 of shape (high - low,)."""
         import numpy as np
 
         groups = np.array(self.groups[low:high])
@@ -141,9 +142,9 @@ class Decisions:
         return groups
 
     def count(self, decision: Decision) -> int:
-        """Candidates with a decision."""
+        """Number of candidates with a decision."""
         return int(self.table[:, decision].sum())
 
     def per_stratum(self, decisions: Iterable[Decision]) -> list[int]:
-        """Candidates of each stratum with one of these decisions."""
+        """Number of candidates of each stratum with any of these decisions."""
         return [int(number) for number in self.table[:, list(decisions)].sum(axis=1)]

@@ -1,7 +1,6 @@
-"""How near the data set is to the target: shares by dimension, three measures, acceptance, word counts, keyword
-positions.
+"""Compares the data set with the target: shares by dimension, three measures, acceptance, word counts, positions.
 
-All of it is computed from counts per stratum and from histograms, so its cost does not grow with the data set.
+Everything is computed from counts per stratum and from histograms, so the cost does not grow with the data set.
 """
 
 from __future__ import annotations
@@ -14,19 +13,18 @@ from typing import Any
 from routenator.sampling.strata import KEY
 
 DIMENSIONS = ("function", "category", "route", "length", "language")
-STEPS = ("requested", "accepted", "final")  # what is held against the target
-HARD = ("route", "function", "length")  # the margin whose cells are ranked by how many candidates they lose
-_HARD_ROWS = 20  # requests below which a cell's acceptance says too little
+STEPS = ("requested", "accepted", "final")  # compared with the target
+HARD = ("route", "function", "length")  # the cells that are ranked by how many candidates they lose
+_HARD_ROWS = 20  # with fewer requests, a cell's acceptance rate is too uncertain
 _HARD_SHOWN = 12
 _FEW = 5  # below this expected count the chi-square approximation is poor (Cochran's rule)
 
 
 def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
-    """Chi-square, total variation and Kullback-Leibler divergence of counts from a target, each with one sentence of
-    meaning.
+    """Compute chi-square, total variation and Kullback-Leibler divergence of counts from a target, each explained.
 
     Args:
-        target: shares, of shape (names,), adding up to 1.
+        target: shares, of shape (names,), summing to 1.
         counts: rows, of shape (names,).
 
     Returns:
@@ -48,13 +46,13 @@ def measures(target: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
         "total_variation": {
             "value": variation,
             "meaning": f"{variation:.2%} of the rows ({round(variation * rows)} of {rows}) would have to "
-            "change place to meet the target.",
+            "move to another value to match the target.",
         },
         "kl": {
             "value": divergence if divergence is None else max(divergence, 0.0),
-            "meaning": "Some rows lie where the target has no share at all, so the divergence is infinite."
+            "meaning": "Some rows have values with a target share of zero, so the divergence is infinite."
             if divergence is None
-            else f"A code made for the target would waste {max(divergence, 0.0):.4f} bits a row on this data; "
+            else f"A code optimal for the target would waste {max(divergence, 0.0):.4f} bits per row on this data; "
             "0 is a perfect match.",
         },
     }
@@ -68,9 +66,9 @@ def _chi_square(target: Sequence[float], counts: Sequence[int], rows: int, outsi
     if outside or degrees < 1:
         statistic, p = (None, 0.0) if outside else (0.0, 1.0)
         meaning = (
-            "Some rows lie where the target has no share at all."
+            "Some rows have values with a target share of zero."
             if outside
-            else "There is one value only: nothing to test."
+            else "There is only one value, so there is nothing to test."
         )
         return {
             "statistic": statistic,
@@ -86,12 +84,12 @@ def _chi_square(target: Sequence[float], counts: Sequence[int], rows: int, outsi
     if p < 0.05:
         conclusion = "the counts do not follow the target"
     elif p > 0.95:
-        conclusion = "nearer than chance, as quotas are"
+        conclusion = "closer than chance, as exact quotas should be"
     else:
-        conclusion = "no sign of a difference"
+        conclusion = "no significant difference"
     meaning = f"A random draw from the target would be at least this far off in {_percent(p)} of cases: {conclusion}."
     if smallest < _FEW:
-        meaning += f" (The least expected count is {smallest:.1f}, so take the probability as a rough one.)"
+        meaning += f" (The smallest expected count is {smallest:.1f}, so this probability is approximate.)"
     return {"statistic": statistic, "degrees": degrees, "p": p, "smallest_expected": smallest, "meaning": meaning}
 
 
@@ -104,7 +102,7 @@ def distribution(
     counts: Mapping[str, Sequence[int]],
     target: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Target against requested, accepted and final, by dimension.
+    """Compare requested, accepted and final rows with the target, by dimension.
 
     Args:
         strata: rows of strata.json.
@@ -116,9 +114,9 @@ def distribution(
         "measures": {STEP: ...}, "checks": ...}}, "joint": {STEP: ...}, "hardest": [...]}. Rows are in descending order
         of target.
 
-        acceptance: accepted of requested, from ``acceptance``.  missing: rows that the name lacks to its quota.
-        checks: the accepted rows measured against the requested ones: how far rejection alone bends the distribution.
-        joint: the strata one by one against their quotas.  hardest: cells that lack rows or lose the most, from
+        acceptance: accepted share of the requested rows, from ``acceptance``.  missing: rows short of the quota.
+        checks: the accepted rows measured against the requested ones: how much rejection alone shifts the distribution.
+        joint: the individual strata against their quotas.  hardest: cells that are short of rows or lose the most, from
             ``hardest``.
     """
     dimensions = {}
@@ -157,7 +155,7 @@ def distribution(
 
 
 def acceptance(accepted: int, requested: int) -> dict[str, float] | None:
-    """The accepted share with its 95% interval (Wilson's score interval); None if nothing was requested."""
+    """The accepted share with its 95% confidence interval (Wilson score); None if nothing was requested."""
     from scipy.stats import binomtest
 
     if requested == 0:
@@ -172,11 +170,11 @@ def _bend(requested: Counter[str], accepted: Counter[str], names: Sequence[str])
 
 
 def hardest(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
-    """The cells of route, function and length that lack rows or lose the most, those with the most missing rows first.
+    """Find the cells of route, function and length that are short of rows or lose the most, worst first.
 
     Returns:
-        {"route", "function", "length", "requested", "accepted", "quota", "final", "missing", "acceptance"}; cells of
-        few requests that lack nothing are left out.
+        {"route", "function", "length", "requested", "accepted", "quota", "final", "missing", "acceptance"}; omits cells
+        with few requests that are not short of rows.
     """
     table: dict[tuple[str, ...], Counter[str]] = {}
     for number, row in enumerate(strata):
@@ -191,19 +189,19 @@ def hardest(strata: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[i
         }
         for key, cell in table.items()
     ]
-    told = [
+    hard = [
         row
         for row in found
         if row["missing"] or (row["requested"] >= _HARD_ROWS and row["accepted"] < row["requested"])
     ]
-    told.sort(
+    hard.sort(
         key=lambda row: (-row["missing"], row["accepted"] / max(1, row["requested"]), *(row[name] for name in HARD))
     )
-    return told[:_HARD_SHOWN]
+    return hard[:_HARD_SHOWN]
 
 
 def marginals(shares: Mapping[tuple[str, str, str, str, str, str], float]) -> dict[str, dict[str, float]]:
-    """Dimension -> name -> share, of a target as ``routenator.sampling.strata.target_shares`` gives it."""
+    """Dimension -> name -> share, from a target as returned by ``routenator.sampling.strata.target_shares``."""
     found: dict[str, dict[str, float]] = {dimension: {} for dimension in DIMENSIONS}
     for key, share in shares.items():
         row = dict(zip(KEY, key, strict=True))
@@ -213,8 +211,9 @@ def marginals(shares: Mapping[tuple[str, str, str, str, str, str], float]) -> di
 
 
 def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:
-    """Quartiles of a histogram (value -> rows), with linear interpolation as numpy's default, plus rows, mean, least
-    and greatest.
+    """Rows, mean, minimum, quartiles and maximum of a histogram (value -> rows).
+
+    Quartiles use linear interpolation, like numpy's default.
 
     Raises:
         ValueError: the histogram is empty.
@@ -249,14 +248,14 @@ def quartiles(histogram: Mapping[int, int]) -> dict[str, float]:
 
 
 def word_quartiles(histograms: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, float]]:
-    """``quartiles`` of the words of a query, by function."""
+    """``quartiles`` of the number of words in a query, by function."""
     return {
         function: quartiles(histogram) for function, histogram in sorted(histograms.items()) if sum(histogram.values())
     }
 
 
 def positions(counts: Mapping[str, Mapping[str, int]], target: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Where the query says the category, by function, against the population's shares.
+    """Compare where queries mention their category with the population's shares, by function.
 
     Args:
         counts: function -> first | middle | last | absent -> rows.
@@ -264,7 +263,7 @@ def positions(counts: Mapping[str, Mapping[str, int]], target: Mapping[str, Mapp
 
     Returns:
         {function: {"rows": [{"name", "target" or None, "rows", "share"}], "absent": rows, "measures": ... or None}};
-        shares are of the rows that say it.
+        shares are of the rows that mention it.
     """
     result = {}
     for function, found in sorted(counts.items()):

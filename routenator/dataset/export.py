@@ -1,10 +1,9 @@
-"""Training formats. A format is one entry of ``FORMATS``: suffix of a file -> how examples become its lines, or its
-table.
+"""Training formats. Each is an entry of ``FORMATS``: file suffix -> how examples become its lines, or its table.
 
 Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``call``), so no
-row passes through Python; the one exception are the answers of BFCL, whose shape depends on each call's parameters.
-Arguments are kept as JSON text wherever the format allows it: loaders that infer a schema would otherwise give every
-row the parameters of all functions, filled with nulls, and fail on parameters of mixed types.
+row passes through Python. The only exception is BFCL's answers, whose shape depends on each call's parameters.
+Arguments stay JSON text wherever the format allows it: loaders that infer a schema would otherwise give every row the
+parameters of all functions, filled with nulls, and fail on parameters of mixed types.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 Tools = list[dict[str, Any]]
 Lines = Callable[[Tools], "pl.Expr"]
 Table = Callable[["pl.DataFrame", Tools], "pa.Table"]
-# What JSON wants escaped, and what some readers of lines take for the end of one.
+# Characters that JSON must escape, and characters that some line readers take for the end of a line.
 _ESCAPED = ['"', "\\", *map(chr, range(32)), "\x85", "\u2028", "\u2029"]
 
 
@@ -31,10 +30,10 @@ class Format:
 
     Attributes:
         description: one sentence for the data set's card.
-        lines: suffix of a text file -> the expression that makes a line of it from an example, for the API as OpenAI
-            tools.
-        tables: suffix of a Parquet file -> its schema, and how a block of examples becomes a table.
-        side_files: names of the data files -> further files (name -> text), e.g. a registration.
+        lines: suffix of a text file -> function from the API (OpenAI tools) to the expression that makes an example's
+            line.
+        tables: suffix of a Parquet file -> its schema, and the function that turns a block of examples into a table.
+        side_files: names of the data files -> additional files (name -> text), e.g. a registration.
     """
 
     description: str
@@ -52,7 +51,7 @@ def _dumps(value: Any) -> str:
 
 
 def json_text(column: str) -> pl.Expr:
-    """A column of text as JSON strings, with their quotes."""
+    """A text column as JSON strings, including the quotes."""
     import polars as pl
 
     escaped = pl.col(column).str.replace_many(_ESCAPED, [json.dumps(sign)[1:-1] for sign in _ESCAPED])
@@ -60,7 +59,7 @@ def json_text(column: str) -> pl.Expr:
 
 
 def call_text(names: Sequence[str]) -> pl.Expr:
-    """A call as JSON text {"name": ..., "arguments": {...}}, of the columns ``function`` and ``arguments``."""
+    """A call as JSON text {"name": ..., "arguments": {...}}, from the columns ``function`` and ``arguments``."""
     import polars as pl
 
     return pl.concat_str(pl.lit('{"name": '), _name(names), pl.lit(', "arguments": '), pl.col("arguments"), pl.lit("}"))
@@ -77,7 +76,7 @@ def _names(tools: Tools) -> list[str]:
 
 
 def _messages(tools: Tools) -> list[pl.Expr]:
-    """Parts of the JSON text of an example's messages."""
+    """The JSON text of an example's messages, in parts."""
     import polars as pl
 
     return [
@@ -100,7 +99,7 @@ def openai_line(tools: Tools) -> pl.Expr:
 
 
 def axolotl_line(tools: Tools) -> pl.Expr:
-    """axolotl ``type: chat_template``: as OpenAI, with each tool's parameters as JSON text, which axolotl parses."""
+    """axolotl ``type: chat_template``: like OpenAI, but each tool's parameters are JSON text, which axolotl parses."""
     packed = [
         {**tool, "function": {**tool["function"], "parameters": _dumps(tool["function"]["parameters"])}}
         for tool in tools
@@ -111,11 +110,10 @@ def axolotl_line(tools: Tools) -> pl.Expr:
 
 
 def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
-    """As ``openai_line``, for Parquet: ``messages`` nested, with arguments as JSON text, and ``tools`` as one JSON
-    text.
+    """Like ``openai_line``, for Parquet: nested ``messages`` with arguments as JSON text; ``tools`` as one JSON text.
 
-    The API is stored once a file (as a dictionary), not once a row, and its parameters get no nulls of each other's.
-    Made of Arrow arrays, which is some ten times as fast as nested Polars expressions.
+    The API is stored once per file (dictionary encoding), not once per row, and as text its functions' parameters are
+    not filled with nulls. Built from Arrow arrays, which is about ten times as fast as nested Polars expressions.
     """
     import numpy as np
     import polars as pl
@@ -129,7 +127,7 @@ def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
 
     turns = np.tile(np.array([0, 1]), rows)
     user, call = turns == 0, turns == 1
-    # The user's turns have the queries, the assistant's none: place ``rows`` of the array is a null.
+    # The user's turns contain the queries; the assistant's point to position ``rows`` of the array, which is null.
     place = np.where(user, np.repeat(np.arange(rows), 2), rows)
     content = pa.concat_arrays([texts(pl.col("query")), pa.nulls(1, pa.string())]).take(pa.array(place))
     function = pa.StructArray.from_arrays(
@@ -172,7 +170,7 @@ def llamafactory_line(tools: Tools) -> pl.Expr:
 
 
 def llamafactory_info(names: Sequence[str]) -> dict[str, str]:
-    """LLaMA-Factory's dataset_info.json: one entry a file."""
+    """LLaMA-Factory's dataset_info.json, with one entry per file."""
     columns = {"messages": "conversations", "tools": "tools"}
     entries = {
         name.removesuffix(".llamafactory.jsonl"): {"file_name": name, "formatting": "sharegpt", "columns": columns}
@@ -190,7 +188,7 @@ _BFCL_TYPES = {"object": "dict", "number": "float"}
 
 
 def _bfcl_schema(schema: Any) -> Any:
-    """A JSON schema with BFCL's names of types."""
+    """A JSON schema with BFCL's type names."""
     if isinstance(schema, list):
         return [_bfcl_schema(item) for item in schema]
     if not isinstance(schema, dict):
@@ -236,12 +234,12 @@ FORMATS: dict[str, Format] = {
         {".jsonl": openai_line},
     ),
     "openai_parquet": Format(
-        "the same as Parquet: `messages` nested, arguments and `tools` as JSON text (TRL reads both), "
-        "the API stored once a file.",
+        "the same as Parquet: nested `messages`, arguments and `tools` as JSON text (TRL reads both), "
+        "the API stored once per file.",
         tables={".openai.parquet": (openai_schema, openai_table)},
     ),
     "axolotl": Format(
-        "axolotl with `type: chat_template`: as OpenAI, a tool's parameters as JSON text.",
+        "axolotl with `type: chat_template`: like OpenAI, but with each tool's parameters as JSON text.",
         {".axolotl.jsonl": axolotl_line},
     ),
     "llamafactory": Format(
@@ -250,7 +248,7 @@ FORMATS: dict[str, Format] = {
         side_files=llamafactory_info,
     ),
     "bfcl": Format(
-        "Berkeley Function-Calling Leaderboard: questions, and possible answers beside them.",
+        "Berkeley Function-Calling Leaderboard: questions, with possible answers in a second file.",
         {".bfcl.jsonl": bfcl_line, ".bfcl_answers.jsonl": bfcl_answer_line},
     ),
 }

@@ -1,7 +1,7 @@
-"""The files of the data set: cut at a number of rows, in groups of rows that depend on nothing but their place.
+"""The files of the data set, cut at a number of rows; row groups depend only on a row's place in its file.
 
-Each kind of file (a split's Parquet, each of its formats, the rejected rows) is written on a thread of its own, so that
-all cores encode.
+Each kind of file (a split's Parquet, each of its formats, the rejected rows) has its own thread, so that encoding uses
+all cores.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_WAITING = 2  # groups of rows that may wait for one file
+_WAITING = 2  # row groups that may wait for one file; bounds memory
 
 
 class Sink(Protocol):
-    """An open file that takes groups of rows."""
+    """An open file to which groups of rows are written."""
 
     def write(self, frame: pl.DataFrame) -> None: ...
 
@@ -32,7 +32,7 @@ class Sink(Protocol):
 
 
 class TextSink:
-    """Lines, made by a Polars expression."""
+    """A text file of lines made by a Polars expression."""
 
     def __init__(self, path: Path, line: pl.Expr) -> None:
         self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  (close() does)
@@ -41,7 +41,9 @@ class TextSink:
     def write(self, frame: pl.DataFrame) -> None:
         import polars as pl
 
-        for part in frame.iter_slices(_TEXT_ROWS):  # the API stands in every line, so a whole group may be large
+        for part in frame.iter_slices(
+            _TEXT_ROWS
+        ):  # every line contains the API, so the text of a whole group could be huge
             data, _ = text_buffer(part.select(pl.concat_str(self._line, pl.lit("\n"))).to_series())
             self._file.write(data.data)
 
@@ -53,12 +55,12 @@ _TEXT_ROWS = 8192
 
 
 class ParquetSink:
-    """A Parquet file, one row group a write."""
+    """A Parquet file, with one row group per write."""
 
     def __init__(self, path: Path, schema: pa.Schema, table: Callable[[pl.DataFrame], pa.Table]) -> None:
         import pyarrow.parquet as pq
 
-        # Without Arrow's own schema a dictionary reads as what it holds.
+        # Without the stored Arrow schema, readers see a dictionary column as its plain values.
         self._file = pq.ParquetWriter(path, schema, compression="zstd", store_schema=False)
         self._table = table
 
@@ -74,8 +76,11 @@ class Kind:
     """One kind of file of a split.
 
     Attributes:
-        suffix: of its files' names.
-        opens: a new file of it.
+        suffix: ends its files' names.
+        opens: opens a new file.
+        thread: does all work on its files.
+        waiting: work that was submitted.
+        sink: the open file.
     """
 
     suffix: str
@@ -85,18 +90,21 @@ class Kind:
     sink: Sink | None = None
 
     def do(self, work: Callable[..., None], *args: Any) -> None:
-        """Do something on this kind's thread, after all that came before; what goes wrong there is raised here."""
+        """Run something on this kind's thread, after all earlier work; re-raise errors from there.
+
+        Blocks while too much is waiting, so that a slow file slows down the reader instead of filling memory.
+        """
         while len(self.waiting) > _WAITING:
             self.waiting.popleft().result()
         self.waiting.append(self.thread.submit(work, *args))
 
     def start(self, path: Path) -> None:
-        """Close the file that is open and begin another."""
+        """Close the open file and start another."""
         self.stop()
         self.sink = self.opens(path)
 
     def stop(self) -> None:
-        """Close the file that is open."""
+        """Close the open file, if any."""
         if self.sink is not None:
             self.sink.close()
             self.sink = None
@@ -107,13 +115,14 @@ class Kind:
 
 
 class SplitWriter:
-    """All files of one split: the same rows in each kind, cut at ``rows_per_file``.
+    """Writes all files of one split: the same rows in each kind of file, cut at ``rows_per_file``.
 
     Args:
-        folder: where.
-        split: begins the files' names.
-        rows: that will come; the names depend on it.
-        kinds: what is written of each row.
+        folder: folder for the files.
+        split: prefix of the files' names.
+        rows: number of rows that will be written; the names depend on it.
+        rows_per_file: limit of rows in a file.
+        kinds: the kinds of files to write.
     """
 
     def __init__(self, folder: Path, split: str, rows: int, rows_per_file: int, kinds: Sequence[Kind]) -> None:
@@ -151,7 +160,8 @@ class SplitWriter:
     def write(self, frame: pl.DataFrame) -> None:
         """Append rows, in index order."""
         while frame.height:
-            # A group ends at BLOCK_ROWS rows of its file, wherever the blocks that brought them ended.
+            # Groups end at multiples of BLOCK_ROWS within a file, however the incoming blocks are cut, so that the
+            # bytes of a file do not depend on the shards.
             place = (self.written + self._rows_held) % self.rows_per_file
             room = min(self.rows_per_file - place, BLOCK_ROWS - place % BLOCK_ROWS)
             part, frame = frame.head(room), frame.slice(room)
@@ -184,7 +194,7 @@ def split_files(dataset: Path, split: str, suffix: str = ".parquet") -> list[Pat
 
     Args:
         dataset: the data set's folder.
-        split: ``train``, ``validation``, or ``rejected`` for the rows left out.
+        split: ``train``, ``validation``, or ``rejected`` for the rejected rows.
         suffix: ``.parquet``, or the suffix of a format, e.g. ``.jsonl``.
     """
     single = dataset / f"{split}{suffix}"

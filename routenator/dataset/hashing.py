@@ -1,10 +1,12 @@
-"""64-bit hashes of words, queries, bags of words and groups: the same on every machine and with every version of the
-libraries below.
+"""64-bit hashes of words, queries, bags of words and groups.
 
-A block's text lies in one buffer of bytes; words are found and hashed there with numpy, so no text is made on the way.
-A word is a run of letters and digits in lower case, as in ``keys.normalised``. Its hash is a polynomial over a table of
-random numbers for its bytes, stirred; the hash of a bag is the sum of its words' hashes, that of a text the sum of each
-word's hash times a number for its place.
+Written by hand because they must be the same on every machine and with every library version: they decide the split of
+published data. (Polars' own hash may change between versions.)
+
+A block's text is one buffer of bytes, in which words are found and hashed with numpy, so that no strings are created.
+A word is a run of lower-case letters and digits, as in ``keys.normalised``. Its hash is a polynomial over random
+numbers assigned to its bytes, passed through a mixing function. The hash of a bag is the sum of its words' hashes, so
+order does not matter; that of a text multiplies each word's hash by a number for its position first, so order does.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-_CHUNK_BYTES = 1 << 18  # bytes whose hashes are made at once: what is needed for them fits into a core's cache
-_KEY = b"routenator words 1"  # changing it moves rows between the splits of published data
+_CHUNK_BYTES = 1 << 18  # bytes hashed at once: the arrays this takes fit into a core's cache
+_KEY = b"routenator words 1"  # changing it would move rows between the splits of published data
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,10 @@ class Hashes:
     """Hashes of a column.
 
     Attributes:
-        text: uint64 of shape (rows,): equal if and only if the words are equal and in the same order (but for chance,
-            2**-64 a pair).
-        bag: uint64 of shape (rows,): equal if and only if the words are equal in any order. 0 for a text without words.
+        text: uint64 of shape (rows,): equal if and only if the words are the same in the same order, up to collisions
+            (2**-64 per pair).
+        bag: uint64 of shape (rows,): equal if and only if the words are the same in any order. 0 for a text without
+            words.
     """
 
     text: np.ndarray
@@ -37,11 +40,10 @@ class Hashes:
 
 
 def text_buffer(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of a column of text in one buffer.
+    """Return the bytes of a text column as one buffer.
 
     Returns:
-        (uint8 of shape (bytes,), int64 of shape (rows + 1,): where each row begins; the last entry is where the last
-        row ends).
+        (uint8 of shape (bytes,), int64 of shape (rows + 1,): the start of each row, and last the end of the last row).
     """
     import numpy as np
     import polars as pl
@@ -56,14 +58,15 @@ def text_buffer(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hash_texts(texts: pl.Series) -> Hashes:
-    """Hashes of the words of each row; a null is a text without words."""
+    """Hash the words of each row; a null counts as a text without words."""
     import numpy as np
     import polars as pl
 
     lower = texts.fill_null("").str.to_lowercase()
     strange = lower.str.len_bytes() != lower.str.len_chars()
     if strange.any():
-        # Only bytes below 128 are known to the table; signs beyond them become spaces first.
+        # The table treats all bytes from 128 on as parts of words. So in rows with non-ASCII characters, let Polars
+        # replace everything that is not a word first; the rows with ASCII only, by far the most, skip that.
         clean = pl.DataFrame({"text": lower, "strange": strange}).select(
             pl.when("strange").then(pl.col("text").str.replace_all(r"[\W_]+", " ")).otherwise("text")
         )
@@ -90,10 +93,12 @@ def _hash_chunk(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
     begins = is_word.copy()
     begins[1:] &= ~is_word[:-1]
     heads = offsets[:-1][offsets[:-1] < offsets[1:]]
-    begins[heads] = is_word[heads]  # a row begins a word although the row before may end with one
+    begins[heads] = is_word[heads]  # a new row starts a new word, even if the previous row ends with one
     starts = np.flatnonzero(begins)
     if not len(starts):
         return np.zeros(rows, dtype=np.uint64), np.zeros(rows, dtype=np.uint64)
+    # Powers of the base count from the start of the chunk; multiplying a word's sum by the inverse power of its start
+    # makes its hash independent of where it stands. Bytes outside words are 0 in the table and add nothing.
     words = mix(np.add.reduceat(table[data] * powers[: len(data)], starts) * inverse[starts])
     first = np.searchsorted(starts, offsets)  # number of the first word of each row
     place = np.arange(len(starts)) - np.repeat(first[:-1], np.diff(first))
@@ -101,7 +106,7 @@ def _hash_chunk(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _row_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Sums (mod 2**64) of values[first[i]:first[i + 1]]."""
+    """Sums of values[first[i]:first[i + 1]] modulo 2**64; differences of running sums, as rows may be empty."""
     import numpy as np
 
     total = np.zeros(len(values) + 1, dtype=np.uint64)
@@ -111,7 +116,7 @@ def _row_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def mix(x: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: a bijection of uint64 that stirs every bit. The argument is used up."""
+    """splitmix64's finaliser, a bijection of uint64 that mixes every bit. Works in place, overwriting its argument."""
     import numpy as np
 
     x ^= x >> np.uint64(30)
@@ -123,12 +128,12 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 
 def group_hashes(functions: np.ndarray, arguments: pl.Series, seed: int) -> np.ndarray:
-    """Keyed hashes of groups: rows with the same function and the same words of arguments, in any order.
+    """Keyed hashes of groups: a group has the same function and the same words in its arguments, in any order.
 
     Args:
         functions: uint64 of shape (rows,), from ``name_hashes``.
         arguments: JSON text.
-        seed: the plan's, non-negative, below 2**63.
+        seed: the plan's seed, non-negative, below 2**63.
 
     Returns:
         uint64 of shape (rows,).
@@ -140,7 +145,7 @@ def group_hashes(functions: np.ndarray, arguments: pl.Series, seed: int) -> np.n
 
 
 def name_hashes(names: list[str]) -> np.ndarray:
-    """uint64 of shape (names,)."""
+    """Hash names; uint64 of shape (names,)."""
     import numpy as np
 
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
@@ -148,7 +153,7 @@ def name_hashes(names: list[str]) -> np.ndarray:
 
 
 def hex_digits(values: np.ndarray) -> pl.Series:
-    """uint64 as text of 16 hexadecimal digits."""
+    """Format uint64 values as 16 hexadecimal digits each."""
     import numpy as np
     import polars as pl
     import pyarrow as pa
@@ -161,14 +166,14 @@ def hex_digits(values: np.ndarray) -> pl.Series:
 
 @lru_cache(maxsize=1)
 def _word_bytes() -> np.ndarray:
-    """Which bytes belong to a word: letters, digits, and what is left of other alphabets."""
+    """Mask of the bytes that belong to words: letters, digits, and all bytes of non-ASCII characters."""
     import numpy as np
 
     return np.array([chr(byte).isalnum() for byte in range(128)] + [True] * 128)
 
 
 def random_numbers(count: int, key: bytes) -> np.ndarray:
-    """uint64 of shape (count,), always the same for a key."""
+    """Pseudo-random uint64 of shape (count,), always the same for a key."""
     import numpy as np
 
     return np.frombuffer(hashlib.shake_256(key).digest(8 * count), dtype="<u8").astype(np.uint64)
@@ -176,7 +181,7 @@ def random_numbers(count: int, key: bytes) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _tables(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(number of each byte, powers of an odd base, powers of its inverse modulo 2**64, number of each place)."""
+    """(number of each byte, powers of an odd base, powers of its inverse modulo 2**64, number of each position)."""
     import numpy as np
 
     numbers = random_numbers(256 + 1 + 1024, _KEY)

@@ -1,8 +1,8 @@
-"""What makes two queries or two calls the same, as Polars expressions; and the keyed split by group.
+"""Defines when two queries are the same, as Polars expressions; and the split by group hash.
 
 ``normalised`` is ``routenator.domain.golden.normalise_query`` as a Polars expression, so that it runs in parallel and
-streaming. The two agree but for rare letters whose case folding changes their number (German sharp s) and for marks
-that some scripts put on letters; a comparison always takes both sides through one of them.
+streaming. The two agree except for rare letters whose case folding changes their length (German sharp s) and for
+combining marks of some scripts; so a comparison must put both sides through the same one.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ def word_list(column: str) -> pl.Expr:
 
 
 def normalised(column: str) -> pl.Expr:
-    """Words joined by single spaces: queries equal under it are the same query."""
+    """Words joined by single spaces: queries with the same result are the same query."""
     import polars as pl
 
-    # What is to be replaced is any run of signs but a single space, so that an ordinary query needs no replacement at
-    # all.
+    # Matches every run of non-word characters except a single space, so that most queries need no replacement at all.
     return pl.col(column).str.to_lowercase().str.replace_all(r"[\W_]{2,}|[\W_&&[^ ]]", " ").str.strip_chars(" ")
 
 
 def bag(column: str) -> pl.Expr:
-    """Sorted words: queries equal under it differ in case, punctuation and word order at most."""
+    """Sorted words: queries with the same result differ at most in case, punctuation and word order."""
     return word_list(column).list.sort().list.join(" ")
 
 
 def word_count(column: str) -> pl.Expr:
-    """Words of a query as a person counts them: runs of signs between spaces."""
+    """Number of words in a query as a person would count them: runs of characters between spaces."""
     import polars as pl
 
     return pl.col(column).str.count_matches(r"\S+").cast(pl.Int32)
 
 
 def split_threshold(share: float, lowest: int, highest: int) -> int:
-    """Groups whose hash is below this go to validation.
+    """Return the threshold of the split: groups whose hash is below it go to validation.
 
-    A group's split depends on the seed, its own content and the share only, so it stays when other rows come or go. The
-    exception is a tiny data set in which one side would be empty: then the nearest group is moved over, if there are
-    two groups at all.
+    A group's side depends only on the seed, its own content and the share, so it does not change when other rows are
+    added or removed. The exception is a tiny data set in which one side would be empty: then the closest group is moved
+    over, if there are at least two groups.
 
     Args:
-        share: of the rows (in expectation) that validation gets.
-        lowest: the least group hash of the data set; ``highest``: the greatest.
+        share: expected share of the rows that go to validation.
+        lowest: the smallest group hash of the data set.
+        highest: the largest.
     """
     threshold = round(share * (1 << HASH_BITS))
     if not 0.0 < share < 1.0 or lowest >= highest:

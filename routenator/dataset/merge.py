@@ -1,11 +1,12 @@
-"""Which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, then exact quotas with
-back-filling.
+"""Decides which candidates become examples: leakage, duplicates, conflicts, near-duplicates, ambiguity, exact quotas.
 
-Every candidate gets one ``Decision``. Each shard is read once for the hashes of its queries (``hashing``); duplicates
-are found within partitions of a hash that equal queries share; quotas are filled in the order of the index. What is
-known by index (decision, stratum, what was kept, group) lies in files that are mapped into memory, so the memory needed
-is some blocks and partitions, whatever the number of rows. Hashes have 64 bits: among n different queries the chance
-that any two are mistaken for one is about n**2 / 2**65, 3% at 10**9.
+Every candidate gets one ``Decision``. Each shard is read once to hash its queries (``hashing``). Hashes go to disk in
+partitions by a hash that equal queries share, so duplicates are always in the same partition, and each partition is
+sorted by itself. Quotas are filled in index order. Arrays by index (decision, stratum, kept row, group) are memory-
+mapped files. So memory holds only a few blocks and partitions per core, whatever the number of rows.
+
+Hashes have 64 bits: among n different queries, the probability that any two collide and are taken for the same is about
+n**2 / 2**65, or 3% at 10**9.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_ROWS", "DROPPED", "KEPT", "Decision", "Decisions", "Source", "blocks", "decide", "open_sources"]
 
-PARTITION_ROWS = 2_000_000  # candidates whose hashes are sorted at once, on each core
+PARTITION_ROWS = 2_000_000  # candidates whose hashes each core sorts at once; 64 MB of records
 _RECORD = [("text", "u8"), ("bag", "u8"), ("call", "u8"), ("index", "i8")]
 
 Near = Literal["off", "bag", "minhash"]
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class _Look:
-    """What one block's first look gave, made on any thread."""
+    """The result of a block's first pass, computed on any thread."""
 
     low: int
     codes: np.ndarray
@@ -63,22 +64,23 @@ def decide(
     partition_rows: int = PARTITION_ROWS,
     progress: Progress = lambda done, total: None,
 ) -> Decisions:
-    """The decision on every candidate; a pure function of the candidates, whatever the number of files.
+    """Decide on every candidate; a pure function of the candidates, however they are divided into files.
 
     Args:
         sources: from ``open_sources``.
         strata: rows of strata.json; row i is stratum i.
-        golden: golden queries; candidates that say the same words, or nearly the same, are dropped.
-        work_dir: a folder for spill, see ``spill.ROW_BYTES``; the decisions' own files stay in its folder
-            ``decisions``.
-        near_duplicates: ``bag`` drops queries that differ from an earlier one in word order only; ``minhash`` also
-            those that are alike by ``near``; ``off`` keeps them, and puts those that ``bag`` would drop on one side of
-            the split.
+        golden: golden queries; candidates with the same or nearly the same words are dropped.
+        work_dir: folder for spill, see ``spill.ROW_BYTES``; the decisions' own files stay in its folder ``decisions``.
+        near_duplicates: ``bag`` drops queries that differ from an earlier one only in word order; ``minhash`` also
+            drops those that are similar by ``near``; ``off`` keeps all, but puts those that ``bag`` would drop on the
+            same side of the split.
         near_threshold: Jaccard similarity, for ``minhash``.
-        ambiguity: drop also rows whose nearest queries are of another function.
-        seed: the plan's, for the groups.
+        ambiguity: if given, also drop rows whose nearest queries belong to another function.
+        seed: the plan's seed, for the groups.
         backfill: fill deficits from surplus of the same function, category, length and language.
-        progress: called with (candidates done, candidates), over all passes.
+        block_rows: candidates in memory at once, on each core.
+        partition_rows: candidates whose hashes are sorted at once, on each core.
+        progress: called with (candidates done, candidates), counting all passes.
 
     Raises:
         StageError: a candidate of an unknown stratum, a missing or repeated index, an unreadable file.
@@ -122,12 +124,12 @@ def decide(
 
 
 def count_passes(near_duplicates: Near, ambiguity: bool) -> int:
-    """In how many parts ``decide`` tells its progress."""
+    """Number of passes in the progress of ``decide``."""
     return 1 + (near_duplicates == "minhash") + ambiguity
 
 
 class _FirstLook:
-    """Rejections, leakage and hashes of one block."""
+    """Finds rejections and leakage in a block, and hashes its queries. Its calls run on several threads."""
 
     def __init__(self, strata: Sequence[dict[str, Any]], golden: Sequence[str], seed: int, parts: Partitions) -> None:
         import polars as pl
@@ -147,15 +149,17 @@ class _FirstLook:
         if frame["stratum"].null_count() or strata.min() < 0 or strata.max() >= self._strata:
             wrong = (frame["stratum"].is_null() | ~frame["stratum"].is_between(0, self._strata - 1)).arg_max() or 0
             raise StageError(
-                f"candidate {low + wrong} is of stratum {frame['stratum'][wrong]}, and there are {self._strata} strata"
+                f"candidate {low + wrong} has stratum {frame['stratum'][wrong]}, but there are {self._strata} strata"
             )
         functions = self._functions[strata]
         hashes = hashing.hash_texts(frame["query"])
+        # The strongest reason is written last, over weaker ones.
         codes = np.zeros(frame.height, dtype=np.uint8)
         codes[np.isin(hashes.bag, self._golden.bag)] = Decision.GOLDEN_NEAR_LEAK
         codes[np.isin(hashes.text, self._golden.text)] = Decision.GOLDEN_LEAK
         codes[~frame["accepted"].fill_null(False).to_numpy()] = Decision.REJECTED
         pending = np.flatnonzero(codes == Decision.PENDING)
+        # Polars' hash will do for calls: it only tells duplicates from conflicts within this merge.
         call = frame["arguments"].hash(seed=2).to_numpy() ^ functions
         records = self._parts.sort(
             hashes.bag[pending],
@@ -169,8 +173,14 @@ class _FirstLook:
 
 @dataclass
 class _Repeats:
-    """Rows that say what an earlier one says: ``index`` in the same order, with decisions, ``near`` in another; and the
-    earlier rows.
+    """Rows with the words of an earlier row.
+
+    Attributes:
+        index: rows with the same words in the same order.
+        kept: the earlier row of each.
+        codes: the decision on each.
+        near: rows with the same words in a different order.
+        near_kept: the earlier row of each.
     """
 
     index: np.ndarray
@@ -181,7 +191,7 @@ class _Repeats:
 
 
 def _repeats(records: np.ndarray) -> _Repeats:
-    """Of the candidates of one partition, in index order, the lowest index of each query stays."""
+    """Find the repeats in one partition, whose records are in index order; the lowest index of each query stays."""
     import numpy as np
 
     order, first = first_of(records["text"])
@@ -195,10 +205,10 @@ def _repeats(records: np.ndarray) -> _Repeats:
 
 
 def first_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the first row of the same value.
+    """Find the first row with the same value, for each row.
 
     Returns:
-        (positions sorted by value, then position; the first position with the same value as each of these).
+        (positions sorted by value, then position; for each of these, the first position with the same value).
     """
     import numpy as np
 
@@ -210,13 +220,13 @@ def first_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def join_groups(pairs: np.ndarray) -> np.ndarray:
-    """Which group each counts as, when the groups of every pair shall be one: the least of all that hang together.
+    """Merge the two groups of every pair: each group counts as the smallest of its connected component.
 
     Args:
         pairs: uint64 of shape (2, pairs).
 
     Returns:
-        uint64 of shape (2, groups): groups, sorted, and what they count as; those that stay themselves are left out.
+        uint64 of shape (2, groups): groups, sorted, and what they count as; omits groups that stay themselves.
     """
     import numpy as np
     from scipy.sparse import coo_array

@@ -1,15 +1,19 @@
-"""Near-duplicates by MinHash-LSH: which queries are alike by the Jaccard similarity of their runs of four bytes.
+"""Finds near-duplicates by MinHash-LSH: queries whose runs of four bytes have a high Jaccard similarity.
 
-A query's shingles are the runs of ``GRAM`` bytes of its normalised text with a space at either end, so a typo, an
-ending or a swapped word costs a few of some forty. MinHash (Broder 1997) makes a signature of them, some part of which
-(a "band") is equal for nearly all alike queries. Rows that share a band are compared, first by their signatures, then
-by their shingles themselves, so none is dropped for a likeness that is not there.
+A query's shingles are the runs of ``GRAM`` bytes of its normalised text, padded with a space at either end; of about
+forty, a typo, a different ending or a swapped word changes a few. MinHash (Broder 1997) turns them into a signature, of
+which some part (a "band") is equal for nearly all pairs of similar queries. Rows that share a band are compared, first
+by signature and then by the shingles themselves, so no row is dropped because of a chance match.
 
-Bands are worked off one after the other, each from its own file; within a band the row of lowest index in each bucket
-is compared with all others, then the lowest of those that remain with the rest, and so on. A row that is alike an
-earlier one is dropped and leads no bucket later. So for every dropped row there is an earlier one at least as alike as
-the threshold, which is kept or was itself dropped for a still earlier one. Golden queries come before all rows: what is
-alike one of them leaks.
+Bands are processed one after the other, each from its own file. Within a band, the row of lowest index in each bucket
+(the leader) is compared with all others, then the lowest of the remaining rows with the rest, and so on; this avoids
+comparing all pairs of a large bucket. A row similar to an earlier one is dropped and leads no bucket later. So for
+every dropped row there is an earlier row at least as similar as the threshold, which is kept or was itself dropped
+because of a still earlier one. Golden queries come before all rows: a row similar to one of them is a leak.
+
+Written by hand on numpy because the outcome must not depend on shards or blocks, and the signatures of all rows must be
+able to stay on disk. They keep only 8 bits of each minimum, a quarter of the space: the estimate may be rough, as the
+shingles decide in the end.
 """
 
 from __future__ import annotations
@@ -29,18 +33,19 @@ if TYPE_CHECKING:
     import polars as pl
 
 GRAM = 4  # bytes of a shingle
-HASHES = 128  # of a signature, at most
-FOUND = 0.99  # chance with which a pair at the threshold shares a band
-SLACK = 0.2  # a pair whose signatures agree less than this below the threshold is not looked at
-ROUNDS = 64  # leaders of one bucket, at most
-PAIRS = 1 << 16  # compared at once
-_ROWS = 4096  # whose signatures are made at once: what is needed for them fits into a core's cache
+HASHES = 128  # maximum number of hashes in a signature
+FOUND = 0.99  # probability that a pair at the threshold shares a band
+SLACK = 0.2  # pairs whose signatures agree by more than this below the threshold are skipped
+ROUNDS = 64  # maximum number of leaders of one bucket
+PAIRS = 1 << 16  # pairs compared at once
+_ROWS = 4096  # rows whose signatures are computed at once, so that the arrays fit into a core's cache
 _PARTITION_ROWS = 4_000_000
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """(bands, hashes a band): the longest bands with which a pair at the threshold is found with ``FOUND``, within
-    ``HASHES``.
+    """Choose (bands, hashes per band): the longest bands that find a pair at the threshold with probability ``FOUND``.
+
+    Longer bands give fewer false candidates, but need more bands; all together have at most ``HASHES`` hashes.
     """
     best = (HASHES, 1)
     for width in range(1, HASHES + 1):
@@ -53,7 +58,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 
 def row_bytes(threshold: float) -> int:
-    """Bytes of spill a candidate."""
+    """Bytes of spill per candidate."""
     bands, width = bands_for(threshold)
     return bands * (width + 16) + 100
 
@@ -67,11 +72,15 @@ def drop(
     block_rows: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Give pending candidates that are alike an earlier one, or a golden query, their decision.
+    """Drop pending candidates that are similar to an earlier one or to a golden query.
 
     Args:
+        sources: the candidates.
+        decisions: updated in place.
+        golden: golden queries.
         threshold: Jaccard similarity of the shingles, above 0.
-        work_dir: for spill, ``row_bytes`` a candidate.
+        work_dir: for spill, ``row_bytes`` per candidate.
+        block_rows: candidates in memory at once, on each core.
         progress: called with (steps done, steps).
     """
     import numpy as np
@@ -100,8 +109,8 @@ def drop(
         return alive
 
     for band in range(index.bands):
-        # Rows of different buckets have nothing to do with each other, so the partitions of a band can be worked off at
-        # once.
+        # A bucket lies in one partition and buckets are independent, so the partitions of a band can run in parallel.
+        # The bands cannot: what one drops must not lead a bucket of the next.
         for rows, leaders in ordered_map(lambda records: index.alike(records, pending), index.take(band)):
             leaks = leaders < before
             mine = rows - before
@@ -113,7 +122,7 @@ def drop(
 
 
 class _Entry:
-    """The signatures and texts of some rows."""
+    """The signatures and texts of some rows, on their way from ``sign`` to ``append``."""
 
     def __init__(
         self,
@@ -158,7 +167,7 @@ class _Index:
         self._parts = [Partitions(folder, f"band-{band:03d}", count, fields) for band in range(self.bands)]
 
     def sign(self, block: tuple[int, pl.Series, np.ndarray]) -> _Entry:
-        """Signatures of some rows; on any thread.
+        """Compute the signatures of some rows; safe on any thread.
 
         Args:
             block: (number of the block's first row, queries, their places in the block).
@@ -171,7 +180,7 @@ class _Index:
         shingles = shingles_of(data)
         signs = np.empty((len(rows), len(self._factors)), dtype=np.uint8)
         hashes = np.empty((self.bands, len(rows)), dtype=np.uint64)
-        order = np.argsort(lengths, kind="stable")  # rows of like length make a table with little to fill up
+        order = np.argsort(lengths, kind="stable")  # tables of rows of similar length need little padding
         for start in range(0, len(order), _ROWS):
             part = order[start : start + _ROWS]
             for few in np.array_split(part, max(1, len(part) // 512)):
@@ -183,7 +192,11 @@ class _Index:
         return _Entry(low, ids, data, lengths, signs, bands)
 
     def _minima(self, shingles: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """uint32 of shape (hashes, rows): the least value of each hash function over a row's shingles."""
+        """Minimum of each hash function over a row's shingles; uint32 of shape (hashes, rows).
+
+        The hash functions are multiplications by odd numbers modulo 2**32 of the mixed shingle: one pass each, in
+        uint32, as this is most of the work.
+        """
         import numpy as np
 
         counts = lengths - (GRAM - 1)
@@ -205,7 +218,7 @@ class _Index:
         return hashing.mix(parts.sum(axis=1, dtype=np.uint64) + self._band_seed)
 
     def append(self, entry: _Entry) -> None:
-        """Write what ``sign`` made; in the order of the rows."""
+        """Write the result of ``sign``; call it in the order of the rows."""
         import numpy as np
 
         self._signs[entry.rows] = entry.signs
@@ -217,7 +230,7 @@ class _Index:
             parts.append(records)
 
     def close(self) -> None:
-        """All rows are there."""
+        """Finish writing; call it after the last row."""
         import numpy as np
 
         self._texts.close()
@@ -231,22 +244,22 @@ class _Index:
         self._shingles = shingles_of(data)
 
     def take(self, band: int) -> Iterator[np.ndarray]:
-        """The records of a band, partition by partition; they are removed."""
+        """Yield the records of a band, partition by partition, removing their files."""
         return self._parts[band].take()
 
     def remove(self) -> None:
-        """Remove the files."""
+        """Remove the index's files."""
         import shutil
 
         del self._shingles, self._signs, self._starts, self._lengths
         shutil.rmtree(self._folder)
 
     def alike(self, records: np.ndarray, pending: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of one partition that are alike an earlier one.
+        """Find the rows of one partition that are similar to an earlier one.
 
         Args:
-            records: of ``take``, in the order of the rows.
-            pending: which rows (by number) are not dropped yet.
+            records: from ``take``, in the order of the rows.
+            pending: rows (by number) -> mask of those that are not dropped yet.
 
         Returns:
             (rows, the earlier row of each).
@@ -281,8 +294,9 @@ class _Index:
         )
 
     def _compare(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """bool of shape (pairs,): whether the rows are at least as alike as the threshold. Golden queries among the
-        right are not asked.
+        """Mask of the pairs that are at least as similar as the threshold; bool of shape (pairs,).
+
+        The signatures' agreement is a cheap estimate that rules out most pairs; the rest are compared exactly.
         """
         import numpy as np
 
@@ -293,7 +307,7 @@ class _Index:
         return same
 
     def jaccard(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """float64 of shape (pairs,): the similarity of rows, from their shingles."""
+        """Exact similarity of pairs of rows, from their shingles; float64 of shape (pairs,)."""
         import numpy as np
 
         mine, yours = self._keys(left), self._keys(right)
@@ -305,7 +319,7 @@ class _Index:
         return similarity
 
     def _keys(self, rows: np.ndarray) -> np.ndarray:
-        """The different shingles of each row as (place of the row, shingle) in one number, sorted."""
+        """The distinct shingles of all rows, sorted; each number is the row's position << 32 | the shingle."""
         import numpy as np
 
         counts = self._lengths[rows].astype(np.int64) - (GRAM - 1)
@@ -316,7 +330,7 @@ class _Index:
 
 
 def texts_of(queries: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised texts, a space before and after, each at least one shingle long, as ``hashing.text_buffer``."""
+    """Normalised texts with a space at either end, padded to at least one shingle, in ``hashing.text_buffer`` form."""
     import polars as pl
 
     text = pl.concat_str(pl.lit(" "), keys.normalised("query"), pl.lit(" ")).str.pad_end(GRAM)
@@ -324,14 +338,14 @@ def texts_of(queries: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shingles_of(data: np.ndarray) -> np.ndarray:
-    """uint32 of shape (bytes - 3,): the four bytes that begin at each place, without a copy."""
+    """The four bytes that start at each position; uint32 of shape (bytes - 3,). An overlapping view, not a copy."""
     import numpy as np
 
     return np.ndarray((max(0, len(data) - GRAM + 1),), dtype="<u4", buffer=data, strides=(1,))
 
 
 def _stir(x: np.ndarray) -> np.ndarray:
-    """murmur3's 32-bit finaliser: text is far from random, and the multiplications below want it to be."""
+    """murmur3's 32-bit finaliser: the multiplicative hashes need random-looking input, and text is not."""
     import numpy as np
 
     x = x.astype(np.uint32)

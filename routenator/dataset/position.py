@@ -1,4 +1,4 @@
-"""Where a query says its category."""
+"""Finds where queries mention their category."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
-    """Where the query says the category: the third of its words in which the middle of the phrase lies, or absent.
+    """Where the query mentions the category: the third of its words with the middle of the phrase, or "absent".
 
-    Null for functions without a category parameter, or when the call has none.
+    Null for functions without a category parameter, and for calls that lack it.
 
     Args:
-        categories: function -> its category parameter, if it has one.
+        categories: function -> its category parameter, or None.
     """
     import polars as pl
 
@@ -29,17 +29,17 @@ def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
 
 
 def third_in(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
-    """first | middle | last | absent: where ``query`` says ``surface``; null if there is no surface."""
+    """first | middle | last | absent: where ``query`` contains ``surface``; null if there is no surface."""
     import polars as pl
 
     def padded(text: pl.Expr) -> pl.Expr:
         return pl.format(" {} ", text.str.to_lowercase().str.extract_all(r"[^\W_]+").list.join(" "))
 
     text, phrase = padded(query), padded(surface)
-    # Split, not find and slice: polars finds in bytes and slices in characters.
+    # Split rather than find and slice: Polars' find counts bytes, its slice characters.
     parts = text.str.splitn(phrase, 2).struct
     found = parts.field("field_1").is_not_null()
-    # Spaces before the phrase are the words before it: the padding's one space stands for none.
+    # The number of spaces before the phrase is the number of words before it, thanks to the padding.
     before = parts.field("field_0").str.count_matches(" ", literal=True)
     middle = before + (phrase.str.count_matches(" ", literal=True) - 1) / 2
     share = middle / (text.str.count_matches(" ", literal=True) - 1)

@@ -1,4 +1,4 @@
-"""Exact quotas: each stratum keeps its first rows, and deficits are filled from the surplus of their cell."""
+"""Exact quotas: each stratum keeps its first rows; deficits are filled from the surplus of the same cell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from routenator.dataset.sources import blocks
 if TYPE_CHECKING:
     import numpy as np
 
-CELL = ("function", "category", "length", "language")  # a deficit is back-filled within such a cell
+CELL = ("function", "category", "length", "language")  # a deficit may be filled from other strata of this cell
 
 
 def fill_quotas(decisions: Decisions, strata: Sequence[dict[str, Any]], backfill: bool, block_rows: int) -> None:
-    """Each stratum keeps its first quota rows; then deficits are filled from their cell's surplus."""
+    """Keep the first rows of each stratum, up to its quota; then fill deficits from the cell's surplus.
+
+    Args:
+        decisions: updated in place; pending rows become final or surplus, and surplus rows may be back-filled.
+        strata: rows of strata.json.
+        backfill: whether to fill deficits.
+        block_rows: rows handled at once.
+    """
     import numpy as np
 
     total = len(decisions.codes)
@@ -38,7 +45,7 @@ def fill_quotas(decisions: Decisions, strata: Sequence[dict[str, Any]], backfill
     filled = wanted - still
     for number in np.flatnonzero(open_places):
         row, short, cell = strata[number], int(open_places[number]), cell_of[number]
-        given = min(short, int(filled[cell]))  # within a cell the earlier strata are said to be filled first
+        given = min(short, int(filled[cell]))  # a cell's extra rows are credited to its earlier strata first
         filled[cell] -= given
         decisions.deficits.append(
             {
@@ -53,18 +60,18 @@ def fill_quotas(decisions: Decisions, strata: Sequence[dict[str, Any]], backfill
 
 
 def _take_first(groups: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Which rows find a place in their group, first come first served; ``places`` is lowered by those taken.
+    """Give the places of each group to its first rows, and subtract them from ``places``.
 
     Args:
         groups: int of shape (rows,), in index order.
-        places: int64 of shape (groups,): places that are left.
+        places: int64 of shape (groups,): free places; updated in place.
 
     Returns:
-        bool of shape (rows,).
+        Mask of the rows that got a place, bool of shape (rows,).
     """
     import numpy as np
 
-    # Sorting 16 bits is a radix sort, some ten times as fast.
+    # numpy sorts 16-bit integers by radix sort, about ten times as fast.
     order = np.argsort(groups.astype(np.uint16) if len(places) <= 1 << 16 else groups, kind="stable")
     ordered = groups[order]
     counts = np.bincount(groups, minlength=len(places))

@@ -1,7 +1,7 @@
-"""What the closed loop learns from a merge: acceptance by stratum, and how much each round of requests brought.
+"""Measures a merge for the closed loop: acceptance by stratum, and the yield of each round of requests.
 
-Round 1 is the first run; each top-up adds one. Their candidates are numbered one after the other, so a round is a range
-of the index.
+Round 1 is the first run; each top-up adds one. Candidates are numbered consecutively, so a round is a range of the
+index.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 STEPS: Mapping[str, tuple[Decision, ...]] = {
     "requested": tuple(Decision),
     "accepted": (*KEPT, *DROPPED),  # by the checks
-    "kept": (*KEPT, Decision.SURPLUS),  # after leakage and dedup; these could have filled a quota
+    "kept": (*KEPT, Decision.SURPLUS),  # after leakage and deduplication; these could have filled a quota
     "final": KEPT,
 }
 
 
 def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray]:
-    """Candidates by stratum and decision, as ``Decisions.table``, of each round.
+    """Count candidates by stratum and decision, like ``Decisions.table``, for each round.
 
     Args:
-        rounds: candidates of each round; together all.
+        decisions: of the merge.
+        rounds: number of candidates of each round; together, all candidates.
     """
     import numpy as np
 
@@ -50,12 +51,12 @@ def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray
 def measure(
     strata: Sequence[Mapping[str, Any]], tables: Sequence[np.ndarray], note: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, int]]]:
-    """The content of acceptance.json, and one row a round for merge.json.
+    """Return the content of acceptance.json, and one row per round for merge.json.
 
     Args:
         strata: rows of strata.json.
         tables: from ``round_tables``.
-        note: what else the file shall say.
+        note: additional entries of the file.
     """
     whole, newest = sum(tables[1:], start=tables[0]), tables[-1]
     counted = {step: whole[:, list(decided)].sum(axis=1).tolist() for step, decided in STEPS.items()}
@@ -75,17 +76,17 @@ def measure(
 def rejections(
     candidates: Sequence[Path], rejected: Sequence[Path], last: Mapping[int, int], shown: int = 3, examples: int = 2
 ) -> dict[int, tuple[list[tuple[str, int]], list[dict[str, Any]]]]:
-    """Why the last candidates of some strata are not in the data set.
+    """Explain why the latest candidates of some strata are not in the data set.
 
     Args:
         candidates: files of candidates.
-        rejected: the merge's files of what it left out.
-        last: stratum -> how many of its candidates, from the greatest index down, to look at.
-        shown: how many reasons.
-        examples: how many rows.
+        rejected: the merge's files of rejected rows.
+        last: stratum -> how many of its latest candidates (highest index) to look at.
+        shown: maximum number of reasons.
+        examples: maximum number of example rows.
 
     Returns:
-        Stratum, in the order of ``last`` -> (commonest reasons with their rows, examples of query, reason and detail).
+        Stratum, in the order of ``last`` -> (most common reasons with counts; examples with query, reason and detail).
     """
     import polars as pl
 

@@ -1,7 +1,7 @@
-"""Files of candidates as one sequence of rows, cut into blocks that do not depend on how many files there are.
+"""Reads files of candidates as one sequence of rows, in blocks that do not depend on the number of files.
 
-Each file holds the rows of one stretch of the index, in order; together they are rows 0 .. N-1. So every pass reads
-each file once, from its beginning to its end, and a block may begin in one file and end in another.
+Each file holds a contiguous range of the index, in order; together they are rows 0 .. N-1. So every pass reads each
+file once, from start to end, and a block may start in one file and end in another.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-BLOCK_ROWS = 131_072  # candidates in memory at once, for each core
+BLOCK_ROWS = 131_072  # candidates in memory at once, on each core
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MEND = "remove its receipt and run `retry`, which makes the shard again"
+MEND = "remove its receipt and run `retry` to regenerate the shard"
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class Source:
     """One file of candidates.
 
     Attributes:
-        label: what an error calls it, e.g. "generate shard 3".
-        low, high: its least and greatest index, both included.
+        label: its name in errors, e.g. "generate shard 3".
+        path: the file.
+        rows: number of rows.
+        low, high: its lowest and highest index, inclusive.
     """
 
     label: str
@@ -44,22 +46,22 @@ class Source:
     high: int
 
     def corrupt(self, error: object) -> CorruptShardError:
-        """The error to raise when it cannot be read: which shard, why, how to mend it."""
+        """The error to raise if it cannot be read: which shard, why, and how to fix it."""
         return CorruptShardError(f"{self.label} ({self.path}) cannot be read: {error}; {MEND}")
 
 
 def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
-    """Look into the candidate files; those without rows are left out. Files may come from several stages, in any order.
+    """Inspect candidate files, from one or several stages and in any order; files without rows are skipped.
 
     Args:
         files: (label, path) of each shard.
 
     Returns:
-        The sources in the order of their index.
+        The sources in index order.
 
     Raises:
         CorruptShardError: a file cannot be read or lacks columns.
-        StageError: the files do not hold one stretch of the index each, together 0 .. rows-1.
+        StageError: the files do not hold one contiguous range of the index each, together 0 .. rows-1.
     """
     sources = sorted(
         (source for label, path in files if (source := _look(label, path)) is not None), key=lambda source: source.low
@@ -72,13 +74,13 @@ def open_sources(files: Sequence[tuple[str, Path]]) -> list[Source]:
             raise StageError(
                 f"{source.label} ({source.path}) holds indices {source.low} to {source.high}, but {what}; "
                 f"there are {total} candidates: "
-                "a shard is missing or given twice, or the shards do not belong to one plan"
+                "a shard is missing or listed twice, or the shards belong to different plans"
             )
         if source.high - source.low + 1 != source.rows:
             raise StageError(
                 f"{source.label} ({source.path}) holds {source.rows} candidates with indices {source.low} "
                 f"to {source.high}: "
-                "some are missing or occur twice"
+                "some are missing or duplicated"
             )
         expected = source.high + 1
     return sources
@@ -107,14 +109,14 @@ def _look(label: str, path: Path) -> Source | None:
 def stream(
     sources: Sequence[Source], columns: Sequence[str], rows: int = BLOCK_ROWS
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Every candidate once, in the order of the index, in blocks of ``rows`` (the last may be shorter).
+    """Yield every candidate once, in index order, in blocks of ``rows`` (the last may be shorter).
 
     Yields:
         (index of the block's first row, its columns).
 
     Raises:
         CorruptShardError: a file cannot be read.
-        StageError: a file's rows are not in the order of their index.
+        StageError: a file's rows are not in index order.
     """
     import polars as pl
     import pyarrow as pa
@@ -156,9 +158,8 @@ def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) ->
                 wrong = np.flatnonzero(index != np.arange(expected, expected + len(index)))
                 if len(wrong):
                     raise StageError(
-                        f"{source.label} ({source.path}) is not in the order of its index: "
-                        f"{index[wrong[0]]} stands where "
-                        f"{expected + wrong[0]} should be"
+                        f"{source.label} ({source.path}) is not in index order: "
+                        f"found {index[wrong[0]]} instead of {expected + wrong[0]}"
                     )
                 expected += len(index)
                 yield batch.select(wanted).cast(schema)
@@ -167,16 +168,16 @@ def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) ->
 
 
 def workers() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(sched_getaffinity(0))
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``work`` on a thread a core, results in the order of the items; at most two more than these are begun before the
-    first is taken.
+    """Map ``work`` over items with one thread per core, yielding results in the order of the items.
 
-    Numpy, Polars and Arrow let go of the interpreter while they work, so threads use all cores, and nothing is copied
-    between processes.
+    At most two items more than there are threads are in progress, which bounds memory: without that limit, fast readers
+    would pile up blocks while the first result is awaited. Threads, because numpy, Polars and Arrow release the GIL
+    while they work, and nothing has to be copied between processes.
     """
     queue: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers())
@@ -192,6 +193,6 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
 
 
 def blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
-    """[0, total) cut into half-open ranges of ``size``."""
+    """Cut [0, total) into half-open ranges of ``size``."""
     for low in range(0, total, size):
         yield low, min(low + size, total)

@@ -1,4 +1,4 @@
-"""The merge's scratch on disk: arrays by index, records parted by a hash, and a check that there is room for them."""
+"""The merge's scratch files: arrays by index, records partitioned by hash, and a check of the free disk space."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from routenator.files import check_writable, nearest_folder
 if TYPE_CHECKING:
     import numpy as np
 
-# Bytes a candidate: decision 1, stratum 4, what was kept 8, group 8, and 32 for the hashes among which duplicates are
-# found.
+# Bytes per candidate: decision 1, stratum 4, kept row 8, group 8, and 32 for the hashes that find duplicates.
 ROW_BYTES = 53
 MARGIN = 256 * 1024**2
 
 
 def check_spill(folder: Path, key: str, rows: int, near_bytes: int) -> None:
-    """Whether the folder for spill can be written and has room for so many candidates.
+    """Check that the folder for spill is writable and has enough free space.
 
     Args:
+        folder: the folder.
         key: the config key that names it, for the message.
-        near_bytes: a candidate, for near-duplicates.
+        rows: number of candidates.
+        near_bytes: additional bytes per candidate for near-duplicates.
 
     Raises:
-        InputError: no.
+        InputError: it is not writable or too full.
     """
     check_writable(folder, key)
     needed = rows * (ROW_BYTES + near_bytes) + MARGIN
     free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise InputError(
-            f"the merge of {rows} candidates has no room for its spill",
+            f"not enough disk space for the merge of {rows} candidates",
             file=folder,
             key=key,
             found=f"{free / 1024**3:.1f} GiB free",
-            expected=f"{needed / 1024**3:.1f} GiB; name a folder on a larger disk",
+            expected=f"{needed / 1024**3:.1f} GiB; choose a folder on a larger disk",
         )
 
 
 def new_array(path: Path, dtype: Any, rows: int) -> np.ndarray:
-    """An array of zeros in a file: pages that were not used lately can leave memory."""
+    """Create an array of zeros in a file, whose unused pages the kernel can evict from memory."""
     import numpy as np
 
     if rows == 0:
@@ -54,19 +55,19 @@ def new_array(path: Path, dtype: Any, rows: int) -> np.ndarray:
 
 
 def old_array(path: Path, dtype: Any) -> np.ndarray:
-    """The array in a file, for reading."""
+    """Open the array in a file, read-only."""
     import numpy as np
 
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)
 
 
 class Partitions:
-    """Records in one file a partition of a hash, each file in the order in which its records came.
+    """Records partitioned by hash, with one file per partition; each file keeps the order of arrival.
 
     Args:
-        folder: where; made if it is not there.
-        name: begins the files' names.
-        count: partitions, 1 to 512 (each is an open file).
+        folder: folder for the files; created if needed.
+        name: prefix of the files' names.
+        count: number of partitions, 1 to 512 (each is an open file).
         fields: numpy's description of a record, e.g. [("text", "u8"), ("index", "i8")].
     """
 
@@ -80,7 +81,7 @@ class Partitions:
         self._files = [open(path, "wb") for path in self._paths]  # noqa: SIM115  (read() closes them)
 
     def sort(self, hashes: np.ndarray, **columns: np.ndarray) -> list[np.ndarray]:
-        """Records of the columns, parted by hash: one array a partition, in the given order. Safe in any thread."""
+        """Partition rows by hash: one array of records per partition, in the given order. Safe on any thread."""
         import numpy as np
 
         part = self.of(hashes)
@@ -92,25 +93,25 @@ class Partitions:
         return [records[low:high] for low, high in pairwise(bounds)]
 
     def of(self, hashes: np.ndarray) -> np.ndarray:
-        """uint16 of shape (rows,): the partition of each hash, by its upper bits."""
+        """Partition of each hash, by its upper 32 bits; uint16 of shape (rows,)."""
         import numpy as np
 
         part: np.ndarray = (((hashes >> np.uint64(32)) * np.uint64(self.count)) >> np.uint64(32)).astype(np.uint16)
         return part
 
     def append(self, parts: list[np.ndarray]) -> None:
-        """Write what ``sort`` returned."""
+        """Write the result of ``sort``."""
         for file, part in zip(self._files, parts, strict=True):
             if len(part):
                 part.tofile(file)
 
     def close(self) -> None:
-        """Close the files; ``take`` does so, too."""
+        """Close the files; ``take`` does so as well."""
         for file in self._files:
             file.close()
 
     def take(self) -> Iterator[np.ndarray]:
-        """Each partition's records in turn; its file is removed."""
+        """Yield each partition's records in turn, removing its file."""
         import numpy as np
 
         self.close()
@@ -121,5 +122,5 @@ class Partitions:
 
 
 def partition_count(rows: int, partition_rows: int) -> int:
-    """How many partitions keep each at about so many rows."""
+    """Number of partitions that gives each about ``partition_rows`` rows."""
     return min(512, max(1, -(-rows // partition_rows)))

@@ -1,7 +1,7 @@
-"""The data set written in one pass: final rows to the files of their split, all others to the rejected ones.
+"""Writes the data set in one pass: final rows to the files of their split, all others to the rejected ones.
 
-Which rows are final and on which side of the split they are is known before (``Decisions``), so each shard is read once
-more, its blocks are made into examples on all cores, and every file is written in the order of the index.
+``Decisions`` already says which rows are final, and their groups give the side of the split. So each shard is read just
+once more; blocks are turned into examples on all cores, and every file is written in index order.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation")
 REJECTED_COLUMNS = {"index": "int64", "query": "string", "reason": "string", "detail": "string"}
-LOOKED_AT = 250_000  # candidates, the first ones, of which keyword positions are measured and examples shown
-_SHOWN = 30  # examples kept for the report, a function and route
+LOOKED_AT = 250_000  # keyword positions and examples come from this many candidates at the start
+_SHOWN = 30  # examples kept for the report, per function and route
 
 
 @dataclass
 class Survey:
-    """What is known of the data set when it is written.
+    """Statistics of the data set, collected while it is written.
 
     Attributes:
-        rows: of the final set.
-        generated: candidates that have a query at all; a request may have been refused before there was one.
-        rejected: reasons of the generate stage, and how often.
+        rows: number of final rows.
+        generated: candidates with a query; a request may have been refused before there was one.
+        rejected: reason of the generate stage -> rows.
         words: function -> words in a query -> rows.
-        positions: function -> first | middle | last | absent -> rows: where the query says the category. Of the final
-            rows among the first ``LOOKED_AT`` candidates: strata are spread evenly over the index, so these are a fair
-            sample.
-        generators: name -> rows of the final set.
-        shown: (function, route) -> a few rows, those with the least group hashes, of the same sample.
+        positions: function -> first | middle | last | absent -> rows: where the query mentions the category. Counts the
+            final rows among the first ``LOOKED_AT`` candidates: strata are spread evenly over the index, so these are a
+            fair sample.
+        generators: name -> final rows.
+        shown: (function, route) -> a few rows of the same sample, those with the smallest group hashes.
     """
 
     rows: int = 0
@@ -61,7 +61,7 @@ class Survey:
     shown: dict[tuple[str, str], list[tuple[int, int, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, other: Survey) -> None:
-        """What is known of further rows."""
+        """Add the statistics of more rows."""
         self.rows += other.rows
         self.generated += other.generated
         self.rejected.update(other.rejected)
@@ -74,7 +74,7 @@ class Survey:
             self.shown[key] = heapq.nsmallest(_SHOWN, [*self.shown.get(key, []), *pile], key=lambda item: item[:2])
 
     def examples(self, count: int) -> list[dict[str, Any]]:
-        """A spread of examples: one of each function and route in turn."""
+        """Return a mix of examples, taking one of each function and route in turn."""
         piles = [sorted(pile, key=lambda item: item[:2]) for _, pile in sorted(self.shown.items())]
         rows = [pile[turn][2] for turn in range(_SHOWN) for pile in piles if turn < len(pile)]
         return rows[:count]
@@ -82,12 +82,12 @@ class Survey:
 
 @dataclass(frozen=True)
 class Split:
-    """Which side a row is on.
+    """The split into train and validation.
 
     Attributes:
         threshold: groups below it go to validation.
-        rows: split -> its rows.
-        rejected: rows of neither.
+        rows: split -> number of rows.
+        rejected: number of rows in neither.
     """
 
     threshold: int
@@ -96,10 +96,11 @@ class Split:
 
 
 def find_split(decisions: Decisions, share: float) -> Split:
-    """Where to cut, and how many rows fall on each side.
+    """Find the threshold of the split, and the number of rows on each side.
 
     Args:
-        share: of the rows that validation gets, in expectation.
+        decisions: of the merge.
+        share: expected share of the rows that go to validation.
     """
     import numpy as np
 
@@ -143,13 +144,21 @@ def write_dataset(
     """Write train and validation, each as Parquet and in every format, and the rejected rows.
 
     Args:
-        categories: function -> its category parameter, if it has one.
-        folder: for the files.
-        share: of the rows that validation gets, in expectation.
+        sources: the candidates.
+        decisions: of the merge.
+        strata: rows of strata.json.
+        categories: function -> its category parameter, or None.
+        folder: folder for the files.
+        share: expected share of the rows that go to validation.
+        rows_per_file: limit of rows in a file.
+        formats: names of training formats.
         tools: the API as OpenAI tools.
+        block_rows: candidates in memory at once, on each core.
+        progress: called with (candidates done, candidates).
 
     Returns:
-        What is known of the rows; and the writer of each split: ``.written`` rows, ``.files`` names.
+        Statistics of the rows; and the writer of each split, with the number of rows (``written``) and file names
+        (``files``).
 
     Raises:
         CorruptShardError: a file cannot be read.
@@ -177,7 +186,7 @@ def write_dataset(
 
 
 def _read(sources: Sequence[Source], block_rows: int) -> Iterator[tuple[int, pl.DataFrame, pl.Series | None]]:
-    """Blocks of what is written, with the slots of the first rows."""
+    """Yield blocks of the columns to write, with the slots for the first rows only."""
     first = [source for source in sources if source.low < LOOKED_AT + block_rows]
     slots = stream(first, ("slots",), block_rows)
     for low, frame in stream(sources, ("query", "arguments", "generator", "reason", "detail"), block_rows):
@@ -212,7 +221,7 @@ def _table(table: Table, tools: Tools, frame: pl.DataFrame) -> pa.Table:
 
 
 class _Block:
-    """Makes examples and rejected rows of a block; on any thread."""
+    """Turns a block into examples and rejected rows; its calls run on several threads."""
 
     def __init__(
         self,
@@ -225,7 +234,7 @@ class _Block:
 
         names = ("function", "category", "route", "template", "length", "language")
         self._decisions, self._categories, self._threshold = decisions, dict(categories), threshold
-        # What the stratum says need not be read from the shards.
+        # These columns follow from the stratum, so they need not be read from the shards.
         self._strata = pl.DataFrame({name: [str(row[name]) for row in strata] for name in names})
 
     def __call__(
@@ -263,9 +272,9 @@ class _Block:
         by_check = pl.col("code") == int(Decision.REJECTED)
         names = {int(decision): decision.reason for decision in DROPPED}
         detail = {
-            int(Decision.SURPLUS): "its stratum has its quota",
-            int(Decision.GOLDEN_LEAK): "a golden query",
-            int(Decision.GOLDEN_NEAR_LEAK): "nearly a golden query",
+            int(Decision.SURPLUS): "its stratum's quota is full",
+            int(Decision.GOLDEN_LEAK): "same as a golden query",
+            int(Decision.GOLDEN_NEAR_LEAK): "nearly the same as a golden query",
         }
         neighbours = self._neighbours(frame["index"])
         like = (
@@ -291,7 +300,7 @@ class _Block:
         return rows
 
     def _neighbours(self, index: pl.Series) -> dict[int, str]:
-        """What the nearest queries of ambiguous rows are, for those among a block's rejected rows."""
+        """Index -> detail text with the nearest queries, for the ambiguous rows of a block."""
         import numpy as np
 
         if index.is_empty():
@@ -304,11 +313,11 @@ class _Block:
                 self._decisions.strata[[place for place in named if place >= 0]]
             )
             shown = ", ".join(f"row {place} ({name})" for place, name in zip(named, functions, strict=False))
-            details[row] = f"{others} of its {of} nearest queries are of another function: {shown}"
+            details[row] = f"{others} of its {of} nearest queries belong to another function: {shown}"
         return details
 
     def _examples(self, frame: pl.DataFrame, found: Survey) -> pl.DataFrame:
-        """The columns of an example but for the split, with ``arguments``; the group as a number."""
+        """Return all columns of an example except the split, plus ``arguments``; the group is still a number."""
         import polars as pl
 
         if frame.is_empty():

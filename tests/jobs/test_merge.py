@@ -99,7 +99,7 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     assert None in rejected["query"].to_list()
     reasons = {row["index"]: row for row in rejected.iter_rows(named=True)}
     assert (reasons[3]["reason"], reasons[3]["detail"]) == ("grounding", "says no dog")
-    assert (reasons[20]["reason"], reasons[20]["detail"]) == ("golden_leak", "a golden query")
+    assert (reasons[20]["reason"], reasons[20]["detail"]) == ("golden_leak", "same as a golden query")
     kept = {row["index"]: row["query"] for row in dataset(folder).iter_rows(named=True)} | {
         i: r["query"] for i, r in reasons.items()
     }
@@ -385,8 +385,8 @@ def test_near_leaks_have_a_reason_of_their_own(tmp_path: Path) -> None:
         pl.col("index").is_in([20, 21])
     )
     assert rejected.select("reason", "detail").rows() == [
-        ("golden_leak", "a golden query"),
-        ("golden_near_leak", "nearly a golden query"),
+        ("golden_leak", "same as a golden query"),
+        ("golden_near_leak", "nearly the same as a golden query"),
     ]
 
 
@@ -418,6 +418,6 @@ def test_ambiguous_rows_are_dropped_with_their_neighbours_named(tmp_path: Path) 
     for row in rejected.iter_rows(named=True):
         assert row["query"].endswith("please")
         assert (
-            row["detail"].startswith("5 of its 5 nearest queries are of another function: row ")
+            row["detail"].startswith("5 of its 5 nearest queries belong to another function: row ")
             and row["detail"].count("(book)") == 3
         )

@@ -1,4 +1,4 @@
-"""Ambiguity against a slow reference, and what does not change it."""
+"""Tests of ambiguity against a slow reference, and of its independence of files and blocks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def place(text: str) -> float:
 
 
 def embed(texts: list[str]) -> np.ndarray:
-    """A query "at 0.31 ..." lies on a circle by its number, so near numbers are near queries."""
+    """Places a query "at 0.31 ..." on a circle by its number, so close numbers make close queries."""
     angles = np.array([place(text) for text in texts], dtype=np.float32)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def scattered(count: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Each function in a stretch of its own, some rows of another between."""
+    """Each function has its own stretch, with a few rows of another in between."""
     random = np.random.default_rng(seed)
     rows = []
     for index in range(count):
@@ -71,7 +71,7 @@ def reference(rows: list[dict[str, Any]], share: float, neighbours: int) -> dict
 
 
 @pytest.mark.parametrize(("share", "neighbours"), [(1.0, 5), (0.6, 10), (0.9, 1)])
-def test_it_is_what_plain_loops_find(share: float, neighbours: int) -> None:
+def test_agrees_with_plain_loops(share: float, neighbours: int) -> None:
     rows = scattered(300)
     found = decided(rows, Ambiguity(embed, share, neighbours))
     expected = reference(rows, share, neighbours)
@@ -92,7 +92,7 @@ def test_files_and_blocks_change_nothing() -> None:
         assert names(part) == names(whole) and part.neighbours.tolist() == whole.neighbours.tolist()
 
 
-def test_above_the_bound_rows_are_compared_with_equally_many_of_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_above_the_limit_there_are_equally_many_references_of_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = scattered(600)
     asked: list[int] = []
     marked = ambiguity.mark
@@ -130,7 +130,7 @@ def fresh(rows: list[dict[str, Any]]) -> Decisions:
         return found
 
 
-def test_a_function_that_cannot_fill_a_neighbourhood_is_not_judged() -> None:
+def test_functions_too_small_for_a_neighbourhood_are_skipped() -> None:
     rows = [row(index, f"at 0.{index:03d} n{index}", 1 if index == 5 else 0) for index in range(30)]
     assert set(names(decided(rows, Ambiguity(embed, 1.0, 3)))) == {"FINAL"}
     rows += [row(30 + index, f"at 2.{index:03d} n{index}", 1) for index in range(3)]

@@ -1,4 +1,4 @@
-"""The data set's card: front matter that a hub can read, and text that cannot break out of its table."""
+"""Tests of the data set's card: the front matter is valid, and text cannot break out of its table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_front_matter() -> None:
     assert [item["split"] for item in front["configs"][0]["data_files"]] == ["train", "validation"]
 
 
-def test_an_empty_split_is_not_announced() -> None:
+def test_an_empty_split_is_not_listed() -> None:
     front = yaml.safe_load(card(validation=0).split("---\n")[1])
     assert [item["path"] for item in front["configs"][0]["data_files"]] == ["train*.parquet"]
 

@@ -1,4 +1,4 @@
-"""The measures against numpy and scipy, and what they say in words."""
+"""Tests of the measures against numpy and scipy, and of their explanations."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def test_measures_agree_with_scipy(rows: list[tuple[int, int]]) -> None:
     assert found["total_variation"]["value"] == pytest.approx(np.abs(share - target).sum() / 2, abs=1e-12)
 
 
-def test_meanings_tell_far_from_near() -> None:
+def test_meanings_distinguish_far_from_close() -> None:
     assert "do not follow the target" in measures([0.5, 0.5], [900, 100])["chi_square"]["meaning"]
-    assert "nearer than chance" in measures([0.5, 0.5], [500, 500])["chi_square"]["meaning"]
-    assert "no sign of a difference" in measures([0.5, 0.5], [490, 510])["chi_square"]["meaning"]
+    assert "closer than chance" in measures([0.5, 0.5], [500, 500])["chi_square"]["meaning"]
+    assert "no significant difference" in measures([0.5, 0.5], [490, 510])["chi_square"]["meaning"]
     assert "rough" in measures([0.9, 0.1], [9, 1])["chi_square"]["meaning"]
     assert "40.00% of the rows (400 of 1000)" in measures([0.5, 0.5], [900, 100])["total_variation"]["meaning"]
 
 
-def test_rows_where_the_target_has_none() -> None:
+def test_rows_where_the_target_share_is_zero() -> None:
     found = measures([1.0, 0.0], [5, 1])
     assert found["kl"]["value"] is None
     assert "infinite" in found["kl"]["meaning"]
     assert found["chi_square"]["p"] == 0.0
 
 
-def test_one_value_has_nothing_to_test() -> None:
+def test_a_single_value_leaves_nothing_to_test() -> None:
     found = measures([1.0], [12])
     assert (found["chi_square"]["p"], found["total_variation"]["value"], found["kl"]["value"]) == (1.0, 0.0, 0.0)
 
 
-def test_no_rows_no_measures() -> None:
+def test_no_rows_give_no_measures() -> None:
     assert measures([0.5, 0.5], [0, 0]) == {"rows": 0, "chi_square": None, "total_variation": None, "kl": None}
 
 
@@ -95,7 +95,7 @@ def test_strata_are_added_up_by_dimension() -> None:
     assert found["dimensions"]["function"]["measures"]["final"]["total_variation"]["value"] == pytest.approx(0.05)
 
 
-def test_strata_one_by_one_are_held_against_their_quotas() -> None:
+def test_individual_strata_are_compared_with_their_quotas() -> None:
     found = distribution(
         strata(), {"requested": [4, 4, 2], "accepted": [2, 3, 2], "final": [2, 4, 2]}, marginals(SHARES)
     )
@@ -116,16 +116,16 @@ def test_acceptance_and_deficits_by_margin() -> None:
     assert found["dimensions"]["category"]["checks"]["total_variation"]["value"] == 0.0
 
 
-def test_the_hardest_cells_lack_rows_first() -> None:
+def test_the_hardest_cells_list_missing_rows_first() -> None:
     counts = {"requested": [40, 30, 10], "accepted": [10, 29, 2], "final": [2, 4, 1]}
     cells = [(row["route"], row["function"], row["missing"], row["accepted"]) for row in hardest(strata(), counts)]
     assert cells == [("text", "generate", 1, 2), ("text", "search", 0, 10), ("heuristic", "search", 0, 29)]
-    # Of ten requests that lack nothing, nothing is said.
+    # A cell with ten requests and no missing rows is omitted.
     assert [row["function"] for row in hardest(strata(), {**counts, "final": [2, 4, 2]})] == ["search", "search"]
 
 
 @pytest.mark.parametrize(("accepted", "requested"), [(0, 5), (5, 5), (30, 100), (999, 1000)])
-def test_acceptance_has_wilsons_interval(accepted: int, requested: int) -> None:
+def test_acceptance_has_wilson_intervals(accepted: int, requested: int) -> None:
     found = acceptance(accepted, requested)
     assert found is not None
     z, n, p = 1.959964, requested, accepted / requested
@@ -151,7 +151,7 @@ def test_quartiles_of_nothing() -> None:
     assert word_quartiles({"search": {}, "book": {3: 2}}).keys() == {"book"}
 
 
-def test_positions_are_shares_of_those_that_say_it() -> None:
+def test_positions_are_shares_of_the_rows_that_mention_the_category() -> None:
     found = positions(
         {"search": {"first": 3, "last": 1, "absent": 6}, "book": {"middle": 1}}, {"search": {"first": 3, "last": 1}}
     )

@@ -1,4 +1,4 @@
-"""Training formats: each row as its reader wants it, and round trips through the readers that infer a schema."""
+"""Tests of the training formats: rows are as their readers expect, and survive readers that infer a schema."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_openai(tiny: Domain) -> None:
     assert list(rows[0]["messages"][1]) == ["role", "tool_calls"]
 
 
-def test_axolotl_packs_parameters_as_text_and_leaves_the_tools_alone(tiny: Domain) -> None:
+def test_axolotl_stores_parameters_as_text_and_does_not_change_the_tools(tiny: Domain) -> None:
     tools = tiny.tools()
     rows = lines("axolotl", tools)
     check_messages(rows)
@@ -134,7 +134,7 @@ def test_bfcl_renames_types_but_not_parameters() -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, tiny: Domain) -> Path:
-    """Every format of 50 rows, in three files each."""
+    """Every format, with 50 rows in three files each."""
     folder = tmp_path_factory.mktemp("formats")
     with SplitWriter(folder, "train", 50, 20, _kinds("train", list(export.FORMATS), tiny.tools())) as writer:
         writer.write(examples(50))
@@ -142,7 +142,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, tiny: Domain) -> Path:
 
 
 def load(written: Path, suffix: str, cache: Path, kind: str = "json") -> list[dict[str, Any]]:
-    """The rows as the reader that infers a schema gives them (TRL, axolotl and LLaMA-Factory all use it)."""
+    """Rows as read by a loader that infers a schema (the one that TRL, axolotl and LLaMA-Factory use)."""
     from datasets import load_dataset
 
     files = [str(path) for path in split_files(written, "train", suffix)]
@@ -188,7 +188,7 @@ def test_bfcl_lines_of_several_files_hold_every_row_once(written: Path) -> None:
         assert [row["id"] for row in rows] == [f"multiple_{17 + number}" for number in range(50)]
 
 
-def test_every_format_of_the_config_is_there() -> None:
+def test_every_format_of_the_config_exists() -> None:
     for name in export.FORMATS:
         assert MergeConfig(formats=[name]).formats == [name]
     with pytest.raises(ValueError, match="Input should be"):
@@ -197,7 +197,7 @@ def test_every_format_of_the_config_is_there() -> None:
     assert len(suffixes) == len(set(suffixes))
 
 
-def test_near_duplicates_off_may_be_written_bare() -> None:
+def test_near_duplicates_off_needs_no_quotes() -> None:
     assert MergeConfig(near_duplicates=False).near_duplicates == "off"
     with pytest.raises(ValueError, match="Input should be"):
         MergeConfig(near_duplicates=True)

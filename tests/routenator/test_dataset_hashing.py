@@ -1,4 +1,4 @@
-"""Hashes of words, texts, bags and groups: equal exactly where they should be, and the same for ever."""
+"""Tests of the hashes of words, texts, bags and groups: equal exactly when they should be, and never changing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text_hashes(texts: list[str | None]) -> hashing.Hashes:
 
 
 @given(st.lists(TEXT, min_size=1, max_size=8))
-def test_equal_exactly_where_the_normal_forms_are(texts: list[str]) -> None:
+def test_hashes_are_equal_exactly_if_the_normal_forms_are(texts: list[str]) -> None:
     found = text_hashes(texts)
     frame = pl.DataFrame({"text": texts}).select(keys.normalised("text").alias("text"), keys.bag("text").alias("bag"))
     for name in ("text", "bag"):
@@ -38,22 +38,22 @@ def test_a_row_does_not_depend_on_its_neighbours_or_the_chunk(texts: list[str], 
     assert whole.bag.tolist() == cut.bag.tolist()
 
 
-def test_no_collisions_among_many_like_texts() -> None:
+def test_no_collisions_among_many_similar_texts() -> None:
     texts = [f"poster {a} {b} x{a * b}" for a in range(300) for b in range(300)]
     found = text_hashes(texts)
     assert len(np.unique(found.text)) == len(texts)
     assert (
         len(np.unique(found.text >> np.uint64(24))) > len(texts) - 10
-    )  # 40 upper bits: about 0.004 collisions expected
+    )  # upper 40 bits: about 0.004 collisions expected
 
 
-def test_nothing_and_nulls() -> None:
+def test_empty_input_and_nulls() -> None:
     found = text_hashes([None, "", "?!", "a"])
     assert found.bag.tolist()[:3] == [0, 0, 0]
     assert found.bag[3] != 0
 
 
-# Written down, so that a change of a hash (which would move rows between splits of published data) is noticed.
+# Fixed values: a changed hash would move rows between the splits of published data.
 def test_known_answers() -> None:
     functions = hashing.name_hashes(["search", "generate"])
     found = hashing.group_hashes(functions, pl.Series(['{"p": "red dog"}', '{"p": "red dog"}']), seed=7)
@@ -63,7 +63,7 @@ def test_known_answers() -> None:
 KNOWN = ["7b7868547d37438a", "3af1abc46c72b8c8"]
 
 
-def test_groups_are_keyed_and_ignore_case_signs_and_order() -> None:
+def test_groups_depend_on_the_seed_and_ignore_case_punctuation_and_order() -> None:
     same = np.repeat(hashing.name_hashes(["search"]), 3)
     texts = pl.Series(
         [

@@ -1,4 +1,4 @@
-"""What makes two queries or calls the same, and the keyed split."""
+"""Tests of the normal forms of queries, and of the split by group hash."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_same_and_near(first: str, second: str, same: bool, near: bool) -> None:
 
 
 @given(TEXT)
-def test_word_count_counts_runs_of_signs(query: str) -> None:
+def test_word_count_counts_runs_of_characters(query: str) -> None:
     assert one(keys.word_count("query"), query=query) == len(query.split())
 
 

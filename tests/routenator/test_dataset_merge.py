@@ -1,4 +1,4 @@
-"""Which candidates stay: against a plain reference, and the quota rules one by one."""
+"""Tests of which candidates stay: against a plain reference, and each quota rule by itself."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 
 def stratum(number: int, quota: int, route: str = "text", length: str = "short") -> dict[str, Any]:
     return {
-        "stratum": number, "function": "search", "category": "poster", "route": route, "template": f"{route}/a", "length": length,
-        "language": "en", "target": 0.5, "quota": quota, "requested": quota,
+        "stratum": number, "function": "search", "category": "poster", "route": route, "template": f"{route}/a",
+        "length": length, "language": "en", "target": 0.5, "quota": quota, "requested": quota,
     }  # fmt: skip
 
 
@@ -33,8 +33,8 @@ def row(
 ) -> dict[str, Any]:
     base: dict[str, Any] = dict.fromkeys(CANDIDATE_COLUMNS)
     return {
-        **base, "index": index, "query": query, "stratum": number, "function": "search", "arguments": arguments, "accepted": accepted,
-        "reason": None if accepted else "length", **more,
+        **base, "index": index, "query": query, "stratum": number, "function": "search", "arguments": arguments,
+        "accepted": accepted, "reason": None if accepted else "length", **more,
     }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def write(folder: Path, rows: list[dict[str, Any]], files: int = 1) -> list[tupl
         path = folder / f"{number}.parquet"
         pq.write_table(pa.Table.from_pylist(part, schema=arrow_schema(CANDIDATE_COLUMNS)), path)
         found.append((f"generate shard {number}", path))
-    return found[::-1]  # the order in which they are given must not matter
+    return found[::-1]  # the order of the files must not matter
 
 
 def verdicts(
@@ -62,7 +62,7 @@ def verdicts(
         sources = open_sources(write(Path(folder), rows, files))
         found = decide(sources, strata, golden or [], Path(folder) / "work", **how)
         found.save()
-        # Copies, because the files go with the folder.
+        # Copies, because the files are deleted with the folder.
         found = Decisions.load(found.folder)
         for name in ("codes", "strata", "kept", "groups"):
             setattr(found, name, np.array(getattr(found, name)))
@@ -76,7 +76,7 @@ def names(decisions: Decisions) -> list[str]:
 def reference(
     rows: list[dict[str, Any]], strata: list[dict[str, Any]], golden: list[str], near: bool, backfill: bool
 ) -> list[str]:
-    """The rules as plain loops."""
+    """The same rules as plain loops."""
     result = [""] * len(rows)
     leaks = {normalise_query(query) for query in golden}
     near_leaks = {" ".join(sorted(leak.split())) for leak in leaks}
@@ -176,12 +176,12 @@ def test_the_lowest_index_is_kept_and_named() -> None:
     assert list(found.kept[1:4]) == [0, 0, 0]
 
 
-def test_a_rejected_row_takes_no_place_and_shadows_no_other() -> None:
+def test_a_rejected_row_takes_no_place_and_makes_no_other_row_a_duplicate() -> None:
     found = verdicts([row(0, "same", accepted=False), row(1, "same")], [stratum(0, 1)])
     assert names(found) == ["REJECTED", "FINAL"]
 
 
-def test_deficits_are_filled_within_the_cell_and_named() -> None:
+def test_deficits_are_filled_within_the_cell_and_reported() -> None:
     strata = [stratum(0, 3, "text"), stratum(1, 1, "heuristic"), stratum(2, 2, "text", length="long")]
     rows = [row(0, "one", 0), *(row(index, f"query {index}", 1) for index in range(1, 3)), row(3, "long one", 2)]
     found = verdicts(rows, strata)
@@ -195,7 +195,7 @@ def test_deficits_are_filled_within_the_cell_and_named() -> None:
     assert found.count(Decision.BACKFILLED) == 1
 
 
-def test_within_a_cell_the_earlier_strata_are_said_to_be_filled_first() -> None:
+def test_extra_rows_of_a_cell_are_credited_to_its_earlier_strata_first() -> None:
     strata = [stratum(0, 2, "text"), stratum(1, 3, "vision"), stratum(2, 1, "heuristic"), stratum(3, 2, "text")]
     found = verdicts([row(index, f"query {index}", 2) for index in range(5)], strata)
     assert names(found) == ["FINAL"] + ["BACKFILLED"] * 4
@@ -214,12 +214,12 @@ def test_without_backfill_surplus_stays_surplus() -> None:
     assert found.deficits[0]["missing"] == 2
 
 
-def test_an_unknown_stratum_is_refused() -> None:
-    with pytest.raises(StageError, match="candidate 1 is of stratum 5, and there are 1 strata"):
+def test_an_unknown_stratum_is_an_error() -> None:
+    with pytest.raises(StageError, match="candidate 1 has stratum 5, but there are 1 strata"):
         verdicts([row(0, "a"), row(1, "b", 5)], [stratum(0, 1)])
 
 
-def test_rows_in_another_order_of_words_are_on_one_side_also_if_they_are_kept() -> None:
+def test_rows_that_differ_in_word_order_are_on_one_side_of_the_split_even_if_kept() -> None:
     rows = [row(0, "a red dog"), row(1, "red dog a", arguments='{"p": "y"}'), row(2, "a cat", arguments='{"p": "z"}')]
     found = verdicts(rows, [stratum(0, 9)], near_duplicates="off", seed=5)
     assert names(found) == ["FINAL"] * 3
@@ -228,13 +228,13 @@ def test_rows_in_another_order_of_words_are_on_one_side_also_if_they_are_kept() 
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_groups_that_hang_together_count_as_the_least_of_them() -> None:
+def test_connected_groups_count_as_the_smallest_of_them() -> None:
     pairs = np.array([[5, 9, 20, 7], [9, 3, 30, 7]], dtype=np.uint64)
     assert join_groups(pairs).tolist() == [[5, 9, 30], [3, 3, 20]]
     assert join_groups(pairs[:, :0]).shape == (2, 0)
 
 
-def test_minhash_drops_what_is_alike_and_says_what_it_is_alike() -> None:
+def test_minhash_drops_similar_rows_and_names_the_row_that_is_kept() -> None:
     rows = [
         row(0, "find me a poster of a red dog on the beach at sunset"),
         row(1, "find me a poster of a blue whale under the bright moon"),
@@ -251,7 +251,7 @@ def test_minhash_drops_what_is_alike_and_says_what_it_is_alike() -> None:
 
 @pytest.mark.parametrize("groups", [3, 2**16, 2**16 + 1, 2**17])
 def test_places_go_to_the_first_of_each_group_however_many_groups_there_are(groups: int) -> None:
-    """Up to 2**16 groups are sorted as numbers of 16 bits."""
+    """Up to 2**16 groups are sorted as 16-bit numbers."""
     last = groups - 1
     places = np.zeros(groups, dtype=np.int64)
     places[[0, last]] = [1, 2]

@@ -1,4 +1,4 @@
-"""Near-duplicates: signatures, bands, and the whole against brute force."""
+"""Tests of near-duplicates: signatures, bands, and the result against brute force."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_similarity_is_that_of_the_sets(tmp_path: Path) -> None:
 
 
 def test_signatures_estimate_the_similarity(tmp_path: Path) -> None:
-    """The share of equal parts is an unbiased estimate, but for the 1 in 256 that are equal by chance."""
+    """The share of equal parts is an unbiased estimate, except for the 1 in 256 that are equal by chance."""
     queries = frame(0, 400)["query"].to_list()
     index, sets = index_of(queries, tmp_path), shingle_sets(queries)
     pairs = [(a, b) for a, b in itertools.combinations(range(400), 2) if 0.2 < jaccard(sets[a], sets[b]) < 1]
@@ -82,7 +82,7 @@ def decided(file: Path, folder: Path, block_rows: int) -> Decisions:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """A file of candidates, their queries, what was decided of them, and their similarities by brute force."""
+    """A file of candidates, with their queries, the decisions on them, and their similarities by brute force."""
     import pyarrow.parquet as pq
 
     folder = tmp_path_factory.mktemp("near")
@@ -101,13 +101,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return folder / "x.parquet", queries, decided(folder / "x.parquet", folder / "work", 700), similar
 
 
-def test_no_row_is_dropped_without_an_earlier_one_that_is_as_alike(sample: Sample) -> None:
+def test_every_dropped_row_has_an_earlier_one_that_is_similar_enough(sample: Sample) -> None:
     _, _, found, similar = sample
     dropped = np.flatnonzero(found.codes == Decision.NEAR_DUPLICATE)
     assert len(dropped) > 100
     assert (found.kept[dropped] < dropped).all()
     by_bag = similar[dropped, found.kept[dropped]] < 0.8
-    assert by_bag.sum() <= 3  # these have the same words in another order
+    assert by_bag.sum() <= 3  # same words in a different order
 
 
 def test_nearly_all_pairs_are_found(sample: Sample) -> None:

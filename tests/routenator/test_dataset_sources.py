@@ -1,4 +1,4 @@
-"""Candidate files as one sequence of rows: blocks that do not depend on the files, and every damage named."""
+"""Tests of reading candidate files as one sequence of rows: blocks do not depend on files, and damage is reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_blocks_do_not_depend_on_the_files(tmp_path: Path, cuts: list[int], bloc
     assert found[0][1].columns == ["query"]
 
 
-def test_empty_files_are_left_out(tmp_path: Path) -> None:
+def test_empty_files_are_skipped(tmp_path: Path) -> None:
     assert [source.label for source in open_sources(shards(tmp_path, [], [0, 1], []))] == ["generate shard 1"]
 
 
@@ -58,23 +58,25 @@ def test_empty_files_are_left_out(tmp_path: Path) -> None:
         ),
         (([0, 1, 2], [2, 3]), "shard 1 .* holds indices 2 to 3, but generate shard 0 ends at 2"),
         (([1, 2],), "shard 0 .* holds indices 1 to 2, but the first index is 0"),
-        (([0, 2],), "shard 0 .* holds 2 candidates with indices 0 to 2: some are missing or occur twice"),
+        (([0, 2],), "shard 0 .* holds 2 candidates with indices 0 to 2: some are missing or duplicated"),
         (([-1, 0],), "holds indices -1 to 0, but the first index is 0"),
     ],
 )
-def test_files_that_do_not_fit_together_are_refused(tmp_path: Path, parts: tuple[list[int], ...], message: str) -> None:
+def test_files_that_do_not_fit_together_are_an_error(
+    tmp_path: Path, parts: tuple[list[int], ...], message: str
+) -> None:
     with pytest.raises(StageError, match=message):
         open_sources(shards(tmp_path, *parts))
 
 
 @pytest.mark.parametrize("indices", [[0, 2, 1, 3], [0, 1, 1, 3]])
-def test_rows_out_of_order_are_refused(tmp_path: Path, indices: list[int]) -> None:
+def test_rows_out_of_order_are_an_error(tmp_path: Path, indices: list[int]) -> None:
     sources = open_sources(shards(tmp_path, indices))
-    with pytest.raises(StageError, match=r"generate shard 0 .* is not in the order of its index: [12] stands where"):
+    with pytest.raises(StageError, match=r"generate shard 0 .* is not in index order: found [12] instead of"):
         list(stream(sources, ("query",), 2))
 
 
-def test_a_missing_column_names_the_shard(tmp_path: Path) -> None:
+def test_the_error_about_a_missing_column_names_the_shard(tmp_path: Path) -> None:
     pl.DataFrame({"index": [0]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(CorruptShardError, match=r"generate shard 4 .*lacks the columns accepted.*`retry`"):
         open_sources([("generate shard 4", tmp_path / "x.parquet")])
@@ -83,7 +85,7 @@ def test_a_missing_column_names_the_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"PAR1", b"PAR1 and then nothing PAR1", b"no parquet at all, but long enough to hold a footer"]
 )
-def test_an_unreadable_file_names_the_shard_and_how_to_mend_it(tmp_path: Path, data: bytes) -> None:
+def test_the_error_about_an_unreadable_file_names_the_shard_and_the_fix(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(
         CorruptShardError, match=r"generate shard 2 .*cannot be read: .*remove its receipt and run `retry`"
@@ -91,14 +93,14 @@ def test_an_unreadable_file_names_the_shard_and_how_to_mend_it(tmp_path: Path, d
         open_sources([("generate shard 2", tmp_path / "x.parquet")])
 
 
-def test_a_half_written_file_names_the_shard(tmp_path: Path) -> None:
+def test_the_error_about_a_half_written_file_names_the_shard(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", list(range(1000)), group=100)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CorruptShardError, match=r"generate shard 2 .*cannot be read"):
         open_sources([("generate shard 2", path)])
 
 
-def test_damage_in_a_column_is_found_when_it_is_read(tmp_path: Path) -> None:
+def test_damage_in_a_column_is_found_on_reading(tmp_path: Path) -> None:
     (_, path), *_ = shards(tmp_path, list(range(1000)))
     sources = open_sources([("generate shard 7", path)])
     column = next(
@@ -114,7 +116,7 @@ def test_damage_in_a_column_is_found_when_it_is_read(tmp_path: Path) -> None:
         list(stream(sources, ("query",), 100))
 
 
-def test_results_come_in_order_and_errors_come_through() -> None:
+def test_results_come_in_order_and_errors_are_raised() -> None:
     assert list(ordered_map(lambda x: x * x, range(50))) == [x * x for x in range(50)]
     with pytest.raises(ZeroDivisionError):
         list(ordered_map(lambda x: 1 // x, [1, 0, 2]))

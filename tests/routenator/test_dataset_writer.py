@@ -1,4 +1,4 @@
-"""Where the query says the category, and the files of a split."""
+"""Tests of where queries mention their category, and of the files of a split."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_thirds(query: str, surface: str | None, third: str | None) -> None:
     assert frame.select(third_in(pl.col("q"), pl.col("s"))).item() == third
 
 
-def test_thirds_of_many_rows_are_those_of_one_query() -> None:
+def test_thirds_of_many_rows_agree_with_those_of_single_queries() -> None:
     rows = [(before, inside, after) for before in range(13) for inside in range(1, 5) for after in range(13)]
     queries = [("a " * before + "red " * inside + "b " * after).strip() for before, inside, after in rows]
     surfaces = [("red " * inside).strip() for _, inside, _ in rows]
@@ -47,7 +47,7 @@ def test_thirds_of_many_rows_are_those_of_one_query() -> None:
     ]
 
 
-def test_the_surface_is_that_of_the_functions_category_parameter() -> None:
+def test_the_surface_is_taken_from_the_functions_category_parameter() -> None:
     frame = pl.DataFrame(
         {
             "function": ["search", "book", "book", "rate"],
@@ -105,7 +105,7 @@ def test_files_are_cut_at_the_limit(tmp_path: Path, rows: int, limit: int, sizes
     assert writer.written == rows
 
 
-def test_groups_of_rows_depend_on_their_place_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_depend_only_on_the_place_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "BLOCK_ROWS", 4)
     data = []
     for cut in (1, 3, 7, 23):
@@ -135,7 +135,7 @@ class _FullDisk:
         pass
 
 
-def test_what_goes_wrong_on_a_files_thread_is_raised(tmp_path: Path) -> None:
+def test_errors_on_a_files_thread_are_raised(tmp_path: Path) -> None:
     with (
         pytest.raises(OSError, match="No space left"),
         SplitWriter(tmp_path, "train", 9, 9, [files.Kind(".x", _FullDisk)]) as writer,
