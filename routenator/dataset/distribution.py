@@ -14,7 +14,7 @@ from routenator.sampling.strata import KEY
 
 DIMENSIONS = ("function", "category", "route", "length", "language")
 STEPS = ("requested", "accepted", "final")  # compared with the target
-HARD = ("route", "function", "length")  # the cells that are ranked by how many candidates they lose
+HARD = ("route", "function", "length")  # cells of these are ranked by how many candidates they lose
 _HARD_ROWS = 20  # with fewer requests, a cell's acceptance rate is too uncertain
 _HARD_SHOWN = 12
 _FEW = 5  # below this expected count the chi-square approximation is poor (Cochran's rule)

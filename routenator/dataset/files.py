@@ -41,9 +41,8 @@ class TextSink:
     def write(self, frame: pl.DataFrame) -> None:
         import polars as pl
 
-        for part in frame.iter_slices(
-            _TEXT_ROWS
-        ):  # every line contains the API, so the text of a whole group could be huge
+        # In parts: every line contains the API, so the text of a whole group could be huge.
+        for part in frame.iter_slices(_TEXT_ROWS):
             data, _ = text_buffer(part.select(pl.concat_str(self._line, pl.lit("\n"))).to_series())
             self._file.write(data.data)
 

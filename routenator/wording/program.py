@@ -148,7 +148,7 @@ class Compiler:
         self._depths: list[int] = []  # maximum stack entries that each node needs
         self._table: list[int] = []
         self._runs: dict[tuple[Any, ...], int] = {}
-        # What templates refer to -> where the pieces of its texts stand, and the most bytes of one.
+        # Name in a template -> where the pieces of its texts are in the table, and the maximum bytes of one.
         self._lists: dict[tuple[str, ...], tuple[int, int]] = {}
         self._types: dict[str, list[Any]] = {}
         for node in domain.nodes.values():
@@ -284,9 +284,9 @@ class Compiler:
         return max((len(variant.encode()) for text in piece_texts for variant in (text, text.lower())), default=0)
 
     def _list(self, key: tuple[str, ...], texts: Callable[[], list[str]]) -> tuple[int, int]:
-        """Where the pieces of some texts stand in ``table``, and the most bytes of one.
+        """Return where the pieces of some texts are in ``table``, and the maximum bytes of one.
 
-        Worked out once for each ``key``: a large domain's templates name the same long lists many thousand times.
+        Computed once for each ``key``: a large domain's templates name the same long lists many thousand times.
         """
         if key not in self._lists:
             made = texts()
@@ -294,7 +294,7 @@ class Compiler:
         return self._lists[key]
 
     def _surfaces(self, nodes: Sequence[Any]) -> tuple[int, int]:
-        """Where the nodes' lists of surfaces stand in ``table``, and the most bytes of one."""
+        """Return where the nodes' lists of surfaces are in ``table``, and the maximum bytes of one."""
         entries = [(self._run([self._piece(surface) for surface in n.surfaces]), len(n.surfaces)) for n in nodes]
         size = self._bytes([surface for n in nodes for surface in n.surfaces])
         return self._run([value for entry in entries for value in entry]), size

@@ -44,7 +44,7 @@ def test_meanings_distinguish_far_from_close() -> None:
     assert "do not follow the target" in measures([0.5, 0.5], [900, 100])["chi_square"]["meaning"]
     assert "closer than chance" in measures([0.5, 0.5], [500, 500])["chi_square"]["meaning"]
     assert "no significant difference" in measures([0.5, 0.5], [490, 510])["chi_square"]["meaning"]
-    assert "rough" in measures([0.9, 0.1], [9, 1])["chi_square"]["meaning"]
+    assert "approximate" in measures([0.9, 0.1], [9, 1])["chi_square"]["meaning"]
     assert "40.00% of the rows (400 of 1000)" in measures([0.5, 0.5], [900, 100])["total_variation"]["meaning"]
 
 
