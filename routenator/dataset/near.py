@@ -200,9 +200,8 @@ class _Index:
         import numpy as np
 
         counts = lengths - (GRAM - 1)
-        place = np.minimum(
-            np.arange(counts.max())[:, None], (counts - 1)[None, :]
-        )  # short rows repeat their last shingle
+        # Short rows repeat their last shingle, which does not change a minimum.
+        place = np.minimum(np.arange(counts.max())[:, None], (counts - 1)[None, :])
         table = _stir(shingles[starts[None, :] + place])
         minima = np.empty((len(self._factors), len(starts)), dtype=np.uint32)
         product = np.empty_like(table)

@@ -362,7 +362,8 @@ def test_too_little_room_is_told_with_figures(tmp_path: Path) -> None:
 
     check_spill(tmp_path, "merge.spill_dir", 1000, 0)
     with pytest.raises(
-        InputError, match=r"(?s)not enough disk space for the merge.*key: *merge.spill_dir.*GiB free.*expected: *[0-9.]+ GiB"
+        InputError,
+        match=r"(?s)not enough disk space for the merge.*key: *merge.spill_dir.*GiB free.*expected: *[0-9.]+ GiB",
     ):
         check_spill(tmp_path / "not yet there", "merge.spill_dir", 10**13, 500)
 
