@@ -57,7 +57,7 @@ def install_line(extra: str) -> str:
 
 
 def require(extra: str, user: str, modules: Iterable[str] = (), *, key: str | None = None) -> None:
-    """Refuse to go on without these modules of an extra.
+    """Raise an error unless these modules of an extra are installed.
 
     Args:
         extra: a key of ``EXTRAS``.

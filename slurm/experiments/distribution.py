@@ -139,7 +139,7 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
     lines += markdown(["of", "arm", "rows", "total variation", "chi-square", "degrees", "p", "KL, bits"], rows)
     lines += [
         "",
-        "Total variation: the share of rows that would have to change place. "
+        "Total variation: the share of rows that would have to move to another cell. "
         "p: how often a random draw would be as far off.",
         "",
     ]

@@ -11,7 +11,10 @@ from typing import Any
 from routenator.config import TrainConfig
 from routenator.training.job import TrainingJob
 
-TEMPLATE = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
 TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",

@@ -18,8 +18,10 @@ SIGNS = {
     "video_token": "<video>",
 }
 TEMPLATE = (
-    "{% for m in messages %}<s>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
-    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}<IMG_CONTEXT>\n{% endif %}{% endfor %}{% endif %}</s>\n{% endfor %}"
+    "{% for m in messages %}<s>{{ m['role'] }}\n"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}<IMG_CONTEXT>\n{% endif %}{% endfor %}{% endif %}"
+    "</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
 
