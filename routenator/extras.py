@@ -1,8 +1,8 @@
-"""The optional parts of the installation, and what is said where one is missing.
+"""The optional parts of the installation, and the errors for missing ones.
 
-pyproject.toml's base dependencies are enough to make, check and watch a data set of the heuristic route. What needs
-more comes in extras named by need; each place that uses one calls ``require`` before it imports anything of it, and
-``slurm.preflight.installed`` asks the same before a run starts.
+The base dependencies in pyproject.toml are enough to make, check and watch a data set of the heuristic route.
+Everything else is an extra, named by what it is for. Code that uses one calls ``require`` before the import, and
+``slurm.preflight.installed`` makes the same checks before a run starts.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _TRAIN = ("torch", "transformers", "accelerate", "peft")  # whatever the method 
 
 
 class MissingPackageError(InputError):
-    """Something is asked for that needs a package which is not installed."""
+    """A package that is needed for what was asked is not installed."""
 
 
 @functools.cache
 def is_installed(module: str) -> bool:
-    """Whether a module can be found; nothing is imported."""
+    """Whether a module is installed; does not import it."""
     return importlib.util.find_spec(module) is not None
 
 
 def install_line(extra: str) -> str:
-    """What installs an extra, in a checkout."""
+    """Return the command that installs an extra, for use in a checkout."""
     return f'`pip install -e ".[{extra}]"`'
 
 
@@ -61,12 +61,12 @@ def require(extra: str, user: str, modules: Iterable[str] = (), *, key: str | No
 
     Args:
         extra: a key of ``EXTRAS``.
-        user: what needs them, as the beginning of a sentence.
-        modules: the ones that are needed; default: all of the extra.
-        key: of the config, or an option, that asks for it.
+        user: what needs them; the error message starts with it.
+        modules: the modules needed; default: all modules of the extra.
+        key: the config key or option that asks for it.
 
     Raises:
-        MissingPackageError: one is missing; the message holds the line that installs it.
+        MissingPackageError: one is missing; the message includes the command that installs it.
     """
     packages = EXTRAS[extra]
     for module in modules or packages:
@@ -77,12 +77,12 @@ def require(extra: str, user: str, modules: Iterable[str] = (), *, key: str | No
 
 
 def require_engine(engine: str, *, guided: bool, key: str = "model.generator.engine") -> None:
-    """What a language model that writes queries needs.
+    """Check the packages for a language model that writes queries.
 
     Args:
         engine: ``vllm`` or ``transformers``.
-        guided: whether replies are held to a grammar.
-        key: of the config, that names the engine.
+        guided: whether a grammar constrains the replies.
+        key: the config key that names the engine.
 
     Raises:
         MissingPackageError: a package is missing.
@@ -95,7 +95,7 @@ def require_engine(engine: str, *, guided: bool, key: str = "model.generator.eng
 
 
 def require_vllm(key: str) -> None:
-    """vLLM, whose package is another one on a machine without a GPU.
+    """Check for vLLM, which comes as a different package on machines without a GPU.
 
     Raises:
         MissingPackageError: it is missing.
@@ -111,7 +111,7 @@ def require_vllm(key: str) -> None:
 
 
 def require_vision() -> None:
-    """What the vision route with ``kind: described`` needs to draw and to read images.
+    """Check the packages with which the vision route draws and reads images (``kind: described``).
 
     Raises:
         MissingPackageError: a package is missing.
@@ -120,7 +120,7 @@ def require_vision() -> None:
 
 
 def require_training(method: str, deepspeed: bool, tracker: str) -> None:
-    """What training needs.
+    """Check the packages for training.
 
     Args:
         method, deepspeed, tracker: as in the section ``train`` of the config.
@@ -145,11 +145,11 @@ def require_training(method: str, deepspeed: bool, tracker: str) -> None:
 
 
 def require_evaluation(engine: str, key: str = "evaluate.engine") -> None:
-    """What scoring a model needs.
+    """Check the packages for scoring a model.
 
     Args:
         engine: ``vllm`` or ``transformers``.
-        key: of the config, or the option, that names it.
+        key: the config key or option that names it.
 
     Raises:
         MissingPackageError: a package is missing.
