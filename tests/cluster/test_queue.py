@@ -161,7 +161,7 @@ def test_a_job_that_slurm_refuses_leaves_nothing_in_the_queue(
         "evaluate": {"cpus": 1, "memory_gib": 0.25, "minutes": 5, "partition": "nowhere"},
     }
     run = make_run(cluster=slurm_profile(stages=stages))
-    with pytest.raises(SubmitError, match="refused evaluate"):
+    with pytest.raises(SubmitError, match="sbatch rejected evaluate"):
         submit_missing(run, PACKAGE)
     submitted = load_submissions(run)
     assert submitted and not any(entry.live for entry in read_queue(submitted).entries.values())

@@ -212,7 +212,7 @@ def test_the_monitor_shows_a_failed_tasks_log_and_leaves_the_run_alone(
     terminal.until(lambda text: "38/40" in text)
     assert b"\x1b[2J" not in terminal.raw[drawn:], "the screen is never cleared, so it does not flicker"
     terminal.press("q")
-    assert terminal.end() == 130 and "goes on" in terminal.text
+    assert terminal.end() == 130 and "keeps running" in terminal.text
     status = wait_for(run, lambda seen: True)
     assert status.stage("generate").running == 1 and status.state == "running"
 
@@ -251,7 +251,7 @@ def test_the_queue_tells_what_is_free_and_who_waits(run: Run) -> None:
 @pytest.mark.usefixtures("interruptible")
 def test_the_queue_is_watched_until_interrupted(cluster: DevCluster, terminals: Callable[..., Terminal]) -> None:
     terminal = terminals("queue", "--watch", "--every", "0.5")
-    terminal.until(lambda text: "main*" in text and "Ctrl-C ends" in text)
+    terminal.until(lambda text: "main*" in text and "Ctrl-C quits" in text)
     terminal.press("\x03")
     assert terminal.end() == 130
 
