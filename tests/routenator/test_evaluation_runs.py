@@ -112,7 +112,7 @@ def test_a_merged_model_is_written_completely_with_the_adapters_card(
     again = CliRunner().invoke(
         launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)]
     )
-    assert again.exit_code == 2 and "there already" in again.output
+    assert again.exit_code == 2 and "already exists" in again.output
     other = CliRunner().invoke(launch.app, ["merge-adapter", str(model), str(tmp_path / "none")])
     assert other.exit_code == 2 and "not an adapter" in other.output
     assert [path.name for path in tmp_path.iterdir()] == ["full"]

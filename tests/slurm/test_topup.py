@@ -316,7 +316,7 @@ def test_a_base_shard_that_is_gone_is_named(tmp_path: Path) -> None:
     receipt_path(base.stage_dir("generate"), 1).unlink()
     for stage in ("sample", "generate"):
         run_task(run.path, stage, range(run.plan.stages[stage].shards))
-    with pytest.raises(StageError, match=rf"generate of {base.path.name}, shard 1, is gone"):
+    with pytest.raises(StageError, match=rf"generate of {base.path.name}, shard 1, is missing"):
         run_task(run.path, "merge", [0])
 
 
