@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import math
 import os
 import re
 import time
@@ -82,8 +81,8 @@ class Submission:
     attempt: int = 1
     array: bool = False
     depends: list[str] = field(default_factory=list)
-    # Truncated, not rounded up: what follows a submission must not seem older than it.
-    time: float = field(default_factory=lambda: math.floor(time.time() * 1000) / 1000)
+    # Not rounded: a failure just before it must seem older, and what follows it newer.
+    time: float = field(default_factory=time.time)
     host: str | None = None
     started: float | None = None
     name: str = ""
