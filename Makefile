@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durat
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
 	@echo "make test         install, then format, lint, types and all tests"
-	@echo "make fast         the tests without models and clusters (less than two minutes)"
+	@echo "make fast         the tests without models and clusters"
 	@echo "make coverage     all tests, and the share of lines that they run, in all processes"
 	@echo "make mutants      plants faults in copies of the code; do the fast tests see them? (SEED=1: others)"
 	@echo "make lint         format, lint and types only"
