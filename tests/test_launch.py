@@ -35,7 +35,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 GO = (
     "import sys, typer; from jobs.plan import Run\n"
-    "from slurm.commands.runs import go; from slurm.commands.shared import with_exit_codes\n"
+    "from slurm.commands.retry import go; from slurm.commands.shared import with_exit_codes\n"
     "try:\n    with_exit_codes(go)(Run.load(sys.argv[1]), sys.argv[2] == 'wait', sys.argv[3])\n"
     "except typer.Exit as end:\n    sys.exit(end.exit_code)"
 )

@@ -16,7 +16,7 @@ from routenator.extras import MissingPackageError, require
 # Command -> its module in slurm/commands and the first line of its help, in the order of ``--help``.
 COMMANDS = {
     "run": ("runs", "Check, plan and submit every stage of a run."),
-    "retry": ("runs", "Resume a run: submit only the shards that are missing."),
+    "retry": ("retry", "Resume a run: submit only the shards that are missing."),
     "plan": ("runs", "Show what `run` would do and cost."),
     "preview": ("preview", "Show the first rows of a run without running it."),
     "cancel": ("watch", "Stop this run's jobs and processes."),

@@ -1,34 +1,29 @@
-"""Commands that plan, start and resume runs."""
+"""Commands that plan and start runs."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from jobs.plan import Plan, Run
+from jobs.plan import Plan
 from jobs.stages import STAGES, up_to
-from jobs.task import missing_shards
 from routenator.compose import load_config
 from routenator.errors import InputError
+from slurm.commands.retry import go
 from slurm.commands.shared import (
     AsJson,
     Config,
     Overrides,
-    RunDir,
     console_for_output,
-    load_run,
     print_json,
     with_exit_codes,
 )
-from slurm.control import describe
 from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import preflight
 from slurm.preflight.forecast import feasibility, forecast, forecast_scripts, print_forecast
-from slurm.submission.submit import submit_missing
-from slurm.watching.follow import print_result, run_local, watch_slurm
 
 app = typer.Typer()
 
@@ -68,49 +63,6 @@ def run_command(
     for note in feasibility(resolved):
         typer.echo(f"note: {note}", err=True)
     go(materialise(resolved), wait)
-
-
-@app.command()
-@with_exit_codes
-def retry(
-    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None
-) -> None:
-    """Resume a run: submit only the shards that are missing.
-
-    Leaves shards alone that are done, queued or running.
-    """
-    go(load_run(run), wait)
-
-
-def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
-    """``start``, then print the run directory and exit with the exit code."""
-    code = start(run, wait, package)
-    typer.echo(run.path)
-    raise typer.Exit(code)
-
-
-def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
-    """Submit missing shards, and wait if requested.
-
-    Args:
-        package: package of the stage modules; only tests use another one.
-
-    Returns:
-        The exit code.
-    """
-    console = console_for_output()
-    if not any(missing_shards(run, stage) for stage in run.plan.stages):
-        console.print("Everything is already done; nothing was submitted.")
-        print_result(run, console)
-        code = 0
-    elif run.config.cluster.kind == "local":
-        code = run_local(run, wait is not False, console, package)
-    else:
-        submissions = submit_missing(run, package)
-        for line in describe(submissions) or ["Nothing to submit: all missing shards are in the queue."]:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        code = watch_slurm(run, console) if wait else 0
-    return code
 
 
 @app.command()

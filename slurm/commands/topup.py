@@ -13,7 +13,7 @@ from jobs.stages import DATA_STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
-from slurm.commands.runs import start
+from slurm.commands.retry import start
 from slurm.commands.shared import (
     AsJson,
     Config,

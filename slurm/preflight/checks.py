@@ -20,9 +20,9 @@ from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
 from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
+from slurm.preflight.cluster import check_cluster
 from slurm.preflight.installed import check_installed
 from slurm.submission.options import check_resources, resources
-from slurm.submission.submit import check_cluster
 
 # Room for attempts that lose a race, chunks beside the shard they become, and logs.
 DISK_MARGIN = 1.5

@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobs.disk import disk_full, is_full
 from jobs.entry import STAGE_PACKAGE
-from jobs.plan import Plan, Run
+from jobs.plan import Run
 from jobs.stages import STAGES
 from jobs.task import missing_shards
-from routenator.errors import InputError
-from slurm.planning.planner import planned_run
 from slurm.submission.executor import RefusedError, make_executor
 from slurm.submission.options import SubmitError, ask_limits, job_name, parse_limits, resources, shards_per_task
 from slurm.submission.queue import QueueView, read_queue, scancel
@@ -36,9 +32,6 @@ from slurm.submission.submissions import (
     submission_lock,
 )
 from slurm.worker.stage_task import StageTask, check_snapshot, drop_inherited
-
-# sbatch --test-only also fails for these reasons, which are temporary.
-_PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
 
 
 @dataclass
@@ -60,44 +53,6 @@ def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int
     for shard in sorted(shards):
         found.setdefault(shard // per_task // limit * limit, set()).add(shard)
     return found
-
-
-def check_cluster(plan: Plan) -> None:
-    """Check by ``sbatch --test-only`` that the cluster would accept each stage's job; submits nothing.
-
-    Raises:
-        InputError: there is no sbatch, or it rejects a job (partition, account, qos, resources no node has).
-    """
-    if shutil.which("sbatch") is None:
-        raise InputError(
-            "there is no sbatch on this machine",
-            key="cluster",
-            found="slurm",
-            expected="a login node, or cluster=local",
-        )
-    run = planned_run(plan)
-    asked: set[str] = set()
-    for stage in plan.stages:
-        text = make_executor(run, stage, None).script(None)
-        options = "\n".join(
-            line
-            for line in text.splitlines()
-            if line.startswith("#SBATCH") and "-name=" not in line and "put=" not in line
-        )
-        if options in asked:
-            continue
-        asked.add(options)
-        with clean_environment():
-            done = subprocess.run(
-                ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
-            )
-        if done.returncode and not any(word in done.stderr for word in _PASSING):
-            raise InputError(
-                f"the cluster would reject the job of {stage}",
-                key=f"cluster.stages.{stage}",
-                found=" ".join(done.stderr.replace("sbatch:", "").split()),
-                expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
-            )
 
 
 @contextlib.contextmanager

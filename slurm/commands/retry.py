@@ -1,0 +1,62 @@
+"""Submits what is missing of a run, for `retry` and for every command that starts a run.
+
+Apart from planning, whose modules take longer to import than ``retry`` takes to work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from jobs.plan import Run
+from jobs.task import missing_shards
+from slurm.commands.shared import RunDir, console_for_output, load_run, with_exit_codes
+from slurm.control import describe
+from slurm.submission.submit import submit_missing
+from slurm.watching.follow import print_result, run_local, watch_slurm
+
+app = typer.Typer()
+
+
+@app.command()
+@with_exit_codes
+def retry(
+    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None
+) -> None:
+    """Resume a run: submit only the shards that are missing.
+
+    Leaves shards alone that are done, queued or running.
+    """
+    go(load_run(run), wait)
+
+
+def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
+    """``start``, then print the run directory and exit with the exit code."""
+    code = start(run, wait, package)
+    typer.echo(run.path)
+    raise typer.Exit(code)
+
+
+def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
+    """Submit missing shards, and wait if requested.
+
+    Args:
+        package: package of the stage modules; only tests use another one.
+
+    Returns:
+        The exit code.
+    """
+    console = console_for_output()
+    if not any(missing_shards(run, stage) for stage in run.plan.stages):
+        console.print("Everything is already done; nothing was submitted.")
+        print_result(run, console)
+        code = 0
+    elif run.config.cluster.kind == "local":
+        code = run_local(run, wait is not False, console, package)
+    else:
+        submissions = submit_missing(run, package)
+        for line in describe(submissions) or ["Nothing to submit: all missing shards are in the queue."]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        code = watch_slurm(run, console) if wait else 0
+    return code
