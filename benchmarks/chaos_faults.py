@@ -41,7 +41,7 @@ class Chaos:
 
     Args:
         mines: folder of the mines (``chaos_stages.common``).
-        seed: of what is chosen; when a fault comes depends on how the run gets on.
+        seed: decides which faults are chosen; when they are injected depends on the progress of the run.
     """
 
     def __init__(self, cluster: DevCluster, run: Run, mines: Path, seed: int) -> None:
@@ -71,7 +71,7 @@ class Chaos:
         return sum(self.done.values()) + len(list(self.mines.glob("*.fired")))
 
     def by_kind(self) -> dict[str, int]:
-        """How many of each kind; of mines, of each point."""
+        """Number of faults of each kind; mines are counted by the point at which they went off."""
         fired = Counter(path.name.split(".")[1] for path in self.mines.glob("*.fired"))
         direct = {kind: self.done[kind] for kind in WEIGHTS if kind != MINED}
         return direct | {f"killed at a commit, at {point}": fired[point] for point in POINTS}
@@ -98,8 +98,7 @@ class Chaos:
         self._keeper.join()
 
     def _keep(self) -> None:
-        """The administrator: brings back what is away, and nodes that Slurm itself drained because a killed step did
-        not answer.
+        """Play the administrator: bring back stopped daemons, and nodes drained because a killed step did not answer.
         """
         last = time.monotonic()
         while self.away or not self._over.wait(0.1):

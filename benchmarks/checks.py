@@ -78,7 +78,7 @@ def checked(rows: Sequence[Row], domain: Domain) -> list[tuple[set[str], bool]]:
 def merged(
     rows: Sequence[Row], accepted: Sequence[bool], domain: Domain, before: Sequence[Row], rule: Ambiguity | None
 ) -> list[str | None]:
-    """The merge's reason for each row, with ``before`` merged first; None if none, or if a check rejected the row."""
+    """The merge's reason for dropping each row; None if kept or rejected by a check. ``before`` is merged first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,7 +129,7 @@ def merged(
 
 
 def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
-    """Whether the generator of the profile smollm2-135m says that query and call disagree."""
+    """Whether the model of the profile smollm2-135m judges that query and call disagree."""
     import yaml
 
     from routenator.config import EngineConfig
@@ -149,8 +149,8 @@ def measure(name: str, rows: Sequence[Row], refused: Sequence[bool]) -> Row:
     """Precision and recall of one check, or of all.
 
     Args:
-        name: a reason code; recall is of the rows with this label. Anything else: of all bad rows.
-        refused: by it.
+        name: a reason code, whose recall is over the rows with this label; for any other name, over all bad rows.
+        refused: rows that it rejects.
     """
     labelled = [row["reason"] == name for row in rows]
     if name not in CHECKS and name not in MERGE:

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def make_config(domain: Path, rows: int, root: Path) -> Any:
-    """Config of a run with the heuristic route alone, without back-filling, so that shortfalls show."""
+    """Config of a run that uses only the heuristic route, without back-filling, so that shortfalls show."""
     from routenator.config import RunConfig
 
     return RunConfig.model_validate(

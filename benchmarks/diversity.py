@@ -2,9 +2,9 @@
 
     python benchmarks/diversity.py RUN_OR_PARQUET ... [--by template] [--rows 500]
 
-A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so ways of writing
-differ only in the rest. All measures depend on the number of rows, so each group is cut to the same number (the first
-by index), and smaller groups are left out.
+A frame is a query with its call's values masked ("play _ by _ on _"): values come from the graph, so only the rest
+shows how varied the wording is. All measures depend on the number of rows, so each group is cut to the same number (the
+first by index), and smaller groups are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|_")
 
 
 def frame(query: str, values: Iterable[object]) -> tuple[str, ...]:
-    """Lower-case words of a query, each value that it says replaced by a mask; longer values first."""
+    """Lower-case words of a query with each value in it replaced by a mask; longer values are replaced first."""
     text = query.lower()
     for value in sorted({str(value).lower() for value in values if str(value)}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", f" {MASK} ", text)
@@ -32,7 +32,7 @@ def frame(query: str, values: Iterable[object]) -> tuple[str, ...]:
 
 
 def measures(frames: Sequence[tuple[str, ...]]) -> dict[str, float]:
-    """Of some frames.
+    """Measure the variety of frames.
 
     Returns:
         vocabulary: distinct words; distinct_1, distinct_2: distinct words, and pairs of neighbours in a frame, as a
@@ -55,7 +55,7 @@ def measures(frames: Sequence[tuple[str, ...]]) -> dict[str, float]:
 
 
 def grouped(file: Path, by: str) -> dict[str, list[tuple[str, ...]]]:
-    """Frames of a data set by the values of a column, each in the order of the rows' indices."""
+    """Frames of a data set by the values of a column, each group in the order of the rows' indices."""
     import polars as pl
 
     rows = pl.read_parquet(file, columns=["index", "query", "call", by]).sort("index")

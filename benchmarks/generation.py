@@ -2,12 +2,12 @@
 
     python benchmarks/generation.py
 
-The stage's inner loop on given requests (words, prompts, replies, checks, checkpoints), after the engine has started
-and made a first chunk, against ``LLM.generate`` on the same prompts with the same sampling parameters: first in the
-same order and batches, so that the replies are the same and the difference is the stage's own work; then all at once in
-the requests' order, as a plain script would. The sides take turns and the medians are compared. The transformers loop
-samples without grammars and seeds, which is less work, from the first so many prompts, in batches of 1 and 16; it is
-compared by tokens a second.
+Compares the stage's inner loop on fixed requests (words, prompts, replies, checks, checkpoints), after the engine has
+started and finished a first chunk, with ``LLM.generate`` on the same prompts and sampling parameters: first in the same
+order and batches, so that the replies are equal and the difference is the stage's own work; then all at once in the
+requests' order, as a plain script would. The sides alternate and their medians are compared. The transformers loop
+samples without grammars and seeds, which is less work, on a prefix of the prompts, in batches of 1 and 16; it is
+compared by tokens per second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures."""
+    """Measure all figures."""
     from jobs.chunks import write_chunk
     from routenator.compose import find_domain
     from routenator.domain.loader import load_domain
@@ -153,7 +153,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_config(domain: str, options: argparse.Namespace) -> RunConfig:
-    """The packaged model's profile, text route alone."""
+    """The packaged model's profile, with only the text route."""
     import yaml
 
     from routenator.config import RunConfig
@@ -175,7 +175,7 @@ def run_config(domain: str, options: argparse.Namespace) -> RunConfig:
 def prompts_of(
     generator: Generator, composer: Composer, requests: pa.Table, size: int, ordered: bool = True
 ) -> list[list[Prompt]]:
-    """The prompts of each chunk; in the order in which an engine takes them, or in the requests'."""
+    """Prompts of each chunk, in the order in which an engine takes them or in the requests' order."""
     batches = []
     for start in range(0, requests.num_rows, size):
         prompts = [generator._prompt(row) for row in composer.details(requests.slice(start, size)).to_pylist()]
@@ -191,7 +191,7 @@ def tokens_in(path: Path) -> int:
 
 
 def take_turns(sides: dict[str, Callable[[], int]], repeat: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of each turn, and tokens of the last; every other round goes in the opposite order."""
+    """Seconds of each turn, and tokens of the last; every other round runs the sides in the opposite order."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     tokens: dict[str, int] = {}
     for turn in range(repeat):
@@ -208,7 +208,7 @@ def take_turns(sides: dict[str, Callable[[], int]], repeat: int) -> tuple[dict[s
 
 
 def plain_transformers(source: str, cache: Path, prompts: list[Prompt], size: int) -> float:
-    """Reply tokens a second of ``generate`` in batches of this size, loading left out."""
+    """Reply tokens per second of ``generate`` in batches of this size, without loading."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -2,11 +2,11 @@
 
     python benchmarks/heuristic.py --rows 1e6
 
-For each domain: queries a second of ``Composer.details`` (slots, arguments, query and path of each row, as Arrow
-strings), against the same grammars expanded row by row in plain Python (the peer: same slots, same templates, drawn
-again until the length fits; it seeks no keyword position and makes no noise); then rows a second of the whole generate
-stage (reading, words, all checks, parquet, receipt). Seconds are CPU seconds of this process; compiling is left out and
-shown apart.
+For each domain: queries per second of ``Composer.details`` (slots, arguments, query and path of each row, as Arrow
+strings), compared with the same grammars expanded row by row in plain Python (the peer: same slots, same templates,
+redrawn until the length fits; it aims at no keyword position and adds no noise); then rows per second of the whole
+generate stage (reading, words, all checks, parquet, receipt). Seconds are CPU seconds of this process; compilation is
+excluded and shown separately.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def measure(name: str, rows: int, peer_rows: int, repeat: int) -> dict[str, Any]:
-    """All figures of one domain."""
+    """Measure all figures of one domain."""
     from routenator.compose import find_domain
     from routenator.config import RunConfig
     from routenator.domain.loader import load_domain
@@ -115,7 +115,7 @@ def seconds_of(work: Any) -> float:
 
 
 def heuristic_requests(domain: Domain, config: RunConfig, rows: int) -> tuple[pa.Table, list[Stratum]]:
-    """So many requests of the heuristic route, as the sample stage writes them, and the strata."""
+    """Requests of the heuristic route as the sample stage writes them, and the strata."""
     import numpy as np
     import pyarrow as pa
 
@@ -133,8 +133,9 @@ def heuristic_requests(domain: Domain, config: RunConfig, rows: int) -> tuple[pa
 
 
 def generate_stage(config: RunConfig, requests: pa.Table, strata: list[Stratum]) -> tuple[float, float]:
-    """CPU seconds of the generate stage on these requests (twice; the second, with everything compiled, counts), and
-    the share accepted.
+    """CPU seconds of the generate stage on these requests, and the share accepted.
+
+    It runs twice; the second run, with everything compiled, counts.
     """
     import pyarrow.parquet as pq
 
@@ -171,7 +172,7 @@ def generate_stage(config: RunConfig, requests: pa.Table, strata: list[Stratum])
 
 
 class PlainPython:
-    """The peer: a domain's grammars, expanded one row at a time."""
+    """The peer: expands a domain's grammars one row at a time."""
 
     def __init__(self, domain: Domain, strata: list[Stratum], tries: int) -> None:
         self.domain, self.strata, self.tries = domain, strata, tries
@@ -200,7 +201,7 @@ class PlainPython:
         return query, json.dumps(said, ensure_ascii=False), json.dumps(values, ensure_ascii=False)
 
     def slots(self, stratum: Stratum) -> tuple[dict[str, str], dict[str, str]]:
-        """Values and surfaces of the slots that are present."""
+        """Values and surface forms of the slots that are present."""
         values: dict[str, str] = {}
         said: dict[str, str] = {}
         function, rule = self.domain.functions[stratum.function], self.domain.rules[stratum.function]
@@ -222,7 +223,7 @@ class PlainPython:
         return values, said
 
     def say(self, node: grammar.Node, said: dict[str, str], slots: frozenset[str]) -> str:
-        """One draw of a grammar."""
+        """Draw one expansion of a grammar."""
         if isinstance(node, grammar.Text):
             return node.text
         if isinstance(node, grammar.Sequence):
@@ -240,7 +241,7 @@ class PlainPython:
         return " ".join(filter(None, (self.say(part, said, slots).strip() for part in usable)))
 
     def refer(self, name: str, said: dict[str, str], slots: frozenset[str]) -> str:
-        """What a name stands for."""
+        """Expand a name."""
         if name in slots:
             return said.get(name, "")
         base, _, attribute = name.partition(".")

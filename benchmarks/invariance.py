@@ -1,10 +1,9 @@
-"""The shard count changes nothing: the same requests as 1, 7 and 1,000 shards have equal digests.
+"""Shows that the number of shards changes nothing: requests made as 1, 7 and 1,000 shards have equal digests.
 
     python benchmarks/invariance.py --rows 1e7
 
-Every shard is written as parquet by the sample stage's own code, in a shuffled order of shards, and read back; a digest
-is taken of each column's values over all shards in the order of the index. The files of the shards differ, their rows
-may not.
+Every shard is written as parquet by the sample stage's own code, in a shuffled order of shards, and read back; each
+column's values are hashed over all shards in the order of the index. Their files differ; their rows must not.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def make_sampler(rows: int, name: str, traversal: str) -> Sampler:
-    """A sampler of exactly so many requests."""
+    """Return a sampler of exactly this many requests."""
     from routenator.compose import find_domain
     from routenator.config import RunConfig
     from routenator.domain.loader import load_domain
@@ -85,7 +84,7 @@ def make_sampler(rows: int, name: str, traversal: str) -> Sampler:
 
 
 def shard_digest(sampler: Sampler, shards: int, folder: Path) -> str:
-    """Write all shards in a shuffled order, read them in the order of the index, hash every column's values."""
+    """Write all shards in a shuffled order, read them in the order of the index, and hash every column's values."""
     import numpy as np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

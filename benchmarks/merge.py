@@ -1,14 +1,13 @@
-"""The merge at scale: exact duplicates, quotas, split and chat format of N candidates against Polars copying the same
-rows.
+"""The merge at scale: duplicates, quotas, split and chat format of N candidates, compared with a copy by Polars.
 
     python benchmarks/merge.py --rows 50000000 --scratch /fast/disk
     python benchmarks/merge.py                                         # a smoke run
 
 The scratch folder needs about 250 bytes per row, half of them for the input.
 
-Each side runs in a process of its own, so that its peak memory (with Polars' and Arrow's own, and pages of mapped
-files) is its own. The peer is ``pl.scan_parquet(shards).sink_parquet(file)``: it reads and writes all columns once. The
-scratch folder is emptied at the end.
+Each side runs in a process of its own, so that its peak memory (with that of Polars and Arrow, and pages of mapped
+files) can be told apart. The peer is ``pl.scan_parquet(shards).sink_parquet(file)``: it reads and writes all columns
+once. The scratch folder is emptied at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from benchmarks.candidates import FUNCTIONS, golden, strata, write_shards  # noq
 
 
 def measure_peer(files: list[tuple[str, Path]], folder: Path) -> dict[str, Any]:
-    """Polars copies the rows."""
+    """Copy the rows with Polars."""
     import polars as pl
 
     started = time.perf_counter()
@@ -78,7 +77,7 @@ def measure_merge(
 
 
 def in_process(side: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one side as a process of its own."""
+    """Run one side in a process of its own."""
     command = [
         sys.executable,
         "-m",

@@ -4,10 +4,10 @@
     python benchmarks/near.py                                                     # a smoke run without peers
 
 The peers' interpreter needs ``pip install "datatrove[processing]" spacy orjson pyarrow rensa polars``. rensa gets
-``--rensa-rows`` (its time grows faster than the rows). Recall: of the rows that have an earlier row at least as alike
-as the threshold, how many were dropped. Precision: of the dropped rows, how many have one. Brute force compares all
-pairs of the first ``--sample`` rows by the Jaccard similarity of their runs of four bytes, so datatrove, which takes
-runs of words, is measured by another ruler than its own. For that all are run on just these rows.
+``--rensa-rows`` (its time grows faster than the rows). Recall: of the rows that are at least as similar to an earlier
+row as the threshold, the share that was dropped. Precision: of the dropped rows, the share that are so. Brute force
+compares all pairs of the first ``--sample`` rows by the Jaccard similarity of their 4-byte shingles, so datatrove,
+which uses word shingles, is not measured by its own metric. For this comparison all tools run on just these rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PEERS = ("datatrove", "rensa")
 
 
 def own(folder: Path, rows: int) -> dict[str, Any]:
-    """Exact and near-duplicates by this project; also the rows that were accepted, and those that stay."""
+    """Find exact and near-duplicates with this project; also return the accepted rows and the kept rows."""
     import numpy as np
 
     from routenator.dataset.decisions import Decision
@@ -88,7 +88,7 @@ def peer(name: str, python: Path, folder: Path) -> dict[str, Any]:
 
 
 def truth(folder: Path) -> dict[int, bool]:
-    """Accepted row -> whether an earlier accepted row is at least as alike as the threshold: all pairs are compared."""
+    """Accepted row -> whether an earlier one is at least as similar as the threshold, by comparing all pairs."""
     import numpy as np
     import polars as pl
 

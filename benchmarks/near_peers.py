@@ -1,5 +1,6 @@
-"""Near-duplicate removal by other libraries, for ``benchmarks/near.py``; it runs in another environment and imports
-nothing from here.
+"""Near-duplicate removal by other libraries, for ``benchmarks/near.py``.
+
+It runs in another environment, so it imports nothing of this project.
 
     python benchmarks/near_peers.py datatrove|rensa FOLDER OUT.json
 
@@ -21,8 +22,8 @@ TASKS = 2
 
 
 def datatrove(folder: Path) -> list[int]:
-    """Signatures, buckets, clusters, filter, as its minhash example does; words' 5-grams in 14 bands of 8, its
-    defaults.
+    """Signatures, buckets, clusters and filter as in its minhash example, with its defaults: word 5-grams, 14 bands
+    of 8.
     """
     from datatrove.executor.local import LocalPipelineExecutor
     from datatrove.pipeline.dedup import (
@@ -53,8 +54,8 @@ def datatrove(folder: Path) -> list[int]:
 
 
 def rensa(folder: Path) -> list[int]:
-    """R-MinHash of the texts' runs of four signs, 16 bands of 6; a row that is as alike as 0.8 (by signature) to one
-    that is kept goes.
+    """R-MinHash of 4-character shingles, 16 bands of 6; drops a row whose similarity (by signature) to one that is kept
+    is at least 0.8.
     """
     import polars as pl
     import rensa as library

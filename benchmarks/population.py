@@ -2,15 +2,15 @@
 
     python benchmarks/population.py --rows 3000
 
-Language: queries of the golden sets and heuristic drafts are English, so what the check refuses there is a false
-rejection; sentences in nine other languages, and such with English values in them, should be refused. Functions: what
-the labeller guesses of golden queries. Statistics: ``domain fit`` of the domain's own drafts against the domain's own
-shares, exact and with noise.
+Language: queries of the golden sets and heuristic drafts are English, so whatever the check rejects there is a false
+rejection; sentences in nine other languages, with and without English values in them, should be rejected. Functions:
+the labeller's guesses for golden queries. Statistics: ``domain fit`` of the domain's own drafts compared with the
+domain's own shares, exact and with noise.
 
     python benchmarks/population.py --fits 500
 
-fits each domain's drafts and golden queries so many times at each of three epsilons, and says how many of the results
-the domain takes. The noise of a fit follows from its number, so one that failed can be made again.
+fits each domain's drafts and golden queries that many times at each of three epsilons, and counts the results that
+the domain accepts. The noise of a fit is seeded by its number, so one that failed can be repeated.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
 
 
 def function_words(one: Candidate) -> bool:
-    """Whether two words of another language, and more than English ones, stand outside the slots: the check without the
-    detector.
+    """The check without the detector: whether more words outside the slots are of another language than English.
+
+    At least two must be.
     """
     glue = [word for word in one.glue if word != "\0"]
     own = FUNCTION_WORDS["en"]
@@ -127,7 +128,7 @@ def detector(one: Candidate) -> bool:
 
 
 def drafts(domain: Domain, rows: int) -> list[dict[str, Any]]:
-    """Rows of the domain by its own statistics, with their heuristic drafts, as many as there is nothing rejected."""
+    """Accepted rows of the domain by its own statistics, with their heuristic drafts."""
     config = probe_config(domain, rows)
     flat = config.generate.model_copy(update={"oversample": dict.fromkeys(config.generate.oversample, 1.0)})
     config = config.model_copy(update={"generate": flat})
@@ -187,13 +188,13 @@ def function_rows(domains: dict[str, Domain]) -> list[dict[str, Any]]:
 
 
 def distance(one: dict[str, float], other: dict[Any, float]) -> float:
-    """Total variation between two tables of weights."""
+    """Total variation distance between two tables of weights."""
     total, whole = sum(one.values()), sum(other.values())
     return 0.5 * sum(abs(one.get(name, 0.0) / total - other.get(name, 0.0) / whole) for name in {**one, **other})
 
 
 def write_drafts(file: Path, rows: list[dict[str, Any]]) -> Path:
-    """A file of drafts with their calls, as ``domain fit`` reads it."""
+    """Write a file of drafts with their calls, as ``domain fit`` reads it."""
     lines = [
         {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}}
         for row in rows
@@ -231,7 +232,7 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
 
 
 def seeded_noise(seed: int) -> Noise:
-    """Noise distributed as OpenDP's, which cannot be drawn twice: the difference of two geometric draws."""
+    """Noise with the distribution of OpenDP's, which cannot be seeded: the difference of two geometric draws."""
     draw = np.random.default_rng(seed)
 
     def noise(counts: Sequence[int], scale: float) -> list[int]:
@@ -245,7 +246,7 @@ def seeded_noise(seed: int) -> Noise:
 def failed_seeds(
     domain: Domain, seen: Counter[Observation], epsilon: float, seeds: Iterable[int], min_count: int = 10
 ) -> list[int]:
-    """Those seeds whose noise makes a fit that the domain refuses or cannot write."""
+    """Seeds whose noise yields a fit that the domain rejects or cannot write."""
     failed = []
     for seed in seeds:
         try:
@@ -259,7 +260,7 @@ def failed_seeds(
 
 
 def noisy_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]], fits: int) -> list[dict[str, Any]]:
-    """How many of so many noisy fits pass, of each domain, sample and epsilon."""
+    """Number of noisy fits that pass, for each domain, sample and epsilon."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, domain in domains.items():

@@ -1,12 +1,12 @@
-"""The sample stage against its goals: requests a second on one core, times a networkx walk, linear time, flat memory.
+"""The sample stage against its goals: requests per second on one core, speed-up over networkx, flat memory.
 
     python benchmarks/sampling.py --rows 1e6 1e7 1e8
 
 Each size runs the real stage (``jobs.sample``: strata, permutation, walks, records, seeds, parquet, sha256, receipt) in
-a process of its own that is held to one core. Two clocks are shown: CPU time is what the work costs a core, wall time
-holds waiting for the disk and for other processes, too. The peer is the plain way, a weighted walk over a networkx
-graph, one path after the other; it makes the walk alone. A second walker remembers each node's neighbours and their
-running weights, which takes networkx itself out of the loop.
+a process of its own that is pinned to one core. Two clocks are shown: CPU time is what the work costs a core; wall time
+includes waiting for the disk and for other processes. The peer is the plain way, a weighted walk over a networkx graph,
+one path after the other; it does nothing but the walk. A second walker caches each node's neighbours and their
+cumulative weights, which takes networkx itself out of the loop.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def run_child(rows: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One size in a new process, so that its peak memory is its own."""
+    """Measure one size in a new process, so that its peak memory is its own."""
     command = [
         sys.executable,
         __file__,
@@ -154,7 +154,7 @@ def run_child(rows: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(rows: int, domain: str, traversal: str, work: Path | None) -> dict[str, Any]:
-    """The stage with one shard on one core, in this process."""
+    """Run the stage with one shard on one core, in this process."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
     import jobs.sample
     from jobs.task import Task, read_receipt
@@ -175,7 +175,7 @@ def measure(rows: int, domain: str, traversal: str, work: Path | None) -> dict[s
 
 
 def make_run(folder: Path, rows: int, domain: str, traversal: str = "weighted", shards: int = 1) -> Any:
-    """A run directory whose sample stage makes exactly so many requests."""
+    """Make a run directory whose sample stage makes exactly this many requests."""
     from jobs.plan import Plan, Run, StagePlan
     from jobs.stages import STAGES
     from routenator.compose import find_domain
@@ -211,10 +211,10 @@ def make_run(folder: Path, rows: int, domain: str, traversal: str = "weighted", 
 
 
 def networkx_rate(name: str, rows: int, *, remember: bool) -> float:
-    """Paths a second of CPU time of a weighted walk over a networkx graph, functions by their shares.
+    """Paths per CPU second of a weighted walk over a networkx graph, functions drawn by their shares.
 
     Args:
-        remember: whether each node's neighbours of a type are looked up once.
+        remember: whether to cache each node's neighbours of a type.
     """
     from routenator.compose import find_domain
     from routenator.domain.graph import to_networkx

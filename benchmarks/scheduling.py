@@ -1,4 +1,4 @@
-"""Measures the scheduler layer's overhead on a real Slurm: submitting, starting tasks, and asking for a run's status.
+"""Measures the scheduler layer's overhead on a real Slurm: submitting, starting tasks, and reading a run's status.
 
     python benchmarks/scheduling.py --shards 1000 10000 --tasks 48 --peer-python PATH
 
@@ -70,10 +70,10 @@ def arguments() -> argparse.Namespace:
 
 
 def make_run(root: Path, name: str, shards: int, at_once: int, per_task: int | None = None) -> Run:
-    """A run of one empty stage. No other shares its stage's folder.
+    """Make a run of one empty stage, whose stage folder no other run shares.
 
     Args:
-        per_task: shards of a task; None: as the program chooses.
+        per_task: shards per task; None: as the program chooses.
     """
     config = RunConfig.model_validate(
         {
@@ -103,7 +103,7 @@ def run_command(*command: str, **more: Any) -> str:
 
 
 def launch_command(name: str, run: Run, *arguments: str, **more: Any) -> tuple[str, float, float]:
-    """A command of launch.py: what it printed, its seconds, and those of CPU, with Slurm's clients that it called."""
+    """Run a command of launch.py; return its output, wall seconds, and CPU seconds, Slurm's clients included."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     text = run_command(sys.executable, str(HERE.parent / "launch.py"), name, str(run.path), *arguments, **more)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -111,12 +111,12 @@ def launch_command(name: str, run: Run, *arguments: str, **more: Any) -> tuple[s
 
 
 def partition(state: str) -> None:
-    """``down``: jobs are taken and do not start, so that a submission is measured alone."""
+    """Set the partition's state. ``down`` accepts jobs but starts none, so that only the submission is measured."""
     run_command("scontrol", "update", "partitionname=main", f"state={state}")
 
 
 def bare_array(folder: Path, tasks: int, limit: int, at_once: int, command: str) -> float:
-    """Submit ``command`` so often as plain arrays with the same resources; seconds."""
+    """Submit ``command`` as plain arrays with this many tasks and the same resources; return the seconds it took."""
     script = folder / "bare.sh"
     script.write_text(f"#!/bin/bash\nsrun {command}\n")
     began = time.perf_counter()
@@ -142,7 +142,7 @@ def clear() -> None:
 
 
 def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
-    """Seconds until a condition holds."""
+    """Wait until a condition holds; return the seconds it took."""
     began = time.perf_counter()
     while not condition():
         if time.perf_counter() - began > LIMIT_S:
@@ -152,7 +152,7 @@ def wait(condition: Callable[[], bool], pause_s: float = 0.2) -> float:
 
 
 def peer(python: Path, folder: Path, tasks: int, at_once: int) -> tuple[float, float]:
-    """datatrove: submit so many tasks; its own seconds, without its imports, and those of the whole command."""
+    """Submit tasks with datatrove; return its own seconds, without imports, and those of the whole command."""
     (folder / "out").mkdir(parents=True)
     environment = os.environ | {"PEER_OUT": str(folder / "out")}
     began = time.perf_counter()
@@ -169,7 +169,7 @@ def peer(python: Path, folder: Path, tasks: int, at_once: int) -> tuple[float, f
 
 
 def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Ours, bare and the peer in turn, with nothing running."""
+    """Measure ours, bare and the peer in turn, with nothing running."""
     seconds: dict[str, list[float]] = {}
     value: dict[str, Any] = {"shards": shards, "repeat": options.repeat}
     runs = folder / "runs"
@@ -208,7 +208,7 @@ def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> di
 
 @contextlib.contextmanager
 def timed_commands() -> Iterator[list[float]]:
-    """Seconds of each sbatch that submitit calls."""
+    """Record the seconds of each sbatch that submitit calls."""
     found: list[float] = []
     plain = CommandFunction.__call__
 
@@ -227,7 +227,7 @@ def timed_commands() -> Iterator[list[float]]:
 
 
 def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds from the submission of empty tasks to the end of the last, a task."""
+    """Seconds per task, from the submission of empty tasks to the end of the last."""
     tasks, at_once = options.tasks, options.at_once
     value: dict[str, Any] = {"tasks": tasks, "at_once": at_once}
 
@@ -258,8 +258,9 @@ def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_start(repeat: int = 7) -> dict[str, float]:
-    """Seconds of CPU until Python has imported what a task, what submits and what asks needs, and of Python alone; the
-    best of several.
+    """CPU seconds until Python has imported what a task, `retry` and `status` need, and of Python alone.
+
+    The best of several runs.
     """
 
     def best(code: str) -> float:
@@ -281,8 +282,9 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
 
 
 def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
-    """``status`` of a run of which nine tenths are done and the rest waits; calls of Slurm's clients are counted by a
-    shim in the path.
+    """Measure ``status`` of a run that is nine tenths done while the rest waits.
+
+    Calls of Slurm's clients are counted by a shim on PATH.
     """
     run = make_run(folder / "runs", f"status-{shards}", shards, options.at_once)
     directory = run.stage_dir("sample")

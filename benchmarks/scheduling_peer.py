@@ -14,8 +14,9 @@ from pathlib import Path
 
 
 def nothing(data, rank: int = 0, world_size: int = 1):
-    """A pipeline step that writes one byte a task, as our empty stage does. It is pickled without this module, so it
-    imports for itself.
+    """A pipeline step that writes one byte per task, as our empty stage does.
+
+    It is pickled without this module, so it does its own imports.
     """
     import os
     from pathlib import Path

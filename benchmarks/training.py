@@ -1,13 +1,13 @@
-"""The train stage's loop against a bare TRL SFTTrainer: tokens a second on the same examples, model, batch and steps.
+"""The train stage's loop against a bare TRL SFTTrainer: tokens per second on the same examples, model, batch and steps.
 
     python benchmarks/training.py                    # 128 examples, 16 steps, 3 runs of each
     python benchmarks/training.py --peers none       # ours alone
 
-One epoch of QLoRA on examples of the heuristic route, the loss on the answer alone, in one process without DeepSpeed;
-each run is a process of its own, the sides take turns. The rate is that of the real tokens (no padding) from the end of
-the second step to the end of the last: loading, threads that start and first allocations are left out. ``trl`` is
-SFTTrainer as it comes, ``trl-grouped`` the same with examples of like length together. Also the share of padding that
-our order of the examples leaves, which is all that packing could save.
+One epoch of QLoRA on examples of the heuristic route, with the loss on the answer only, in one process without
+DeepSpeed; each run is a process of its own, and the sides alternate. The rate counts real tokens (no padding) from the
+end of the second step to the end of the last: loading, starting threads and first allocations are excluded. ``trl`` is
+SFTTrainer with its defaults, ``trl-grouped`` the same with examples grouped by length. Also shown is the share of
+padding that our order of the examples leaves, which is all that packing could save.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Path]:
-    """Examples of the heuristic route; our job on them, and the peer's task file with the same examples as tokens."""
+    """Make examples of the heuristic route, our job on them, and the peer's task file with the same examples."""
     import pyarrow.parquet as pq
     from transformers import AutoTokenizer
 
@@ -133,7 +133,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
 
 
 def own(job: TrainingJob, number: int) -> dict[str, Any]:
-    """One run of ours, by the launcher that the train stage uses."""
+    """Run ours once, with the launcher that the train stage uses."""
     from routenator.training.launch import launch
 
     job = job.model_copy(update={"folder": f"{job.folder}-{number}"})
@@ -144,7 +144,7 @@ def own(job: TrainingJob, number: int) -> dict[str, Any]:
 
 
 def peer(task: Path, grouped: bool) -> dict[str, Any]:
-    """One run of the peer, with the environment that our processes get."""
+    """Run the peer once, with the environment that our processes get."""
     import torch
 
     from routenator.training.launch import environment
@@ -166,7 +166,7 @@ def peer(task: Path, grouped: bool) -> dict[str, Any]:
 
 
 def figures(run: dict[str, Any]) -> dict[str, float]:
-    """Rate without the first steps; mean loss of the second half, which shows that both sides learn alike."""
+    """Rate without the first steps; mean loss of the second half, which shows that both sides learn equally well."""
     steps = run["steps"]
     first, last = steps[WARM_STEPS - 1], steps[-1]
     return {
@@ -179,7 +179,7 @@ def figures(run: dict[str, Any]) -> dict[str, float]:
 
 
 def padding_share(task: Path, grouped: bool, batch: int) -> float:
-    """Share of a step's positions that are padding, over an epoch."""
+    """Share of padding in the batches of an epoch."""
     import random
 
     from routenator.training.tokens import LengthGrouped

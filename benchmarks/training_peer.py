@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def train(task: dict[str, Any], grouped: bool) -> dict[str, Any]:
-    """Steps as ``training.py`` wants them: seconds since the start, tokens so far, loss."""
+    """Train; return steps as ``training.py`` reads them: seconds since the start, tokens so far, loss."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig

@@ -1,4 +1,4 @@
-"""The benchmark of the checks: its labels are whole, and it runs."""
+"""The benchmark of the checks: its labels are complete, and it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed-loop benchmark runs, and both ways end with every quota met."""
+"""The closed-loop benchmark runs, and both ways meet every quota."""
 
 from __future__ import annotations
 

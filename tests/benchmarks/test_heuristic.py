@@ -1,4 +1,4 @@
-"""The benchmark runs on a small size, and its peer says what we say."""
+"""The benchmark runs on a small size, and its peer makes the same slots."""
 
 from __future__ import annotations
 

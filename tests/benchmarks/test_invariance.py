@@ -1,4 +1,4 @@
-"""The benchmark runs on a small size, and sees rows that differ."""
+"""The benchmark runs on a small size, and notices rows that differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The merge's benchmarks run, and print what they promise."""
+"""The merge's benchmarks run, and print what they should."""
 
 from __future__ import annotations
 

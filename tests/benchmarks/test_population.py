@@ -1,4 +1,4 @@
-"""The benchmark of ``domain fit`` and the language check runs, at a size too small to say anything."""
+"""The benchmark of ``domain fit`` and the language check runs, at a size too small for its figures to mean anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 def test_noise_that_once_made_a_fit_fail_does_so_no_more(
     name: str, epsilon: float, seeds: list[int], tmp_path: Path
 ) -> None:
-    """Quantiles in a bucket that ended without a share; shares for categories that no walk ends in."""
+    """Cases: quantiles in a bucket that noise left without a share; shares for categories that no walk ends in."""
     domain = load_domain(population.DOMAINS / name)
     file = population.write_drafts(tmp_path / "drafts.jsonl", population.drafts(domain, 300))
     seen = Observer(domain, Labeller(domain)).count(file)

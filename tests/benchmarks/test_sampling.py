@@ -1,4 +1,4 @@
-"""The benchmark runs on a small size and reports what it says it reports."""
+"""The benchmark runs on a small size and reports every figure."""
 
 from __future__ import annotations
 
