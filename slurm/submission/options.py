@@ -18,18 +18,18 @@ from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors, RoutenatorError
 from routenator.files import digest
 
-# Long options of sbatch, 22.05 to 25.05, that a user may set under `extra`.
+# Long options of sbatch, 22.05 to 26.05, that a user may set under `extra`.
 # fmt: off
 SBATCH_OPTIONS = frozenset({
     "account", "acctg-freq", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint", "clusters", "comment",
-    "constraint", "container", "container-id", "contiguous", "core-spec", "cores-per-socket", "cpu-freq",
-    "cpus-per-gpu", "deadline", "delay-boot", "distribution", "exclude", "exclusive", "export", "export-file",
-    "extra", "extra-node-info", "get-user-env", "gid", "gpu-bind", "gpu-freq", "gpus", "gpus-per-node",
+    "constraint", "container", "container-id", "container-type", "contiguous", "core-spec", "cores-per-socket",
+    "cpu-freq", "cpus-per-gpu", "deadline", "delay-boot", "distribution", "exclude", "exclusive", "export",
+    "export-file", "extra", "extra-node-info", "get-user-env", "gid", "gpu-bind", "gpu-freq", "gpus", "gpus-per-node",
     "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "hold", "input", "licenses", "mail-type",
-    "mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice",
-    "no-kill", "nodefile", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "oom-kill-step",
-    "overcommit", "oversubscribe", "power", "prefer", "priority", "profile", "propagate", "qos", "reboot",
-    "reservation", "resv-ports", "segment", "sockets-per-node", "spread-job", "stepmgr", "switches", "thread-spec",
+    "mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice", "no-kill",
+    "nodefile", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "oom-kill-step", "overcommit",
+    "oversubscribe", "power", "prefer", "priority", "profile", "propagate", "qos", "reboot", "reservation",
+    "resv-ports", "segment", "sockets-per-node", "spread-job", "spread-segments", "stepmgr", "switches", "thread-spec",
     "threads-per-core", "time-min", "tmp", "tres-bind", "tres-per-job", "tres-per-task", "uid", "use-min-nodes",
     "wait-all-nodes", "wckey", "x11",
 })

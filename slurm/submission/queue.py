@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from slurm.submission.gres import gpu_count
 from slurm.submission.submissions import Submission, expand
 
 TIMEOUT_S = 60
@@ -44,7 +45,6 @@ _SACCT_FIELDS = (
 )
 _ARRAY = re.compile(r"(\d+)_\[([^\]]+)\]$")
 _T = TypeVar("_T")
-_GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,7 @@ def parse_sacct(text: str) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attemp
                 newest[key] = submitted
                 entries[key] = entry
         if placed and begun is not None:
-            gpus = _GPUS.search(tres)
-            attempt = Attempt(
-                word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), int(gpus[1]) if gpus else None
-            )
+            attempt = Attempt(word, submitted, begun, moment(end), int(seconds or 0), int(count or 1), gpu_count(tres))
             attempts.setdefault((job, name), []).append(attempt)
     for found in attempts.values():
         if len(found) > 1:
@@ -268,8 +265,10 @@ def _ending(exit_code: str) -> str:
         return f"signal {number}"
     if code in ("", "0"):
         return ""
-    # sacct subtracts 128 from a script's exit code, so a task that a signal killed under srun looks like a plain code.
-    # Our own codes are 1 and 2; a larger one that is also a signal's number is reported both ways.
+    # A task that a signal killed under srun ends its script with 128 plus the signal's number. Before Slurm 26.05 sacct
+    # subtracts the 128, so a small code may be either. Our own codes are 1 and 2.
+    if int(code) - 128 in set(signal.Signals):
+        return f"exit {code}: {signal.Signals(int(code) - 128).name}"
     if int(code) > 2 and int(code) in set(signal.Signals):
         return f"exit {code}, or {128 + int(code)}: {signal.Signals(int(code)).name}"
     return f"exit {code}"

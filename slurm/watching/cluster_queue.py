@@ -7,7 +7,6 @@ there are, all with named columns.
 from __future__ import annotations
 
 import getpass
-import re
 import shutil
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from routenator.errors import InputError, RoutenatorError
+from slurm.submission.gres import gpu_count, gpus_by_type
 from slurm.submission.queue import ask, moment, named, rows, task_ids
 
 NODE_STATES = ("idle", "mixed", "allocated", "drained", "down", "other")
@@ -37,13 +37,22 @@ _SQUEUE_FIELDS = (
     "Name",
 )
 _SSHARE_FIELDS = ("Account", "User", "RawShares", "NormShares", "EffectvUsage", "FairShare")
-_DOWN = frozenset(
-    {"down", "fail", "failing", "not_responding", "unknown", "powered_down", "error", "future", "invalid_reg"}
+_DOWN = frozenset({"down", "fail", "failing", "unknown", "error", "future", "invalid_reg"})
+# On a cluster that switches nodes off when they are idle, Slurm starts one that is off as soon as a job needs it.
+_OFF_OR_STARTING = frozenset({"powered_down", "powering_up"})
+# Nothing starts on these for now.
+_SET_ASIDE = frozenset(
+    {
+        "maint",
+        "reserved",
+        "reboot",
+        "reboot_issued",
+        "reboot_requested",
+        "blocked",
+        "power_down",
+        "powering_down",
+    }
 )
-# gpu:4, gpu:a100:4(S:0-1), gpu:a100:2(IDX:0,3)
-_GRES = re.compile(r"(?:^|,)gpu:(?:([A-Za-z_][\w.-]*):)?(\d+)")
-_TRES = re.compile(r"gres/gpu=(\d+)")
-_ASKED = re.compile(r"gres[:/]gpu(?::[A-Za-z_][\w.-]*)?[:=](\d+)")
 
 
 class ClusterError(RoutenatorError):
@@ -55,10 +64,10 @@ class PartitionView:
     """One partition.
 
     Attributes:
-        state: up, down, drain or inact.
+        state: up, down, drain or inactive; only in one that is up is anything free.
         time_limit: in Slurm's format: ``1-00:00:00``, ``infinite``.
-        nodes: state -> nodes. A draining node counts as drained even while jobs run on it; one that does not respond
-            counts as down.
+        nodes: state -> nodes. A draining node counts as drained even while jobs run on it, one that does not respond
+            as down, and one that Slurm switched off until a job needs it as idle.
         cpus_total, cpus_free: cores; free ones only on nodes that accept jobs.
         gpus_total, gpus_free: type -> GPUs; ``gpu`` where the cluster names no type.
         running, pending: tasks; one submitted to several partitions counts in each.
@@ -191,24 +200,26 @@ def parse_sinfo(text: str) -> dict[str, PartitionView]:
         word = node_state(state)
         view.nodes[word] += 1
         _, idle, _, total = (int(part) for part in cpus.split("/"))
-        usable = word in ("idle", "mixed", "allocated")
+        usable = available == "up" and word in ("idle", "mixed", "allocated")
         view.cpus_total += total
         view.cpus_free += idle if usable else 0
-        busy = _gpus(used)
-        for kind, count in _gpus(gres).items():
+        busy = gpus_by_type(used)
+        for kind, count in gpus_by_type(gres).items():
             view.gpus_total[kind] = view.gpus_total.get(kind, 0) + count
             view.gpus_free[kind] = view.gpus_free.get(kind, 0) + (max(count - busy.get(kind, 0), 0) if usable else 0)
     return dict(sorted(found.items(), key=lambda item: (not item[1].default, item[0])))
 
 
 def node_state(state: str) -> str:
-    """Map Slurm's node state to one of ``NODE_STATES``: ``IDLE+DRAIN`` -> drained."""
+    """Map Slurm's node state to one of ``NODE_STATES``: ``IDLE+DRAIN`` -> drained, ``IDLE+POWERED_DOWN`` -> idle."""
     words = {word.strip("*~#!%$@^-") for word in state.lower().split("+")}
-    if words & _DOWN or state.endswith("*"):
+    # A node that is off cannot respond, nor can one that is starting.
+    silent = state.endswith("*") or ("not_responding" in words and not words & _OFF_OR_STARTING)
+    if words & _DOWN or silent:
         return "down"
     if words & {"drain", "drained", "draining"}:
         return "drained"
-    if words & {"maint", "reserved", "reboot", "reboot_issued", "reboot_requested", "blocked"}:
+    if words & _SET_ASIDE or state.endswith(("!", "%")):
         return "other"
     return next((word for word in ("idle", "mixed", "allocated") if word in words), "other")
 
@@ -274,16 +285,7 @@ def _fair_share() -> list[Share]:
     return parse_sshare(text) if code == 0 else []
 
 
-def _gpus(gres: str) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for kind, count in _GRES.findall(gres):
-        found[kind or "gpu"] += int(count)
-    return dict(found)
-
-
 def _asked_gpus(alloc: str, per_node: str, per_job: str, nodes: int) -> int:
-    if (got := _TRES.search(alloc)) is not None:
-        return int(got[1])
-    return sum(int(count) for count in _ASKED.findall(per_node)) * nodes + sum(
-        int(count) for count in _ASKED.findall(per_job)
-    )
+    if (got := gpu_count(alloc)) is not None:
+        return got
+    return (gpu_count(per_node) or 0) * nodes + (gpu_count(per_job) or 0)

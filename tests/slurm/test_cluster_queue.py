@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from routenator.errors import InputError
+from slurm.submission.queue import parse_sacct
 from slurm.watching.cluster_queue import ClusterView, count_jobs, node_state, parse_sinfo, parse_sshare, read_cluster
 from slurm.watching.cluster_view import cluster_tables
+from slurm.watching.exporter import cluster_metrics
 
 SINFO = """\
 n1|mixed|gpu:a100:4(S:0-1)|gpu:a100:3(IDX:0-2)|gpu|2/6/0/8|1-00:00:00|up|
@@ -19,7 +21,7 @@ n1|mixed|gpu:a100:4(S:0-1)|gpu:a100:3(IDX:0-2)|main*|2/6/0/8|infinite|up|
 n2|idle|gpu:a100:2,gpu:h100:2|gpu:a100:0(IDX:N/A),gpu:h100:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
 n3|mixed+drain|gpu:4|gpu:1(IDX:0)|main*|4/0/4/8|infinite|up|
 n4|down+not_responding|(null)|gpu:0|main*|0/0/8/8|infinite|up|
-n5|allocated|(null)|gpu:0|old|8/0/0/8|infinite|inact|
+n5|allocated|(null)|gpu:0|old|8/0/0/8|infinite|inactive|
 """
 SQUEUE = """\
 12_[2-3,5%2]|main|PENDING|ann|Priority|N/A|2|cpu=1,mem=100M,node=1,billing=1|gres:gpu:2|N/A|run.generate|
@@ -54,7 +56,7 @@ def test_partitions_add_up_their_nodes() -> None:
     assert (
         partitions["gpu"].nodes["mixed"] == 1
         and partitions["gpu"].gpus_free == {"a100": 1}
-        and partitions["old"].state == "inact"
+        and partitions["old"].state == "inactive"
     )
 
 
@@ -71,6 +73,7 @@ def test_partitions_add_up_their_nodes() -> None:
         ("idle*", "down"),
         ("idle+reserved", "other"),
         ("idle+maint", "other"),
+        ("idle+power_down", "other"),
     ],
 )
 def test_states_of_nodes(state: str, word: str) -> None:
@@ -93,6 +96,83 @@ def test_jobs_are_counted_by_task(view: ClusterView) -> None:
     assert [(start.job, start.name) for start in view.starts] == [("14", "x"), ("13", "a|name")]
 
 
+# Each line is one of Slurm's: only the type and the number of GPUs are those of other sites.
+DIGITS = """\
+n1|mixed|gpu:3090:4(S:0-1)|gpu:3090:3(IDX:0-2)|main*|2/6/0/8|infinite|up|
+n2|idle|gpu:1g.10gb:7,gpu:2080ti:4|gpu:1g.10gb:2(IDX:0,3),gpu:2080ti:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
+"""
+OFF = """\
+n1|idle+cloud+powered_down|gpu:fake:4|gpu:fake:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
+n2|idle+not_responding+powering_up|gpu:fake:4|gpu:fake:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
+n3|idle+powering_down|gpu:fake:4|gpu:fake:0(IDX:N/A)|main*|0/8/0/8|infinite|up|
+n4|down+not_responding+powered_down|gpu:fake:4|gpu:fake:0(IDX:N/A)|main*|0/0/8/8|infinite|up|
+"""
+
+
+def exported(sinfo: str) -> dict[tuple[str, ...], float]:
+    seen = ClusterView(1795530200.0, list(parse_sinfo(sinfo).values()), [], {}, [], [])
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in cluster_metrics(seen)
+        for sample in family.samples
+    }
+
+
+def test_F1_a_gpu_type_may_begin_with_a_digit() -> None:
+    """``gpu:3090:4`` was read as 3,090 GPUs, ``1g.10gb:7`` as 1, ``2080ti:4`` as 2080."""
+    (main,) = parse_sinfo(DIGITS).values()
+    assert main.gpus_total == {"3090": 4, "1g.10gb": 7, "2080ti": 4}
+    assert main.gpus_free == {"3090": 1, "1g.10gb": 5, "2080ti": 4}
+    metrics = exported(DIGITS)
+    assert metrics["routenator_partition_gpus", "main", "3090"] == 4
+    assert metrics["routenator_partition_gpus_free", "main", "1g.10gb"] == 5
+
+
+@pytest.mark.parametrize(
+    ("alloc", "per_node", "per_job", "gpus"),
+    [
+        ("cpu=1,mem=100M,node=2,billing=1", "gres:gpu:3090:4", "N/A", 8),
+        ("cpu=1,mem=100M,node=2,billing=1", "gres/gpu:1g.10gb:7", "N/A", 14),
+        ("cpu=1,mem=100M,node=2,billing=1", "gres:gpu:a100", "N/A", 2),
+        ("cpu=1,mem=100M,node=2,billing=1", "N/A", "gres:gpu:2080ti:3", 3),
+        ("cpu=2,node=2,gres/gpu=4,gres/gpu:3090=4", "gres:gpu:3090:2", "N/A", 4),
+        ("cpu=2,node=2,gres/gpu:3090=4", "gres:gpu:3090:2", "N/A", 4),
+    ],
+)
+def test_F1_a_request_for_such_a_type_is_counted(alloc: str, per_node: str, per_job: str, gpus: int) -> None:
+    """In squeue's forms, of old and new versions; the last cluster accounts for GPUs by type only."""
+    seen = ClusterView(0.0, [], [], {}, [], [])
+    count_jobs(f"12|main|PENDING|ann|Priority|N/A|2|{alloc}|{per_node}|{per_job}|name|\n", seen)
+    assert seen.users[0].gpus_pending == gpus
+
+
+def test_F1_accounting_by_type_only_counts_too() -> None:
+    """Where ``AccountingStorageTRES`` names a type only, the GPU-hours of a run were guessed from its profile."""
+    line = "5|COMPLETED|0:0|n1|100|100|160|60|1|billing=1,cpu=1,gres/gpu:3090=4,mem=1M,node=1|name\n"
+    (attempt,) = parse_sacct(line)[1]["5", "name"]
+    assert attempt.gpus == 4
+
+
+def test_F2_nodes_that_slurm_switches_off_are_not_down() -> None:
+    """An auto-scaling site looked dead: ``idle+cloud+powered_down`` was called down."""
+    (main,) = parse_sinfo(OFF).values()
+    assert {state: count for state, count in main.nodes.items() if count} == {"idle": 2, "other": 1, "down": 1}
+    assert (main.cpus_free, main.gpus_free) == (16, {"fake": 8})
+    metrics = exported(OFF)
+    assert metrics["routenator_partition_nodes", "main", "idle"] == 2
+    assert metrics["routenator_partition_cores_free", "main"] == 16
+
+
+@pytest.mark.parametrize("state", ["down", "drain", "inactive"])
+def test_F3_nothing_is_free_in_a_partition_that_is_not_up(state: str) -> None:
+    """A partition that is down showed its cores as free."""
+    text = f"n1|idle|gpu:fake:4|gpu:fake:0(IDX:N/A)|main*|0/8/0/8|infinite|{state}|\n"
+    (main,) = parse_sinfo(text).values()
+    assert (main.cpus_total, main.cpus_free, main.gpus_total, main.gpus_free) == (8, 0, {"fake": 4}, {"fake": 0})
+    metrics = exported(text)
+    assert metrics["routenator_partition_cores_free", "main"] == metrics["routenator_partition_up", "main"] == 0
+
+
 def test_fair_share_is_left_out_where_there_is_none() -> None:
     assert parse_sshare("root|root|1||0.000000|0.000000\nphysics|||1.0|0.2|\n") == []
     (share,) = parse_sshare("physics||10|0.500000|0.250000|\nphysics|ann|1|0.100000|0.250000|0.176777\n")
@@ -113,7 +193,7 @@ def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
     for said in (
         "main*",
-        "old (inact)",
+        "old (inactive)",
         "a100 3/6",
         "jobs with higher priority are ahead (Priority)",
         "11m40s",

@@ -82,3 +82,8 @@ def test_the_test_clusters_profile_fits_its_nodes() -> None:
     assert len(cluster.stages) == 6
     for asked in cluster.stages.values():
         assert asked.cpus <= CORES and asked.memory_gib * 1024 <= MEMORY_MB and not asked.gpus, "its GPUs are not real"
+
+
+def test_other_versions_options_of_slurm_26_05_are_allowed(tmp_path: Path) -> None:
+    """``container-type`` and ``spread-segments`` were refused as unknown."""
+    check_resources(config(tmp_path, extra={"container-type": "docker", "spread-segments": True}))

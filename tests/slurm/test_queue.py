@@ -73,6 +73,9 @@ def test_sacct_tells_how_tasks_ended() -> None:
         ("3:0", "exit 3, or 131: SIGQUIT"),
         ("12:0", "exit 12, or 140: SIGUSR2"),
         ("100:0", "exit 100"),
+        ("137:0", "exit 137: SIGKILL"),  # Slurm 26.05 leaves the 128 in
+        ("140:0", "exit 140: SIGUSR2"),
+        ("200:0", "exit 200"),
         ("0:9", "signal 9"),
     ],
 )
