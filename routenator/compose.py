@@ -14,7 +14,7 @@ from typing import Any
 
 from routenator.config import RunConfig
 from routenator.errors import InputError
-from routenator.parsing import parse_model, read_yaml
+from routenator.parsing import parse_model, parse_yaml, read_yaml
 
 GROUPS = ("model", "cluster")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -35,7 +35,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
     from omegaconf.errors import OmegaConfBaseException
 
     file = _find(Path(path), configs)
-    raw = read_yaml(file)
+    raw = read_yaml(file, small=True)
     if not isinstance(raw, dict):
         raise InputError("not a config", file=file, found=type(raw).__name__, expected="a mapping")
     dotted = [split_override(override) for override in overrides]
@@ -114,7 +114,7 @@ def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
     file = configs / group / f"{name}.yaml"
     if not file.is_file():
         raise InputError(f"no such {group} profile", key=group, found=name, valid=_profiles(configs, group))
-    value = read_yaml(file)
+    value = read_yaml(file, small=True)
     if not isinstance(value, dict):
         raise InputError("not a profile", file=file, found=type(value).__name__, expected="a mapping")
     return value
@@ -126,12 +126,12 @@ def split_override(override: str) -> tuple[str, Any]:
     Raises:
         InputError: no ``=``, no key, or a value that is not YAML.
     """
-    import yaml
-
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError("not an override", found=override, expected="key=value")
     try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError("the value of this override is not YAML", key=key, found=text) from None
+        return key.strip(), parse_yaml(text, key=key, small=True)
+    except InputError as error:
+        raise InputError(
+            "the value of this override is not YAML", key=key, found=text[:80], expected=str(error.found)
+        ) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from routenator.errors import InputError
 
+_MOST_DEPTH = 50  # brackets within each other; whatever reads a tree of a grammar calls itself for each
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?\Z")
 
 
@@ -62,7 +63,7 @@ class _Parser:
     _CLOSERS = {"[": "]", "(": ")", "<": ">"}
 
     def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+        self.text, self.at, self.depth = text, 0, 0
 
     def sequence(self, closers: str) -> Node:
         parts: list[Node] = []
@@ -99,6 +100,9 @@ class _Parser:
 
     def group(self, opener: str) -> Node:
         start, closer = self.at, self._CLOSERS[opener]
+        self.depth += 1
+        if self.depth > _MOST_DEPTH:
+            raise GrammarError(f"brackets nested deeper than {_MOST_DEPTH} levels", start)
         self.at += 1
         options = [self.sequence("|" + closer if opener != "(" else closer)]
         while self.at < len(self.text) and self.text[self.at] == "|":
@@ -107,6 +111,7 @@ class _Parser:
         if self.at >= len(self.text):
             raise GrammarError(f"{opener!r} is never closed", start)
         self.at += 1
+        self.depth -= 1
         if opener == "[":
             return Choice(tuple(options))
         if opener == "<":
@@ -118,7 +123,7 @@ def parse(text: str) -> Node:
     """Parse a grammar; line breaks count as spaces.
 
     Raises:
-        GrammarError: unbalanced or stray brackets, or invalid references.
+        GrammarError: unbalanced or stray brackets, brackets nested too deeply, or invalid references.
     """
     parser = _Parser(re.sub(r"\s+", " ", text.strip()))
     return parser.sequence("")

@@ -1,8 +1,13 @@
-"""Reads YAML strictly and validates it with pydantic. Errors name file, key, value found and value expected."""
+"""Reads YAML and JSON strictly, with bounds, and validates with pydantic. Errors name file, key, found and expected.
+
+Files come from elsewhere. A few lines of YAML can stand for 10^9 values, and brackets can nest deeper than Python can
+follow, so both have bounds. They are far above what any real file needs.
+"""
 
 from __future__ import annotations
 
 import typing
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
+from routenator.jsontext import MOST_DEPTH, BadJsonError, loads
+
+MOST_VALUES = 2_000_000  # of a YAML file, with every alias counted as what it stands for
+_MOST_BYTES = 64 * 1024**2
 
 
 class Closed(BaseModel):
@@ -20,13 +29,65 @@ class Closed(BaseModel):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys; the standard loader silently takes the last one."""
+    """A YAML loader with bounds that refuses duplicate keys; the standard loader silently takes the last one."""
+
+    most = MOST_VALUES
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth, self._total = 0, 0
+        self._extents: dict[int, tuple[int, int]] = {}  # node -> values in it and its height, once it is complete
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, and count it as if every alias were written out."""
+        mark = self.peek_event().start_mark
+        alias = self.check_event(yaml.AliasEvent)
+        if alias:
+            anchored = self.anchors.get(self.peek_event().anchor)
+            if anchored is not None and id(anchored) not in self._extents:
+                raise _BoundError(None, None, "an alias within its own anchor", mark)
+        self._depth += 1
+        if self._depth > MOST_DEPTH:
+            raise _BoundError(None, None, f"nested deeper than {MOST_DEPTH} levels", mark)
+        before = self._total
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if alias:
+            count, height = self._extents[id(node)]
+            self._total += count
+            if self._depth + height > MOST_DEPTH:
+                raise _BoundError(None, None, f"nested deeper than {MOST_DEPTH} levels, by aliases", mark)
+        else:
+            self._total += 1
+            self._extents[id(node)] = (self._total - before, 1 + self._tallest(node))
+        if self._total > self.most:
+            raise _BoundError(None, None, f"more than {self.most:,} values, with aliases written out", mark)
+        return node
+
+    def _tallest(self, node: yaml.Node | None) -> int:
+        if isinstance(node, yaml.MappingNode):
+            return max((self._extents[id(inner)][1] for pair in node.value for inner in pair), default=0)
+        if isinstance(node, yaml.SequenceNode):
+            return max((self._extents[id(inner)][1] for inner in node.value), default=0)
+        return 0
+
+
+class _SmallLoader(_StrictLoader):
+    """For configs, whose values are merged by code that is slower than the parser."""
+
+    most = 20_000
+
+
+class _BoundError(yaml.MarkedYAMLError):
+    """YAML beyond the bounds."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a list or mapping as a key", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", key_node.start_mark)
         seen.add(key)
@@ -36,20 +97,80 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read_yaml(file: Path) -> Any:
+def read_yaml(file: Path, small: bool = False) -> Any:
     """Read a YAML file.
 
+    Args:
+        small: for configs: a file of at most 20,000 values.
+
     Raises:
-        InputError: no such file, or not YAML.
+        InputError: no such file, not YAML, or YAML beyond the bounds.
     """
-    text = read_text(file, "YAML")
+    return parse_yaml(read_text(file, "YAML"), file, small=small)
+
+
+def parse_yaml(
+    text: str, file: Path | None = None, *, key: str | None = None, first_line: int = 1, small: bool = False
+) -> Any:
+    """Parse YAML.
+
+    Args:
+        file: the text's file, for the message.
+        key: what the text is, for the message; None: the line and column of the fault.
+        first_line: the file's line on which the text starts.
+        small: as for ``read_yaml``.
+
+    Raises:
+        InputError: not YAML, or YAML beyond the bounds.
+    """
+    if len(text) > _MOST_BYTES:
+        raise InputError(
+            "too large a YAML file",
+            file=file,
+            key=key,
+            found=f"{len(text):,} characters",
+            expected=f"<= {_MOST_BYTES:,}",
+        )
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=_SmallLoader if small else _StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
+        where = f"line {mark.line + first_line}, column {mark.column + 1}" if mark and key is None else key
+        bound = isinstance(error, _BoundError)
         raise InputError(
-            "not YAML", file=file, key=where, found=getattr(error, "problem", str(error)), expected="YAML"
+            "this YAML is beyond the bounds" if bound else "not YAML",
+            file=file,
+            key=where,
+            found=getattr(error, "problem", None) or str(error),
+            expected=f"at most {(_SmallLoader if small else _StrictLoader).most:,} values and {MOST_DEPTH} levels"
+            if bound
+            else "YAML",
+        ) from None
+    except ValueError as error:  # a date that does not exist, or a number of thousands of digits
+        raise InputError("not YAML", file=file, key=key, found=str(error), expected="YAML") from None
+
+
+def parse_json(text: str, file: Path, expected: str, *, line: int | None = None) -> Any:
+    """Parse JSON from a user's file.
+
+    Args:
+        file: the text's file, for the message.
+        expected: what the text should be, for the message.
+        line: the text's line in a file of JSON lines.
+
+    Raises:
+        InputError: not JSON, or JSON beyond the bounds.
+    """
+    try:
+        return loads(text)
+    except BadJsonError as error:
+        number = line if line is not None else error.line
+        raise InputError(
+            "not JSON",
+            file=file,
+            key=None if number is None else f"line {number}",
+            found=str(error),
+            expected=expected,
         ) from None
 
 

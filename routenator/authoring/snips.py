@@ -20,6 +20,7 @@ from typing import Any
 from routenator.domain.golden import normalise_query
 from routenator.errors import InputError
 from routenator.files import write_atomic
+from routenator.parsing import parse_json
 
 INTENTS = (
     "AddToPlaylist",
@@ -89,10 +90,7 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # the encoding of some files in the benchmark's releases
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError("not JSON", file=file, key=f"line {error.lineno}", found=error.msg) from None
+    value = parse_json(text, file, _SHAPE)
     entries = value.get(intent) if isinstance(value, dict) else None
     if not isinstance(entries, list):
         found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__

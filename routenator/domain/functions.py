@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from routenator.errors import InputError
 from routenator.files import read_text
+from routenator.parsing import parse_json
 
 ROLE_KEY = "x-role"
 ROLES = ("category", "subprompt")
@@ -100,12 +100,8 @@ def load_functions(file: Path) -> dict[str, Function]:
     Raises:
         InputError: not JSON, not a list of OpenAI tools, an invalid schema, or an invalid mark.
     """
-    try:
-        tools = json.loads(read_text(file, "a list of OpenAI tools"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            "not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="a list of OpenAI tools"
-        ) from None
+    expected = "a list of OpenAI tools"
+    tools = parse_json(read_text(file, expected), file, expected)
     if not isinstance(tools, list) or not tools:
         raise InputError(
             "no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools"

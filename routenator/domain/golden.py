@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from routenator.domain.functions import Function, check_call
 from routenator.errors import InputError, InputErrors
 from routenator.files import digest, read_text
+from routenator.parsing import parse_json
 
 _SHOWN = 20
 
@@ -71,11 +71,8 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
         InputError: not JSON, or the wrong shape; InputErrors: a call that violates the function's schema.
     """
     where = f"line {number}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError("not JSON", file=file, key=where, found=error.msg) from None
     shape = '{"query": text, "call": {"name": text, "arguments": {...}}}'
+    row = parse_json(line, file, shape, line=number)
     call = row.get("call") if isinstance(row, dict) else None
     if (
         not isinstance(call, dict)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from routenator.errors import InputError
 from routenator.files import read_text
+from routenator.parsing import parse_json
 
 Row = tuple[str, dict[str, str]]  # position in the file, and values by column; missing values are empty strings
 
@@ -105,12 +105,8 @@ def _graphml(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
 
 
 def _json(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
-    try:
-        value = json.loads(read_text(file, "JSON with nodes and edges"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            "not JSON", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON with nodes and edges"
-        ) from None
+    expected = "JSON with nodes and edges"
+    value = parse_json(read_text(file, expected), file, expected)
     key = (
         "links" if part == "edges" and isinstance(value, dict) and "edges" not in value else part
     )  # networkx wrote links before 3.4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from routenator.errors import InputError, InputErrors
 from routenator.files import read_text, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
-from routenator.parsing import parse_model, read_yaml
+from routenator.parsing import parse_json, parse_model, read_yaml
 
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
@@ -142,10 +141,7 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
     ):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError("not JSON", file=file, key=f"line {number}", found=error.msg) from None
+        record = parse_json(line, file, "a JSON object", line=number)
         where = f"line {number}"
         if not isinstance(record, dict):
             raise InputError(

@@ -6,14 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from routenator.config import EngineConfig
 from routenator.domain.schema import FrontMatter
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.grammar import Node, parse_or_refuse
-from routenator.parsing import parse_model
+from routenator.parsing import parse_model, parse_yaml
 from routenator.routes import ROUTES
 
 _PARTS = re.compile(r"\A---\s*\n(.*?)\n---\s*\n(.*)\Z", re.DOTALL)
@@ -127,10 +125,7 @@ def _load(route: str, file: Path) -> Template:
             found=text[:40].strip(),
             expected="YAML between two lines of ---",
         )
-    try:
-        head = yaml.safe_load(match.group(1))
-    except yaml.YAMLError as error:
-        raise InputError("the front matter is not YAML", file=file, found=str(error).splitlines()[0]) from None
+    head = parse_yaml(match.group(1), file, first_line=text[: match.start(1)].count("\n") + 1)
     body = match.group(2)
     if not body.strip():
         raise InputError("empty template", file=file)

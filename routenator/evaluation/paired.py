@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from routenator.evaluation.metrics import Embed, similarities
 from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
+from routenator.parsing import parse_json
 
 SIDE = "after"  # key of the trained model's replies in predictions.jsonl
 _WRONG = frozenset({"unparsable", "wrong_function"})
@@ -78,7 +78,11 @@ def read_verdicts(
     found = []
     # Not splitlines: a query may contain other line separators.
     for number, line in enumerate(read_text(file, "predictions as evaluation writes them").rstrip("\n").split("\n"), 1):
-        row = json.loads(line)
+        row = parse_json(line, file, "predictions as evaluation writes them", line=number)
+        if not isinstance(row, dict):
+            raise InputError(
+                "not a prediction", file=file, key=f"line {number}", found=type(row).__name__, expected="a JSON object"
+            )
         if side not in row:
             raise InputError(
                 "no reply of this model", file=file, key=f"line {number}", found=", ".join(row), expected=side

@@ -5,11 +5,12 @@ Tolerant of what surrounds the call (code fences, tags, prose), strict about the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-_DECODER = json.JSONDecoder()
+from routenator.jsontext import BadJsonError, loads, read_value
+
+_LONGEST = 100_000  # characters of a reply that are read; the time grows with the square of unclosed braces
 _ARGUMENTS = ("arguments", "parameters")  # the second is from Llama's own tool format
 
 
@@ -32,16 +33,18 @@ def parse_reply(text: str) -> Reply:
     """Find the first call in a reply.
 
     A call is a JSON object with a string ``name`` and an object ``arguments`` (or ``parameters``), which may also be a
-    string of JSON as OpenAI writes it. Wrappers such as ``{"function": {...}}``, lists and tags are skipped.
+    string of JSON as OpenAI writes it. Wrappers such as ``{"function": {...}}``, lists and tags are skipped. JSON
+    beyond the bounds of ``routenator.jsontext`` is none.
     """
+    text = text[:_LONGEST]
     if not text.strip():
         return Reply(problem="empty")
     found_json = False
     position = text.find("{")
     while position >= 0:
         try:
-            value, _ = _DECODER.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError):
+            value, _ = read_value(text, position)
+        except BadJsonError:
             value = None
         if isinstance(value, dict):
             found_json = True
@@ -58,7 +61,7 @@ def _call(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     arguments = next((value[key] for key in _ARGUMENTS if key in value), None)
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
-        except json.JSONDecodeError:
+            arguments = loads(arguments)
+        except BadJsonError:
             return None
     return (name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -24,6 +23,7 @@ from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet,
 from routenator.evaluation.verdict import judge_reply
 from routenator.extras import require_evaluation
 from routenator.files import digest, write_atomic, write_json
+from routenator.jsontext import dump_line
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
 from routenator.training.adapter import base_model_of, is_adapter, read_card
@@ -178,7 +178,7 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
                 "problem": reply.problem,
                 "reply": said.texts[number],
             }
-        lines.append(json.dumps(row, ensure_ascii=False))
+        lines.append(dump_line(row))
     write_atomic(file, "\n".join(lines) + "\n")
 
 

@@ -312,10 +312,11 @@ class Generator:
         if reply.refused:
             row.refuse("prompt_too_long", reply.refused)
             return
-        row.raw, row.completion_tokens = reply.text, reply.completion_tokens
+        # Parquet holds UTF-8 only; what cannot be written becomes a question mark.
+        row.raw, row.completion_tokens = reply.text.encode(errors="replace").decode(), reply.completion_tokens
         query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
         if query is None:
-            row.refuse("unparsable", reply.text[:200])
+            row.refuse("unparsable", row.raw[:200])
             return
         row.query = query
         failure = first_failure(to_check(self.domain, request, query), self.context)

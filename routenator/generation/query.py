@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+
+from routenator.jsontext import BadJsonError, is_text, loads
 
 _SPACES = re.compile(r"\s+")
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
@@ -20,12 +21,14 @@ def clean_query(reply: str, output: str, key: str) -> str | None:
 
     Returns:
         The query without list markers, outer quotes and double spaces; "" if the reply is empty; None if it is not the
-        JSON asked for.
+        JSON asked for, or no text.
     """
+    if not is_text(reply):
+        return None
     if output == "json":
         try:
-            value = json.loads(reply)
-        except json.JSONDecodeError:
+            value = loads(reply)
+        except BadJsonError:
             return None
         text = value.get(key) if isinstance(value, dict) else None
         if not isinstance(text, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from routenator.domain.golden import parse_example
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
+from routenator.jsontext import BadJsonError, loads
 from routenator.language import SURE, base_code, detect, detect_among
 from routenator.population.labeller import Labeller
 from routenator.validation.text import find_words, third_of
@@ -91,8 +91,8 @@ def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, 
 def _query_only(line: str) -> str | None:
     """The query of a line that has a query but no call; None for any other line."""
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
+        row = loads(line)
+    except BadJsonError:
         return None
     if not isinstance(row, dict) or "call" in row or not isinstance(row.get("query"), str) or not row["query"].strip():
         return None

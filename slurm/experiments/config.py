@@ -91,7 +91,7 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
         InputError / InputErrors: file, key, found, expected, nearest valid name.
     """
     file = _find(path, configs / "experiments")
-    value = read_yaml(file)
+    value = read_yaml(file, small=True)
     if not isinstance(value, dict):
         raise InputError("not an experiment", file=file, found=type(value).__name__, expected="a mapping")
     for override in overrides:

@@ -1,0 +1,119 @@
+"""JSON from elsewhere, with bounds: replies of models, files of a domain, golden sets.
+
+Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are no
+``JSONDecodeError``, and it accepts halves of surrogate pairs, which no UTF-8 file can hold. Here all of them are a
+``BadJsonError``, so that one value from elsewhere ends nothing but itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MOST_DEPTH = 64  # objects and lists within each other
+MOST_DIGITS = 300  # of an integer; any such number is also a float
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
+
+
+class BadJsonError(ValueError):
+    """A text is not JSON, or JSON beyond the bounds.
+
+    Attributes:
+        line: 1-based line of the fault, if known.
+    """
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise BadJsonError(f"a number of {len(digits):,} digits, more than {MOST_DIGITS}")
+    return int(digits)
+
+
+_TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
+_SPACES = " \t\r\n"
+_PLAIN = json.JSONDecoder()
+_CAREFUL = json.JSONDecoder(parse_int=_integer)
+
+
+def read_value(text: str, at: int = 0) -> tuple[Any, int]:
+    """Decode the value that starts at a position.
+
+    Returns:
+        The value, and the position after it.
+
+    Raises:
+        BadJsonError: no JSON starts here, or it is beyond the bounds.
+    """
+    value, end = _decode(_CAREFUL, text, at)
+    _check(value)
+    return value, end
+
+
+def loads(text: str) -> Any:
+    """Decode a text that is one JSON value.
+
+    Raises:
+        BadJsonError: it is not JSON, or beyond the bounds.
+    """
+    # Files may be large, and these searches are much faster than a Python call for each integer and each value.
+    decoder = _CAREFUL if _LONG_NUMBER.search(text) else _PLAIN
+    value, end = _decode(decoder, text, len(text) - len(text.lstrip(_SPACES)))
+    if text.count("[") + text.count("{") > MOST_DEPTH or _HALF_PAIR.search(text):
+        _check(value)
+    rest = text[end:].lstrip(_SPACES)
+    if rest:
+        raise BadJsonError("Extra data", text.count("\n", 0, len(text) - len(rest)) + 1)
+    return value
+
+
+def _decode(decoder: json.JSONDecoder, text: str, at: int) -> tuple[Any, int]:
+    try:
+        return decoder.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise BadJsonError(error.msg, error.lineno) from None
+    except RecursionError:
+        raise BadJsonError(_TOO_DEEP) from None
+
+
+def _check(value: Any) -> None:
+    if _is_deep(value):
+        raise BadJsonError(_TOO_DEEP)
+    if not is_text(json.dumps(value, ensure_ascii=False)):
+        raise BadJsonError("half of a surrogate pair, which is not text")
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def dump_line(value: Any) -> str:
+    """Format a value as one line of JSON; with escapes only if the value is no UTF-8 text otherwise."""
+    line = json.dumps(value, ensure_ascii=False)
+    return line if is_text(line) else json.dumps(value)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
