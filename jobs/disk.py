@@ -41,7 +41,10 @@ class Reserve:
         # If the disk is full already, there is nothing to reserve.
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+            # A killed attempt leaves its file. Where others may write too, the name may also be a link of theirs to a
+            # file of mine, which would grow. So the name is removed, and only a new file is opened.
+            file.unlink(missing_ok=True)
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
                 # Not a truncate: that would make a hole, which takes no space.
                 os.posix_fallocate(handle, 0, self.BYTES)

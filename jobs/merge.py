@@ -49,13 +49,13 @@ def run(task: Task) -> None:
     Raises:
         CorruptShardError: a shard of candidates differs from its receipt.
         StageError: no candidate was accepted, or the shards do not fit together.
-        InputError: ``merge.spill_dir`` cannot be written or has too little room.
+        InputError: ``merge.spill_dir`` cannot be written has too little room, or someone else's folder in it.
     """
     if task.is_done():
         return
-    scratch = Scratch(task, task.config.merge.spill_dir)
-    build = Scratch(task, None)  # beside the output, which is moved into place
     try:
+        scratch = Scratch(task, task.config.merge.spill_dir)
+        build = Scratch(task, None)  # beside the output, which is moved into place
         _merge(task, scratch, build)
     except OSError:
         # Another attempt may have won and removed the work folder while we used it; then there is nothing left to do.

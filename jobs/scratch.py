@@ -4,17 +4,24 @@ SCRATCH/attempt-1f3c9a7e/     folder of a running attempt, which holds the lock 
                               the next attempt removes it if nobody holds the lock
 SCRATCH/NAME-40c583177011/    a finished step, named by its input; the first attempt to finish it renames its
                               result to this name
+
+A scratch folder that the user puts elsewhere may lie where others can write, such as a node's /tmp. It is a folder of
+mode 0700 and random name, which the task's work folder keeps for later attempts. Nobody else can put anything into it
+or foresee it, and a link or a folder of someone else with its name is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import stat
+import uuid
 from pathlib import Path
 
 from jobs.task import Task
-from routenator.files import digest
+from routenator.errors import InputError
 
 
 class Scratch:
@@ -28,13 +35,25 @@ class Scratch:
 
     def __init__(self, task: Task, place: str | None) -> None:
         self.root = task.work_dir
-        if place is not None:
-            self.root = Path(os.path.expandvars(place)).expanduser() / f"{task.dir.name}-{digest(str(task.dir), 8)}"
+        self._place = None if place is None else Path(os.path.expandvars(place)).expanduser()
+        if self._place is not None:
+            self._record = task.work_dir / "spill"
+            self.root = self._place / _own_name(self._record, task.dir.name)
         self._token = task.token
 
     def begin(self) -> Path:
-        """Create this attempt's own folder, and remove those of dead attempts."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Create this attempt's own folder, and remove those of dead attempts.
+
+        Raises:
+            InputError: something else has the name of the user's scratch folder.
+        """
+        if self._place is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+        else:
+            self._place.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.root.mkdir(mode=0o700)
+            self._check_own()
         own = self.root / f"attempt-{self._token}"
         hidden = own.with_name(f".{own.name}")  # hidden until it is locked: others would take an unlocked one for dead
         hidden.mkdir()
@@ -66,9 +85,41 @@ class Scratch:
     def end(self) -> None:
         """Remove this attempt's folder, and everything else unless another attempt is running."""
         self._lock.close()
+        if self._place is not None:
+            self._check_own()
         shutil.rmtree(self.root / f"attempt-{self._token}", ignore_errors=True)
         if not any(_alive(other) for other in self.root.glob("attempt-*")):
             shutil.rmtree(self.root, ignore_errors=True)
+
+    def _check_own(self) -> None:
+        """Refuse a scratch folder that is a link, or that others own or can write to."""
+        state = self.root.lstat()
+        mode = stat.S_IMODE(state.st_mode)
+        if stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not mode & 0o077:
+            return
+        self._record.unlink(missing_ok=True)
+        kind = "a link" if stat.S_ISLNK(state.st_mode) else f"owned by user {state.st_uid}, mode {mode:04o}"
+        raise InputError(
+            "someone else may have made this scratch folder",
+            file=self.root,
+            key="merge.spill_dir",
+            found=kind,
+            expected=f"a folder of user {os.geteuid()} with mode 0700; `retry` takes another name",
+        )
+
+
+def _own_name(record: Path, stem: str) -> str:
+    """Return the random name that the first attempt chose, as noted in the task's work folder."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    mine = record.with_name(f".{record.name}-{uuid.uuid4().hex}")
+    mine.write_text(f"{stem}-{uuid.uuid4().hex}")
+    try:
+        # A link appears with its content or not at all, and fails if another attempt was first.
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, record)
+        return record.read_text()
+    finally:
+        mine.unlink()
 
 
 def _alive(attempt: Path) -> bool:

@@ -8,7 +8,8 @@ run again as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from routenator.errors import InputError
 from routenator.parsing import parse_model, parse_yaml, read_yaml
 
 GROUPS = ("model", "cluster")
+_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # unless a backslash makes it two plain characters
+_OTHER_KEY = re.compile(r"\s*\.*[\w-]+(?:\.[\w-]+|\[\w+\])*\s*\}")
+_MOST_REFERENCES = 32
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -54,9 +58,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
             chosen[key] = value
             # A new profile also discards the config's changes to the old one.
             raw.pop(key, None)
-    layers = [_profile(configs, group, chosen[group]) for group in GROUPS if group in chosen]
+    layers = [
+        (configs / group / f"{chosen[group]}.yaml", _profile(configs, group, chosen[group]))
+        for group in GROUPS
+        if group in chosen
+    ]
+    _check_references([(file, raw), (None, dict(dotted)), *layers])
     try:
-        merged = OmegaConf.merge(*(OmegaConf.create(layer) for layer in layers), OmegaConf.create(raw))
+        merged = OmegaConf.merge(*(OmegaConf.create(layer) for _, layer in layers), OmegaConf.create(raw))
         for key, value in dotted:
             if key not in GROUPS:
                 # An overriding mapping replaces the old one: keys left over from it would be a surprise. To change a
@@ -74,6 +83,50 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
     origin = str(file) + (" " + " ".join(overrides) if overrides else "")
     config = parse_model(RunConfig, value, origin)
     return config.model_copy(update={"domain": str(find_domain(config.domain, configs))})
+
+
+def _check_references(parts: Sequence[tuple[Path | None, Any]]) -> None:
+    """Allow ``${key}``, the value of another key, and refuse all other ``${...}``.
+
+    OmegaConf's resolvers read the environment, decode values and make new keys. A config from elsewhere would so copy a
+    password of whoever runs it into the run directory. References may also stand for each other, which multiplies
+    them.
+
+    Args:
+        parts: files and what they contain; None: the command line.
+
+    Raises:
+        InputError: a resolver, a reference within a reference, or too many references.
+    """
+    count = 0
+    for file, part in parts:
+        for key, text in _texts(part):
+            for found in _REFERENCE.finditer(text):
+                count += 1
+                if _OTHER_KEY.match(text, found.end()) is None:
+                    raise InputError(
+                        "a config can refer to its own keys only",
+                        file=file,
+                        key=key,
+                        found=text[found.end() - 2 :][:80],
+                        expected="${key.of.this.config}, or \\${ for these two characters, e.g. in a line of shell",
+                    )
+                if count > _MOST_REFERENCES:
+                    raise InputError(
+                        "too many references in a config", file=file, key=key, expected=f"at most {_MOST_REFERENCES}"
+                    )
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in a value with their keys."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, f"{key}[{number}]")
 
 
 def find_domain(name: str, configs: Path = CONFIGS) -> Path:

@@ -52,6 +52,31 @@ def sha256_tree(root: Path, exclude: Callable[[str], bool] = lambda name: False)
     return state.hexdigest()
 
 
+def check_contained(root: Path) -> None:
+    """Check that a folder from elsewhere holds only files, folders, and links to what is within it.
+
+    Otherwise copying the folder would copy the files that its links name, and reading a pipe or a device in it would
+    never end. Hidden files are neither read nor copied.
+
+    Raises:
+        InputError: a link that leads outside or nowhere, or something that is neither file nor folder.
+    """
+    inside = root.resolve()
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for path in (Path(folder, name) for name in (*folders, *files) if not name.startswith(".")):
+            target = path.resolve()
+            if path.is_symlink() and not (target.is_relative_to(inside) and target.exists()):
+                raise InputError(
+                    "this link leads out of its folder",
+                    file=path,
+                    found=f"a link to {path.readlink()}",
+                    expected=f"a file, or a link to one in {root}",
+                )
+            if not (target.is_file() or target.is_dir()):
+                raise InputError("neither a file nor a folder", file=path, found="a pipe, socket or device")
+
+
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Write to a temporary file in the same folder, fsync it, and rename it to ``path``.
 

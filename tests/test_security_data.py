@@ -6,7 +6,9 @@ Each test hands in what a stranger could have written and sees it refused with a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.disk import Reserve
+from jobs.scratch import Scratch
+from jobs.task import Task
 from routenator.compose import load_config
 from routenator.domain.domain import Domain
+from routenator.domain.functions import check_call
 from routenator.domain.golden import GoldenExample, load_golden
-from routenator.domain.loader import load_domain
+from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
 from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.predict import Answers
 from routenator.evaluation.run import write_predictions
 from routenator.evaluation.verdict import judge_reply
+from routenator.files import digest
 from routenator.generation.engine import Reply
 from routenator.generation.generator import Generator, _Written
 from routenator.generation.query import clean_query
@@ -31,7 +38,8 @@ from routenator.grammar import GrammarError, parse
 from routenator.parsing import parse_yaml, read_yaml
 from routenator.sampling.sampler import Sampler
 from routenator.wording.composer import Composer
-from tests.conftest import TINY, make_config
+from tests.conftest import TINY, launch_here, make_config
+from tests.jobs.world import make_run
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + earlier] * 10)}]\n"
@@ -161,3 +169,216 @@ def test_finding_19_a_grammar_of_100_000_brackets_is_refused(domain_folder: Path
         "---\nfunctions: [search]\n---\n" + "(" * 100_000 + "x" + ")" * 100_000
     )
     refused(lambda: load_domain(domain_folder), "deep.txt", "body", "deeper than 50")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${oc.env:PLANTED_SECRET}", "x ${oc.env:PLANTED_SECRET,y}", "${oc.${name}:PLANTED_SECRET}", "${oc.decode:'1'}"],
+)
+@pytest.mark.parametrize("place", ["file", "override"])
+def test_finding_12_a_config_reads_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: str
+) -> None:
+    monkeypatch.setenv("PLANTED_SECRET", "the value")
+    file = tmp_path / "run.yaml"
+    base = {"name": "x", "domain": str(TINY), "cluster": "local", "model": "smollm2-135m"}
+    own = {"cluster": {"profile": "local", "setup": ["true", text]}} if place == "file" else {}
+    file.write_text(json.dumps(base | own))
+    overrides = [] if place == "file" else [f"cluster.setup=[{json.dumps('true')}, {json.dumps(text)}]"]
+    error = refused(lambda: load_config(file, overrides), "refer to its own keys only", "cluster.setup[1]")
+    assert "the value" not in str(error)
+
+
+def test_finding_12_a_config_may_refer_to_its_own_keys_and_escape_shell(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    base = {"name": "x", "domain": str(TINY), "model": "smollm2-135m", "root": "/tmp/${name}/a"}
+    file.write_text(json.dumps(base | {"cluster": {"profile": "local", "setup": ["echo \\${HOME:-x}"]}}))
+    config = load_config(file)
+    assert config.root == "/tmp/x/a" and config.cluster.setup == ["echo ${HOME:-x}"]
+
+
+def test_finding_12_references_that_multiply_each_other_are_refused(tmp_path: Path) -> None:
+    names = [f"k{n}" for n in range(40)]
+    file = tmp_path / "run.yaml"
+    chain = {name: f"${{{earlier}}}${{{earlier}}}" for earlier, name in itertools.pairwise(names)}
+    file.write_text(json.dumps({"k0": "x" * 100, **chain}))
+    refused(lambda: load_config(file), "too many references")
+
+
+def with_parameter(folder: Path, schema: dict[str, Any], **more: Any) -> Path:
+    """Give the first function of a domain a parameter with this schema."""
+    tools = json.loads((folder / "functions.json").read_text())
+    parameters = tools[0]["function"]["parameters"]
+    parameters["properties"]["more"] = schema
+    parameters.update(more)
+    (folder / "functions.json").write_text(json.dumps(tools))
+    return folder
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/a.json", "file:///etc/passwd", "other.json", "#anchor"])
+def test_finding_13_a_schema_refers_to_nothing_outside(domain_folder: Path, reference: str) -> None:
+    with_parameter(domain_folder, {"anyOf": [{"type": "null"}, {"$ref": reference}]})
+    refused(
+        lambda: load_domain(domain_folder),
+        "leads out of the schema",
+        "functions.json",
+        "[0].parameters.properties.more.anyOf[1].$ref",
+        reference,
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "more", "found"),
+    [
+        ({"$dynamicRef": "http://127.0.0.1:9/a.json"}, {}, "$dynamicRef"),
+        ({"$id": "http://127.0.0.1:9/", "$ref": "#/x"}, {}, "$id"),
+        ({"$ref": "#/$defs/gone"}, {}, "leads nowhere"),
+        ({"$ref": "#/properties/more"}, {}, "refers to itself"),
+        (
+            {"$ref": "#/$defs/d29"},
+            {"$defs": {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n - 1}"}] * 2} if n else {} for n in range(30)}},
+            "too large",
+        ),
+    ],
+    ids=["dynamic", "base", "nowhere", "cycle", "bomb"],
+)
+def test_finding_13_a_schema_is_finite_and_small(
+    domain_folder: Path, schema: dict[str, Any], more: dict[str, Any], found: str
+) -> None:
+    with_parameter(domain_folder, schema, **more)
+    refused(lambda: load_domain(domain_folder), found, "functions.json", "[0].parameters.properties.more")
+
+
+def test_a_reference_within_the_schema_is_followed(domain_folder: Path) -> None:
+    with_parameter(domain_folder, {"$ref": "#/$defs/a~1b"}, **{"$defs": {"a/b": {"type": "integer"}}})
+    search = load_domain(domain_folder).functions["search"]
+    found = {error.kind for error in check_call(search, {"more": "x"}) if error.parameter == "more"}
+    assert found == {"type"}
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "(a|a)*$", "(.*)*x"])
+def test_finding_13_a_pattern_takes_linear_time_on_any_argument(domain_folder: Path, pattern: str) -> None:
+    function = load_domain(with_parameter(domain_folder, {"type": "string", "pattern": pattern})).functions["search"]
+    text = "a" * 5_000 + "!"
+    assert {e.parameter: e.kind for e in check_call(function, {"more": text})}.get("more") == (
+        None if pattern == "(a|a)*$" else "format"
+    )
+    assert "more" not in {e.parameter for e in check_call(function, {"more": "aax" if "x" in pattern else "aa"})}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?=a)b", r"(a)\1", "a{1000}{1000}", "((.{0,100}){0,100}){0,100}x", "a" * 2000, "(" * 900 + ")" * 900]
+)
+def test_finding_13_a_pattern_without_a_bound_is_refused(domain_folder: Path, pattern: str) -> None:
+    with_parameter(domain_folder, {"type": "string", "pattern": pattern})
+    refused(lambda: load_domain(domain_folder), "pattern", "properties.more.pattern", "linear time")
+
+
+def test_finding_13_an_argument_that_is_too_long_for_its_pattern_is_not_searched(domain_folder: Path) -> None:
+    schema = {"type": "string", "pattern": "(.{0,100}){0,100}x"}
+    function = load_domain(with_parameter(domain_folder, schema)).functions["search"]
+    found = {error.parameter: error.message for error in check_call(function, {"more": "01" * 50_000})}
+    assert "too long for the pattern" in found["more"]
+
+
+def test_finding_13_keywords_that_run_patterns_elsewhere_are_refused(domain_folder: Path) -> None:
+    with_parameter(domain_folder, {"type": "object", "patternProperties": {"^(a+)+$": {}}})
+    refused(lambda: load_domain(domain_folder), "unsupported keyword", "patternProperties")
+
+
+@pytest.mark.parametrize("target", ["secret.txt", "nowhere", ".."])
+def test_finding_14_links_in_a_domain_that_lead_outside_are_refused(
+    tmp_path: Path, domain_folder: Path, target: str
+) -> None:
+    (tmp_path / "secret.txt").write_text("private")
+    (domain_folder / "templates" / "note.txt").symlink_to(tmp_path / target)
+    for read in (load_domain, domain_fingerprint):
+        refused(lambda read=read: read(domain_folder), "leads out of its folder", "note.txt", target)
+    planned = launch_here("run", str(run_config(tmp_path, domain_folder)))
+    assert planned.returncode == 2 and "leads out of its folder" in planned.stderr
+    assert not list((tmp_path / "runs").rglob("note.txt"))
+
+
+def test_finding_14_a_pipe_in_a_domain_is_refused(domain_folder: Path) -> None:
+    os.mkfifo(domain_folder / "pipe")
+    refused(lambda: domain_fingerprint(domain_folder), "neither a file nor a folder", "pipe")
+
+
+def test_links_within_a_domain_are_followed(domain_folder: Path) -> None:
+    (domain_folder / "lexicon.yaml").rename(domain_folder / "words")
+    (domain_folder / "lexicon.yaml").symlink_to("words")
+    assert load_domain(domain_folder).lexicon == load_domain(TINY).lexicon
+
+
+def run_config(folder: Path, domain: Path) -> Path:
+    """Write a run's config that needs no model; runs go to FOLDER/runs."""
+    file = folder / "run.yaml"
+    text = {"name": "data", "domain": str(domain), "root": str(folder / "runs"), "cluster": "local"}
+    file.write_text(json.dumps(text | {"model": "smollm2-135m", "dataset": {"size": 20}}))
+    return file
+
+
+def test_finding_18_a_link_in_the_place_of_the_reserve_is_not_followed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / ".reserve-1-0").symlink_to(mine)
+    with Reserve(tmp_path / ".reserve-1-0"):
+        assert mine.read_text() == "mine"
+        assert (tmp_path / ".reserve-1-0").stat().st_size == Reserve.BYTES
+        assert not (tmp_path / ".reserve-1-0").is_symlink()
+    assert mine.read_text() == "mine"
+
+
+PLANTED = {
+    "a link": lambda path, victim: path.symlink_to(victim),
+    "a folder that all may write": lambda path, _: (path.mkdir(), path.chmod(0o777)),
+    "a folder of someone else": lambda path, _: (path.mkdir(0o700), os.chown(path, 65534, 65534)),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_finding_10_a_scratch_folder_that_someone_else_made_is_refused_and_left_alone(
+    tmp_path: Path, planted: str
+) -> None:
+    if planted == "a folder of someone else" and os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
+    victim, disk = tmp_path / "victim", tmp_path / "disk"
+    (victim / "attempt-dead").mkdir(parents=True)
+    (victim / "attempt-dead" / "work").write_text("mine")
+    disk.mkdir(0o777)
+    scratch = Scratch(task, str(disk))
+    PLANTED[planted](scratch.root, victim)
+    error = refused(scratch.begin, "merge.spill_dir", scratch.root.name, "mode 0700")
+    assert ("a link" in str(error)) == (planted == "a link")
+    assert (victim / "attempt-dead" / "work").read_text() == "mine" and not list(victim.glob("*attempt-[!d]*"))
+    another = Scratch(task, str(disk))  # what `retry` does
+    assert another.root != scratch.root
+    another.begin()
+    assert another.root.stat().st_mode & 0o777 == 0o700
+    another.end()
+    assert not another.root.exists()
+
+
+def test_finding_10_nobody_foresees_the_name_of_a_scratch_folder(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
+    victim, disk = tmp_path / "victim", tmp_path / "disk"
+    (victim / "attempt-dead").mkdir(parents=True)
+    disk.mkdir()
+    (disk / f"{task.dir.name}-{digest(str(task.dir), 8)}").symlink_to(victim)
+    first, second = Scratch(task, str(disk)), Scratch(Task(task.run, "merge", 0), str(disk))
+    assert first.root == second.root and len(first.root.name.removeprefix(task.dir.name)) > 32
+    first.begin()
+    first.end()
+    assert list(victim.iterdir()) == [victim / "attempt-dead"]
+
+
+def test_finding_10_a_scratch_folder_that_became_a_link_is_not_cleaned(tmp_path: Path) -> None:
+    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
+    scratch = Scratch(task, str(tmp_path / "disk"))
+    own = scratch.begin()
+    (tmp_path / "victim" / own.name).mkdir(parents=True)
+    scratch.root.rename(tmp_path / "moved")
+    scratch.root.symlink_to(tmp_path / "victim")
+    refused(scratch.end, "a link")
+    assert (tmp_path / "victim" / own.name).is_dir()

@@ -147,7 +147,10 @@ def _write(domain: Domain, source: Path, out: Path, options: DeriveOptions, deri
     for path in sorted(source.iterdir()):
         if path.name in _WRITTEN or path.name.startswith((".", "__pycache__")) or path.name == joint:
             continue
-        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, out / path.name)
+        if path.is_dir():
+            shutil.copytree(path, out / path.name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        else:
+            shutil.copyfile(path, out / path.name)
     tools = [
         {"type": "function", "function": {"name": f.name, "description": f.description, "parameters": f.parameters}}
         for f in domain.functions.values()

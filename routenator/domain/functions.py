@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from routenator.domain.toolschema import check_bounds, validator_of
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.parsing import parse_json
@@ -72,9 +73,7 @@ class Function:
 
     @cached_property
     def _validator(self) -> Any:
-        from jsonschema import Draft202012Validator
-
-        return Draft202012Validator(self.parameters)
+        return validator_of(self.parameters)
 
 
 def check_call(function: Function, arguments: Any) -> list[CallError]:
@@ -116,7 +115,7 @@ def load_functions(file: Path) -> dict[str, Function]:
 
 
 def _one(tool: Any, file: Path, key: str) -> Function:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.exceptions import SchemaError
 
     inner = tool.get("function") if isinstance(tool, dict) else None
@@ -129,10 +128,16 @@ def _one(tool: Any, file: Path, key: str) -> Function:
             expected='{"type": "function", "function": {"name": ...}}',
         )
     parameters = inner.get("parameters") or {"type": "object", "properties": {}}
+    if not isinstance(parameters, dict):
+        raise InputError(
+            "invalid JSON schema", file=file, key=f"{key}.parameters", found=str(parameters)[:80], expected="an object"
+        )
     try:
-        Draft202012Validator.check_schema(parameters)
+        # Without its check of formats, which compiles patterns for Python's engine; `check_bounds` has another one.
+        Draft202012Validator.check_schema(parameters, format_checker=FormatChecker(formats=()))
     except SchemaError as error:
         raise InputError("invalid JSON schema", file=file, key=f"{key}.parameters", found=error.message) from None
+    check_bounds(parameters, file, f"{key}.parameters")
     roles: dict[str, str] = {}
     for name, schema in parameters.get("properties", {}).items():
         role = schema.get(ROLE_KEY)

@@ -16,7 +16,7 @@ from routenator.domain.schema import NO_CATEGORY, DomainFile, LexiconItem, Stati
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import load_templates
 from routenator.errors import InputError, InputErrors
-from routenator.files import read_text, sha256_tree
+from routenator.files import check_contained, read_text, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
 from routenator.parsing import parse_json, parse_model, read_yaml
@@ -27,7 +27,12 @@ _NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
 
 
 def domain_fingerprint(path: Path) -> str:
-    """sha256 of everything that sampling and generation depend on: all files except the golden set and the notes."""
+    """sha256 of everything that sampling and generation depend on: all files except the golden set and the notes.
+
+    Raises:
+        InputError: the folder has links that lead out of it.
+    """
+    check_contained(path)
     return sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
 
 
@@ -51,6 +56,7 @@ def load_domain(path: str | Path) -> Domain:
             [path.name for path in root.parent.iterdir() if _looks_like_one(path)] if root.parent.is_dir() else []
         )
         raise InputError("no such domain", file=root, found=root.name, valid=siblings or None)
+    check_contained(root)
     functions = load_functions(root / "functions.json")
     spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")
     node_file, edge_file = graph_files(root)

@@ -22,7 +22,7 @@ from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
-from routenator.files import digest, read_json, sha256_file, write_atomic
+from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
@@ -161,6 +161,7 @@ def arm_domain(
     made = folder / f".{uuid.uuid4().hex[:12]}"
     try:
         if derive is None:
+            check_contained(source)
             shutil.copytree(source, made, ignore=shutil.ignore_patterns(".*", "__pycache__"))
             shutil.copyfile(golden, made / "golden.jsonl")
             stem = source.name
