@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from slurm.planning.planner import compile_loops
+from tests.strangers import Stranger, second_user
 
 # Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come
 # before Ray's own.
@@ -61,6 +64,19 @@ LONGEST = [
 def tiny() -> Domain:
     """A small domain: `search` with a closed category, `book` with optional slots."""
     return load_domain(TINY)
+
+
+@pytest.fixture(scope="session")
+def stranger() -> Iterator[Stranger]:
+    """A second, unprivileged user of this machine."""
+    if os.getuid() != 0 or shutil.which("useradd") is None:
+        reason = "NOTHING WAS TESTED AGAINST A SECOND USER: only root can make one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
+    with second_user() as user:
+        yield user
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from routenator.errors import InputError
 from routenator.files import check_writable
 from routenator.models import PACKAGED, PREFIX, resolve_model
 from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
-from slurm.devcluster.cluster import default_root, down, up
+from slurm.devcluster.cluster import default_root, down, read_cluster, up
 from slurm.preflight.doctor import examine, print_findings
 
 app = typer.Typer()
@@ -63,10 +64,26 @@ def devcluster_up(
         bool, typer.Option("--accounting/--no-accounting", help="With slurmdbd and MariaDB, so that sacct works.")
     ] = True,
     root: Root = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            "--beside", help="Folder of a running test cluster. Share its slurmdbd: see --clusters of sbatch."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Slurm's name of the cluster.")] = "devcluster",
 ) -> None:
     """Start it, and print the variable to export."""
     check_writable(root or default_root(), "--root")
-    cluster = up(root or default_root(), nodes, accounting=accounting)
+    first = None if beside is None else read_cluster(beside)
+    if beside is not None and first is None:
+        raise InputError("no test cluster runs from this folder", file=beside, key="--beside")
+    cluster = up(root or default_root(), nodes, accounting=accounting, name=name, beside=first)
+    if not cluster.loopback:
+        typer.echo(
+            "Its daemons listen on all addresses, because this machine's name is not that of a loopback address; "
+            "they obey only users who can read its munge key.",
+            err=True,
+        )
     typer.echo(f"{cluster.nodes} nodes are idle. To use them, export this and run with cluster=devcluster:", err=True)
     typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")
     typer.echo(f"stop them with: python launch.py devcluster down --root {cluster.root}", err=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -19,13 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from routenator.errors import InputError, RoutenatorError
+import psutil
+
+from routenator.errors import InputError
 from routenator.files import read_json, write_json
-from slurm.devcluster.config import ClusterSpec, write_files
+from slurm.devcluster.config import ClusterSpec, read_spec, write_files
+from slurm.devcluster.folder import check_own, make_own
+from slurm.devcluster.supervisor import MODULE as SUPERVISOR
+from slurm.devcluster.supervisor import ClusterError
 from slurm.local import processes
 
 # Command -> the Debian package that provides it.
@@ -36,11 +40,8 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 VARIABLE = "ROUTENATOR_DEVCLUSTER"
 START_LIMIT_S = 120.0
 _LOOK_S = 0.1
+_RECORD = "cluster.json"
 _PORTS = range(20000, 32000)  # Linux gives away 32768 to 60999
-
-
-class ClusterError(RoutenatorError):
-    """The test cluster did not start; the message names its logs."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class DevCluster:
         private: whether it has its own PID namespace.
         nodes: number of nodes.
         accounting: whether sacct works.
+        name: Slurm's name of the cluster, for ``--clusters``.
+        loopback: whether its daemons listen on a loopback address only.
     """
 
     root: str
@@ -62,6 +65,8 @@ class DevCluster:
     private: bool
     nodes: int
     accounting: bool
+    name: str
+    loopback: bool
 
     @property
     def slurm_conf(self) -> Path:
@@ -73,10 +78,7 @@ class DevCluster:
 
 
 def default_root() -> Path:
-    """Return the default folder of a cluster.
-
-    It is short, because a socket's path is limited to 107 bytes, and accessible to others, as munge requires.
-    """
+    """Return the default folder of a cluster. It is short, because a socket's path is limited to 107 bytes."""
     return Path(tempfile.gettempdir()) / f"devcluster-{os.getuid()}"
 
 
@@ -86,7 +88,15 @@ def missing_packages(accounting: bool = True) -> list[str]:
     return sorted({package for command, package in needed.items() if shutil.which(command, path=_PATH) is None})
 
 
-def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: int = 1001) -> DevCluster:
+def up(
+    root: Path,
+    nodes: int = 2,
+    *,
+    accounting: bool = True,
+    max_array_size: int = 1001,
+    name: str = "devcluster",
+    beside: DevCluster | None = None,
+) -> DevCluster:
     """Start a cluster and wait until every node is idle.
 
     Args:
@@ -94,13 +104,16 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
         nodes: number of nodes, each with 8 cores, 4 GB and (as root) 4 fake GPUs, whatever this machine has.
         accounting: whether to run slurmdbd and MariaDB.
         max_array_size: the cluster's MaxArraySize.
+        name: Slurm's name of the cluster; two under one slurmdbd need different ones.
+        beside: a running cluster with accounting whose munged and slurmdbd this one uses, so that the commands of
+            either reach the other by ``--clusters``. It must outlive this one.
 
     Raises:
-        InputError: packages are missing, or the folder is in use.
+        InputError: packages are missing, or the folder is in use, a link or another user's.
         ClusterError: the cluster did not start.
     """
-    root = root.resolve()
-    packages = missing_packages(accounting)
+    root = _absolute(root)
+    packages = missing_packages(accounting and beside is None)
     if packages:
         raise InputError(
             "Slurm is not installed here", found=f"without {', '.join(packages)}",
@@ -113,16 +126,12 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
             file=root,
             expected="`launch.py devcluster down` first, or another --root",
         )
-    if root.exists() and any(root.iterdir()):
-        raise InputError("this folder is not empty", file=root, key="--root", expected="a new or empty folder")
-    root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o755)
-    spec = ClusterSpec(
-        root, nodes, accounting, max_array_size, getpass.getuser(), _free_ports(nodes + 3), secrets.token_hex(12)
-    )
-    write_files(spec)
     private = _namespace_works()
-    command = [sys.executable, "-m", "slurm.devcluster.cluster", str(root), str(nodes), str(int(accounting))]
+    address = "127.0.0.1" if private else _own_address()
+    spec = _spec(root, nodes, max_array_size, name, accounting, address, beside)
+    make_own(root)
+    write_files(spec)
+    command = [sys.executable, "-m", SUPERVISOR, str(root)]
     if private:
         command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", *command]
     project = Path(__file__).resolve().parents[2]
@@ -136,8 +145,18 @@ def up(root: Path, nodes: int = 2, *, accounting: bool = True, max_array_size: i
             stderr=log,
             start_new_session=True,
         )
-    cluster = DevCluster(str(root), process.pid, processes.started(process.pid) or 0.0, private, nodes, accounting)
-    write_json(root / "cluster.json", asdict(cluster))
+    started = processes.started(process.pid) or 0.0
+    cluster = DevCluster(
+        root=str(root),
+        pid=process.pid,
+        started=started,
+        private=private,
+        nodes=nodes,
+        accounting=spec.accounting_port is not None,
+        name=name,
+        loopback=address is not None,
+    )
+    write_json(root / _RECORD, asdict(cluster))
     deadline = time.monotonic() + START_LIMIT_S
     while not (root / "ready").exists():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -153,27 +172,104 @@ def down(root: Path) -> bool:
 
     Returns:
         Whether a cluster was running.
+
+    Raises:
+        InputError: the folder is a link or another user's.
     """
-    root = root.resolve()
+    root = _absolute(root)
     cluster = read_cluster(root)
     if cluster is not None:
         _end(cluster)
-    if (root / "cluster.json").exists():
+    if (root / _RECORD).exists():
         shutil.rmtree(root, ignore_errors=True)
     return cluster is not None
 
 
 def read_cluster(root: Path) -> DevCluster | None:
-    """Return the cluster that runs from a folder, or None."""
+    """Return the cluster that runs from a folder, or None.
+
+    Its record is believed only in a folder of our own, and only if the process that it names is our supervisor for
+    this folder: an id may belong to another process by now.
+
+    Raises:
+        InputError: the folder is a link or another user's, or its record cannot be read.
+    """
+    root = _absolute(root)
+    check_own(root)
     try:
-        cluster = DevCluster(**read_json(root.resolve() / "cluster.json"))
+        cluster = DevCluster(**read_json(root / _RECORD))
     except FileNotFoundError:
         return None
-    return cluster if processes.is_same(cluster.pid, cluster.started) else None
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "this is not the record of a test cluster",
+            file=root / _RECORD,
+            found=str(error),
+            expected="what `launch.py devcluster up` wrote",
+        ) from None
+    return cluster if cluster.root == str(root) and _is_supervisor(cluster) else None
+
+
+def _is_supervisor(cluster: DevCluster) -> bool:
+    try:
+        process = psutil.Process(cluster.pid)
+        return (
+            processes.is_same(cluster.pid, cluster.started)
+            and process.uids().real == os.getuid()
+            and process.cmdline()[-2:] == [SUPERVISOR, cluster.root]
+        )
+    except psutil.Error:
+        return False
+
+
+def _absolute(root: Path) -> Path:
+    """Make a path absolute without following a link in its last part."""
+    root = Path(os.path.abspath(root))
+    return root.parent.resolve() / root.name
+
+
+def _spec(
+    root: Path,
+    nodes: int,
+    max_array_size: int,
+    name: str,
+    accounting: bool,
+    address: str | None,
+    beside: DevCluster | None,
+) -> ClusterSpec:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise InputError("not a cluster's name", key="--name", found=name, expected="a word in lower case")
+    if beside is None:
+        ports = _free_ports(nodes + 2)
+        accounting_port = ports.pop() if accounting else None
+        munge_socket = root / "munge" / "s"
+    else:
+        other = read_spec(Path(beside.root))
+        if other.accounting_port is None or other.name == name:
+            raise InputError(
+                "no second cluster can be beside this one",
+                file=beside.root,
+                key="--beside",
+                found="it has no accounting" if other.accounting_port is None else f"both are called {name}",
+                expected="a test cluster with accounting and another name",
+            )
+        ports, accounting_port, munge_socket = _free_ports(nodes + 1), other.accounting_port, other.munge_socket
+    return ClusterSpec(
+        root=root,
+        name=name,
+        nodes=nodes,
+        max_array_size=max_array_size,
+        user=getpass.getuser(),
+        ports=ports,
+        accounting_port=accounting_port,
+        munge_socket=munge_socket,
+        own_accounting=beside is None,
+        address=address,
+    )
 
 
 def _end(cluster: DevCluster) -> None:
-    if not cluster.private and processes.is_same(cluster.pid, cluster.started):
+    if not cluster.private and _is_supervisor(cluster):
         # Jobs do not have our variable (Slurm gives them their submitter's environment), so Slurm must stop them.
         user = getpass.getuser()
         subprocess.run(
@@ -184,7 +280,7 @@ def _end(cluster: DevCluster) -> None:
             check=False,
         )
         time.sleep(4.0)
-    if processes.is_same(cluster.pid, cluster.started):
+    if _is_supervisor(cluster):
         os.kill(cluster.pid, signal.SIGKILL)
     processes.end(VARIABLE, cluster.root, 0.0)
 
@@ -202,6 +298,15 @@ def _namespace_works() -> bool:
         ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "true"], capture_output=True, check=False
     )
     return tried.returncode == 0
+
+
+def _own_address() -> str | None:
+    """Return the address of this machine's name, if it is a loopback address."""
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return None
+    return address if address.startswith("127.") else None
 
 
 def _free_ports(count: int) -> list[int]:
@@ -223,115 +328,3 @@ def _free_ports(count: int) -> list[int]:
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "(empty)"
-
-
-class Supervisor:
-    """The cluster's main process: starts the daemons in order, and restarts them until it is stopped."""
-
-    def __init__(self, root: Path, nodes: int, accounting: bool) -> None:
-        self.root = root
-        self.nodes = nodes
-        self.accounting = accounting
-        self.commands: dict[str, str] = {}
-        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-
-    def serve(self) -> None:
-        """Start the cluster and keep it running: as on a real one, a daemon that exits is restarted.
-
-        Raises:
-            ClusterError: a daemon exited before all were running.
-        """
-        root = self.root
-        self._start(
-            "munged",
-            f"munged --foreground --force --key-file={root}/etc/munge.key --socket={root}/munge/s "
-            f"--pid-file={root}/run/munged.pid "
-            f"--seed-file={root}/munge/seed --log-file={root}/log/munged.log --num-threads=10",
-        )
-        self._until((root / "munge" / "s").exists, "munge's socket")
-        if self.accounting:
-            self._accounting()
-        self._start("slurmctld", "slurmctld -D")
-        for number in range(1, self.nodes + 1):
-            self._start(f"n{number}", f"slurmd -D -N n{number}")
-        self._until(lambda: self._idle_nodes() == self.nodes, "idle nodes")
-        (root / "ready").touch()
-        while True:
-            time.sleep(1.0)
-            self._reap()
-            for name, process in list(self.daemons.items()):
-                if process.poll() is not None and not (root / "run" / f"{name}.held").exists():
-                    print(f"{name} exited with code {process.returncode}; restarted", file=sys.stderr, flush=True)
-                    self._start(name, self.commands[name])
-
-    def _accounting(self) -> None:
-        root = self.root
-        data = root / "mariadb" / "data"
-        # A server deletes other servers' files in its folder for temporary tables, so each needs its own.
-        temporary = root / "mariadb" / "tmp"
-        temporary.mkdir()
-        install = (
-            f"mariadb-install-db --no-defaults --user={getpass.getuser()} --datadir={data} "
-            "--auth-root-authentication-method=normal"
-        )
-        with open(root / "log" / "mariadb-install.log", "wb") as log:
-            subprocess.run(
-                shlex.split(install), env={**os.environ, "TMPDIR": str(temporary)}, stdout=log, stderr=log, check=True
-            )
-        port = (root / "etc" / "mariadb.port").read_text()
-        self._start(
-            "mariadbd",
-            f"mariadbd --no-defaults --user={getpass.getuser()} --datadir={data} --tmpdir={temporary} "
-            f"--bind-address=127.0.0.1 --port={port} --socket={root}/mariadb/s --pid-file={root}/run/mariadbd.pid "
-            f"--init-file={root}/etc/init.sql "
-            "--innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M --performance-schema=off",
-        )
-        self._until((root / "mariadb" / "s").exists, "MariaDB's socket")
-        self._start("slurmdbd", "slurmdbd -D")
-        self._until(lambda: self._ask("sacctmgr -n show cluster") is not None, "slurmdbd")
-        self._until(lambda: self._ask("sacctmgr -i add cluster devcluster") is not None, "the cluster's record")
-
-    def _start(self, name: str, command: str) -> None:
-        self.commands[name] = command
-        with open(self.root / "log" / f"{name}.out.log", "ab") as log:
-            self.daemons[name] = subprocess.Popen(
-                shlex.split(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
-
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        while not condition():
-            dead = [name for name, process in self.daemons.items() if process.poll() is not None]
-            if dead:
-                raise ClusterError(f"{dead} exited while we waited for {what}")
-            time.sleep(_LOOK_S)
-
-    def _idle_nodes(self) -> int:
-        text = self._ask("sinfo --noheader --Node --format=%N|%T")
-        return len({line for line in (text or "").splitlines() if line.endswith("|idle")})
-
-    @staticmethod
-    def _ask(command: str) -> str | None:
-        done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
-        return done.stdout if done.returncode == 0 else None
-
-    def _reap(self) -> None:
-        # As process 1 of its namespace it inherits orphans and must reap them; `poll` notices our own children.
-        own = {process.pid for process in self.daemons.values()}
-        while os.getpid() == 1:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None or ended.si_pid in own:
-                return
-            os.waitpid(ended.si_pid, 0)
-
-
-def main(arguments: list[str]) -> None:
-    """Run the cluster. Arguments: ROOT NODES ACCOUNTING."""
-    root, nodes, accounting = arguments
-    Supervisor(Path(root), int(nodes), accounting == "1").serve()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -6,12 +6,17 @@ import os
 import secrets
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from routenator.files import read_json, write_json
+
+_SPEC = Path("etc", "spec.json")
 CORES = 8
 MEMORY_MB = 4000
 GPUS = 4
+# A daemon listens on the address of its machine's name instead of on all.
+_LOOPBACK = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny"
 GRACE_S = 30  # seconds that a preempted job has to finish its chunk
 
 
@@ -20,55 +25,97 @@ class ClusterSpec:
     """The parameters of a test cluster.
 
     Attributes:
-        ports: free ports: slurmctld, slurmdbd, MariaDB, then one for each node.
-        password: password of the accounting database's user.
+        name: Slurm's name of the cluster.
+        ports: free ports: slurmctld, then one for each node.
+        accounting_port: slurmdbd's port, or None to run without accounting.
+        munge_socket: the socket of the munged that the cluster's commands and daemons use.
+        own_accounting: whether munged, MariaDB and slurmdbd are this cluster's own, not those of the cluster beside it.
+        address: the address that the machine's name stands for where the daemons run, if it is a loopback address;
+            they then listen there only. Otherwise None.
     """
 
     root: Path
+    name: str
     nodes: int
-    accounting: bool
     max_array_size: int
     user: str
     ports: list[int]
-    password: str
+    accounting_port: int | None
+    munge_socket: Path
+    own_accounting: bool
+    address: str | None
+
+    @property
+    def runs_slurmdbd(self) -> bool:
+        return self.own_accounting and self.accounting_port is not None
+
+
+def read_spec(root: Path) -> ClusterSpec:
+    """Return the parameters that a cluster's folder was made with."""
+    values = read_json(root / _SPEC)
+    return ClusterSpec(**values | {"root": Path(values["root"]), "munge_socket": Path(values["munge_socket"])})
+
+
+def machine_name() -> str:
+    """Return this machine's name as Slurm uses it, without a domain."""
+    return socket.gethostname().split(".", maxsplit=1)[0]
 
 
 def write_files(spec: ClusterSpec) -> None:
     """Create folders, keys, device files and configuration in ``spec.root``."""
     root = spec.root
     for name in ("etc", "munge", "log", "run", "state", "spool", "dev", "mariadb"):
-        (root / name).mkdir(exist_ok=True)
+        (root / name).mkdir(mode=0o700)
+    values = asdict(spec)
+    write_json(root / _SPEC, values | {"root": str(root), "munge_socket": str(spec.munge_socket)})
     gpus = _fake_devices(root / "dev")
-    _write(root / "etc" / "munge.key", secrets.token_bytes(128), 0o600)
+    if spec.own_accounting:
+        _write(root / "etc" / "munge.key", secrets.token_bytes(128), 0o600)
+    _write(root / "etc" / "hosts", _hosts().encode(), 0o644)
     _write(root / "etc" / "slurm.conf", slurm_conf(spec, gpus).encode(), 0o644)
     if gpus:
         text = f"AutoDetect=off\nNodeName=n[1-{spec.nodes}] Name=gpu Type=fake File={root}/dev/gpu[0-{GPUS - 1}]\n"
         _write(root / "etc" / "gres.conf", text.encode(), 0o644)
-    if spec.accounting:
+    if spec.runs_slurmdbd:
         _write(root / "etc" / "slurmdbd.conf", slurmdbd_conf(spec).encode(), 0o600)
-        _write(root / "etc" / "mariadb.port", str(spec.ports[2]).encode(), 0o644)
+        # The user has no password because only we reach the socket, and no FILE privilege.
         init = (
             "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
-            f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{spec.password}';\n"
-            f"CREATE USER IF NOT EXISTS 'slurm'@'localhost' IDENTIFIED BY '{spec.password}';\n"
-            "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\n"
+            "CREATE USER IF NOT EXISTS 'slurm'@'localhost';\n"
             "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'localhost';\n"
         )
         _write(root / "etc" / "init.sql", init.encode(), 0o600)
 
 
+def _hosts() -> str:
+    """Return this machine's /etc/hosts, but with its own name as a loopback address."""
+    names = {socket.gethostname(), machine_name()}
+    kept = []
+    for line in _system_hosts().splitlines():
+        if not names & set(line.split("#", maxsplit=1)[0].split()[1:]):
+            kept.append(line)
+    return "\n".join([f"127.0.0.1 {' '.join(sorted(names))}", *kept, ""])
+
+
+def _system_hosts() -> str:
+    try:
+        return Path("/etc/hosts").read_text(errors="replace")
+    except FileNotFoundError:
+        return "127.0.0.1 localhost\n"
+
+
 def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
     """Return slurm.conf, with scheduling as quick as possible, and nodes that may be larger than the machine."""
-    root, host = spec.root, socket.gethostname().split(".", maxsplit=1)[0]
+    root, host, address = spec.root, machine_name(), spec.address or "127.0.0.1"
     lines = [
-        "ClusterName=devcluster",
-        f"SlurmctldHost={host}(127.0.0.1)",
+        f"ClusterName={spec.name}",
+        f"SlurmctldHost={host}({address})",
         f"SlurmctldPort={spec.ports[0]}",
         f"SlurmUser={spec.user}",
         f"SlurmdUser={spec.user}",
         "AuthType=auth/munge",
         # A requeued job waits for about the lifetime of a credential.
-        f"AuthInfo=socket={root}/munge/s,cred_expire=5",
+        f"AuthInfo=socket={spec.munge_socket},cred_expire=5",
         "CredType=cred/munge",
         f"StateSaveLocation={root}/state",
         f"SlurmdSpoolDir={root}/spool/%n",
@@ -96,13 +143,15 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         "MaxJobCount=200000",
         "SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1,bf_continue",
     ]
-    if spec.accounting:
+    if spec.address is not None:
+        lines.append(_LOOPBACK)
+    if spec.accounting_port is not None:
         lines += [
             "AccountingStorageType=accounting_storage/slurmdbd",
-            "AccountingStorageHost=127.0.0.1",
-            f"AccountingStoragePort={spec.ports[1]}",
+            f"AccountingStorageHost={address}",
+            f"AccountingStoragePort={spec.accounting_port}",
             # Clients of slurmdbd read their munge socket from here, not from AuthInfo.
-            f"AccountingStoragePass={root}/munge/s",
+            f"AccountingStoragePass={spec.munge_socket}",
         ]
     node = f"NodeName=DEFAULT Sockets=1 CoresPerSocket={CORES} ThreadsPerCore=1 CPUs={CORES} RealMemory={MEMORY_MB}"
     if gpus:
@@ -110,7 +159,7 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         node += f" Gres=gpu:fake:{GPUS}"
     lines.append(node)
     for number in range(1, spec.nodes + 1):
-        lines.append(f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={spec.ports[2 + number]}")
+        lines.append(f"NodeName=n{number} NodeHostname={host} NodeAddr={address} Port={spec.ports[number]}")
     every = f"Nodes=n[1-{spec.nodes}] MaxTime=INFINITE DefMemPerCPU=100"
     lines += [
         f"PartitionName=main {every} Default=YES PriorityTier=10 PreemptMode=OFF",
@@ -122,23 +171,22 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
 
 
 def slurmdbd_conf(spec: ClusterSpec) -> str:
-    """Return slurmdbd.conf."""
+    """Return slurmdbd.conf. MariaDB's socket is not in it: the client library takes it from ``MYSQL_UNIX_PORT``."""
     root = spec.root
     return "\n".join(
         [
             "AuthType=auth/munge",
-            f"AuthInfo=socket={root}/munge/s",
-            "DbdHost=localhost",
-            "DbdAddr=127.0.0.1",
-            f"DbdPort={spec.ports[1]}",
+            f"AuthInfo=socket={spec.munge_socket}",
+            f"DbdHost={machine_name()}",
+            f"DbdAddr={spec.address or '127.0.0.1'}",
+            f"DbdPort={spec.accounting_port}",
+            *([_LOOPBACK] if spec.address is not None else []),
             f"SlurmUser={spec.user}",
             f"LogFile={root}/log/slurmdbd.log",
             f"PidFile={root}/run/slurmdbd.pid",
             "StorageType=accounting_storage/mysql",
-            "StorageHost=127.0.0.1",
-            f"StoragePort={spec.ports[2]}",
+            "StorageHost=localhost",
             "StorageUser=slurm",
-            f"StoragePass={spec.password}",
             "StorageLoc=slurm_acct_db",
             # Commit at once, so that what was written can be read immediately.
             "CommitDelay=0",

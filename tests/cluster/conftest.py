@@ -54,7 +54,7 @@ def cluster() -> Iterator[DevCluster]:
             pytest.fail(reason)
         warnings.warn(reason, stacklevel=1)
         pytest.skip(reason)
-    # Not pytest's own folder: its path is too long for a socket, and other users cannot enter it.
+    # Not pytest's own folder: its path is too long for a socket.
     root = Path(tempfile.mkdtemp(prefix="slurm-"))
     disk = _disk_folder(root)
     disk.mkdir()
@@ -76,6 +76,17 @@ def cluster() -> Iterator[DevCluster]:
         if mounted.returncode == 0:
             subprocess.run(["umount", "-l", disk], check=True)
         disk.rmdir()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def other_cluster(cluster: DevCluster) -> Iterator[DevCluster]:
+    """A second cluster, `other`, of one node under the first one's slurmdbd; `--clusters=other` reaches it."""
+    root = Path(tempfile.mkdtemp(prefix="slurm-"))
+    try:
+        yield up(root, 1, name="other", max_array_size=MAX_ARRAY_SIZE, beside=cluster)
+    finally:
+        down(root)
         shutil.rmtree(root, ignore_errors=True)
 
 

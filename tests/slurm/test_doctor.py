@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,11 @@ def test_the_test_cluster_names_missing_packages_and_touches_no_folder_in_use(
 
 
 def test_the_test_clusters_files_name_its_own_folder_and_ports(tmp_path: Path) -> None:
-    spec = ClusterSpec(tmp_path, 2, True, 4, "me", [7001, 7002, 7003, 7004, 7005], "secret")
+    spec = ClusterSpec(tmp_path, "one", 2, 4, "me", [7001, 7002, 7003], 7004, tmp_path / "munge/s", True, "127.0.0.1")
     text = slurm_conf(spec, gpus=True)
-    assert "MaxArraySize=4" in text and "Gres=gpu:fake:4" in text and "NodeName=n2" in text and "Port=7005" in text
-    assert f"AccountingStoragePass={tmp_path}/munge/s" in text
-    assert "StoragePass=secret" in slurmdbd_conf(spec) and "secret" not in text
+    assert "MaxArraySize=4" in text and "Gres=gpu:fake:4" in text and "NodeName=n2" in text and "Port=7003" in text
+    assert f"AccountingStoragePass={tmp_path}/munge/s" in text and "AccountingStoragePort=7004" in text
+    assert "DbdPort=7004" in slurmdbd_conf(spec) and "NoInAddrAny" in text and "NoInAddrAny" in slurmdbd_conf(spec)
+    elsewhere = dataclasses.replace(spec, address=None)
+    assert "NoInAddrAny" not in slurm_conf(elsewhere, gpus=True) + slurmdbd_conf(elsewhere)
     assert "Gres" not in slurm_conf(spec, gpus=False)
