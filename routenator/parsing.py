@@ -21,6 +21,8 @@ from routenator.jsontext import MOST_DEPTH, BadJsonError, loads
 MOST_VALUES = 2_000_000  # of a YAML file, with every alias counted as what it stands for
 _MOST_BYTES = 64 * 1024**2
 
+_MOST_KEYS = 8  # keys to a value of which ``lines_of_keys`` knows the line
+
 
 class Closed(BaseModel):
     """Base of models that refuse unknown keys."""
@@ -172,6 +174,26 @@ def parse_json(text: str, file: Path, expected: str, *, line: int | None = None)
             found=str(error),
             expected=expected,
         ) from None
+
+
+def lines_of_keys(file: Path) -> dict[tuple[str, ...], int]:
+    """Map the keys that lead to each value of a YAML file to the value's line; not into lists.
+
+    The value's line is its key's, and for a block of text (after ``|`` or ``>``) the block's first line. Reads the file
+    again, so it is for messages only.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+
+    def collect(node: yaml.Node | None, path: tuple[str, ...]) -> None:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            inner = (*path, str(key.value))
+            block = isinstance(value, yaml.ScalarNode) and value.style in ("|", ">")
+            lines[inner] = value.start_mark.line + 2 if block else key.start_mark.line + 1
+            if len(inner) < _MOST_KEYS:
+                collect(value, inner)
+
+    collect(yaml.compose(read_text(file, "YAML"), Loader=yaml.SafeLoader), ())
+    return lines
 
 
 M = typing.TypeVar("M", bound=BaseModel)

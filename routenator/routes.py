@@ -35,11 +35,6 @@ class Route:
         """Whether its prompts contain an image, which is rendered from a metadata record."""
         return "image" in self.variables
 
-    @property
-    def suffix(self) -> str:
-        """File name suffix of its templates."""
-        return ".txt" if self.is_draft else ".j2"
-
 
 # In the order in which a generate task processes them.
 ROUTES: dict[str, Route] = {

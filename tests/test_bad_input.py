@@ -83,9 +83,9 @@ CASES = {
     "model path missing": (lambda w: None, ["model.trainee=/nowhere/model"], ["/nowhere/model"]),
     "unknown model package": (lambda w: None, ["model.trainee=package:smollm"], ["package:smollm", "nearest"]),
     "template with unknown variable": (
-        lambda w: w.edit("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}"),
+        lambda w: w.edit("templates/text/shared.yaml", "{{ draft }}", "{{ drafft }}"),
         [],
-        ["paraphrase.j2", "drafft", "nearest:  draft"],
+        ["shared.yaml", "templates.paraphrase.text, line 12", "drafft", "nearest:  draft"],
     ),
     "too little disk": (lambda w: None, ["dataset.size=1000000000000"], ["disk"]),
     "no write permission": (lambda w: None, ["root=/sys/kernel/runs"], ["/sys/kernel/runs", "writ"]),

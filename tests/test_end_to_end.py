@@ -132,7 +132,7 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
     assert reused() == dict.fromkeys(STAGES, True)
     assert reused("train.learning_rate=0.002") == {s: s in ("sample", "generate", "merge") for s in STAGES}
     assert reused("evaluate.bootstrap=100") == {s: s in ("sample", "generate", "merge", "train") for s in STAGES}
-    template = folder / "domain" / "templates" / "text" / "paraphrase.j2"
+    template = folder / "domain" / "templates" / "text" / "shared.yaml"
     text = template.read_text()
     try:
         template.write_text(text.replace("other words", "new words"))

@@ -114,14 +114,24 @@ ROUTE = Recipe(
         "docs/domains.md": [Edit("| `image` | vision route only", "| `tone` | formal route only |\n| `image` |", True)],
     },
     {
-        f"{TINY}/templates/terse/bare.txt": [
-            Edit(WHOLE, "---\nfunctions: [search]\n---\n{content_type} {extracted_prompt} asap\n")
+        f"{TINY}/templates/terse/search.yaml": [
+            Edit(
+                WHOLE,
+                "functions: [search]\ntemplates:\n  bare: {text: '{content_type} {extracted_prompt} asap'}\n",
+            )
         ],
-        f"{TINY}/templates/terse/book.txt": [
-            Edit(WHOLE, "---\nfunctions: [book]\n---\nbook (a {place} )<in {city}|for {people}|close to {near}> asap\n")
+        f"{TINY}/templates/terse/book.yaml": [
+            Edit(
+                WHOLE,
+                "functions: [book]\ntemplates:\n  book:\n"
+                "    text: book (a {place} )<in {city}|for {people}|close to {near}> asap\n",
+            )
         ],
-        f"{TINY}/templates/formal/letter.j2": [
-            Edit(WHOLE, "---\nfunctions: [search, book]\n---\nSay it in a {{ tone }} tone: {{ draft }}\n")
+        f"{TINY}/templates/formal/shared.yaml": [
+            Edit(
+                WHOLE,
+                "functions: ['*']\ntemplates:\n  letter: {text: 'Say it in a {{ tone }} tone: {{ draft }}'}\n",
+            )
         ],
         f"{TINY}/statistics.yaml": [
             Edit("  search: {heuristic: 0.6, text: 0.3, vision: 0.1", ", terse: 0.4, formal: 0.2")

@@ -93,7 +93,7 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
                     yield InputError(
                         f"a draw of this template for {function} can omit a slot",
                         file=template.file,
-                        key="body",
+                        key=template.place(),
                         found=f"slots {', '.join(sorted(present))}: {', '.join(sorted(missing))} can be missing",
                         expected="each present slot in every alternative, or inside ( ) or < >",
                     )

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.families import FILE, Families, make_families
 from routenator.authoring.reweigh import boost, flatten, keep_templates, serve_all, set_routes
+from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.functions import load_functions
@@ -186,27 +186,18 @@ def statistics_document(domain: Domain) -> dict[str, Any]:
     return {name: value for name, value in table.items() if value}
 
 
-class _Dumper(yaml.SafeDumper):
-    """A YAML dumper that writes repeated values out in full instead of using aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _yaml(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=None)
-
-
 def _write_yaml(path: Path, value: Any) -> None:
-    path.write_text("# Derived by rule; see README.md.\n" + _yaml(value), encoding="utf-8")
+    path.write_text("# Derived by rule; see README.md.\n" + dump_yaml(value), encoding="utf-8")
 
 
 def _write_templates(domain: Domain, out: Path) -> None:
+    by_file: dict[Path, dict[str, Any]] = {}
     for template in domain.templates.values():
+        entry = template.head.model_dump(by_alias=True, exclude_defaults=True, exclude={"text"})
         path = out / "templates" / template.route / template.file.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        head = template.head.model_dump(by_alias=True, exclude_defaults=True)
-        path.write_text(f"---\n{_yaml(head)}---\n{template.body}", encoding="utf-8")
+        by_file.setdefault(path, {})[template.key] = {**entry, "text": template.body}
+    for path, entries in by_file.items():
+        write_templates(path, entries, list(domain.rules))
 
 
 def _write_records(domain: Domain, out: Path, derived: Derived) -> None:

@@ -31,7 +31,7 @@ def with_tables(domain: Domain, **tables: Any) -> Domain:
 
 
 def with_head(template: Template, **changes: Any) -> Template:
-    """Change the front matter of a template."""
+    """Change the head of a template."""
     return replace(template, head=template.head.model_copy(update=changes))
 
 
@@ -191,9 +191,7 @@ def serve_all(domain: Domain, notes: list[str]) -> Domain:
         domain = replace(domain, templates=templates)
         if widened:
             named = ", ".join(widened[:5]) + (f" and {len(widened) - 5} more" if len(widened) > 5 else "")
-            notes.append(
-                f"{function}: widened the front matter of {named}, as lengths or categories had no template left"
-            )
+            notes.append(f"{function}: widened {named}, as lengths or categories had no template left")
         lost = list(dict.fromkeys(category for category, _, _ in _unserved(domain, function)))
         if lost:
             domain = _without(domain, function, lost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from routenator.domain.graphfile import graph_files
 from routenator.domain.resolve import resolve
 from routenator.domain.schema import NO_CATEGORY, DomainFile, LexiconItem, Statistics
 from routenator.domain.statistics import check_statistics
-from routenator.domain.templates import load_templates
+from routenator.domain.templates import default_prompts, load_templates
 from routenator.errors import InputError, InputErrors
-from routenator.files import check_contained, read_text, sha256_tree
+from routenator.files import check_contained, digest, read_text, sha256_file, sha256_tree
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
 from routenator.parsing import parse_json, parse_model, read_yaml
@@ -29,11 +29,15 @@ _NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
 def domain_fingerprint(path: Path) -> str:
     """sha256 of everything that sampling and generation depend on: all files except the golden set and the notes.
 
+    For routes for which the domain has no prompts of its own, the package's count too.
+
     Raises:
         InputError: the folder has links that lead out of it.
     """
     check_contained(path)
-    return sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
+    own = sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
+    borrowed = default_prompts(path / "templates")
+    return digest([own, {route: sha256_file(file) for route, file in borrowed.items()}], 64) if borrowed else own
 
 
 def _looks_like_one(folder: Path) -> bool:
@@ -75,7 +79,7 @@ def load_domain(path: str | Path) -> Domain:
             edges=edges,
             statistics=statistics,
             lexicon=lexicon,
-            templates=load_templates(root / "templates"),
+            templates=load_templates(root / "templates", list(spec.functions), _used_routes(statistics)),
             records=_records(root / "metadata.jsonl", nodes),
         )
     )
@@ -113,6 +117,10 @@ def _checked(domain: Domain) -> Domain:
 
 def _each(error: InputError) -> list[InputError]:
     return error.errors if isinstance(error, InputErrors) else [error]
+
+
+def _used_routes(statistics: Statistics) -> set[str]:
+    return {route for shares in statistics.routes.values() for route, share in shares.items() if share > 0}
 
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
@@ -272,16 +280,16 @@ def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
 def _slot_grammar(text: str, file: Path, key: str, known: set[str], attributes: set[str]) -> GrammarNode:
     grammar = parse_or_refuse(text, file, key)
     for reference in references(grammar):
-        _check_reference(reference.name, known, attributes, file, key)
+        _check_reference(reference.name, known, attributes, file, lambda: key)
     return grammar
 
 
-def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: str) -> None:
+def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: Callable[[], str]) -> None:
     base, _, attribute = name.partition(".")
     if base not in known:
-        raise InputError("unknown variable", file=file, key=key, found=name, valid=known)
+        raise InputError("unknown variable", file=file, key=key(), found=name, valid=known)
     if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
-        raise InputError("no node has this attribute", file=file, key=key, found=name, valid=attributes | {"label"})
+        raise InputError("no node has this attribute", file=file, key=key(), found=name, valid=attributes | {"label"})
 
 
 def _check_templates(domain: Domain) -> None:
@@ -290,20 +298,22 @@ def _check_templates(domain: Domain) -> None:
     for template in domain.templates.values():
         head, file = template.head, template.file
         for key, names, valid in (
-            ("functions", head.functions, domain.functions),
+            ("functions", head.functions, domain.rules),
             ("lengths", head.lengths or [], domain.statistics.length_buckets),
             ("categories", head.categories or [], categories),
             ("languages", head.languages or [], domain.statistics.languages),
         ):
             for name in names:
                 if name not in valid:
-                    raise InputError(f"unknown name in {key}", file=file, key=key, found=name, valid=valid)
+                    raise InputError(
+                        f"unknown name in {key}", file=file, key=template.place(key), found=name, valid=valid
+                    )
         if template.grammar is not None:
             for function in head.functions:
                 rule = domain.rules[function]
                 known = {step.name for step in rule.path} | set(rule.slots) | set(domain.lexicon) | {"record"}
                 for reference in references(template.grammar):
-                    _check_reference(reference.name, known, attributes, file, f"body, for {function}")
+                    _check_reference(reference.name, known, attributes, file, template.place)
 
 
 def _check_records(domain: Domain) -> None:

@@ -108,8 +108,8 @@ class Statistics(Closed):
     noise: Noise = Noise()
 
 
-class FrontMatter(Closed):
-    """The front matter of a template file."""
+class TemplateHead(Closed):
+    """Which cells of the target a template serves, and how a model is asked."""
 
     functions: Annotated[list[str], Field(min_length=1)]
     weight: Weight = 1.0
@@ -123,6 +123,29 @@ class FrontMatter(Closed):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     output: Literal["json", "line"] = "json"
     guide: Literal["none", "slots"] = "none"
+
+
+class TemplateEntry(TemplateHead):
+    """One template of a file: its head, and its grammar or prompt."""
+
+    text: str
+
+
+class TemplateFile(Closed):
+    """A file of templates, by name. ``functions`` holds for every template that does not give its own."""
+
+    functions: list[str] | None = None
+    templates: Annotated[dict[str, TemplateEntry], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_functions(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "functions" not in value or not isinstance(value.get("templates"), dict):
+            return value
+        shared = {"functions": value["functions"]}
+        entries = {name: {**shared, **entry} if isinstance(entry, dict) else entry
+                   for name, entry in value["templates"].items()}  # fmt: skip
+        return {**value, "templates": entries}
 
 
 class LexiconItem(Closed):

@@ -129,14 +129,14 @@ def check_template(domain: Domain, template: Template) -> None:
     import jinja2
     from jinja2 import meta, nodes
 
-    def line(number: int) -> str:
-        return f"line {template.body_line + number - 1}"
-
     try:
         tree = _environment().parse(template.body)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
-            "a template is not valid Jinja2", file=template.file, key=line(error.lineno), found=error.message
+            "a template is not valid Jinja2",
+            file=template.file,
+            key=template.place(line=error.lineno),
+            found=error.message,
         ) from None
     known = (*VARIABLES, *ROUTES[template.route].variables)
     unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
@@ -145,7 +145,7 @@ def check_template(domain: Domain, template: Template) -> None:
         InputError(
             "an unknown variable in a template",
             file=template.file,
-            key=line(where.get(name, 1)),
+            key=template.place(line=where.get(name, 1)),
             found=name,
             valid=known,
         )
@@ -178,7 +178,7 @@ def _try_render(domain: Domain, template: Template, function: str) -> None:
             raise InputError(
                 f"a template cannot be rendered for {function}{hint if found and found.group(1) in slots else ''}",
                 file=template.file,
-                key=f"line {template.body_line + _line_of(error.__cause__) - 1}",
+                key=template.place(line=_line_of(error.__cause__)),
                 found=found.group(1) if found else str(error),
                 expected=None if found else "a template that renders for every request",
                 valid=fields if found else None,

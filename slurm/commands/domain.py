@@ -1,4 +1,4 @@
-"""Commands for domains: check, fit, derive."""
+"""Commands for domains: check, fit, derive, convert."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
+from routenator.authoring.templatefiles import convert_templates
 from routenator.compose import find_domain
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
@@ -19,7 +20,7 @@ from routenator.population.fit import fit, render
 from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
 app = typer.Typer()
-domain_app = typer.Typer(help="Check, fit and derive domains (docs/domains.md).", no_args_is_help=True)
+domain_app = typer.Typer(help="Check, fit, derive and convert domains (docs/domains.md).", no_args_is_help=True)
 app.add_typer(domain_app, name="domain")
 
 
@@ -128,6 +129,18 @@ def domain_derive(
     )
     for note in made.notes:
         typer.echo(f"note: {note}")
+
+
+@domain_app.command("convert")
+@with_exit_codes
+def domain_convert(directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
+    """Rewrite a domain's templates: one file for each function and route.
+
+    Replaces files of one template each (.txt, .j2), which earlier versions read.
+    """
+    domain = find_domain(str(directory))
+    templates, files = convert_templates(domain)
+    typer.echo(f"{domain}: {templates} templates are now in {files} files")
 
 
 def _listed(values: list[str]) -> list[str]:

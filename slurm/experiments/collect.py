@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.task import read_receipt
-from routenator.domain.functions import Function
+from routenator.domain.functions import Function, load_functions
 from routenator.domain.golden import GoldenExample, load_golden
-from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.metrics import Embed
@@ -97,7 +96,7 @@ class Reader:
     def api(self, domain: str) -> dict[str, Function]:
         """Return the functions of a domain, by name."""
         if domain not in self._functions:
-            self._functions[domain] = load_domain(domain).functions
+            self._functions[domain] = load_functions(Path(domain) / "functions.json")
         return self._functions[domain]
 
     def gold(self, file: Path, domain: str) -> list[GoldenExample]:

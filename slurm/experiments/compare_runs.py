@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
+from routenator.domain.functions import load_functions
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.paired import compare_files
@@ -39,8 +39,8 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
                 found="no predictions.jsonl",
                 expected="a run that is done",
             )
-    functions = load_domain(first.domain_dir).functions
-    others = load_domain(second.domain_dir).functions
+    functions = load_functions(first.domain_dir / "functions.json")
+    others = load_functions(second.domain_dir / "functions.json")
     if [function.tool() for function in functions.values()] != [function.tool() for function in others.values()]:
         raise InputError(
             "the two runs have different APIs",

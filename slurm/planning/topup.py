@@ -130,14 +130,24 @@ def look(run: Run) -> Need:
 
 
 def _strata(run: Run) -> list[Stratum]:
-    strata = build_strata(load_domain(run.domain_dir), run.config)
+    made_by = f"the code that made it (its snapshot is in {run.path / 'code'}), or a new run"
+    try:
+        domain = load_domain(run.domain_dir)
+    except InputError as error:
+        raise InputError(
+            "this version of the code cannot read the run's domain",
+            file=error.file,
+            found=error.message,
+            expected=made_by,
+        ) from None
+    strata = build_strata(domain, run.config)
     different = same_strata(read_strata(run), strata)
     if different:
         raise InputError(
             "this version of the code builds different strata from the run's domain",
             file=run.path,
             found=different,
-            expected=f"the code that made it (its snapshot is in {run.path / 'code'}), or a new run",
+            expected=made_by,
         )
     return strata
 

@@ -79,17 +79,17 @@ BAD = [
         "  book: {short: 0.3, lung: 0.7}",
         ["undeclared length bucket", "nearest:  long"],
     ),
-    ("templates/heuristic/book_plain.txt", "<in {city}|", "[in {city}|", ["a stray"]),
+    ("templates/heuristic/book.yaml", "<in {city}|", "[in {city}|", ["a stray"]),
     (
-        "templates/heuristic/book_plain.txt",
+        "templates/heuristic/book.yaml",
         "<in {city}|for {people}|close to {near}>",
         "in {city}",
         ["can omit a slot", "near can be missing"],
     ),
-    ("templates/heuristic/search_plain.txt", "{find}", "{fnd}", ["unknown variable", "nearest:  find"]),
-    ("templates/text/paraphrase.j2", "{{ draft }}", "{{ drafft }}", ["unknown variable", "drafft", "nearest:  draft"]),
-    ("templates/text/paraphrase.j2", "guide: slots", "guid: slots", ["unknown key", "nearest:  guide"]),
-    ("templates/vision/picture.j2", "functions: [search]", "functions: [serch]", ["nearest:  search"]),
+    ("templates/heuristic/search.yaml", "{find}", "{fnd}", ["unknown variable", "nearest:  find"]),
+    ("templates/text/shared.yaml", "{{ draft }}", "{{ drafft }}", ["unknown variable", "drafft", "nearest:  draft"]),
+    ("templates/text/shared.yaml", "guide: slots", "guid: slots", ["unknown key", "nearest:  guide"]),
+    ("templates/vision/search.yaml", "functions: [search]", "functions: [serch]", ["nearest:  search"]),
     ("metadata.jsonl", '"nodes": ["s_dog"]', '"nodes": ["s_dogg"]', ["unknown node", "nearest:  s_dog"]),
 ]
 
@@ -151,7 +151,7 @@ def test_the_fingerprint_covers_templates_but_not_the_golden_set(copy):
     before = domain_fingerprint(copy)
     replace(copy / "golden.jsonl", "sleeping cat", "sleepy cat")
     assert domain_fingerprint(copy) == before
-    replace(copy / "templates/text/paraphrase.j2", "other words", "new words")
+    replace(copy / "templates/text/shared.yaml", "other words", "new words")
     assert domain_fingerprint(copy) != before
 
 

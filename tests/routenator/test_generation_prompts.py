@@ -22,9 +22,9 @@ from routenator.generation.prompts import (
 
 
 def template(tiny: Domain, body: str, name: str = "text/paraphrase", **head: Any) -> Template:
-    """A template of the tiny domain with the given body, which starts at line 7 of the file."""
+    """A template of the tiny domain with the given body, which starts at line 9 of the file."""
     old = tiny.templates[name]
-    return dataclasses.replace(old, body=body, body_line=7, head=old.head.model_copy(update=head))
+    return dataclasses.replace(old, body=body, head=old.head.model_copy(update=head))
 
 
 def render(tiny: Domain, body: str, seed: int = 1, **head: Any) -> list[dict[str, Any]]:
@@ -110,11 +110,11 @@ def test_the_domains_own_templates_are_accepted(tiny: Domain) -> None:
 @pytest.mark.parametrize(
     ("body", "line", "found", "nearest"),
     [
-        ("one\n{{ drafft }}", 8, "drafft", "draft"),
-        ("{% if 1 %}\n\n{{ slotts.content_type }}{% endif %}", 9, "slotts", "slots"),
-        ("one\ntwo\n{{ slots.content_typ }}", 9, "content_typ", "content_type"),
-        ("{{ function.nam }}", 7, "nam", "name"),
-        ("one\n{{ image.text }}", 8, "image", None),  # only the vision route has one
+        ("one\n{{ drafft }}", 10, "drafft", "draft"),
+        ("{% if 1 %}\n\n{{ slotts.content_type }}{% endif %}", 11, "slotts", "slots"),
+        ("one\ntwo\n{{ slots.content_typ }}", 11, "content_typ", "content_type"),
+        ("{{ function.nam }}", 9, "nam", "name"),
+        ("one\n{{ image.text }}", 10, "image", None),  # only the vision route has one
     ],
 )
 def test_unknown_names_are_reported_with_their_line_and_the_nearest_name(
@@ -123,8 +123,8 @@ def test_unknown_names_are_reported_with_their_line_and_the_nearest_name(
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, body, functions=["search"]))
     error = caught.value
-    assert (error.key, error.found, error.nearest) == (f"line {line}", found, nearest)
-    assert Path(str(error.file)).name == "paraphrase.j2"
+    assert (error.key, error.found, error.nearest) == (f"templates.paraphrase.text, line {line}", found, nearest)
+    assert Path(str(error.file)).name == "shared.yaml"
 
 
 def test_all_unknown_variables_are_reported_at_once(tiny: Domain) -> None:
@@ -136,7 +136,7 @@ def test_all_unknown_variables_are_reported_at_once(tiny: Domain) -> None:
 def test_bad_syntax_is_reported(tiny: Domain) -> None:
     with pytest.raises(InputError) as caught:
         check_template(tiny, template(tiny, "one\n{% for x in %}"))
-    assert caught.value.key == "line 8" and "not valid Jinja2" in str(caught.value)
+    assert caught.value.key == "templates.paraphrase.text, line 10" and "not valid Jinja2" in str(caught.value)
 
 
 def test_a_slot_that_may_be_absent_must_be_guarded(tiny: Domain) -> None:

@@ -31,7 +31,7 @@ def with_statistics(domain: Domain, **changes: Any) -> Domain:
 
 
 def with_heads(domain: Domain, heads: Mapping[str, Mapping[str, Any]]) -> Domain:
-    """The domain with the front matter of some templates changed."""
+    """The domain with the heads of some templates changed."""
     templates = dict(domain.templates)
     for name, changes in heads.items():
         head = templates[name].head.model_copy(update=dict(changes))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
-from routenator.domain.schema import NO_CATEGORY, FrontMatter, Noise
+from routenator.domain.schema import NO_CATEGORY, Noise, TemplateHead
 from routenator.domain.templates import Template
 from routenator.grammar import parse, tidy
 from routenator.sampling.philox import philox, row_seeds, split64
@@ -43,9 +43,7 @@ def with_template(
         noise: noise of the queries.
         surface: replaces the surface of ``city``.
     """
-    template = Template(
-        "heuristic/t", "heuristic", Path("t.txt"), FrontMatter(functions=["book"]), text, 1, parse(text)
-    )
+    template = Template("heuristic/t", "heuristic", Path("t.yaml"), TemplateHead(functions=["book"]), text, parse(text))
     statistics = domain.statistics.model_copy(
         update={"slots": {"book": {"people": 0.0, "near": near}}, "noise": noise or Noise()}
     )

@@ -32,7 +32,7 @@ def write_domain(folder: Path, buckets: dict[str, list[int]]) -> Path:
     statistics["length_buckets"] = buckets
     (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics))
     # More phrasings, so that no stratum runs out of distinct queries.
-    book = folder / "templates" / "heuristic" / "book_plain.txt"
+    book = folder / "templates" / "heuristic" / "book.yaml"
     book.write_text(
         book.read_text().replace(
             "[book|reserve|", "[book|reserve|get|find|need|want|book me|find me|get me|i need|i want|"
@@ -42,7 +42,7 @@ def write_domain(folder: Path, buckets: dict[str, list[int]]) -> Path:
     lexicon.write_text(
         lexicon.read_text().replace("[happy, calm, bright]", "[happy, calm, bright, dark, small, large, old, new]")
     )
-    fragment = folder / "templates" / "heuristic" / "search_fragment.txt"
+    fragment = folder / "templates" / "heuristic" / "search.yaml"
     fragment.write_text(fragment.read_text().replace("i need it today", "i need it today please"))
     return folder
 
