@@ -98,7 +98,7 @@ class Chaos:
         self._keeper.join()
 
     def _keep(self) -> None:
-        """Play the administrator: bring back stopped daemons, and nodes drained because a killed step did not answer."""
+        """Play the administrator: bring back stopped daemons, and nodes drained as a killed step did not answer."""
         last = time.monotonic()
         while self.away or not self._over.wait(0.1):
             for name, (when, how) in list(self.away.items()):
