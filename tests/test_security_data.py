@@ -124,11 +124,11 @@ def test_finding_19_yaml_whose_aliases_stand_for_more_than_memory_holds_is_refus
     refused(lambda: load_config(file), "run.yaml", "with aliases written out", "at most 20,000 values", "line")
     (domain_folder / "lexicon.yaml").write_text(BOMB)
     refused(lambda: load_domain(domain_folder), "lexicon.yaml", "with aliases written out")
-    template = domain_folder / "templates" / "heuristic" / "bomb.txt"
-    template.write_text(f"---\n{BOMB}---\nbody\n")
+    template = domain_folder / "templates" / "heuristic" / "bomb.yaml"
+    template.write_text(BOMB)
     (domain_folder / "lexicon.yaml").unlink()
     shutil.copy(TINY / "lexicon.yaml", domain_folder)
-    refused(lambda: load_domain(domain_folder), "bomb.txt", "with aliases written out")
+    refused(lambda: load_domain(domain_folder), "bomb.yaml", "with aliases written out")
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_finding_19_json_of_a_domain_beyond_the_bounds_is_refused(domain_folder:
 def test_finding_19_a_grammar_of_100_000_brackets_is_refused(domain_folder: Path) -> None:
     with pytest.raises(GrammarError, match="deeper than 50"):
         parse("[" * 100_000)
-    (domain_folder / "templates" / "heuristic" / "deep.txt").write_text(
-        "---\nfunctions: [search]\n---\n" + "(" * 100_000 + "x" + ")" * 100_000
+    (domain_folder / "templates" / "heuristic" / "deep.yaml").write_text(
+        "functions: [search]\ntemplates:\n  deep: {text: '" + "(" * 100_000 + "x" + ")" * 100_000 + "'}\n"
     )
-    refused(lambda: load_domain(domain_folder), "deep.txt", "body", "deeper than 50")
+    refused(lambda: load_domain(domain_folder), "deep.yaml", "templates.deep.text, line 3", "deeper than 50")
 
 
 @pytest.mark.parametrize(
