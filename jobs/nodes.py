@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jobs.slurm_environment import reading_environment
 from routenator.errors import StageError
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
@@ -99,7 +100,12 @@ def _node_address(node: str) -> str:
         return ""
     try:
         done = subprocess.run(
-            ["scontrol", "show", "node", node], capture_output=True, text=True, timeout=_ASK_S, check=False
+            ["scontrol", "show", "node", node],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            env=reading_environment(),
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -22,27 +22,32 @@ app = typer.Typer()
 @app.command()
 @with_exit_codes
 def retry(
-    run: RunDir, wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None
+    run: RunDir,
+    wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None,
+    presume_lost: Annotated[
+        bool, typer.Option("--presume-lost", help="Also submit shards of which Slurm says nothing; names them first.")
+    ] = False,
 ) -> None:
     """Resume a run: submit only the shards that are missing.
 
-    Leaves shards alone that are done, queued or running.
+    Leaves shards alone that are done, queued, running or unknown.
     """
-    go(load_run(run), wait)
+    go(load_run(run), wait, presume_lost=presume_lost)
 
 
-def go(run: Run, wait: bool | None, package: str = "jobs") -> NoReturn:
+def go(run: Run, wait: bool | None, package: str = "jobs", *, presume_lost: bool = False) -> NoReturn:
     """``start``, then print the run directory and exit with the exit code."""
-    code = start(run, wait, package)
+    code = start(run, wait, package, presume_lost=presume_lost)
     typer.echo(run.path)
     raise typer.Exit(code)
 
 
-def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
+def start(run: Run, wait: bool | None, package: str = "jobs", *, presume_lost: bool = False) -> int:
     """Submit missing shards, and wait if requested.
 
     Args:
         package: package of the stage modules; only tests use another one.
+        presume_lost: submit also shards of which Slurm says nothing.
 
     Returns:
         The exit code.
@@ -55,8 +60,12 @@ def start(run: Run, wait: bool | None, package: str = "jobs") -> int:
     elif run.config.cluster.kind == "local":
         code = run_local(run, wait is not False, console, package)
     else:
-        submissions = submit_missing(run, package)
-        for line in describe(submissions) or ["Nothing to submit: all missing shards are in the queue."]:
+
+        def tell(line: str) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        submissions = submit_missing(run, package, presume_lost=presume_lost, tell=tell)
+        for line in describe(submissions) or ["Nothing to submit: all missing shards are in the queue."]:
+            tell(line)
         code = watch_slurm(run, console) if wait else 0
     return code

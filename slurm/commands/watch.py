@@ -61,6 +61,7 @@ def cancel(run: RunDir) -> None:
     """
     ended = control.cancel(Run.load(run))
     parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
+    parts += [f"what Slurm does not list of jobs {', '.join(ended.unseen)}"] if ended.unseen else []
     parts += ["the local driver and its tasks"] if ended.driver else []
     parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
     typer.echo("stopped " + ", ".join(parts) if parts else "nothing was running")

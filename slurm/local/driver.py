@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -58,8 +59,17 @@ def read_driver(run: Run) -> dict[str, Any] | None:
     elif value["host"] == socket.gethostname():
         value["alive"] = processes.is_same(value["pid"], value["started"])
     else:
-        value["alive"] = time.time() - (run.path / ".driver").stat().st_mtime < 12 * _HEARTBEAT_S
+        value["alive"] = _file_time(run.path) - (run.path / ".driver").stat().st_mtime < 12 * _HEARTBEAT_S
     return value
+
+
+def _file_time(folder: Path) -> float:
+    """Return the time by the clock that dates the folder's files: on a network file system, the server's."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:  # a colleague may not write here
+        return time.time()
 
 
 def start_driver(run: Run, *, attached: bool, package: str = STAGE_PACKAGE) -> subprocess.Popen[bytes]:
@@ -189,8 +199,8 @@ class Driver:
         """
         waiting = iter(missing)
         counts = attempt_counts(load_submissions(self.run), stage)
-        # slot -> shard, submitit job, value of the task variable, time of submission
-        running: dict[int, tuple[int, Any, str, float]] = {}
+        # slot -> shard, submitit job, value of the task variable
+        running: dict[int, tuple[int, Any, str]] = {}
         failed: list[int] = []
         while True:
             self._check_stop()
@@ -200,15 +210,15 @@ class Driver:
             if not running:
                 return failed
             time.sleep(_POLL_S)
-            for slot, (index, job, marker, submitted) in list(running.items()):
+            for slot, (index, job, marker) in list(running.items()):
                 if job.done():
                     del running[slot]
                     # The task has ended; what it started and left behind (Ray, an engine) would hold the slot's GPUs.
                     processes.end(processes.TASK_VARIABLE, marker, 1.0)
-                    if not self._succeeded(stage, index, job.job_id, submitted, counts.get(index, 0) + 1):
+                    if not self._succeeded(stage, index, job.job_id, counts.get(index, 0) + 1):
                         failed.append(index)
 
-    def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str, float]:
+    def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str]:
         from submitit import LocalExecutor
 
         config, asked = self.run.config, resources(self.run.config, stage)
@@ -227,7 +237,6 @@ class Driver:
         # submitit passes this process's environment on to the task.
         os.environ[processes.RUN_VARIABLE] = str(self.run.path)
         os.environ[processes.TASK_VARIABLE] = marker
-        submitted = time.time()
         job = executor.submit(
             StageTask(
                 self.run.path,
@@ -246,18 +255,18 @@ class Driver:
                 stage=stage,
                 job=job.job_id,
                 shards=str(index),
-                time=submitted,
+                attempt=attempt,
                 host=socket.gethostname(),
                 started=processes.started(int(job.job_id)),
             ),
         )
-        return index, job, marker, submitted
+        return index, job, marker
 
-    def _succeeded(self, stage: str, index: int, job: str, submitted: float, attempt: int) -> bool:
+    def _succeeded(self, stage: str, index: int, job: str, attempt: int) -> bool:
         if receipt_path(self.run.stage_dir(stage), index).exists():
             return True
         failure = read_failure(self.run, stage, index)
-        if failure is None or failure["time"] < submitted:
+        if failure is None or failure["job"] != f"local-{job}" or failure["attempt"] < attempt:
             message = "the task ended without a receipt or an error: it was killed, or ran out of memory"
             write_failure(self.run, stage, index, kind="Killed", message=message, attempt=attempt, job=f"local-{job}")
             failure = read_failure(self.run, stage, index)

@@ -9,7 +9,6 @@ import importlib.metadata
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from routenator.extras import EXTRAS, install_line, is_installed
 from routenator.models import PACKAGED, cache_folder
+from slurm.submission.client import ask
 from slurm.submission.options import parse_limits
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _gpus() -> Iterator[Finding]:
-    code, text = _ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    code, text = ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     cards = [line.strip() for line in text.splitlines() if line.strip()]
     if code == 0 and cards:
         yield Finding("gpu", "ok", f"{len(cards)} GPUs: {'; '.join(cards)}")
@@ -164,7 +164,7 @@ def _slurm() -> Iterator[Finding]:
             "install the Slurm client commands (Debian: slurm-client)",
         )
         return
-    code, text = _ask(["scontrol", "show", "config"])
+    code, text = ask(["scontrol", "show", "config"])
     if code:
         configured = "SLURM_CONF" in os.environ or Path("/etc/slurm/slurm.conf").exists()
         yield Finding(
@@ -177,10 +177,10 @@ def _slurm() -> Iterator[Finding]:
         )
         return
     yield from _cluster(text)
-    code, text = _ask(["sinfo", "--noheader", "--format=%P %a %D nodes, %c cores, %m MiB, gres %G"])
+    code, text = ask(["sinfo", "--noheader", "--format=%P %a %D nodes, %c cores, %m MiB, gres %G"])
     for line in text.splitlines() if code == 0 else []:
         yield Finding("slurm", "ok", f"partition {line.strip()}")
-    code, text = _ask(["sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now"])
+    code, text = ask(["sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now"])
     if code:
         yield Finding(
             "slurm",
@@ -240,14 +240,6 @@ def _installed(distribution: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _ask(command: list[str]) -> tuple[int, str]:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return 1, str(error)
-    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
 
 def _first(text: str) -> str:

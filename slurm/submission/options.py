@@ -6,7 +6,6 @@ import functools
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from jobs.stages import STAGES
 from routenator.config import ClusterConfig, Resources, RunConfig
 from routenator.errors import InputError, InputErrors, RoutenatorError
 from routenator.files import digest
+from slurm.submission.client import ask, of_cluster
 
 # Long options of sbatch, 22.05 to 26.05, that a user may set under `extra`.
 # fmt: off
@@ -273,31 +273,31 @@ class Limits:
         return max(1, min(self.array * MAX_ARRAYS, self.jobs // JOBS_PART))
 
 
-def ask_limits() -> Limits:
+def ask_limits(cluster: str | None = None) -> Limits:
     """Return the cluster's limits; asks only once per process, because asking takes as long as submitting a job.
+
+    Args:
+        cluster: another one than the default.
 
     Raises:
         SubmitError: scontrol does not answer.
     """
-    return _ask_limits(os.environ.get("SLURM_CONF"))
+    return _ask_limits(os.environ.get("SLURM_CONF"), cluster)
 
 
 @functools.cache
-def _ask_limits(conf: str | None) -> Limits:
-    """Ask scontrol. ``conf`` is the cache key: it identifies the cluster."""
-    try:
-        done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=True)
-    except subprocess.CalledProcessError as error:
-        raise SubmitError(f"scontrol show config: {error.stderr.strip()}") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SubmitError(f"scontrol show config: {error}") from None
-    return parse_limits(done.stdout)
+def _ask_limits(conf: str | None, cluster: str | None) -> Limits:
+    """Ask scontrol. ``conf`` is part of the cache key: it identifies the default cluster."""
+    code, text = ask(["scontrol", *of_cluster(cluster), "show", "config"])
+    if code or "MaxArraySize" not in text:
+        raise SubmitError(f"scontrol show config: {text.strip()[:200] or f'exit {code}'}")
+    return parse_limits(text)
 
 
-def planned_limits() -> Limits:
+def planned_limits(cluster: str | None = None) -> Limits:
     """Return ``ask_limits``, or Slurm's defaults where no Slurm answers, so that scripts can be previewed anywhere."""
     try:
-        return ask_limits()
+        return ask_limits(cluster)
     except SubmitError:
         return parse_limits("")
 

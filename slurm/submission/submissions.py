@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -70,6 +71,8 @@ class Submission:
         time: seconds since the epoch.
         host: where a local process runs.
         started: creation time of a local process (the id alone may since belong to another process).
+        cluster: the Slurm cluster, where it is not the default one of the login node.
+        user: who submitted it.
     """
 
     kind: str
@@ -86,6 +89,8 @@ class Submission:
     host: str | None = None
     started: float | None = None
     name: str = ""
+    cluster: str | None = None
+    user: str = field(default_factory=lambda: user_name(os.geteuid()))
 
     def indices(self) -> list[int]:
         return expand(self.shards)
@@ -128,6 +133,14 @@ def attempt_log(task: str, attempt: int | str, node: str = "0") -> str:
     return f"{task}_{node}.attempt-{attempt}.log"
 
 
+def user_name(uid: int) -> str:
+    """Return a user's name; the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def append_submission(run: Run, submission: Submission) -> None:
     """Append a line, by a single write(2) so that readers never see half of it, and fsync.
 
@@ -144,14 +157,16 @@ def append_submission(run: Run, submission: Submission) -> None:
 
 def load_submissions(run: Run) -> list[Submission]:
     """Return every submission, oldest first; skips a last line that a crash cut off."""
+    path = run.path / "submissions.jsonl"
     try:
-        lines = (run.path / "submissions.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     found = []
+    owner = user_name(path.stat().st_uid)  # for records of a version that did not name the user
     for line in lines:
         with contextlib.suppress(json.JSONDecodeError):
-            found.append(Submission(**json.loads(line)))
+            found.append(Submission(**{"user": owner, **json.loads(line)}))
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobs.disk import disk_full, is_full
@@ -19,9 +19,11 @@ from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Run
 from jobs.stages import STAGES
 from jobs.task import missing_shards
+from slurm.submission.answers import ABSENT
+from slurm.submission.client import scancel
 from slurm.submission.executor import RefusedError, make_executor
 from slurm.submission.options import SubmitError, ask_limits, job_name, parse_limits, resources, shards_per_task
-from slurm.submission.queue import QueueView, read_queue, scancel
+from slurm.submission.queue import QueueView, look_twice
 from slurm.submission.submissions import (
     Submission,
     append_submission,
@@ -65,14 +67,24 @@ def clean_environment() -> Iterator[None]:
         os.environ.update(saved)
 
 
-def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
+def submit_missing(
+    run: Run,
+    package: str = STAGE_PACKAGE,
+    *,
+    presume_lost: bool = False,
+    tell: Callable[[str], None] = print,
+) -> list[Submission]:
     """Submit every shard that has no receipt and no live task, with all dependencies.
+
+    A task that the queue lacks is looked for twice before its shards are submitted again.
 
     Waiting jobs of later stages are replaced where they depend on jobs that failed. If sbatch rejects a job, every job
     submitted by this call is cancelled.
 
     Args:
         package: package of the stage modules; only tests use another one.
+        presume_lost: submit also shards of which Slurm says nothing; they are named first.
+        tell: prints a line.
 
     Raises:
         InputError: the run's code snapshot is of another version.
@@ -82,14 +94,28 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
     check_snapshot(run)
     with submission_lock(run):
         before = load_submissions(run)
-        queue = read_queue(before)
-        if queue.problem:
-            # Without the queue, a shard at work and a lost one look the same; submitting might duplicate it.
-            raise SubmitError(f"nothing submitted: {queue.problem}")
         stages = run.plan.stages
+        latest = {stage: latest_submissions(before, stage) for stage in stages}
+
+        def unsettled(view: QueueView) -> bool:
+            return any(_is_unsettled(view, latest[stage], missing_shards(run, stage)) for stage in stages)
+
+        queue = look_twice(before, unsettled)
         # Receipts after the queue: a task that ends in between has its receipt by now. The other way round it would
         # seem to be neither done nor live, and be submitted again.
         absent = {stage: missing_shards(run, stage) for stage in stages}
+        if queue.problem:
+            # Without the queue, a shard at work and a lost one look the same; submitting might duplicate it.
+            unknown = {stage: _unknown(queue, latest[stage], absent[stage]) for stage in stages}
+            named = "; ".join(f"{stage} {compact(shards)}" for stage, shards in unknown.items() if shards)
+            if not presume_lost:
+                raise SubmitError(
+                    f"nothing submitted: {queue.problem}"
+                    + (f". Unknown: {named}. If you know that they are not at work, `retry --presume-lost` submits "
+                       "them all the same" if named else "")
+                )  # fmt: skip
+            if named:
+                tell(f"presumed lost, although Slurm did not say so ({queue.problem}): {named}")
         # A plain job has no such limit, and asking takes as long as submitting it.
         limits = (
             ask_limits()
@@ -101,7 +127,7 @@ def submit_missing(run: Run, package: str = STAGE_PACKAGE) -> list[Submission]:
         ids: list[str] = []
         try:
             for stage, missing in absent.items():
-                newest = latest_submissions(before, stage)
+                newest = latest[stage]
                 live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
                 if any(jobs[need].fresh for need in STAGES[stage].needs if need in jobs):
                     live -= _cancel_waiting(queue, newest, live)
@@ -155,6 +181,24 @@ def _task(run: Run, submission: Submission, package: str) -> StageTask:
         requeue=cluster.requeue,
         package=package,
     )
+
+
+def _is_unsettled(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> bool:
+    """Whether another look may find the task or the receipt of one of these shards."""
+    return any(
+        (entry := queue.entry(newest[shard], shard)) is not None and entry.state in (ABSENT, "COMPLETED")
+        for shard in missing
+        if shard in newest and newest[shard].kind == "slurm"
+    )
+
+
+def _unknown(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> set[int]:
+    """Return the submitted ones of these shards of which the queue says nothing."""
+    return {
+        shard
+        for shard in missing
+        if shard in newest and newest[shard].kind == "slurm" and queue.entry(newest[shard], shard) is None
+    }
 
 
 def _is_live(queue: QueueView, submission: Submission | None, shard: int) -> bool:

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from routenator.errors import InputError, RoutenatorError
+from slurm.submission.answers import moment, named, rows, task_ids
+from slurm.submission.client import ask
 from slurm.submission.gres import gpu_count, gpus_by_type
-from slurm.submission.queue import ask, moment, named, rows, task_ids
 
 NODE_STATES = ("idle", "mixed", "allocated", "drained", "down", "other")
 MAX_STARTS = 10

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slurm.local import processes
-from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.answers import ABSENT, QueueEntry
+from slurm.submission.queue import HIDDEN, QueueView
 from slurm.submission.submissions import Submission
 
-# Just after sbatch a job may appear in neither squeue nor sacct.
-_JUST_SUBMITTED_S = 15.0
 # A network file system may take a while to show a new receipt to other machines.
-_JUST_ENDED_S = 30.0
+_RECEIPT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class ShardState:
     """State of an unfinished shard.
 
     Attributes:
-        state: running, pending, failed, cancelled, unknown or missing.
+        state: running, pending, failed, cancelled, unknown or missing. Unknown: neither Slurm nor a file has said how
+            it stands; it may be at work.
         reason: why it waits (Slurm's reason code or our text), or why it failed.
         submission: the newest submission that includes it.
         entry: its task's entry in the queue.
@@ -54,34 +53,44 @@ def shard_state(
     driver_alive = bool(driver and driver["alive"])
     if submission is None:
         return ShardState("pending", "waiting its turn") if driver_alive else ShardState("missing", "not submitted")
-    if failure is not None and failure["time"] < submission.time:
-        failure = None  # of an earlier submission
+    if failure is not None and not _is_of(failure, submission, shard):
+        failure = None
     if submission.kind == "local":
         return _local(submission, driver_alive, failure)
     entry = queue.entry(submission, shard)
-    if entry is not None and entry.live:
+    if entry is not None and entry.live and not queue.stale:
         if entry.waiting:
             return ShardState("pending", entry.reason or entry.state.lower(), submission, entry)
         return ShardState("running", "", submission, entry)
     if failure is not None:
         return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
-    if queue.problem:
-        # Absence proves nothing now: neither lost nor failed.
-        return ShardState("unknown", "the queue cannot be read", submission)
+    if entry is not None and entry.live:
+        reason = f"the queue could not be read; accounting says {entry.state}"
+        return ShardState("unknown", reason, submission, entry)
     if entry is None:
-        if time.time() - submission.time < _JUST_SUBMITTED_S:
-            return ShardState("pending", "just submitted", submission)
-        return ShardState("failed", "left the queue without a receipt", submission)
+        hidden = queue.problem is not None and queue.problem.startswith(HIDDEN)
+        return ShardState("unknown", HIDDEN if hidden else "the queue could not be read", submission)
+    if entry.state == ABSENT:
+        reason = "Slurm did not have it when asked once; `retry`, `monitor` and --watch ask again"
+        return ShardState("unknown", reason, submission)
     if entry.state == "CANCELLED" or entry.reason == "DependencyNeverSatisfied":
         return ShardState("cancelled", "cancelled", submission, entry)
     if entry.state == "COMPLETED":
-        if entry.end is not None and time.time() - entry.end < _JUST_ENDED_S:
-            return ShardState("running", "", submission, entry)
+        if queue.looks.seconds(("receipt", submission.task_id(shard), submission.name, shard)) < _RECEIPT_S:
+            return ShardState("unknown", "COMPLETED, and its receipt is not visible here yet", submission, entry)
         reason = "COMPLETED without a receipt"
     else:
         ending = f"({entry.reason})" if entry.reason else ""
         reason = " ".join(filter(None, [entry.state, ending, f"on {entry.nodes}" if entry.nodes else ""]))
     return ShardState("failed", reason, submission, entry)
+
+
+def _is_of(failure: Mapping[str, Any], submission: Submission, shard: int) -> bool:
+    """Whether a failure was recorded by a task of this submission; by ids, because the clocks of two hosts differ."""
+    task = submission.task_id(shard)
+    return failure["job"] == (f"local-{task}" if submission.kind == "local" else task) and (
+        failure["attempt"] >= submission.attempt
+    )
 
 
 def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any] | None) -> ShardState:

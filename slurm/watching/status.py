@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.plan import Run
 from slurm.local.driver import read_driver
-from slurm.submission.queue import QueueView, read_queue
+from slurm.submission.queue import Looks, QueueView, another_look, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
 from slurm.watching.logs import tail
 from slurm.watching.shard_state import ShardState, shard_state
@@ -54,7 +54,7 @@ class StageStatus:
 
     Attributes:
         done, running, pending, failed, cancelled: shards in each state.
-        unknown: submitted, not done, and the queue cannot be read.
+        unknown: submitted, not done, and neither Slurm nor a file has said how they stand.
         missing: not submitted.
         reused: it was done before this run.
         rows: rows of the finished shards, plus those that running shards report.
@@ -67,6 +67,7 @@ class StageStatus:
         eta_s: seconds to completion at the current rate; None if it cannot be estimated.
         starts: when Slurm expects the first pending shard to start, seconds since the epoch; None if unknown.
         reasons: why shards wait (Slurm's reason code or our text) -> number of shards.
+        unknown_reasons: why nothing is known of shards -> number of shards.
         failure_reasons: first line of why shards failed -> number of shards.
         failures: the first failures, with the ends of their logs.
         unreadable: receipts that cannot be read: their shards count as done, their rows do not count.
@@ -94,6 +95,7 @@ class StageStatus:
     eta_s: float | None = None
     starts: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
+    unknown_reasons: dict[str, int] = field(default_factory=dict)
     failure_reasons: dict[str, int] = field(default_factory=dict)
     running_shards: list[int] = field(default_factory=list)
     failed_shards: list[int] = field(default_factory=list)
@@ -117,8 +119,8 @@ class RunStatus:
     """The status of a run.
 
     Attributes:
-        state: ``done``, ``running`` (tasks running or pending), ``failed``, ``cancelled``, ``unknown`` (the queue
-            cannot be read), or ``incomplete`` (nothing is running).
+        state: ``done``, ``running`` (tasks running or pending), ``failed``, ``cancelled``, ``unknown`` (Slurm did
+            not say), or ``incomplete`` (nothing is running).
         time: when it was read, seconds since the epoch.
     """
 
@@ -147,6 +149,8 @@ class RunStatus:
 class StatusReader:
     """Reads a run's status repeatedly; receipts never change and are read once.
 
+    A task that the queue lacks is unknown at the first look, and lost at one that comes some seconds later.
+
     Args:
         run: the run.
         ask: function that queries the queue.
@@ -165,6 +169,7 @@ class StatusReader:
         self._ask = ask
         self._failures = failures
         self._tails = tails
+        self._looks = Looks()
         self._files = {stage: StageFiles(run, stage) for stage in run.plan.stages}
         self._seen: dict[tuple[str, int], deque[Progress]] = {}
 
@@ -189,6 +194,7 @@ class StatusReader:
         # would have neither a receipt nor a place in the queue, and would be called failed.
         if queue is None:
             queue = self._ask(submissions)
+        queue = another_look(queue, self._looks)
         driver = read_driver(run) if run.config.cluster.kind == "local" else None
         stages = [self._stage(stage, submissions, queue, driver) for stage in run.plan.stages]
         kind = run.config.cluster.kind
@@ -218,6 +224,7 @@ class StatusReader:
         counts: Counter[str] = Counter()
         waits: Counter[str] = Counter()
         failures: Counter[str] = Counter()
+        unknowns: Counter[str] = Counter()
         at_work: list[int] = []
         for shard in range(files.shards):
             if shard in files.done:
@@ -231,6 +238,8 @@ class StatusReader:
                 status.failed_shards.append(shard)
                 if len(status.failures) < self._failures:
                     status.failures.append(self._failure(stage, shard, found))
+            elif found.state == "unknown":
+                unknowns[found.reason] += 1
             else:
                 waits[found.reason] += 1
                 if found.state == "pending" and found.entry is not None and found.entry.start is not None:
@@ -239,6 +248,7 @@ class StatusReader:
             setattr(status, state, count)
         status.reused = status.done == files.shards and not mine
         status.reasons = dict(waits.most_common())
+        status.unknown_reasons = dict(unknowns.most_common())
         status.failure_reasons = dict(failures.most_common())
         status.running_shards = at_work
         status.unreadable = [str(path) for path in files.unreadable]

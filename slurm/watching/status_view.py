@@ -139,6 +139,7 @@ def remarks(status: RunStatus) -> list[str]:
             waits.setdefault((reason, count), []).append(stage.stage)
         if stage.starts is not None and stage.starts > status.time:
             lines.append(f"{stage.stage}: Slurm expects the next start in {duration(stage.starts - status.time)}")
+        lines += [f"{stage.stage}: {count:,} unknown: {reason}" for reason, count in stage.unknown_reasons.items()]
         if stage.failed > 1:
             for reason, count in list(stage.failure_reasons.items())[:_MAX_REASONS]:
                 lines.append(f"{stage.stage}: {count:,} failed: {reason}")

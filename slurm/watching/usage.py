@@ -7,13 +7,14 @@ that committed (from their receipts) and for running ones (from the queue); the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.plan import Run
-from jobs.task import TIME_FORMAT, Receipt
+from jobs.task import Receipt
+from slurm.submission.answers import Attempt, Key
 from slurm.submission.options import resources
-from slurm.submission.queue import Attempt, Key, QueueView
+from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission
 
 _HOUR_S = 3600.0
@@ -68,39 +69,34 @@ def stage_usage(
         receipts: shard -> receipt.
     """
     asked = resources(run.config, stage)
-    # In the notation of receipts, which tells local processes from Slurm jobs.
-    tasks = {
-        (f"local-{item.job}" if item.kind == "local" else item.task_id(shard), item.name)
-        for item in submissions
-        for shard in item.indices()
-    }
-    ids = {task for task, _ in tasks}
-    # Job ids wrap around after years and may be reused after a controller crash; records from before the run belong to
-    # other jobs.
-    since = min((item.time for item in submissions), default=0.0) - _HOUR_S
-    first = time.strftime(TIME_FORMAT, time.gmtime(since))
+    # In the notation of receipts, which tells local processes from Slurm jobs. By ids and attempts, not by times: the
+    # clocks of nodes, controller and login node differ.
+    first: dict[Key, int] = {}
     committed: dict[str, list[Receipt]] = {}
-    for receipt in receipts.values():
-        if receipt.job in ids and receipt.finished >= first:
-            committed.setdefault(receipt.job, []).append(receipt)
+    for item in submissions:
+        for shard in item.indices():
+            task = f"local-{item.job}" if item.kind == "local" else item.task_id(shard)
+            first[task, item.name] = item.attempt
+            receipt = receipts.get(shard)
+            # A receipt of an earlier run's task that had this id is never of a shard that was submitted since.
+            if receipt is not None and receipt.job == task and receipt.attempt >= item.attempt:
+                committed.setdefault(task, []).append(receipt)
     if queue.accounting:
-        return _accounted(
-            tasks, {task: _since(queue.attempts.get(task, []), since) for task in tasks}, committed, asked.gpus
-        )
-    return _by_receipts(tasks, queue, committed, asked.nodes, asked.gpus)
-
-
-def _since(attempts: list[Attempt], moment: float) -> list[Attempt]:
-    return [item for item in attempts if item.submit >= moment]
+        return _accounted(first, queue.attempts, committed, asked.gpus)
+    return _by_receipts(first, queue, committed, asked.nodes, asked.gpus)
 
 
 def _accounted(
-    tasks: set[Key], attempts: Mapping[Key, list[Attempt]], committed: Mapping[str, list[Receipt]], gpus_a_node: int
+    first: Mapping[Key, int],
+    attempts: Mapping[Key, list[Attempt]],
+    committed: Mapping[str, list[Receipt]],
+    gpus_a_node: int,
 ) -> Usage:
     usage = Usage(wasted_attempts=0, wasted_node_hours=0.0, wasted_gpu_hours=0.0)
-    for task in tasks:
-        made = attempts[task]
-        useful = {_nearest(made, receipt) for receipt in committed.get(task[0], ())} if made else set()
+    for task, number in first.items():
+        made = attempts.get(task, [])
+        # The start that committed; accounting may lack one of those before it.
+        useful = {min(receipt.attempt - number, len(made) - 1) for receipt in committed.get(task[0], ())}
         for position, attempt in enumerate(made):
             hours = attempt.nodes * attempt.seconds / _HOUR_S
             gpu_hours = (
@@ -117,22 +113,8 @@ def _accounted(
     return usage
 
 
-def _nearest(made: list[Attempt], receipt: Receipt) -> int:
-    """Return the attempt that committed: the one closest in time to the receipt, as clocks of nodes differ."""
-    if len(made) == 1:
-        return 0
-    moment = receipt.moment()
-
-    def distance(position: int) -> float:
-        attempt = made[position]
-        start = attempt.start or attempt.submit
-        return max(start - moment, moment - (attempt.end if attempt.end is not None else moment), 0.0)
-
-    return min(range(len(made)), key=lambda position: (distance(position), -position))
-
-
 def _by_receipts(
-    tasks: set[Key], queue: QueueView, committed: Mapping[str, list[Receipt]], nodes: int, gpus_a_node: int
+    tasks: Iterable[Key], queue: QueueView, committed: Mapping[str, list[Receipt]], nodes: int, gpus_a_node: int
 ) -> Usage:
     usage = Usage()
     now = time.time()

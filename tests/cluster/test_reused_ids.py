@@ -39,8 +39,10 @@ def test_a_job_that_was_given_our_id_is_neither_counted_nor_ended(
         job = foreign if item.stage == "merge" else item.job
         append_submission(run, replace(item, job=job, name=job_name(run, item.stage), time=time.time() - 60))
     status = StatusReader(run).read()
+    assert (status.state, status.stage("sample").unknown, status.usage.attempts) == ("unknown", 2, 0), told(status)
+    status = wait_for(run, ended)
     assert (status.state, status.stage("sample").failed, status.usage.attempts) == ("failed", 2, 0), told(status)
-    assert status.stage("sample").failures[0].reason == "left the queue without a receipt"
+    assert status.stage("sample").failures[0].reason == "LOST (Slurm does not have it, asked twice)"
     assert control.cancel(run).jobs == []
 
     (toys / "sample-0.sleep").unlink()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slurm.submission.queue import QueueView, read_queue
+from slurm.submission.queue import Looks, QueueView, another_look, look_twice, read_queue
 from slurm.submission.submissions import Submission
 
 SACCT = """\
@@ -32,24 +33,54 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_the_controller_does_not_know_is_lost(folder: Path) -> None:
+def state(view: QueueView, job: Submission, shard: int = 0) -> str | None:
+    entry = view.entry(job, shard)
+    return entry.state if entry else None
+
+
+def test_what_the_controller_does_not_have_is_absent_at_first(folder: Path) -> None:
     clients(folder, "8|RUNNING|None|n1|1700000001|1800000000|0|1|toy.merge.1|\n")
     queue = read_queue([ARRAY, JOB])
-    lost, known = queue.entry(ARRAY, 1), queue.entry(JOB)
+    absent, known = queue.entry(ARRAY, 1), queue.entry(JOB)
     assert queue.problem is None
-    assert lost is not None and (lost.state, lost.live) == ("LOST", False)
+    assert absent is not None and (absent.state, absent.live) == ("ABSENT", False)
     assert known is not None and known.live
 
 
-def test_all_jobs_are_lost_if_the_controller_knows_none(folder: Path) -> None:
+def test_it_is_lost_once_two_full_answers_seconds_apart_lack_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fourth answer is none: it neither counts as a look nor undoes those before it."""
+    clients(folder, "")
+    looks, states = Looks(), []
+    for now, squeue in (
+        (100.0, ""),
+        (104.9, ""),
+        (105.0, ""),
+        (106.0, "slurm_load_jobs error: Socket timed out"),
+        (107.0, ""),
+        (108.0, "7_[0-1]|PENDING|None||N/A|N/A|0|1|toy.generate.1|"),
+        (114.0, ""),
+        (119.0, ""),
+    ):
+        (folder / "squeue.txt").write_text(squeue)
+        view = read_queue([ARRAY])
+        with monkeypatch.context() as clock:
+            clock.setattr("slurm.submission.queue.time.monotonic", lambda now=now: now)
+            states.append(state(another_look(view, looks), ARRAY, 1))
+    assert states == ["ABSENT", "ABSENT", "LOST", "PENDING", "LOST", "PENDING", "ABSENT", "LOST"]
+
+
+def test_all_jobs_are_lost_if_the_controller_knows_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.submission.queue.SECOND_LOOK_S", 0.0)
     clients(folder, "slurm_load_jobs error: Invalid job id specified\n", code=1)
-    assert [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()] == ["LOST"] * 3
+    view = look_twice([ARRAY, JOB], lambda seen: seen.entry(JOB) is not None)
+    assert [state(view, ARRAY, 0), state(view, ARRAY, 1), state(view, JOB)] == ["LOST"] * 3
 
 
 def test_a_controller_that_does_not_answer_forgets_nothing(folder: Path) -> None:
     clients(folder, "slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
     queue = read_queue([ARRAY, JOB])
     assert queue.problem is not None and all(entry.live for entry in queue.entries.values())
+    assert queue.entry(replace(JOB, job="9")) is None
 
 
 def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
@@ -59,10 +90,11 @@ def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
     (folder / "sacct.txt").write_text(SACCT + "7_0|RUNNING|0:0|n1|1700000100|1700000101|Unknown|9|1||toy.generate.2\n")
     queue = read_queue([ARRAY, JOB])
     assert {key: entry.state for key, entry in queue.entries.items()} == {
-        ("7_0", "toy.generate.1"): "LOST",
-        ("7_1", "toy.generate.1"): "LOST",
-        ("8", "toy.merge.1"): "LOST",
+        ("7_0", "toy.generate.1"): "ABSENT",
+        ("7_1", "toy.generate.1"): "ABSENT",
+        ("8", "toy.merge.1"): "ABSENT",
     }
+    assert queue.foreign == {"7", "8"}
     assert set(queue.attempts) == {("8", "toy.merge.1")}
 
 

@@ -14,7 +14,8 @@ from textual.widgets import DataTable, Static
 
 from jobs.entry import write_failure
 from jobs.plan import Run
-from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.answers import QueueEntry
+from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission, attempt_log
 from slurm.watching.monitor import LogScreen, Monitor, TasksScreen, exit_code
 from slurm.watching.status import StatusReader

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from slurm.submission.queue import Attempt, QueueEntry, QueueView, ask, moment, parse_sacct, parse_squeue, rows, scancel
+from slurm.submission.answers import (
+    Attempt,
+    QueueEntry,
+    UnreadableError,
+    job_rows,
+    moment,
+    parse_sacct,
+    parse_squeue,
+    rows,
+)
+from slurm.submission.client import ask, scancel
+from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission
 from slurm.watching.wait_reasons import explained
 
@@ -135,8 +146,9 @@ def test_a_task_cancelled_with_its_array_is_found_by_the_array() -> None:
     array = Submission("slurm", "generate", "30", "0-9", array=True, name="toy")
     entry = view.entry(array, 7)
     assert entry is not None and entry.state == "CANCELLED"
-    assert view.entry(replace(array, job="31"), 7) is None
-    assert view.entry(replace(array, name="other"), 7) is None, "another job with the same id"
+    for other in (replace(array, job="31"), replace(array, name="other")):
+        entry = view.entry(other, 7)
+        assert entry is not None and entry.state == "ABSENT", "another job with the same id"
 
 
 def test_a_shard_is_found_by_its_own_task_and_the_first_is_the_default() -> None:
@@ -146,15 +158,23 @@ def test_a_shard_is_found_by_its_own_task_and_the_first_is_the_default() -> None
     assert view.entry(array, 1) == QueueEntry("PENDING")
 
 
-def test_lines_that_are_no_rows_are_left_out() -> None:
-    assert parse_squeue("slurm_load_jobs error: x\n\n") == {}
+def test_lines_that_are_no_rows_make_an_answer_unreadable() -> None:
+    for line in ("slurm_load_jobs error: x\n", "12|RUNNING\n", "a|b|c|d|e|f|g|h|i|j|k|\n"):
+        with pytest.raises(UnreadableError, match="unreadable answer"):
+            parse_squeue(SQUEUE + line)
+        with pytest.raises(UnreadableError, match="unreadable answer"):
+            parse_sacct(SACCT + line)
+    with pytest.raises(UnreadableError, match="unreadable answer"):
+        parse_squeue("12|PENDING|a | b||N/A|N/A|0|1|toy|\n")
+    assert parse_squeue("") == parse_squeue("\n") == {}
     assert parse_sacct("") == ({}, {})
+    assert list(job_rows("5|a|b|\n6|x|\n", 2)) == [["5", "a|b"], ["6", "x"]]
     assert list(rows("a|b|c\na|\n a|b| \na\n", 2)) == [["a", ""], ["a", "b"]]
     assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
 
 
 def test_a_timeout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.submission.queue.TIMEOUT_S", 0.05)
+    monkeypatch.setattr("slurm.submission.client.TIMEOUT_S", 0.05)
     assert ask(["sleep", "60"]) == (1, "no answer in 0.05 seconds")
     (tmp_path / "scancel").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     (tmp_path / "scancel").chmod(0o755)

@@ -20,7 +20,8 @@ from rich.console import Console
 from jobs.entry import write_failure
 from jobs.plan import Run
 from routenator.errors import InputError
-from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.answers import QueueEntry
+from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission
 from slurm.watching.cluster_queue import ClusterView
 from slurm.watching.exporter import Gatherer, cluster_metrics, run_metrics
@@ -38,7 +39,7 @@ def runs(make_run: Callable[..., Run]) -> list[Run]:
     commit(waiting, "generate", 0, rows=100)
     failed = make_run(name="failed", seed=3)
     append_submission(failed, Submission("local", "sample", "1", "0"))
-    write_failure(failed, "sample", 0, kind="ValueError", message="no", attempt=1, job=None)
+    write_failure(failed, "sample", 0, kind="ValueError", message="no", attempt=1, job="local-1")
     return [waiting, failed, make_run(name="idle", seed=4)]
 
 

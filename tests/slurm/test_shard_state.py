@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from slurm.local import processes
-from slurm.submission.queue import QueueEntry, QueueView
+from slurm.submission.answers import QueueEntry
+from slurm.submission.queue import Looks, QueueView, another_look
 from slurm.submission.submissions import Submission
 from slurm.watching.shard_state import shard_state
 
 NOW = 1_700_000_000.0
 JOB = Submission("slurm", "merge", "5", "0", time=NOW - 500)
-FAILURE = {"time": NOW - 100, "kind": "ValueError", "message": "no more"}
+FAILURE = {"job": "5", "attempt": 1, "kind": "ValueError", "message": "no more"}
 ALIVE, ENDED = {"alive": True}, {"alive": False}
 QUIET = QueueView({}, True)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Freeze time at NOW, so that limits can be tested to a hundredth of a second."""
-    monkeypatch.setattr("slurm.watching.shard_state.time.time", lambda: NOW)
 
 
 def said(
@@ -50,10 +46,12 @@ def test_what_is_in_the_queue_runs_or_waits_whatever_failed_before() -> None:
 
 def test_a_failure_counts_if_it_is_not_of_an_earlier_submission() -> None:
     told = ("failed", "ValueError: no more")
-    lost = ("failed", "left the queue without a receipt")
     assert said(JOB, failure=FAILURE) == said(JOB, QueueEntry("FAILED"), failure=FAILURE) == told
-    assert said(JOB, failure={**FAILURE, "time": JOB.time}) == told
-    assert said(JOB, failure={**FAILURE, "time": JOB.time - 0.01}) == lost
+    again = replace(JOB, job="6", attempt=3)
+    for earlier in (FAILURE, {**FAILURE, "job": "6", "attempt": 2}, {**FAILURE, "attempt": 3}):
+        assert shard_state(0, again, QUIET, None, earlier).state == "unknown"
+    requeued = {**FAILURE, "job": "6", "attempt": 4}
+    assert shard_state(0, again, QUIET, None, requeued).failure == requeued
     state = shard_state(0, JOB, QUIET, None, FAILURE)
     assert (state.failure, state.submission) == (FAILURE, JOB)
 
@@ -64,24 +62,31 @@ def test_a_queue_that_cannot_be_read_says_nothing_but_what_failed() -> None:
     assert shard_state(0, JOB, broken, None, FAILURE).state == "failed"
 
 
-@pytest.mark.parametrize(
-    ("age", "state"), [(0, "pending"), (14.99, "pending"), (15, "failed"), (15.01, "failed"), (500, "failed")]
-)
-def test_a_job_may_take_seconds_to_appear_in_the_queue(age: float, state: str) -> None:
-    submission = Submission("slurm", "merge", "5", "0", time=NOW - age)
-    reason = {"pending": "just submitted", "failed": "left the queue without a receipt"}[state]
-    assert said(submission) == (state, reason)
+def states(queue: QueueView, monkeypatch: pytest.MonkeyPatch, *times: float) -> list[str]:
+    """The state at looks at these times."""
+    looks, found = Looks(), []
+    for now in times:
+        with monkeypatch.context() as clock:
+            clock.setattr("slurm.submission.queue.time.monotonic", lambda now=now: now)
+            found.append(shard_state(0, JOB, another_look(queue, looks), None, None).state)
+    return found
 
 
-@pytest.mark.parametrize(("age", "state"), [(0, "running"), (29.99, "running"), (30, "failed"), (30.01, "failed")])
-def test_a_receipt_may_take_seconds_to_be_seen(age: float, state: str) -> None:
-    assert said(JOB, QueueEntry("COMPLETED", end=NOW - age))[0] == state
+def test_what_slurm_does_not_have_is_unknown_and_lost_at_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states(QUIET, monkeypatch, 50.0, 54.9, 55.0) == ["unknown", "unknown", "failed"]
+    assert states(replace(QUIET, problem="no answer"), monkeypatch, 50.0, 60.0, 70.0) == ["unknown"] * 3
+
+
+def test_a_receipt_may_take_seconds_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = QueueView({("5", ""): QueueEntry("COMPLETED")}, True)
+    assert states(queue, monkeypatch, 50.0, 79.9, 80.0) == ["unknown", "unknown", "failed"]
 
 
 @pytest.mark.parametrize(
     ("entry", "state", "reason"),
     [
-        (QueueEntry("COMPLETED"), "failed", "COMPLETED without a receipt"),
+        (QueueEntry("COMPLETED"), "unknown", "COMPLETED, and its receipt is not visible here yet"),
+        (QueueEntry("LOST", "asked twice"), "failed", "LOST (asked twice)"),
         (QueueEntry("CANCELLED", nodes="n1"), "cancelled", "cancelled"),
         (QueueEntry("PENDING", "DependencyNeverSatisfied"), "cancelled", "cancelled"),
         (QueueEntry("TIMEOUT"), "failed", "TIMEOUT"),
@@ -107,8 +112,9 @@ def test_a_local_task_runs_while_its_process_and_its_driver_do() -> None:
 
 
 def test_a_local_task_that_failed_is_told_with_its_reason() -> None:
+    failure = {**FAILURE, "job": f"local-{os.getpid()}"}
     for driver in (ALIVE, ENDED, None):
-        assert said(local(), driver=driver, failure=FAILURE) == ("failed", "ValueError: no more")
+        assert said(local(), driver=driver, failure=failure) == ("failed", "ValueError: no more")
 
 
 @pytest.mark.parametrize("started", [None, 0.0])
