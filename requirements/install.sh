@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the environment from the lock file: exact versions, no resolver. Usage: install.sh PYTHON VENV LOCK
+# Make the environment from the lock file: exact versions and hashes, no resolver. Usage: install.sh PYTHON VENV LOCK
 set -euo pipefail
 python=$1 venv=$2 lock=$3
 command -v "$python" >/dev/null 2>&1 || python=python3
@@ -17,17 +17,19 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then
 fi
 echo "Installing into $venv from $lock (some minutes the first time)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@"; }
-# pip first looks for torch's CPU build; the other packages are installed without their own wishes, which would draw in CUDA builds.
-grep -E '^torch==' "$lock" | xargs "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps
-grep -vE '^(torch|deepspeed)==|^ *(#|$)' "$lock" >"$venv/lock.txt"
-pip --no-deps -r "$venv/lock.txt"
-# deepspeed comes as source and its set-up imports torch: after torch, and in this environment.
-grep -E '^deepspeed==' "$lock" | xargs "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation
+pip() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --require-hashes --no-deps "$@"; }
+# Entries of the lock file, with the lines of hashes that follow each: those of the named packages, or all others.
+entries() { awk -v want="$1" -v names="^($2)==" '/^[A-Za-z]/ { on = ($0 ~ names) == want } /^#/ { on = 0 } on' "$lock"; }
+# torch first: the others' own wishes are not followed, which would draw in CUDA builds, and deepspeed, which comes as source,
+# imports torch in its set-up.
+for part in "1 torch" "0 torch|deepspeed" "1 deepspeed"; do
+  entries $part >"$venv/lock.txt"
+  if [ "$part" = "1 deepspeed" ]; then pip --no-build-isolation -r "$venv/lock.txt"; else pip -r "$venv/lock.txt"; fi
+done
 # Beside torch's CPU build torchvision lacks two operators, whose names it needs to be imported; image models of vLLM use neither.
 # Only they need it: where it cannot be had, everything else works.
 rm -rf "$venv/vision"
-if pip --no-deps --target "$venv/vision" -r "$vision"; then
+if pip --target "$venv/vision" -r "$vision"; then
   main=$venv/vision/torchvision/__init__.py
   cat - "$main" >"$main.new" <<'PY'
 import torch as _torch

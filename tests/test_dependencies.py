@@ -56,8 +56,8 @@ def base_names(*extras: str) -> set[str]:
 def lock(name: str) -> dict[str, str]:
     """Package -> version."""
     lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("==") for line in lines if line and not line.lstrip().startswith("#"))
-    return {canonical(package): version.strip() for package, version in pairs}
+    pairs = (line.removesuffix(" \\").split("==") for line in lines if "==" in line and line[0].isalpha())
+    return {canonical(package): version.partition(";")[0].strip() for package, version in pairs}
 
 
 def test_the_base_is_small_and_every_core_package_is_named() -> None:
