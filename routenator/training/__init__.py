@@ -11,5 +11,6 @@ trackers.py     TensorBoard and other trackers
 arguments.py    settings of the Trainer and DeepSpeed
 trainer.py      transformers' Trainer, adapted to this task
 worker.py       the training process
+group.py        the process group of a job of several processes
 launch.py       starts the workers on this node, stops them on a signal, reports why they failed
 """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def training_arguments(job: TrainingJob, cuda: bool, processes: int) -> TrainingArguments:
-    """Build the Trainer's arguments, which also joins the process group.
+    """Build the Trainer's arguments. If there is a process group, it must exist by now.
 
     Args:
         job: the attempt.

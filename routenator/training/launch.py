@@ -1,22 +1,22 @@
 """Starts the training processes of this node and supervises them until they exit.
 
-A job of one process without DeepSpeed is one child; all others are started by ``torch.distributed.run``. On a signal,
-the processes are asked (by a file) to write a checkpoint and exit; then the previous handler of the signal is called. A
-failure is reported with the exception of the process that failed first, or else the end of the log, and not with the
-launcher's own traceback.
+A process that trains alone without DeepSpeed needs no group; the others join one by ``group.py``. On a signal, the
+processes are asked (by a file) to write a checkpoint and exit; then the previous handler of the signal is called. A
+failure is reported with the exception of the process that failed first, or else the end of the log.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,12 +26,12 @@ from routenator.errors import InputError, StageError
 from routenator.extras import require_training
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
+from routenator.training.group import FOREIGN, group_environment
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 _TAIL = 40  # lines of log in an error
 _TRACE = 12  # lines of traceback in an error; the log has all of it
-_KILLED = re.compile(r"exitcode\s*:\s*-9\b")  # torch.distributed.run's report of a killed process
 _POLL_S = 0.2
 _STOP_GRACE_S = 600.0  # for a step and a checkpoint of a large model; the scheduler's own limit is usually shorter
 _KILL_GRACE_S = 5.0
@@ -43,24 +43,9 @@ class StoppedError(StageError):
     """Training was asked to stop; a checkpoint was written."""
 
 
-def command(job: TrainingJob, nodes: Nodes) -> list[str]:
-    """Build the command line of this node's processes."""
-    worker = ["-m", "routenator.training.worker", str(job.file)]
-    if _is_plain(job, nodes):
-        return [sys.executable, *worker]
-    start = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        f"--nproc-per-node={job.config.processes}",
-        f"--nnodes={nodes.count}",
-    ]
-    if nodes.count == 1:
-        # The store binds port 0 itself: no other job can take the port between choosing and using it.
-        meet = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    else:
-        meet = [f"--node-rank={nodes.index}", f"--master-addr={nodes.address}", f"--master-port={nodes.port}"]
-    return [*start, *meet, *worker]
+def command(job: TrainingJob) -> list[str]:
+    """Build the command line of a training process; its place among others is in its environment."""
+    return [sys.executable, "-m", "routenator.training.worker", str(job.file)]
 
 
 def _is_plain(job: TrainingJob, nodes: Nodes) -> bool:
@@ -69,8 +54,7 @@ def _is_plain(job: TrainingJob, nodes: Nodes) -> bool:
 
 def environment(processes: int, cpu: bool) -> dict[str, str]:
     """Build the workers' environment: ours without another launcher's variables, with the cores divided among them."""
-    foreign = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
-    env = {name: value for name, value in os.environ.items() if name not in foreign}
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
     env["TOKENIZERS_PARALLELISM"] = "false"
     env["PYTHONUNBUFFERED"] = "1"
@@ -94,12 +78,12 @@ def _cores() -> int:
     return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
-def _one_device(job: TrainingJob, nodes: Nodes) -> dict[str, str]:
-    """Show one GPU to a process without a launcher.
+def _one_device() -> dict[str, str]:
+    """Show one GPU to a process that trains alone.
 
     With more, transformers would silently multiply the batch over all of them.
     """
-    if not _is_plain(job, nodes) or _on_cpu():
+    if _on_cpu():
         return {}
     return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
 
@@ -124,29 +108,22 @@ def launch(
     if nodes.index == 0:
         job.root.mkdir(parents=True, exist_ok=True)
         job.write()
-    # A scheduler signals every process of a task, but only this one handles the signal. The children inherit the mask.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    process = subprocess.Popen(
-        command(job, nodes),
-        env=environment(job.config.processes, _on_cpu()) | _one_device(job, nodes),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # A new session: a terminal's Ctrl-C reaches only this process, which stops the workers in its own way.
-        start_new_session=True,
-    )
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     tail: deque[str] = deque(maxlen=_TAIL)
-    reader = threading.Thread(target=_copy, args=(process.stdout, out or sys.stdout, tail), daemon=True)
-    reader.start()
-    with _Signals() as signals:
+    # Only this user may enter the folder, through which the processes of one node meet.
+    with tempfile.TemporaryDirectory(prefix="routenator-") as folder, _Signals() as signals:
+        workers = _start(job, nodes, Path(folder))
+        readers = [
+            threading.Thread(target=_copy, args=(worker.stdout, out or sys.stdout, tail), daemon=True)
+            for worker in workers
+        ]
+        for reader in readers:
+            reader.start()
         try:
-            _watch(process, job, signals, _Metrics(job.metrics_file), progress)
+            codes = _watch(workers, job, signals, _Metrics(job.metrics_file), progress)
         finally:
-            _end(process)
-            reader.join(timeout=_KILL_GRACE_S)
+            _end(workers)
+            for reader in readers:
+                reader.join(timeout=_KILL_GRACE_S)
         if signals.caught is not None:
             result = TrainingResult.model_validate(read_json(job.result_file)) if job.result_file.is_file() else None
             if result is None or not result.finished:
@@ -157,8 +134,8 @@ def launch(
                 raise StoppedError(
                     f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to resume"
                 )
-    if process.returncode != 0:
-        raise _failure(job, process.returncode, tail)
+    if any(codes):
+        raise _failure(job, codes, tail)
     return TrainingResult.model_validate(read_json(job.result_file))
 
 
@@ -214,44 +191,92 @@ class _Metrics:
         return [json.loads(line) for line in whole.splitlines()]
 
 
+def _start(job: TrainingJob, nodes: Nodes, folder: Path) -> list[subprocess.Popen[str]]:
+    """Start this node's processes.
+
+    Args:
+        folder: of the file through which they meet if there is only this node.
+    """
+    shared = environment(job.config.processes, _on_cpu())
+    workers = []
+    # A scheduler signals every process of a task, but only this one handles the signal. The children inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        for local in range(job.config.processes):
+            own = (
+                _one_device()
+                if _is_plain(job, nodes)
+                else group_environment(local, job.config.processes, nodes, folder)
+            )
+            workers.append(
+                subprocess.Popen(
+                    command(job),
+                    env=shared | own,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    # A new session: a terminal's Ctrl-C reaches only this process, which stops the workers in its own
+                    # way.
+                    start_new_session=True,
+                )
+            )
+    except BaseException:
+        _end(workers)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    return workers
+
+
 def _watch(
-    process: subprocess.Popen[str], job: TrainingJob, signals: _Signals, metrics: _Metrics, progress: Progress
-) -> None:
-    """Wait until the processes exit, or fail to exit in time after a stop request or an error."""
+    workers: Sequence[subprocess.Popen[str]],
+    job: TrainingJob,
+    signals: _Signals,
+    metrics: _Metrics,
+    progress: Progress,
+) -> list[int]:
+    """Wait until the processes exit, or fail to exit in time after a stop request or an error.
+
+    Returns:
+        Exit codes of those that exited by themselves.
+    """
     asked: float | None = None
     failed: float | None = None
-    while process.poll() is None:
+    while any(worker.poll() is None for worker in workers):
         if signals.caught is not None and asked is None:
             job.ask_to_stop()
             asked = time.monotonic()
         if asked is not None and time.monotonic() - asked > _STOP_GRACE_S:
-            return
-        if failed is None and any(job.root.glob("error-*.json")):
+            break
+        if failed is None and (any(worker.returncode for worker in workers) or any(job.root.glob("error-*.json"))):
             failed = time.monotonic()
         if failed is not None and time.monotonic() - failed > _KILL_GRACE_S:
-            return  # the others would wait many minutes in a collective for the failed one
+            break  # the others would wait many minutes in a collective for the failed one
         for line in metrics.new():
             progress(line)
         time.sleep(_POLL_S)
     for line in metrics.new():
         progress(line)
+    # One that has to be killed has failed too, even if no other did.
+    return [-signal.SIGTERM if worker.returncode is None else worker.returncode for worker in workers]
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """Kill the process and all its descendants that are still running."""
+def _end(workers: Iterable[subprocess.Popen[str]]) -> None:
+    """Kill the processes and all their descendants that are still running."""
     import psutil
 
-    try:
-        parent = psutil.Process(process.pid)
-        family = [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    for member in family:
+    for worker in workers:
         try:
-            member.kill()
+            parent = psutil.Process(worker.pid)
+            family = [parent, *parent.children(recursive=True)]
         except psutil.NoSuchProcess:
-            continue
-    process.wait()
+            family = []
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        worker.wait()
 
 
 def _copy(source: IO[str] | None, target: IO[str], tail: deque[str]) -> None:
@@ -261,15 +286,15 @@ def _copy(source: IO[str] | None, target: IO[str], tail: deque[str]) -> None:
         target.flush()
 
 
-def _failure(job: TrainingJob, code: int, tail: deque[str]) -> StageError | InputError:
-    """Return the error of the process that failed first, or else one made from the exit code and the log."""
+def _failure(job: TrainingJob, codes: Sequence[int], tail: deque[str]) -> StageError | InputError:
+    """Return the error of the process that failed first, or else one made from the exit codes and the log."""
     end = "end of its log:\n" + "".join(tail).rstrip()
-    if code == -signal.SIGKILL or any(_KILLED.search(line) for line in tail):
+    if -signal.SIGKILL in codes:
         # Errors of the other processes are only a consequence of the kill.
         return StageError(f"a training process was killed (did the node run out of memory?); {end}")
     found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
     if not found:
-        return StageError(f"training ended with exit code {code}; {end}")
+        return StageError(f"training ended with exit code {next(filter(None, codes))}; {end}")
     first = found[0]
     if first["input"]:
         return InputError(first["message"])

@@ -36,6 +36,7 @@ from routenator.files import write_json
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard
 from routenator.training.arguments import training_arguments
+from routenator.training.group import join_group
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 from routenator.training.model import attach_adapter, load_base
 from routenator.training.prompts import PromptFormat
@@ -247,7 +248,8 @@ def fit(job: TrainingJob) -> None:
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
     if config.deepspeed and not cuda:
         _without_compiler()
-    # This joins the process group, and transformers must know of ZeRO-3 before the model is loaded.
+    join_group(cuda)
+    # transformers must know of ZeRO-3 before the model is loaded.
     arguments = training_arguments(job, cuda, world())
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(job.base)

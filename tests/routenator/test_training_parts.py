@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from routenator.nodes import Nodes
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard, base_model_of, is_adapter, read_card
 from routenator.training.arguments import deepspeed_config
+from routenator.training.group import STORE_VARIABLE, group_environment
 from routenator.training.job import TrainingJob
-from routenator.training.launch import command, environment
+from routenator.training.launch import environment
 from tests.routenator.tiny_model import TOOLS, byte_tokenizer, make_job, save_tiny_model
 
 
@@ -89,20 +89,19 @@ def test_a_plain_adapter_names_its_base_model(tmp_path: Path) -> None:
         base_model_of(tmp_path)
 
 
-def test_one_process_without_deepspeed_needs_no_launcher(tmp_path: Path) -> None:
-    job = make_job(tmp_path, tmp_path)
-    assert command(job, Nodes()) == [sys.executable, "-m", "routenator.training.worker", str(job.file)]
-
-
-def test_several_processes_of_one_node_take_any_free_port(tmp_path: Path) -> None:
-    line = command(make_job(tmp_path, tmp_path, processes=3), Nodes())
-    assert line[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node=3", "--nnodes=1"]
-    assert "--rdzv-endpoint=127.0.0.1:0" in line
+def test_processes_of_one_node_meet_through_a_file_and_talk_over_loopback(tmp_path: Path) -> None:
+    places = [group_environment(local, 3, Nodes(), tmp_path) for local in range(3)]
+    assert [place["RANK"] for place in places] == ["0", "1", "2"] == [place["LOCAL_RANK"] for place in places]
+    assert {place["WORLD_SIZE"] for place in places} == {"3"}
+    assert {place[STORE_VARIABLE] for place in places} == {str(tmp_path / "store")}
+    assert {place["GLOO_SOCKET_IFNAME"] for place in places} == {"lo"}
 
 
 def test_several_nodes_meet_at_the_first_nodes_address(tmp_path: Path) -> None:
-    line = command(make_job(tmp_path, tmp_path), Nodes(count=2, index=1, address="n07", port=4711))
-    assert line[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1", "--master-addr=n07", "--master-port=4711"]
+    place = group_environment(1, 2, Nodes(count=2, index=1, address="n07", port=4711), tmp_path)
+    assert (place["RANK"], place["WORLD_SIZE"], place["LOCAL_RANK"]) == ("3", "4", "1")
+    assert (place["MASTER_ADDR"], place["MASTER_PORT"]) == ("n07", "4711")
+    assert STORE_VARIABLE not in place
 
 
 def test_processes_share_the_cores_and_inherit_no_other_launchers_variables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import ipaddress
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, open_engine
+from routenator.nodes import Nodes
 from routenator.training import checkpoints
 from routenator.training.adapter import read_card
 from routenator.training.job import TrainingJob, TrainingResult
@@ -174,19 +180,54 @@ def test_bad_input_found_by_a_worker_is_bad_input_here(model: Path, tmp_path: Pa
 
 
 def children() -> list[Any]:
-    import psutil
-
     return psutil.Process().children(recursive=True)
+
+
+def listening(processes: list[Any]) -> set[str]:
+    """Addresses on which these processes accept connections from other machines."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {place.laddr.ip for place in process.net_connections("tcp") if place.status == psutil.CONN_LISTEN}
+    return {address for address in found if not ipaddress.ip_address(address).is_loopback}
+
+
+def test_no_stranger_can_reach_the_processes_of_one_node(model: Path, tmp_path: Path) -> None:
+    """torch's launcher opens a store on all addresses and unpickles what anybody puts into it."""
+    seen: list[tuple[int, set[str]]] = []
+    job = make_job(model, tmp_path, **{**TWO, "max_steps": 3})
+    launch(job, at_step(1, lambda: seen.append((len(children()), listening(children())))), out=io.StringIO())
+    assert seen[0][0] >= 2
+    assert not seen[0][1]
+
+
+def test_the_store_of_several_nodes_listens_on_the_first_nodes_address_alone(model: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        port = probe.getsockname()[1]
+    job = make_job(model, tmp_path, max_steps=3, processes=1)
+    other = multiprocessing.get_context("spawn").Process(
+        target=launch, args=(job,), kwargs={"nodes": Nodes(2, 1, "127.0.0.2", port)}
+    )
+    job.root.mkdir(parents=True)
+    job.write()
+    other.start()
+    stores: list[set[str]] = []
+
+    def look() -> None:
+        found = [place.laddr for child in children() for place in child.net_connections("tcp")]
+        stores.append({place.ip for place in found if place.port == port})
+
+    launch(job, at_step(1, look), nodes=Nodes(2, 0, "127.0.0.2", port), out=io.StringIO())
+    other.join()
+    assert stores == [{"127.0.0.2"}]
+    assert other.exitcode == 0
 
 
 def test_a_killed_process_is_an_error_and_no_process_is_left(model: Path, tmp_path: Path) -> None:
     def kill_a_worker() -> None:
         lines = {child: child.cmdline() for child in children()}
-        next(
-            child
-            for child, line in lines.items()
-            if "routenator.training.worker" in line and "torch.distributed.run" not in line
-        ).kill()
+        next(child for child, line in lines.items() if "routenator.training.worker" in line).kill()
 
     with pytest.raises(StageError, match="a training process was killed"):
         launch(make_job(model, tmp_path, **{**TWO, "epochs": 50}), at_step(1, kill_a_worker), out=io.StringIO())
@@ -237,9 +278,8 @@ def test_an_orphaned_worker_exits_when_its_launcher_has_died(model: Path, tmp_pa
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
     env = environment(1, cpu=True) | {LAUNCHER_VARIABLE: str(gone.pid)}
-    from routenator.nodes import ALONE
 
-    subprocess.run(command(job, ALONE), env=env, check=True, timeout=300, capture_output=True)
+    subprocess.run(command(job), env=env, check=True, timeout=300, capture_output=True)
     result = TrainingResult.model_validate_json(job.result_file.read_text())
     assert not result.finished
     assert checkpoints.newest(Path(job.checkpoints)) is not None
