@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from routenator.files import read_json, write_json
 from slurm.local import processes
 from slurm.submission.options import resources
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
+from slurm.worker.array_task import TASKS_SUFFIX, read_task, stopped_path, write_tasks
 from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
 
 STOP_GRACE_S = 10.0
@@ -132,6 +135,27 @@ class _Stopped(Exception):
     """The driver was asked to stop."""
 
 
+@dataclass
+class _Running:
+    """A task at work.
+
+    Attributes:
+        attempt: attempt number of this start.
+        marker: value of the task variable.
+        tasks: name of its file in the stage's log folder.
+        began: when it was started, by the monotonic clock.
+        warned: whether it was sent the warning signal.
+    """
+
+    shard: int
+    attempt: int
+    process: subprocess.Popen[bytes]
+    marker: str
+    tasks: str
+    began: float
+    warned: bool = False
+
+
 class Driver:
     """Runs the stages of a run one after the other, with at most ``cluster.parallel`` tasks at once.
 
@@ -199,79 +223,102 @@ class Driver:
         """
         waiting = iter(missing)
         counts = attempt_counts(load_submissions(self.run), stage)
-        # slot -> shard, submitit job, value of the task variable
-        running: dict[int, tuple[int, Any, str]] = {}
+        running: dict[int, _Running] = {}  # by slot
         failed: list[int] = []
         while True:
             self._check_stop()
             for slot in range(self.run.config.cluster.parallel):
-                if slot not in running and (index := next(waiting, None)) is not None:
-                    running[slot] = self._submit(stage, index, counts.get(index, 0) + 1, slot)
+                if slot not in running and (shard := next(waiting, None)) is not None:
+                    running[slot] = self._start(slot, self._task(stage, shard, counts.get(shard, 0) + 1))
             if not running:
                 return failed
             time.sleep(_POLL_S)
-            for slot, (index, job, marker) in list(running.items()):
-                if job.done():
-                    del running[slot]
-                    # The task has ended; what it started and left behind (Ray, an engine) would hold the slot's GPUs.
-                    processes.end(processes.TASK_VARIABLE, marker, 1.0)
-                    if not self._succeeded(stage, index, job.job_id, counts.get(index, 0) + 1):
-                        failed.append(index)
+            for slot, item in list(running.items()):
+                if item.process.poll() is None:
+                    self._enforce_limit(stage, item)
+                    continue
+                del running[slot]
+                # The task has ended; what it started and left behind (Ray, an engine) would hold the slot's GPUs.
+                processes.end(processes.TASK_VARIABLE, item.marker, 1.0)
+                stopped = stopped_path(self.run.log_dir(stage), item.tasks, f"local-{item.process.pid}")
+                if stopped.is_file():
+                    running[slot] = self._start(slot, read_task(stopped))
+                elif not self._succeeded(stage, item):
+                    failed.append(item.shard)
 
-    def _submit(self, stage: str, index: int, attempt: int, slot: int) -> tuple[int, Any, str]:
-        from submitit import LocalExecutor
-
-        config, asked = self.run.config, resources(self.run.config, stage)
-        executor = LocalExecutor(self.run.log_dir(stage), max_num_timeout=1_000_000)
-        executor.update_parameters(
-            timeout_min=asked.minutes,
-            signal_delay_s=min(config.cluster.signal_delay_s, asked.minutes * 30),
-            gpus_per_node=asked.gpus,
-            visible_gpus=tuple(range(slot * asked.gpus, (slot + 1) * asked.gpus)),
-            stderr_to_stdout=True,
-            setup=tuple(config.cluster.setup),
+    def _task(self, stage: str, shard: int, attempt: int) -> StageTask:
+        return StageTask(
+            self.run.path,
+            stage,
+            [shard],
+            attempt=attempt,
+            limit_s=resources(self.run.config, stage).minutes * 60,
+            lead_s=self._lead_s(stage),
+            package=self.package,
         )
-        if config.cluster.python:
-            executor.python = config.cluster.python
-        marker = f"{stage}/{index}/{uuid.uuid4().hex[:12]}"
-        # submitit passes this process's environment on to the task.
-        os.environ[processes.RUN_VARIABLE] = str(self.run.path)
-        os.environ[processes.TASK_VARIABLE] = marker
-        job = executor.submit(
-            StageTask(
-                self.run.path,
-                stage,
-                [index],
-                attempt=attempt,
-                limit_s=asked.minutes * 60,
-                lead_s=config.cluster.signal_delay_s,
-                package=self.package,
+
+    def _lead_s(self, stage: str) -> float:
+        """Seconds between the warning signal and the time limit; at most half of the limit."""
+        return min(self.run.config.cluster.signal_delay_s, resources(self.run.config, stage).minutes * 30)
+
+    def _start(self, slot: int, task: StageTask) -> _Running:
+        """Start a task in a process of its own."""
+        config, asked = self.run.config.cluster, resources(self.run.config, task.stage)
+        folder, [shard] = self.run.log_dir(task.stage), task.indices
+        tasks = f"{uuid.uuid4().hex[:12]}{TASKS_SUFFIX}"
+        write_tasks(folder, tasks, task, {0: task.indices})
+        marker = f"{task.stage}/{shard}/{uuid.uuid4().hex[:12]}"
+        python = config.python or shlex.quote(sys.executable)
+        start = f"exec {python} -u -m slurm.worker.start {shlex.quote(str(folder))} {tasks}"
+        opening = folder / f".{tasks}.log"
+        with open(opening, "ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", " && ".join([*config.setup, start])],
+                env={
+                    **os.environ,
+                    processes.RUN_VARIABLE: str(self.run.path),
+                    processes.TASK_VARIABLE: marker,
+                    "CUDA_VISIBLE_DEVICES": ",".join(str(slot * asked.gpus + number) for number in range(asked.gpus)),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
+        submission = Submission(
+            kind="local",
+            stage=task.stage,
+            job=str(process.pid),
+            shards=str(shard),
+            attempt=task.attempt + task.restarts,
+            host=socket.gethostname(),
+            started=processes.started(process.pid),
         )
-        append_submission(
-            self.run,
-            Submission(
-                kind="local",
-                stage=stage,
-                job=job.job_id,
-                shards=str(index),
-                attempt=attempt,
-                host=socket.gethostname(),
-                started=processes.started(int(job.job_id)),
-            ),
-        )
-        return index, job, marker
+        # The log is named after the process, whose id is known only now.
+        opening.rename(submission.log(folder, shard))
+        append_submission(self.run, submission)
+        return _Running(shard, submission.attempt, process, marker, tasks, time.monotonic())
 
-    def _succeeded(self, stage: str, index: int, job: str, attempt: int) -> bool:
-        if receipt_path(self.run.stage_dir(stage), index).exists():
+    def _enforce_limit(self, stage: str, item: _Running) -> None:
+        """Warn a task before its time limit, and stop it at the limit."""
+        limit_s = resources(self.run.config, stage).minutes * 60
+        passed = time.monotonic() - item.began
+        if passed >= limit_s:
+            processes.end(processes.TASK_VARIABLE, item.marker, 1.0)
+        elif passed >= limit_s - self._lead_s(stage) and not item.warned:
+            item.warned = True
+            item.process.send_signal(signal.SIGUSR2)
+
+    def _succeeded(self, stage: str, item: _Running) -> bool:
+        if receipt_path(self.run.stage_dir(stage), item.shard).exists():
             return True
-        failure = read_failure(self.run, stage, index)
-        if failure is None or failure["job"] != f"local-{job}" or failure["attempt"] < attempt:
+        failure = read_failure(self.run, stage, item.shard)
+        job = f"local-{item.process.pid}"
+        if failure is None or failure["job"] != job or failure["attempt"] < item.attempt:
             message = "the task ended without a receipt or an error: it was killed, or ran out of memory"
-            write_failure(self.run, stage, index, kind="Killed", message=message, attempt=attempt, job=f"local-{job}")
-            failure = read_failure(self.run, stage, index)
+            write_failure(self.run, stage, item.shard, kind="Killed", message=message, attempt=item.attempt, job=job)
+            failure = read_failure(self.run, stage, item.shard)
         assert failure is not None
-        _say(f"{stage} shard {index} failed: {failure['kind']}: {failure['message'].splitlines()[0]}")
+        _say(f"{stage} shard {item.shard} failed: {failure['kind']}: {failure['message'].splitlines()[0]}")
         return False
 
     def _check_stop(self) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Iterable
 
 import psutil
 
+from slurm.worker.stage_task import LOCAL_VARIABLE
+
 # Value: the run directory. Set for a local task's processes, not for the driver.
 RUN_VARIABLE = "ROUTENATOR_LOCAL_RUN"
-# Value: STAGE/SHARD/TOKEN, unique to each task.
-TASK_VARIABLE = "ROUTENATOR_LOCAL_TASK"
+TASK_VARIABLE = LOCAL_VARIABLE
 
 
 def with_variable(name: str, value: str) -> list[psutil.Process]:
@@ -54,9 +55,8 @@ def is_same(pid: int, created: float) -> bool:
 def end(name: str, value: str, grace_s: float) -> int:
     """Stop every process that carries the variable: interrupt first, kill what is left after ``grace_s`` seconds.
 
-    A task ignores SIGTERM (submitit reserves it for the scheduler) but not SIGINT, on which Python unwinds and closes
-    what is open. submitit's controller is not interrupted: it would kill its task a second later, and it exits by
-    itself once the task has.
+    A task ignores SIGTERM, which is reserved for the scheduler, but not SIGINT, on which Python unwinds and closes what
+    is open.
 
     Returns:
         The number of processes.
@@ -68,9 +68,7 @@ def end(name: str, value: str, grace_s: float) -> int:
         if not left:
             return len(seen)
         # Only once each: a second interrupt would break off the cleanup started by the first.
-        seen |= _signal(
-            [process for process in left if process.pid not in seen and not _is_controller(process)], signal.SIGINT
-        )
+        seen |= _signal([process for process in left if process.pid not in seen], signal.SIGINT)
         time.sleep(0.1)
     # A killed process may just have started another; look again until nothing is left.
     for _ in range(50):
@@ -80,13 +78,6 @@ def end(name: str, value: str, grace_s: float) -> int:
         seen |= _signal(left, signal.SIGKILL)
         time.sleep(0.1)
     return len(seen)
-
-
-def _is_controller(process: psutil.Process) -> bool:
-    try:
-        return "submitit.local._local" in process.cmdline()
-    except psutil.Error:
-        return False
 
 
 def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> set[int]:

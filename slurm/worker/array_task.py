@@ -1,16 +1,16 @@
-"""Entry point of a Slurm task, called by ``slurm.worker.start``: loads its shards, runs them, requeues when stopped.
+"""Entry point of a task, called by ``slurm.worker.start``: loads its shards, runs them, resumes later when stopped.
 
-submitit's own entry point (``submitit.core._submit``, which local runs use) needs one file per task before the array is
-submitted, writes another when the task ends, and can never checkpoint again if it is killed while writing a checkpoint.
-Here one file holds all tasks of an array, a task gets a file of its own only after it was stopped, and submitit, whose
-import takes a third of the startup time, is not imported.
+submitit's own entry point (``submitit.core._submit``) loads pickles, which run whatever a stranger puts into them. It
+needs one file per task before the array is submitted, and can never checkpoint again if it is killed while writing a
+checkpoint. Here one JSON file holds all tasks of an array, a task gets a file of its own only after it was stopped, and
+submitit, whose import takes a third of the startup time, is not imported. The local driver starts its tasks so too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -19,15 +19,14 @@ import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from routenator.files import write_atomic
-from slurm.worker.stage_task import StageTask, job_id
+from slurm.worker.stage_task import LOCAL_VARIABLE, StageTask, job_id
 
 # The controller may be restarting just when a task asks to be requeued.
 REQUEUE_TRIES = 5
 REQUEUE_PAUSE_S = 5.0
-TASKS_SUFFIX = "_tasks.pkl"
+TASKS_SUFFIX = "_tasks.json"
 
 
 def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list[int]]) -> None:
@@ -39,30 +38,37 @@ def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list
         task: any of the tasks.
         own: array task id -> its shards; for a plain job a single entry under any id.
     """
-    kept = (task, dict(own))
+    value = {"task": task.as_dict(), "own": {str(index): shards for index, shards in own.items()}}
     folder.mkdir(parents=True, exist_ok=True)
     # Complete before the job exists, so no task can read half of it. No fsync: if the submitting machine crashes and
     # loses the file, `retry` writes another.
-    (folder / name).write_bytes(pickle.dumps(kept, protocol=pickle.HIGHEST_PROTOCOL))
+    (folder / name).write_text(json.dumps(value), encoding="utf-8")
 
 
-def stopped_path(folder: Path, name: str) -> Path:
-    """Path of this task's saved state after it was stopped.
+def stopped_path(folder: Path, name: str, job: str | None = None) -> Path:
+    """Path of a task's saved state after it was stopped.
 
     The name includes the array's unique file name, because Slurm may reuse the job id later.
+
+    Args:
+        job: the scheduler's id of the task; this process's own by default.
     """
-    return folder / f"{name.removesuffix(TASKS_SUFFIX)}_{job_id()}_stopped.pkl"
+    return folder / f"{name.removesuffix(TASKS_SUFFIX)}_{job or job_id()}_stopped.json"
+
+
+def read_task(path: Path) -> StageTask:
+    """Load a task as it was saved when it was stopped."""
+    return StageTask(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def own_task(folder: Path, name: str) -> StageTask:
     """Load this process's task: as saved when it was last stopped, otherwise as submitted."""
-    try:
-        return cast("StageTask", pickle.loads(stopped_path(folder, name).read_bytes()))
-    except FileNotFoundError:
-        task, own = pickle.loads((folder / name).read_bytes())
+    with contextlib.suppress(FileNotFoundError):
+        return read_task(stopped_path(folder, name))
+    value = json.loads((folder / name).read_text(encoding="utf-8"))
     index = os.environ.get("SLURM_ARRAY_TASK_ID")
-    task.indices = own[int(index)] if index is not None else next(iter(own.values()))
-    return cast("StageTask", task)
+    shards = value["own"][index] if index is not None else next(iter(value["own"].values()))
+    return StageTask(**{**value["task"], "indices": shards})
 
 
 class Stopper:
@@ -93,7 +99,10 @@ class Stopper:
         if again is None:
             sys.exit(1)
         # Saved before the requeue: the next start may begin on another node before this process is gone.
-        write_atomic(stopped_path(self.folder, self.name), pickle.dumps(again, protocol=pickle.HIGHEST_PROTOCOL))
+        write_atomic(stopped_path(self.folder, self.name), json.dumps(again.as_dict()).encode())
+        if LOCAL_VARIABLE in os.environ:
+            say("stopped; the driver starts it again")
+            sys.exit(1)
         if shutil.which("scontrol") is None:
             # Inside a container without Slurm's commands; the batch script outside requeues once this has exited.
             (self.folder / requeue_mark(os.environ["SLURM_JOB_ID"])).touch()

@@ -1,4 +1,4 @@
-"""The callable that is pickled and run in an allocation: shards of one stage, which a signal can stop and resume later.
+"""What a job runs in an allocation: shards of one stage, which a signal can stop and a later start resumes.
 
 submitit limits how often a job is requeued, and mistakes every preemption of a short job for a time-out. What matters
 is progress: a task is requeued as long as it makes some, and given up after ``MAX_STALLS`` time-outs in a row without a
@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.nodes import wait_for_end
@@ -20,14 +20,12 @@ from jobs.task import missing_shards, work_path
 from routenator.errors import InputError, RoutenatorError
 from routenator.files import digest
 
-if TYPE_CHECKING:
-    # Tasks do not need it, and importing it takes a third of their startup time.
-    from submitit.core.utils import DelayedSubmission
-
 # Variables of an inherited allocation must not reach a new job or a local task; those that locate the controller must.
 _DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 MAX_STALLS = 3
+# Environment: STAGE/SHARD/TOKEN, unique to each task that the local driver starts.
+LOCAL_VARIABLE = "ROUTENATOR_LOCAL_TASK"
 # Slurm may send the signal up to a minute early; a task stopped in that window counts as stopped by its time limit.
 _SIGNAL_SLACK_S = 60.0
 
@@ -94,6 +92,8 @@ class StageTask:
         lead_s: seconds between the warning signal and the time limit.
         requeue: whether a stopped task is requeued automatically.
         package: package of the stage modules.
+        stalls: how many starts in a row have timed out without a new checkpoint.
+        restarts: how often it was stopped to resume.
     """
 
     def __init__(
@@ -107,6 +107,8 @@ class StageTask:
         lead_s: float = 120.0,
         requeue: bool = True,
         package: str = STAGE_PACKAGE,
+        stalls: int = 0,
+        restarts: int = 0,
     ) -> None:
         self.run_dir = str(run_dir)
         self.stage = stage
@@ -116,11 +118,15 @@ class StageTask:
         self.lead_s = lead_s
         self.requeue = requeue
         self.package = package
-        self.stalls = 0
-        self.restarts = 0
+        self.stalls = stalls
+        self.restarts = restarts
         self._started = 0.0
         self._mark = ""
         self._told_to_end = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the arguments that make this task again, as JSON-compatible values."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def __call__(self) -> None:
         run = Run.load(self.run_dir)
@@ -136,15 +142,8 @@ class StageTask:
             if len(self.indices) > 1:
                 # Later shards may have logged a lot since; repeat the error at the end of the log.
                 print(error, file=sys.stderr, flush=True)
-            # The error is recorded and logged. Letting it propagate would only end the log with submitit's frames.
+            # The error is recorded and logged. Letting it propagate would only end the log with our own frames.
             sys.exit(1)
-
-    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission | None:
-        """Return what to run after a restart, or None to stop. submitit's signal handler calls it in local runs."""
-        from submitit.core.utils import DelayedSubmission
-
-        again = self.stopped()
-        return None if again is None else DelayedSubmission(again)
 
     def stopped(self) -> StageTask | None:
         """Return the task to resume with, or None if it must not resume. Called in a signal handler.
@@ -166,19 +165,7 @@ class StageTask:
                 f"raise cluster.stages.{self.stage}.minutes",
             )
             return None
-        again = StageTask(
-            self.run_dir,
-            self.stage,
-            self.indices,
-            attempt=self.attempt,
-            limit_s=self.limit_s,
-            lead_s=self.lead_s,
-            requeue=self.requeue,
-            package=self.package,
-        )
-        again.stalls = stalls
-        again.restarts = self.restarts + 1
-        return again
+        return StageTask(**{**self.as_dict(), "stalls": stalls, "restarts": self.restarts + 1})
 
     def is_done(self) -> bool:
         """Whether all its shards have a receipt, which means that the task is about to exit."""
@@ -193,7 +180,7 @@ class StageTask:
         self._told_to_end = True
 
     def _attempt(self) -> int:
-        # Slurm's counter also includes requeues of its own (a dead node); `restarts`, kept in the pickle, counts only
+        # Slurm's counter also includes requeues of its own (a dead node); `restarts`, kept in its file, counts only
         # those that we asked for, and is all that local runs have.
         return self.attempt + max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
@@ -209,5 +196,4 @@ def job_id() -> str | None:
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     if job := os.environ.get("SLURM_JOB_ID"):
         return job
-    local = os.environ.get("SUBMITIT_LOCAL_JOB_ID")
-    return f"local-{local}" if local else None
+    return f"local-{os.getpid()}" if LOCAL_VARIABLE in os.environ else None

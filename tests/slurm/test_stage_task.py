@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+import json
+import os
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import pytest
 from jobs.entry import read_failure
 from jobs.plan import Run
 from jobs.task import Task
-from slurm.worker.stage_task import MAX_STALLS, StageTask, code_environment, job_id, progress_mark
+from slurm.worker.stage_task import LOCAL_VARIABLE, MAX_STALLS, StageTask, code_environment, job_id, progress_mark
 from tests.slurm.conftest import PACKAGE
 
 
@@ -22,8 +23,8 @@ def stopped(run: Run, task: StageTask, *, writes: bool, ran_s: float) -> StageTa
         work = Task(run, task.stage, task.indices[0]).work_dir
         (work / str(len(list(work.iterdir())))).touch()
     task._started = time.time() - ran_s
-    again = task.checkpoint()
-    return None if again is None else pickle.loads(pickle.dumps(again)).function
+    again = task.stopped()
+    return None if again is None else StageTask(**json.loads(json.dumps(again.as_dict())))
 
 
 def test_a_task_that_makes_progress_is_never_given_up(make_run: Callable[..., Run]) -> None:
@@ -75,11 +76,11 @@ def test_requeues_by_slurm_itself_count_as_attempts(
 
 
 def test_job_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "SUBMITIT_LOCAL_JOB_ID"):
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", LOCAL_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     assert job_id() is None
-    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "42")
-    assert job_id() == "local-42"
+    monkeypatch.setenv(LOCAL_VARIABLE, "sample/0/abc")
+    assert job_id() == f"local-{os.getpid()}"
     monkeypatch.setenv("SLURM_JOB_ID", "43")
     assert job_id() == "43"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "40")
