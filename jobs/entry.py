@@ -89,6 +89,7 @@ def run_task(
         StageError: a shard failed; the message lists all failures.
     """
     run = Run.load(run_dir)
+    run.check_own()
     module = importlib.import_module(f"{package}.{stage}")
     first_node = int(os.environ.get("SLURM_PROCID", "0")) == 0
     failures: list[str] = []

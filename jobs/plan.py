@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.stages import STAGES
 from routenator.config import RunConfig
 from routenator.errors import InputError
-from routenator.files import read_text
+from routenator.files import nearest_folder, read_text
+from routenator.trust import check_own, trusted_group
 
 PLAN_FORMAT = 1
 
@@ -147,6 +148,26 @@ class Run:
             raise InputError(
                 "this plan cannot be read", file=file, key=key, found=first["msg"], expected="a plan as written"
             ) from None
+
+    def check_own(self) -> None:
+        """Check that nobody else could have written this run or the stages that it uses, before anything acts on them.
+
+        The run may be planned only; then the stages that exist are checked.
+
+        In a run that a group shares, what this process writes from now on is the group's too.
+
+        Raises:
+            TrustError: somebody else could have.
+        """
+        group = trusted_group(nearest_folder(self.path)) if self.config.shared_group else None
+        if self.path.exists():
+            check_own(self.path, "this run", group)
+        parts = [part for base in self.plan.base for part in (base.sample, base.generate)]
+        for part in (*self.plan.stages.values(), *parts):
+            if os.path.lexists(folder := self.part_dir(part)):
+                check_own(folder, "the store of a stage", group)
+        if group is not None:
+            os.umask(0o007)
 
     def check_store(self) -> None:
         """Check that the outputs of finished stages are where the plan says.

@@ -22,6 +22,7 @@ from jobs.plan import Run
 from routenator.config import RunConfig
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, sha256_file, write_json
+from routenator.trust import make_folder
 
 # Names of a shard's files: shard-NUMBER followed by one of these, or by .TOKEN.SUFFIX for the data of an attempt.
 SHARD_PREFIX = "shard-"
@@ -144,7 +145,7 @@ class Task:
     def dir(self) -> Path:
         """The stage's directory, shared by all its shards and created on first use."""
         path = self.run.stage_dir(self.stage)
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path, self.config.shared_group)
         return path
 
     @property

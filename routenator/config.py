@@ -256,6 +256,8 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     root: str = "runs"  # folder of runs and their shared stage store
     run_dir: str | None = None  # default: ROOT/NAME-FINGERPRINT
+    # The group of ROOT's folder shares its runs: each member's code may then run as any other (docs/security.md).
+    shared_group: bool = False
     cache: str = ".cache"  # prepared weights; the environment variable ROUTENATOR_CACHE takes precedence
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
     sample: SampleConfig = Field(default_factory=SampleConfig)

@@ -28,6 +28,7 @@ from typing import Any
 from routenator.errors import InputError, RoutenatorError
 from routenator.extras import require
 from routenator.files import read_json, sha256_file, write_json
+from routenator.trust import check_own, named_group
 
 PREFIX = "package:"
 MARKER = "routenator-model.json"
@@ -151,6 +152,8 @@ def resolve_model(source: str, cache: Path) -> str:
         with _lock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _prepare(name, package, folder)
+    # Whoever could write here could have made its marker too.
+    check_own(folder, "this folder of prepared weights", named_group())
     _verify(folder)
     return str(folder)
 
@@ -281,11 +284,15 @@ def _prepare(name: str, package: PackagedModel, folder: Path) -> None:
 
 
 def _share(folder: Path) -> None:
-    """Set permissions by the umask: safetensors writes with mode 0600, but a team shares its cache."""
+    """Set permissions by the umask: safetensors writes with mode 0600, but a team reads its cache.
+
+    Only a group that this user's environment names as trusted may write there too.
+    """
     umask = os.umask(0)
     os.umask(umask)
-    for path in folder.rglob("*"):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+    refused = umask if named_group() is not None else umask | 0o022
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~refused)
 
 
 _verified: set[tuple[str, float]] = set()

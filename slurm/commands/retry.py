@@ -11,7 +11,7 @@ import typer
 
 from jobs.plan import Run
 from jobs.task import missing_shards
-from slurm.commands.shared import RunDir, console_for_output, load_run, with_exit_codes
+from slurm.commands.shared import RunDir, console_for_output, load_own_run, with_exit_codes
 from slurm.control import describe
 from slurm.submission.submit import submit_missing
 from slurm.watching.follow import print_result, run_local, watch_slurm
@@ -32,7 +32,7 @@ def retry(
 
     Leaves shards alone that are done, queued, running or unknown.
     """
-    go(load_run(run), wait, presume_lost=presume_lost)
+    go(load_own_run(run), wait, presume_lost=presume_lost)
 
 
 def go(run: Run, wait: bool | None, package: str = "jobs", *, presume_lost: bool = False) -> NoReturn:

@@ -68,3 +68,11 @@ def load_run(run: Path) -> Run:
     loaded = Run.load(run)
     loaded.check_store()
     return loaded
+
+
+def load_own_run(run: Path) -> Run:
+    """Load a run to act on it, which is refused if somebody else could have written it."""
+    loaded = Run.load(run)
+    loaded.check_own()
+    loaded.check_store()
+    return loaded

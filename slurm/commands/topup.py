@@ -20,6 +20,7 @@ from slurm.commands.shared import (
     Overrides,
     RunDir,
     console_for_output,
+    load_own_run,
     load_run,
     print_json,
     with_exit_codes,
@@ -108,7 +109,7 @@ def topup(
     Makes a new run that requests more rows of those strata only, merges both, and continues with the later stages.
     RUN itself is never changed.
     """
-    current = load_run(run)
+    current = load_own_run(run)
     if rounds > 1 and current.config.cluster.kind == "slurm" and not wait:
         raise InputError(
             "each round waits for the one before",

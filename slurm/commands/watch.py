@@ -59,7 +59,9 @@ def cancel(run: RunDir) -> None:
 
     Touches no other run. Finished shards are kept; `retry` resumes the run.
     """
-    ended = control.cancel(Run.load(run))
+    loaded = Run.load(run)
+    loaded.check_own()
+    ended = control.cancel(loaded)
     parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
     parts += [f"what Slurm does not list of jobs {', '.join(ended.unseen)}"] if ended.unseen else []
     parts += ["the local driver and its tasks"] if ended.driver else []

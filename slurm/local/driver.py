@@ -43,6 +43,10 @@ class DriverRunningError(RoutenatorError):
     """A driver of this run is already running."""
 
 
+class ForeignProcessError(RoutenatorError):
+    """The driver's record names a process that is not one."""
+
+
 def driver_file(run: Run) -> Path:
     """Return the path of the driver's own record: pid, host, start time, state."""
     return run.path / "driver.json"
@@ -118,10 +122,17 @@ def stop_driver(run: Run) -> bool:
 
     Returns:
         Whether a driver was running.
+
+    Raises:
+        ForeignProcessError: the record names another process.
     """
     driver = read_driver(run)
     if not driver or not driver["alive"] or driver["host"] != socket.gethostname():
         return False
+    if not processes.is_driver(driver["pid"], run.path):
+        raise ForeignProcessError(
+            f"{driver_file(run)} names process {driver['pid']}, which is not a driver of this run; nothing was stopped"
+        )
     os.kill(driver["pid"], signal.SIGTERM)
     deadline = time.monotonic() + STOP_GRACE_S + 10
     while time.monotonic() < deadline and processes.is_same(driver["pid"], driver["started"]):

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -50,6 +51,16 @@ def is_same(pid: int, created: float) -> bool:
     """Whether a process id still belongs to the process that was created at that time."""
     now = started(pid)
     return now is not None and abs(now - created) < 1.0
+
+
+def is_driver(pid: int, run: Path) -> bool:
+    """Whether a process is a driver of this run, started by this user; its command line names both."""
+    try:
+        process = psutil.Process(pid)
+        arguments = process.cmdline()
+        return process.uids().effective == os.geteuid() and {"slurm.local.driver", str(run)} <= set(arguments)
+    except psutil.Error:
+        return False
 
 
 def end(name: str, value: str, grace_s: float) -> int:

@@ -18,6 +18,7 @@ from routenator.errors import InputError
 from routenator.files import sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, LEVELS, Acceptance, load_acceptance, read_note
 from routenator.sampling.strata import KEY, Stratum, build_strata
+from routenator.trust import is_own, named_group
 
 AUTO = "auto"
 FILE = "acceptance.json"
@@ -59,11 +60,12 @@ def measured_file(path: Path) -> Path:
 def newest(config: RunConfig, key: str) -> Path | None:
     """Return the newest acceptance in the store that fits: same domain, generation, checks and deduplication.
 
-    Skips a merge of the same size and seed, which is this run's own: repeating a command must give the same plan.
+    Skips what somebody else could have written, and a merge of the same size and seed, which is this run's own:
+    repeating a command must give the same plan.
     """
     found: list[tuple[str, int, str, Path]] = []
     for file in (Path(config.root) / "stages").glob(f"merge-*/{FILE}"):
-        receipt = read_receipt(file.parent, 0)
+        receipt = read_receipt(file.parent, 0) if is_own(file.parent, named_group()) else None
         if receipt is None:
             continue
         note = read_note(file)

@@ -28,12 +28,13 @@ from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
+from routenator.trust import make_folder
 from slurm.planning.fingerprints import acceptance_key, model_places, shard_counts, stage_fingerprints, stage_versions
 from slurm.planning.measured import find, plan_requests
 
 CODE = (routenator, jobs, slurm)
 # Where a run is stored and what its inputs are called is not part of its identity; the inputs' contents are hashed.
-_NOT_IDENTITY = ("root", "run_dir", "domain", "golden")
+_NOT_IDENTITY = ("root", "run_dir", "domain", "golden", "shared_group")
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -216,6 +217,9 @@ def materialise(plan: Plan) -> Run:
     run = planned_run(plan)
     if not check_run_dir(plan):
         _write(run)
+    run.check_own()
+    for stage in run.plan.stages:
+        make_folder(run.stage_dir(stage), plan.config.shared_group)
     for stage in run.plan.stages:
         publish_if_done(run, stage)
     return Run.load(run.path)
@@ -223,9 +227,9 @@ def materialise(plan: Plan) -> Run:
 
 def _write(run: Run) -> None:
     plan, path = run.plan, run.path
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
     compile_loops(plan.config)
+    make_folder(temporary, plan.config.shared_group)
     try:
         copy_code(temporary / "code")
         shutil.copytree(plan.config.domain, temporary / "domain", ignore=shutil.ignore_patterns(".*", "__pycache__"))

@@ -41,6 +41,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_resources(config)
     check_engines(config)
     tools_bytes, strata = check_inputs(config)
+    planned_run(plan).check_own()
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
     check_writable(planned_run(plan).path, "run_dir")

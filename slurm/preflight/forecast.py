@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Plan
 from jobs.task import missing_shards
+from routenator.config import RunConfig
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
+from routenator.files import nearest_folder
 from routenator.sampling.feasible import notes
+from routenator.trust import group_name, is_open
 from slurm.planning.planner import planned_run
 from slurm.submission.executor import scripts
 from slurm.submission.options import node_hours, planned_limits, resources
@@ -64,8 +68,21 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 
 def feasibility(plan: Plan) -> list[str]:
-    """Return a message for each target that the plan's number of rows cannot reach."""
-    return notes(load_domain(plan.config.domain), plan.config, plan.requested)
+    """Return a message for each target that the plan's number of rows cannot reach, and for what others can reach."""
+    return [*notes(load_domain(plan.config.domain), plan.config, plan.requested), *exposure(plan.config)]
+
+
+def exposure(config: RunConfig) -> list[str]:
+    """Return a message if others may add files to the folder of runs, and one if a group shares it on purpose."""
+    root = nearest_folder(Path(config.root))
+    others = is_open(root)
+    if config.shared_group:
+        group = group_name(root.stat().st_gid)
+        return [f"shared_group: whatever a member of the group {group} writes into {root} is believed, and run, by all"]
+    if others is None:
+        return []
+    mend = f"chmod {'o' if others == 'all users' else 'g'}-w {root}, or a root of your own"
+    return [f"{others} may add files to {root}; what they plant there is refused when it is found: {mend}"]
 
 
 def forecast_scripts(plan: Plan) -> dict[str, str]:
