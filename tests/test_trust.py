@@ -26,6 +26,7 @@ from slurm.commands.shared import load_own_run
 from slurm.local import processes
 from slurm.local.driver import ForeignProcessError
 from slurm.preflight.forecast import exposure
+from slurm.submission.executor import make_executor
 from slurm.watching.runs import RunsReader
 from slurm.watching.status import StatusReader
 from tests.conftest import ROOT
@@ -157,6 +158,13 @@ def test_a_folder_of_runs_that_others_can_write_is_warned_of(tmp_path: Path) -> 
     assert "all users" in note and "chmod o-w" in note
     [note] = exposure(make_config(tmp_path, shared_group=True))
     assert "believed, and run, by all" in note
+
+
+def test_a_job_writes_for_the_group_that_shares_its_run(make_run: Callable[..., Run]) -> None:
+    run = make_run(shared_group=True, cluster={"kind": "slurm"})
+    text = make_executor(run, "sample", None).script(None)
+    assert "\numask 0007\n" in text and f"export {GROUP_VARIABLE}={run.path.group()}\n" in text
+    assert "umask" not in make_executor(make_run(seed=1, cluster={"kind": "slurm"}), "sample", None).script(None)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.plan import Run
 from jobs.stages import STAGES
 from routenator.errors import RoutenatorError
+from routenator.files import nearest_folder
+from routenator.trust import GROUP_VARIABLE, group_name
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
 from slurm.submission.submissions import attempt_log, compact
 from slurm.worker.array_task import TASKS_SUFFIX, requeue_mark, write_tasks
@@ -139,6 +141,7 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         # After the user's own lines, so that the run's snapshot comes first whatever they add to the path.
         f"export PYTHONPATH={shlex.quote(str(run.path / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export PYTHONSAFEPATH=1",
+        *(_lines_of_a_group(run) if config.shared_group else []),
         f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
     ]
     parameters = {
@@ -149,6 +152,12 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         "use_srun": False,
     }
     return StageExecutor(run.log_dir(stage), srun_command(config, stage, own_folders(run)), parameters)
+
+
+def _lines_of_a_group(run: Run) -> list[str]:
+    """Lines by which a task writes for the group that shares its run, and trusts it as the user who submits does."""
+    group = group_name(nearest_folder(run.path).stat().st_gid)
+    return ["umask 0007", f"export {GROUP_VARIABLE}={shlex.quote(group)}"]
 
 
 def _open_executor(folder: Path) -> SlurmExecutor:
