@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import routenator
+from routenator.terminal import put
 from slurm.commands.lazy import LazyGroup
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ def _main(
     # On some CPUs it suggests installing kernels that nothing here needs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if version:
-        typer.echo(routenator.__version__)
+        put(routenator.__version__)
         raise typer.Exit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
 from routenator.population.fit import fit, render
+from routenator.terminal import put
 from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
 app = typer.Typer()
@@ -32,10 +34,10 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
     if as_json:
         print_json({"domain": found.domain.name, "facts": found.facts, "warnings": found.warnings})
         return
-    typer.echo(f"{found.domain.title}: " + ", ".join(f"{count:,} {name}" for name, count in found.facts.items()))
+    put(f"{found.domain.title}: " + ", ".join(f"{count:,} {name}" for name, count in found.facts.items()))
     for warning in found.warnings:
-        typer.echo(f"warning: {warning}")
-    typer.echo("no errors")
+        put(f"warning: {warning}")
+    put("no errors")
 
 
 @domain_app.command("fit")
@@ -67,10 +69,11 @@ def domain_fit(
         print_json(asdict(found))
         return
     if out is None:
-        typer.echo(text, nl=False)
+        # Redirected, it is a file of data and stays as it is.
+        put(text, end="") if sys.stdout.isatty() else print(text, end="")
     for line in found.summary():
-        typer.echo(line, err=True)
-    typer.echo("the statistics are on stdout" if out is None else f"the statistics are in {out}", err=True)
+        put(line, err=True)
+    put("the statistics are on stdout" if out is None else f"the statistics are in {out}", err=True)
 
 
 @domain_app.command("derive")
@@ -123,12 +126,12 @@ def domain_derive(
         )
         return
     dropped = f" ({made.dropped:,} left out with their functions)" if made.dropped else ""
-    typer.echo(
+    put(
         f"{made.path}: {len(made.functions)} functions, {made.templates} templates, "
         f"{made.golden:,} golden queries{dropped}"
     )
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        put(f"note: {note}")
 
 
 @domain_app.command("convert")

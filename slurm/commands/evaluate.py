@@ -13,6 +13,7 @@ from routenator.evaluation.merged_model import write_full_model
 from routenator.evaluation.run import evaluate_model
 from routenator.files import check_writable
 from routenator.parsing import parse_model
+from routenator.terminal import put
 from slurm.commands.shared import AsJson, Cache, console_for_output, load_run, print_json, with_exit_codes
 from slurm.experiments.compare_runs import compare_runs, print_comparison
 from slurm.watching.follow import print_scores
@@ -87,4 +88,4 @@ def merge_adapter(
     """
     check_writable(out, "OUT")
     write_full_model(adapter, out, base, cache)
-    typer.echo(out)
+    put(out)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from routenator.files import check_writable
+from routenator.terminal import put
 from slurm.commands.shared import Overrides, console_for_output, with_exit_codes
 from slurm.experiments.conduct import conduct, print_runs
 from slurm.experiments.config import load_experiment
@@ -65,4 +66,4 @@ def experiment(
 
 
 def _say(text: str) -> None:
-    typer.echo(f"{time.strftime('%H:%M:%S')} {text}")
+    put(f"{time.strftime('%H:%M:%S')} {text}")

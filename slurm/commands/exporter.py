@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from routenator.terminal import put
 from slurm.commands.shared import Root, with_exit_codes
 from slurm.watching.cluster_queue import read_cluster
 from slurm.watching.exporter import Gatherer, cluster_metrics, run_metrics, serve
@@ -43,4 +44,4 @@ def exporter(
     sources: dict[str, Callable[[], Iterable[Metric]]] = {"runs": lambda: run_metrics(reader.read())}
     if cluster or (cluster is None and shutil.which("sinfo") is not None):
         sources["cluster"] = lambda: cluster_metrics(read_cluster())
-    serve(Gatherer(sources), host, port, every, lambda opened: typer.echo(f"http://{host}:{opened}/metrics", err=True))
+    serve(Gatherer(sources), host, port, every, lambda opened: put(f"http://{host}:{opened}/metrics", err=True))

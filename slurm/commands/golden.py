@@ -13,6 +13,7 @@ from routenator.domain.golden import split_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
+from routenator.terminal import put
 from slurm.commands.shared import with_exit_codes
 
 app = typer.Typer()
@@ -36,7 +37,7 @@ def golden_import_snips(
     """Import SNIPS as a golden set for the domain `assistant`."""
     check_file(out, "OUT.jsonl")
     count, repeated = import_snips(directory, out, part)
-    typer.echo(f"{count:,} queries written to {out}" + (f"; {repeated} duplicates were left out" if repeated else ""))
+    put(f"{count:,} queries written to {out}" + (f"; {repeated} duplicates were left out" if repeated else ""))
 
 
 @golden_app.command("split")
@@ -62,4 +63,4 @@ def golden_split(
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):
         write_atomic(file, "".join(line + "\n" for line in lines))
-        typer.echo(f"{len(lines):,} queries written to {file}")
+        put(f"{len(lines):,} queries written to {file}")

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from routenator.extras import MissingPackageError, require
+from routenator.terminal import put
 
 # Command -> its module in slurm/commands and the first line of its help, in the order of ``--help``.
 COMMANDS = {
@@ -71,5 +72,5 @@ class LazyGroup(TyperGroup):
         try:
             return name, None if name is None else load_command(name), rest
         except MissingPackageError as error:
-            typer.echo(f"error: {error}", err=True)
+            put(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None

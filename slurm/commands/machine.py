@@ -10,6 +10,7 @@ import typer
 from routenator.errors import InputError
 from routenator.files import check_writable
 from routenator.models import PACKAGED, PREFIX, resolve_model
+from routenator.terminal import put
 from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
 from slurm.devcluster.cluster import default_root, down, read_cluster, up
 from slurm.preflight.doctor import examine, print_findings
@@ -33,7 +34,7 @@ def models_prepare(
     """
     check_writable(cache, "--cache")
     for name in names or sorted(PACKAGED):
-        typer.echo(resolve_model(PREFIX + name.removeprefix(PREFIX), cache))
+        put(resolve_model(PREFIX + name.removeprefix(PREFIX), cache))
 
 
 @app.command()
@@ -79,14 +80,14 @@ def devcluster_up(
         raise InputError("no test cluster runs from this folder", file=beside, key="--beside")
     cluster = up(root or default_root(), nodes, accounting=accounting, name=name, beside=first)
     if not cluster.loopback:
-        typer.echo(
+        put(
             "Its daemons listen on all addresses, because this machine's name is not that of a loopback address; "
             "they obey only users who can read its munge key.",
             err=True,
         )
-    typer.echo(f"{cluster.nodes} nodes are idle. To use them, export this and run with cluster=devcluster:", err=True)
-    typer.echo(f"export SLURM_CONF={cluster.slurm_conf}")
-    typer.echo(f"stop them with: python launch.py devcluster down --root {cluster.root}", err=True)
+    put(f"{cluster.nodes} nodes are idle. To use them, export this and run with cluster=devcluster:", err=True)
+    put(f"export SLURM_CONF={cluster.slurm_conf}")
+    put(f"stop them with: python launch.py devcluster down --root {cluster.root}", err=True)
 
 
 @devcluster_app.command("down")
@@ -96,4 +97,4 @@ def devcluster_down(root: Root = None) -> None:
 
     No other Slurm is touched.
     """
-    typer.echo("stopped" if down(root or default_root()) else "no test cluster runs from this folder")
+    put("stopped" if down(root or default_root()) else "no test cluster runs from this folder")

@@ -11,6 +11,7 @@ import typer
 
 from jobs.plan import Run
 from jobs.task import missing_shards
+from routenator.terminal import put
 from slurm.commands.shared import RunDir, console_for_output, load_own_run, with_exit_codes
 from slurm.control import describe
 from slurm.submission.submit import submit_missing
@@ -38,7 +39,7 @@ def retry(
 def go(run: Run, wait: bool | None, package: str = "jobs", *, presume_lost: bool = False) -> NoReturn:
     """``start``, then print the run directory and exit with the exit code."""
     code = start(run, wait, package, presume_lost=presume_lost)
-    typer.echo(run.path)
+    put(run.path)
     raise typer.Exit(code)
 
 

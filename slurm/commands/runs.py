@@ -11,6 +11,7 @@ from jobs.plan import Plan
 from jobs.stages import STAGES, up_to
 from routenator.compose import load_config
 from routenator.errors import InputError
+from routenator.terminal import put
 from slurm.commands.retry import go
 from slurm.commands.shared import (
     AsJson,
@@ -40,7 +41,7 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     plan = make_plan(composed, sys.argv, stages=up_to(until) if until else STAGES)
     preflight(plan, submitting=submitting)
     if said := acceptance_note(composed.generate.acceptance, plan):
-        typer.echo(said, err=True)
+        put(said, err=True)
     return plan
 
 
@@ -61,7 +62,7 @@ def run_command(
     """
     resolved = compose_plan(config, overrides, submitting=True, until=until)
     for note in feasibility(resolved):
-        typer.echo(f"note: {note}", err=True)
+        put(f"note: {note}", err=True)
     go(materialise(resolved), wait)
 
 
@@ -85,4 +86,4 @@ def plan(
         return
     print_forecast(value, console_for_output())
     for stage, text in texts.items():
-        typer.echo(f"\n# ---- {stage} ----\n{text}")
+        put(f"\n# ---- {stage} ----\n{text}")

@@ -14,6 +14,7 @@ import typer
 
 from jobs.plan import Run
 from routenator.errors import RoutenatorError
+from routenator.terminal import put
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,10 +44,10 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except RoutenatorError as error:
-            typer.echo(f"error: {error}", err=True)
+            put(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            put("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return wrapped
@@ -54,13 +55,13 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
 
 def console_for_output() -> Console:
     """Return a console with color only on a terminal and unless NO_COLOR is set; does not wrap lines in a file."""
-    from rich.console import Console
+    from routenator.console import PlainConsole
 
-    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "140")))
+    return PlainConsole() if sys.stdout.isatty() else PlainConsole(width=int(os.environ.get("COLUMNS", "140")))
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    put(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def load_run(run: Path) -> Run:

@@ -13,6 +13,7 @@ from jobs.stages import DATA_STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
+from routenator.terminal import put
 from slurm.commands.retry import start
 from slurm.commands.shared import (
     AsJson,
@@ -65,8 +66,8 @@ def pilot(
     if code == 0 and _merged(run):
         print_acceptance(measured_of(run), console_for_output())
     elif code == 0:
-        typer.echo(f"Once it is done: python launch.py acceptance {run.path}")
-    typer.echo(run.path)
+        put(f"Once it is done: python launch.py acceptance {run.path}")
+    put(run.path)
     raise typer.Exit(code)
 
 
@@ -123,7 +124,7 @@ def topup(
     need = look(current)
     if not need.short:
         console.print("Every quota is met; nothing was submitted.")
-        typer.echo(current.path)
+        put(current.path)
         return
     print_need(need, list(given_up(current, need)), console)
     for number in range(rounds):
@@ -135,7 +136,7 @@ def topup(
         )
         code = start(made, True if rounds > 1 else wait)
         if code or not _merged(made):
-            typer.echo(made.path)
+            put(made.path)
             raise typer.Exit(code)
         previous, current = (current, need), made
         need = look(current)
@@ -147,7 +148,7 @@ def topup(
     if stepwise:
         current = _topup_run(*previous, topup_path(previous[0]), stages, shards)
         code = start(current, wait)
-    typer.echo(current.path)
+    put(current.path)
     raise typer.Exit(code)
 
 

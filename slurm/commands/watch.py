@@ -10,6 +10,7 @@ import typer
 
 from jobs.plan import Run
 from routenator.errors import InputError
+from routenator.terminal import put
 from slurm import control
 from slurm.commands.shared import AsJson, Every, Root, RunDir, console_for_output, load_run, print_json, with_exit_codes
 from slurm.watching.cluster_queue import read_cluster
@@ -66,7 +67,7 @@ def cancel(run: RunDir) -> None:
     parts += [f"what Slurm does not list of jobs {', '.join(ended.unseen)}"] if ended.unseen else []
     parts += ["the local driver and its tasks"] if ended.driver else []
     parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
-    typer.echo("stopped " + ", ".join(parts) if parts else "nothing was running")
+    put("stopped " + ", ".join(parts) if parts else "nothing was running")
 
 
 @app.command()
@@ -84,10 +85,10 @@ def logs(
         only = {(item.stage, shard) for item in StatusReader(loaded).read().stages for shard in item.failed_shards}
     found = select_logs(loaded, stage, only)
     for log in found:
-        typer.echo(f"==> {log.stage} shard {log.shard}: {log.path}")
-        typer.echo("\n".join(tail(log.path, lines)) + "\n")
+        put(f"==> {log.stage} shard {log.shard}: {log.path}")
+        put("\n".join(tail(log.path, lines)) + "\n")
     if not found:
-        typer.echo("no shard failed" if failed else "no logs yet", err=True)
+        put("no shard failed" if failed else "no logs yet", err=True)
 
 
 @app.command()
@@ -138,4 +139,4 @@ def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
     elif entries:
         runs_table(entries, console_for_output())
     else:
-        typer.echo(f"no runs in {root}", err=True)
+        put(f"no runs in {root}", err=True)

@@ -11,6 +11,7 @@ from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.files import write_atomic, write_json
 from routenator.report.summary import seconds_text
+from routenator.terminal import put
 from slurm.experiments.ceiling import Fold, folds_of, read_folds
 from slurm.experiments.charts import write_charts
 from slurm.experiments.collect import Reader, golden_file, results_of
@@ -186,7 +187,7 @@ def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit:
     write_json(folder / "provenance.json", origin)
     write_atomic(folder / "table.md", table)
     charts = write_charts(results, folder)
-    print(table)
+    put(table)
     say(f"results: {folder}/: table.md, results.json, provenance.json, {', '.join(charts)}")
 
 

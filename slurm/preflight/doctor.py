@@ -251,7 +251,8 @@ def print_findings(console: Console, findings: list[Finding]) -> None:
     marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "error": ("MISSING", "bold red")}
     for finding in findings:
         mark, style = marks[finding.level]
-        console.print(f"[{style}]{mark:<8}[/]{finding.topic:<9}", end="", highlight=False)
+        console.print(f"{mark:<8}", style=style, end="", highlight=False)
+        console.print(f"{finding.topic:<9}", end="", highlight=False)
         console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
         if finding.mend:
             console.print(f"{'':17}-> {finding.mend}", style="dim", markup=False, highlight=False, soft_wrap=True)

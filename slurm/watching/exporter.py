@@ -7,7 +7,6 @@ controller. Names follow Prometheus' conventions: base units (seconds, ratios), 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from routenator.errors import InputError
+from routenator.terminal import put
 from slurm.watching.cluster_queue import ClusterView
 from slurm.watching.runs import RunEntry
 from slurm.watching.status import STATES
@@ -53,7 +53,7 @@ class Gatherer(Collector):
                 answer = list(source())
                 failed = False
             except Exception as error:  # whatever went wrong, log it and keep the exporter running
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                put(f"{name}: {type(error).__name__}: {error}", err=True)
                 failed = True
             with self._lock:
                 self._answers[name] = answer

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -19,6 +19,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
+from routenator.terminal import shown
 from slurm.watching.logs import tail
 from slurm.watching.status import RunStatus, StageStatus, StatusReader
 from slurm.watching.status_view import STYLES, bar, counts, duration, failure_line, hours, rate, remarks
@@ -69,7 +70,7 @@ class Table(DataTable[Text]):
         self._marked = self.cursor_row
 
     def _mark(self, number: int) -> Text:
-        return Text(_MARK if number == self.cursor_row else " ", style="bold")
+        return _text(_MARK if number == self.cursor_row else " ", style="bold")
 
 
 class LogScreen(Screen[None]):
@@ -87,7 +88,7 @@ class LogScreen(Screen[None]):
         self._text: str | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(self._title), id="title")
+        yield Static(_text(self._title), id="title")
         yield Static("", id="path")
         with VerticalScroll(id="log", can_focus=True):
             yield Static("", id="lines")
@@ -113,8 +114,8 @@ class LogScreen(Screen[None]):
         view = self.query_one("#log", VerticalScroll)
         at_end = self._text is None or view.scroll_y >= view.max_scroll_y
         self._text = text
-        self.query_one("#path", Static).update(Text(str(path or "no log"), style="dim", overflow="fold"))
-        self.query_one("#lines", Static).update(Text(text or "the log is empty"))
+        self.query_one("#path", Static).update(_text(str(path or "no log"), style="dim", overflow="fold"))
+        self.query_one("#lines", Static).update(_text(text or "the log is empty"))
         if at_end:
             self.call_after_refresh(view.scroll_end, animate=False)
 
@@ -148,12 +149,14 @@ class TasksScreen(Screen[None]):
         for failure in stage.failures:
             why = failure.reason.splitlines()[0]
             cells = (str(failure.shard), "failed", failure.job or "-", failure.host or "-", why)
-            lines.append([Text(cell, style=STYLES["failed"] if cell == "failed" else "") for cell in cells])
+            lines.append([_text(cell, style=STYLES["failed"] if cell == "failed" else "") for cell in cells])
             self._rows.append((failure.shard, failure_line(failure)))
         for shard in stage.running_shards:
-            lines.append([Text(str(shard)), Text("running", style=STYLES["running"]), Text("-"), Text("-"), Text("")])
+            lines.append(
+                [_text(str(shard)), _text("running", style=STYLES["running"]), _text("-"), _text("-"), _text("")]
+            )
             self._rows.append((shard, f"{stage.stage} shard {shard} is running"))
-        self.query_one("#title", Static).update(Text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
+        self.query_one("#title", Static).update(_text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
         self.query_one(Table).show(lines)
         self._reason()
 
@@ -174,7 +177,7 @@ class TasksScreen(Screen[None]):
     def _reason(self) -> None:
         row = self.query_one(Table).cursor_row
         said = self._rows[row][1] if row < len(self._rows) else "no failed or running tasks"
-        self.query_one("#reason", Static).update(Text(said))
+        self.query_one("#reason", Static).update(_text(said))
 
 
 class Monitor(App[int]):
@@ -255,7 +258,7 @@ class Monitor(App[int]):
         self.status = status
         main = self.screen_stack[0]
         said = Text.assemble(
-            (f"{status.name}: ", "bold"),
+            (shown(f"{status.name}: "), "bold"),
             (status.state, STYLES.get(status.state, "")),
             f"  {time.strftime('%H:%M:%S', time.localtime(status.time))}",
             (
@@ -268,7 +271,7 @@ class Monitor(App[int]):
         main.query_one("#title", Static).update(said)
         main.query_one("#stages", Table).show([_stage_row(stage) for stage in status.stages])
         problem = f"the queue could not be read: {status.problem}" if status.problem else ""
-        main.query_one("#problem", Static).update(Text(problem, style="yellow"))
+        main.query_one("#problem", Static).update(_text(problem, style="yellow"))
         self._details()
         if isinstance(self.screen, TasksScreen):
             self.screen.show(status)
@@ -307,7 +310,7 @@ class Monitor(App[int]):
     def _details(self) -> None:
         stage = self._chosen()
         if stage is not None and self.status is not None:
-            self.screen_stack[0].query_one("#about", Static).update(Text("\n".join(details(self.status, stage))))
+            self.screen_stack[0].query_one("#about", Static).update(_text("\n".join(details(self.status, stage))))
 
 
 def details(status: RunStatus, stage: StageStatus) -> list[str]:
@@ -341,7 +344,7 @@ def _stage_row(stage: StageStatus) -> list[Text]:
         duration(stage.eta_s),
     ]
     styles = {1: STYLES.get(stage.state, "dim"), 6: STYLES["failed"] if stage.failed else ""}
-    return [Text(cell, style=styles.get(number, "")) for number, cell in enumerate(cells)]
+    return [_text(cell, style=styles.get(number, "")) for number, cell in enumerate(cells)]
 
 
 def ended(status: RunStatus) -> bool:
@@ -354,3 +357,8 @@ def exit_code(status: RunStatus | None) -> int:
     if status is None or not ended(status):
         return 130
     return 0 if status.state == "done" else 1
+
+
+def _text(text: str, **options: Any) -> Text:
+    """Text to draw; names, logs and messages come from elsewhere, and textual sends what it gets."""
+    return Text(shown(text), **options)
