@@ -41,6 +41,7 @@ from routenator.evaluation.verdict import judge_reply
 from routenator.files import digest
 from routenator.generation.engine import Reply
 from routenator.generation.generator import Generator, _Written
+from routenator.generation.prompts import check_template, render_messages
 from routenator.generation.query import clean_query
 from routenator.grammar import GrammarError, parse
 from routenator.parsing import parse_yaml, read_yaml
@@ -465,3 +466,59 @@ def test_finding_11_all_text_for_the_terminal_goes_one_way() -> None:
             assert called not in {"typer.echo", "click.echo", "Console", "sys.stdout.write", "rich.print"}, name
             # A file of data, redirected by the user.
             assert called != "print" or name == "slurm/commands/domain.py", f"{name}:{node.lineno}"
+
+
+GREEDY = {
+    "a wide format": "{{ '%1000000000d' % 1 }}",
+    "a wide format filter": "{{ '%1000000000d' | format(1) }}",
+    "a wide format method": "{{ '{:1000000000}'.format(1) }}",
+    "a width as an argument": "{{ '{:{w}}'.format(1, w=10**9) }}",
+    "a width as an argument of %": "{{ '%*d' % (10**9, 1) }}",
+    "repetition": "{{ 'a' * 10**9 }}",
+    "a list repeated": "{{ ([1] * 10**9) | length }}",
+    "a method": "{{ 'a'.center(10**9) }}",
+    "a filter": "{{ 'a' | center(10**9) }}",
+    "an indent": "{{ 'a\nb' | indent(10**9) }}",
+    "a replacement": "{{ ('a' * 100000).replace('a', 'b' * 100000) }}",
+    "a join": "{{ range(100000) | join('b' * 100000) }}",
+    "a lazy join": "{{ range(90000) | map('string') | join('b' * 100000) }}",
+    "a lazy join of a method": "{{ ('b' * 100000).join(range(90000) | map('string')) }}",
+    "a power": "{{ 10 ** (10 ** 10) }}",
+    "doubling by +": "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "doubling by ~": "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "doubling by lists": "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+    "{{ n.x }}",
+    "squaring": "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "output": "{% for a in range(99999) %}{{ 'a' * 999999 }}{% endfor %}",
+    "a block": "{% set x %}{% for a in range(99999) %}{{ 'a' * 999999 }}{% endfor %}{% endset %}",
+    "macros": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "deep brackets": "{{ " + "(" * 100_000 + "1" + ")" * 100_000 + " }}",
+    "a deep sum": "{{ " + "1+" * 100_000 + "1 }}",
+    "filler": "{{ lipsum(10**6) }}",
+}
+
+
+@pytest.mark.parametrize("body", GREEDY.values(), ids=GREEDY)
+def test_finding_19_a_template_that_takes_all_memory_or_time_is_refused(domain_folder: Path, body: str) -> None:
+    folder = domain_folder / "templates" / "text"
+    name = next(folder.glob("*"))
+    head = name.read_text().split("---\n")[1]
+    (folder / f"greedy{name.suffix}").write_text(f"---\n{head}---\nHello\n{body}\n")
+    domain = load_domain(domain_folder)
+    error = refused(lambda: check_template(domain, domain.templates["text/greedy"]), "greedy")
+    assert error.key is not None and error.key.startswith("line ")
+
+
+def test_a_template_within_the_bounds_renders_as_before(tiny: Domain) -> None:
+    body = (
+        "{% for e in examples if e.q %}{{ loop.index }}/{{ loop.length }} {{ e.q | upper ~ '-' ~ loop.last }}\n"
+        "{% else %}none{% endfor %}{{ '%s %5d' | format('x', 42) }} {{ '{:>4}'.format(7) }} {{ slots | tojson }} "
+        "{{ (examples | map(attribute='q') | list) + ['z'] }} {{ 12345678901234 | string }} {{ 2 ** 8 }} {{ 'ab' * 2 }}"
+    )
+    template = dataclasses.replace(next(t for t in tiny.templates.values() if t.route == "text"), body=body)
+    variables = {"examples": [{"q": "a'b"}, {"q": "é"}], "slots": {"s": "it's"}}
+    (*_, message) = render_messages(template, variables, seed=1)
+    assert message["content"] == (
+        "1/2 A'B-False\n2/2 É-True\nx    42    7 {\"s\": \"it's\"} [\"a'b\", 'é', 'z'] 12345678901234 256 abab"
+    )

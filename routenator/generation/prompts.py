@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import re
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from routenator.domain.domain import Domain
@@ -21,12 +20,12 @@ from routenator.domain.schema import LexiconItem
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
+from routenator.generation.sandbox import BoundedEnvironment
 from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
 from routenator.routes import ROUTES
 
 if TYPE_CHECKING:
     import jinja2
-
 
 VARIABLES = (
     "function",
@@ -95,6 +94,7 @@ def render_messages(template: Template, variables: Mapping[str, Any], seed: int)
         return pick(seed, STREAM_PICK, list(options), next(draws))
 
     try:
+        _environment().begin()
         text = _compiled(template.body).render({**variables, "pick": keyed_pick})
     except jinja2.TemplateError as error:
         raise PromptError(f"{template.name}: {error.message}") from error
@@ -131,6 +131,11 @@ def check_template(domain: Domain, template: Template) -> None:
 
     try:
         tree = _environment().parse(template.body)
+        names = meta.find_undeclared_variables(tree)
+    except RecursionError:
+        raise InputError(
+            "a template is nested too deeply", file=template.file, key=line(1), found="brackets or operators"
+        ) from None
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
             "a template is not valid Jinja2",
@@ -139,7 +144,7 @@ def check_template(domain: Domain, template: Template) -> None:
             found=error.message,
         ) from None
     known = (*VARIABLES, *ROUTES[template.route].variables)
-    unknown = meta.find_undeclared_variables(tree) - set(known) - set(_environment().globals)
+    unknown = names - set(known) - set(_environment().globals)
     where = {node.name: node.lineno for node in sorted(tree.find_all(nodes.Name), key=lambda n: -n.lineno)}
     errors = [
         InputError(
@@ -230,16 +235,8 @@ def _line_of(error: BaseException | None) -> int:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    # Jinja's own tojson is made for web pages: it writes \u0027 for an apostrophe, and a model would imitate that.
-    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-    return environment
+def _environment() -> BoundedEnvironment:
+    return BoundedEnvironment()
 
 
 @lru_cache(maxsize=256)

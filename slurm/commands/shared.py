@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from jobs.plan import Run
+from routenator.console import PlainConsole
 from routenator.errors import RoutenatorError
 from routenator.terminal import put
 
@@ -55,8 +56,6 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
 
 def console_for_output() -> Console:
     """Return a console with color only on a terminal and unless NO_COLOR is set; does not wrap lines in a file."""
-    from routenator.console import PlainConsole
-
     return PlainConsole() if sys.stdout.isatty() else PlainConsole(width=int(os.environ.get("COLUMNS", "140")))
 
 
