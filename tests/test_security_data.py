@@ -13,6 +13,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from routenator.parsing import parse_yaml, read_yaml
 from routenator.sampling.sampler import Sampler
 from routenator.terminal import shown
 from routenator.wording.composer import Composer
+from slurm.preflight.secrets import secret_warnings
 from slurm.submission.submissions import Submission, append_submission
 from slurm.watching.monitor import _text
 from tests.conftest import ROOT, TINY, launch_here, make_config
@@ -522,3 +525,78 @@ def test_a_template_within_the_bounds_renders_as_before(tiny: Domain) -> None:
     assert message["content"] == (
         "1/2 A'B-False\n2/2 É-True\nx    42    7 {\"s\": \"it's\"} [\"a'b\", 'é', 'z'] 12345678901234 256 abab"
     )
+
+
+SECRETS = {
+    "HF_TOKEN": "hf_Qm3vXa81LkTz0pRbYw7c",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPx",
+    "DB_PASSWORD": "correct horse battery",
+    "PRIVATE_NOTE": "a value that belongs to nobody else",
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("export HF_TOKEN=hf_Qm3vXa81LkTz0pRbYw7c", "value of $HF_TOKEN"),
+        ("login correct horse battery", "value of $DB_PASSWORD"),
+        ("export MY_API_KEY='abcd1234'", "a value for MY_API_KEY"),
+        ("git clone https://me:pass1234@example.org/x", "an access token or a password"),
+        ("echo AKIAABCDEFGHIJKLMNOP", "an access token or a password"),
+        ("export HF_TOKEN=$HF_TOKEN", None),
+        ("export HF_TOKEN=$(cat ~/.hf_token)", None),
+        ("export HF_TOKEN_PATH=/home/me/.hf_token", None),
+        ("export OMP_NUM_THREADS=8", None),
+        ("module load token-ring", None),
+    ],
+)
+@pytest.mark.parametrize("place", ["command line", "file"])
+def test_finding_20_a_secret_in_a_config_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, told: str | None, place: str
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "run.yaml"
+    base = {"name": "x", "domain": str(TINY), "model": "smollm2-135m"}
+    own = {"cluster": {"profile": "local", "setup": ["true", line]}} if place == "file" else {"cluster": "local"}
+    file.write_text(json.dumps(base | own))
+    overrides = [f"cluster.setup=[{json.dumps('true')}, {json.dumps(line)}]"] if place == "command line" else []
+    warnings = secret_warnings(load_config(file, overrides), ["launch.py", "run", str(file), *overrides], os.environ)
+    assert len(warnings) == (told is not None)
+    if told is not None:
+        assert "cluster.setup" in warnings[0] and told in warnings[0] and "plan.json" in warnings[0]
+        assert ("command line" in warnings[0]) == (place == "command line")
+        assert not any(value in warnings[0] for value in (*SECRETS.values(), "pass1234", "AKIA"))
+
+
+def test_finding_20_plan_warns_of_a_secret_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRETS["HF_TOKEN"])
+    told = launch_here(
+        "plan", str(run_config(tmp_path, TINY)), f"cluster.setup=['export HF_TOKEN={SECRETS['HF_TOKEN']}']"
+    )
+    assert "warning: cluster.setup seems to hold a secret (the value of $HF_TOKEN)" in told.stderr
+    assert SECRETS["HF_TOKEN"] not in told.stderr
+
+
+def test_finding_20_a_run_directory_holds_no_value_of_the_environment(tmp_path: Path) -> None:
+    """A run up to its data set, by its own process as from a shell; all files, names and links are searched."""
+    file = run_config(tmp_path, TINY)
+    routes = ["generate.routes={heuristic: 1.0}", "cluster.setup=['true $HF_TOKEN']"]
+    command = [sys.executable, str(ROOT / "launch.py"), "run", str(file), "--until", "merge", *routes]
+    ran = subprocess.run(command, env=os.environ | SECRETS, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert list((tmp_path / "runs").rglob("merge.json")) and list((tmp_path / "runs").rglob("*.log"))
+    assert values_in(tmp_path / "runs", SECRETS) == []
+    assert not any(value in ran.stdout + ran.stderr for value in SECRETS.values())
+    (tmp_path / "runs" / "planted").write_text(f"x{SECRETS['DB_PASSWORD']}x")
+    assert values_in(tmp_path / "runs", SECRETS) == ["DB_PASSWORD in planted"]
+
+
+def values_in(folder: Path, values: dict[str, str]) -> list[str]:
+    """Find values in the files of a folder, their names and the targets of links."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        text = str(path.relative_to(folder)).encode() + b"\n"
+        text += os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        found += [f"{name} in {path.relative_to(folder)}" for name, value in values.items() if value.encode() in text]
+    return found

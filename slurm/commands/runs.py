@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import preflight
 from slurm.preflight.forecast import feasibility, forecast, forecast_scripts, print_forecast
+from slurm.preflight.secrets import secret_warnings
 
 app = typer.Typer()
 
@@ -39,6 +41,8 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
         raise InputError("no such stage", key="--until", found=until, valid=STAGES)
     composed = load_config(config, overrides or [])
     plan = make_plan(composed, sys.argv, stages=up_to(until) if until else STAGES)
+    for warning in secret_warnings(composed, sys.argv, os.environ):
+        put(f"warning: {warning}", err=True)
     preflight(plan, submitting=submitting)
     if said := acceptance_note(composed.generate.acceptance, plan):
         put(said, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +40,7 @@ from slurm.planning.topup import (
     topup_path,
 )
 from slurm.preflight.checks import preflight
+from slurm.preflight.secrets import secret_warnings
 from slurm.watching.topup_view import need_as_dict, print_acceptance, print_need
 
 PILOT_ROWS = 1000
@@ -60,6 +62,8 @@ def pilot(
     Runs only sample, generate and merge; `generate.acceptance=auto` then uses the result.
     """
     plan = make_plan(pilot_config(load_config(config, overrides or []), rows), sys.argv, stages=DATA_STAGES)
+    for warning in secret_warnings(plan.config, sys.argv, os.environ):
+        put(f"warning: {warning}", err=True)
     preflight(plan, submitting=True)
     run = materialise(plan)
     code = start(run, wait)
