@@ -134,7 +134,10 @@ def check_template(domain: Domain, template: Template) -> None:
         names = meta.find_undeclared_variables(tree)
     except RecursionError:
         raise InputError(
-            "a template is nested too deeply", file=template.file, key=line(1), found="brackets or operators"
+            "a template is nested too deeply",
+            file=template.file,
+            key=template.place(line=1),
+            found="brackets or operators",
         ) from None
     except jinja2.TemplateSyntaxError as error:
         raise InputError(

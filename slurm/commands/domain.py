@@ -143,7 +143,7 @@ def domain_convert(directory: Annotated[Path, typer.Argument(metavar="DIR", show
     """
     domain = find_domain(str(directory))
     templates, files = convert_templates(domain)
-    typer.echo(f"{domain}: {templates} templates are now in {files} files")
+    put(f"{domain}: {templates} templates are now in {files} files")
 
 
 def _listed(values: list[str]) -> list[str]:
