@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,14 @@ from routenator.evaluation.folds import stratified_folds
 from routenator.files import sha256_file
 from slurm.commands.runs import compose_plan
 from slurm.experiments.collect import publishable
+from slurm.experiments.compare_runs import compare_runs
 from slurm.experiments.config import load_experiment, run_config
 from slurm.experiments.distribution import population
 from slurm.experiments.planned import arm_domain, entries_of
 from slurm.experiments.runner import Ended, Work, cores, run_all, why
 from slurm.experiments.table import render_table
 from tests.conftest import ROOT, TINY, launch_here
+from tests.jobs.world import make_run
 from tests.routenator.tiny_model import save_tiny_model
 
 
@@ -378,3 +381,18 @@ def test_a_stopped_ceiling_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     golden = (TINY / "golden.jsonl").read_text().splitlines()
     (run,) = found["runs"]
     assert run["training"]["steps"] == 120 and len(run["queries"]["golden_index"]) == len(golden)
+
+
+def test_runs_whose_domain_has_templates_of_an_earlier_version_can_be_compared(tmp_path: Path) -> None:
+    """Only the API is read from their snapshots."""
+    runs = [make_run(tmp_path / name) for name in ("first", "second")]
+    for run in runs:
+        (run.path / "predictions.jsonl").write_text("{}\n")
+        shutil.rmtree(run.domain_dir / "templates")
+        (run.domain_dir / "templates" / "heuristic").mkdir(parents=True)
+        (run.domain_dir / "templates" / "heuristic" / "old.txt").write_text("---\nfunctions: [book]\n---\n{city}\n")
+    file = runs[1].domain_dir / "functions.json"
+    file.write_text(file.read_text().replace('"book"', '"reserve"'))
+    with pytest.raises(InputError, match="different APIs") as error:
+        compare_runs(*runs)
+    assert error.value.found == "search, reserve" and error.value.expected == "search, book"

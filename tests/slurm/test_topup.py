@@ -331,6 +331,12 @@ def test_a_changed_snapshot_and_an_unfinished_run_are_refused(tmp_path: Path) ->
     (base.domain_dir / "lexicon.yaml").write_text((base.domain_dir / "lexicon.yaml").read_text() + "other: [x]\n")
     with pytest.raises(InputError, match="snapshot of its domain was changed"):
         plan_topup(base, need, topup_path(base), stages=DATA_STAGES)
+    # As an earlier version's snapshot of the domain.
+    (base.domain_dir / "templates" / "heuristic" / "old.txt").write_text("---\nfunctions: [book]\n---\n{city}\n")
+    with pytest.raises(InputError, match="cannot read the run's domain") as error:
+        look(base)
+    assert "old.txt" in str(error.value) and str(base.path / "code") in str(error.value)
+    assert "convert" not in str(error.value), "a snapshot must stay as it is"
 
 
 def test_a_pilot_is_small_and_ends_with_merge(folder: Path) -> None:
