@@ -1,9 +1,9 @@
 """``domain derive``: makes one domain from another by rule, as a basis for experiments.
 
-The steps, each optional, in this order: keep some templates and set the shares of routes (``templates``, ``routes``),
-drop the population statistics (``flat``), make some categories more frequent (``boost``), change the number of
-functions (``functions``, families.py). The result is a complete folder that is checked before it appears under its
-name; its README records the source and the options.
+The steps, each optional, in this order: leave out unused functions (``only_used``), keep some templates and set the
+shares of routes (``templates``, ``routes``), drop the population statistics (``flat``), make some categories more
+frequent (``boost``), change the number of functions (``functions``, families.py). The result is a complete folder that
+is checked before it appears under its name; its README records the source and the options.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.families import FILE, Families, make_families
-from routenator.authoring.reweigh import boost, flatten, keep_templates, serve_all, set_routes
+from routenator.authoring.reweigh import boost, flatten, keep_templates, keep_used, serve_all, set_routes
 from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
@@ -49,6 +49,7 @@ _WRITTEN = {
 class DeriveOptions(Closed):
     """The changes to make; see docs/domains.md."""
 
+    only_used: bool = False
     templates: list[str] | None = None  # names, "route/name", or patterns such as basic_*
     routes: dict[RouteName, Weight] | None = None
     flat: bool = False
@@ -99,6 +100,8 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
         )
     domain = load_domain(source)
     notes: list[str] = []
+    if options.only_used:
+        domain = keep_used(domain, notes)
     if options.templates is not None:
         domain = keep_templates(domain, options.templates, notes)
     if options.flat:
@@ -219,7 +222,11 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
         return
     lines = []
     for example in load_golden(file, load_functions(source / "functions.json")):
-        name = example.name if derived.families is None else derived.families.of(example.name, example.arguments)
+        name: str | None = example.name
+        if derived.families is not None:
+            name = derived.families.of(example.name, example.arguments)
+        elif name not in derived.functions:
+            name = None
         if name is None:
             derived.dropped += 1
         else:

@@ -5,6 +5,8 @@ Warnings point out waste: dangling nodes, edges that no path can use, length buc
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ from routenator.sampling.strata import build_strata, category_shares
 from routenator.wording.writer import Writer
 
 _DRAWS = 64  # drafts per template to probe its lengths
+_PERCENT = 5.0  # beside shares that add up to at most 1, weights from here on look like percentages
+_SERVED_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RARE = 0.05  # warn if a smaller share of the draws falls into a length bucket
 
 
@@ -59,8 +63,55 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     }
     if golden:
         report.facts["golden queries"] = len(load_golden(domain.path / "golden.jsonl", domain.functions))
-    report.warnings = [*_graph_warnings(domain), *_category_warnings(domain), *_length_warnings(domain)]
+    report.warnings = [
+        *_function_warnings(domain),
+        *_weight_warnings(domain),
+        *_graph_warnings(domain),
+        *_category_warnings(domain),
+        *_length_warnings(domain),
+    ]
     return report
+
+
+def _function_warnings(domain: Domain) -> Iterator[str]:
+    shares = domain.statistics.functions
+    leave_out = f"`python launch.py domain derive {domain.path} OUT --only-used`"
+    silent = [name for name in domain.functions if name not in domain.rules]
+    if silent:
+        yield (
+            f"{len(silent)} functions have no rule in domain.yaml: prompts for the trained model show them, but no row "
+            f"calls them: {_some(silent, 20)}. Write rules for them, or leave them out: {leave_out}"
+        )
+    unused = [name for name in domain.rules if not shares.get(name)]
+    if unused:
+        yield (
+            f"{len(unused)} functions have no share in statistics.yaml: prompts for the trained model show them, but "
+            f"no row calls them: {_some(unused, 20)}. Give them a share, or leave them out: {leave_out}"
+        )
+    odd = [repr(name[:70]) for name in domain.functions if not _SERVED_NAME.fullmatch(name)]
+    if odd:
+        yield (
+            f"{len(odd)} names of functions are refused by OpenAI and most servers, which take 1 to 64 of "
+            f"A-Z a-z 0-9 _ -: {_some(odd)}"
+        )
+
+
+def _weight_warnings(domain: Domain) -> Iterator[str]:
+    """A percentage beside shares gets nearly all of the data."""
+    statistics = domain.statistics
+    tables = {"functions": statistics.functions, "languages": statistics.languages}
+    for section in ("categories", "lengths", "routes", "keyword_position"):
+        tables |= {f"{section}.{name}": table for name, table in getattr(statistics, section).items()}
+    for key, table in tables.items():
+        large = {name: weight for name, weight in table.items() if weight >= _PERCENT}
+        rest = [weight for name, weight in table.items() if weight > 0 and name not in large]
+        if large and rest and math.fsum(rest) <= 1 + 1e-6:
+            name = max(large, key=lambda each: large[each])
+            yield (
+                f"statistics.yaml, {key}: {name} has weight {large[name]:g} beside weights below 1, and so "
+                f"{large[name] / math.fsum(table.values()):.0%} of the total. If {large[name]:g}% is meant, write "
+                f"{large[name] / 100:g}"
+            )
 
 
 def _graph_warnings(domain: Domain) -> Iterator[str]:

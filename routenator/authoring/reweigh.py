@@ -40,6 +40,35 @@ def used_functions(domain: Domain) -> list[str]:
     return [name for name, share in domain.statistics.functions.items() if share > 0]
 
 
+def keep_used(domain: Domain, notes: list[str]) -> Domain:
+    """Keep only the functions with a share of the population."""
+    used = used_functions(domain)
+    gone = [name for name in domain.functions if name not in used]
+    if not gone:
+        return domain
+    notes.append(f"left out, as no row calls them: {', '.join(gone)}")
+    templates = {}
+    for name, template in domain.templates.items():
+        served = [function for function in template.functions if function in used]
+        if served:
+            templates[name] = with_head(template, functions=served)
+    tables = {
+        section: {name: table for name, table in getattr(domain.statistics, section).items() if name in used}
+        for section in (
+            "functions", "categories", "lengths", "word_quantiles", "routes", "slots", "keyword_position",
+        )
+    }  # fmt: skip
+    joint = domain.joint
+    made = replace(
+        domain,
+        functions={name: function for name, function in domain.functions.items() if name in used},
+        rules={name: rule for name, rule in domain.rules.items() if name in used},
+        templates=templates,
+        joint=None if joint is None else Joint({name: cells for name, cells in joint.weights.items() if name in used}),
+    )
+    return with_tables(made, **tables)
+
+
 def keep_templates(domain: Domain, names: Sequence[str], notes: list[str]) -> Domain:
     """Keep only these templates; those with ``weight: 0``, which are used only when named, get weight 1.
 

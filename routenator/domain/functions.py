@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from routenator.domain.foreign import foreign_text, foreign_value
 from routenator.domain.toolschema import check_bounds, validator_of
 from routenator.errors import InputError
 from routenator.files import read_text
@@ -100,11 +101,19 @@ def load_functions(file: Path) -> dict[str, Function]:
         InputError: not JSON, not a list of OpenAI tools, an invalid schema, or an invalid mark.
     """
     expected = "a list of OpenAI tools"
-    tools = parse_json(read_text(file, expected), file, expected)
+    text = read_text(file, expected)
+    try:
+        tools = parse_json(text, file, expected)
+    except InputError:
+        _refuse_foreign(file, foreign_text(text))
+        raise
     if not isinstance(tools, list) or not tools:
+        _refuse_foreign(file, foreign_value(tools))
         raise InputError(
             "no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools"
         )
+    if not (isinstance(tools[0], dict) and isinstance(tools[0].get("function"), dict)):
+        _refuse_foreign(file, foreign_value(tools))
     functions: dict[str, Function] = {}
     for position, tool in enumerate(tools):
         function = _one(tool, file, f"[{position}]")
@@ -112,6 +121,12 @@ def load_functions(file: Path) -> dict[str, Function]:
             raise InputError("duplicate function", file=file, key=f"[{position}]", found=function.name)
         functions[function.name] = function
     return functions
+
+
+def _refuse_foreign(file: Path, known: tuple[str, str] | None) -> None:
+    """Refuse functions in a form that other tools use, if it is known."""
+    if known is not None:
+        raise InputError("functions in another form than OpenAI tools", file=file, found=known[0], expected=known[1])
 
 
 def _one(tool: Any, file: Path, key: str) -> Function:

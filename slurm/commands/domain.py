@@ -81,6 +81,7 @@ def domain_fit(
 def domain_derive(
     directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to start from.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create.", show_default=False)],
+    only_used: Annotated[bool, typer.Option("--only-used", help="Only functions with a share.")] = False,
     templates: Annotated[
         list[str] | None,
         typer.Option("--templates", metavar="A,B", help="Only these templates; accepts patterns such as basic_*."),
@@ -108,6 +109,7 @@ def domain_derive(
     Experiments use it to make their arms; see docs/domains.md.
     """
     asked = {
+        "only_used": only_used,
         "templates": None if templates is None else _listed(templates),
         "routes": None if routes is None else _numbers(routes, "routes"),
         "flat": flat,

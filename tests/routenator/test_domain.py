@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from routenator.authoring.check import check_domain, presence_combinations
+from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.functions import check_call
 from routenator.domain.golden import load_golden, normalise_query
@@ -203,3 +204,90 @@ def test_a_golden_file_loads(tiny):
     examples = load_golden(TINY / "golden.jsonl", tiny.functions)
     assert len(examples) == 5 and examples[3].arguments == {"city": "Bergen", "people": 4}
     assert normalise_query("Got any POSTERS, please?") == "got any posters please"
+
+
+def add_functions(domain: Path, *names: str) -> None:
+    tools = json.loads((domain / "functions.json").read_text())
+    tools += [{"type": "function", "function": {"name": name, "description": "Other."}} for name in names]
+    (domain / "functions.json").write_text(json.dumps(tools))
+
+
+def test_functions_that_no_row_calls_give_a_warning_and_can_be_left_out(copy, tmp_path):
+    """Of 200 functions, 186 without a rule were shown to the model in every row and never called, without a word."""
+    add_functions(copy, "fly", "swim")
+    replace(copy / "statistics.yaml", "{search: 0.6, book: 0.4}", "{search: 1, book: 0}")
+    warnings = inspect_domain(copy).warnings
+    assert any(
+        "2 functions have no rule" in line and "fly, swim" in line and "--only-used" in line for line in warnings
+    )
+    assert any("1 functions have no share" in line and "book" in line for line in warnings)
+    made = derive(copy, tmp_path / "out", DeriveOptions(only_used=True))
+    assert made.functions == ["search"] and "fly, swim" in made.notes[0]
+    assert made.dropped == 2 and made.golden == 3
+    assert not [line for line in inspect_domain(tmp_path / "out").warnings if "no row calls them" in line]
+    assert not [line for line in inspect_domain(TINY).warnings if "no row calls them" in line]
+
+
+@pytest.mark.parametrize("name", ["math.add two", "é", "x" * 80])
+def test_names_of_functions_that_servers_refuse_give_a_warning(copy, name):
+    add_functions(copy, name)
+    assert any("are refused by OpenAI" in line and name[:60] in line for line in inspect_domain(copy).warnings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{search: 0.6, book: 0.4}", "{search: 10, book: 0.4}", "functions: search has weight 10"),
+        ("{poster: 0.5, logo: 0.2, card: 0.3}", "{poster: 50, logo: 0.2, card: 0.3}", "categories.search: poster"),
+        ("{heuristic: 0.8, text: 0.2}", "{heuristic: 0.8, text: 20}", "routes.book: text"),
+        ("{search: 0.6, book: 0.4}", "{search: 60, book: 40}", None),
+        ("{search: 0.6, book: 0.4}", "{search: 3, book: 1}", None),
+        ("{search: 0.6, book: 0.4}", "{search: 100, book: 0}", None),
+    ],
+)
+def test_a_percentage_beside_shares_gives_a_warning(copy, old, new, said):
+    """It got nearly all of the data, without a word."""
+    replace(copy / "statistics.yaml", old, new)
+    found = [line for line in inspect_domain(copy).warnings if "is meant" in line]
+    assert len(found) == (said is not None) and all(said in line for line in found)
+
+
+PLAIN = {"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}}
+BFCL = {**PLAIN, "parameters": {"type": "dict", "properties": {}}}
+MCP = {"name": "add", "description": "Adds.", "inputSchema": {"type": "object"}}
+TOOL = {"type": "function", "function": PLAIN}
+FOREIGN = {
+    "an MCP list": ({"tools": [MCP]}, "MCP tools", "inputSchema as parameters"),
+    "MCP tools": ([MCP], "MCP tools", "inputSchema as parameters"),
+    "OpenAPI": ({"openapi": "3.1.0", "paths": {}}, "an OpenAPI document", "operationId"),
+    "OpenAPI as YAML": ("# my API\nopenapi: 3.0.0\npaths: {}\n", "an OpenAPI document", "operationId"),
+    "flat OpenAI": ([{"type": "function", **PLAIN}], "Responses API", 'under "function"'),
+    "Anthropic": ([{"name": "add", "input_schema": {}}], "Anthropic tools", "input_schema as parameters"),
+    "BFCL functions": ([BFCL], "functions of the Berkeley leaderboard", '"object"'),
+    "BFCL entry": ({"id": "a", "question": [], "function": [BFCL]}, "entries of the Berkeley", "`function`"),
+    "BFCL lines": (
+        "\n".join(json.dumps({"id": n, "question": [], "function": [BFCL]}) for n in "ab"),
+        "JSON lines of entries of the Berkeley",
+        "`function`",
+    ),
+    "functions alone": ([PLAIN], "without the tool around them", '"function": {"name"'),
+    "a request": ({"model": "x", "tools": [TOOL]}, "OpenAI tools under tools", "the list alone"),
+    "one tool": (TOOL, "one OpenAI tool", "a list of them"),
+}
+
+
+@pytest.mark.parametrize("form", FOREIGN)
+def test_functions_in_another_form_are_named_with_what_to_do(copy, form):
+    """They were "no functions" or "not JSON, line 1"."""
+    value, found, todo = FOREIGN[form]
+    (copy / "functions.json").write_text(value if isinstance(value, str) else json.dumps(value))
+    with pytest.raises(InputError, match="another form than OpenAI tools") as error:
+        load_domain(copy)
+    assert found in error.value.found and todo in error.value.expected
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "3", "[3]", "nope", "[{}]", "null", '{"tools": []}', "[[[]]]", "[\n[\n"])
+def test_what_is_no_known_form_is_still_refused(copy, text):
+    (copy / "functions.json").write_text(text)
+    with pytest.raises(InputError, match=r"no functions|not JSON|not an OpenAI tool"):
+        load_domain(copy)
