@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.stages import STAGES
 from routenator.config import RunConfig
 from routenator.errors import InputError
-from routenator.files import nearest_folder, read_text
+from routenator.files import NO_LINKS, nearest_folder, read_text
 from routenator.trust import check_own, trusted_group
 
 PLAN_FORMAT = 1
@@ -196,5 +196,10 @@ class Run:
                 continue
             temporary = self.path / f".{name}.{os.getpid()}"
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
+            try:
+                temporary.symlink_to(target)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                return  # a file system without links; `run` has said so
             os.replace(temporary, link)

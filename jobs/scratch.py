@@ -13,7 +13,6 @@ or foresee it, and a link or a folder of someone else with its name is refused.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from jobs.task import Task
 from routenator.errors import InputError
+from routenator.locks import Lock, claim, is_locked
 
 
 class Scratch:
@@ -57,11 +57,11 @@ class Scratch:
         own = self.root / f"attempt-{self._token}"
         hidden = own.with_name(f".{own.name}")  # hidden until it is locked: others would take an unlocked one for dead
         hidden.mkdir()
-        self._lock = open(hidden / "lock", "w")  # noqa: SIM115  (held until the process ends or `end` is called)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = Lock(hidden / "lock")  # held until the process ends or `end` is called
+        self._lock.acquire(wait=True)
         hidden.rename(own)
         for other in self.root.glob("attempt-*"):
-            if other != own and not _alive(other):
+            if other != own and not is_locked(other / "lock"):
                 shutil.rmtree(other, ignore_errors=True)
         return own
 
@@ -84,11 +84,11 @@ class Scratch:
 
     def end(self) -> None:
         """Remove this attempt's folder, and everything else unless another attempt is running."""
-        self._lock.close()
+        self._lock.release()
         if self._place is not None:
             self._check_own()
         shutil.rmtree(self.root / f"attempt-{self._token}", ignore_errors=True)
-        if not any(_alive(other) for other in self.root.glob("attempt-*")):
+        if not any(is_locked(other / "lock") for other in self.root.glob("attempt-*")):
             shutil.rmtree(self.root, ignore_errors=True)
 
     def _check_own(self) -> None:
@@ -114,21 +114,8 @@ def _own_name(record: Path, stem: str) -> str:
     mine = record.with_name(f".{record.name}-{uuid.uuid4().hex}")
     mine.write_text(f"{stem}-{uuid.uuid4().hex}")
     try:
-        # A link appears with its content or not at all, and fails if another attempt was first.
         with contextlib.suppress(FileExistsError):
-            os.link(mine, record)
+            claim(mine, record)
         return record.read_text()
     finally:
-        mine.unlink()
-
-
-def _alive(attempt: Path) -> bool:
-    """Whether the attempt's lock is held. On a file system without locks every attempt counts as alive."""
-    try:
-        with open(attempt / "lock", "r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+        mine.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """A task of a stage, and the receipt that marks its shard as done.
 
 A shard is done if and only if its receipt exists. Each attempt writes its data under names of its own and fsyncs it;
-the receipt comes last, by ``link(2)``, which fails if one exists. So two concurrent attempts cannot mix: one wins as a
-whole, and the other removes what it wrote.
+the receipt comes last, by ``link(2)``, which fails if one exists; ``claim`` has the way for file systems without
+links. So two concurrent attempts cannot mix: one wins as a whole, and the other removes what it wrote.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from jobs.plan import Run
 from routenator.config import RunConfig
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, sha256_file, write_json
+from routenator.locks import claim
 from routenator.trust import make_folder
 
 # Names of a shard's files: shard-NUMBER followed by one of these, or by .TOKEN.SUFFIX for the data of an attempt.
@@ -258,9 +259,8 @@ class Task:
         temporary = final.with_name(f".{final.name}.{self.token}")
         write_json(temporary, receipt._asdict())
         try:
-            # link(2), not rename(2): it is atomic too, but fails if the name exists, where a rename would replace the
-            # winner's receipt. It also works on NFS, where O_EXCL has not always been reliable.
-            os.link(temporary, final)
+            # Not rename(2), which would replace the winner's receipt.
+            claim(temporary, final)
         except (FileExistsError, FileNotFoundError):  # FileNotFoundError: the winner has swept our temporary file away
             if not self.is_done():
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import hashlib
 import json
@@ -14,6 +15,9 @@ from typing import Any
 from routenator.errors import InputError
 
 _BLOCK = 1 << 20
+NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# What a file system answers that has no hard or symbolic links (FAT, some FUSE and SMB mounts).
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def canonical_json(value: Any) -> str:
@@ -168,6 +172,14 @@ def check_file(path: Path, key: str) -> None:
     if path.is_dir():
         raise InputError("a folder has the name of the file to write", file=path, key=key, expected="a file's path")
     check_writable(path.parent, key)  # files are replaced by renaming, which needs write permission on the folder only
+
+
+def owner_of(path: Path) -> str:
+    """The name of the user that a file belongs to."""
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return f"user {path.stat().st_uid}"
 
 
 def _user() -> str:

@@ -10,7 +10,6 @@ cache.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -19,8 +18,7 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from typing import Any
 from routenator.errors import InputError, RoutenatorError
 from routenator.extras import require
 from routenator.files import read_json, sha256_file, write_json
+from routenator.locks import hold
 from routenator.trust import check_own, named_group
 
 PREFIX = "package:"
@@ -149,7 +148,7 @@ def resolve_model(source: str, cache: Path) -> str:
     folder = _prepared(name, cache)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_name(f".{folder.name}.lock")):
+        with hold(folder.with_name(f".{folder.name}.lock"), wait=True):
             if not folder.is_dir():
                 _prepare(name, package, folder)
     # Whoever could write here could have made its marker too.
@@ -321,18 +320,6 @@ def _verify(folder: Path) -> None:
                 expected=entry["sha256"],
             )
     _verified.add(key)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Let one process prepare while the others wait.
-
-    On file systems without locks nobody waits: the first process to rename its folder into place wins.
-    """
-    with open(path, "a") as handle:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: list[str]) -> int:

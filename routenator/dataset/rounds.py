@@ -91,12 +91,12 @@ def rejections(
     import polars as pl
 
     rows = (
-        pl.scan_parquet(list(candidates))
+        pl.scan_parquet(list(candidates), glob=False)
         .filter(pl.col("stratum").is_in(list(last)))
         .select("index", "stratum")
         .collect()
     )
-    why = pl.scan_parquet(list(rejected)).filter(pl.col("index").is_in(rows["index"].implode())).collect()
+    why = pl.scan_parquet(list(rejected), glob=False).filter(pl.col("index").is_in(rows["index"].implode())).collect()
     joined = rows.join(why, on="index").sort("index")
     found = {}
     for stratum, count in last.items():

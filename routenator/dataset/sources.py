@@ -99,7 +99,9 @@ def _look(label: str, path: Path) -> Source | None:
         rows = file.metadata.num_rows
         if not rows:
             return None
-        found = pl.scan_parquet(path).select(low=pl.col("index").min(), high=pl.col("index").max()).collect()
+        found = (
+            pl.scan_parquet(path, glob=False).select(low=pl.col("index").min(), high=pl.col("index").max()).collect()
+        )
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
         raise CorruptShardError(f"{label} ({path}) cannot be read: {error}; {MEND}") from error
     low, high = found.row(0)

@@ -44,7 +44,7 @@ def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
 
     if not files:
         return []
-    frame = pl.scan_parquet(list(files)).select("query", "call").head(most).collect()
+    frame = pl.scan_parquet(list(files), glob=False).select("query", "call").head(most).collect()
     calls = map(json.loads, frame["call"].to_list())
     return [
         (query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from routenator.errors import InputError, StageError
 from routenator.extras import require
 from routenator.files import read_json
-from routenator.generation.vllm_engine import on_cpu, prepare_environment
+from routenator.generation.vllm_engine import on_cpu, plain_folder, prepare_environment
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
@@ -159,7 +159,7 @@ class VllmGreedy(GreedyEngine):
                     )
                 more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed[0]}
             self._llm = LLM(
-                model=spec.base,
+                model=plain_folder(spec.base, self._scratch),
                 dtype="auto",
                 max_model_len=spec.longest + spec.max_new_tokens,
                 max_num_seqs=64 if cpu else 256,

@@ -72,6 +72,20 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(math.ceil(kv_cache_gib))
 
 
+def plain_folder(model: str, scratch: Path) -> str:
+    """Return a path of the model that vLLM can load: it takes a folder's path for a pattern when it looks for weights.
+
+    Args:
+        model: a hub id or folder.
+        scratch: private folder of this task, where a link is made if needed.
+    """
+    if not set("[*?").intersection(model) or not Path(model).is_dir():
+        return model
+    link = scratch / "model"
+    link.symlink_to(model, target_is_directory=True)
+    return str(link)
+
+
 class VllmEngine(Engine):
     """A model in vLLM.
 
@@ -98,7 +112,7 @@ class VllmEngine(Engine):
             before = multiprocessing.active_children()
             with _llvm_hidden():
                 self._llm = LLM(
-                    model=model,
+                    model=plain_folder(model, self._scratch),
                     dtype=config.dtype,
                     tensor_parallel_size=config.tensor_parallel_size,
                     max_model_len=config.max_model_len,

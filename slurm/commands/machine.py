@@ -11,6 +11,7 @@ from routenator.errors import InputError
 from routenator.files import check_writable
 from routenator.models import PACKAGED, PREFIX, resolve_model
 from routenator.terminal import put
+from slurm.commands import shared
 from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
 from slurm.devcluster.cluster import default_root, down, read_cluster, up
 from slurm.preflight.doctor import examine, print_findings
@@ -39,12 +40,12 @@ def models_prepare(
 
 @app.command()
 @with_exit_codes
-def doctor(as_json: AsJson = False) -> None:
-    """Check what this machine and its cluster provide.
+def doctor(runs: shared.Root = Path("runs"), as_json: AsJson = False) -> None:
+    """Check what this machine, its cluster and the file system of the runs provide.
 
     Shows how to fix what is missing. Exit code 1 if something required is missing.
     """
-    findings = examine()
+    findings = examine(root=runs)
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:

@@ -26,6 +26,7 @@ from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import preflight
 from slurm.preflight.forecast import feasibility, forecast, forecast_scripts, print_forecast
+from slurm.preflight.paths import file_system_notes
 from slurm.preflight.secrets import secret_warnings
 
 app = typer.Typer()
@@ -65,7 +66,7 @@ def run_command(
     The last line printed is the run directory.
     """
     resolved = compose_plan(config, overrides, submitting=True, until=until)
-    for note in feasibility(resolved):
+    for note in [*feasibility(resolved), *file_system_notes(resolved)]:
         put(f"note: {note}", err=True)
     go(materialise(resolved), wait)
 

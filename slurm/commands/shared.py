@@ -15,6 +15,7 @@ import typer
 from jobs.plan import Run
 from routenator.console import PlainConsole
 from routenator.errors import RoutenatorError
+from routenator.files import NO_PERMISSION, nearest_folder, owner_of
 from routenator.terminal import put
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 
 def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn our errors into a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C gives 130."""
+    """Turn our errors into a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C gives 130.
+
+    A missing permission is no error of ours either.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -47,6 +51,13 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except RoutenatorError as error:
             put(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if error.errno not in NO_PERMISSION or error.filename is None:
+                raise
+            file = Path(os.fsdecode(error.filename))
+            owner = owner_of(nearest_folder(file))
+            put(f"error: no permission for {file} ({error.strerror}); it belongs to {owner}", err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             put("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -8,7 +8,6 @@ running alone.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -27,6 +26,7 @@ from jobs.plan import Run
 from jobs.task import missing_shards, receipt_path
 from routenator.errors import RoutenatorError
 from routenator.files import read_json, write_json
+from routenator.locks import Lock, LockedError
 from slurm.local import processes
 from slurm.submission.options import resources
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
@@ -193,23 +193,24 @@ class Driver:
             signal.signal(
                 number, lambda received, frame: setattr(self, "_stop", f"signal {signal.Signals(received).name}")
             )
-        with open(self.run.path / ".driver", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _say("another driver is running this run")
-                return 1
-            self._write_state("running")
-            state, code = "failed", 1
-            try:
-                code = self._stages()
-                state = "done" if code == 0 else "failed"
-            except _Stopped as stop:
-                state, code = "stopped", EXIT_STOPPED
-                _say(f"stopping ({stop}); finished shards and chunks are kept")
-            finally:
-                processes.end(processes.RUN_VARIABLE, str(self.run.path), STOP_GRACE_S if state == "stopped" else 1.0)
-                self._write_state(state, code)
+        lock = Lock(self.run.path / ".driver")
+        try:
+            lock.acquire(wait=False)
+        except LockedError as error:
+            _say(f"another driver is running this run: {error}")
+            return 1
+        self._write_state("running")
+        state, code = "failed", 1
+        try:
+            code = self._stages()
+            state = "done" if code == 0 else "failed"
+        except _Stopped as stop:
+            state, code = "stopped", EXIT_STOPPED
+            _say(f"stopping ({stop}); finished shards and chunks are kept")
+        finally:
+            processes.end(processes.RUN_VARIABLE, str(self.run.path), STOP_GRACE_S if state == "stopped" else 1.0)
+            self._write_state(state, code)
+            lock.release()
         _say(f"driver exits: {state}")
         return code
 

@@ -22,6 +22,7 @@ from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
 from slurm.preflight.cluster import check_cluster
 from slurm.preflight.installed import check_installed
+from slurm.preflight.paths import check_paths
 from slurm.submission.options import check_resources, resources
 
 # Room for attempts that lose a race, chunks beside the shard they become, and logs.
@@ -38,6 +39,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
     """
     config = plan.config
+    check_paths(plan)
     check_resources(config)
     check_engines(config)
     tools_bytes, strata = check_inputs(config)

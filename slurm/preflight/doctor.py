@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from routenator.errors import InputError
 from routenator.extras import EXTRAS, install_line, is_installed
 from routenator.models import PACKAGED, cache_folder
+from routenator.probe import lacks
 from slurm.submission.client import ask
 from slurm.submission.options import parse_limits
 
@@ -39,7 +41,7 @@ class Finding:
     """One finding.
 
     Attributes:
-        topic: python, packages, machine, gpu, slurm, models.
+        topic: python, packages, machine, gpu, files, slurm, models.
         level: ok; note (only some features need it); error (something this project needs is missing).
         text: what was found.
         mend: how to fix it, if anything needs fixing.
@@ -54,13 +56,19 @@ class Finding:
         return asdict(self)
 
 
-def examine(cache: Path | None = None) -> list[Finding]:
-    """Run all checks; never raises for what is missing."""
+def examine(cache: Path | None = None, root: Path = Path("runs")) -> list[Finding]:
+    """Run all checks; never raises for what is missing.
+
+    Args:
+        cache: folder of prepared weights.
+        root: folder of runs.
+    """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _packages,
         _machine,
         _gpus,
+        lambda: _file_system(root),
         _slurm,
         lambda: _models(cache or default_cache()),
     ]
@@ -138,6 +146,18 @@ def _machine() -> Iterator[Finding]:
         )
     else:
         yield Finding("machine", "ok", f"{free:.0f} GiB of disk free here")
+
+
+def _file_system(root: Path) -> Iterator[Finding]:
+    try:
+        found = lacks(root, "root")
+    except InputError as error:
+        yield Finding("files", "error", f"{root}: {error.message} ({error.found})", "set `root` to another folder")
+        return
+    for sentence in found:
+        yield Finding("files", "note", f"the file system of {root.resolve()}: {sentence}")
+    if not found:
+        yield Finding("files", "ok", f"files can be written, renamed, linked and locked in {root.resolve()}")
 
 
 def _gpus() -> Iterator[Finding]:

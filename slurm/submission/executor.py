@@ -1,15 +1,15 @@
 """Writes a stage's sbatch script and submits it, by submitit's executor with our own array ids and srun line.
 
 One file holds the tasks of an array (``slurm.worker.array_task``). Each start has a log of its own, named after the
-attempt's number; output of the script itself and of Slurm goes to one file per job, ``JOB_batch.log``.
+attempt's number; output of the script itself and of Slurm goes to one file per job, ``JOB_batch.log``. The text around
+the task in the script is made by ``slurm.submission.script``.
 """
 
 from __future__ import annotations
 
 import shlex
-import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,14 @@ from jobs.stages import STAGES
 from routenator.errors import RoutenatorError
 from routenator.files import nearest_folder
 from routenator.trust import GROUP_VARIABLE, group_name
+from slurm.submission import script
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
-from slurm.submission.submissions import attempt_log, compact
-from slurm.worker.array_task import TASKS_SUFFIX, requeue_mark, write_tasks
+from slurm.submission.submissions import compact
+from slurm.worker.array_task import TASKS_SUFFIX, write_tasks
 from slurm.worker.stage_task import StageTask
 
 if TYPE_CHECKING:
     from submitit.slurm.slurm import SlurmExecutor
-
-ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
-STARTS_LOST = 3  # requeues after a failed start; then the job fails
-# srun's exit code when the warning signal killed the interpreter before it ran our first line.
-_UNHEARD = 128 + signal.SIGUSR2
 
 
 class RefusedError(RoutenatorError):
@@ -43,11 +39,25 @@ class StageExecutor:
         folder: the stage's log folder.
         command: the script's command: srun with its flags, the container if any, the interpreter.
         parameters: parameters of submitit's executor.
+        setup: the user's lines before the task.
+        exports: our own lines after them.
+        attempt: attempt number of its tasks' first start.
     """
 
-    def __init__(self, folder: Path, command: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        parameters: Mapping[str, Any],
+        setup: Sequence[str] = (),
+        exports: Sequence[str] = (),
+        attempt: int = 1,
+    ) -> None:
         self.folder = folder
         self.command = command
+        self.setup = setup
+        self.exports = exports
+        self.attempt = attempt
         self._executor = _open_executor(folder)
         self._executor.update_parameters(**parameters)
         self.parameters: dict[str, Any] = self._executor.parameters
@@ -86,36 +96,13 @@ class StageExecutor:
         return job
 
     def _command_line(self, tasks_name: str) -> str:
-        log = shlex.quote(str(self.folder / attempt_log("%A_%a" if self._is_array else "%j", "ATTEMPT", "%t")))
-        start, end = log.rsplit("ATTEMPT", 1)
-        line = self.command.replace("LOG", f'{start}"${ATTEMPT_VARIABLE}"{end}', 1)
-        return f"{line} -u -m slurm.worker.start {shlex.quote(str(self.folder))} {tasks_name}"
+        log = script.srun_log(self.folder, self._is_array)
+        line = self.command.replace("LOG", log, 1)
+        return f"{line} -u -m slurm.worker.start {shlex.quote(str(self.folder))} {tasks_name} {script.KEEP_CODE}"
 
     @property
     def _is_array(self) -> bool:
         return "array" in self.parameters.get("additional_parameters", {})
-
-    def _end_of_script(self) -> list[str]:
-        """Lines after srun: requeue the job if its task asked for it, or if the task never started.
-
-        A task never started if srun failed, for example because the controller was down, or if the warning signal
-        arrived before Python could handle it.
-        """
-        # The mark's name ends with the task's plain id, which is unique, unlike ${SLURM_ARRAY_JOB_ID}.
-        mark = shlex.quote(str(self.folder / requeue_mark(""))) + '"$SLURM_JOB_ID"'
-        task = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if self._is_array else '"$SLURM_JOB_ID"'
-        start, end = attempt_log("TASK", "ATTEMPT").replace("TASK", task).split("ATTEMPT")
-        log = f'{shlex.quote(str(self.folder))}/{start}"${ATTEMPT_VARIABLE}"{end}'
-        # ARRAY_TASK, not SLURM_JOB_ID: the last task of an array has the array's own id as its job id, and requeueing
-        # that would requeue every running task. The pauses (155 s) outlast a restart of the controller.
-        again = f"for pause in 5 10 20 40 80; do scontrol requeue {task} && break; sleep $pause; done"
-        # `rm` both tests for the mark and consumes it, so that the next start does not find it.
-        lines = ["code=$? again=", f"if rm {mark} 2>/dev/null; then again=1; fi"]
-        if "requeue" in self.parameters["additional_parameters"]:
-            # A task that started has a log. A failed start is requeued only a few times: its cause may be permanent.
-            lost = f"if [ $code = {_UNHEARD} ] || {{ [ $code != 0 ] && [ ! -e {log} ]; }}; then"
-            lines.append(f'{lost} [ "${{SLURM_RESTART_COUNT:-0}}" -lt {STARTS_LOST} ] && again=1; fi')
-        return [*lines, f'if [ -n "$again" ]; then {again}; fi', "exit $code"]
 
     def _set_array(self, array: str | None) -> None:
         additional = {
@@ -125,7 +112,10 @@ class StageExecutor:
         if array is not None:
             additional["array"] = f"{array}%{self.parameters['array_parallelism']}"
         self.parameters["additional_parameters"] = additional
-        self.parameters["teardown"] = self._end_of_script()
+        self.parameters["setup"] = script.before_task(
+            self.folder, self.setup, self.exports, self.attempt, array is not None, "requeue" in additional
+        )
+        self.parameters["teardown"] = script.after_task()
 
 
 def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1) -> StageExecutor:
@@ -136,22 +126,20 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         attempt: attempt number of its tasks' first start.
     """
     config = run.config
-    setup = [
-        *config.cluster.setup,
+    exports = [
         # After the user's own lines, so that the run's snapshot comes first whatever they add to the path.
         f"export PYTHONPATH={shlex.quote(str(run.path / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export PYTHONSAFEPATH=1",
         *(_lines_of_a_group(run) if config.shared_group else []),
-        f"export {ATTEMPT_VARIABLE}=$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))",
     ]
     parameters = {
         **sbatch_parameters(config, stage),
         "job_name": job_name(run, stage),
-        "setup": setup,
         "dependency": dependency,
         "use_srun": False,
     }
-    return StageExecutor(run.log_dir(stage), srun_command(config, stage, own_folders(run)), parameters)
+    command = srun_command(config, stage, own_folders(run))
+    return StageExecutor(run.log_dir(stage), command, parameters, config.cluster.setup, exports, attempt)
 
 
 def _lines_of_a_group(run: Run) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pwd
@@ -14,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from jobs.plan import Run
-from routenator.errors import RoutenatorError
+from routenator.errors import InputError, RoutenatorError
+from routenator.files import NO_PERMISSION, owner_of
+from routenator.locks import Lock, LockedError
 
 _ATTEMPT = re.compile(r"(\d+)(?:_\d+)*\.attempt-(\d+)\.log$")
 
@@ -206,14 +207,34 @@ def next_attempt(run: Run, submissions: list[Submission], stage: str, shards: se
 def submission_lock(run: Run) -> Iterator[None]:
     """Hold the run's submission lock, so that two commands cannot submit the same shards.
 
-    flock(2) is released by the kernel when the process dies, so a crash leaves no stale lock behind.
-
     Raises:
         BusyError: another command holds it.
+        InputError: this user may not write to the run.
     """
-    with open(run.path / ".submitting", "a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"another command is submitting tasks of {run.path}; try again once it is done") from None
+    lock = Lock(run.path / ".submitting")
+    try:
+        lock.acquire(wait=False)
+    except LockedError as error:
+        raise BusyError(
+            f"another command is submitting tasks of {run.path}; try again once it is done ({error})"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_PERMISSION:
+            raise
+        raise not_yours(run, error) from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def not_yours(run: Run, error: OSError) -> InputError:
+    """Return the message for a user who may not write to a run."""
+    owner = owner_of(run.path)
+    return InputError(
+        "you cannot write to this run, so you can submit nothing of it",
+        file=run.path,
+        found=f"{error.strerror or error}; the folder belongs to {owner}",
+        expected=f"the command to be run by {owner}, or a run of your own: "
+        f"`run {run.path / 'config.yaml'} root=YOUR_FOLDER`",
+    )

@@ -17,6 +17,7 @@ from slurm.local.driver import read_driver
 from slurm.submission.queue import Looks, QueueView, another_look, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
 from slurm.watching.logs import tail
+from slurm.watching.setup_failure import SetupFailures
 from slurm.watching.shard_state import ShardState, shard_state
 from slurm.watching.stagefiles import Progress, StageFiles
 from slurm.watching.usage import Usage, stage_usage
@@ -171,6 +172,7 @@ class StatusReader:
         self._tails = tails
         self._looks = Looks()
         self._files = {stage: StageFiles(run, stage) for stage in run.plan.stages}
+        self._setup = {stage: SetupFailures(run.log_dir(stage)) for stage in run.plan.stages}
         self._seen: dict[tuple[str, int], deque[Progress]] = {}
 
     def log(self, stage: str, shard: int) -> Path | None:
@@ -216,8 +218,9 @@ class StatusReader:
     def _stage(
         self, stage: str, submissions: list[Submission], queue: QueueView, driver: Mapping[str, Any] | None
     ) -> StageStatus:
-        files = self._files[stage]
+        files, setup = self._files[stage], self._setup[stage]
         files.look()
+        setup.begin()
         mine = [item for item in submissions if item.stage == stage]
         newest = latest_submissions(mine, stage)
         status = StageStatus(stage=stage, dir=str(files.dir), shards=files.shards, done=len(files.done))
@@ -230,6 +233,7 @@ class StatusReader:
             if shard in files.done:
                 continue
             found = shard_state(shard, newest.get(shard), queue, driver, files.failures.get(shard))
+            found = setup.explain(shard, found)
             counts[found.state] += 1
             if found.state == "running":
                 at_work.append(shard)
@@ -267,7 +271,7 @@ class StatusReader:
             job=found.submission.task_id(shard),
             state=entry.state if entry else None,
             exit_code=(entry.reason or None) if entry else None,
-            host=said["host"] if said else (entry.nodes or None) if entry else None,
+            host=(said and said["host"]) or (entry.nodes or None if entry else None),
             log=str(path) if path.exists() else None,
             tail=tail(path, self._tails) if self._tails else [],
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,25 @@ def make_config(folder: Path, **changes: Any) -> RunConfig:
         else:
             value[section] = item
     return RunConfig.model_validate(value)
+
+
+def run_script(text: str, folder: Path, srun: str, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a job's script without Slurm: stand-ins for srun (some lines of shell) and scontrol are on PATH."""
+    folder.mkdir()
+    for name, body in (("srun", srun), ("scontrol", 'echo scontrol "$@"')):
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    (folder / "slurm_script").write_text(text)
+    environment = {
+        "SLURM_JOB_ID": "5",
+        "SLURM_ARRAY_JOB_ID": "4",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_RESTART_COUNT": str(restarts),
+        "PATH": f"{folder}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        ["/bin/bash", folder / "slurm_script"], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture

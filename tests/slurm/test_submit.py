@@ -23,7 +23,7 @@ from slurm.submission.executor import make_executor, scripts
 from slurm.submission.options import Limits, job_name, parse_limits, shards_per_task
 from slurm.submission.submissions import Submission
 from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment, submit_missing
-from tests.slurm.conftest import make_config
+from tests.slurm.conftest import make_config, run_script
 
 GOLDEN = Path(__file__).parent / "golden"
 # Each case is the whole text of one stage's script. Where apptainer or pyxis are absent, as in CI, nothing more of them
@@ -125,7 +125,7 @@ def test_bash_takes_the_scripts() -> None:
     ],
 )
 def test_a_script_requeues_what_was_not_started_or_asks_for_it(
-    code: int, began: bool, restarts: int, asked: bool, requeued: bool, make_run: Callable[..., Run]
+    code: int, began: bool, restarts: int, asked: bool, requeued: bool, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     run = make_run(cluster={"kind": "slurm"})
     logs = run.log_dir("merge")
@@ -134,23 +134,15 @@ def test_a_script_requeues_what_was_not_started_or_asks_for_it(
         (logs / f"5_0.attempt-{restarts + 1}.log").touch()
     if asked:
         (logs / "requeue-5").touch()
-    text = make_executor(run, "merge", None).script(None)
-    tools = f"srun() {{ return {code}; }}; scontrol() {{ echo scontrol $*; }}\n"
-    environment = {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": str(restarts), "PATH": os.environ["PATH"]}
-    done = subprocess.run(["bash", "-c", tools + text], env=environment, capture_output=True, text=True, check=False)
+    done = run_script(make_executor(run, "merge", None).script(None), tmp_path / "batch", f"exit {code}", restarts)
     assert done.returncode == code and done.stdout == ("scontrol requeue 5\n" if requeued else "")
     assert not (logs / "requeue-5").exists()
 
 
-def test_the_attempt_in_the_logs_name_counts_requeues(make_run: Callable[..., Run]) -> None:
+def test_the_attempt_in_the_logs_name_counts_requeues(make_run: Callable[..., Run], tmp_path: Path) -> None:
     text = make_executor(make_run(cluster={"kind": "slurm"}), "sample", None, attempt=3).script("0-1")
-    lines = [line for line in text.splitlines() if line.startswith(("export ROUTENATOR_ATTEMPT=", "srun "))]
-    assert len(lines) == 2
-    command = f'srun() {{ echo "$3"; }}; {lines[0]}; {lines[1]}'
-    for restarts, number in (("", 3), ("2", 5)):
-        done = subprocess.run(
-            ["bash", "-c", command], env={"SLURM_RESTART_COUNT": restarts}, capture_output=True, text=True, check=True
-        )
+    for restarts, number in ((0, 3), (2, 5)):
+        done = run_script(text, tmp_path / str(restarts), 'echo "$3"', restarts)
         assert done.stdout.strip().endswith(f"/logs/sample/%A_%a_%t.attempt-{number}.log")
 
 

@@ -16,18 +16,28 @@
 #SBATCH --time=60
 
 # setup
+export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
+routenator_log=RUN/logs/merge/"$SLURM_JOB_ID"_0.attempt-"$ROUTENATOR_ATTEMPT".log
+if [ $# = 0 ]; then # the first shell
+set +eu
+"$BASH" "$0" task
+code=$? again=
+if rm RUN/logs/merge/requeue-"$SLURM_JOB_ID" 2>/dev/null; then again=1; fi
+if [ $code = 140 ] || { [ $code != 0 ] && [ ! -e "$routenator_log" ]; }; then [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ] && again=1; fi
+if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done; fi
+exit $code
+fi
+shift # the second shell
+routenator_code=0
 export PYTHONPATH=RUN/code${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1
-export ROUTENATOR_ATTEMPT=$((1 + ${SLURM_RESTART_COUNT:-0}))
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output RUN/logs/merge/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.worker.start RUN/logs/merge TASKS
+srun --unbuffered --output RUN/logs/merge/%j_%t.attempt-"$ROUTENATOR_ATTEMPT".log --cpus-per-task=4 --kill-on-bad-exit=1 PYTHON -u -m slurm.worker.start RUN/logs/merge TASKS || routenator_code=$?
 
 
 # teardown
-code=$? again=
-if rm RUN/logs/merge/requeue-"$SLURM_JOB_ID" 2>/dev/null; then again=1; fi
-if [ $code = 140 ] || { [ $code != 0 ] && [ ! -e RUN/logs/merge/"$SLURM_JOB_ID"_0.attempt-"$ROUTENATOR_ATTEMPT".log ]; }; then [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ] && again=1; fi
-if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done; fi
-exit $code
+(eval "$(trap -p EXIT)")
+trap - EXIT
+exit $routenator_code
