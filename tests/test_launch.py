@@ -240,7 +240,15 @@ def test_domain_check(tmp_path: Path) -> None:
 def test_doctor_says_what_there_is() -> None:
     code, out, _ = call("doctor", "--json")
     findings = json.loads(out)
-    assert {finding["topic"] for finding in findings} == {"python", "packages", "machine", "gpu", "slurm", "models"}
+    assert {finding["topic"] for finding in findings} == {
+        "python",
+        "packages",
+        "machine",
+        "gpu",
+        "files",
+        "slurm",
+        "models",
+    }
     assert code == (1 if any(finding["level"] == "error" for finding in findings) else 0)
     assert "Python 3." in call("doctor")[1]
 

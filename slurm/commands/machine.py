@@ -41,7 +41,7 @@ def models_prepare(
 @app.command()
 @with_exit_codes
 def doctor(runs: shared.Root = Path("runs"), as_json: AsJson = False) -> None:
-    """Check what this machine, its cluster and the file system of the runs provide.
+    """Check what this machine and its cluster provide.
 
     Shows how to fix what is missing. Exit code 1 if something required is missing.
     """
