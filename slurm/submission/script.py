@@ -19,6 +19,7 @@ from slurm.worker.array_task import requeue_mark
 
 ATTEMPT_VARIABLE = "ROUTENATOR_ATTEMPT"
 STARTS_LOST = 3  # requeues after a failed start; then the job fails
+SETUP_SUFFIX = ".setup"  # of the file beside a start's log that holds what its setup lines print
 SETUP_FAILED = "routenator: cluster.setup"  # start of the line that says so at the end of a start's log
 # `||`, so that neither `set -e` nor a trap on ERR ends the second shell here.
 KEEP_CODE = "|| routenator_code=$?"
@@ -77,7 +78,7 @@ def after_task() -> list[str]:
 
 def _user_lines(setup: Sequence[str]) -> list[str]:
     """Return the user's lines, between those that collect their output and note the first that fails."""
-    said = '"$routenator_log".setup'
+    said = f'"$routenator_log"{SETUP_SUFFIX}'
     failed = f'{SETUP_FAILED}: exit code $routenator_code of: $(sed -n "${{routenator_line}}p" "$0")'
     # A command inside a sourced file or a function may fail; what counts is how the line ends.
     trap = (
@@ -114,12 +115,13 @@ def _end_of_script(folder: Path, task: str, setup: bool, requeue: bool) -> list[
         lost = f'if [ $code = {_UNHEARD} ] || {{ [ $code != 0 ] && [ ! -e "$routenator_log" ]; }}; then'
         lines.append(f'{lost} [ "${{SLURM_RESTART_COUNT:-0}}" -lt {STARTS_LOST} ] && again=1; fi')
     if setup:
-        # The second shell removes this file after the user's last line. They would fail again, so do not requeue.
-        said = '"$routenator_log".setup'
+        # The second shell removes this file after the user's last line. They would fail again, so do not requeue. The
+        # file stays, so that `status` finds all such starts by one listing.
+        said = f'"$routenator_log"{SETUP_SUFFIX}'
         lines += [
             f"if [ -e {said} ]; then again=",
             "[ $code != 0 ] || code=1",
             f'grep -q "^{SETUP_FAILED}" {said} || echo "{SETUP_FAILED}: ended the script, exit code $code" >>{said}',
-            f'cat {said}; mv {said} "$routenator_log"; fi',
+            f'tee "$routenator_log" <{said}; fi',
         ]
     return [*lines, f'if [ -n "$again" ]; then {again}; fi', "exit $code"]

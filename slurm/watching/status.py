@@ -172,7 +172,7 @@ class StatusReader:
         self._tails = tails
         self._looks = Looks()
         self._files = {stage: StageFiles(run, stage) for stage in run.plan.stages}
-        self._setup = {stage: SetupFailures(run.log_dir(stage)) for stage in run.plan.stages}
+        self._setup = {stage: SetupFailures(run, stage) for stage in run.plan.stages}
         self._seen: dict[tuple[str, int], deque[Progress]] = {}
 
     def log(self, stage: str, shard: int) -> Path | None:

@@ -69,7 +69,7 @@ def test_D3_a_failed_setup_line_is_the_reason_in_status_and_is_not_requeued(
         "/missing/activate: No such file or directory"
     ] * 2
     assert [failure["job"] for failure in failures] == [f"{made[0].job}_0", f"{made[0].job}_1"]
-    assert {path.name for path in run.log_dir("sample").glob("*attempt*")} == {
+    assert {path.name for path in run.log_dir("sample").glob("*attempt*.log")} == {
         f"{made[0].job}_{task}_0.attempt-1.log" for task in (0, 1)
     }
     control.cancel(run)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from jobs.plan import Run
 from slurm.submission.executor import StageExecutor
+from slurm.submission.queue import QueueView
+from slurm.submission.script import SETUP_FAILED
+from slurm.submission.submissions import Submission, append_submission
+from slurm.watching.status import StatusReader
 from tests.slurm.conftest import run_script
 
 
@@ -68,7 +73,8 @@ def test_D2_a_setup_line_that_fails_ends_the_task_at_once(
     logs = tmp_path / "a 'log" / "folder"
     done = run_script(script(logs, setup, array="0-1"), tmp_path / "batch", "echo the task runs")
     assert done.returncode == code and "the task runs" not in done.stdout and "requeue" not in done.stdout
-    assert [path.name for path in logs.iterdir()] == ["4_1_0.attempt-1.log"], "each task of an array has its own"
+    names = sorted(path.name for path in logs.iterdir())
+    assert names == ["4_1_0.attempt-1.log", "4_1_0.attempt-1.log.setup"], "each task of an array has its own"
     last = (logs / "4_1_0.attempt-1.log").read_text().splitlines()[-1]
     assert last == f"routenator: cluster.setup: {said}"
 
@@ -83,3 +89,26 @@ def test_setup_lines_that_do_not_fail_do_not_end_the_task(tmp_path: Path) -> Non
     done = run_script(text, tmp_path / "batch", "echo sourced with $SOURCED arguments")
     assert (done.returncode, done.stdout) == (0, "a warning\nsourced with 0 arguments\n"), done.stderr
     assert list(logs.iterdir()) == []
+
+
+def test_D3_status_counts_the_tasks_that_ended_in_their_setup(make_run: Callable[..., Run]) -> None:
+    """Without accounting too; a requeue by hand that got further has its own end."""
+    run = make_run(cluster={"kind": "slurm", "setup": ["module load cuda"]}, sample__shards=4, generate__shards=1)
+    append_submission(run, Submission("slurm", "sample", "7", "0-3", array=True, attempt=2))
+    logs = run.log_dir("sample")
+    logs.mkdir(parents=True)
+    said = "/var/spool/job7/slurm_script: line 9: module: command not found\n" + (
+        f"{SETUP_FAILED}: exit code 127 of: module load cuda\n"
+    )
+    for name in ("7_0_0.attempt-2.log", "7_1_0.attempt-2.log", "7_2_0.attempt-1.log"):
+        (logs / name).write_text(said)
+        (logs / f"{name}.setup").write_text(said)
+    (logs / "7_1_0.attempt-3.log").write_text("the task began")
+    (logs / "7_3_0.attempt-2.log.setup").write_text("killed in its setup")
+    unreadable = QueueView({}, accounting=False, problem="the queue could not be read")
+    stage = StatusReader(run).read(unreadable).stage("sample")
+    assert (stage.failed_shards, stage.unknown) == ([0], 3)
+    assert stage.failures[0].reason == (
+        "SetupError: cluster.setup: exit code 127 of: module load cuda; module: command not found"
+    )
+    assert stage.failures[0].log == str(logs / "7_0_0.attempt-2.log") and stage.failures[0].attempt == 2

@@ -32,7 +32,7 @@ if rm RUN/logs/generate/requeue-"$SLURM_JOB_ID" 2>/dev/null; then again=1; fi
 if [ -e "$routenator_log".setup ]; then again=
 [ $code != 0 ] || code=1
 grep -q "^routenator: cluster.setup" "$routenator_log".setup || echo "routenator: cluster.setup: ended the script, exit code $code" >>"$routenator_log".setup
-cat "$routenator_log".setup; mv "$routenator_log".setup "$routenator_log"; fi
+tee "$routenator_log" <"$routenator_log".setup; fi
 if [ -n "$again" ]; then for pause in 5 10 20 40 80; do scontrol requeue "$SLURM_JOB_ID" && break; sleep $pause; done; fi
 exit $code
 fi
@@ -44,8 +44,8 @@ source /opt/venv/bin/activate
 trap - ERR DEBUG RETURN
 unalias -a
 exec >&$routenator_out 2>&$routenator_err {routenator_out}>&- {routenator_err}>&-
-cat "$routenator_log".setup || :
-rm -f "$routenator_log".setup || :
+command cat "$routenator_log".setup || :
+command rm -f "$routenator_log".setup || :
 routenator_code=0
 export PYTHONPATH=RUN/code${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1
