@@ -179,7 +179,6 @@ def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(
     append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
     queue["5_1"] = QueueEntry("RUNNING")
     reader = StatusReader(run, queue.view)
-    run.stage_dir("generate").mkdir(parents=True)
     path = run.stage_dir("generate") / "shard-00001.progress.json"
 
     def look(done: int, at: float) -> float | None:
