@@ -14,6 +14,7 @@ from routenator.terminal import put
 from slurm.commands import shared
 from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
 from slurm.devcluster.cluster import default_root, down, read_cluster, up
+from slurm.devcluster.releases import SUITES, SYSTEM, find_release
 from slurm.preflight.doctor import examine, print_findings
 
 app = typer.Typer()
@@ -73,13 +74,29 @@ def devcluster_up(
         ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Slurm's name of the cluster.")] = "devcluster",
+    version: Annotated[
+        str,
+        typer.Option(
+            "--slurm",
+            metavar="|".join([SYSTEM, *SUITES]),
+            help="The version of Slurm. Those that are not the system's are fetched once from Debian into the cache.",
+        ),
+    ] = SYSTEM,
+    cache: Cache = Path(".cache"),
 ) -> None:
-    """Start it, and print the variable to export."""
+    """Start it, and print the variables to export."""
     check_writable(root or default_root(), "--root")
     first = None if beside is None else read_cluster(beside)
     if beside is not None and first is None:
         raise InputError("no test cluster runs from this folder", file=beside, key="--beside")
-    cluster = up(root or default_root(), nodes, accounting=accounting, name=name, beside=first)
+    cluster = up(
+        root or default_root(),
+        nodes,
+        accounting=accounting,
+        name=name,
+        beside=first,
+        release=find_release(version, cache),
+    )
     if not cluster.loopback:
         put(
             "Its daemons listen on all addresses, because this machine's name is not that of a loopback address; "
@@ -88,6 +105,8 @@ def devcluster_up(
         )
     put(f"{cluster.nodes} nodes are idle. To use them, export this and run with cluster=devcluster:", err=True)
     put(f"export SLURM_CONF={cluster.slurm_conf}")
+    if cluster.commands is not None:
+        put(f"export PATH={cluster.commands}:$PATH")
     put(f"stop them with: python launch.py devcluster down --root {cluster.root}", err=True)
 
 

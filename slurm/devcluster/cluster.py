@@ -28,6 +28,7 @@ from routenator.errors import InputError
 from routenator.files import read_json, write_json
 from slurm.devcluster.config import ClusterSpec, read_spec, write_files
 from slurm.devcluster.folder import check_own, make_own
+from slurm.devcluster.releases import Release
 from slurm.devcluster.supervisor import MODULE as SUPERVISOR
 from slurm.devcluster.supervisor import ClusterError
 from slurm.local import processes
@@ -57,6 +58,7 @@ class DevCluster:
         accounting: whether sacct works.
         name: Slurm's name of the cluster, for ``--clusters``.
         loopback: whether its daemons listen on a loopback address only.
+        commands: folder with this cluster's commands, or None if they are the system's.
     """
 
     root: str
@@ -67,10 +69,19 @@ class DevCluster:
     accounting: bool
     name: str
     loopback: bool
+    commands: str | None
 
     @property
     def slurm_conf(self) -> Path:
         return Path(self.root) / "etc" / "slurm.conf"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which commands reach this cluster."""
+        path = os.environ.get("PATH", "")
+        if self.commands is not None:
+            path = os.pathsep.join([self.commands, path])
+        return {"SLURM_CONF": str(self.slurm_conf), "PATH": path}
 
     def held(self, daemon: str) -> Path:
         """Return the file that keeps a daemon (``slurmctld``, ``n1``) from being restarted while it exists."""
@@ -82,9 +93,10 @@ def default_root() -> Path:
     return Path(tempfile.gettempdir()) / f"devcluster-{os.getuid()}"
 
 
-def missing_packages(accounting: bool = True) -> list[str]:
-    """Return the required Debian packages that are not installed."""
+def missing_packages(accounting: bool = True, slurm: bool = True) -> list[str]:
+    """Return the required Debian packages that are not installed, of Slurm's own only if ``slurm``."""
     needed = COMMANDS | (ACCOUNTING_COMMANDS if accounting else {})
+    needed = {command: package for command, package in needed.items() if slurm or not package.startswith("slurm")}
     return sorted({package for command, package in needed.items() if shutil.which(command, path=_PATH) is None})
 
 
@@ -96,6 +108,7 @@ def up(
     max_array_size: int = 1001,
     name: str = "devcluster",
     beside: DevCluster | None = None,
+    release: Release | None = None,
 ) -> DevCluster:
     """Start a cluster and wait until every node is idle.
 
@@ -107,19 +120,20 @@ def up(
         name: Slurm's name of the cluster; two under one slurmdbd need different ones.
         beside: a running cluster with accounting whose munged and slurmdbd this one uses, so that the commands of
             either reach the other by ``--clusters``. It must outlive this one.
+        release: the version of Slurm; None for the system's.
 
     Raises:
         InputError: packages are missing, or the folder is in use, a link or another user's.
         ClusterError: the cluster did not start.
     """
     root = _absolute(root)
-    packages = missing_packages(accounting and beside is None)
+    packages = missing_packages(accounting and beside is None, release is None)
     if packages:
         raise InputError(
-            "Slurm is not installed here", found=f"without {', '.join(packages)}",
-            expected="apt-get install -y --no-install-recommends "
-            + " ".join(sorted({*COMMANDS.values(), *ACCOUNTING_COMMANDS.values()})),
-        )  # fmt: skip
+            "Slurm is not installed here" if release is None else "the test cluster needs other packages",
+            found=f"without {', '.join(packages)}",
+            expected=f"apt-get install -y --no-install-recommends {' '.join(packages)}",
+        )
     if read_cluster(root) is not None:
         raise InputError(
             "a test cluster is already running here",
@@ -128,7 +142,7 @@ def up(
         )
     private = _namespace_works()
     address = "127.0.0.1" if private else _own_address()
-    spec = _spec(root, nodes, max_array_size, name, accounting, address, beside)
+    spec = _spec(root, nodes, max_array_size, name, accounting, address, beside, release)
     make_own(root)
     write_files(spec)
     command = [sys.executable, "-m", SUPERVISOR, str(root)]
@@ -139,7 +153,7 @@ def up(
     with open(root / "log" / "supervisor.log", "ab") as log:
         process = subprocess.Popen(
             command,
-            env=_environment(root) | {"PYTHONPATH": path},
+            env=_environment(root, spec.commands) | {"PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -155,6 +169,7 @@ def up(
         accounting=spec.accounting_port is not None,
         name=name,
         loopback=address is not None,
+        commands=spec.commands,
     )
     write_json(root / _RECORD, asdict(cluster))
     deadline = time.monotonic() + START_LIMIT_S
@@ -236,6 +251,7 @@ def _spec(
     accounting: bool,
     address: str | None,
     beside: DevCluster | None,
+    release: Release | None,
 ) -> ClusterSpec:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise InputError("not a cluster's name", key="--name", found=name, expected="a word in lower case")
@@ -265,6 +281,8 @@ def _spec(
         munge_socket=munge_socket,
         own_accounting=beside is None,
         address=address,
+        commands=None if release is None else str(release.commands),
+        plugins=None if release is None else str(release.plugins),
     )
 
 
@@ -274,7 +292,7 @@ def _end(cluster: DevCluster) -> None:
         user = getpass.getuser()
         subprocess.run(
             ["scancel", "--user", user],
-            env=_environment(Path(cluster.root)),
+            env=_environment(Path(cluster.root), cluster.commands),
             capture_output=True,
             timeout=30,
             check=False,
@@ -285,10 +303,11 @@ def _end(cluster: DevCluster) -> None:
     processes.end(VARIABLE, cluster.root, 0.0)
 
 
-def _environment(root: Path) -> dict[str, str]:
+def _environment(root: Path, commands: str | None) -> dict[str, str]:
     """Return our environment without any settings of another Slurm."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
-    return kept | {"SLURM_CONF": str(root / "etc" / "slurm.conf"), VARIABLE: str(root), "PATH": _PATH}
+    path = os.pathsep.join([*filter(None, [commands]), _PATH])
+    return kept | {"SLURM_CONF": str(root / "etc" / "slurm.conf"), VARIABLE: str(root), "PATH": path}
 
 
 def _namespace_works() -> bool:

@@ -32,6 +32,8 @@ class ClusterSpec:
         own_accounting: whether munged, MariaDB and slurmdbd are this cluster's own, not those of the cluster beside it.
         address: the address that the machine's name stands for where the daemons run, if it is a loopback address;
             they then listen there only. Otherwise None.
+        commands: folder with Slurm's commands and daemons, or None if they are the system's.
+        plugins: folder with its plugins, or None likewise.
     """
 
     root: Path
@@ -44,6 +46,8 @@ class ClusterSpec:
     munge_socket: Path
     own_accounting: bool
     address: str | None
+    commands: str | None = None
+    plugins: str | None = None
 
     @property
     def runs_slurmdbd(self) -> bool:
@@ -145,6 +149,8 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
     ]
     if spec.address is not None:
         lines.append(_LOOPBACK)
+    if spec.plugins is not None:
+        lines.append(f"PluginDir={spec.plugins}")
     if spec.accounting_port is not None:
         lines += [
             "AccountingStorageType=accounting_storage/slurmdbd",
@@ -181,6 +187,7 @@ def slurmdbd_conf(spec: ClusterSpec) -> str:
             f"DbdAddr={spec.address or '127.0.0.1'}",
             f"DbdPort={spec.accounting_port}",
             *([_LOOPBACK] if spec.address is not None else []),
+            *([f"PluginDir={spec.plugins}"] if spec.plugins is not None else []),
             f"SlurmUser={spec.user}",
             f"LogFile={root}/log/slurmdbd.log",
             f"PidFile={root}/run/slurmdbd.pid",

@@ -60,8 +60,9 @@ class Supervisor:
             add = f"sacctmgr -i add cluster {self.spec.name}"
             self._until(lambda: self._ask(add) is not None, "the cluster's record")
         self._start("slurmctld", "slurmctld -D")
+        steps = "" if self.spec.commands is None else f" -d {self.spec.commands}/slurmstepd"
         for number in range(1, self.spec.nodes + 1):
-            self._start(f"n{number}", f"slurmd -D -N n{number}")
+            self._start(f"n{number}", f"slurmd -D -N n{number}{steps}")
         self._until(lambda: self._idle_nodes() == self.spec.nodes, "idle nodes")
         (root / "ready").touch()
         while True:

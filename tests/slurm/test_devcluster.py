@@ -33,7 +33,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(root: Path, process: psutil.Process) -> dict[str, object]:
     """A cluster's record that names a process as its supervisor."""
-    return asdict(DevCluster(str(root), process.pid, process.create_time(), False, 1, False, "devcluster", True))
+    return asdict(DevCluster(str(root), process.pid, process.create_time(), False, 1, False, "devcluster", True, None))
 
 
 def test_down_does_not_kill_a_process_that_a_strangers_file_names(stranger: Stranger, victim: psutil.Process) -> None:
