@@ -44,6 +44,7 @@ LONGEST = [
     "cluster/test_dag",
     "jobs/test_engines",
     "cluster/test_survive",
+    "cluster/test_other_versions",
     "slurm/test_experiments",
     "cluster/test_queue",
     "routenator/test_training_runs",

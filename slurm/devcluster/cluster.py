@@ -40,6 +40,7 @@ ACCOUNTING_COMMANDS = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "ma
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 VARIABLE = "ROUTENATOR_DEVCLUSTER"
 START_LIMIT_S = 120.0
+_END_LIMIT_S = 60.0
 _LOOK_S = 0.1
 _RECORD = "cluster.json"
 _PORTS = range(20000, 32000)  # Linux gives away 32768 to 60999
@@ -283,24 +284,37 @@ def _spec(
         address=address,
         commands=None if release is None else str(release.commands),
         plugins=None if release is None else str(release.plugins),
+        version=None if release is None else release.version,
     )
 
 
 def _end(cluster: DevCluster) -> None:
     if not cluster.private and _is_supervisor(cluster):
         # Jobs do not have our variable (Slurm gives them their submitter's environment), so Slurm must stop them.
-        user = getpass.getuser()
-        subprocess.run(
-            ["scancel", "--user", user],
-            env=_environment(Path(cluster.root), cluster.commands),
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        time.sleep(4.0)
+        _end_jobs(cluster)
     if _is_supervisor(cluster):
         os.kill(cluster.pid, signal.SIGKILL)
     processes.end(VARIABLE, cluster.root, 0.0)
+    # Slurm overlooks what a job started at its very end. A shell that uses the cluster has the first variable, too.
+    for process in processes.with_variable("SLURM_CONF", str(cluster.slurm_conf)):
+        with contextlib.suppress(psutil.Error):
+            if "SLURM_JOB_ID" in process.environ():
+                process.kill()
+
+
+def _end_jobs(cluster: DevCluster) -> None:
+    """Cancel all jobs, and wait until the nodes report that nothing of them is left; give up if nobody answers."""
+    environment = _environment(Path(cluster.root), cluster.commands)
+    deadline = time.monotonic() + _END_LIMIT_S
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        while (left := deadline - time.monotonic()) > 0:
+            for command in (["scancel", "--user", getpass.getuser()], ["squeue", "--noheader"]):
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, timeout=left, check=False
+                )
+            if done.returncode == 0 and not done.stdout.strip():
+                return
+            time.sleep(_LOOK_S)
 
 
 def _environment(root: Path, commands: str | None) -> dict[str, str]:

@@ -34,6 +34,7 @@ class ClusterSpec:
             they then listen there only. Otherwise None.
         commands: folder with Slurm's commands and daemons, or None if they are the system's.
         plugins: folder with its plugins, or None likewise.
+        version: its version, or None likewise.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class ClusterSpec:
     address: str | None
     commands: str | None = None
     plugins: str | None = None
+    version: str | None = None
 
     @property
     def runs_slurmdbd(self) -> bool:

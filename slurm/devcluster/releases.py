@@ -65,15 +65,15 @@ def find_release(name: str, cache: Path) -> Release | None:
     if name not in SUITES:
         raise InputError("no such version of Slurm", key="--slurm", found=name, valid=[SYSTEM, *SUITES])
     folder = cache.expanduser().resolve() / f"slurm-{SUITES[name]}"
-    if not _is_made(folder):
-        _make(SUITES[name], folder)
     # Its commands run with our rights.
-    if folder.stat().st_uid not in (0, os.getuid()):
+    if folder.exists() and folder.stat().st_uid not in (0, os.getuid()):
         raise InputError(
             "this folder with Slurm's commands belongs to another user",
             file=folder,
             expected="your own; set ROUTENATOR_CACHE to another folder",
         )
+    if not _is_made(folder):
+        _make(SUITES[name], folder)
     return Release(read_json(folder / _RECORD)["version"], folder / "bin", folder / "lib" / "slurm-wlm")
 
 

@@ -59,7 +59,10 @@ class Supervisor:
             self._until(lambda: self._ask("sacctmgr -n show cluster") is not None, "slurmdbd")
             add = f"sacctmgr -i add cluster {self.spec.name}"
             self._until(lambda: self._ask(add) is not None, "the cluster's record")
-        self._start("slurmctld", "slurmctld -D")
+        # From 26.05 on, a controller that was killed in its first minutes does not start again, for want of a file that
+        # it had not written yet, unless told to ignore that.
+        ignore = " -i" if (self.spec.version or "").split(".") >= ["26"] else ""
+        self._start("slurmctld", f"slurmctld -D{ignore}")
         steps = "" if self.spec.commands is None else f" -d {self.spec.commands}/slurmstepd"
         for number in range(1, self.spec.nodes + 1):
             self._start(f"n{number}", f"slurmd -D -N n{number}{steps}")

@@ -12,13 +12,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from jobs.plan import Run
 from slurm.devcluster.cluster import DevCluster, down, missing_packages, up
+from slurm.devcluster.releases import Release
 from slurm.watching.status import RunStatus, StatusReader
 from tests.slurm.conftest import make_run, toys
 
@@ -44,16 +46,20 @@ def _disk_folder(root: Path) -> Path:
     return root.with_name(f"{root.name}-disk")
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[DevCluster]:
-    """The cluster; this process's environment refers to it."""
-    missing = missing_packages()
+def not_tested(reason: str) -> NoReturn:
+    """Skip what needs a Slurm that is not here, visibly; in CI it is there, so fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    warnings.warn(reason, stacklevel=1)
+    pytest.skip(reason)
+
+
+@contextmanager
+def running(release: Release | None = None) -> Iterator[DevCluster]:
+    """Run a cluster of a version of Slurm, with a small disk beside it; this process's environment refers to it."""
+    missing = missing_packages(slurm=release is None)
     if missing:
-        reason = f"NO REAL SLURM WAS TESTED: apt-get install -y --no-install-recommends {' '.join(missing)}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        warnings.warn(reason, stacklevel=1)
-        pytest.skip(reason)
+        not_tested(f"NO REAL SLURM WAS TESTED: apt-get install -y --no-install-recommends {' '.join(missing)}")
     # Not pytest's own folder: its path is too long for a socket.
     root = Path(tempfile.mkdtemp(prefix="slurm-"))
     disk = _disk_folder(root)
@@ -62,21 +68,25 @@ def cluster() -> Iterator[DevCluster]:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", disk], capture_output=True, check=False
     )
-    saved = os.environ.get("SLURM_CONF")
     try:
-        running = up(root, NODES, max_array_size=MAX_ARRAY_SIZE)
-        os.environ["SLURM_CONF"] = str(running.slurm_conf)
-        yield running
+        with pytest.MonkeyPatch.context() as patch:
+            started = up(root, NODES, max_array_size=MAX_ARRAY_SIZE, release=release)
+            for name, value in started.environment.items():
+                patch.setenv(name, value)
+            yield started
     finally:
-        if saved is None:
-            os.environ.pop("SLURM_CONF", None)
-        else:
-            os.environ["SLURM_CONF"] = saved
         down(root)
         if mounted.returncode == 0:
             subprocess.run(["umount", "-l", disk], check=True)
         disk.rmdir()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[DevCluster]:
+    """The cluster, of the system's Slurm; this process's environment refers to it."""
+    with running() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

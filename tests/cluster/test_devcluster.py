@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
 from routenator.errors import InputError
-from slurm.devcluster.cluster import DevCluster, up
+from slurm.devcluster import cluster as module
+from slurm.devcluster.cluster import VARIABLE, DevCluster, down, up
 from slurm.devcluster.faults import below
+from slurm.local import processes
 from tests.cluster.conftest import until
 from tests.strangers import Stranger
 
@@ -20,6 +24,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 def slurm(*command: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def output(*command: str) -> str:
+    """What a command prints, whatever it exits with."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def test_a_stranger_who_knows_its_configuration_can_do_nothing_with_it(
@@ -90,3 +99,27 @@ def test_a_cluster_beside_another_needs_its_accounting_and_a_name_of_its_own(
     with pytest.raises(InputError, match="not a cluster's name"):
         up(tmp_path / "second", 1, name="Not One", beside=cluster)
     assert not (tmp_path / "second").exists()
+
+
+def test_down_ends_jobs_that_ignore_signals_without_a_namespace_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user who is not root: nothing but Slurm knows which processes are the jobs'."""
+    monkeypatch.setattr(module, "_namespace_works", lambda: False)
+    root = Path(tempfile.mkdtemp(prefix="slurm-"))
+    mark = f"{600 + secrets.randbelow(10**6) / 10**6:.6f}"
+    try:
+        alone = up(root, 1, accounting=False)
+        assert not alone.private
+        for name, value in alone.environment.items():
+            monkeypatch.setenv(name, value)
+        slurm("sbatch", "--output=/dev/null", f"--wrap=trap '' TERM USR2; sleep {mark}; sleep {mark}")
+        slurm("sbatch", "--output=/dev/null", f"--wrap=srun sleep {mark}")
+        sleeping = ["pgrep", "--count", "--full", f"^(/[a-z/]*/)?sleep {mark}"]
+        until(lambda: int(output(*sleeping)) == 2, "both jobs to run")
+        assert down(root)
+        assert int(output(*sleeping)) == 0
+        assert not processes.with_variable(VARIABLE, str(root))
+    finally:
+        down(root)
+        shutil.rmtree(root, ignore_errors=True)
