@@ -27,7 +27,7 @@ import psutil
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
 from slurm.devcluster.config import ClusterSpec, read_spec, write_files
-from slurm.devcluster.folder import check_own, make_own
+from slurm.devcluster.folder import check_folder, make_folder
 from slurm.devcluster.releases import Release
 from slurm.devcluster.supervisor import MODULE as SUPERVISOR
 from slurm.devcluster.supervisor import ClusterError
@@ -144,7 +144,7 @@ def up(
     private = _namespace_works()
     address = "127.0.0.1" if private else _own_address()
     spec = _spec(root, nodes, max_array_size, name, accounting, address, beside, release)
-    make_own(root)
+    make_folder(root)
     write_files(spec)
     command = [sys.executable, "-m", SUPERVISOR, str(root)]
     if private:
@@ -211,7 +211,7 @@ def read_cluster(root: Path) -> DevCluster | None:
         InputError: the folder is a link or another user's, or its record cannot be read.
     """
     root = _absolute(root)
-    check_own(root)
+    check_folder(root)
     try:
         cluster = DevCluster(**read_json(root / _RECORD))
     except FileNotFoundError:

@@ -7,16 +7,16 @@ names. So the folder has mode 0700, and one of another user, or a link, is refus
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from pathlib import Path
 
 from routenator.errors import InputError
+from routenator.trust import user_name
 
 _MODE = 0o700
 
 
-def make_own(root: Path) -> None:
+def make_folder(root: Path) -> None:
     """Create the folder, or take an empty one of our own, with mode 0700.
 
     Raises:
@@ -26,7 +26,7 @@ def make_own(root: Path) -> None:
     try:
         root.mkdir(_MODE)
     except FileExistsError:
-        check_own(root)
+        check_folder(root)
         if any(root.iterdir()):
             raise InputError(
                 "this folder is not empty", file=root, key="--root", expected="a new or empty folder"
@@ -35,7 +35,7 @@ def make_own(root: Path) -> None:
     root.chmod(_MODE)
 
 
-def check_own(root: Path) -> None:
+def check_folder(root: Path) -> None:
     """Refuse a folder that another user made, or that a link may have been made to lead elsewhere.
 
     Raises:
@@ -59,13 +59,6 @@ def check_own(root: Path) -> None:
             "the test cluster's folder belongs to another user",
             file=root,
             key="--root",
-            found=f"owner {_name(found.st_uid)}",
+            found=f"owner {user_name(found.st_uid)}",
             expected=expected,
         )
-
-
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return str(user)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from routenator.errors import InputError, RoutenatorError
 from routenator.files import read_json, write_json
+from routenator.trust import check_own
 
 SYSTEM = "system"
 # Name for --slurm -> Debian's suite.
@@ -65,13 +66,8 @@ def find_release(name: str, cache: Path) -> Release | None:
     if name not in SUITES:
         raise InputError("no such version of Slurm", key="--slurm", found=name, valid=[SYSTEM, *SUITES])
     folder = cache.expanduser().resolve() / f"slurm-{SUITES[name]}"
-    # Its commands run with our rights.
-    if folder.exists() and folder.stat().st_uid not in (0, os.getuid()):
-        raise InputError(
-            "this folder with Slurm's commands belongs to another user",
-            file=folder,
-            expected="your own; set ROUTENATOR_CACHE to another folder",
-        )
+    if folder.exists():
+        check_own(folder, "this folder of Slurm's commands")
     if not _is_made(folder):
         _make(SUITES[name], folder)
     return Release(read_json(folder / _RECORD)["version"], folder / "bin", folder / "lib" / "slurm-wlm")
