@@ -63,9 +63,11 @@ def loads(text: str) -> Any:
         BadJsonError: it is not JSON, or beyond the bounds.
     """
     # Files may be large, and these searches are much faster than a Python call for each integer and each value.
-    decoder = _CAREFUL if _LONG_NUMBER.search(text) else _PLAIN
+    decoder = _CAREFUL if len(text) > MOST_DIGITS and _LONG_NUMBER.search(text) else _PLAIN
     value, end = _decode(decoder, text, len(text) - len(text.lstrip(_SPACES)))
-    if text.count("[") + text.count("{") > MOST_DEPTH or _HALF_PAIR.search(text):
+    if text.count("[") + text.count("{") > MOST_DEPTH or (
+        ("\\u" in text or not text.isascii()) and _HALF_PAIR.search(text)
+    ):
         _check(value)
     rest = text[end:].lstrip(_SPACES)
     if rest:
