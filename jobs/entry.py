@@ -38,7 +38,11 @@ def failure_path(run: Run, stage: str, index: int) -> Path:
 def write_failure(
     run: Run, stage: str, index: int, *, kind: str, message: str, attempt: int, job: str | None, trace: str = ""
 ) -> None:
-    """Record why an attempt failed; the next successful attempt removes the record."""
+    """Record why an attempt failed, and how often in a row; the next successful attempt removes the record."""
+    before = None
+    with contextlib.suppress(ValueError):  # cut off by a full disk
+        before = read_failure(run, stage, index)
+    same = before is not None and (before["kind"], before["message"]) == (kind, message)
     value = {
         "stage": stage,
         "shard": index,
@@ -49,6 +53,7 @@ def write_failure(
         "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         "time": time.time(),
         "trace": trace,
+        "times": before.get("times", 1) + 1 if before is not None and same else 1,
     }
     write_json(failure_path(run, stage, index), value)
 

@@ -118,6 +118,23 @@ def test_plan_prints_the_scripts_of_a_cluster_from_any_machine(tmp_path: Path, m
     assert scripts["sample"].startswith("#!/bin/bash") and "--dependency=" in scripts["report"]
 
 
+def test_on_call_7_plan_takes_until_and_explains_the_words_in_its_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``run --until`` could not be planned, and the scripts did not say what TASKS and $SAMPLE stand for."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = str(config_file(tmp_path))
+    code, out, _ = call("plan", file, "--until", "merge", "--json")
+    assert code == 0 and [stage["stage"] for stage in json.loads(out)["stages"]] == ["sample", "generate", "merge"]
+    code, _, err = call("plan", file, "--until", "marge")
+    assert code == 2 and "merge" in err
+    code, out, _ = call("plan", file, "cluster=slurm", "--until", "merge", "--scripts")
+    assert code == 0
+    explained, _, scripts = out.partition("# ---- sample ----")
+    assert " TASKS" in scripts and "# TASKS stands for the name of a file" in explained
+    assert "$SAMPLE" in scripts and "# $SAMPLE, $GENERATE stand for the ids of that stage's jobs" in explained
+
+
 def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
     benchmark = tmp_path / "benchmark"
     benchmark.mkdir()

@@ -28,7 +28,7 @@ COMMANDS = {
     "experiment": ("experiments", "Run an experiment and write its results."),
     "status": ("watch", "Show a run's progress, and why shards failed."),
     "monitor": ("monitor", "Watch a run live in the terminal."),
-    "logs": ("watch", "Print the end of each shard's latest log."),
+    "logs": ("watch", "Print the end of each shard's latest log, or follow one."),
     "queue": ("watch", "Show the cluster: what is free, who waits, and why."),
     "runs": ("watch", "List the runs in a folder, newest first."),
     "exporter": ("exporter", "Serve Prometheus metrics of the queue and of runs."),

@@ -8,7 +8,7 @@ import typer
 
 from routenator.errors import InputError
 from slurm.commands.shared import EXIT_INTERRUPTED, Every, RunDir, console_for_output, load_run, with_exit_codes
-from slurm.watching.monitor import Monitor, ended
+from slurm.watching.monitor import Monitor
 from slurm.watching.status import StatusReader
 from slurm.watching.status_view import print_status
 
@@ -36,7 +36,7 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
     code = screen.run()
     if screen.status is not None:
         console = console_for_output()
-        if ended(screen.status):
+        if screen.status.ended:
             print_status(console, StatusReader(loaded).read())
         else:
             console.print(

@@ -18,6 +18,7 @@ from slurm.commands.shared import (
     AsJson,
     Config,
     Overrides,
+    Patience,
     console_for_output,
     print_json,
     with_exit_codes,
@@ -25,11 +26,17 @@ from slurm.commands.shared import (
 from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import preflight
-from slurm.preflight.forecast import feasibility, forecast, forecast_scripts, print_forecast
+from slurm.preflight.forecast import feasibility, forecast, forecast_scripts, placeholders, print_forecast
 from slurm.preflight.paths import file_system_notes
 from slurm.preflight.secrets import secret_warnings
+from slurm.watching.patience import PATIENCE_MINUTES
 
 app = typer.Typer()
+
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="STAGE", help="The last stage; merge makes only the data set.", show_default=False),
+]
 
 
 def compose_plan(config: str, overrides: list[str] | None, submitting: bool, until: str | None = None) -> Plan:
@@ -59,7 +66,8 @@ def run_command(
         bool | None,
         typer.Option("--wait/--no-wait", help="Stay until the run ends. Default: local waits, slurm does not."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="The last stage; merge makes only the data set.")] = None,
+    until: Until = None,
+    patience: Patience = PATIENCE_MINUTES,
 ) -> None:
     """Check, plan and submit every stage of a run.
 
@@ -68,7 +76,7 @@ def run_command(
     resolved = compose_plan(config, overrides, submitting=True, until=until)
     for note in [*feasibility(resolved), *file_system_notes(resolved)]:
         put(f"note: {note}", err=True)
-    go(materialise(resolved), wait)
+    go(materialise(resolved), wait, patience=patience)
 
 
 @app.command()
@@ -76,6 +84,7 @@ def run_command(
 def plan(
     config: Config,
     overrides: Overrides = None,
+    until: Until = None,
     scripts: Annotated[bool, typer.Option("--scripts", help="Print the sbatch script of each stage.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -83,12 +92,14 @@ def plan(
 
     Shows stages, shards, resources, what is reused and node-hours. Writes and submits nothing.
     """
-    resolved = compose_plan(config, overrides, submitting=False)
+    resolved = compose_plan(config, overrides, submitting=False, until=until)
     value = forecast(resolved)
     texts = forecast_scripts(resolved) if scripts else {}
     if as_json:
         print_json({**value, "scripts": texts} if scripts else value)
         return
     print_forecast(value, console_for_output())
+    if texts:
+        typer.echo(f"\n{placeholders(resolved)}")
     for stage, text in texts.items():
         put(f"\n# ---- {stage} ----\n{text}")

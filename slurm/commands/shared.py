@@ -35,6 +35,12 @@ Overrides = Annotated[
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for prepared weights.", envvar="ROUTENATOR_CACHE")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of runs.")]
 Every = Annotated[float, typer.Option("--every", min=0.2, help="Seconds between refreshes.")]
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--patience", min=0.0, metavar="MINUTES", help="End the wait, with exit code 3, of a run stuck for this long."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,22 @@ from jobs.plan import Run
 from routenator.errors import InputError
 from routenator.terminal import put
 from slurm import control
-from slurm.commands.shared import AsJson, Every, Root, RunDir, console_for_output, load_run, print_json, with_exit_codes
+from slurm.commands.shared import (
+    AsJson,
+    Every,
+    Patience,
+    Root,
+    RunDir,
+    console_for_output,
+    load_run,
+    print_json,
+    with_exit_codes,
+)
 from slurm.watching.cluster_queue import read_cluster
 from slurm.watching.cluster_view import cluster_tables, watch_cluster
+from slurm.watching.follow_log import describe_shard, follow_log, shard_to_follow
 from slurm.watching.logs import select_logs, tail
+from slurm.watching.patience import PATIENCE_MINUTES
 from slurm.watching.runs import RunsReader, runs_table
 from slurm.watching.status import StatusReader
 from slurm.watching.status_view import print_status, watch_status
@@ -31,9 +44,10 @@ def status(
     run: RunDir,
     as_json: AsJson = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay until the run ends; exit code 0 if it is done, 1 if not.")
+        bool, typer.Option("--watch", help="Stay until the run ends; exit code 0: done, 1: not, 3: stuck.")
     ] = False,
     every: Every = 5.0,
+    patience: Patience = PATIENCE_MINUTES,
 ) -> None:
     """Show a run's progress, and why shards failed.
 
@@ -45,7 +59,7 @@ def status(
             "these exclude each other", key="--watch", found="--watch --json", expected="--json, repeated as needed"
         )
     if watch:
-        raise typer.Exit(watch_status(loaded, console_for_output(), every))
+        raise typer.Exit(watch_status(loaded, console_for_output(), every, patience))
     seen = StatusReader(loaded).read()
     if as_json:
         print_json(seen.as_dict())
@@ -75,20 +89,59 @@ def cancel(run: RunDir) -> None:
 def logs(
     run: RunDir,
     stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="Only this stage.", show_default=False)] = None,
+    shard: Annotated[
+        int | None, typer.Option("--shard", min=0, help="Only this shard of STAGE.", show_default=False)
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only shards that failed.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print what is added, until the shard ends; exit code 1 if not done.")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", help="Lines of each log.", min=1)] = LOG_LINES,
 ) -> None:
-    """Print the end of each shard's latest log."""
+    """Print the end of each shard's latest log, or follow one.
+
+    Of a shard that has not started it says why it waits.
+    """
     loaded = load_run(run)
+    _check_shard(loaded, stage, shard)
+    if follow:
+        if failed:
+            raise InputError(
+                "these exclude each other", key="--follow", found="--follow --failed", expected="STAGE --shard NUMBER"
+            )
+        name, number = shard_to_follow(loaded, stage, shard)
+        write = functools.partial(put, end="")
+        raise typer.Exit(follow_log(loaded, name, number, lines, write, functools.partial(put, err=True)))
     only = None
     if failed:
-        only = {(item.stage, shard) for item in StatusReader(loaded).read().stages for shard in item.failed_shards}
+        only = {(item.stage, index) for item in StatusReader(loaded).read().stages for index in item.failed_shards}
+    if stage is not None and shard is not None:
+        only = {(stage, shard)} if only is None else only & {(stage, shard)}
     found = select_logs(loaded, stage, only)
+    about = ""
+    if stage is not None and shard is not None and not any(log.shard == shard for log in found):
+        state = StatusReader(loaded).shard(stage, shard)
+        about = describe_shard(stage, shard, state)
+        # What its array's script wrote says nothing of a task that has not started.
+        found = found if state.state == "failed" else []
     for log in found:
-        put(f"==> {log.stage} shard {log.shard}: {log.path}")
+        put(f"==> {log.title}")
         put("\n".join(tail(log.path, lines)) + "\n")
-    if not found:
-        put("no shard failed" if failed else "no logs yet", err=True)
+    if about or not found:
+        put(about or ("no shard failed" if failed else "no logs yet"), err=True)
+
+
+def _check_shard(run: Run, stage: str | None, shard: int | None) -> None:
+    if stage is not None and stage not in run.plan.stages:
+        raise InputError("no such stage", key="STAGE", found=stage, valid=run.plan.stages)
+    if shard is None:
+        return
+    if stage is None:
+        raise InputError("of which stage?", key="--shard", found=shard, expected="STAGE --shard NUMBER")
+    if shard >= run.plan.stages[stage].shards:
+        raise InputError(
+            "no such shard", key="--shard", found=shard, expected=f"0 to {run.plan.stages[stage].shards - 1}"
+        )
 
 
 @app.command()

@@ -29,7 +29,7 @@ from routenator.files import read_json, write_json
 from routenator.locks import Lock, LockedError
 from slurm.local import processes
 from slurm.submission.options import resources
-from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions
+from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions, local_log
 from slurm.worker.array_task import TASKS_SUFFIX, read_task, stopped_path, write_tasks
 from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
 
@@ -306,7 +306,7 @@ class Driver:
             started=processes.started(process.pid),
         )
         # The log is named after the process, whose id is known only now.
-        opening.rename(submission.log(folder, shard))
+        opening.rename(folder / local_log(submission.job))
         append_submission(self.run, submission)
         return _Running(shard, submission.attempt, process, marker, tasks, time.monotonic())
 

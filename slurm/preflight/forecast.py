@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Plan
+from jobs.stages import STAGES
 from jobs.task import missing_shards
 from routenator.config import RunConfig
 from routenator.domain.loader import load_domain
@@ -100,6 +101,17 @@ def forecast_scripts(plan: Plan) -> dict[str, str]:
         )
     limits = planned_limits()
     return scripts(planned_run(plan), limits.array, limits.tasks)
+
+
+def placeholders(plan: Plan) -> str:
+    """Explain, as comments, the words in the scripts that stand for what is known only when a job is submitted."""
+    stages = list(plan.stages)
+    needed = [f"${stage.upper()}" for stage in stages if any(stage in STAGES[other].needs for other in stages)]
+    lines = ["TASKS stands for the name of a file in RUN/logs/STAGE that says which task makes which shards"]
+    if needed:
+        lines.append(f"{', '.join(needed)} {'stand' if len(needed) > 1 else 'stands'} for the ids of that stage's jobs")
+    lines.append("the rest is the text that sbatch gets; `run` keeps it as RUN/logs/STAGE/JOB_submission.sh")
+    return "\n".join(f"# {line}" for line in lines)
 
 
 def print_forecast(value: dict[str, Any], console: Console) -> None:

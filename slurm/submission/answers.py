@@ -204,6 +204,8 @@ def moment(text: str) -> float | None:
 
 def _ending(exit_code: str) -> str:
     code, _, number = exit_code.partition(":")
+    if number == "125":  # Slurm's mark of a task that ran out of memory, which its state says already
+        return ""
     if number not in ("", "0"):
         return f"signal {number}"
     if code in ("", "0"):

@@ -107,20 +107,35 @@ class Submission:
             found.setdefault(shard // self.per_task - self.offset if self.array else 0, []).append(shard)
         return found
 
-    def log(self, folder: Path, shard: int) -> Path:
-        """Return the path of the log of the shard's newest start; it may not exist yet.
+    def log(self, folder: Path, shard: int) -> Path | None:
+        """Return the log of the shard's newest start; None if none has written one.
 
         Args:
             folder: RUN/logs/STAGE.
         """
         if self.kind != "slurm":
-            return folder / f"{self.job}_0_log.out"
-        path, number, missing = folder / f"{self.job}_batch.log", self.attempt, 0
+            log = folder / local_log(self.job)
+            return log if log.exists() else None
+        found, number, missing = None, self.attempt, 0
         while missing < 3:  # a start that was killed before it began leaves no log
             log = folder / attempt_log(self.task_id(shard), number)
-            path, missing = (log, 0) if log.exists() else (path, missing + 1)
+            found, missing = (log, 0) if log.exists() else (found, missing + 1)
             number += 1
-        return path
+        return found
+
+    def script_log(self, folder: Path) -> Path | None:
+        """Return what the script and Slurm wrote, one file for all tasks of an array; None if nothing was written.
+
+        Args:
+            folder: RUN/logs/STAGE.
+        """
+        log = folder / f"{self.job}_batch.log"
+        return log if log.exists() else None
+
+
+def local_log(job: str) -> str:
+    """Return the file name of a local task's log in RUN/logs/STAGE; ``job`` is its process id."""
+    return f"{job}_0_log.out"
 
 
 def attempt_log(task: str, attempt: int | str, node: str = "0") -> str:

@@ -20,9 +20,8 @@ from routenator.errors import InputError
 from routenator.terminal import put
 from slurm.watching.cluster_queue import ClusterView
 from slurm.watching.runs import RunEntry
-from slurm.watching.status import STATES
+from slurm.watching.status import RUN_STATES, STATES
 
-RUN_STATES = ("done", "running", "failed", "cancelled", "unknown", "incomplete", "unreadable")
 _PARTITION = ("partition",)
 _STAGE = ("run", "stage")
 
@@ -170,7 +169,9 @@ def cluster_metrics(view: ClusterView) -> Iterator[Metric]:
 
 def run_metrics(entries: list[RunEntry]) -> Iterator[Metric]:
     """Yield the runs' metrics: states, shards, rows, throughput, ETA, resources used and wasted."""
-    states = [((entry.dir, state), float(entry.state == state)) for entry in entries for state in RUN_STATES]
+    states = [
+        ((entry.dir, state), float(entry.state == state)) for entry in entries for state in (*RUN_STATES, "unreadable")
+    ]
     yield _gauge(
         "routenator_run_state", "1 for the current state of a run, 0 for the others.", ("run", "state"), states
     )

@@ -11,6 +11,7 @@ from jobs.report import gather
 from routenator.report.summary import METRICS
 from routenator.report.table import print_summary, score_text
 from slurm.local.driver import start_driver, stop_driver
+from slurm.watching.patience import PATIENCE_MINUTES, Patience, exit_code
 from slurm.watching.status_view import print_failures, watch
 
 if TYPE_CHECKING:
@@ -73,14 +74,17 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
     return process.returncode or 1
 
 
-def watch_slurm(run: Run, console: Console) -> int:
-    """Show the run's progress until none of its jobs are left. Ctrl-C stops the display, not the jobs.
+def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) -> int:
+    """Show the run's progress until it has ended or stays stuck. Ctrl-C stops the display, not the jobs.
+
+    Args:
+        patience: minutes that it may be stuck.
 
     Returns:
-        Exit code: 0 done, 1 not done, 130 interrupted.
+        Exit code: 0 done, 1 not done, 3 stuck, 130 interrupted.
     """
     try:
-        status = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), SLURM_LOOK_S)
+        status = watch(run, console, Patience(patience).over, SLURM_LOOK_S)
     except KeyboardInterrupt:
         console.print(
             f"\nThe jobs keep running; see: python launch.py status {run.path}", highlight=False, soft_wrap=True
@@ -90,8 +94,16 @@ def watch_slurm(run: Run, console: Console) -> int:
         print_result(run, console)
         return 0
     print_failures(console, status)
-    console.print(f"\nThe run is {status.state}; {_resume(run)}", highlight=False, soft_wrap=True)
-    return 1
+    if status.state == "stuck":
+        console.print(
+            f"\nThe run is stuck: its jobs stay in the queue, but for {patience:g} minutes none could start. Nothing "
+            f"has to be submitted again; to wait on, use: python launch.py status {run.path} --watch",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"\nThe run is {status.state}; {_resume(run)}", highlight=False, soft_wrap=True)
+    return exit_code(status)
 
 
 def print_result(run: Run, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Finds the log of a shard's newest attempt and reads its last lines."""
+"""Finds the logs of shards and of their jobs, and reads their last lines."""
 
 from __future__ import annotations
 
@@ -9,18 +9,30 @@ from pathlib import Path
 
 from jobs.plan import Run
 from routenator.errors import InputError
-from slurm.submission.submissions import latest_submissions, load_submissions
+from slurm.submission.submissions import Submission, latest_submissions, load_submissions
 
 _BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True)
 class ShardLog:
-    """The log of a shard's newest submission."""
+    """A log.
+
+    Attributes:
+        shard: whose it is; None: what the script and Slurm wrote, for all tasks of an array together.
+        job: the id of the task, or of the array.
+    """
 
     stage: str
-    shard: int
+    shard: int | None
+    job: str
     path: Path
+
+    @property
+    def title(self) -> str:
+        """What it is, for a heading."""
+        whose = f"shard {self.shard}, job {self.job}" if self.shard is not None else f"job {self.job}, all its tasks"
+        return f"{self.stage} {whose}: {self.path}"
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -36,21 +48,19 @@ def tail(path: Path, lines: int) -> list[str]:
     return [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")][-lines:] if text.strip() else []
 
 
-def shard_logs(run: Run, stage: str | None = None) -> list[ShardLog]:
-    """Return the newest log of every shard that has one, in the order of the stages."""
-    submissions = load_submissions(run)
-    found = []
-    for name in run.plan.stages:
-        if stage in (None, name):
-            for shard, submission in sorted(latest_submissions(submissions, name).items()):
-                path = submission.log(run.log_dir(name), shard)
-                if path.exists():
-                    found.append(ShardLog(name, shard, path))
-    return found
+def shard_log(run: Run, stage: str, shard: int, submission: Submission) -> ShardLog | None:
+    """Return the log of a shard's newest start, or of its script if it is alone in its job; None if there is none."""
+    folder = run.log_dir(stage)
+    path = submission.log(folder, shard)
+    if path is None and not submission.array:
+        path = submission.script_log(folder)
+    return None if path is None else ShardLog(stage, shard, submission.task_id(shard), path)
 
 
-def select_logs(run: Run, stage: str | None, only: Collection[tuple[str, int]] | None = None) -> list[ShardLog]:
-    """Select the logs to show.
+def select_logs(run: Run, stage: str | None = None, only: Collection[tuple[str, int]] | None = None) -> list[ShardLog]:
+    """Return the newest log of every shard that has one, in the order of the stages.
+
+    If a shard has none, what its array's script and Slurm wrote comes before the logs of the stage, once for all tasks.
 
     Args:
         stage: only logs of this stage; None: of all stages.
@@ -61,4 +71,17 @@ def select_logs(run: Run, stage: str | None, only: Collection[tuple[str, int]] |
     """
     if stage is not None and stage not in run.plan.stages:
         raise InputError("no such stage", key="STAGE", found=stage, valid=run.plan.stages)
-    return [log for log in shard_logs(run, stage) if only is None or (log.stage, log.shard) in only]
+    submissions = load_submissions(run)
+    found: list[ShardLog] = []
+    for name in run.plan.stages if stage is None else (stage,):
+        own: list[ShardLog] = []
+        shared: dict[Path, ShardLog] = {}
+        for shard, submission in sorted(latest_submissions(submissions, name).items()):
+            if only is not None and (name, shard) not in only:
+                continue
+            if (log := shard_log(run, name, shard, submission)) is not None:
+                own.append(log)
+            elif (path := submission.script_log(run.log_dir(name))) is not None:
+                shared[path] = ShardLog(name, None, submission.job, path)
+        found += [*shared.values(), *own]
+    return found

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -21,8 +22,11 @@ from textual.widgets import DataTable, Footer, Static
 
 from routenator.terminal import shown
 from slurm.watching.logs import tail
+from slurm.watching.patience import exit_code as outcome
 from slurm.watching.status import RunStatus, StageStatus, StatusReader
 from slurm.watching.status_view import STYLES, bar, counts, duration, failure_line, hours, rate, remarks
+from slurm.watching.tasks import job_list
+from slurm.watching.wait_reasons import explained
 
 LOG_LINES = 2000
 _MARK = "▸"
@@ -74,7 +78,12 @@ class Table(DataTable[Text]):
 
 
 class LogScreen(Screen[None]):
-    """The end of one log, scrolled by arrows, page keys, home and end; follows the file as it grows."""
+    """The end of one log, scrolled by arrows, page keys, home and end; follows the file as it grows.
+
+    Args:
+        title: the first line.
+        other: the log to show if the shard has none of its own.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *_BACK,
@@ -82,9 +91,9 @@ class LogScreen(Screen[None]):
         Binding("end,G", "edge(True)", "end"),
     ]
 
-    def __init__(self, reader: StatusReader, stage: str, shard: int, title: str) -> None:
+    def __init__(self, reader: StatusReader, stage: str, shard: int, title: str, other: str | None = None) -> None:
         super().__init__()
-        self._reader, self._stage, self._shard, self._title = reader, stage, shard, title
+        self._reader, self._stage, self._shard, self._title, self._other = reader, stage, shard, title, other
         self._text: str | None = None
 
     def compose(self) -> ComposeResult:
@@ -107,7 +116,7 @@ class LogScreen(Screen[None]):
             view.scroll_home(animate=False)
 
     def _read(self) -> None:
-        path = self._reader.log(self._stage, self._shard)
+        path = self._reader.log(self._stage, self._shard) or (Path(self._other) if self._other else None)
         text = "\n".join(tail(path, LOG_LINES)) if path else ""
         if text == self._text:
             return
@@ -115,20 +124,21 @@ class LogScreen(Screen[None]):
         at_end = self._text is None or view.scroll_y >= view.max_scroll_y
         self._text = text
         self.query_one("#path", Static).update(_text(str(path or "no log"), style="dim", overflow="fold"))
-        self.query_one("#lines", Static).update(_text(text or "the log is empty"))
+        nothing = "the log is empty" if path else "it has written no log in this run"
+        self.query_one("#lines", Static).update(_text(text or nothing))
         if at_end:
             self.call_after_refresh(view.scroll_end, animate=False)
 
 
 class TasksScreen(Screen[None]):
-    """The failed and running tasks of a stage."""
+    """The tasks of a stage: failed, running, waiting, and the last finished ones."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*_BACK, Binding("l,right", "log", "log", key_display="⏎")]
 
     def __init__(self, reader: StatusReader, stage: str, status: RunStatus) -> None:
         super().__init__()
         self._reader, self._stage, self._status = reader, stage, status
-        self._rows: list[tuple[int, str]] = []
+        self._rows: list[tuple[int | None, str, str | None]] = []  # shard, description, log if it has none of its own
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title")
@@ -148,14 +158,21 @@ class TasksScreen(Screen[None]):
         lines, self._rows = [], []
         for failure in stage.failures:
             why = failure.reason.splitlines()[0]
-            cells = (str(failure.shard), "failed", failure.job or "-", failure.host or "-", why)
-            lines.append([_text(cell, style=STYLES["failed"] if cell == "failed" else "") for cell in cells])
-            self._rows.append((failure.shard, failure_line(failure)))
-        for shard in stage.running_shards:
-            lines.append(
-                [_text(str(shard)), _text("running", style=STYLES["running"]), _text("-"), _text("-"), _text("")]
-            )
-            self._rows.append((shard, f"{stage.stage} shard {shard} is running"))
+            lines.append(_task_row(str(failure.shard), "failed", failure.job, failure.host, why))
+            self._rows.append((failure.shard, failure_line(failure), failure.log))
+        for task in stage.tasks:
+            since = "" if task.started is None else f"since {_clock(task.started)}"
+            lines.append(_task_row(str(task.shard), task.state, task.job, task.nodes, since))
+            self._rows.append((task.shard, f"{stage.stage} shard {task.shard} is {task.state}", None))
+        for group in stage.waiting:
+            if group.state in ("pending", "stuck"):
+                why = explained(group.reason, job_list(group.jobs, " "))
+                lines.append(_task_row(group.shards, group.state, job_list(group.jobs), None, why))
+                self._rows.append((None, f"{stage.stage} shards {group.shards}, {', '.join(group.jobs)}: {why}", None))
+        for receipt in self._reader.finished(stage.stage):
+            why = f"finished {_clock(receipt.moment())}, attempt {receipt.attempt}"
+            lines.append(_task_row(str(receipt.shard), "done", receipt.job, receipt.host, why))
+            self._rows.append((receipt.shard, f"{stage.stage} shard {receipt.shard} is done: {why}", None))
         self.query_one("#title", Static).update(_text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
         self.query_one(Table).show(lines)
         self._reason()
@@ -171,12 +188,13 @@ class TasksScreen(Screen[None]):
 
     def action_log(self) -> None:
         if self._rows:
-            shard, line = self._rows[self.query_one(Table).cursor_row]
-            self.app.push_screen(LogScreen(self._reader, self._stage, shard, line.splitlines()[0]))
+            shard, line, other = self._rows[self.query_one(Table).cursor_row]
+            if shard is not None:  # what waits has no log
+                self.app.push_screen(LogScreen(self._reader, self._stage, shard, line.splitlines()[0], other))
 
     def _reason(self) -> None:
         row = self.query_one(Table).cursor_row
-        said = self._rows[row][1] if row < len(self._rows) else "no failed or running tasks"
+        said = self._rows[row][1] if row < len(self._rows) else "no tasks"
         self.query_one("#reason", Static).update(_text(said))
 
 
@@ -246,7 +264,7 @@ class Monitor(App[int]):
             self.show(status)
             # Stay open if the run had already ended when we started, because the user wants to see its failures; exit
             # if it ends while we watch and nobody is reading a log.
-            if ended(status) and self.first is not None and not ended(self.first) and len(self.screen_stack) == 1:
+            if status.ended and self.first is not None and not self.first.ended and len(self.screen_stack) == 1:
                 self.exit(exit_code(status))
                 return
             self.first = self.first or status
@@ -266,7 +284,7 @@ class Monitor(App[int]):
                 if status.usage.attempts
                 else ""
             ),
-            ("  ended; q quits" if ended(status) else ""),
+            ("  ended; q quits" if status.ended else ""),
         )
         main.query_one("#title", Static).update(said)
         main.query_one("#stages", Table).show([_stage_row(stage) for stage in status.stages])
@@ -298,7 +316,8 @@ class Monitor(App[int]):
         stages = self.status.stages if self.status else []
         first = next((failure for stage in stages for failure in stage.failures), None)
         if first is not None:
-            self.push_screen(LogScreen(self._reader, first.stage, first.shard, failure_line(first).splitlines()[0]))
+            title = failure_line(first).splitlines()[0]
+            self.push_screen(LogScreen(self._reader, first.stage, first.shard, title, first.log))
 
     def action_leave(self) -> None:
         self.exit(exit_code(self.status))
@@ -332,6 +351,14 @@ def details(status: RunStatus, stage: StageStatus) -> list[str]:
     return lines + remarks(alone)
 
 
+def _task_row(shard: str, state: str, job: str | None, nodes: str | None, why: str) -> list[Text]:
+    return [_text(shard), _text(state, style=STYLES[state]), _text(job or "-"), _text(nodes or "-"), _text(why)]
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
 def _stage_row(stage: StageStatus) -> list[Text]:
     cells = [
         stage.stage,
@@ -347,16 +374,11 @@ def _stage_row(stage: StageStatus) -> list[Text]:
     return [_text(cell, style=styles.get(number, "")) for number, cell in enumerate(cells)]
 
 
-def ended(status: RunStatus) -> bool:
-    """Whether the run has ended, in whatever state."""
-    return status.state not in ("running", "unknown")
-
-
 def exit_code(status: RunStatus | None) -> int:
-    """Return 0 if the run is done, 1 if it ended otherwise, 130 if it is still running."""
-    if status is None or not ended(status):
+    """Return 0 if the run is done, 3 if it is stuck, 1 if it ended otherwise, 130 if it is still running."""
+    if status is None or not (status.ended or status.state == "stuck"):
         return 130
-    return 0 if status.state == "done" else 1
+    return outcome(status)
 
 
 def _text(text: str, **options: Any) -> Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from calendar import timegm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from slurm.watching.status_view import STYLES, duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-_GOING_ON = ("running", "unknown")
 # A run that ended this long ago is no longer read: accounting may record the last task's end after its receipt.
 _SETTLED_S = 60.0
 
@@ -116,10 +114,9 @@ class RunsReader:
         queue = self._ask([item for reader, _ in going.values() for item in reader.submissions()])
         for name, (reader, marks) in going.items():
             status = reader.read(queue)
-            created = float(timegm(time.strptime(reader.run.plan.created[:19], "%Y-%m-%dT%H:%M:%S")))
-            entry = RunEntry(name, created, status)
+            entry = RunEntry(name, status.created, status)
             entries.append(entry)
-            if status.state in _GOING_ON:
+            if not status.ended:
                 self._ended.pop(name, None)
             elif self._ended.setdefault(name, (marks, status.time))[0] != marks:
                 self._ended[name] = (marks, status.time)

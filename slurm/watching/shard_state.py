@@ -11,6 +11,7 @@ from slurm.local import processes
 from slurm.submission.answers import ABSENT, QueueEntry
 from slurm.submission.queue import HIDDEN, QueueView
 from slurm.submission.submissions import Submission
+from slurm.watching.wait_reasons import stuck
 
 # A network file system may take a while to show a new receipt to other machines.
 _RECEIPT_S = 30.0
@@ -21,8 +22,9 @@ class ShardState:
     """State of an unfinished shard.
 
     Attributes:
-        state: running, pending, failed, cancelled, unknown or missing. Unknown: neither Slurm nor a file has said how
-            it stands; it may be at work.
+        state: running, ending (its nodes are being freed), pending, stuck (waits for something that only a person can
+            do), failed, cancelled, unknown or missing. Unknown: neither Slurm nor a file has said how it stands; it may
+            be at work.
         reason: why it waits (Slurm's reason code or our text), or why it failed.
         submission: the newest submission that includes it.
         entry: its task's entry in the queue.
@@ -53,15 +55,16 @@ def shard_state(
     driver_alive = bool(driver and driver["alive"])
     if submission is None:
         return ShardState("pending", "waiting its turn") if driver_alive else ShardState("missing", "not submitted")
-    if failure is not None and not _is_of(failure, submission, shard):
+    if failure is not None and not is_of(failure, submission, shard):
         failure = None
     if submission.kind == "local":
         return _local(submission, driver_alive, failure)
     entry = queue.entry(submission, shard)
     if entry is not None and entry.live and not queue.stale:
         if entry.waiting:
-            return ShardState("pending", entry.reason or entry.state.lower(), submission, entry)
-        return ShardState("running", "", submission, entry)
+            state = "stuck" if is_stuck(entry) else "pending"
+            return ShardState(state, entry.reason or entry.state.lower(), submission, entry)
+        return ShardState("ending" if entry.state == "COMPLETING" else "running", "", submission, entry)
     if failure is not None:
         return ShardState("failed", f"{failure['kind']}: {failure['message']}", submission, entry, failure)
     if entry is not None and entry.live:
@@ -73,7 +76,9 @@ def shard_state(
     if entry.state == ABSENT:
         reason = "Slurm did not have it when asked once; `retry`, `monitor` and --watch ask again"
         return ShardState("unknown", reason, submission)
-    if entry.state == "CANCELLED" or entry.reason == "DependencyNeverSatisfied":
+    if entry.reason == "DependencyNeverSatisfied":
+        return ShardState("cancelled", entry.reason, submission, entry)
+    if entry.state == "CANCELLED":
         return ShardState("cancelled", "cancelled", submission, entry)
     if entry.state == "COMPLETED":
         if queue.looks.seconds(("receipt", submission.task_id(shard), submission.name, shard)) < _RECEIPT_S:
@@ -85,12 +90,17 @@ def shard_state(
     return ShardState("failed", reason, submission, entry)
 
 
-def _is_of(failure: Mapping[str, Any], submission: Submission, shard: int) -> bool:
+def is_of(failure: Mapping[str, Any], submission: Submission, shard: int) -> bool:
     """Whether a failure was recorded by a task of this submission; by ids, because the clocks of two hosts differ."""
     task = submission.task_id(shard)
     return failure["job"] == (f"local-{task}" if submission.kind == "local" else task) and (
         failure["attempt"] >= submission.attempt
     )
+
+
+def is_stuck(entry: QueueEntry) -> bool:
+    """Whether a waiting task starts only after a person has done something."""
+    return stuck(entry.reason) or stuck(entry.state.lower())
 
 
 def _local(submission: Submission, driver_alive: bool, failure: Mapping[str, Any] | None) -> ShardState:

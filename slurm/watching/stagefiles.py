@@ -160,4 +160,6 @@ def _receipt(value: Any) -> Receipt:
 
 
 def _as_is(value: Any) -> dict[str, Any]:
-    return {key: value[key] for key in ("kind", "message", "attempt", "job", "host", "time")}
+    # A record of an earlier version does not say how often.
+    times = {"times": value.get("times", 1)}
+    return {key: value[key] for key in ("kind", "message", "attempt", "job", "host", "time")} | times

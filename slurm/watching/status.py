@@ -5,27 +5,36 @@ Receipts and progress files say what is done, the plan what there is to do, and 
 
 from __future__ import annotations
 
+import calendar
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
 from jobs.plan import Run
+from jobs.task import Receipt
 from slurm.local.driver import read_driver
 from slurm.submission.queue import Looks, QueueView, another_look, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
-from slurm.watching.logs import tail
+from slurm.watching.advice import memory_advice
+from slurm.watching.logs import shard_log, tail
 from slurm.watching.setup_failure import SetupFailures
-from slurm.watching.shard_state import ShardState, shard_state
+from slurm.watching.shard_state import ShardState, is_stuck, shard_state
 from slurm.watching.stagefiles import Progress, StageFiles
+from slurm.watching.tasks import RunningTask, Waiting, running_task, waiting
 from slurm.watching.usage import Usage, stage_usage
+from slurm.watching.wait_reasons import may_start
 
 TAIL_LINES = 20
 _WINDOW_S = 60.0  # over which the rate of a running shard is averaged
 MAX_FAILURES = 20  # shown per stage; all are counted
-STATES = ("done", "running", "pending", "failed", "cancelled", "unknown", "missing")
+STATES = ("done", "running", "ending", "pending", "stuck", "failed", "cancelled", "unknown", "missing")
+RUN_STATES = ("done", "running", "ending", "stuck", "failed", "cancelled", "unknown", "incomplete")
+# A run in one of these may still change by itself; one that is stuck only after a person has done something.
+_GOING_ON = ("running", "ending", "unknown", "stuck")
 
 
 @dataclass
@@ -35,6 +44,7 @@ class Failure:
     Attributes:
         exit_code: from accounting: ``exit 1``, ``signal 9``; None if unknown.
         host: the node.
+        advice: which setting to raise, if the task lacked memory.
     """
 
     stage: str
@@ -47,6 +57,7 @@ class Failure:
     host: str | None = None
     log: str | None = None
     tail: list[str] = field(default_factory=list)
+    advice: str | None = None
 
 
 @dataclass
@@ -55,6 +66,8 @@ class StageStatus:
 
     Attributes:
         done, running, pending, failed, cancelled: shards in each state.
+        ending: their tasks have ended or were cancelled, and their nodes are being freed.
+        stuck: they start only after a person has done something: they are held, or their partition is down.
         unknown: submitted, not done, and neither Slurm nor a file has said how they stand.
         missing: not submitted.
         reused: it was done before this run.
@@ -67,8 +80,13 @@ class StageStatus:
         tokens_per_second: like ``rate``, in tokens; None if the stage uses no model.
         eta_s: seconds to completion at the current rate; None if it cannot be estimated.
         starts: when Slurm expects the first pending shard to start, seconds since the epoch; None if unknown.
+        progressed: when a shard last reported progress or was finished in this run, seconds since the epoch; None if
+            none has.
         reasons: why shards wait (Slurm's reason code or our text) -> number of shards.
         unknown_reasons: why nothing is known of shards -> number of shards.
+        waiting: all of these with the state, the shards and the ids of their tasks; also finished shards whose task is
+            held, because later stages wait for the task.
+        tasks: the running and ending shards, with their tasks and nodes.
         failure_reasons: first line of why shards failed -> number of shards.
         failures: the first failures, with the ends of their logs.
         unreadable: receipts that cannot be read: their shards count as done, their rows do not count.
@@ -80,7 +98,9 @@ class StageStatus:
     shards: int
     done: int = 0
     running: int = 0
+    ending: int = 0
     pending: int = 0
+    stuck: int = 0
     failed: int = 0
     cancelled: int = 0
     unknown: int = 0
@@ -95,8 +115,11 @@ class StageStatus:
     tokens_per_second: float | None = None
     eta_s: float | None = None
     starts: float | None = None
+    progressed: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     unknown_reasons: dict[str, int] = field(default_factory=dict)
+    waiting: list[Waiting] = field(default_factory=list)
+    tasks: list[RunningTask] = field(default_factory=list)
     failure_reasons: dict[str, int] = field(default_factory=dict)
     running_shards: list[int] = field(default_factory=list)
     failed_shards: list[int] = field(default_factory=list)
@@ -110,9 +133,18 @@ class StageStatus:
         if self.done == self.shards:
             return "done"
         return next(
-            (name for name in ("running", "failed", "unknown", "cancelled", "pending") if getattr(self, name)),
+            (
+                name
+                for name in ("running", "ending", "failed", "unknown", "cancelled", "pending", "stuck")
+                if getattr(self, name)
+            ),
             "missing",
         )
+
+    @property
+    def may_start(self) -> bool:
+        """Whether a shard waits for something other than an earlier stage or a person."""
+        return any(group.state == "pending" and may_start(group.reason) for group in self.waiting)
 
 
 @dataclass
@@ -120,8 +152,10 @@ class RunStatus:
     """The status of a run.
 
     Attributes:
-        state: ``done``, ``running`` (tasks running or pending), ``failed``, ``cancelled``, ``unknown`` (Slurm did
-            not say), or ``incomplete`` (nothing is running).
+        state: ``done``, ``running`` (tasks running or pending), ``ending`` (no task is left but those whose nodes are
+            being freed), ``stuck`` (nothing can start until a person has done something), ``failed``, ``cancelled``,
+            ``unknown`` (Slurm did not say), or ``incomplete`` (nothing is running).
+        created: when the plan was made, seconds since the epoch.
         time: when it was read, seconds since the epoch.
     """
 
@@ -130,15 +164,26 @@ class RunStatus:
     kind: str
     state: str
     stages: list[StageStatus]
+    created: float = 0.0
     accounting: bool | None = None
     problem: str | None = None
     driver: dict[str, Any] | None = None
     usage: Usage = field(default_factory=Usage)
     time: float = field(default_factory=time.time)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is in the queue any more, or all that is left depends on a shard that failed."""
+        return self.state not in _GOING_ON
+
+    @property
+    def progressed(self) -> float | None:
+        """When any shard of this run last made progress, seconds since the epoch."""
+        return max((stage.progressed for stage in self.stages if stage.progressed is not None), default=None)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON-compatible values."""
-        value = asdict(self)
+        value = asdict(self) | {"progressed": self.progressed}
         for entry, stage in zip(value["stages"], self.stages, strict=True):
             entry["state"] = stage.state
         return value
@@ -176,9 +221,26 @@ class StatusReader:
         self._seen: dict[tuple[str, int], deque[Progress]] = {}
 
     def log(self, stage: str, shard: int) -> Path | None:
-        """Return the path of the log of a shard's newest start; None if it was never submitted."""
+        """Return the path of the log of a shard's newest start; None if it has not started."""
         submission = latest_submissions(load_submissions(self.run), stage).get(shard)
-        return submission.log(self.run.log_dir(stage), shard) if submission else None
+        log = shard_log(self.run, stage, shard, submission) if submission else None
+        return log.path if log else None
+
+    def shard(self, stage: str, shard: int) -> ShardState:
+        """Read the current state of one shard; ``done`` if it has a receipt."""
+        submission = latest_submissions(load_submissions(self.run), stage).get(shard)
+        queue = another_look(self._ask([submission] if submission else []), self._looks)
+        driver = read_driver(self.run) if self.run.config.cluster.kind == "local" else None
+        files = self._files[stage]
+        files.look()  # after the queue, as in `read`
+        if shard in files.done:
+            return ShardState("done", submission=submission)
+        return shard_state(shard, submission, queue, driver, files.failures.get(shard))
+
+    def finished(self, stage: str) -> list[Receipt]:
+        """Return the newest receipts seen by the last ``read``, newest first, as many as failures are described."""
+        receipts = self._files[stage].receipts.values()
+        return nlargest(self._failures, receipts, key=lambda item: (item.finished, item.shard))
 
     def submissions(self) -> list[Submission]:
         """Return all submissions of the run."""
@@ -209,6 +271,7 @@ class StatusReader:
             kind=kind,
             state=_run_state(stages, bool(driver and driver["alive"])),
             stages=stages,
+            created=float(calendar.timegm(time.strptime(run.plan.created[:19], "%Y-%m-%dT%H:%M:%S"))),
             accounting=queue.accounting if kind == "slurm" else None,
             problem=queue.problem,
             driver=driver,
@@ -225,34 +288,39 @@ class StatusReader:
         newest = latest_submissions(mine, stage)
         status = StageStatus(stage=stage, dir=str(files.dir), shards=files.shards, done=len(files.done))
         counts: Counter[str] = Counter()
-        waits: Counter[str] = Counter()
+        waits: dict[tuple[str, str], list[tuple[int, Submission | None]]] = {}
         failures: Counter[str] = Counter()
-        unknowns: Counter[str] = Counter()
         at_work: list[int] = []
         for shard in range(files.shards):
             if shard in files.done:
+                self._left_behind(shard, newest.get(shard), queue, waits)
                 continue
             found = shard_state(shard, newest.get(shard), queue, driver, files.failures.get(shard))
             found = setup.explain(shard, found)
             counts[found.state] += 1
-            if found.state == "running":
-                at_work.append(shard)
+            if found.state in ("running", "ending"):
+                status.tasks.append(running_task(shard, found))
+                if found.state == "running":
+                    at_work.append(shard)
             elif found.state == "failed":
                 failures[found.reason.splitlines()[0]] += 1
                 status.failed_shards.append(shard)
                 if len(status.failures) < self._failures:
                     status.failures.append(self._failure(stage, shard, found))
-            elif found.state == "unknown":
-                unknowns[found.reason] += 1
             else:
-                waits[found.reason] += 1
+                waits.setdefault((found.state, found.reason), []).append((shard, found.submission))
                 if found.state == "pending" and found.entry is not None and found.entry.start is not None:
                     status.starts = min(status.starts or found.entry.start, found.entry.start)
         for state, count in counts.items():
             setattr(status, state, count)
         status.reused = status.done == files.shards and not mine
-        status.reasons = dict(waits.most_common())
-        status.unknown_reasons = dict(unknowns.most_common())
+        status.waiting = [
+            waiting(state, reason, shards)
+            for (state, reason), shards in sorted(waits.items(), key=lambda item: -len(item[1]))
+        ]
+        for group in status.waiting:
+            counted = status.unknown_reasons if group.state == "unknown" else status.reasons
+            counted[group.reason] = counted.get(group.reason, 0) + group.count
         status.failure_reasons = dict(failures.most_common())
         status.running_shards = at_work
         status.unreadable = [str(path) for path in files.unreadable]
@@ -260,9 +328,23 @@ class StatusReader:
         self._measure(status, files, at_work)
         return status
 
+    @staticmethod
+    def _left_behind(
+        shard: int,
+        submission: Submission | None,
+        queue: QueueView,
+        waits: dict[tuple[str, str], list[tuple[int, Submission | None]]],
+    ) -> None:
+        """Note a finished shard whose task was requeued and held after its receipt: later stages wait for that task."""
+        entry = queue.entry(submission, shard) if submission is not None else None
+        if entry is not None and entry.waiting and not queue.stale and is_stuck(entry):
+            waits.setdefault(("stuck", entry.reason), []).append((shard, submission))
+
     def _failure(self, stage: str, shard: int, found: ShardState) -> Failure:
         assert found.submission is not None
-        path, said, entry = found.submission.log(self.run.log_dir(stage), shard), found.failure, found.entry
+        folder, said, entry = self.run.log_dir(stage), found.failure, found.entry
+        # A task that never came to write a log may have left its reason in the output of the script.
+        path = found.submission.log(folder, shard) or found.submission.script_log(folder)
         return Failure(
             stage=stage,
             shard=shard,
@@ -272,18 +354,23 @@ class StatusReader:
             state=entry.state if entry else None,
             exit_code=(entry.reason or None) if entry else None,
             host=(said and said["host"]) or (entry.nodes or None if entry else None),
-            log=str(path) if path.exists() else None,
-            tail=tail(path, self._tails) if self._tails else [],
+            log=str(path) if path else None,
+            tail=tail(path, self._tails) if path and self._tails else [],
+            advice=memory_advice(self.run.config, stage, found.reason, path),
         )
 
     def _measure(self, status: StageStatus, files: StageFiles, at_work: list[int]) -> None:
         """Set rows, rates and ETA from receipts and progress files."""
+        if files.receipts and not status.reused:
+            newest = max(files.receipts.values(), key=lambda item: item.finished)
+            status.progressed = newest.moment()
         for receipt in files.receipts.values():
             status.rows += receipt.rows
             status.seconds += receipt.seconds
             status.tokens += receipt.tokens
         parts = shards_a_second = rate = tokens = 0.0
         for shard, progress in files.progress(at_work).items():
+            status.progressed = max(status.progressed or 0.0, progress.time)
             share = progress.done / max(progress.total, 1)
             speed = self._speed((status.stage, shard), progress)
             parts += share
@@ -334,13 +421,18 @@ def _run_state(stages: list[StageStatus], driver_alive: bool) -> str:
     states = {stage.state for stage in stages}
     if states == {"done"}:
         return "done"
-    if driver_alive or any(stage.running for stage in stages):
+    if driver_alive or any(stage.running or stage.may_start for stage in stages):
         return "running"
     if any(stage.unknown for stage in stages):
         return "unknown"
+    if any(stage.ending for stage in stages):
+        return "running" if any(stage.pending or stage.stuck for stage in stages) else "ending"
+    # What still waits depends on an earlier stage, in which nothing moves.
     if any(stage.failed for stage in stages):
         # Slurm removes the jobs that depend on a failed shard, but not immediately; do not call that running.
         return "failed"
+    if any(group.state == "stuck" for stage in stages for group in stage.waiting):
+        return "stuck"
     if any(stage.pending for stage in stages):
         return "running"
     return "cancelled" if any(stage.cancelled for stage in stages) else "incomplete"

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jobs.plan import Run
+from slurm.watching.patience import Patience, exit_code
 from slurm.watching.status import STATES, Failure, RunStatus, StageStatus, StatusReader
+from slurm.watching.tasks import job_list, task_list
 from slurm.watching.usage import Usage
-from slurm.watching.wait_reasons import explained
+from slurm.watching.wait_reasons import explained, names_jobs
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 STYLES = {
     "done": "green",
     "running": "cyan",
+    "ending": "cyan",
     "pending": "yellow",
+    "stuck": "bold yellow",
     "unknown": "yellow",
     "failed": "bold red",
     "cancelled": "magenta",
@@ -26,6 +30,7 @@ _BAR = 10
 # Without a terminal a line is printed when a state changes; mere progress is printed at most this often.
 _PLAIN_EVERY_S = 20.0
 _MAX_REASONS = 5
+_MAX_TASKS = 3
 
 
 def duration(seconds: float | None) -> str:
@@ -132,11 +137,10 @@ def _usage(usage: Usage) -> list[str]:
 
 def remarks(status: RunStatus) -> list[str]:
     """Return lines that explain why shards wait or failed, most common first, and other remarks."""
-    waits: dict[tuple[str, int], list[str]] = {}
-    lines = []
+    lines = waits(status)
     for stage in status.stages:
-        for reason, count in list(stage.reasons.items())[:_MAX_REASONS] if stage.pending else ():
-            waits.setdefault((reason, count), []).append(stage.stage)
+        if stage.tasks:
+            lines.append(f"{stage.stage}: running: {task_list(stage.tasks, _MAX_TASKS)}")
         if stage.starts is not None and stage.starts > status.time:
             lines.append(f"{stage.stage}: Slurm expects the next start in {duration(stage.starts - status.time)}")
         lines += [f"{stage.stage}: {count:,} unknown: {reason}" for reason, count in stage.unknown_reasons.items()]
@@ -151,9 +155,24 @@ def remarks(status: RunStatus) -> list[str]:
             f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
             for path in stage.unreadable
         ]
-    return [
-        f"{', '.join(stages)}: {count:,} waiting: {explained(reason)}" for (reason, count), stages in waits.items()
-    ] + lines
+    return lines
+
+
+def waits(status: RunStatus) -> list[str]:
+    """Return lines that explain why shards wait, with the ids of their tasks; those that are stuck first."""
+    found: dict[tuple[str, str, int], tuple[list[str], list[str]]] = {}
+    for stage in status.stages:
+        shown = [group for group in stage.waiting if group.state in ("pending", "stuck")]
+        for group in shown[:_MAX_REASONS]:
+            stages, jobs = found.setdefault((group.state, group.reason, group.count), ([], []))
+            stages.append(stage.stage)
+            jobs += group.jobs
+    lines = []
+    for (state, reason, count), (stages, jobs) in sorted(found.items(), key=lambda item: item[0][0] != "stuck"):
+        word = "stuck" if state == "stuck" else "waiting"
+        told = "" if not jobs or names_jobs(reason) else f", {'jobs' if len(jobs) > 1 else 'job'} {job_list(jobs)}"
+        lines.append(f"{', '.join(stages)}: {count:,} {word}: {explained(reason, job_list(jobs, ' '))}{told}")
+    return lines
 
 
 def failure_line(failure: Failure) -> str:
@@ -165,7 +184,16 @@ def failure_line(failure: Failure) -> str:
         failure.exit_code if failure.exit_code and failure.exit_code not in failure.reason else "",
     ]
     where = ", ".join(filter(None, facts))
-    return f"{failure.stage} shard {failure.shard} failed{f' ({where})' if where else ''}: {failure.reason}"
+    line = f"{failure.stage} shard {failure.shard} failed{f' ({where})' if where else ''}: {failure.reason}"
+    return f"{line}\n{failure.advice}" if failure.advice else line
+
+
+def look(status: RunStatus) -> str:
+    """Say when the status was read, how old the run is, and when it last made progress."""
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.time))
+    ago = None if status.progressed is None else duration(max(status.time - status.progressed, 0))
+    progress = "no progress yet" if ago is None else f"last progress {ago} ago"
+    return f"{clock}, planned {duration(max(status.time - status.created, 0))} ago, {progress}"
 
 
 def _number(value: float) -> str:
@@ -176,9 +204,11 @@ def _number(value: float) -> str:
 def print_status(console: Console, status: RunStatus) -> None:
     """Print everything that ``status`` shows."""
     console.print(f"{status.name}: {status.state}", style=STYLES.get(status.state, ""), highlight=False)
+    console.print(look(status), style="dim", highlight=False)
     console.print(status_table(status))
     for line in remarks(status):
-        console.print(line, style="yellow", markup=False, highlight=False)
+        # Not wrapped, so that a command in it can be copied.
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if (table := usage_table(status)) is not None:
         console.print()
         console.print(table)
@@ -223,12 +253,15 @@ def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_
     """
     reader = StatusReader(run)
     if console.is_terminal:
+        from rich.console import Group
         from rich.live import Live
+        from rich.text import Text
 
         with Live(console=console, refresh_per_second=4, transient=False) as live:
             while True:
                 over = reader.read()
-                live.update(status_table(over, bars=True))
+                held = [Text(line, style=STYLES["stuck"]) for line in waits(over) if over.state == "stuck"]
+                live.update(Group(status_table(over, bars=True), *held))
                 if ended(over):
                     return over
                 time.sleep(every_s)
@@ -244,20 +277,27 @@ def watch(run: Run, console: Console, ended: Callable[[RunStatus], bool], every_
             shown[stage.stage] = states
             last = time.monotonic()
             console.print(plain_line(stage), markup=False, highlight=False, soft_wrap=True)
+        held_up = "\n".join(waits(over)) if over.state == "stuck" else ""
+        if held_up and shown.get("") != held_up:
+            console.print(held_up, markup=False, highlight=False, soft_wrap=True)
+        shown[""] = held_up
         if ended(over):
             return over
         time.sleep(every_s)
 
 
-def watch_status(run: Run, console: Console, every_s: float) -> int:
-    """Show a run's progress until it ends, then print everything that ``status`` shows.
+def watch_status(run: Run, console: Console, every_s: float, patience: float) -> int:
+    """Show a run's progress until it ends or stays stuck, then print everything that ``status`` shows.
+
+    Args:
+        patience: minutes that it may be stuck.
 
     Returns:
-        Exit code: 0 done, 1 not done.
+        Exit code: 0 done, 1 not done, 3 stuck.
     """
-    over = watch(run, console, lambda seen: seen.state not in ("running", "unknown"), every_s)
+    over = watch(run, console, Patience(patience).over, every_s)
     print_status(console, over)
-    return 0 if over.state == "done" else 1
+    return exit_code(over)
 
 
 def plain_line(stage: StageStatus) -> str:

@@ -131,7 +131,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 def ended(status: RunStatus) -> bool:
-    return status.state not in ("running", "unknown")
+    return status.ended
 
 
 def told(status: RunStatus) -> str:

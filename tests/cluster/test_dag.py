@@ -28,7 +28,7 @@ from slurm.planning.planner import make_plan, materialise
 from slurm.preflight.checks import check_machine
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import load_submissions
-from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
+from tests.cluster.conftest import SMALL, ended, slurm_profile, told, until, wait_for
 from tests.conftest import ROOT, TINY, launch_here
 from tests.routenator.tiny_model import save_tiny_model
 
@@ -133,7 +133,7 @@ def test_the_whole_dag_with_models_on_several_nodes(cluster: DevCluster, tmp_pat
         queue = read_queue(jobs.values())
         assert any(entry.live for entry in queue.entries.values()), "the command returns long before the run is done"
         assert ours(run, cluster) == []
-        status = wait_for(run, lambda seen: seen.state not in ("running", "unknown"), limit_s=600)
+        status = wait_for(run, ended, limit_s=600)
         assert status.state == "done", told(status)
         assert other.poll() is None
     finally:
@@ -185,7 +185,7 @@ def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> 
         assert here.equals(there) and here.height > 0
 
     # A lost shard is made again, and nothing else.
-    wait_for(run, lambda seen: seen.state != "running")
+    wait_for(run, ended)
     stage_dir = run.stage_dir("generate")
     kept = {
         index: (stage_dir / f"shard-{index:05d}.receipt.json").stat().st_mtime_ns for index in range(6) if index != 4
@@ -221,7 +221,7 @@ def test_status_and_cancel_from_the_command_line(submitted: Run) -> None:
     done = launch_here("status", str(submitted.path), "--json")
     value = json.loads(done.stdout)
     assert value["kind"] == "slurm" and value["accounting"] is True
-    assert sum(value["stages"][2][state] for state in ("done", "running", "pending")) == 1
+    assert sum(value["stages"][2][state] for state in ("done", "running", "ending", "pending")) == 1
     done = launch_here("cancel", str(submitted.path))
     assert done.returncode == 0 and "stopped Slurm jobs" in done.stdout
     assert launch_here("cancel", str(submitted.path)).stdout == "nothing was running\n"

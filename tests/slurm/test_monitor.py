@@ -70,7 +70,7 @@ def test_keys_lead_from_a_stage_to_a_failed_tasks_log_and_back(run: Run) -> None
             rows = app.screen.query_one(DataTable)
             assert [str(rows.get_cell(str(row), "mark")) for row in (0, 1)] == [" ", "▸"], "visible without color too"
             await pilot.press("enter")
-            assert isinstance(app.screen, TasksScreen) and app.screen.query_one(DataTable).row_count == 2
+            assert isinstance(app.screen, TasksScreen) and app.screen.query_one(DataTable).row_count == 3
             assert "ValueError: no such thing" in text_of(app, "#reason")
             await pilot.press("down")
             assert "OUT_OF_MEMORY (signal 9) on n2" in text_of(app, "#reason")
@@ -86,6 +86,39 @@ def test_keys_lead_from_a_stage_to_a_failed_tasks_log_and_back(run: Run) -> None
             assert not isinstance(app.screen, TasksScreen | LogScreen)
             await pilot.press("q")
         assert app.return_value == 1
+
+    asyncio.run(use())
+
+
+def test_on_call_1_and_4_the_monitor_names_jobs_and_nodes_and_opens_a_finished_tasks_log(run: Run) -> None:
+    """Of running tasks it showed a dash, of waiting and finished ones nothing."""
+    log = run.log_dir("generate") / attempt_log("5_0", 1)
+    log.write_text("all went well\n")
+
+    async def use() -> None:
+        app = monitor(
+            run,
+            **{"5_1": QueueEntry("RUNNING", nodes="n[3-4]", start=1e9), "5_2": QueueEntry("PENDING", "JobHeldUser")},
+        )
+        async with app.run_test(size=(120, 24)) as pilot:
+            while app.status is None:
+                await pilot.pause(0.05)
+            await pilot.press("down", "enter")
+            rows = app.screen.query_one(DataTable)
+            cells = [
+                [str(rows.get_cell(str(row), name)) for name in ("shard", "state", "job", "node", "why")]
+                for row in range(3)
+            ]
+            assert cells[0][:4] == ["1", "running", "5_1", "n[3-4]"]
+            assert cells[1] == ["2", "stuck", "5_2", "-", "held by its user; scontrol release 5_2 (JobHeldUser)"]
+            assert cells[2][:2] == ["0", "done"] and "attempt 1" in cells[2][4]
+            await pilot.press("down", "enter")
+            assert isinstance(app.screen, TasksScreen), "what waits has no log"
+            await pilot.press("down", "enter")
+            assert isinstance(app.screen, LogScreen)
+            await pilot.pause()
+            assert "all went well" in text_of(app, "#lines")
+            await pilot.press("q")
 
     asyncio.run(use())
 

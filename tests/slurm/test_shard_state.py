@@ -88,7 +88,7 @@ def test_a_receipt_may_take_seconds_to_be_seen(monkeypatch: pytest.MonkeyPatch) 
         (QueueEntry("COMPLETED"), "unknown", "COMPLETED, and its receipt is not visible here yet"),
         (QueueEntry("LOST", "asked twice"), "failed", "LOST (asked twice)"),
         (QueueEntry("CANCELLED", nodes="n1"), "cancelled", "cancelled"),
-        (QueueEntry("PENDING", "DependencyNeverSatisfied"), "cancelled", "cancelled"),
+        (QueueEntry("PENDING", "DependencyNeverSatisfied"), "cancelled", "DependencyNeverSatisfied"),
         (QueueEntry("TIMEOUT"), "failed", "TIMEOUT"),
         (QueueEntry("TIMEOUT", nodes="n1"), "failed", "TIMEOUT on n1"),
         (QueueEntry("FAILED", "exit 1"), "failed", "FAILED (exit 1)"),

@@ -17,7 +17,7 @@ from jobs.task import Task
 from slurm.submission.answers import QueueEntry
 from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission, attempt_log
-from slurm.watching.logs import shard_logs, tail
+from slurm.watching.logs import select_logs, tail
 from slurm.watching.status import MAX_FAILURES, RunStatus, StatusReader
 from slurm.watching.status_view import duration, plain_line, print_status
 
@@ -210,7 +210,7 @@ def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -
         append_submission(run, Submission("slurm", "merge", job, "0"))
         run.log_dir("merge").mkdir(parents=True, exist_ok=True)
         (run.log_dir("merge") / attempt_log(job, 1)).write_text(job)
-    assert [log.path.read_text() for log in shard_logs(run)] == ["2"]
+    assert [log.path.read_text() for log in select_logs(run)] == ["2"]
 
 
 @pytest.mark.parametrize(
