@@ -76,6 +76,7 @@ def _cancel_jobs(run: Run) -> tuple[list[str], list[str]]:
     """
     submissions = [item for item in load_submissions(run) if item.kind == "slurm"]
     queue = read_queue(submissions)
+    submissions = [queue.resolved(item) for item in submissions]
     missing = {stage: missing_shards(run, stage) for stage in run.plan.stages}
     live: dict[str | None, list[str]] = {}
     unseen: list[Submission] = []
@@ -92,7 +93,7 @@ def _cancel_jobs(run: Run) -> tuple[list[str], list[str]]:
         if queue.problem:
             raise CancelError(f"nothing cancelled: {queue.problem}; scancel: {problem}")
         raise CancelError(f"scancel: {problem}")
-    return sorted({job for jobs in live.values() for job in jobs}, key=int), [item.job for item in unseen]
+    return sorted({job for jobs in live.values() for job in jobs}, key=int), [item.job for item in unseen if item.job]
 
 
 def _is_over(item: Submission, queue: QueueView, missing: set[int]) -> bool:
@@ -114,5 +115,7 @@ def _cancel_unseen(jobs: Iterable[Submission], queue: QueueView) -> list[str | N
         return [scancel_named(item.name, item.cluster) for item in jobs]
     clusters: dict[str | None, list[str]] = {}
     for item in jobs:
+        if not item.job:  # its submission was never confirmed, and Slurm has no job of its name
+            continue
         clusters.setdefault(item.cluster, []).append(item.job)
     return [scancel(ids, cluster=cluster) for cluster, ids in clusters.items()]

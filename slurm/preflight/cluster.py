@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -9,10 +10,13 @@ from jobs.plan import Plan
 from routenator.errors import InputError
 from slurm.planning.planner import planned_run
 from slurm.submission.executor import make_executor
-from slurm.submission.submit import clean_environment
+from slurm.submission.options import SubmitError, cluster_name
+from slurm.submission.sbatch import no_answer
+from slurm.submission.user_defaults import sbatch_environment
 
+TIMEOUT_S = 60
 # sbatch --test-only also fails for these reasons, which are temporary.
-_PASSING = ("busy", "down", "drained", "reserved", "try again", "Unable to contact")
+_PASSING = ("busy", "down", "drained", "reserved")
 
 
 def check_cluster(plan: Plan) -> None:
@@ -20,6 +24,7 @@ def check_cluster(plan: Plan) -> None:
 
     Raises:
         InputError: there is no sbatch, or it rejects a job (partition, account, qos, resources no node has).
+        SubmitError: the controller did not answer.
     """
     if shutil.which("sbatch") is None:
         raise InputError(
@@ -27,6 +32,15 @@ def check_cluster(plan: Plan) -> None:
             key="cluster",
             found="slurm",
             expected="a login node, or cluster=local",
+        )
+    other = os.environ.get("SBATCH_CLUSTERS")
+    if other and cluster_name(plan.config) is None:
+        # It would have to hold for every later command too, whoever calls it.
+        raise InputError(
+            "the cluster of a run is a part of its config, not of a shell",
+            key="SBATCH_CLUSTERS",
+            found=other,
+            expected=f"cluster.extra.clusters={other}, or the variable unset",
         )
     run = planned_run(plan)
     asked: set[str] = set()
@@ -40,14 +54,31 @@ def check_cluster(plan: Plan) -> None:
         if options in asked:
             continue
         asked.add(options)
-        with clean_environment():
-            done = subprocess.run(
-                ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
-            )
-        if done.returncode and not any(word in done.stderr for word in _PASSING):
-            raise InputError(
-                f"the cluster would reject the job of {stage}",
-                key=f"cluster.stages.{stage}",
-                found=" ".join(done.stderr.replace("sbatch:", "").split()),
-                expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
-            )
+        code, said = _test_only(text)
+        if not code or any(word in said for word in _PASSING):
+            continue
+        if no_answer(said):
+            raise SubmitError(f"the controller did not answer; try again (sbatch --test-only: {said})")
+        raise InputError(
+            f"the cluster would reject the job of {stage}",
+            key=f"cluster.stages.{stage}",
+            found=said,
+            expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
+        )
+
+
+def _test_only(script: str) -> tuple[int, str]:
+    """Return the exit code and the words of ``sbatch --test-only``."""
+    try:
+        done = subprocess.run(
+            ["sbatch", "--test-only"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=sbatch_environment(script),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer in {TIMEOUT_S} seconds"
+    return done.returncode, " ".join(done.stderr.replace("sbatch:", "").split())

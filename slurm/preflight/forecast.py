@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from routenator.sampling.feasible import notes
 from routenator.trust import group_name, is_open
 from slurm.planning.planner import planned_run
 from slurm.submission.executor import scripts
-from slurm.submission.options import node_hours, planned_limits, resources
+from slurm.submission.options import cluster_name, node_hours, planned_limits, resources
 from slurm.submission.submissions import compact
+from slurm.submission.user_defaults import user_defaults
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,8 +66,16 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
         "gpu_hours": sum(stage["gpu_hours"] for stage in stages),
+        "user_defaults": _user_defaults(plan),
         "notes": feasibility(plan),
     }
+
+
+def _user_defaults(plan: Plan) -> list[dict[str, Any]]:
+    """Return the shell's variables for sbatch, and the stages whose jobs take them."""
+    if plan.config.cluster.kind == "local":
+        return []
+    return [asdict(item) for item in user_defaults(scripts(planned_run(plan), array=1, tasks=1))]
 
 
 def feasibility(plan: Plan) -> list[str]:
@@ -99,7 +109,7 @@ def forecast_scripts(plan: Plan) -> dict[str, str]:
             found="local",
             expected="cluster=slurm, or your own profile",
         )
-    limits = planned_limits()
+    limits = planned_limits(cluster_name(plan.config))
     return scripts(planned_run(plan), limits.array, limits.tasks)
 
 
@@ -144,6 +154,15 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
         "(shards to do x nodes x time limit)",
         highlight=False,
     )
+    for item in value["user_defaults"]:
+        stages = ", ".join(item["stages"])
+        used = f"--{item['option']} of {stages}" if stages else "not used; the profile or this program sets it"
+        console.print(
+            f"from your shell: {item['variable']}={item['value']} ({used})",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     console.print(
         f"run directory: {value['run']}" + (" (exists already)" if value["exists"] else ""),
         highlight=False,

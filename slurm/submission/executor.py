@@ -15,21 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
 from jobs.stages import STAGES
-from routenator.errors import RoutenatorError
 from routenator.files import nearest_folder
 from routenator.trust import GROUP_VARIABLE, group_name
 from slurm.submission import script
 from slurm.submission.options import job_name, sbatch_parameters, shards_per_task, srun_command
+from slurm.submission.sbatch import Accepted, RefusedError, UncertainError, submit
 from slurm.submission.submissions import compact
+from slurm.submission.user_defaults import sbatch_environment
 from slurm.worker.array_task import TASKS_SUFFIX, write_tasks
 from slurm.worker.stage_task import StageTask
 
 if TYPE_CHECKING:
     from submitit.slurm.slurm import SlurmExecutor
-
-
-class RefusedError(RoutenatorError):
-    """sbatch or scancel refused a job."""
 
 
 class StageExecutor:
@@ -67,32 +64,42 @@ class StageExecutor:
         self._set_array(array)
         return str(self._executor._make_submission_file_text(self._command_line("TASKS"), ""))
 
-    def send(self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[str]) -> str:
-        """Submit one job.
+    def send(
+        self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[Accepted]
+    ) -> Accepted:
+        """Submit one job, under a name that no other job has.
 
         Args:
             task: any of its tasks.
             own: array task id -> its shards; for a plain job a single entry under any id.
             array: the array expression, or None for a plain job.
-            submitted: list that the job's id is appended to as soon as it is known.
-
-        Returns:
-            The job's id.
+            submitted: list that the job is appended to as soon as it is known.
 
         Raises:
-            RefusedError: sbatch refused.
+            RefusedError: Slurm did not take the job.
+            UncertainError: nobody said whether it did.
         """
-        from submitit.core.utils import FailedJobError
-
         self._set_array(array)
-        tasks_name = f"{uuid.uuid4().hex[:12]}{TASKS_SUFFIX}"
+        token = uuid.uuid4().hex[:12]
+        tasks_name = f"{token}{TASKS_SUFFIX}"
         write_tasks(self.folder, tasks_name, task, own)
+        name = f"{self.parameters['job_name']}.{token[:8]}"
+        stage_name, self.parameters["job_name"] = self.parameters["job_name"], name
+        text = str(self._executor._make_submission_file_text(self._command_line(tasks_name), ""))
+        self.parameters["job_name"] = stage_name
+        file = self.folder / f"{token}_submission.sh"
+        file.write_text(text, encoding="utf-8")
+        cluster = self.parameters["additional_parameters"].get("clusters")
         try:
-            job = str(self._executor._submit_command(self._command_line(tasks_name)).job_id)
-        except FailedJobError as error:
+            job = submit(file, name, sbatch_environment(text), cluster)
+        except UncertainError:
+            raise
+        except RefusedError:
             (self.folder / tasks_name).unlink(missing_ok=True)
-            raise RefusedError(str(error)) from None
+            file.unlink(missing_ok=True)
+            raise
         submitted.append(job)
+        file.rename(self.folder / f"{job.job}_submission.sh")
         return job
 
     def _command_line(self, tasks_name: str) -> str:

@@ -86,10 +86,29 @@ def check_resources(config: RunConfig) -> None:
                 expected="null",
             )
         )
+    chosen = cluster_name(config)
+    if chosen is not None and not re.fullmatch(r"[\w.-]+", chosen):
+        errors.append(
+            InputError(
+                "a run is on one cluster, because jobs of two cannot wait for each other",
+                key="cluster.extra.clusters",
+                found=chosen,
+                expected="the name of one cluster",
+            )
+        )
     for stage, declared in STAGES.items():
         asked = resources(config, stage)
         key = f"cluster.stages.{stage}"
         errors += _extra_errors(asked.extra, f"{key}.extra")
+        if any(_long(name) == "clusters" for name in asked.extra):
+            errors.append(
+                InputError(
+                    "a run is on one cluster, because jobs of two cannot wait for each other",
+                    key=f"{key}.extra.clusters",
+                    found=asked.extra.get("clusters"),
+                    expected="nothing; set cluster.extra.clusters",
+                )
+            )
         if asked.nodes > 1 and not declared.takes_nodes:
             errors.append(
                 InputError(
@@ -133,8 +152,16 @@ def check_resources(config: RunConfig) -> None:
 
 
 def job_name(run: Run, stage: str) -> str:
-    """Return the Slurm name of a stage's jobs, unique to the run because it includes a hash of the run's directory."""
+    """Return what the Slurm names of a stage's jobs begin with, unique to the run by a hash of its directory.
+
+    Each job's own name ends with a token of its submission.
+    """
     return f"{run.config.name}.{stage}.{digest(str(run.path))[:8]}"
+
+
+def cluster_name(config: RunConfig) -> str | None:
+    """Return the cluster that the profile names for ``sbatch --clusters``; None for the default one."""
+    return next((str(value) for name, value in config.cluster.extra.items() if _long(name) == "clusters"), None)
 
 
 def sbatch_parameters(config: RunConfig, stage: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from slurm.submission.answers import (
     Key,
     QueueEntry,
     UnreadableError,
+    job_rows,
     named,
     parse_sacct,
     parse_squeue,
@@ -70,6 +71,7 @@ class QueueView:
         attempts: task -> its attempts that got nodes, oldest first; empty without accounting.
         stale: whether live tasks are live by accounting alone, which lags behind the controller.
         foreign: ids that the controller has assigned to other jobs since.
+        unnamed: ids of jobs whose submission was not confirmed, by their names.
         looks: earlier looks, by which an absent task becomes a lost one.
     """
 
@@ -79,6 +81,7 @@ class QueueView:
     attempts: dict[Key, list[Attempt]] = field(default_factory=dict)
     stale: bool = False
     foreign: frozenset[str] = frozenset()
+    unnamed: dict[str, str] = field(default_factory=dict)
     looks: Looks = field(default_factory=Looks, compare=False)
 
     def entry(self, job: Submission, shard: int = 0) -> QueueEntry | None:
@@ -87,6 +90,7 @@ class QueueView:
         Returns:
             An entry; ABSENT or LOST for a task that the queue lacks; None if it is unknown because of ``problem``.
         """
+        job = self.resolved(job)
         task = job.task_id(shard)
         found = self.entries.get((task, job.name)) or self.entries.get((job.job, job.name))
         if found is not None and found.state != ABSENT:
@@ -96,6 +100,10 @@ class QueueView:
         if self.looks.seconds((task, job.name)) < SECOND_LOOK_S:
             return found or QueueEntry(ABSENT)
         return replace(found or QueueEntry(ABSENT), state=LOST, reason="Slurm does not have it, asked twice")
+
+    def resolved(self, job: Submission) -> Submission:
+        """Return the submission with the id that Slurm gave it, if that was not known when it was recorded."""
+        return job if job.job else replace(job, job=self.unnamed.get(job.name, ""))
 
 
 def another_look(view: QueueView, looks: Looks) -> QueueView:
@@ -125,11 +133,19 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
         {key: found for view in views for key, found in view.attempts.items()},
         any(view.stale for view in views),
         frozenset().union(*(view.foreign for view in views)),
+        {name: job for view in views for name, job in view.unnamed.items()},
     )
 
 
 def _read_cluster(cluster: str | None, jobs: Sequence[Submission]) -> QueueView:
-    asked = {(item.job, item.name) for item in jobs}
+    unnamed: dict[str, str] = {}
+    if names := [item.name for item in jobs if not item.job]:
+        try:
+            unnamed = jobs_named(names, cluster)
+        except UnreadableError as error:
+            return QueueView({}, False, str(error), stale=True)
+        jobs = [replace(item, job=item.job or unnamed.get(item.name, "")) for item in jobs]
+    asked = {(item.job, item.name) for item in jobs if item.job}
     ids = sorted({job for job, _ in asked}, key=int)
     accounted = _accounted(ids, cluster)
     entries, attempts = accounted or ({}, {})
@@ -150,7 +166,9 @@ def _read_cluster(cluster: str | None, jobs: Sequence[Submission]) -> QueueView:
     foreign = {key[0].partition("_")[0] for key in live} - {key[0].partition("_")[0] for key in _only(asked, live)}
     if problem is None:
         problem = _hidden(jobs, entries, _only(asked, live), cluster)
-    return QueueView(entries, accounted is not None, problem, _only(asked, attempts), stale, frozenset(foreign))
+    return QueueView(
+        entries, accounted is not None, problem, _only(asked, attempts), stale, frozenset(foreign), unnamed
+    )
 
 
 def _accounted(
@@ -224,6 +242,23 @@ def _hidden(
         f"{HIDDEN}: this cluster shows a job only to the user who submitted it "
         f"({', '.join(sorted(owners))}; PrivateData=jobs)"
     )
+
+
+def jobs_named(names: Sequence[str], cluster: str | None = None) -> dict[str, str]:
+    """Return name -> id of this user's jobs of these names that the controller has.
+
+    Raises:
+        UnreadableError: the queue could not be read.
+    """
+    command = ["squeue", "--noheader", "--states=all", *of_cluster(cluster), f"--user={user_name(os.geteuid())}"]
+    command.append(f"--Format={named(('JobArrayID', 'State', 'Name'))}")
+    found: dict[str, str] = {}
+    for part in cut(names):
+        code, text = ask([*command, f"--name={','.join(part)}"])
+        if code:
+            raise UnreadableError(f"squeue: {text.strip() or f'exit {code}'}")
+        found |= {name: re.split(r"[_+]", job)[0] for job, _, name in job_rows(text, 3)}
+    return found
 
 
 @functools.cache

@@ -9,9 +9,7 @@ of shards, because a chunk of generate can span several files of sample. Slurm r
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobs.disk import disk_full, is_full
@@ -20,10 +18,19 @@ from jobs.plan import Run
 from jobs.stages import STAGES
 from jobs.task import missing_shards
 from slurm.submission.answers import ABSENT
-from slurm.submission.client import scancel
-from slurm.submission.executor import RefusedError, make_executor
-from slurm.submission.options import SubmitError, ask_limits, job_name, parse_limits, resources, shards_per_task
+from slurm.submission.client import scancel, scancel_named
+from slurm.submission.executor import make_executor
+from slurm.submission.options import (
+    SubmitError,
+    ask_limits,
+    cluster_name,
+    job_name,
+    parse_limits,
+    resources,
+    shards_per_task,
+)
 from slurm.submission.queue import QueueView, look_twice
+from slurm.submission.sbatch import Accepted, RefusedError, UncertainError
 from slurm.submission.submissions import (
     Submission,
     append_submission,
@@ -33,7 +40,8 @@ from slurm.submission.submissions import (
     next_attempt,
     submission_lock,
 )
-from slurm.worker.stage_task import StageTask, check_snapshot, drop_inherited
+from slurm.submission.submit_limits import advice
+from slurm.worker.stage_task import StageTask, check_snapshot
 
 
 @dataclass
@@ -55,16 +63,6 @@ def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int
     for shard in sorted(shards):
         found.setdefault(shard // per_task // limit * limit, set()).add(shard)
     return found
-
-
-@contextlib.contextmanager
-def clean_environment() -> Iterator[None]:
-    """Hide the variables of any enclosing allocation, because sbatch passes its environment to the job."""
-    saved = drop_inherited()
-    try:
-        yield
-    finally:
-        os.environ.update(saved)
 
 
 def submit_missing(
@@ -101,6 +99,8 @@ def submit_missing(
             return any(_is_unsettled(view, latest[stage], missing_shards(run, stage)) for stage in stages)
 
         queue = look_twice(before, unsettled)
+        before = [queue.resolved(item) for item in before]
+        latest = {stage: latest_submissions(before, stage) for stage in stages}
         # Receipts after the queue: a task that ends in between has its receipt by now. The other way round it would
         # seem to be neither done nor live, and be submitted again.
         absent = {stage: missing_shards(run, stage) for stage in stages}
@@ -118,13 +118,14 @@ def submit_missing(
                 tell(f"presumed lost, although Slurm did not say so ({queue.problem}): {named}")
         # A plain job has no such limit, and asking takes as long as submitting it.
         limits = (
-            ask_limits()
+            ask_limits(cluster_name(run.config))
             if any(absent[stage] and entry.shards > 1 for stage, entry in stages.items())
             else parse_limits("")
         )
         jobs: dict[str, StageJobs] = {}
         made: list[Submission] = []
-        ids: list[str] = []
+        sent: list[Accepted] = []
+        wanted = 0
         try:
             for stage, missing in absent.items():
                 newest = latest[stage]
@@ -135,6 +136,7 @@ def submit_missing(
                 depends = [jobs[need] for need in STAGES[stage].needs if need in jobs]
                 todo = missing - live
                 per_task = shards_per_task(run.config, stage, len(todo), limits.tasks)
+                wanted += len({shard // per_task for shard in todo})
                 for offset, shards in blocks(todo, limits.array, per_task).items():
                     submission = Submission(
                         kind="slurm",
@@ -150,23 +152,42 @@ def submit_missing(
                     )
                     executor = make_executor(run, stage, _dependency(depends), submission.attempt)
                     own = submission.tasks()
-                    with clean_environment():
-                        job = executor.send(
-                            _task(run, submission, package), own, compact(own) if submission.array else None, ids
-                        )
-                    submission = replace(submission, job=job)
+                    expression = compact(own) if submission.array else None
+                    job = executor.send(_task(run, submission, package), own, expression, sent)
+                    submission = replace(submission, job=job.job, name=job.name, cluster=job.cluster)
                     append_submission(run, submission)
                     made.append(submission)
-                    jobs[stage].fresh.append(job)
+                    jobs[stage].fresh.append(job.job)
         except (RefusedError, OSError) as error:
-            if ids:
-                scancel(ids)
+            undone = _roll_back(sent)
             if is_full(error):
                 raise disk_full(error, run.path, 0, run.path) from None
+            if isinstance(error, UncertainError):
+                # Recorded without an id, so that `status`, `retry` and `cancel` look for it by its name.
+                doubtful = replace(submission, name=error.name, cluster=cluster_name(run.config))
+                append_submission(run, doubtful)
+                scancel_named(doubtful.name, doubtful.cluster)
+                raise SubmitError(
+                    f"whether Slurm took the job of {stage} is unknown: {str(error).strip()}; {undone}. "
+                    f"Once Slurm answers, `cancel` ends job {error.name} if there is one, and `retry` goes on"
+                ) from None
             raise SubmitError(
-                f"sbatch rejected {stage}: {str(error).strip()}; all jobs submitted by this call were cancelled"
+                f"sbatch rejected {stage}: {str(error).strip()}; {undone}"
+                + advice(str(error), stage, wanted, cluster_name(run.config))
             ) from None
     return made
+
+
+def _roll_back(sent: Iterable[Accepted]) -> str:
+    """Cancel these jobs; say whether that worked."""
+    clusters: dict[str | None, list[str]] = {}
+    for job in sent:
+        clusters.setdefault(job.cluster, []).append(job.job)
+    problems = [scancel(ids, cluster=cluster) for cluster, ids in clusters.items()]
+    if problem := "; ".join(filter(None, problems)):
+        ids = ", ".join(job for jobs in clusters.values() for job in jobs)
+        return f"the jobs submitted by this call ({ids}) could not be cancelled ({problem}); `cancel` them"
+    return "all jobs submitted by this call were cancelled" if clusters else "nothing was submitted by this call"
 
 
 def _task(run: Run, submission: Submission, package: str) -> StageTask:
@@ -223,7 +244,8 @@ def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: se
         names = [f"{job}_[{compact(tasks)}]" if job in arrays else job for job, tasks in targets.items()]
         # --state=PENDING spares a task that has started since the queue was read. Then two attempts of a shard run at
         # once, which is safe: only one of them can commit.
-        if problem := scancel(names, "--state=PENDING"):
+        cluster = newest[min(waiting)].cluster
+        if problem := scancel(names, "--state=PENDING", cluster=cluster):
             raise RefusedError(f"scancel: {problem}")
     return waiting
 

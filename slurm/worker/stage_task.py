@@ -16,13 +16,13 @@ from typing import Any
 from jobs.entry import STAGE_PACKAGE, run_task, write_failure
 from jobs.nodes import wait_for_end
 from jobs.plan import Run
+from jobs.slurm_environment import KEPT
 from jobs.task import missing_shards, work_path
 from routenator.errors import InputError, RoutenatorError
 from routenator.files import digest
 
 # Variables of an inherited allocation must not reach a new job or a local task; those that locate the controller must.
 _DROPPED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
-_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 MAX_STALLS = 3
 # Environment: STAGE/SHARD/TOKEN, unique to each task that the local driver starts.
 LOCAL_VARIABLE = "ROUTENATOR_LOCAL_TASK"
@@ -43,7 +43,7 @@ def drop_inherited() -> dict[str, str]:
     Returns:
         The removed variables.
     """
-    saved = {name: value for name, value in os.environ.items() if name.startswith(_DROPPED) and name not in _KEPT}
+    saved = {name: value for name, value in os.environ.items() if name.startswith(_DROPPED) and name not in KEPT}
     for name in saved:
         del os.environ[name]
     return saved

@@ -187,10 +187,10 @@ def test_what_is_lost_is_submitted_again_after_the_second_look(
     assert in_queue(waiting) == 18 and len(control.cancel(waiting).jobs) == 12
 
 
-def test_ten_thousand_job_ids_are_asked_for_in_several_calls(
+def test_B6_twenty_thousand_job_ids_are_asked_for_in_several_calls(
     waiting: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """See B6: one argument of 128 KiB is refused by the kernel."""
+    """In one argument they were refused by the kernel: `Argument list too long`."""
     first = load_submissions(waiting)[0]
     calls = tmp_path / "calls"
     for name in ("squeue", "sacct", "scancel"):

@@ -179,13 +179,13 @@ def test_two_attempts_of_a_shard_at_once_leave_one_whole_result(
     job = make_executor(run, "sample", None, second.attempt).send(_task(run, second, PACKAGE), {0: [0]}, None, [])
     status = wait_for(run, ended)
     assert status.state == "done", told(status)
-    both = (first, replace(second, job=job))
+    both = (first, replace(second, job=job.job, name=job.name))
     until(lambda: not any(entry.live for entry in read_queue(both).entries.values()), "the other attempt")
     queue = read_queue(both)
     states = {item.job: queue.entry(item) for item in both}
     assert all(entry is not None and entry.state == "COMPLETED" for entry in states.values()), states
     receipt = read_receipt(run.stage_dir("sample"), 0)
-    assert receipt is not None and receipt.job in (first.job, job)
+    assert receipt is not None and receipt.job in (first.job, job.job)
     left = {path.name for path in run.stage_dir("sample").iterdir() if path.is_file()}
     assert left == {"shard-00000.receipt.json", receipt.files["data"]["name"]}
 

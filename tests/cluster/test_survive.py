@@ -25,7 +25,7 @@ from routenator.training import checkpoints
 from slurm import control
 from slurm.devcluster.cluster import DevCluster
 from slurm.planning.planner import make_plan, materialise
-from slurm.submission.options import job_name
+from slurm.submission.submissions import load_submissions
 from slurm.submission.submit import submit_missing
 from tests.cluster.conftest import SMALL, slurm_profile, told, until, wait_for
 from tests.conftest import TINY
@@ -194,7 +194,8 @@ def steps_in(log: Path) -> int:
 
 def node_of(run: Run) -> str | None:
     """The last node of the run's train job."""
-    command = ["squeue", "--noheader", f"--name={job_name(run, 'train')}", "--states=RUNNING", "--format=%N"]
+    names = ",".join(item.name for item in load_submissions(run) if item.stage == "train")
+    command = ["squeue", "--noheader", f"--name={names}", "--states=RUNNING", "--format=%N"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not text:
         return None

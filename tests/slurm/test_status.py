@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -14,6 +15,8 @@ from rich.console import Console
 from jobs.entry import write_failure
 from jobs.plan import Run
 from jobs.task import Task
+from routenator.files import write_json
+from slurm.local.driver import driver_file, read_driver
 from slurm.submission.answers import QueueEntry
 from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission, attempt_log
@@ -218,3 +221,36 @@ def test_logs_are_those_of_the_newest_submission(make_run: Callable[..., Run]) -
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_H1_a_login_node_whose_clock_is_ahead_still_shows_why_a_shard_failed(
+    make_run: Callable[..., Run], queue: Queue
+) -> None:
+    """Ten minutes ahead, the failure seemed older than its submission, and its reason was lost."""
+    run = make_run(cluster={"kind": "slurm"})
+    for attempt, job, message in ((1, "5", "old"), (2, "6", "no such file")):
+        append_submission(run, Submission("slurm", "merge", job, "0", attempt=attempt, time=time.time() + 600))
+        queue[job] = QueueEntry("FAILED", "exit 1", "n1")
+        if attempt == 2:
+            assert queue.status(run).stage("merge").failures[0].reason == "FAILED (exit 1) on n1", "not that of job 5"
+        write_failure(run, "merge", 0, kind="ValueError", message=message, attempt=attempt, job=job)
+        assert queue.status(run).stage("merge").failures[0].reason == f"ValueError: {message}"
+    # A requeued start has a higher number and the same job.
+    write_failure(run, "merge", 0, kind="ValueError", message="again", attempt=3, job="6")
+    assert queue.status(run).stage("merge").failures[0].reason == "ValueError: again"
+
+
+def test_H1_another_hosts_driver_is_alive_by_the_file_servers_clock(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat is a file's time; this host's clock, ten minutes ahead, called the driver dead."""
+    run = make_run()
+    write_json(driver_file(run), {"pid": 1, "host": "elsewhere", "started": 0.0, "state": "running"})
+    (run.path / ".driver").touch()
+    ahead = time.time() + 600
+    monkeypatch.setattr("slurm.local.driver.time.time", lambda: ahead)
+    driver = read_driver(run)
+    assert driver is not None and driver["alive"]
+    os.utime(run.path / ".driver", (ahead - 1300, ahead - 1300))
+    driver = read_driver(run)
+    assert driver is not None and not driver["alive"]

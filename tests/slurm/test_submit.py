@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from slurm.local.driver import start_driver
 from slurm.submission.executor import make_executor, scripts
 from slurm.submission.options import Limits, job_name, parse_limits, shards_per_task
 from slurm.submission.submissions import Submission
-from slurm.submission.submit import StageJobs, _dependency, blocks, clean_environment, submit_missing
+from slurm.submission.submit import StageJobs, _dependency, blocks, submit_missing
+from slurm.submission.user_defaults import sbatch_environment
 from tests.slurm.conftest import make_config, run_script
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -183,13 +183,12 @@ def test_a_job_waits_for_all_arrays_and_not_for_the_good_end_of_a_bad_one() -> N
 
 
 def test_a_job_inherits_nothing_of_the_allocation_but_how_to_reach_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SBATCH_PARTITION", "SUBMITIT_EXECUTOR", "SLURM_CPU_BIND"):
+    names = ("SLURM_JOB_ID", "SBATCH_MEM_BIND", "SBATCH_TIMELIMIT", "SUBMITIT_EXECUTOR", "SLURM_CPU_BIND")
+    for name in (*names, "SLURM_CLUSTERS", "SQUEUE_FORMAT"):
         monkeypatch.setenv(name, "old")
     monkeypatch.setenv("SLURM_CONF", "/etc/ours.conf")
-    with clean_environment():
-        left = {name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
-        assert left == {"SLURM_CONF"}
-    assert os.environ["SLURM_CPU_BIND"] == "old"
+    left = {name for name in sbatch_environment("") if name.startswith(("SLURM_", "SBATCH_", "SUBMITIT_", "SQUEUE_"))}
+    assert left == {"SLURM_CONF"}
 
 
 def test_many_shards_become_a_few_arrays(tmp_path: Path) -> None:
