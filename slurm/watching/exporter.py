@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from routenator.errors import InputError
 from routenator.terminal import put
 from slurm.watching.cluster_queue import ClusterView
+from slurm.watching.run_status import RUN_STATES, STATES
 from slurm.watching.runs import RunEntry
-from slurm.watching.status import RUN_STATES, STATES
 
 _PARTITION = ("partition",)
 _STAGE = ("run", "stage")

@@ -23,7 +23,8 @@ from textual.widgets import DataTable, Footer, Static
 from routenator.terminal import shown
 from slurm.watching.logs import tail
 from slurm.watching.patience import exit_code as outcome
-from slurm.watching.status import RunStatus, StageStatus, StatusReader
+from slurm.watching.run_status import RunStatus, StageStatus
+from slurm.watching.status import StatusReader
 from slurm.watching.status_view import STYLES, bar, counts, duration, failure_line, hours, rate, remarks
 from slurm.watching.tasks import job_list
 from slurm.watching.wait_reasons import explained

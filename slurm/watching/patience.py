@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from slurm.watching.status import RunStatus
+from slurm.watching.run_status import RunStatus
 
 EXIT_STUCK = 3
 # A partition that is down for maintenance, or a job that a colleague holds to let another pass, is often back by then.

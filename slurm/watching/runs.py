@@ -12,7 +12,8 @@ from jobs.plan import Run
 from routenator.errors import InputError, RoutenatorError
 from slurm.submission.queue import QueueView, read_queue
 from slurm.submission.submissions import Submission
-from slurm.watching.status import RunStatus, StageStatus, StatusReader
+from slurm.watching.run_status import RunStatus, StageStatus
+from slurm.watching.status import StatusReader
 from slurm.watching.status_view import STYLES, duration
 
 if TYPE_CHECKING:

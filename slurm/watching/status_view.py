@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from jobs.plan import Run
 from slurm.watching.patience import Patience, exit_code
-from slurm.watching.status import STATES, Failure, RunStatus, StageStatus, StatusReader
+from slurm.watching.run_status import STATES, Failure, RunStatus, StageStatus
+from slurm.watching.status import StatusReader
 from slurm.watching.tasks import job_list, task_list
 from slurm.watching.usage import Usage
 from slurm.watching.wait_reasons import explained, names_jobs

@@ -21,7 +21,8 @@ import pytest
 from jobs.plan import Run
 from slurm.devcluster.cluster import DevCluster, down, missing_packages, up
 from slurm.devcluster.releases import Release
-from slurm.watching.status import RunStatus, StatusReader
+from slurm.watching.run_status import RunStatus
+from slurm.watching.status import StatusReader
 from tests.slurm.conftest import make_run, toys
 
 __all__ = ["make_run", "toys"]

@@ -17,7 +17,7 @@ from slurm.devcluster.cluster import DevCluster
 from slurm.devcluster.faults import kill_daemon, release
 from slurm.submission.submissions import Submission
 from slurm.submission.submit import submit_missing
-from slurm.watching.status import RunStatus
+from slurm.watching.run_status import RunStatus
 from tests.cluster.conftest import SMALL, ended, slurm_profile, until, wait_for
 from tests.conftest import ROOT
 from tests.slurm.conftest import PACKAGE

@@ -21,7 +21,8 @@ from slurm.watching.follow_log import follow_log, shard_to_follow
 from slurm.watching.logs import select_logs
 from slurm.watching.patience import EXIT_STUCK, Patience, exit_code
 from slurm.watching.repeats import last_errors, repeated
-from slurm.watching.status import RunStatus, StatusReader
+from slurm.watching.run_status import RunStatus
+from slurm.watching.status import StatusReader
 from slurm.watching.status_view import look
 from slurm.watching.wait_reasons import explained
 from tests.conftest import launch_here

@@ -21,7 +21,8 @@ from slurm.submission.answers import QueueEntry
 from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission, attempt_log
 from slurm.watching.logs import select_logs, tail
-from slurm.watching.status import MAX_FAILURES, RunStatus, StatusReader
+from slurm.watching.run_status import RunStatus
+from slurm.watching.status import MAX_FAILURES, StatusReader
 from slurm.watching.status_view import duration, plain_line, print_status
 
 
