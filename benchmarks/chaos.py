@@ -5,7 +5,8 @@
 Starts its own test cluster (``launch.py devcluster``; needs root and Slurm's packages) and makes a data set with the
 real stages sample, generate (heuristic route) and merge: once undisturbed, and once with faults, calling ``retry`` as
 often as needed. Then it compares all files. Pauses in the stages (``chaos_stages``) make sure that faults hit running
-tasks. Exits with 1 if a row is lost, duplicated or different.
+tasks; stand-ins for squeue, sacct and sbatch (``chaos_answers``) fail and lie. Exits with 1 if a row is lost,
+duplicated or different, or if a shard was submitted while it was at work.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from chaos_accounting import attempts, doubled
+from chaos_answers import Answers
 from chaos_faults import Chaos
 from chaos_stages.common import MINES, PAUSE
 
@@ -31,10 +34,11 @@ from jobs.plan import Plan, Run
 from jobs.task import done_shards, read_receipt
 from routenator.config import RunConfig
 from routenator.files import sha256_file, write_json
+from routenator.models import cache_folder
 from slurm.devcluster.cluster import DevCluster, down, up
+from slurm.devcluster.releases import SYSTEM, find_release
 from slurm.planning.planner import make_plan, materialise
 from slurm.submission.options import SubmitError
-from slurm.submission.submissions import load_submissions
 from slurm.submission.submit import submit_missing
 
 HERE = Path(__file__).resolve().parent
@@ -56,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=200, help="shards of generate")
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slurm", default=SYSTEM, help="version of Slurm, as of `launch.py devcluster up`")
     parser.add_argument("--pause", type=float, default=0.25, help="seconds that a task sleeps after each chunk")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run counts as hanging")
     parser.add_argument("--json", type=Path, help="write the result here too")
@@ -142,35 +147,6 @@ def follow(run: Run, chaos: Chaos | None, faults: int, limit_s: float) -> dict[s
     return {"seconds": round(time.monotonic() - began, 1), "retries": retries, "retries_refused": refused}
 
 
-def attempts(run: Run) -> dict[str, Any]:
-    """Summarise the accounting of the run's tasks: starts, end states, requeues, seconds, and seconds lost."""
-    jobs = ",".join(item.job for item in load_submissions(run))
-    text = subprocess.run(
-        ["sacct", "-j", jobs, "--noheader", "--parsable2", "--allocations", "--duplicates",
-         "--format=JobID,State,ElapsedRaw"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    ends: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    jobs_started = set()
-    for line in text.splitlines():
-        job, state, elapsed = line.split("|")
-        word = state.split()[0]
-        if elapsed != "0" or word == "COMPLETED":
-            ends[word] += 1
-            seconds[word] += int(elapsed)
-            jobs_started.add(job)
-    lost = sum(value for word, value in seconds.items() if word != "COMPLETED")
-    starts = sum(ends.values())
-    return {
-        "starts": starts,
-        "requeues": starts - len(jobs_started),
-        "ends": dict(ends.most_common()),
-        "task_seconds": sum(seconds.values()),
-        "task_seconds_lost": lost,
-    }
-
-
 def content(run: Run) -> dict[str, str]:
     """Map each output to the sha256 of its bytes on disk, after checking it against the receipt.
 
@@ -221,7 +197,9 @@ def strays(run: Run) -> int:
 def measure(cluster: DevCluster, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     mines = folder / "mines"
     mines.mkdir()
-    os.environ |= {"SLURM_CONF": str(cluster.slurm_conf), MINES: str(mines), PAUSE: str(options.pause)}
+    os.environ |= cluster.environment | {MINES: str(mines), PAUSE: str(options.pause)}
+    answers = Answers(folder / "answers")
+    os.environ |= answers.environment
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     compile_once(folder)
     print("undisturbed run", flush=True)
@@ -229,7 +207,7 @@ def measure(cluster: DevCluster, folder: Path, options: argparse.Namespace) -> d
     before = follow(calm, None, 0, options.limit)
     print(f"  {before['seconds']:6.0f} s\nrun with faults, seed {options.seed}", flush=True)
     run = make_run(make_config(folder / "chaos", options.shards))
-    chaos = Chaos(cluster, run, mines, options.seed)
+    chaos = Chaos(cluster, run, mines, answers, options.seed)
     with chaos:
         after = follow(run, chaos, options.faults, options.limit)
     one, two = content(calm), content(run)
@@ -240,7 +218,8 @@ def measure(cluster: DevCluster, folder: Path, options: argparse.Namespace) -> d
         "faults": chaos.injected,
         "by_kind": chaos.by_kind(),
         "calm": {**before, **attempts(calm)},
-        "chaos": {**after, **attempts(run)},
+        "chaos": {**after, **attempts(run), **doubled(run)},
+        "slurm": subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1],
         "files_compared": len(one),
         "files_different": sum(one.get(name) != two.get(name) for name in one.keys() | two.keys()),
         "rows": wanted,
@@ -252,7 +231,7 @@ def measure(cluster: DevCluster, folder: Path, options: argparse.Namespace) -> d
 
 def show(result: dict[str, Any]) -> None:
     calm, chaos = result["calm"], result["chaos"]
-    print(f"\n{result['shards']} shards, {result['faults']} faults, seed {result['seed']}\n")
+    print(f"\nSlurm {result['slurm']}, {result['shards']} shards, {result['faults']} faults, seed {result['seed']}\n")
     for kind, count in result["by_kind"].items():
         print(_ROW.format(kind, count))
     print(_ROW.format("", "-----"))
@@ -262,8 +241,11 @@ def show(result: dict[str, Any]) -> None:
     print(_ROW.format("with faults, seconds", chaos["seconds"]))
     print(_ROW.format("overhead, times", f"{chaos['seconds'] / calm['seconds']:.2f}"))
     print(_ROW.format("calls of retry that submitted something", chaos["retries"]))
-    print(_ROW.format("calls of retry refused, controller away", chaos["retries_refused"]))
+    print(_ROW.format("calls of retry that submitted nothing, in doubt", chaos["retries_refused"]))
     print(_ROW.format("starts of tasks, undisturbed / with faults", f"{calm['starts']} / {chaos['starts']}"))
+    print(_ROW.format("shards submitted while at work", chaos["submitted_at_work"]))
+    print(_ROW.format("the same, forgotten by a killed slurmctld", chaos["submitted_of_forgotten"]))
+    print(_ROW.format("jobs that ran and no submission names", chaos["jobs_started_unrecorded"]))
     print(_ROW.format("requeues by Slurm", chaos["requeues"]))
     for end, count in chaos["ends"].items():
         print(_ROW.format(f"  ended {end}", count))
@@ -288,12 +270,15 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     failed = True
     try:
-        cluster = up(folder / "dc", NODES, max_array_size=101)
+        release = find_release(options.slurm, cache_folder(".cache"))
+        cluster = up(folder / "dc", NODES, max_array_size=101, release=release)
         result = measure(cluster, folder, options)
         show(result)
         if options.json:
             write_json(options.json, result)
-        failed = bool(result["rows_lost"] or result["rows_twice"] or result["files_different"])
+        wrong = ("rows_lost", "rows_twice", "files_different")
+        doubled_work = result["chaos"]["submitted_at_work"] + result["chaos"]["jobs_started_unrecorded"]
+        failed = doubled_work > 0 or any(result[name] for name in wrong)
     except Hang as hang:
         print(f"HANG: {hang}")
     finally:

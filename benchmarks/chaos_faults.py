@@ -9,9 +9,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from chaos_answers import COMMANDS, Answers
 from chaos_stages.common import POINTS
 
 from jobs.plan import Run
@@ -30,9 +32,15 @@ WEIGHTS = {
     "slurmd killed alone": 4,
     "slurmctld killed": 4,
     "node drained, resumed": 4,
+    "slurmctld stopped for a while (SIGSTOP)": 4,
+    "squeue": 8,
+    "sacct": 5,
+    "sbatch": 8,
 }
 MINED = "killed at a set point of a commit"
+_LAID = {MINED, *COMMANDS}  # counted once they go off
 _DOWN_S = (1.0, 6.0)  # how long a daemon stays away
+_STOPPED_S = (2.0, 15.0)  # how long the controller does not answer; its clients wait for 10 s
 _ADMIN_S = 10.0  # how often the administrator looks at the nodes
 
 
@@ -41,13 +49,15 @@ class Chaos:
 
     Args:
         mines: folder of the mines (``chaos_stages.common``).
+        answers: what Slurm's commands say.
         seed: decides which faults are chosen; when they are injected depends on the progress of the run.
     """
 
-    def __init__(self, cluster: DevCluster, run: Run, mines: Path, seed: int) -> None:
+    def __init__(self, cluster: DevCluster, run: Run, mines: Path, answers: Answers, seed: int) -> None:
         self.cluster = cluster
         self.run = run
         self.mines = mines
+        self.answers = answers
         self.random = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._over = threading.Event()
@@ -63,18 +73,21 @@ class Chaos:
             "slurmd killed alone": self._kill_slurmd,
             "slurmctld killed": self._kill_controller,
             "node drained, resumed": self._drain,
+            "slurmctld stopped for a while (SIGSTOP)": self._stop_controller,
+            **{command: partial(answers.lay, command, self.random) for command in COMMANDS},
         }
 
     @property
     def injected(self) -> int:
-        """Number of faults that have happened; mines count once they have gone off."""
-        return sum(self.done.values()) + len(list(self.mines.glob("*.fired")))
+        """Number of faults that have happened; mines and answers count once they have gone off."""
+        return sum(self.done.values()) + len(list(self.mines.glob("*.fired"))) + self.answers.fired().total()
 
     def by_kind(self) -> dict[str, int]:
         """Number of faults of each kind; mines are counted by the point at which they went off."""
         fired = Counter(path.name.split(".")[1] for path in self.mines.glob("*.fired"))
-        direct = {kind: self.done[kind] for kind in WEIGHTS if kind != MINED}
-        return direct | {f"killed at a commit, at {point}": fired[point] for point in POINTS}
+        direct = {kind: self.done[kind] for kind in WEIGHTS if kind not in _LAID}
+        at_commit = {f"killed at a commit, at {point}": fired[point] for point in POINTS}
+        return direct | at_commit | dict(sorted(self.answers.fired().items()))
 
     def inject(self) -> None:
         """Inject one fault; try another kind if the chosen one has no target."""
@@ -82,7 +95,7 @@ class Chaos:
         while left:
             kind = self.random.choices(list(left), list(left.values()))[0]
             if self._means[kind]():
-                if kind != MINED:
+                if kind not in _LAID:
                     self.done[kind] += 1
                 return
             del left[kind]
@@ -93,7 +106,8 @@ class Chaos:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Bring everything back up."""
+        """Bring everything back up, and let every command answer."""
+        self.answers.clear()
         self._over.set()
         self._keeper.join()
 
@@ -177,6 +191,13 @@ class Chaos:
             return False
         faults.kill_daemon(self.cluster, "slurmctld", held=True)
         self._leave("slurmctld", lambda: self._release("slurmctld"))
+        return True
+
+    def _stop_controller(self) -> bool:
+        if "slurmctld" in self.away or not faults.stop_daemon(self.cluster, "slurmctld"):
+            return False
+        how = partial(faults.continue_daemon, self.cluster, "slurmctld")
+        self.away["slurmctld"] = (time.monotonic() + self.random.uniform(*_STOPPED_S), how)
         return True
 
     def _drain(self) -> bool:

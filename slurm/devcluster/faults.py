@@ -1,4 +1,4 @@
-"""Injects faults into the test cluster: kills a task, a step, a node or a daemon.
+"""Injects faults into the test cluster: kills a task, a step, a node or a daemon, or stops one for a while.
 
 It touches only processes below the cluster's own supervisor. A killed daemon is restarted a second later, as an init
 system would do, unless it is held down.
@@ -7,6 +7,7 @@ system would do, unless it is held down.
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -95,14 +96,35 @@ def kill_daemon(cluster: DevCluster, name: str, *, held: bool = False) -> bool:
     """
     if held:
         cluster.held(name).touch()
-    killed = False
+    return sum(kill(process) for process in _daemon(cluster, name)) > 0
+
+
+def stop_daemon(cluster: DevCluster, name: str) -> bool:
+    """Stop a daemon (SIGSTOP), so that it neither answers nor refuses; return whether it was running."""
+    return _signal_daemon(cluster, name, signal.SIGSTOP)
+
+
+def continue_daemon(cluster: DevCluster, name: str) -> bool:
+    """Let a stopped daemon continue; return whether it was running."""
+    return _signal_daemon(cluster, name, signal.SIGCONT)
+
+
+def _signal_daemon(cluster: DevCluster, name: str, number: signal.Signals) -> bool:
+    found = False
+    for process in _daemon(cluster, name):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+            found = True
+    return found
+
+
+def _daemon(cluster: DevCluster, name: str) -> Iterator[psutil.Process]:
     for process in below(cluster):
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
             node = command[command.index("-N") + 1] if command[:1] == ["slurmd"] and "-N" in command else ""
             if name in (node, command[0] if command else ""):
-                killed |= kill(process)
-    return killed
+                yield process
 
 
 def kill_node(cluster: DevCluster, node: str, *, held: bool = False) -> int:
