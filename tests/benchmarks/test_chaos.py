@@ -39,4 +39,5 @@ def test_a_run_with_faults_makes_the_same_data_set(tmp_path: Path) -> None:
     assert result["faults"] >= 2 and sum(result["by_kind"].values()) == result["faults"]
     assert result["rows"] > 0 and result["files_compared"] > 6
     assert (result["rows_lost"], result["rows_twice"], result["files_different"]) == (0, 0, 0)
+    assert result["chaos"]["submitted_at_work"] == result["chaos"]["jobs_started_unrecorded"] == 0
     assert "the data set is the same to the byte" in done.stdout
