@@ -241,7 +241,7 @@ def show(result: dict[str, Any]) -> None:
     print(_ROW.format("with faults, seconds", chaos["seconds"]))
     print(_ROW.format("overhead, times", f"{chaos['seconds'] / calm['seconds']:.2f}"))
     print(_ROW.format("calls of retry that submitted something", chaos["retries"]))
-    print(_ROW.format("calls of retry that submitted nothing, in doubt", chaos["retries_refused"]))
+    print(_ROW.format("calls of retry refused, in doubt", chaos["retries_refused"]))
     print(_ROW.format("starts of tasks, undisturbed / with faults", f"{calm['starts']} / {chaos['starts']}"))
     print(_ROW.format("shards submitted while at work", chaos["submitted_at_work"]))
     print(_ROW.format("the same, forgotten by a killed slurmctld", chaos["submitted_of_forgotten"]))
