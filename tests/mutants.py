@@ -57,6 +57,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/routenator/test_sampling.py",
         "tests/routenator/test_domain_joint.py",
     ),
+    "slurm/submission/answers.py": ("tests/slurm/test_queue.py",),
     "slurm/submission/queue.py": ("tests/slurm/test_queue.py", "tests/slurm/test_lost.py"),
     "jobs/task.py": ("tests/jobs/test_task.py",),
     "routenator/validation/checks.py": (
