@@ -106,7 +106,10 @@ def test_B2_a_bare_id_is_read_with_and_without_a_cluster(
     assert wait_for(run, ended).state == "done"
 
 
-@pytest.mark.parametrize("site", ['echo "job 3 of 500"; "$REAL" "$@"', '"$REAL" "$@"; echo "lua: job 7 is fine"'])
+SITES = ['echo "job 3 of 500"; "$REAL" "$@"', 'echo "lua: job 7"; "$REAL" "$@"; echo "see job 8"']
+
+
+@pytest.mark.parametrize("site", SITES)
 def test_B3_lines_of_a_sites_wrapper_are_no_ids(
     site: str, cluster: DevCluster, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
