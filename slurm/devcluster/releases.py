@@ -8,6 +8,8 @@ to use those libraries and their loader, so that they run beside the system's ow
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -156,16 +158,21 @@ def _mirror() -> str:
     Raises:
         ReleaseError: apt's sources name none.
     """
-    text = _call(
-        "apt's sources could not be read",
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"],
-    )
-    for line in text.splitlines():
-        site, _, suite = line.partition(" ")
-        # A suite's own archive, not one of additions such as `-security`, and of Debian, not of a third party.
-        if site.rstrip("/").endswith("/debian") and "-" not in suite and "/" not in suite:
-            return site
+    # It prints what it would fetch, and needs no lists that were fetched before.
+    text = _call("apt's sources could not be read", ["apt-get", "update", "--print-uris"])
+    suites = {*SUITES.values(), "stable", "testing", "unstable", _codename()}
+    # Third parties' suites and components have other names, and so have additions such as `-security`.
+    for mirror, suite in re.findall(r"^'(\S+)/dists/([^/']+)/main/binary-", text, re.MULTILINE):
+        if suite in suites:
+            return str(mirror)
     raise ReleaseError("no Debian mirror is named by apt's sources on this machine, so Slurm cannot be fetched")
+
+
+def _codename() -> str:
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""
 
 
 def _call(failure: str, command: Sequence[str | Path]) -> str:

@@ -54,21 +54,22 @@ def test_only_root_can_fetch_one_but_all_can_use_it(
 
 
 def test_without_a_network_or_a_mirror_the_reason_is_given_and_nothing_is_left(tools: Path, tmp_path: Path) -> None:
-    stand_in(tools, "apt-get", "echo 'https://third.party/apt stable'")
+    third = "'https://third.invalid/debian/dists/nodistro/main/binary-amd64/Packages' x 0"
+    stand_in(tools, "apt-get", f'echo "{third}"')
     with pytest.raises(ReleaseError, match="no Debian mirror is named by apt's sources"):
         find_release("24.11", tmp_path / "cache")
-    stand_in(
-        tools,
-        "apt-get",
-        "echo 'http://one.invalid/debian-security trixie-security'; echo 'http://one.invalid/debian trixie'",
-    )
+    uris = [third] + [
+        f"'http://one.invalid/mirror{kind}/dists/trixie{kind}/main/binary-amd64/Packages.xz' x 0"
+        for kind in ("-security", "")
+    ]
+    stand_in(tools, "apt-get", "".join(f'echo "{line}"; ' for line in uris))
     stand_in(
         tools,
         "debootstrap",
         'for last; do :; done; mkdir -p "$5"; echo "I: Retrieving"; echo "E: Failed getting $last/Release" >&2; exit 1',
     )
     with pytest.raises(
-        ReleaseError, match=r"could not be fetched: E: Failed getting http://one\.invalid/debian/Release"
+        ReleaseError, match=r"could not be fetched: E: Failed getting http://one\.invalid/mirror/Release"
     ):
         find_release("24.11", tmp_path / "cache")
     assert not any((tmp_path / "cache").iterdir())
