@@ -60,15 +60,15 @@ def own_in_process(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def texts_for_peers(folder: Path, files: int) -> None:
-    """The accepted queries of the shards, normalised, for the peers."""
+    """The accepted queries of the shards, in their normal form, for the peers."""
     import polars as pl
 
-    from routenator.dataset import keys
+    from routenator.normalform import normal_forms
 
     (folder / "texts").mkdir()
     frame = pl.scan_parquet(sorted((folder / "shards").glob("*.parquet"))).filter("accepted")
-    frame = frame.select(pl.col("index").cast(pl.String).alias("id"), keys.normalised("query").alias("text"))
-    table = frame.collect(engine="streaming")
+    table = frame.select(pl.col("index").cast(pl.String).alias("id"), text="query").collect(engine="streaming")
+    table = table.with_columns(normal_forms(table["text"]))
     size = -(-table.height // files)
     for number in range(files):
         table.slice(number * size, size).write_parquet(folder / "texts" / f"{number}.parquet")

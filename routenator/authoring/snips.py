@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.golden import normalise_query
 from routenator.errors import InputError
 from routenator.files import write_atomic
+from routenator.normalform import normal_form
 from routenator.parsing import parse_json
 
 INTENTS = (
@@ -63,7 +63,7 @@ def import_snips(directory: Path, out_file: Path, part: str = "validate") -> tup
     for intent in INTENTS:
         name = snake_case(intent)
         for query, arguments in _queries(_file(directory, part, intent), intent):
-            key = normalise_query(query)
+            key = normal_form(query)
             if key in seen:
                 repeated += 1
             else:

@@ -4,9 +4,10 @@ Written by hand because they must be the same on every machine and with every li
 published data. (Polars' own hash may change between versions.)
 
 A block's text is one buffer of bytes, in which words are found and hashed with numpy, so that no strings are created.
-A word is a run of lower-case letters and digits, as in ``keys.normalised``. Its hash is a polynomial over random
-numbers assigned to its bytes, passed through a mixing function. The hash of a bag is the sum of its words' hashes, so
-order does not matter; that of a text multiplies each word's hash by a number for its position first, so order does.
+A word is a run of ASCII letters, ASCII digits and other characters that are not ASCII; of a query these are the words
+of its normal form. A word's hash is a polynomial over random numbers assigned to its bytes, passed through a mixing
+function. The hash of a bag is the sum of its words' hashes, so order does not matter; that of a text multiplies each
+word's hash by a number for its position first, so order does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from routenator.normalform import with_plain_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,9 +60,17 @@ def text_buffer(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(values, dtype=np.uint8) if values is not None else np.zeros(0, dtype=np.uint8), offsets
 
 
-def hash_texts(texts: pl.Series) -> Hashes:
-    """Hash the words of each row; a null counts as a text without words."""
-    import numpy as np
+def hash_queries(queries: pl.Series) -> Hashes:
+    """Hash the words of each query's normal form; a null counts as a query without words."""
+    return _hash(with_plain_words(queries.fill_null("")))
+
+
+def _arguments_as_words(texts: pl.Series) -> pl.Series:
+    """Lower-case texts whose words are runs of letters and digits, without signs.
+
+    Not the normal form of queries: a split of published data must stay, and it does no harm if arguments that differ in
+    a sign are on the same side.
+    """
     import polars as pl
 
     lower = texts.fill_null("").str.to_lowercase()
@@ -71,7 +82,13 @@ def hash_texts(texts: pl.Series) -> Hashes:
             pl.when("strange").then(pl.col("text").str.replace_all(r"[\W_]+", " ")).otherwise("text")
         )
         lower = clean.to_series()
-    data, offsets = text_buffer(lower)
+    return lower
+
+
+def _hash(texts: pl.Series) -> Hashes:
+    import numpy as np
+
+    data, offsets = text_buffer(texts)
     rows = len(offsets) - 1
     text, bag = np.zeros(rows, dtype=np.uint64), np.zeros(rows, dtype=np.uint64)
     low = 0
@@ -141,7 +158,7 @@ def group_hashes(functions: np.ndarray, arguments: pl.Series, seed: int) -> np.n
     import numpy as np
 
     key = np.uint64(int.from_bytes(hashlib.blake2b(seed.to_bytes(8, "big"), digest_size=8).digest(), "big"))
-    return mix(mix(hash_texts(arguments).bag + functions) ^ key)
+    return mix(mix(_hash(_arguments_as_words(arguments)).bag + functions) ^ key)
 
 
 def name_hashes(names: list[str]) -> np.ndarray:

@@ -1,9 +1,4 @@
-"""Defines when two queries are the same, as Polars expressions; and the split by group hash.
-
-``normalised`` is ``routenator.domain.golden.normalise_query`` as a Polars expression, so that it runs in parallel and
-streaming. The two agree except for rare letters whose case folding changes their length (German sharp s) and for
-combining marks of some scripts; so a comparison must put both sides through the same one.
-"""
+"""The number of words of a query, as a Polars expression; and the split by group hash."""
 
 from __future__ import annotations
 
@@ -12,28 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-_WORD = r"[^\W_]+"
 HASH_BITS = 64
-
-
-def word_list(column: str) -> pl.Expr:
-    """The lower-case words of a text column, without punctuation."""
-    import polars as pl
-
-    return pl.col(column).str.to_lowercase().str.extract_all(_WORD)
-
-
-def normalised(column: str) -> pl.Expr:
-    """Words joined by single spaces: queries with the same result are the same query."""
-    import polars as pl
-
-    # Matches every run of non-word characters except a single space, so that most queries need no replacement at all.
-    return pl.col(column).str.to_lowercase().str.replace_all(r"[\W_]{2,}|[\W_&&[^ ]]", " ").str.strip_chars(" ")
-
-
-def bag(column: str) -> pl.Expr:
-    """Sorted words: queries with the same result differ at most in case, punctuation and word order."""
-    return word_list(column).list.sort().list.join(" ")
 
 
 def word_count(column: str) -> pl.Expr:

@@ -137,7 +137,7 @@ class _FirstLook:
         names = sorted({str(row["function"]) for row in strata})
         self._strata = len(strata)
         self._functions = hashing.name_hashes(names)[[names.index(str(row["function"])) for row in strata]]
-        self._golden = hashing.hash_texts(pl.Series(list(golden), dtype=pl.String))
+        self._golden = hashing.hash_queries(pl.Series(list(golden), dtype=pl.String))
         self._seed = seed
         self._parts = parts
 
@@ -152,7 +152,7 @@ class _FirstLook:
                 f"candidate {low + wrong} has stratum {frame['stratum'][wrong]}, but there are {self._strata} strata"
             )
         functions = self._functions[strata]
-        hashes = hashing.hash_texts(frame["query"])
+        hashes = hashing.hash_queries(frame["query"])
         # The strongest reason is written last, over weaker ones.
         codes = np.zeros(frame.height, dtype=np.uint8)
         codes[np.isin(hashes.bag, self._golden.bag)] = Decision.GOLDEN_NEAR_LEAK

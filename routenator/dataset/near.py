@@ -1,6 +1,6 @@
 """Finds near-duplicates by MinHash-LSH: queries whose runs of four bytes have a high Jaccard similarity.
 
-A query's shingles are the runs of ``GRAM`` bytes of its normalised text, padded with a space at either end; of about
+A query's shingles are the runs of ``GRAM`` bytes of its normal form, padded with a space at either end; of about
 forty, a typo, a different ending or a swapped word changes a few. MinHash (Broder 1997) turns them into a signature, of
 which some part (a "band") is equal for nearly all pairs of similar queries. Rows that share a band are compared, first
 by signature and then by the shingles themselves, so no row is dropped because of a chance match.
@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from routenator.dataset import hashing, keys
+from routenator.dataset import hashing
 from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.sources import Source, ordered_map, stream
 from routenator.dataset.spill import Partitions, new_array, partition_count
+from routenator.normalform import normal_forms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -329,11 +330,9 @@ class _Index:
 
 
 def texts_of(queries: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised texts with a space at either end, padded to at least one shingle, in ``hashing.text_buffer`` form."""
-    import polars as pl
-
-    text = pl.concat_str(pl.lit(" "), keys.normalised("query"), pl.lit(" ")).str.pad_end(GRAM)
-    return hashing.text_buffer(pl.DataFrame({"query": queries.fill_null("")}).select(text).to_series())
+    """Normal forms with a space at either end, padded to at least one shingle, in ``hashing.text_buffer`` form."""
+    forms = normal_forms(queries.fill_null(""))
+    return hashing.text_buffer((" " + forms + " ").str.pad_end(GRAM))
 
 
 def shingles_of(data: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from routenator.domain.functions import Function, check_call
 from routenator.errors import InputError, InputErrors
 from routenator.files import digest, read_text
+from routenator.normalform import normal_form
 from routenator.parsing import parse_json
 
 _SHOWN = 20
@@ -23,11 +23,6 @@ class GoldenExample:
     query: str
     name: str
     arguments: dict[str, Any]
-
-
-def normalise_query(query: str) -> str:
-    """Casefold, drop punctuation and collapse spaces. Queries with the same result count as the same query."""
-    return " ".join(re.findall(r"[^\W_]+", query.casefold()))
 
 
 def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExample]:
@@ -46,7 +41,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
             continue
         try:
             example = parse_example(line, file, number, functions)
-            key = normalise_query(example.query)
+            key = normal_form(example.query)
             if key in seen:
                 raise InputError(
                     "duplicate query", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})"
@@ -130,7 +125,7 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
     for number, line in enumerate(lines):
         example = parse_example(line, file, number + 1, functions)
         category = str(example.arguments.get(functions[example.name].category or "", "")).casefold()
-        cells.setdefault((example.name, category), []).append((digest([seed, normalise_query(example.query)]), number))
+        cells.setdefault((example.name, category), []).append((digest([seed, normal_form(example.query)]), number))
     first: set[int] = set()
     # Queries that rounding has so far kept out of the first part; without this, many cells of one query each would
     # miss the share.

@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.task import read_receipt
 from routenator.config import EvaluateConfig, Section
-from routenator.domain.golden import load_golden, normalise_query
+from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.metrics import score
@@ -23,6 +23,7 @@ from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import outcomes
 from routenator.evaluation.run import evaluate_model
 from routenator.files import digest, read_json, sha256_file, write_json
+from routenator.normalform import normal_form
 from slurm.experiments.child import child
 from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_of, publishable, training_of
 from slurm.experiments.config import Experiment
@@ -139,7 +140,7 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
             place[query]: verdict
             for query, verdict in read_verdicts(one.folder / "predictions.jsonl", golden, functions, side=_SIDE)
         }
-        places = [number for number in sorted(said) if normalise_query(golden[number].query) not in known]
+        places = [number for number in sorted(said) if normal_form(golden[number].query) not in known]
         left_out = len(said) - len(places)
         asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
         embed = reader.embedder(config.model.embedder, config.cache)
@@ -159,7 +160,7 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
 
 
 def _known(entry: Entry, reader: Reader) -> set[str]:
-    """Return the normalized queries that a run was trained on or first scored on."""
+    """Return the normal forms of the queries that a run was trained on or first scored on."""
     import pyarrow.parquet as pq
 
     config = entry.plan.config
@@ -167,7 +168,7 @@ def _known(entry: Entry, reader: Reader) -> set[str]:
     files = [file for split in ("train", "validation") for file in folder.glob(f"{split}*.parquet")]
     trained = (query for file in files for query in pq.read_table(file, columns=["query"])["query"].to_pylist())
     scored = (example.query for example in reader.gold(golden_source(config), config.domain))
-    return {normalise_query(query) for queries in (trained, scored) for query in queries}
+    return {normal_form(query) for queries in (trained, scored) for query in queries}
 
 
 def ask(folder: Path) -> None:

@@ -17,9 +17,9 @@ from jobs.inputs import read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
 from routenator.domain.domain import Domain
-from routenator.domain.golden import normalise_query
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file
+from routenator.normalform import normal_form
 from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema
 from tests.jobs.world import candidate, generate, make_run, merge, merged, sample
 
@@ -106,10 +106,10 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     for row in rejected.filter(pl.col("reason") == "duplicate").iter_rows(named=True):
         first = int(row["detail"].split()[1])
         assert first < row["index"]
-        assert normalise_query(kept[first]) == normalise_query(row["query"])
-    queries = [normalise_query(query) for query in dataset(folder)["query"]]
+        assert normal_form(kept[first]) == normal_form(row["query"])
+    queries = [normal_form(query) for query in dataset(folder)["query"]]
     assert len(queries) == len(set(queries))
-    golden = {normalise_query(json.loads(line)["query"]) for line in run.golden_file.read_text().splitlines()}
+    golden = {normal_form(json.loads(line)["query"]) for line in run.golden_file.read_text().splitlines()}
     assert not golden & set(queries)
 
 

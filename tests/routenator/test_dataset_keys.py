@@ -1,4 +1,4 @@
-"""Tests of the normal forms of queries, and of the split by group hash."""
+"""Tests of the number of words of a query, and of the split by group hash."""
 
 from __future__ import annotations
 
@@ -10,33 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routenator.dataset import keys
-from routenator.domain.golden import normalise_query
 
 TEXT = st.text(alphabet=string.printable + "éÉüÜñçøÅ\u00a0–’“”…¿", max_size=60)
 
 
 def one(expression: pl.Expr, **columns: object) -> object:
     return pl.DataFrame({name: [value] for name, value in columns.items()}).select(expression).item()
-
-
-@given(TEXT)
-def test_normalised_agrees_with_the_golden_sets(query: str) -> None:
-    assert one(keys.normalised("query"), query=query) == normalise_query(query)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "same", "near"),
-    [
-        ("Find a Dog poster!", "find a dog  POSTER", True, True),
-        ("dog poster", "poster, dog", False, True),
-        ("dog dog poster", "dog poster", False, False),
-        ("snake_case words", "snake case words", True, True),
-        ("poster 1", "poster 2", False, False),
-    ],
-)
-def test_same_and_near(first: str, second: str, same: bool, near: bool) -> None:
-    assert (one(keys.normalised("q"), q=first) == one(keys.normalised("q"), q=second)) is same
-    assert (one(keys.bag("q"), q=first) == one(keys.bag("q"), q=second)) is near
 
 
 @given(TEXT)

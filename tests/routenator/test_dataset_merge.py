@@ -16,8 +16,8 @@ from routenator.dataset.decisions import KEPT, Decision, Decisions
 from routenator.dataset.merge import decide, join_groups
 from routenator.dataset.quotas import CELL, _take_first
 from routenator.dataset.sources import open_sources
-from routenator.domain.golden import normalise_query
 from routenator.errors import StageError
+from routenator.normalform import normal_form
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 
 
@@ -78,13 +78,13 @@ def reference(
 ) -> list[str]:
     """The same rules as plain loops."""
     result = [""] * len(rows)
-    leaks = {normalise_query(query) for query in golden}
+    leaks = {normal_form(query) for query in golden}
     near_leaks = {" ".join(sorted(leak.split())) for leak in leaks}
     calls: dict[str, str] = {}
     bags: set[str] = set()
     left = {item["stratum"]: item["quota"] for item in strata}
     for item in rows:
-        key = normalise_query(item["query"])
+        key = normal_form(item["query"])
         bag = " ".join(sorted(key.split()))
         if not item["accepted"]:
             result[item["index"]] = "REJECTED"

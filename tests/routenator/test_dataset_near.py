@@ -10,15 +10,16 @@ import polars as pl
 import pytest
 
 from benchmarks.candidates import frame, strata
-from routenator.dataset import keys, near
+from routenator.dataset import near
 from routenator.dataset.decisions import Decision, Decisions
 from routenator.dataset.merge import decide
 from routenator.dataset.sources import open_sources
+from routenator.normalform import normal_form
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 
 
 def shingle_sets(queries: list[str]) -> list[set[bytes]]:
-    texts = pl.DataFrame({"q": queries}).select(keys.normalised("q")).to_series()
+    texts = map(normal_form, queries)
     padded = [f" {text} ".ljust(near.GRAM).encode() for text in texts]
     return [{text[start : start + near.GRAM] for start in range(len(text) - near.GRAM + 1)} for text in padded]
 

@@ -12,7 +12,7 @@ from routenator.authoring.check import check_domain, presence_combinations
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.functions import check_call
-from routenator.domain.golden import load_golden, normalise_query
+from routenator.domain.golden import load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
 from tests.conftest import ROOT, TINY
@@ -203,7 +203,6 @@ def test_bad_golden_files_are_refused(tiny, tmp_path, text, expected):
 def test_a_golden_file_loads(tiny):
     examples = load_golden(TINY / "golden.jsonl", tiny.functions)
     assert len(examples) == 5 and examples[3].arguments == {"city": "Bergen", "people": 4}
-    assert normalise_query("Got any POSTERS, please?") == "got any posters please"
 
 
 def add_functions(domain: Path, *names: str) -> None:
