@@ -7,7 +7,7 @@ import string
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.dataset import hashing
@@ -20,6 +20,7 @@ def text_hashes(texts: list[str | None]) -> hashing.Hashes:
     return hashing.hash_queries(pl.Series(texts, dtype=pl.String))
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=8))
 def test_hashes_are_equal_exactly_if_the_normal_forms_are(texts: list[str]) -> None:
     found = text_hashes(texts)
@@ -29,6 +30,7 @@ def test_hashes_are_equal_exactly_if_the_normal_forms_are(texts: list[str]) -> N
         assert [[a == b for b in forms] for a in forms] == [[a == b for b in values] for a in values]
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=8), st.integers(1, 64))
 def test_a_row_does_not_depend_on_its_neighbours_or_the_chunk(texts: list[str], size: int) -> None:
     whole = text_hashes(texts)

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.candidates import frame, strata
@@ -153,11 +153,13 @@ def test_python_and_polars_agree_on_every_character() -> None:
     assert [pair for pair in zip(texts, forms, strict=True) if normal_form(pair[0]) != pair[1]] == []
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=string.printable + "éÅ\u00a0–’“”…¿ßﬁΣς½²\u0301\u200b\ufe0f🏽🐶दीก้", max_size=40))
 def test_python_and_polars_agree_on_texts(text: str) -> None:
     assert normal_forms(pl.Series([text, None], dtype=pl.String)).to_list() == [normal_form(text), None]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=string.ascii_letters + string.digits + " '!?;:&@()[]_\"\t\n", max_size=40))
 def test_plain_queries_are_their_words(text: str) -> None:
     """So that rows and splits of ASCII data stay as they were."""
