@@ -143,7 +143,7 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
         (benchmark / f"validate_{intent}.json").write_text(json.dumps(value), encoding="utf-8")
     first, second = str(tmp_path / "first.jsonl"), str(tmp_path / "second.jsonl")
     commands = [
-        ["golden", "import", "snips", str(benchmark), first],
+        ["golden", "import", str(benchmark), first],
         ["golden", "split", str(TINY), str(TINY / "golden.jsonl"), first, second],
         [
             "domain",
@@ -172,9 +172,9 @@ def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:
         str(tmp_path / "benchmark" / ".." / "first.jsonl"),
     )
     assert code == 2 and "to the same file" in err
-    code, _, err = call("golden", "import", "snips", str(benchmark), str(benchmark))
+    code, _, err = call("golden", "import", str(benchmark), str(benchmark))
     assert code == 2 and "a folder has the name of the file to write" in err
-    code, _, err = call("golden", "import", "snips", str(benchmark), str(Path(first) / "golden.jsonl"))
+    code, _, err = call("golden", "import", str(benchmark), str(Path(first) / "golden.jsonl"))
     assert code == 2 and "is not a folder" in err
 
 

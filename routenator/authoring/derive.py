@@ -230,7 +230,7 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
         if name is None:
             derived.dropped += 1
         else:
-            lines.append({"query": example.query, "call": {"name": name, "arguments": example.arguments}})
+            lines.append({"query": example.query, "call": {**example.call(), "name": name}})
     derived.golden = len(lines)
     if not lines:
         derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")

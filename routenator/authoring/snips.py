@@ -1,4 +1,4 @@
-"""Imports the SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190) as a golden set for the assistant domain.
+"""Reads the SNIPS benchmark (Coucke et al. 2018, arXiv 1805.10190), the golden set of the assistant domain.
 
 The benchmark's files (``validate_INTENT.json``) contain queries cut into segments, some of them marked as the value of
 a slot: ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entity": "condition_description"}, ...]},
@@ -6,20 +6,18 @@ a slot: ``{"GetWeather": [{"data": [{"text": "Is it "}, {"text": "foggy", "entit
 
 Our conventions: names of intents and slots become snake_case (``AddToPlaylist`` -> ``add_to_playlist``, ``timeRange``
 -> ``time_range``); values stay as worded in the query, with spaces normalised; if a slot occurs twice in a query, the
-first value is kept; of queries that differ only in case and punctuation, the first is kept.
+first value is kept.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from routenator.authoring.intents import snake_case, spaced
+from routenator.authoring.records import Call, Record, Source
 from routenator.errors import InputError
-from routenator.files import write_atomic
-from routenator.normalform import normal_form
 from routenator.parsing import parse_json
 
 INTENTS = (
@@ -36,41 +34,23 @@ PARTS = {"validate": "validate_{}.json", "train": "train_{}.json", "train_full":
 _SHAPE = '{"INTENT": [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}'
 
 
-def snake_case(name: str) -> str:
-    """``timeRange`` and ``TimeRange`` -> ``time_range``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def import_snips(directory: Path, out_file: Path, part: str = "validate") -> tuple[int, int]:
-    """Write the queries of one part of the benchmark to a golden file.
+def read_snips(source: Source) -> Iterator[Record]:
+    """Yield the queries of one part of the benchmark.
 
     Args:
-        directory: folder of the part's seven files, or of the benchmark's folders, named by intent, with these files.
-        out_file: JSON lines of query and call.
-        part: one of ``PARTS``.
-
-    Returns:
-        Numbers of queries written and of duplicates left out.
+        source: folder of the part's seven files, or of the benchmark's folders, named by intent, with these files; or
+            one such file.
 
     Raises:
         InputError: no such part; a file is missing or has the wrong shape.
     """
-    if part not in PARTS:
-        raise InputError("no such part of the benchmark", key="part", found=part, valid=PARTS)
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    repeated = 0
+    if source.part not in PARTS:
+        raise InputError("no such part of the benchmark", key="part", found=source.part, valid=PARTS)
     for intent in INTENTS:
-        name = snake_case(intent)
-        for query, arguments in _queries(_file(directory, part, intent), intent):
-            key = normal_form(query)
-            if key in seen:
-                repeated += 1
-            else:
-                seen.add(key)
-                rows.append({"query": query, "call": {"name": name, "arguments": arguments}})
-    write_atomic(out_file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return len(rows), repeated
+        if source.file.is_dir():
+            yield from _queries(_file(source.file, source.part, intent), intent)
+        elif f"_{intent}" in source.file.name:
+            yield from _queries(source.file, intent)
 
 
 def _file(directory: Path, part: str, intent: str) -> Path:
@@ -79,7 +59,7 @@ def _file(directory: Path, part: str, intent: str) -> Path:
     return nested if nested.exists() else directory / name
 
 
-def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
+def _queries(file: Path, intent: str) -> Iterator[Record]:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -107,14 +87,9 @@ def _queries(file: Path, intent: str) -> Iterable[tuple[str, dict[str, str]]]:
                 found=str(entry)[:80],
                 expected=_SHAPE,
             )
-        arguments: dict[str, str] = {}
+        arguments: dict[str, Any] = {}
         for part in segments:
             if part.get("entity") and part["text"].strip():
-                arguments.setdefault(snake_case(part["entity"]), _spaced(part["text"]))
-        query = _spaced("".join(part["text"] for part in segments))
-        if query:
-            yield query, arguments
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.split())
+                arguments.setdefault(snake_case(part["entity"]), spaced(part["text"]))
+        query = spaced("".join(part["text"] for part in segments))
+        yield Record(f"{intent}[{number}]", query, (Call(snake_case(intent), arguments),))

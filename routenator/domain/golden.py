@@ -1,13 +1,17 @@
-"""Golden sets: human queries and their calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {}}}``."""
+"""Golden sets: human queries and their calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {}}}``.
+
+A call may have other right values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or,
+of a parameter that is not in ``arguments``, besides leaving it out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.functions import Function, check_call
+from routenator.domain.functions import CallError, Function, check_call
 from routenator.errors import InputError, InputErrors
 from routenator.files import digest, read_text
 from routenator.normalform import normal_form
@@ -18,11 +22,29 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class GoldenExample:
-    """A human query and the call that it should produce."""
+    """A human query and the call that it should produce.
+
+    Attributes:
+        accepted: parameter -> other right values; of one that is not in ``arguments``, besides leaving it out.
+    """
 
     query: str
     name: str
     arguments: dict[str, Any]
+    accepted: dict[str, list[Any]] = field(default_factory=dict)
+
+    def call(self) -> dict[str, Any]:
+        """The call as golden files hold it."""
+        value: dict[str, Any] = {"name": self.name, "arguments": self.arguments}
+        return {**value, "accepted": self.accepted} if self.accepted else value
+
+
+def check_accepted(
+    function: Function, arguments: dict[str, Any], accepted: Mapping[str, list[Any]]
+) -> list[tuple[CallError, dict[str, Any]]]:
+    """All errors of a golden call and of those with another right value, each with the arguments that have it."""
+    variants = [arguments, *({**arguments, name: value} for name, values in accepted.items() for value in values)]
+    return [(error, variant) for variant in variants for error in check_call(function, variant)]
 
 
 def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExample]:
@@ -86,7 +108,16 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             found=call.get("name"),
             valid=functions,
         )
-    bad = check_call(function, call["arguments"])
+    accepted = call.get("accepted", {})
+    if not isinstance(accepted, dict) or not all(isinstance(values, list) and values for values in accepted.values()):
+        raise InputError(
+            "not other right values",
+            file=file,
+            key=f"{where}, accepted",
+            found=str(accepted)[:80],
+            expected='{"parameter": [value, ...]}',
+        )
+    bad = check_accepted(function, call["arguments"], accepted)
     if bad:
         raise InputErrors(
             [
@@ -94,15 +125,15 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
                     f"this call violates the schema of {function.name} ({error.kind})",
                     file=file,
                     key=f"{where}, arguments" + (f".{error.parameter}" if error.parameter else ""),
-                    found=call["arguments"].get(error.parameter, "nothing"),
+                    found=variant.get(error.parameter, "nothing"),
                     expected=error.message if error.kind != "enum" else None,
                     valid=function.enum(error.parameter)
                     or (function.properties if error.kind == "unexpected" else None),
                 )
-                for error in bad
+                for error, variant in bad
             ]
         )
-    return GoldenExample(row["query"], function.name, call["arguments"])
+    return GoldenExample(row["query"], function.name, call["arguments"], accepted)
 
 
 def split_golden(file: Path, functions: Mapping[str, Function], share: float, seed: int) -> tuple[list[str], list[str]]:

@@ -168,7 +168,7 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
     """Write JSON lines with query, gold call, and for each set of prompts the reply, its call and the verdict."""
     lines = []
     for number, example in enumerate(golden):
-        row: dict[str, Any] = {"query": example.query, "gold": {"name": example.name, "arguments": example.arguments}}
+        row: dict[str, Any] = {"query": example.query, "gold": example.call()}
         for name, said in answers.items():
             reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {

@@ -6,7 +6,7 @@ Independent of any domain: the function says which parameter is the category and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from routenator.domain.functions import Function, check_call
@@ -76,11 +76,13 @@ class Verdict:
 
 
 def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
-    """Compare a reply with the gold call."""
+    """Compare a reply with the gold call, of several right ones with the nearest."""
     gold = functions[example.name]
     arguments = reply.arguments or {}
     function = functions.get(reply.name or "")
     right = function is gold
+    if right and example.accepted:
+        example = _nearest(example, arguments)
     category = None
     if gold.category is not None and gold.category in example.arguments:
         value = arguments.get(gold.category) if right else None
@@ -106,6 +108,16 @@ def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Fu
         gold=len(example.arguments),
         errors=tuple(errors),
     )
+
+
+def _nearest(example: GoldenExample, said: Mapping[str, Any]) -> GoldenExample:
+    """The golden example with those of its other right values that the reply has."""
+    chosen = {
+        name: said[name]
+        for name, values in example.accepted.items()
+        if name in said and any(same(value, said[name]) for value in values)
+    }
+    return replace(example, arguments={**example.arguments, **chosen})
 
 
 def _errors(example: GoldenExample, reply: Reply, function: Function) -> list[tuple[str, str]]:

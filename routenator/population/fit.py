@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from routenator.authoring.check import probe_config
+from routenator.authoring.goldenset import LeftOut
+from routenator.authoring.records import REASONS
 from routenator.domain.domain import Domain
 from routenator.domain.loader import with_statistics
 from routenator.domain.schema import NO_CATEGORY
@@ -34,6 +36,7 @@ class Fit:
         kept: tables taken from the domain, as the sample does not determine them; each with the reason.
         budget: table -> its part of epsilon.
         warnings: what a user should know first. These may contain exact counts; the file does not.
+        left_out: reason -> queries left out of the count.
     """
 
     statistics: dict[str, Any]
@@ -44,6 +47,7 @@ class Fit:
     labelled: int
     guessed: int
     unsure: int
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> list[str]:
         """Lines for a user with access to the queries: exact counts, pooled cells, parts of the budget, warnings."""
@@ -52,6 +56,7 @@ class Fit:
             lines.append(
                 f"{self.guessed + self.unsure:,} without: {self.guessed:,} functions guessed, {self.unsure:,} unsure"
             )
+        lines += [f"left out: {n:,} {reason} ({REASONS[reason]})" for reason, n in self.left_out.items()]
         if self.budget:
             parts = ", ".join(f"{name} {part:.4g}" for name, part in self.budget.items())
             lines.append(f"epsilon {sum(self.budget.values()):g} = {parts}")
@@ -60,13 +65,23 @@ class Fit:
         return [*lines, *(f"warning: {line}" for line in self.warnings)]
 
 
-def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | None = None) -> Fit:
+def fit(
+    domain: Domain,
+    file: Path,
+    *,
+    form: str | None = None,
+    answers: Path | None = None,
+    min_count: int = 10,
+    epsilon: float | None = None,
+) -> Fit:
     """Fit population statistics to a file of queries.
 
     Args:
         domain: provides the API, the length buckets, and everything that queries do not show.
-        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``; without a call, the function is
-            guessed.
+        file: JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {...}}}``, or a file of another of
+            ``FORMATS``; without a call, the function is guessed.
+        form: the file's format; None: recognise it.
+        answers: the second file of a format that has two; None: found beside the first.
         min_count: cells with fewer queries are pooled.
         epsilon: budget of differential privacy, per query; None for exact counts.
 
@@ -77,7 +92,8 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
         raise InputError("the minimum count is below 1", key="--min-count", found=min_count, expected="1 or more")
     if epsilon is not None and not 0 < epsilon < math.inf:
         raise InputError("invalid privacy budget", key="--epsilon", found=epsilon, expected="a number above 0")
-    seen = Observer(domain, Labeller(domain)).count(file)
+    left = LeftOut()
+    seen = Observer(domain, Labeller(domain)).count(file, form=form, answers=answers, left=left)
     if all(o.function is None for o in seen):
         raise InputError(
             "could not determine the function of any query",
@@ -85,7 +101,8 @@ def fit(domain: Domain, file: Path, *, min_count: int = 10, epsilon: float | Non
             found=f"{seen.total()} queries",
             expected="queries with calls",
         )
-    return fit_counted(domain, seen, min_count=min_count, epsilon=epsilon)
+    found = fit_counted(domain, seen, min_count=min_count, epsilon=epsilon)
+    return replace(found, left_out=left.counts())
 
 
 def fit_counted(

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from routenator.authoring.goldenset import LeftOut, records_of, usable
+from routenator.authoring.records import Source
 from routenator.domain.domain import Domain
 from routenator.domain.golden import parse_example
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
-from routenator.files import read_text
 from routenator.jsontext import BadJsonError, loads
 from routenator.language import SURE, base_code, detect, detect_among
 from routenator.population.labeller import Labeller
@@ -51,18 +52,46 @@ class Observation:
     bare: bool
 
 
-def read_queries(file: Path, domain: Domain) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
-    """Yield (query, function, arguments) of each line; function and arguments are None in lines without a call.
+def read_queries(
+    source: Source, domain: Domain, left: LeftOut, forced: str | None = None
+) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+    """Yield (query, function, arguments) of each record; function and arguments are None of those without a call.
 
-    Unlike a golden set, a sample may contain a query several times: its frequency is what we count.
+    Unlike a golden set, a sample may contain a query several times: its frequency is what we count. In our own format
+    every line must be right; other tools' files may hold what we cannot use, and what that is, is counted.
+
+    Args:
+        left: gets the records of a file in another format that are left out.
+        forced: the format; None: recognise it.
 
     Raises:
-        InputError / InputErrors: a missing or empty file; lines that are not JSON, have no query, or have a call that
-        violates the API's schema.
+        InputError / InputErrors: a missing or empty file; what is not of the format; in golden files also calls that
+        violate the API's schema.
     """
+    name, records = records_of(source, forced)
+    if name == "golden":
+        yield from _golden(source, domain)
+        return
+    found = False
+    for place, query, call in usable(records, left, domain.functions):
+        if call is not None and call.name not in domain.rules:
+            left.add("no rule", place)
+            continue
+        found = True
+        yield (query, None, None) if call is None else (query, call.name, call.arguments)
+    if not found:
+        raise InputError(
+            "the file has no queries that can be counted",
+            file=source.file,
+            found="; ".join(left.lines()) or "0 queries",
+            expected="queries with one call each, or without any known",
+        )
+
+
+def _golden(source: Source, domain: Domain) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
     errors: list[InputError] = []
-    found = 0
-    for number, line in enumerate(read_text(file, "JSON lines of query and, if known, call").split("\n"), 1):
+    found, file = 0, source.file
+    for number, line in enumerate(source.text.split("\n"), 1):
         if not line.strip():
             continue
         found += 1
@@ -112,15 +141,24 @@ class Observer:
         self.languages = {base_code(language): language for language in domain.statistics.languages}
         self.said = {function: _surfaces(domain, function) for function in domain.rules}
 
-    def count(self, file: Path) -> Counter[Observation]:
+    def count(
+        self, file: Path, *, form: str | None = None, answers: Path | None = None, left: LeftOut | None = None
+    ) -> Counter[Observation]:
         """Count the observations of a file.
+
+        Args:
+            form: the file's format; None: recognise it.
+            answers: the second file of a format that has two; None: found beside the first.
+            left: gets what is left out.
 
         Raises:
             InputError / InputErrors: as ``read_queries``.
         """
+        source = Source(file, self.domain.functions, answers)
+        left = LeftOut() if left is None else left
         seen: Counter[Observation] = Counter()
         unlabelled: list[str] = []
-        for query, function, arguments in read_queries(file, self.domain):
+        for query, function, arguments in read_queries(source, self.domain, left, form):
             if function is None or arguments is None:
                 unlabelled.append(query)
             else:

@@ -19,6 +19,7 @@ from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
 from routenator.population.fit import fit, render
 from routenator.terminal import put
+from slurm.commands.golden import Answers, QueriesFormat
 from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
 app = typer.Typer()
@@ -45,8 +46,10 @@ def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_j
 def domain_fit(
     directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
     queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES.jsonl", help='JSON lines as in golden.jsonl; "call" is optional.')
+        Path, typer.Argument(metavar="FILE", help="A file that `golden import` reads; calls are optional.")
     ],
+    form: QueriesFormat = None,
+    answers: Answers = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write. Default: stdout.")] = None,
     min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = 10,
     epsilon: Annotated[
@@ -61,7 +64,7 @@ def domain_fit(
     if out is not None:
         check_file(out, "--out")
     domain = load_domain(find_domain(directory))
-    found = fit(domain, queries, min_count=min_count, epsilon=epsilon)
+    found = fit(domain, queries, form=form, answers=answers, min_count=min_count, epsilon=epsilon)
     text = render(found, domain, min_count=min_count, epsilon=epsilon)
     if out is not None:
         write_atomic(out, text)

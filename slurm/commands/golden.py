@@ -7,37 +7,61 @@ from typing import Annotated
 
 import typer
 
-from routenator.authoring.snips import import_snips
+from routenator.authoring.formats import FORMATS
+from routenator.authoring.goldenset import import_golden
+from routenator.authoring.records import Source
 from routenator.compose import find_domain
 from routenator.domain.golden import split_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.terminal import put
-from slurm.commands.shared import with_exit_codes
+from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
 app = typer.Typer()
 golden_app = typer.Typer(help="Import and split golden sets.", no_args_is_help=True)
-import_app = typer.Typer(help="Golden sets from public benchmarks.", no_args_is_help=True)
 app.add_typer(golden_app, name="golden")
-golden_app.add_typer(import_app, name="import")
+
+QueriesFormat = Annotated[
+    str | None,
+    typer.Option("--format", help=f"One of {', '.join(FORMATS)}. Default: recognised.", show_default=False),
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option("--answers", help="For bfcl: the possible answers. Default: found beside FILE.", show_default=False),
+]
 
 
-@import_app.command("snips")
+@golden_app.command("import")
 @with_exit_codes
-def golden_import_snips(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The benchmark's folder, such as 2017-06-custom-intent-engines.")
+def golden_import(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Labelled queries; a folder for snips and hwu64.", show_default=False)
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.", show_default=False)],
+    form: QueriesFormat = None,
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Leave out calls that this domain's API refuses.", show_default=False)
+    ] = None,
+    answers: Answers = None,
     part: Annotated[
-        str, typer.Option("--part", help="validate (used in publications), train or train_full.")
+        str, typer.Option("--part", help="For snips: validate (used in publications), train or train_full.")
     ] = "validate",
+    as_json: AsJson = False,
 ) -> None:
-    """Import SNIPS as a golden set for the domain `assistant`."""
+    """Make a golden file of queries and calls in another format.
+
+    Each golden query has exactly one call, so queries with none or several are left out, and counted.
+    """
     check_file(out, "OUT.jsonl")
-    count, repeated = import_snips(directory, out, part)
-    put(f"{count:,} queries written to {out}" + (f"; {repeated} duplicates were left out" if repeated else ""))
+    functions = load_domain(find_domain(domain)).functions if domain is not None else None
+    made = import_golden(Source(source, functions, answers, part), out, form)
+    if as_json:
+        print_json({"format": made.format, "written": made.written, "left_out": made.left.counts(), "out": str(out)})
+        return
+    put(f"{made.written:,} queries written to {out} (read as {made.format})")
+    for line in made.left.lines():
+        put(line)
 
 
 @golden_app.command("split")

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from routenator.authoring.snips import INTENTS, import_snips, snake_case
+from routenator.authoring.goldenset import import_golden
+from routenator.authoring.intents import snake_case
+from routenator.authoring.records import Source
+from routenator.authoring.snips import INTENTS
 from routenator.errors import InputError
 
 
@@ -23,6 +26,12 @@ def write_all(folder: Path, encoding: str = "utf-8", **queries: list[dict[str, A
         text = json.dumps({intent: queries.get(intent, [])}, ensure_ascii=False)
         (folder / f"validate_{intent}.json").write_bytes(text.encode(encoding))
     return folder
+
+
+def import_snips(folder: Path, out: Path, part: str = "validate") -> tuple[int, dict[str, int]]:
+    made = import_golden(Source(folder, part=part), out)
+    assert made.format == "snips"
+    return made.written, made.left.counts()
 
 
 def imported(folder: Path) -> list[dict[str, Any]]:
@@ -66,7 +75,7 @@ def test_the_first_of_two_values_of_a_slot_is_kept(tmp_path: Path) -> None:
 def test_duplicate_and_empty_queries_are_dropped(tmp_path: Path) -> None:
     queries = [segments("Rate ", ("Dune", "object_name")), segments("rate dune!"), segments("  "), segments("rate it")]
     assert [row["query"] for row in imported(write_all(tmp_path, RateBook=queries))] == ["Rate Dune", "rate it"]
-    assert import_snips(tmp_path, tmp_path / "golden.jsonl") == (2, 1)
+    assert import_snips(tmp_path, tmp_path / "golden.jsonl") == (2, {"duplicate": 1, "no query": 1})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
@@ -99,7 +108,7 @@ def test_other_parts_are_read_from_the_folders_of_the_benchmarks_repository(
         (tmp_path / intent).mkdir()
         text = json.dumps({intent: [segments(f"{intent} of {part}")]})
         (tmp_path / intent / name.format(intent)).write_text(text, encoding="utf-8")
-    assert import_snips(tmp_path, tmp_path / "golden.jsonl", part) == (7, 0)
+    assert import_snips(tmp_path, tmp_path / "golden.jsonl", part) == (7, {})
     rows = [json.loads(line) for line in (tmp_path / "golden.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["query"] for row in rows] == [f"{intent} of {part}" for intent in INTENTS]
 

@@ -1,0 +1,134 @@
+"""Makes golden examples of other tools' files, and counts what is left out, by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routenator.authoring.formats import FORMATS, format_of
+from routenator.authoring.records import REASONS, Call, Record, Source
+from routenator.domain.functions import Function
+from routenator.domain.golden import check_accepted
+from routenator.errors import InputError
+from routenator.files import write_atomic
+from routenator.jsontext import dump_line
+from routenator.normalform import normal_form
+
+_SHOWN = 3
+
+
+@dataclass
+class LeftOut:
+    """Records left out: reason -> their places in the file."""
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, place: str) -> None:
+        self.places.setdefault(reason, []).append(place)
+
+    def counts(self) -> dict[str, int]:
+        """Reason -> records, the most common first."""
+        return dict(
+            sorted(((reason, len(places)) for reason, places in self.places.items()), key=lambda item: -item[1])
+        )
+
+    def lines(self) -> list[str]:
+        """A line for each reason: count, meaning, and the first places."""
+        return [
+            f"left out: {count:,} {reason} ({REASONS[reason]}): "
+            + ", ".join(self.places[reason][:_SHOWN])
+            + (", ..." if count > _SHOWN else "")
+            for reason, count in self.counts().items()
+        ]
+
+
+def records_of(source: Source, forced: str | None) -> tuple[str, Iterator[Record]]:
+    """The name of a source's format, and its records.
+
+    Raises:
+        InputError: as ``format_of``; while reading: what is not of the format.
+    """
+    name = format_of(source, forced)
+    return name, FORMATS[name].read(source)
+
+
+def usable(
+    records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None
+) -> Iterator[tuple[str, str, Call | None]]:
+    """Yield (place, query, call) of the records that have one call, or of which the file does not say any.
+
+    Args:
+        left: gets the others.
+        functions: the API that a call must satisfy; None: any call will do.
+    """
+    for record in records:
+        reason = record.problem or _reason(record, functions)
+        if reason:
+            left.add(reason, record.place)
+        else:
+            yield record.place, record.query, record.calls[0] if record.calls else None
+
+
+def _reason(record: Record, functions: Mapping[str, Function] | None) -> str | None:
+    if not record.query.strip():
+        return "no query"
+    if record.calls is None:
+        return None
+    if len(record.calls) != 1:
+        return "several calls" if record.calls else "no call"
+    if functions is None:
+        return None
+    call = record.calls[0]
+    function = functions.get(call.name)
+    if function is None:
+        return "unknown function"
+    return "schema" if check_accepted(function, call.arguments, call.accepted) else None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import wrote.
+
+    Attributes:
+        format: the file's format.
+        written: queries written.
+    """
+
+    format: str
+    written: int
+    left: LeftOut
+
+
+def import_golden(source: Source, out: Path, forced: str | None = None) -> Imported:
+    """Write a golden file of the queries of another file that have exactly one call.
+
+    With ``source.functions``, calls that violate the API are left out. Of queries with the same normal form the first
+    is kept.
+
+    Args:
+        forced: the format; None: recognise it.
+
+    Raises:
+        InputError: what is not of the format, or no query to write; nothing is written then.
+    """
+    name, records = records_of(source, forced)
+    left, seen, lines = LeftOut(), set(), []
+    for place, query, call in usable(records, left, source.functions):
+        key = normal_form(query)
+        if call is None:
+            left.add("no call", place)
+        elif key in seen:
+            left.add("duplicate", place)
+        else:
+            seen.add(key)
+            lines.append(dump_line({"query": query, "call": call.as_json()}) + "\n")
+    if not lines:
+        raise InputError(
+            "no query to import",
+            file=source.file,
+            found="; ".join(left.lines()) or "no queries",
+            expected="queries with one call each",
+        )
+    write_atomic(out, "".join(lines))
+    return Imported(name, len(lines), left)

@@ -1,0 +1,203 @@
+"""Labelled queries as other tools' files hold them, before anything is said about whether they suit a golden set.
+
+A reader (``routenator/authoring/formats.py``) turns a file into records. Faults of the file itself (not JSON, the
+wrong shape) are an ``InputError`` with file and line; a record that is sound but of no use to us carries the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from routenator.domain.functions import Function
+from routenator.errors import InputError
+from routenator.files import read_text
+from routenator.jsontext import BadJsonError, loads, read_value
+
+# Why a record is left out -> what that means, for messages.
+REASONS = {
+    "no query": "no message of a user, or a blank one",
+    "no call": "the query is answered without a call",
+    "several calls": "a golden query has exactly one call",
+    "dialogue": "the call follows several messages; a golden query is one message",
+    "not only text": "the message holds an image or a file",
+    "unreadable call": "the call is not JSON with a name and arguments",
+    "two values": "a slot has two values",
+    "no right value": "the answers hold none for a parameter",
+    "too many right values": "more right calls than can be listed",
+    "unknown function": "the domain has no such function",
+    "no rule": "the function has no rule in domain.yaml",
+    "schema": "the domain's schema refuses the arguments",
+    "duplicate": "the query came before",
+}
+_LONGEST_LITERAL = 64 * 1024
+_SPACES = " \t\r\n"
+_SHOWN = 60
+
+
+class LeftOutError(Exception):
+    """A record cannot be used.
+
+    Args:
+        reason: one of ``REASONS``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call.
+
+    Attributes:
+        accepted: parameter -> right values besides that in ``arguments``; a parameter that is not in ``arguments`` may
+            be left out or have one of these.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    accepted: dict[str, list[Any]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The call as golden files hold it."""
+        value: dict[str, Any] = {"name": self.name, "arguments": self.arguments}
+        return {**value, "accepted": self.accepted} if self.accepted else value
+
+
+@dataclass(frozen=True)
+class Record:
+    """A query of a file, with its calls.
+
+    Attributes:
+        place: where it is in the file, e.g. ``line 3``.
+        calls: its calls; none if it is known to be answered without one; None if the file does not say.
+        problem: why the record cannot be used: one of ``REASONS``.
+    """
+
+    place: str
+    query: str
+    calls: tuple[Call, ...] | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder to read, and what a reader may have to know.
+
+    Attributes:
+        functions: the domain's API, by which the cells of a table get their types; None: they stay text.
+        answers: the second file of formats that have two; None: found beside the first.
+        part: the part of a benchmark that comes in parts.
+    """
+
+    file: Path
+    functions: Mapping[str, Function] | None = None
+    answers: Path | None = None
+    part: str = "validate"
+
+    @cached_property
+    def text(self) -> str:
+        """The file's text.
+
+        Raises:
+            InputError: missing, unreadable, or not UTF-8.
+        """
+        return read_text(self.file, "a file of queries and calls")
+
+
+def json_values(text: str, file: Path, expected: str) -> Iterator[tuple[str, Any]]:
+    """Yield (``line N``, value) of JSON lines, of a JSON list's items, or of a single JSON value.
+
+    Raises:
+        InputError: not JSON, or beyond the bounds.
+    """
+    at, line = 0, 1
+
+    def skip(position: int) -> int:
+        while position < len(text) and text[position] in _SPACES:
+            position += 1
+        return position
+
+    def wrong(what: str, number: int) -> InputError:
+        return InputError("not JSON", file=file, key=f"line {number}", found=what, expected=expected)
+
+    start = skip(0)
+    listed = text.startswith("[", start)
+    start = skip(start + 1) if listed else start
+    while start < len(text) and not (listed and text[start] == "]"):
+        line += text.count("\n", at, start)
+        at = start
+        try:
+            value, end = read_value(text, start)
+        except BadJsonError as error:
+            raise wrong(str(error), error.line or line) from None
+        yield f"line {line}", value
+        start = skip(end)
+        if listed and text.startswith(",", start):
+            start = skip(start + 1)
+        elif listed and not text.startswith("]", start):
+            raise wrong(text[start : start + _SHOWN] or "the end of the file", line + text.count("\n", at, start))
+    if listed:
+        rest = skip(start + 1)
+        if start >= len(text) or rest < len(text):
+            raise wrong("a list that does not end" if start >= len(text) else "text after the list", line)
+
+
+def wrong_shape(source: Source, place: str, value: Any, expected: str) -> InputError:
+    """The error for a value that is not of the format."""
+    found = ", ".join(map(str, value)) if isinstance(value, dict) else str(value)
+    return InputError(
+        "not of this format", file=source.file, key=place, found=found[:_SHOWN] or "nothing", expected=expected
+    )
+
+
+def unpacked(value: Any) -> Any:
+    """A value that may be given as JSON text, or, as older data have it, as the text of a Python literal.
+
+    Raises:
+        LeftOutError: a text that is neither.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return loads(value)
+    except BadJsonError:
+        pass
+    if len(value) > _LONGEST_LITERAL:
+        raise LeftOutError("unreadable call")
+    try:
+        return loads(json.dumps(ast.literal_eval(value.strip())))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise LeftOutError("unreadable call") from None
+
+
+def call_of(value: Any) -> Call:
+    """A call ``{"name": ..., "arguments": {...}}``, with arguments as an object or as text.
+
+    Raises:
+        LeftOutError: it is none.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
+        raise LeftOutError("unreadable call")
+    arguments = value.get("arguments")
+    arguments = {} if arguments in (None, "") else unpacked(arguments)
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        raise LeftOutError("unreadable call")
+    return Call(value["name"], arguments)
+
+
+def calls_of(value: Any) -> tuple[Call, ...]:
+    """A list of calls or one call, as a value or as text.
+
+    Raises:
+        LeftOutError: as ``call_of``.
+    """
+    value = unpacked(value)
+    return tuple(call_of(item) for item in (value if isinstance(value, list) else [value]))
