@@ -1,7 +1,8 @@
 """Finds errors in a domain before anything runs.
 
 An error is anything that would later fail or give wrong data: a category with a share that no walk reaches, a template
-that can omit a present slot or uses an unknown variable, a cell that no template serves.
+that can omit a present slot or uses an unknown variable, a cell that no template serves, a value that its
+schema refuses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from routenator.authoring.values import check_schemas, check_values
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
@@ -34,8 +36,10 @@ def check_domain(path: str | Path) -> Domain:
     """
     domain = load_domain(path)
     errors: list[InputError] = []
-    for check in (check_walks, _check_coverage, _check_prompts):
+    for check in (check_schemas, check_walks, _check_coverage, _check_prompts):
         errors.extend(check(domain))
+    if not errors:
+        errors.extend(check_values(domain))  # reads schemas and walks that are in order
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     return domain

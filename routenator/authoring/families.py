@@ -191,7 +191,7 @@ def _last(domain: Domain, name: str, split: Mapping[str, float]) -> str | None:
     if not split:
         return None
     function = domain.functions[name]
-    values = function.enum(function.category or "")
+    values = function.names(function.category or "")
     rest = [value for value in values or [] if value not in split]
     return rest[0] if len(rest) == 1 and NO_CATEGORY not in domain.categories_of(name) else None
 

@@ -139,7 +139,7 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
         if rule.category is None or function.category is None:
             continue
         given = domain.statistics.categories.get(name, {})
-        silent = [value for value in function.enum(function.category) or [] if given.get(value, 0) <= 0]
+        silent = [value for value in function.names(function.category) or [] if given.get(value, 0) <= 0]
         if silent:
             yield f"{name}: some categories of the API have no share in the statistics: {_some(silent)}"
 

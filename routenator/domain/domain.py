@@ -75,7 +75,7 @@ class Domain:
         rule, api = self.rules[function], self.functions[function]
         if rule.category is None:
             return [NO_CATEGORY]
-        names = (api.enum(api.category) if api.category else None) or sorted(self.reachable_categories(function))
+        names = (api.names(api.category) if api.category else None) or sorted(self.reachable_categories(function))
         optional = api.category in rule.slots and api.category not in api.required
         return [*names, NO_CATEGORY] if optional else names
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from routenator.domain.foreign import foreign_text, foreign_value
-from routenator.domain.toolschema import check_bounds, validator_of
+from routenator.domain.kinds import kind_of, value_name, values_of
+from routenator.domain.toolschema import check_bounds, check_schema, validator_of
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.parsing import parse_json
@@ -17,7 +18,7 @@ from routenator.parsing import parse_json
 ROLE_KEY = "x-role"
 ROLES = ("category", "subprompt")
 # jsonschema's validator -> our kind of error; anything else is "format".
-_KINDS = {"required": "missing", "additionalProperties": "unexpected", "type": "type", "enum": "enum"}
+_KINDS = {"required": "missing", "additionalProperties": "unexpected", "type": "type", "enum": "enum", "const": "enum"}
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,50 @@ class Function:
     def required(self) -> list[str]:
         return list(self.parameters.get("required", []))
 
-    def enum(self, parameter: str) -> list[str] | None:
-        """The values that a parameter may have, or None if it has no enum."""
-        return self.properties.get(parameter, {}).get("enum")
+    def enum(self, parameter: str) -> list[Any] | None:
+        """The values that a parameter may have, or None if its schema does not list them."""
+        return self._values.get(parameter)
+
+    def names(self, parameter: str) -> list[str] | None:
+        """The names of the values that a parameter may have, without null; None if its schema does not list them."""
+        return self._names.get(parameter)
+
+    def kind(self, parameter: str) -> int:
+        """How the text of a parameter's value becomes JSON; see ``kind_of``."""
+        return kind_of(self.parameters, self.properties[parameter])
 
     def tool(self) -> dict[str, Any]:
         """The OpenAI tool as a model sees it, without our marks."""
         parameters = copy.deepcopy(self.parameters)
         for schema in parameters.get("properties", {}).values():
-            schema.pop(ROLE_KEY, None)
+            if isinstance(schema, dict):
+                schema.pop(ROLE_KEY, None)
         return {
             "type": "function",
             "function": {"name": self.name, "description": self.description, "parameters": parameters},
         }
 
     @cached_property
+    def _values(self) -> dict[str, list[Any] | None]:
+        return {name: values_of(self.parameters, schema) for name, schema in self.properties.items()}
+
+    @cached_property
+    def _names(self) -> dict[str, list[str] | None]:
+        return {
+            name: None if values is None else [value_name(value) for value in values if value is not None]
+            for name, values in self._values.items()
+        }
+
+    @cached_property
     def _validator(self) -> Any:
         return validator_of(self.parameters)
+
+
+def check_value(function: Function, parameter: str, value: Any) -> CallError | None:
+    """The first error of one argument's value against the schema of its parameter, or None."""
+    for error in function._validator.evolve(schema=function.properties[parameter]).iter_errors(value):
+        return CallError(_KINDS.get(str(error.validator), "format"), parameter, error.message)
+    return None
 
 
 def check_call(function: Function, arguments: Any) -> list[CallError]:
@@ -130,9 +158,6 @@ def _refuse_foreign(file: Path, known: tuple[str, str] | None) -> None:
 
 
 def _one(tool: Any, file: Path, key: str) -> Function:
-    from jsonschema import Draft202012Validator, FormatChecker
-    from jsonschema.exceptions import SchemaError
-
     inner = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(inner, dict) or tool.get("type") != "function" or not isinstance(inner.get("name"), str):
         raise InputError(
@@ -142,20 +167,24 @@ def _one(tool: Any, file: Path, key: str) -> Function:
             found=str(tool)[:80],
             expected='{"type": "function", "function": {"name": ...}}',
         )
-    parameters = inner.get("parameters") or {"type": "object", "properties": {}}
-    if not isinstance(parameters, dict):
+    parameters = inner.get("parameters")
+    if parameters is None:
+        parameters = {}
+    if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
         raise InputError(
-            "invalid JSON schema", file=file, key=f"{key}.parameters", found=str(parameters)[:80], expected="an object"
+            "invalid JSON schema",
+            file=file,
+            key=f"{key}.parameters",
+            found=str(parameters)[:80],
+            expected='the schema of an object, such as {"type": "object", "properties": {}}',
         )
-    try:
-        # Without its check of formats, which compiles patterns for Python's engine; `check_bounds` has another one.
-        Draft202012Validator.check_schema(parameters, format_checker=FormatChecker(formats=()))
-    except SchemaError as error:
-        raise InputError("invalid JSON schema", file=file, key=f"{key}.parameters", found=error.message) from None
+    # Programs that read our exports take both keys for granted.
+    parameters = {**parameters, "type": "object", "properties": parameters.get("properties", {})}
+    check_schema(parameters, file, f"{key}.parameters")
     check_bounds(parameters, file, f"{key}.parameters")
     roles: dict[str, str] = {}
     for name, schema in parameters.get("properties", {}).items():
-        role = schema.get(ROLE_KEY)
+        role = schema.get(ROLE_KEY) if isinstance(schema, dict) else None
         if role is None:
             continue
         where = f"{key}.parameters.properties.{name}.{ROLE_KEY}"
@@ -173,6 +202,9 @@ def _one(tool: Any, file: Path, key: str) -> Function:
             found=unknown[0],
             valid=parameters.get("properties", {}),
         )
-    return Function(
-        inner["name"], str(inner.get("description", "")), parameters, roles.get("category"), roles.get("subprompt")
-    )
+    description = inner.get("description")
+    if not isinstance(description, str | None):
+        raise InputError(
+            "not a description", file=file, key=f"{key}.description", found=str(description)[:80], expected="text"
+        )
+    return Function(inner["name"], description or "", parameters, roles.get("category"), roles.get("subprompt"))

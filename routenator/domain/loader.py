@@ -161,6 +161,7 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
             raise InputError(
                 "invalid record", file=file, key=where, found=type(record).__name__, expected="a JSON object"
             )
+        record = {key: value for key, value in record.items() if value is not None}  # null is as good as missing
         for key, kind in (
             ("id", str),
             ("title", str),
@@ -172,6 +173,12 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
             if not isinstance(record.get(key), kind):
                 raise InputError(
                     "invalid record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__
+                )
+        for key in ("keywords", "colours", "nodes", "topics"):
+            texts = record.get(key, [])
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise InputError(
+                    "invalid record", file=file, key=f"{where}, {key}", found=texts, expected="a list of texts"
                 )
         if record["id"] in records:
             raise InputError("duplicate record", file=file, key=where, found=record["id"])
@@ -265,7 +272,7 @@ def _check_rules(domain: Domain) -> None:
 def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
     """Refuse nodes that stand for a value outside the API's enum: no call could express them."""
     parameter = domain.functions[function].category
-    enum = domain.functions[function].enum(parameter) if parameter else None
+    enum = domain.functions[function].names(parameter) if parameter else None
     if enum is None:
         return
     for name, category in [key for key in domain.nodes_by_category if key[0] == function]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from routenator.config import RouteName
+from routenator.domain.kinds import value_name
 from routenator.parsing import Closed
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weights = dict[str, Weight]
+
+
+def _category_name(value: Any) -> Any:
+    """YAML reads the categories of an integer or boolean enum as such; their names are texts."""
+    return value_name(value) if isinstance(value, bool | int | float) else value
+
+
+CategoryName = Annotated[str, BeforeValidator(_category_name)]
 
 NO_CATEGORY = "none"  # stands for "no category"
 
@@ -82,7 +91,7 @@ class JointCell(Closed):
     """One cell of a target given as a joint distribution."""
 
     function: str
-    category: str = NO_CATEGORY
+    category: CategoryName = NO_CATEGORY
     length: str
     language: str = "en"
     share: Weight
@@ -97,7 +106,7 @@ class Statistics(Closed):
 
     languages: Weights = {"en": 1.0}
     functions: Weights = {}
-    categories: dict[str, Weights] = {}
+    categories: dict[str, dict[CategoryName, Weight]] = {}
     length_buckets: dict[str, tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]]
     lengths: dict[str, Weights] = {}
     word_quantiles: dict[str, dict[Annotated[float, Field(gt=0, lt=1)], Annotated[int, Field(ge=1)]]] = {}
@@ -114,7 +123,7 @@ class TemplateHead(Closed):
     functions: Annotated[list[str], Field(min_length=1)]
     weight: Weight = 1.0
     lengths: list[str] | None = None
-    categories: list[str] | None = None
+    categories: list[CategoryName] | None = None
     languages: list[str] | None = None
     for_: Annotated[Literal["any", "guided", "free"], Field(alias="for")] = "any"
     system: str | None = None

@@ -157,7 +157,7 @@ def _check_categories(domain: Domain, function: str, file: Path) -> None:
             return  # by the joint, none of its calls has a category
         raise InputError("missing key", file=file, key=f"categories.{function}", found="nothing", expected="shares")
     parameter = domain.functions[function].category
-    enum = domain.functions[function].enum(parameter) if parameter else None
+    enum = domain.functions[function].names(parameter) if parameter else None
     reachable = domain.reachable_categories(function)
     for category, share in shares.items():
         key = f"categories.{function}.{category}"

@@ -52,6 +52,46 @@ def check_bounds(parameters: dict[str, Any], file: Path, key: str) -> None:
     _Walk(parameters, file).size(parameters, key, 0)
 
 
+def follow(root: Any, reference: str) -> Any:
+    """Return what a reference (``#`` or ``#/...``) within a schema points at.
+
+    Raises:
+        LookupError: it points at nothing.
+    """
+    target = root
+    for part in reference.split("/")[1:]:
+        name = unquote(part).replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list) and name.isdecimal() and int(name) < len(target):
+            target = target[int(name)]
+        elif isinstance(target, dict) and name in target:
+            target = target[name]
+        else:
+            raise LookupError(reference)
+    return target
+
+
+def check_schema(schema: Any, file: Path, key: str, what: str = "") -> None:
+    """Check that a value is a JSON schema.
+
+    Args:
+        file, key: its place, for the message.
+        what: put before what was found.
+
+    Raises:
+        InputError: it is not.
+    """
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        # Without its check of formats, which compiles patterns for Python's engine; `check_bounds` has another one.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
+    except SchemaError as error:
+        raise InputError(
+            "invalid JSON schema", file=file, key=key, found=f"{what}{error.message}"[:200], expected="a JSON schema"
+        ) from None
+
+
 class _Walk:
     """Counts the schemas within a schema, following references."""
 
@@ -114,17 +154,14 @@ class _Walk:
             raise InputError(
                 "this reference leads out of the schema", file=self._file, key=key, found=reference, expected=expected
             )
-        target: Any = self._root
-        for part in reference.split("/")[1:]:
-            name = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(target, list) and name.isdecimal() and int(name) < len(target):
-                target = target[int(name)]
-            elif isinstance(target, dict) and name in target:
-                target = target[name]
-            else:
-                raise InputError(
-                    "this reference leads nowhere", file=self._file, key=key, found=reference, expected=expected
-                )
+        try:
+            target = follow(self._root, reference)
+        except LookupError:
+            raise InputError(
+                "this reference leads nowhere", file=self._file, key=key, found=reference, expected=expected
+            ) from None
+        # Whatever stands outside of the places for schemas has not been checked as one.
+        check_schema(target, self._file, key, f"{reference}: ")
         return target
 
     def _check_pattern(self, pattern: str, key: str) -> None:

@@ -48,7 +48,6 @@ PUNCTUATION = ",.?!;:"
 _WORD = 1 << 32  # random words are below this; a share becomes a threshold on them
 SPACE_PIECE = 0
 MOST_SLOTS = 62  # slots are bits of an int64
-_KINDS = {"integer": 1, "number": 2, "boolean": 3}  # as in routenator.wording.text
 _LETTERS = 1 << 16  # typos are made in letters below this code point
 
 
@@ -249,7 +248,6 @@ class Compiler:
         value_node = self._node(self.domain.values[name, slot], scope)
         surface_node = -1 if surface is None else self._node(surface, scope)
         value, said = self._sizes[value_node], self._sizes[value_node if surface is None else surface_node]
-        kind = function.properties[slot].get("type")
         row = (
             presence,
             threshold(share),
@@ -257,7 +255,7 @@ class Compiler:
             sum(1 << above[other] for other in spec.needs if other in above),
             value_node,
             surface_node,
-            _KINDS.get(kind, 0) if isinstance(kind, str) else 0,
+            function.kind(slot),
             self._piece(f"{json.dumps(slot, ensure_ascii=False)}: ", clean=False),
         )
         return row, value, said

@@ -11,11 +11,12 @@ from typing import Any
 
 from numba import njit
 
+from routenator.domain.kinds import BOOLEAN, LITERALS, NULLABLE, NUMBER, STRING
+
 SPACE, OPEN, CLOSE, OPEN_CATEGORY = 32, 1, 2, 3
 COMMA, OPENING, CLOSING = 44, 123, 125
 _QUOTE, _BACKSLASH = 34, 92
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
-STRING, INTEGER, NUMBER, BOOLEAN = 0, 1, 2, 3
 
 
 @njit(cache=True, inline="always")
@@ -183,7 +184,16 @@ def quoted(source: Any, start: Any, stop: Any, out: Any, at: Any) -> Any:
 
 @njit(cache=True)
 def typed(source: Any, start: Any, stop: Any, kind: Any, out: Any, at: Any) -> Any:
-    """Append a value as its parameter's JSON type; text that is not a number stays a string. Return the new end."""
+    """Append a value as its parameter's JSON type; text that is not a number stays a string. Return the new end.
+
+    ``json_value`` in routenator.domain.kinds does the same in Python.
+    """
+    if kind > BOOLEAN:
+        if kind & NULLABLE and _is_word(source, start, stop, "null"):
+            return copy(source, start, stop, out, at)
+        if kind & LITERALS and (_is_word(source, start, stop, "true") or _is_word(source, start, stop, "false")):
+            return copy(source, start, stop, out, at)
+        kind = kind & BOOLEAN
     if kind == STRING:
         return quoted(source, start, stop, out, at)
     if kind == BOOLEAN:
@@ -208,6 +218,15 @@ def typed(source: Any, start: Any, stop: Any, kind: Any, out: Any, at: Any) -> A
         out[at] = _MINUS
         at += 1
     return copy(source, first, stop, out, at)
+
+
+@njit(cache=True, inline="always")
+def _is_word(source: Any, start: Any, stop: Any, word: Any) -> Any:
+    same = stop - start == len(word)
+    if same:
+        for i in range(len(word)):
+            same = same and source[start + i] == ord(word[i])
+    return same
 
 
 @njit(cache=True, inline="always")
