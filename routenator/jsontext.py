@@ -1,8 +1,9 @@
 """JSON from elsewhere, with bounds: replies of models, files of a domain, golden sets.
 
 Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are no
-``JSONDecodeError``, and it accepts halves of surrogate pairs, which no UTF-8 file can hold. Here all of them are a
-``BadJsonError``, so that one value from elsewhere ends nothing but itself.
+``JSONDecodeError``; it accepts halves of surrogate pairs, which no UTF-8 file can hold; and of a key that appears twice
+it silently takes the last. Here all of them are a ``BadJsonError``, so that one value from elsewhere ends nothing but
+itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 MOST_DEPTH = 64  # objects and lists within each other
 MOST_DIGITS = 300  # of an integer; any such number is also a float
 
+_SHOWN, _SHOWN_LETTERS = 6, 60  # keys of an object and letters of a key, for messages
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 
@@ -36,10 +38,20 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        some = ", ".join(repr(key[:_SHOWN_LETTERS]) for key in list(value)[:_SHOWN])
+        raise BadJsonError(f"the key {twice[:_SHOWN_LETTERS]!r} appears twice in an object with the keys {some}")
+    return value
+
+
 _TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 _SPACES = " \t\r\n"
-_PLAIN = json.JSONDecoder()
-_CAREFUL = json.JSONDecoder(parse_int=_integer)
+_PLAIN = json.JSONDecoder(object_pairs_hook=_object)
+_CAREFUL = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 def read_value(text: str, at: int = 0) -> tuple[Any, int]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
-from routenator.jsontext import MOST_DEPTH, BadJsonError, loads
+from routenator.jsontext import MOST_DEPTH, BadJsonError, is_text, loads
 
 MOST_VALUES = 2_000_000  # of a YAML file, with every alias counted as what it stands for
 _MOST_BYTES = 64 * 1024**2
@@ -65,6 +65,16 @@ class _StrictLoader(yaml.SafeLoader):
         if self._total > self.most:
             raise _BoundError(None, None, f"more than {self.most:,} values, with aliases written out", mark)
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if not isinstance(value, str) or is_text(value):
+            return value
+        try:  # JSON, which is also YAML, writes one emoji as two escapes
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            what = "half of a surrogate pair, which is not text"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
 
     def _tallest(self, node: yaml.Node | None) -> int:
         if isinstance(node, yaml.MappingNode):
