@@ -58,6 +58,7 @@ WORKERS_ONLY = {
     "jobs/chunks.py",
     "jobs/engines.py",
     "jobs/generate.py",
+    "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from routenator.authoring.check import check_domain, probe_config
+from routenator.authoring.drawn import Drawn, check_draws, draw_all
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.graph import to_networkx
+from routenator.errors import InputError, InputErrors
 from routenator.routes import ROUTES
 from routenator.sampling.feasible import rows_to_cover
-from routenator.sampling.philox import row_seeds
-from routenator.sampling.strata import build_strata, category_shares
-from routenator.wording.writer import Writer
+from routenator.sampling.strata import build_strata
 
-_DRAWS = 64  # drafts per template to probe its lengths
 _PERCENT = 5.0  # beside shares that add up to at most 1, weights from here on look like percentages
 _SERVED_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RARE = 0.05  # warn if a smaller share of the draws falls into a length bucket
@@ -63,12 +60,18 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     }
     if golden:
         report.facts["golden queries"] = len(load_golden(domain.path / "golden.jsonl", domain.functions))
+    draws = draw_all(domain)
+    found = list(check_draws(domain, draws))
+    errors = [each for each in found if isinstance(each, InputError)]
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
     report.warnings = [
         *_function_warnings(domain),
         *_weight_warnings(domain),
         *_graph_warnings(domain),
         *_category_warnings(domain),
-        *_length_warnings(domain),
+        *(each for each in found if isinstance(each, str)),
+        *_length_warnings(domain, draws),
     ]
     return report
 
@@ -144,34 +147,24 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
             yield f"{name}: some categories of the API have no share in the statistics: {_some(silent)}"
 
 
-def _length_warnings(domain: Domain) -> Iterator[str]:
+def _length_warnings(domain: Domain, draws: Sequence[Drawn]) -> Iterator[str]:
     """Length buckets that a heuristic template in use declares but hardly ever produces."""
-    seeds = row_seeds(0, np.arange(_DRAWS))
-    writer = Writer(domain, tries=1)
-    for function in domain.rules:
-        shares = category_shares(domain, function) if domain.statistics.functions.get(function, 0) > 0 else {}
-        for template in domain.templates.values():
-            if template.grammar is None or function not in template.functions or template.weight == 0 or not shares:
+    for function, template, _, drawn in draws:
+        if drawn is None:
+            yield f"{template.name}: none of the categories of {function} that it serves has a share"
+            continue
+        words = drawn.facts[:, 0]
+        for bucket in template.lengths or domain.statistics.length_buckets:
+            if domain.statistics.lengths[function].get(bucket, 0) <= 0:
                 continue
-            serving = [c for c in shares if template.categories is None or c in template.categories]
-            categories = np.array([serving[n % len(serving)] for n in range(_DRAWS)], dtype=object) if serving else None
-            if categories is None:
-                yield f"{template.name}: none of the categories of {function} that it serves has a share"
-                continue
-            words = writer.draw(
-                function, seeds, categories, np.full(_DRAWS, writer.compiled.root[function, template.name])
-            ).facts[:, 0]
-            for bucket in template.lengths or domain.statistics.length_buckets:
-                if domain.statistics.lengths[function].get(bucket, 0) <= 0:
-                    continue
-                low, high = domain.statistics.length_buckets[bucket]
-                share = float(((words >= low) & (words <= high)).mean())
-                if share < _RARE:
-                    yield (
-                        f"{template.name}: only {share:.0%} of its draws for {function} have length {bucket} "
-                        f"({low} to {high} words); they have {words.min()} to {words.max()} words. "
-                        "List the lengths that it can produce under `lengths`"
-                    )
+            low, high = domain.statistics.length_buckets[bucket]
+            share = float(((words >= low) & (words <= high)).mean())
+            if share < _RARE:
+                yield (
+                    f"{template.name}: only {share:.0%} of its draws for {function} have length {bucket} "
+                    f"({low} to {high} words); they have {words.min()} to {words.max()} words. "
+                    "List the lengths that it can produce under `lengths`"
+                )
 
 
 def _some(names: list[str], shown: int = 5) -> str:

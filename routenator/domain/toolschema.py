@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 
+from routenator.domain.formats import format_checker
 from routenator.errors import InputError
 from routenator.jsontext import MOST_DEPTH
 
@@ -179,11 +180,11 @@ class _Walk:
 
 
 def validator_of(parameters: dict[str, Any]) -> Any:
-    """Return a validator that runs patterns in linear time."""
+    """Return a validator that runs patterns in linear time and checks formats."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    return extend(Draft202012Validator, {"pattern": _pattern})(parameters)
+    return extend(Draft202012Validator, {"pattern": _pattern})(parameters, format_checker=format_checker())
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from slurm.submission.submit import submit_missing
 from slurm.watching.follow import print_result, run_local, watch_slurm
 from slurm.watching.patience import PATIENCE_MINUTES
 from slurm.watching.repeats import last_errors, repeated
+from slurm.watching.snapshot import domain_remarks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,10 @@ def retry(
 
     Leaves shards alone that are done, queued, running or unknown.
     """
-    go(load_own_run(run), wait, patience=patience, presume_lost=presume_lost)
+    found = load_own_run(run)
+    if any(missing_shards(found, stage) for stage in found.plan.stages):
+        _remark(console_for_output(), domain_remarks(found))
+    go(found, wait, patience=patience, presume_lost=presume_lost)
 
 
 def go(

@@ -94,6 +94,7 @@ def said(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
         ({"allOf": [{"type": "number"}, {"minimum": 1}]}, "[1|2.5]", [1, 2.5]),
         ({"allOf": [{"enum": [1, 2, "x"]}, {"type": "integer"}]}, "[1|2]", [1, 2]),
         ({"$ref": "#/$defs/size", "description": "Which."}, "[2|4]", [2, 4]),
+        ({"type": "string", "format": "date"}, "[2026-11-29|2028-02-29]", ["2026-11-29", "2028-02-29"]),
         ({"type": "string", "minLength": 3, "pattern": "^[a-z]+$"}, "[lake|park]", ["lake", "park"]),
     ],
 )  # fmt: skip
@@ -128,6 +129,28 @@ def test_what_cannot_be_made_is_an_error_of_the_check(
     said(error, "functions.json", "[1].parameters.properties.near", *parts)
 
 
+@pytest.mark.parametrize(
+    ("form", "right", "wrong"),
+    [
+        ("date", ["2026-11-29", "2028-02-29"], ["2026-02-30", "29.11.2026", "20261129", "2026-11-29T09:00:00Z", ""]),
+        ("date-time", ["2026-11-29T09:00:00Z", "2026-11-29T09:00:00.5+01:00", "2026-11-29T09:00:00"],
+         ["2026-11-29", "2026-02-30T09:00:00Z", "2026-11-29T25:00:00Z", "tomorrow at nine"]),
+        ("time", ["09:00:00Z", "09:00", "23:59:60Z"], ["9:00", "24:00", "09:00pm", "nine"]),
+        ("email", ["a@example.org", "a.b+c@example"], ["a", "a@", "@b", "a b@c.org", "a@b@c", "a..b@c.org"]),
+        ("uri", ["https://example.org/a?b=c", "mailto:a@b.c", "urn:x:y"], ["example.org", "//a", "http://a b", "1:x"]),
+        ("uuid", ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567e89b12d3a456426614174000", "x"]),
+    ],
+)  # fmt: skip
+def test_formats_are_checked_where_arguments_are(copy: Path, form: str, right: list[str], wrong: list[str]) -> None:
+    """The leap day that does not exist passed as a date: formats were not checked at all."""
+    give_near(copy, {"type": "string", "format": form})
+    book = load_domain(copy).functions["book"]
+    for text in right:
+        assert check_call(book, {"city": "Oslo", "near": text}) == [], text
+    for text in wrong:
+        assert [error.kind for error in check_call(book, {"city": "Oslo", "near": text})] == ["format"], text
+
+
 def test_a_list_that_no_slot_fills_is_no_error(copy: Path) -> None:
     give_near(copy, {"type": "string"}, **{"minProperties": 1})
     tools = json.loads((copy / "functions.json").read_text())
@@ -154,6 +177,8 @@ def test_conditions_on_all_arguments_are_errors_of_the_check(copy: Path, keyword
         ({"enum": ["two people", "six people"]}, "{Party}", ["nodes.csv", "node n_two", "a couple"]),
         ({"enum": ["happy", "calm"]}, "{mood}", ["lexicon.yaml", "mood", "bright"]),
         ({"type": "integer"}, "{City.size}", ["nodes.csv", "node c_rome", "not of type 'integer'"]),
+        ({"type": "string", "format": "date"}, "[2026-11-29|2026-02-30]", ["domain.yaml", "2026-02-30", "date"]),
+        ({"type": "string", "pattern": "^[A-Z]{3}$"}, "[ABC|Abc]", ["domain.yaml", "Abc", "does not match"]),
         ({"enum": [1, None]}, "[1|none]", ["domain.yaml", "none", "near"]),
     ],
 )
@@ -165,6 +190,28 @@ def test_a_value_outside_its_schema_is_an_error_of_the_check(
     with pytest.raises(InputError) as error:
         check_domain(copy)
     said(error, "a value of the slot near of book violates its schema", *parts)
+
+
+def test_drawn_calls_are_held_to_the_whole_schema(copy: Path) -> None:
+    """Each value fits its parameter, but the call lacks what goes with it; the check found no errors."""
+    give_near(copy, {"type": "string"}, dependentRequired={"near": ["people"]})
+    check_domain(copy)
+    with pytest.raises(InputError) as error:
+        inspect_domain(copy)
+    said(error, "calls of book that violate its schema", "heuristic/book.yaml", "book_plain", "dependency", "people")
+
+
+@pytest.mark.parametrize(("opening", "warned"), [('book "', False), ('[book|book "]', True), ("[book|reserve]", None)])
+def test_drawn_queries_are_held_to_the_checks(copy: Path, opening: str, warned: bool | None) -> None:
+    """A grammar of which no query passes is an error, one of which many fail is warned of."""
+    replace(copy / "templates/heuristic/book.yaml", "[book|reserve|i would like to book]", opening)
+    if warned is False:
+        with pytest.raises(InputError) as error:
+            inspect_domain(copy)
+        said(error, "no query for book passes the checks", "book_plain", "quotes", "an odd number of")
+        return
+    told = [each for each in inspect_domain(copy).warnings if "the checks reject" in each]
+    assert len(told) == bool(warned) and all("heuristic/book_plain" in each and "quotes" in each for each in told)
 
 
 def test_only_nodes_that_a_walk_reaches_must_fit(copy: Path) -> None:

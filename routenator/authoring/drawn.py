@@ -1,0 +1,112 @@
+"""Draws calls and queries of every function and grammar, and holds them to the checks of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from routenator.authoring.check import probe_config
+from routenator.domain.domain import Domain
+from routenator.domain.templates import Template
+from routenator.errors import InputError
+from routenator.generation.candidate import to_check
+from routenator.sampling.philox import row_seeds
+from routenator.sampling.strata import category_shares
+from routenator.validation.checks import CHECKS, Context, first_failure
+from routenator.validation.prefilter import surely_accepted
+from routenator.wording.writer import Words, Writer
+
+DRAWS = 64  # of each function and grammar
+MANY = 0.25  # warn if a check rejects at least this share of them
+
+
+class Drawn(NamedTuple):
+    """Draws of one grammar for one function.
+
+    Attributes:
+        categories: category of each draw, strings, shape (DRAWS,); None if the grammar serves none that has a share.
+        words: the draws; None if there are no categories.
+    """
+
+    function: str
+    template: Template
+    categories: NDArray[np.object_] | None
+    words: Words | None
+
+
+def draw_all(domain: Domain) -> list[Drawn]:
+    """Draw from each grammar that is in use, for each of its functions that has a share."""
+    seeds = row_seeds(0, np.arange(DRAWS))
+    writer = Writer(domain, tries=1)
+    found = []
+    for function in domain.rules:
+        shares = category_shares(domain, function) if domain.statistics.functions.get(function, 0) > 0 else {}
+        for template in domain.templates.values():
+            if template.grammar is None or function not in template.functions or template.weight == 0 or not shares:
+                continue
+            serving = [c for c in shares if template.categories is None or c in template.categories]
+            if not serving:
+                found.append(Drawn(function, template, None, None))
+                continue
+            categories = np.array([serving[n % len(serving)] for n in range(DRAWS)], dtype=object)
+            roots = np.full(DRAWS, writer.compiled.root[function, template.name])
+            found.append(Drawn(function, template, categories, writer.draw(function, seeds, categories, roots)))
+    return found
+
+
+def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError | str]:
+    """Errors for grammars of which calls violate the schema or no query passes; sentences for those with few that pass.
+
+    Lengths are not checked: the draws aim at none.
+    """
+    rejected: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    for row, reason, seen in _rejections(domain, draws):
+        rejected.setdefault((row["function"], row["template"]), []).append((reason, seen, row["draft"]))
+    for (function, name), found in rejected.items():
+        template = domain.templates[name]
+        reason, count = Counter(reason for reason, _, _ in found).most_common(1)[0]
+        bad = next((each for each in found if each[0] == "schema"), None)
+        if bad is None and len(found) < MANY * DRAWS:
+            continue
+        code, seen, query = bad or next(each for each in found if each[0] == reason)
+        if bad is not None or len(found) == DRAWS:
+            yield InputError(
+                f"calls of {function} that violate its schema" if bad else f"no query for {function} passes the checks",
+                file=template.file,
+                key=template.place(),
+                found=f"{code}: {seen}, in {query[:80]!r}",
+                expected="calls that satisfy functions.json"
+                if bad
+                else f"queries of which this is not so: {CHECKS[code][1]}",
+            )
+        else:
+            yield (
+                f"{name}: the checks reject {len(found) / DRAWS:.0%} of its queries for {function}, "
+                f"{count / DRAWS:.0%} because of {reason} ({CHECKS[reason][1]}): {seen}, in {query[:80]!r}"
+            )
+
+
+def _rejections(domain: Domain, draws: Sequence[Drawn]) -> Iterator[tuple[dict[str, str], str, str]]:
+    """Draws that a check rejects: the row, the reason, and what the check found."""
+    config = probe_config(domain).checks.model_copy(update={"length": False})
+    context = Context(domain, config, {})
+    bucket, tongue = next(iter(domain.statistics.length_buckets)), next(iter(domain.statistics.languages))
+    for drawn in draws:
+        if drawn.words is None or drawn.categories is None:
+            continue
+        same = {"function": drawn.function, "template": drawn.template.name, "length": bucket}
+        same["language"] = (drawn.template.languages or [tongue])[0]
+        columns = {name: pa.array([value] * DRAWS) for name, value in same.items()}
+        columns |= {"category": pa.array(drawn.categories.tolist()), "draft": drawn.words.query}
+        table = pa.table({**columns, "slots": drawn.words.slots, "arguments": drawn.words.arguments})
+        table = table.select(sorted(table.column_names))
+        doubtful = np.flatnonzero(~surely_accepted(table, context))
+        for row in table.take(doubtful).to_pylist():
+            failure = first_failure(to_check(domain, row, row["draft"]), context)
+            if failure is not None:
+                yield row, *failure

@@ -1,0 +1,28 @@
+"""Says that a run keeps its snapshot of a domain that has changed since."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from jobs.plan import Run
+from routenator.domain.loader import domain_fingerprint
+from routenator.errors import InputError
+
+
+def domain_remarks(run: Run) -> list[str]:
+    """Return lines for ``retry`` if the run's domain differs from the run's snapshot of it; none if it is gone."""
+    source = Path(run.config.domain)
+    try:
+        changed = source.is_dir() and domain_fingerprint(source) != run.plan.domain_sha256
+    except (InputError, OSError):
+        return []
+    if not changed:
+        return []
+    command = f"python launch.py run {shlex.quote(str(run.path / 'config.yaml'))}"
+    if run.config.run_dir is not None:
+        command += " run_dir=OTHER"
+    return [
+        f"{source} has changed since this run was planned; `retry` keeps the run's snapshot, {run.domain_dir}",
+        f"for a run with the changed domain: {command}",
+    ]
