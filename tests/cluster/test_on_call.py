@@ -59,7 +59,8 @@ def test_on_call_1_and_2_a_held_run_is_stuck_and_goes_on_by_the_command_that_sta
     (toys / "generate-1.hold").touch()
     stages = {**SMALL, "generate": {**SMALL["generate"], "extra": {"hold": True}, "shards_per_task": 1}}
     run = make_run(cluster=slurm_profile(stages=stages))
-    generate = job_of(submit_missing(run, PACKAGE), "generate")
+    made = submit_missing(run, PACKAGE)
+    generate = job_of(made, "generate")
     wait_for(run, is_stuck)
     done = launch("status", str(run.path), "--watch", "--every", "0.5", "--patience", "0.02")
     assert done.returncode == STUCK, done.stdout + done.stderr
@@ -71,9 +72,7 @@ def test_on_call_1_and_2_a_held_run_is_stuck_and_goes_on_by_the_command_that_sta
     value = json.loads(launch("status", str(run.path), "--json").stdout)
     (task,) = value["stages"][1]["tasks"]
     assert (task["shard"], task["job"]) == (1, f"{generate}_1") and re.fullmatch(r"n\d", task["nodes"])
-    assert [group["jobs"] for group in value["stages"][2]["waiting"]] == [[str(int(generate) + 1)]], (
-        "merge was submitted after it"
-    )
+    assert [group["jobs"] for group in value["stages"][2]["waiting"]] == [[job_of(made, "merge")]]
 
     subprocess.run(["scontrol", "requeuehold", f"{generate}_1"], check=True)
     wait_for(run, is_stuck)
@@ -128,4 +127,7 @@ def _idle(node: str) -> bool:
     done = subprocess.run(
         ["sinfo", "-h", "-n", node, "-p", "main", "-o", "%T"], capture_output=True, text=True, check=True
     )
+    if done.stdout.strip().rstrip("*") in ("down", "drained", "draining"):
+        # It was away for longer than Slurm waits; then an administrator must bring it back.
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False, capture_output=True)
     return done.stdout.strip() == "idle"
