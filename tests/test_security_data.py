@@ -51,7 +51,7 @@ from routenator.sampling.sampler import Sampler
 from routenator.terminal import shown
 from routenator.wording.composer import Composer
 from slurm.preflight.secrets import secret_warnings
-from slurm.submission.submissions import Submission, append_submission
+from slurm.submission.submissions import Submission, append_submission, local_log
 from slurm.watching.monitor import _text
 from tests.conftest import ROOT, TINY, launch_here, make_config
 from tests.jobs.world import make_run
@@ -446,7 +446,7 @@ def test_finding_11_logs_status_and_runs_show_what_a_task_wrote(tmp_path: Path) 
     run = make_run(tmp_path)
     submission = Submission(kind="local", stage="sample", job="999999", shards="0", host="elsewhere", started=1.0)
     append_submission(run, submission)
-    log = submission.log(run.log_dir("sample"), 0)
+    log = run.log_dir("sample") / local_log(submission.job)
     log.parent.mkdir(parents=True)
     log.write_text(f"begin {EVIL[:-1]} end\n")
     write_failure(

@@ -100,6 +100,6 @@ def plan(
         return
     print_forecast(value, console_for_output())
     if texts:
-        typer.echo(f"\n{placeholders(resolved)}")
+        put(f"\n{placeholders(resolved)}")
     for stage, text in texts.items():
         put(f"\n# ---- {stage} ----\n{text}")
