@@ -60,6 +60,7 @@ WORKERS_ONLY = {
     "jobs/generate.py",
     "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",
+    "routenator/authoring/rowlengths.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",
     "routenator/generation/precompile.py",

@@ -33,11 +33,13 @@ class DomainReport:
     Attributes:
         warnings: one sentence each.
         facts: counts by name.
+        draws: what each grammar wrote.
     """
 
     domain: Domain
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, int] = field(default_factory=dict)
+    draws: list[Drawn] = field(default_factory=list)
 
 
 def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
@@ -60,7 +62,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     }
     if golden:
         report.facts["golden queries"] = len(load_golden(domain.path / "golden.jsonl", domain.functions))
-    draws = draw_all(domain)
+    report.draws = draws = draw_all(domain)
     found = list(check_draws(domain, draws))
     errors = [each for each in found if isinstance(each, InputError)]
     if errors:

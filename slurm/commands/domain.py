@@ -11,6 +11,7 @@ import typer
 
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
+from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.authoring.templatefiles import convert_templates
 from routenator.compose import find_domain
 from routenator.domain.loader import load_domain
@@ -29,9 +30,22 @@ app.add_typer(domain_app, name="domain")
 
 @domain_app.command("check")
 @with_exit_codes
-def domain_check(directory: Annotated[Path, typer.Argument(metavar="DIR")], as_json: AsJson = False) -> None:
+def domain_check(
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="Also count the tokens of rows, by this model's tokenizer alone."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Report errors and suspicious content in a domain."""
     found = inspect_domain(find_domain(str(directory)))
+    if model is not None:
+        lengths = row_lengths(found.domain, found.draws, load_tokenizer(model))
+        found.facts |= {f"tokens of the longest rows drawn ({each.style})": each.total for each in lengths}
+        found.warnings += length_warnings(found.domain, lengths)
     if as_json:
         print_json({"domain": found.domain.name, "facts": found.facts, "warnings": found.warnings})
         return
