@@ -127,7 +127,7 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
                     key=f"{where}, arguments" + (f".{error.parameter}" if error.parameter else ""),
                     found=variant.get(error.parameter, "nothing"),
                     expected=error.message if error.kind != "enum" else None,
-                    valid=function.enum(error.parameter)
+                    valid=function.names(error.parameter)
                     or (function.properties if error.kind == "unexpected" else None),
                 )
                 for error, variant in bad

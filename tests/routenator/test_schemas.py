@@ -16,6 +16,7 @@ from routenator.authoring.inspection import inspect_domain
 from routenator.dataset import export
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
+from routenator.domain.golden import load_golden
 from routenator.domain.kinds import BOOLEAN, INTEGER, LITERALS, NULLABLE, NUMBER, STRING, json_value
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
@@ -353,3 +354,13 @@ def test_null_in_metadata_is_as_good_as_missing(copy: Path) -> None:
     (copy / "metadata.jsonl").write_text(json.dumps(record))
     found = load_domain(copy).records[record["id"]]
     assert "topics" not in found and "mood" not in found and found["keywords"]
+
+
+def test_a_golden_value_outside_an_enum_of_several_types_is_named(copy: Path) -> None:
+    """The valid values could not be sorted, which was a traceback."""
+    give_near(copy, {"enum": [1, "lake", None]})
+    call = {"name": "book", "arguments": {"city": "Oslo", "near": "lakes"}}
+    (copy / "golden.jsonl").write_text(json.dumps({"query": "by the lake", "call": call}))
+    with pytest.raises(InputError) as error:
+        load_golden(copy / "golden.jsonl", load_domain(copy).functions)
+    said(error, "golden.jsonl", "arguments.near", "nearest:  lake")
