@@ -58,7 +58,9 @@ def dataset_card(
             {
                 "config_name": "default",
                 "data_files": [
-                    {"split": split, "path": f"{split}*.parquet"} for split in ("train", "validation") if counts[split]
+                    {"split": split, "path": _path(split, summary["files"][split])}
+                    for split in ("train", "validation")
+                    if counts[split]
                 ],
             }
         ],
@@ -114,6 +116,12 @@ def dataset_card(
         "their output; then set `license` above.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _path(split: str, files: list[str]) -> str:
+    """A pattern for a split's examples that other formats' Parquet files, ``train.openai.parquet``, do not fit."""
+    single = f"{split}.parquet"
+    return single if single in files else f"{split}-*-of-?????.parquet"
 
 
 def _repeats(counts: Mapping[str, Any]) -> int:

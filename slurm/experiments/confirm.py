@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.task import read_receipt
 from routenator.config import EvaluateConfig, Section
+from routenator.dataset.files import split_files
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
@@ -165,7 +166,7 @@ def _known(entry: Entry, reader: Reader) -> set[str]:
 
     config = entry.plan.config
     folder = entry.run.stage_dir("merge") / "dataset"
-    files = [file for split in ("train", "validation") for file in folder.glob(f"{split}*.parquet")]
+    files = [file for split in ("train", "validation") for file in split_files(folder, split)]
     trained = (query for file in files for query in pq.read_table(file, columns=["query"])["query"].to_pylist())
     scored = (example.query for example in reader.gold(golden_source(config), config.domain))
     return {normal_form(query) for queries in (trained, scored) for query in queries}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.dataset.distribution import measures, quartiles
+from routenator.dataset.files import split_files
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.files import read_json
@@ -62,9 +63,7 @@ def counted(entries: Sequence[Entry], domain: Domain) -> dict[str, Any]:
     words: dict[str, Counter[int]] = {}
     for entry in entries:
         merge = entry.run.stage_dir("merge")
-        for file in sorted((merge / "dataset").glob("*.parquet")):
-            if not file.name.startswith(("train", "validation")):
-                continue
+        for file in (path for split in ("train", "validation") for path in split_files(merge / "dataset", split)):
             for row in pq.read_table(file, columns=["function", "category", "words"]).to_pylist():
                 function = row["function"]
                 length = next((name for name, (low, high) in buckets.items() if low <= row["words"] <= high), OUTSIDE)

@@ -16,6 +16,7 @@ import jobs.merge
 from jobs.inputs import read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
+from routenator.dataset.files import split_files
 from routenator.domain.domain import Domain
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file
@@ -151,6 +152,22 @@ def test_a_route_that_is_rejected_is_backfilled_from_others(tmp_path: Path) -> N
     counts = read_json(without.stage_dir("merge") / "merge.json")["counts"]
     assert counts["backfilled"] == 0
     assert counts["missing"] == sum(row["quota"] for row in short)
+
+
+@pytest.mark.parametrize("per_file", [1000, 60])
+def test_a_data_set_with_messages_as_parquet_loads_by_its_card(tmp_path: Path, per_file: int) -> None:
+    """The card's ``train*.parquet`` took in ``train.openai.parquet`` too, so nothing could be read."""
+    from datasets import load_dataset
+
+    formats = ["openai", "openai_parquet"]
+    run = merged(tmp_path, distinct, dataset={"size": 200, "rows_per_file": per_file}, merge={"formats": formats})
+    folder = run.stage_dir("merge") / "dataset"
+    assert len(list(folder.glob("train*.openai.parquet"))) == (1 if per_file == 1000 else 4)
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {*loaded} == {"train", "validation"}
+    for split, rows in loaded.items():
+        own = pl.concat(pl.read_parquet(file) for file in split_files(folder, split))
+        assert rows["query"][:] == own["query"].to_list() and rows.column_names == own.columns
 
 
 def test_every_format_and_large_sets_in_several_files(tmp_path: Path) -> None:

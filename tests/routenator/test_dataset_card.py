@@ -29,6 +29,7 @@ def card(**changes: object) -> str:
         "counts": {**counts, "rejected": {"length": 5}, "dropped": {"duplicate": 4, "conflict": 0}, **changes},
         "distribution": distribution([STRATUM], {"requested": [20], "accepted": [15], "final": [10]}, TARGET),
         "formats": ["openai"],
+        "files": {"train": ["train.parquet", "train.jsonl"], "validation": ["validation.parquet"]},
         "generators": {"<model>": 10},
     }
     return dataset_card(
@@ -51,7 +52,7 @@ def test_front_matter() -> None:
 
 def test_an_empty_split_is_not_listed() -> None:
     front = yaml.safe_load(card(validation=0).split("---\n")[1])
-    assert [item["path"] for item in front["configs"][0]["data_files"]] == ["train*.parquet"]
+    assert [item["path"] for item in front["configs"][0]["data_files"]] == ["train.parquet"]
 
 
 def test_cells_are_escaped() -> None:
