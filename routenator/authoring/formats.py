@@ -38,7 +38,9 @@ class Format:
 
 def _tagged(value: _Value) -> bool:
     turns = value.get("messages", value.get("conversations"))
-    texts = [turn.get("content", turn.get("value")) for turn in turns or () if isinstance(turn, dict)]
+    if not isinstance(turns, list):
+        return False
+    texts = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, dict)]
     return any(tag in text for text in texts if isinstance(text, str) for tag in HERMES_TAGS)
 
 

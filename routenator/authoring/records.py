@@ -173,7 +173,11 @@ def unpacked(value: Any) -> Any:
     if len(value) > _LONGEST_LITERAL:
         raise LeftOutError("unreadable call")
     try:
-        return loads(json.dumps(ast.literal_eval(value.strip())))
+        tree = ast.parse(value.strip(), mode="eval")
+        keys = [[ast.dump(key) for key in node.keys if key] for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+        if any(len(set(own)) < len(own) for own in keys):
+            raise LeftOutError("unreadable call")  # as in JSON, where a key that appears twice is refused
+        return loads(json.dumps(ast.literal_eval(tree)))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise LeftOutError("unreadable call") from None
 
