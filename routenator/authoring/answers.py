@@ -39,17 +39,18 @@ def read_golden(source: Source) -> Iterator[Record]:
             yield Record(place, row["query"], None)
             continue
         call = row["call"]
+        accepted = call.get("accepted", {}) if isinstance(call, dict) else None
         if (
-            not isinstance(call, dict)
+            not isinstance(accepted, dict)
             or not isinstance(call.get("arguments"), dict)
-            or not isinstance(call.get("accepted", {}), dict)
+            or not all(isinstance(values, list) and values for values in accepted.values())
         ):
             raise wrong_shape(source, f"{place}, call", call, _GOLDEN)
         try:
             read = call_of(call)
         except LeftOutError:
             raise wrong_shape(source, f"{place}, call", call, _GOLDEN) from None
-        yield Record(place, row["query"], (Call(read.name, read.arguments, call.get("accepted", {})),))
+        yield Record(place, row["query"], (Call(read.name, read.arguments, accepted),))
 
 
 def read_xlam(source: Source) -> Iterator[Record]:

@@ -436,6 +436,7 @@ BAD = [
     ('{"query": 3, "answers": []}', None, ["not of this format", "line 1", '"answers"']),
     ('{"query": 3}', None, ["not of this format", "line 1"]),
     ('{"query": "q", "call": {"name": "a"}}', None, ["not of this format", "line 1, call"]),
+    (json.dumps(golden("q", {**BOOK, "accepted": {"people": None}})), None, ["not of this format", "line 1, call"]),
     ('{"query": "q"}', None, ["no query to import", "1 no call"]),
     ('{"id": "simple_0", "question": [[{"role": "user", "content": "q"}]]}', None, ["answers", "--answers"]),
     ('{"id": "simple_0", "question": "q"}', None, ["not of this format", "line 1"]),
