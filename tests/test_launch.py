@@ -133,6 +133,7 @@ def test_on_call_7_plan_takes_until_and_explains_the_words_in_its_scripts(
     explained, _, scripts = out.partition("# ---- sample ----")
     assert " TASKS" in scripts and "# TASKS stands for the name of a file" in explained
     assert "$SAMPLE" in scripts and "# $SAMPLE, $GENERATE stand for the ids of that stage's jobs" in explained
+    assert "# each job's name gets a random ending when it is submitted" in explained
 
 
 def test_commands_that_write_files_may_be_given_again(tmp_path: Path) -> None:

@@ -78,10 +78,14 @@ def cancel(run: RunDir) -> None:
     loaded.check_own()
     ended = control.cancel(loaded)
     parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
-    parts += [f"what Slurm does not list of jobs {', '.join(ended.unseen)}"] if ended.unseen else []
     parts += ["the local driver and its tasks"] if ended.driver else []
     parts += [f"{ended.processes} processes without a driver"] if ended.processes else []
-    put("stopped " + ", ".join(parts) if parts else "nothing was running")
+    if parts:
+        put(f"stopped {', '.join(parts)}")
+    if ended.unseen:
+        put(f"Slurm does not list these jobs, but was told to end them too: {', '.join(ended.unseen)}")
+    if not parts and not ended.unseen:
+        put("nothing was running")
 
 
 @app.command()

@@ -120,6 +120,7 @@ def placeholders(plan: Plan) -> str:
     lines = ["TASKS stands for the name of a file in RUN/logs/STAGE that says which task makes which shards"]
     if needed:
         lines.append(f"{', '.join(needed)} {'stand' if len(needed) > 1 else 'stands'} for the ids of that stage's jobs")
+    lines.append("each job's name gets a random ending when it is submitted")
     lines.append("the rest is the text that sbatch gets; `run` keeps it as RUN/logs/STAGE/JOB_submission.sh")
     return "\n".join(f"# {line}" for line in lines)
 

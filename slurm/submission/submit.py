@@ -167,8 +167,9 @@ def submit_missing(
                 doubtful = replace(submission, name=error.name, cluster=cluster_name(run.config))
                 append_submission(run, doubtful)
                 scancel_named(doubtful.name, doubtful.cluster)
+                others = undone if sent else "nothing else was submitted by this call"
                 raise SubmitError(
-                    f"whether Slurm took the job of {stage} is unknown: {str(error).strip()}; {undone}. "
+                    f"whether Slurm took the job of {stage} is unknown: {str(error).strip()}; {others}. "
                     f"Once Slurm answers, `cancel` ends job {error.name} if there is one, and `retry` goes on"
                 ) from None
             raise SubmitError(

@@ -7,7 +7,8 @@ from typing import Any
 
 from jobs.plan import Run
 from slurm.submission.submissions import compact, latest_submissions, load_submissions
-from slurm.watching.shard_state import is_of
+from slurm.watching.setup_failure import SetupFailures
+from slurm.watching.shard_state import ShardState, is_of
 from slurm.watching.stagefiles import StageFiles
 
 _MAX_LINES = 5
@@ -29,6 +30,13 @@ def last_errors(run: Run) -> Failures:
             # Not one of an attempt before: the newest may have ended in another way.
             if shard not in files.done and shard in newest and is_of(record, newest[shard], shard)
         }
+        setup = SetupFailures(run, stage)
+        setup.begin()
+        for shard in newest.keys() - files.done - found[stage].keys():
+            # "failed" is assumed; a failure is found only if the newest start left the file that says so.
+            state = setup.explain(shard, ShardState("failed", submission=newest[shard]))
+            if state.failure is not None:
+                found[stage][shard] = state.failure
     return found
 
 
@@ -45,7 +53,7 @@ def repeated(before: Failures, again: Mapping[str, Collection[int]]) -> list[str
             record = records[shard]
             lines = str(record["message"]).splitlines()
             error = f"{record['kind']}: {lines[0] if lines else ''}"
-            groups.setdefault((stage, error, record["times"]), []).append(shard)
+            groups.setdefault((stage, error, record.get("times", 1)), []).append(shard)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     told = []
     for (stage, error, times), shards in ordered[:_MAX_LINES]:

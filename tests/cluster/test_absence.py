@@ -160,8 +160,10 @@ def test_A6_cancel_ends_what_slurm_did_not_list(waiting: Run, tmp_path: Path, mo
     stand_in(tmp_path / "bin", monkeypatch, "squeue", "exit 0")
     stand_in(tmp_path / "bin", monkeypatch, "sacct", "exit 1")
     assert StatusReader(waiting).read().state == "unknown"
-    cancelled = control.cancel(waiting)
-    assert cancelled.jobs == [] and len(cancelled.unseen) == 6
+    said = launch_here("cancel", str(waiting.path))
+    assert said.returncode == 0 and "stopped" not in said.stdout, "nobody said that they ended"
+    assert "Slurm does not list these jobs, but was told to end them too: " in said.stdout
+    assert said.stdout.count(",") == 6, "six jobs, and one comma of the sentence"
     monkeypatch.setenv("PATH", real)
     until(lambda: in_queue(waiting) == 0, "the jobs to end")
     assert wait_for(waiting, ended).state == "cancelled"

@@ -67,6 +67,7 @@ def test_B1_a_job_that_nobody_confirmed_is_found_by_its_name_later(
         submit_missing(run, PACKAGE)
     (doubtful,) = load_submissions(run)
     assert doubtful.job == "" and doubtful.name in str(refused.value)
+    assert "nothing else was submitted by this call" in str(refused.value)
     assert StatusReader(run).read().stage("sample").unknown == 2
     with pytest.raises(SubmitError, match="nothing submitted"):
         submit_missing(run, PACKAGE)

@@ -16,6 +16,7 @@ from jobs.entry import failure_path, write_failure
 from jobs.plan import Run
 from routenator.errors import InputError
 from slurm.submission.answers import QueueEntry, parse_squeue
+from slurm.submission.script import SETUP_FAILED
 from slurm.submission.submissions import Submission, append_submission, attempt_log
 from slurm.watching.follow_log import follow_log, shard_to_follow
 from slurm.watching.logs import select_logs
@@ -391,6 +392,25 @@ def test_on_call_6_retry_says_which_errors_it_may_only_repeat(waiting_run: Run) 
         "generate: shard 1 failed and is submitted again: ValueError: something new",
         last,
     ]
+
+
+def test_on_call_6_retry_says_so_of_a_setup_line_that_failed_too(make_run: Callable[..., Run]) -> None:
+    """The task writes no record then, and `retry` submitted the same missing file again without a remark."""
+    run = make_run(cluster={"kind": "slurm", "setup": ["source /missing"]})
+    append_submission(run, Submission("slurm", "generate", "5", "0-2", array=True))
+    logs = run.log_dir("generate")
+    logs.mkdir(parents=True)
+    for shard in (0, 1):
+        log = logs / f"5_{shard}_0.attempt-1.log"
+        log.write_text(f"/missing: No such file\n{SETUP_FAILED}: exit code 1 of: source /missing\n")
+        (logs / f"{log.name}.setup").touch()
+    again = {"generate": [0, 1, 2]}
+    assert repeated(last_errors(run), again)[0] == (
+        "generate: shards 0-1 failed and are submitted again: SetupError: cluster.setup: exit code 1 of: "
+        "source /missing; /missing: No such file"
+    )
+    append_submission(run, Submission("slurm", "generate", "6", "0-2", attempt=2, array=True))
+    assert repeated(last_errors(run), again) == [], "how these ended is not known yet"
 
 
 def test_on_call_6_a_failure_recorded_by_an_earlier_version_counts_once(waiting_run: Run) -> None:
