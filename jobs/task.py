@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from jobs.plan import Run
 from routenator.config import RunConfig
-from routenator.errors import CorruptShardError, StageError
+from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file, write_json
 from routenator.locks import claim
-from routenator.trust import make_folder
+from routenator.trust import make_folder, user_name
 
 # Names of a shard's files: shard-NUMBER followed by one of these, or by .TOKEN.SUFFIX for the data of an attempt.
 SHARD_PREFIX = "shard-"
@@ -49,11 +49,22 @@ def work_path(stage_dir: Path, index: int) -> Path:
 
 
 def shard_files(folder: Path) -> Iterator[tuple[int, str, int]]:
-    """Yield index, suffix and inode of each ``shard-NUMBER.*.json`` by one listing; nothing if there is no folder."""
+    """Yield index, suffix and inode of each ``shard-NUMBER.*.json`` by one listing; nothing if there is no folder.
+
+    Raises:
+        InputError: this user may not read the folder.
+    """
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
         return
+    except PermissionError:
+        raise InputError(
+            "you may not read this run",
+            file=folder,
+            found=f"owner {user_name(folder.stat().st_uid)}, and no permission",
+            expected="a run of yours, or of a group that shares its runs (shared_group in docs/security.md)",
+        ) from None
     with entries:
         for entry in entries:
             name = entry.name

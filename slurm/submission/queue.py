@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from slurm.submission.answers import (
     ABSENT,
+    LIVE_STATES,
     LOST,
     SACCT_FIELDS,
     SQUEUE_FIELDS,
@@ -37,6 +38,7 @@ from slurm.submission.submissions import Submission, user_name
 
 # What has just been submitted or requeued may be missing in one answer, so that a second one must lack it too.
 SECOND_LOOK_S = 5.0
+_OFF = "there is no accounting"
 HIDDEN = "you may not see these jobs"
 _T = TypeVar("_T")
 
@@ -67,6 +69,7 @@ class QueueView:
     Attributes:
         entries: task -> entry.
         accounting: whether sacct answered.
+        accounting_problem: why sacct gave no full answer where accounting is not simply off, or None.
         problem: why the queue could not be read in full, or None. If set, a missing task proves nothing.
         attempts: task -> its attempts that got nodes, oldest first; empty without accounting.
         stale: whether live tasks are live by accounting alone, which lags behind the controller.
@@ -83,6 +86,7 @@ class QueueView:
     foreign: frozenset[str] = frozenset()
     unnamed: dict[str, str] = field(default_factory=dict)
     looks: Looks = field(default_factory=Looks, compare=False)
+    accounting_problem: str | None = None
 
     def entry(self, job: Submission, shard: int = 0) -> QueueEntry | None:
         """Return the entry of a shard's task, or of its array if Slurm lists only that (cancelled before starting).
@@ -134,6 +138,7 @@ def read_queue(submissions: Iterable[Submission]) -> QueueView:
         any(view.stale for view in views),
         frozenset().union(*(view.foreign for view in views)),
         {name: job for view in views for name, job in view.unnamed.items()},
+        accounting_problem="; ".join(view.accounting_problem for view in views if view.accounting_problem) or None,
     )
 
 
@@ -147,8 +152,7 @@ def _read_cluster(cluster: str | None, jobs: Sequence[Submission]) -> QueueView:
         jobs = [replace(item, job=item.job or unnamed.get(item.name, "")) for item in jobs]
     asked = {(item.job, item.name) for item in jobs if item.job}
     ids = sorted({job for job, _ in asked}, key=int)
-    accounted = _accounted(ids, cluster)
-    entries, attempts = accounted or ({}, {})
+    entries, attempts, missing = _accounted(ids, cluster)
     live, problem = _queued(ids, cluster)
     if problem is None:
         # Accounting lags: it may still show a requeued job as ended, and a job that has just ended as live. The
@@ -167,16 +171,28 @@ def _read_cluster(cluster: str | None, jobs: Sequence[Submission]) -> QueueView:
     if problem is None:
         problem = _hidden(jobs, entries, _only(asked, live), cluster)
     return QueueView(
-        entries, accounted is not None, problem, _only(asked, attempts), stale, frozenset(foreign), unnamed
+        entries,
+        missing is None,
+        problem,
+        _only(asked, attempts),
+        stale,
+        frozenset(foreign),
+        unnamed,
+        accounting_problem=None if missing == _OFF else missing,
     )
 
 
 def _accounted(
     ids: Sequence[str], cluster: str | None
-) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attempt]]] | None:
-    """Ask sacct; None if it gave no full answer."""
+) -> tuple[dict[Key, QueueEntry], dict[Key, list[Attempt]], str | None]:
+    """Ask sacct.
+
+    Returns:
+        Entries, attempts, and why it gave no full answer (then there are none of the others); ``_OFF`` where there is
+        no accounting.
+    """
     if shutil.which("sacct") is None:
-        return None
+        return {}, {}, _OFF
     entries: dict[Key, QueueEntry] = {}
     attempts: dict[Key, list[Attempt]] = {}
     # --duplicates: every attempt of a requeued job, not only the last.
@@ -185,14 +201,14 @@ def _accounted(
     for part in cut(ids):
         code, text = ask([*command, f"--jobs={','.join(part)}"])
         if code:
-            return None
+            return {}, {}, _OFF if "storage is disabled" in text else f"sacct: {text.strip() or f'exit {code}'}"
         try:
             some, more = parse_sacct(text)
-        except UnreadableError:
-            return None
+        except UnreadableError as error:
+            return {}, {}, f"sacct: {error}"
         entries |= some
         attempts |= more
-    return entries, attempts
+    return entries, attempts, None
 
 
 def _queued(ids: Sequence[str], cluster: str | None) -> tuple[dict[Key, QueueEntry], str | None]:
@@ -291,3 +307,25 @@ def look_twice(submissions: Sequence[Submission], absent: Callable[[QueueView], 
         time.sleep(SECOND_LOOK_S)
         view = another_look(read_queue(submissions), looks)
     return view
+
+
+def doubt(view: QueueView, given_up: Iterable[Submission]) -> str | None:
+    """Ask once more, in another way, before the shards of jobs that squeue lacks are submitted again.
+
+    Args:
+        given_up: submissions of which a task is LOST.
+
+    Returns:
+        Why they may be at work nevertheless, or None.
+    """
+    listed = {key[0].partition("_")[0] for key, entry in view.entries.items() if entry.live}
+    unlisted = sorted({(item.job, item.name, item.cluster) for item in given_up if item.job not in listed}, key=str)
+    if unlisted and view.accounting_problem is not None:
+        return view.accounting_problem
+    for job, name, cluster in unlisted:
+        _, text = ask(["scontrol", *of_cluster(cluster), "--oneliner", "show", "job", job])
+        for line in text.splitlines():
+            state = re.search(r"\bJobState=(\S+)", line)
+            if f"JobName={name} " in line and state is not None and state[1] in LIVE_STATES:
+                return f"squeue does not list job {job}, but scontrol does"
+    return None

@@ -17,7 +17,7 @@ from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Run
 from jobs.stages import STAGES
 from jobs.task import missing_shards
-from slurm.submission.answers import ABSENT
+from slurm.submission.answers import ABSENT, LOST
 from slurm.submission.client import scancel, scancel_named
 from slurm.submission.executor import make_executor
 from slurm.submission.options import (
@@ -29,7 +29,7 @@ from slurm.submission.options import (
     resources,
     shards_per_task,
 )
-from slurm.submission.queue import QueueView, look_twice
+from slurm.submission.queue import QueueView, doubt, look_twice
 from slurm.submission.sbatch import Accepted, RefusedError, UncertainError
 from slurm.submission.submissions import (
     Submission,
@@ -104,6 +104,9 @@ def submit_missing(
         # Receipts after the queue: a task that ends in between has its receipt by now. The other way round it would
         # seem to be neither done nor live, and be submitted again.
         absent = {stage: missing_shards(run, stage) for stage in stages}
+        if queue.problem is None:
+            lost = [item for stage in stages for item in _lost(queue, latest[stage], absent[stage])]
+            queue = replace(queue, problem=doubt(queue, lost))
         if queue.problem:
             # Without the queue, a shard at work and a lost one look the same; submitting might duplicate it.
             unknown = {stage: _unknown(queue, latest[stage], absent[stage]) for stage in stages}
@@ -212,6 +215,18 @@ def _is_unsettled(queue: QueueView, newest: Mapping[int, Submission], missing: s
         for shard in missing
         if shard in newest and newest[shard].kind == "slurm"
     )
+
+
+def _lost(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> list[Submission]:
+    """Return the submissions of those of these shards whose task is lost."""
+    return [
+        newest[shard]
+        for shard in missing
+        if shard in newest
+        and newest[shard].kind == "slurm"
+        and (entry := queue.entry(newest[shard], shard)) is not None
+        and entry.state == LOST
+    ]
 
 
 def _unknown(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> set[int]:

@@ -114,7 +114,11 @@ class RunsReader:
             going[name] = (self._readers[name], marks)
         queue = self._ask([item for reader, _ in going.values() for item in reader.submissions()])
         for name, (reader, marks) in going.items():
-            status = reader.read(queue)
+            try:
+                status = reader.read(queue)
+            except RoutenatorError as error:
+                entries.append(RunEntry(name, (self.root / name / "plan.json").stat().st_mtime, None, str(error)))
+                continue
             entry = RunEntry(name, status.created, status)
             entries.append(entry)
             if not status.ended:

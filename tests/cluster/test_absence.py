@@ -73,8 +73,8 @@ def test_A1_a_shells_variables_do_not_narrow_what_slurm_is_asked(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     status = StatusReader(waiting).read()
-    assert status.state == "running" and status.problem is None, told(status)
-    assert sum(stage.pending for stage in status.stages) == before == 9
+    assert status.state == "stuck" and status.problem is None, told(status)
+    assert sum(stage.pending + stage.stuck for stage in status.stages) == before == 9
     assert submit_missing(waiting, PACKAGE) == []
     assert len(control.cancel(waiting).jobs) == 6
     for name in variables:
@@ -109,11 +109,12 @@ def test_A3_a_colleague_who_may_not_see_the_jobs_is_told_so(
     colleague = pwd.getpwnam("nobody")
     conf = cluster.slurm_conf
     saved = conf.read_text()
-    for folder in (waiting.path, *waiting.path.parents):
+    stages = [waiting.stage_dir(stage) for stage in waiting.plan.stages]
+    for folder in (waiting.path, *stages, *waiting.path.parents):
         if not folder.stat().st_mode & stat.S_IXOTH:
             folder.chmod(folder.stat().st_mode | stat.S_IROTH | stat.S_IXOTH)
     code = (
-        "import os, sys\n"
+        "import _strptime, os, sys\n"  # what cannot be loaded later, if the interpreter is root's
         "from pathlib import Path\n"
         "from slurm.watching.status import StatusReader\n"
         "from jobs.plan import Run\n"
@@ -130,11 +131,11 @@ def test_A3_a_colleague_who_may_not_see_the_jobs_is_told_so(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert look().startswith("running 0 None"), "without PrivateData"
+    assert look().startswith("stuck 0 None"), "without PrivateData"
     try:
         conf.write_text(saved + "PrivateData=jobs\n")
         subprocess.run(["scontrol", "reconfigure"], check=True)
-        assert "running" in StatusReader(waiting).read().state
+        assert StatusReader(waiting).read().state == "stuck"
         said = look()
         assert said.startswith("unknown 9 you may not see these jobs") and "root" in said
     finally:
@@ -187,6 +188,21 @@ def test_what_is_lost_is_submitted_again_after_the_second_look(
     for name in ("squeue", "sacct"):
         (tmp_path / "bin" / name).unlink()
     assert in_queue(waiting) == 18 and len(control.cancel(waiting).jobs) == 12
+
+
+@pytest.mark.parametrize("accounting", ['exec "$REAL" "$@"', "exit 1", "echo sacct: error: no slurmdbd >&2; exit 1"])
+def test_A2_an_empty_answer_twice_is_not_believed_while_another_command_has_the_jobs(
+    accounting: str, waiting: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A squeue that prints nothing and exits 0, twice, made `retry` submit the whole run a second time."""
+    real = os.environ["PATH"]
+    stand_in(tmp_path / "bin", monkeypatch, "squeue", "exit 0")
+    stand_in(tmp_path / "bin", monkeypatch, "sacct", accounting)
+    with pytest.raises(SubmitError, match=r"(scontrol does|sacct: )[\s\S]*--presume-lost"):
+        submit_missing(waiting, PACKAGE)
+    monkeypatch.setenv("PATH", real)
+    assert in_queue(waiting) == 9
+    control.cancel(waiting)
 
 
 def test_B6_twenty_thousand_job_ids_are_asked_for_in_several_calls(

@@ -200,7 +200,7 @@ def test_1200_shards(cluster: DevCluster, make_run: MakeRun, toys: Path) -> None
     ]
     queue = read_queue(made)
     assert sum(entry.waiting for entry in queue.entries.values()) == 1200
-    assert wait_for(run, lambda seen: True).stage("sample").pending == 1200
+    assert wait_for(run, lambda seen: True).stage("sample").stuck == 1200
     assert len(control.cancel(run).jobs) == 17 and control.cancel(run).jobs == []
 
     packed = make_run(

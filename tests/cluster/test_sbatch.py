@@ -75,7 +75,7 @@ def test_B1_a_job_that_nobody_confirmed_is_found_by_its_name_later(
         (tmp_path / "bin" / name).unlink()
     assert doubtful.name in names_in_queue()
     status = StatusReader(run).read()
-    assert status.stage("sample").pending == 2, told(status)
+    assert status.stage("sample").stuck == 2, told(status)
     made = submit_missing(run, PACKAGE)
     assert [item.stage for item in made] == ["generate", "merge", "train", "evaluate", "report"], "sample is waiting"
     assert len(control.cancel(run).jobs) == 6
