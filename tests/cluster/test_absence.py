@@ -108,7 +108,7 @@ def test_A3_a_colleague_who_may_not_see_the_jobs_is_told_so(
         pytest.skip("only root can become a second user")
     colleague = pwd.getpwnam("nobody")
     conf = cluster.slurm_conf
-    saved = conf.read_text()
+    munge, saved = Path(cluster.root) / "munge" / "s", conf.read_text()
     stages = [waiting.stage_dir(stage) for stage in waiting.plan.stages]
     for folder in (waiting.path, *stages, *waiting.path.parents):
         if not folder.stat().st_mode & stat.S_IXOTH:
@@ -131,8 +131,14 @@ def test_A3_a_colleague_who_may_not_see_the_jobs_is_told_so(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert look().startswith("stuck 0 None"), "without PrivateData"
+    # The test cluster is its owner's alone; a real one lets every user read its config and reach its munge.
+    owned = {
+        place: place.stat().st_mode for place in (Path(cluster.root), conf.parent, conf, *munge.parents[:1], munge)
+    }
     try:
+        for place, mode in owned.items():
+            place.chmod(mode | 0o055 if place.is_dir() else mode | 0o066)
+        assert look().startswith("stuck 0 None"), "without PrivateData"
         conf.write_text(saved + "PrivateData=jobs\n")
         subprocess.run(["scontrol", "reconfigure"], check=True)
         assert StatusReader(waiting).read().state == "stuck"
@@ -141,6 +147,8 @@ def test_A3_a_colleague_who_may_not_see_the_jobs_is_told_so(
     finally:
         conf.write_text(saved)
         subprocess.run(["scontrol", "reconfigure"], check=True)
+        for place, mode in owned.items():
+            place.chmod(mode)
         control.cancel(waiting)
 
 
