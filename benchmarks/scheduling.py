@@ -29,7 +29,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from submitit.core.utils import CommandFunction
 
 from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
@@ -37,7 +36,9 @@ from routenator.config import RunConfig
 from routenator.files import write_json
 from slurm.devcluster.cluster import down, up
 from slurm.planning.planner import make_plan, materialise
+from slurm.submission import executor
 from slurm.submission.options import ask_limits
+from slurm.submission.sbatch import Accepted
 from slurm.submission.submissions import load_submissions
 from slurm.submission.submit import submit_missing
 from slurm.watching.status import StatusReader
@@ -208,22 +209,22 @@ def measure_submit(folder: Path, shards: int, options: argparse.Namespace) -> di
 
 @contextlib.contextmanager
 def timed_commands() -> Iterator[list[float]]:
-    """Record the seconds of each sbatch that submitit calls."""
+    """Record the seconds of each call of sbatch."""
     found: list[float] = []
-    plain = CommandFunction.__call__
+    plain = executor.submit
 
-    def timed(self: CommandFunction, *args: Any, **kwargs: Any) -> str:
+    def timed(*args: Any, **kwargs: Any) -> Accepted:
         began = time.perf_counter()
         try:
-            return plain(self, *args, **kwargs)
+            return plain(*args, **kwargs)
         finally:
             found.append(time.perf_counter() - began)
 
-    CommandFunction.__call__ = timed  # type: ignore[method-assign]
+    executor.submit = timed
     try:
         yield found
     finally:
-        CommandFunction.__call__ = plain  # type: ignore[method-assign]
+        executor.submit = plain
 
 
 def measure_tasks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -288,7 +289,6 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
     """
     run = make_run(folder / "runs", f"status-{shards}", shards, options.at_once)
     directory = run.stage_dir("sample")
-    directory.mkdir(parents=True)
     partition("down")
     submit_missing(run, PACKAGE)
     job = load_submissions(run)[0].job
@@ -317,7 +317,7 @@ def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> di
     return {
         "shards": shards,
         "done": stage["done"],
-        "pending": stage["pending"],
+        "pending": stage["pending"] + stage["stuck"],
         "command": round(command, 2),
         "command_cpu": round(cpu, 2),
         "read_first": times[0],
