@@ -43,10 +43,10 @@ DROPPED = (
 REPLACED = (Decision.DUPLICATE, Decision.CONFLICT, Decision.NEAR_DUPLICATE)  # dropped in favour of an earlier row
 # Explanations of the merge's reasons; routenator/generation/reasons.py has all reasons.
 MEANINGS: dict[Decision, str] = {
-    Decision.GOLDEN_LEAK: "has the words of a golden query, ignoring case and punctuation",
+    Decision.GOLDEN_LEAK: "has the words of a golden query, ignoring case and most punctuation",
     Decision.GOLDEN_NEAR_LEAK: "is nearly the same as a golden query",
-    Decision.DUPLICATE: "has the words and the call of an earlier row, ignoring case and punctuation",
-    Decision.CONFLICT: "has the words of an earlier row, ignoring case and punctuation, but a different call",
+    Decision.DUPLICATE: "has the words and the call of an earlier row, ignoring case and most punctuation",
+    Decision.CONFLICT: "has the words of an earlier row, ignoring case and most punctuation, but a different call",
     Decision.NEAR_DUPLICATE: "is nearly the same as an earlier row",
     Decision.AMBIGUOUS: "its nearest queries belong to another function",
     Decision.SURPLUS: "nothing is wrong with it, but its stratum's quota is already full",
