@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import RunConfig
+from routenator.domain import kinds
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.domain.schema import NO_CATEGORY, Noise, TemplateHead
@@ -195,7 +196,7 @@ def test_tidying_bytes_agrees_with_tidying_text_and_pieces_give_the_word_count(t
 def test_arguments_have_their_json_types(value, kind, expected):
     raw = np.frombuffer(value.encode() + b"\0", dtype=np.uint8).copy()
     out = np.zeros(99, dtype=np.uint8)
-    end = compiled_text.typed(raw, 0, len(raw) - 1, getattr(compiled_text, kind), out, 0)
+    end = compiled_text.typed(raw, 0, len(raw) - 1, getattr(kinds, kind), out, 0)
     found = json.loads(bytes(out[:end]).decode())
     assert found == expected and type(found) is type(expected)
 
