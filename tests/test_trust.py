@@ -206,7 +206,10 @@ def python_as(user: str, group: str, action: str, **variables: str) -> subproces
     """Run Python as a user of the group. She may read everything (the interpreter may be root's) and write her own."""
     command = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}"]
     command += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", sys.executable, "-c"]
-    environment = {key: value for key, value in os.environ.items() if key != GROUP_VARIABLE}
+    # She may not write where this process measures its coverage.
+    environment = {
+        key: value for key, value in os.environ.items() if key != GROUP_VARIABLE and not key.startswith("COV")
+    }
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
     return subprocess.run(
         [*command, SCRIPT.format(action=action)],

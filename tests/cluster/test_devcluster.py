@@ -80,7 +80,8 @@ def test_its_daemons_listen_on_loopback_only(cluster: DevCluster) -> None:
 def test_the_commands_of_one_cluster_reach_another_under_the_same_slurmdbd(
     other_cluster: DevCluster, tmp_path: Path
 ) -> None:
-    reply = slurm("sbatch", "--clusters=other", "--parsable", f"--output={tmp_path}/log", "--wrap=scontrol show config")
+    command = ["sbatch", "--clusters=other", "--parsable", f"--output={tmp_path}/log", "--job-name=elsewhere"]
+    reply = slurm(*command, "--wrap=scontrol show config")
     job, name = reply.strip().split(";")
     assert name == other_cluster.name
     until(
@@ -88,7 +89,7 @@ def test_the_commands_of_one_cluster_reach_another_under_the_same_slurmdbd(
         "the job's end",
     )
     assert "= other" in (tmp_path / "log").read_text()
-    assert "COMPLETED" not in slurm("sacct", "--noheader", "--format=State", "--name=wrap")
+    assert "COMPLETED" not in slurm("sacct", "--noheader", "--format=State", "--name=elsewhere")
 
 
 def test_a_cluster_beside_another_needs_its_accounting_and_a_name_of_its_own(

@@ -162,7 +162,7 @@ def other(cluster: DevCluster) -> Iterator[DevCluster]:
     """A second cluster under the same slurmdbd."""
     root = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        yield up(root, 1, name="other", beside=cluster)
+        yield up(root, 1, name="second", beside=cluster)
     finally:
         down(root)
         shutil.rmtree(root, ignore_errors=True)
@@ -173,10 +173,10 @@ def test_A4_a_run_on_another_cluster_is_submitted_watched_and_cancelled_there(
 ) -> None:
     """With `extra: {clusters: other}` a running run was "just submitted", and `retry` doubled it."""
     (toys / "generate-1.sleep").write_text("600")
-    run = make_run(cluster=slurm_profile(extra={"clusters": "other"}))
+    run = make_run(cluster=slurm_profile(extra={"clusters": "second"}))
     check_cluster(run.plan)
     made = submit_missing(run, PACKAGE)
-    assert {item.cluster for item in made} == {"other"}
+    assert {item.cluster for item in made} == {"second"}
     status = wait_for(run, lambda seen: seen.stage("generate").running == 1 and seen.stage("generate").done == 2)
     assert status.problem is None and status.accounting, told(status)
     assert submit_missing(run, PACKAGE) == []
