@@ -24,7 +24,11 @@ entries() { awk -v want="$1" -v names="^($2)==" '/^[A-Za-z]/ { on = ($0 ~ names)
 # imports torch in its set-up.
 for part in "1 torch" "0 torch|deepspeed" "1 deepspeed"; do
   entries $part >"$venv/lock.txt"
-  if [ "$part" = "1 deepspeed" ]; then pip --no-build-isolation -r "$venv/lock.txt"; else pip -r "$venv/lock.txt"; fi
+  case $part in
+    "1 torch") pip -r "$venv/lock.txt" || { echo "torch's CPU build is needed: set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds" >&2; exit 1; } ;;
+    "1 deepspeed") pip --no-build-isolation -r "$venv/lock.txt" ;;
+    *) pip -r "$venv/lock.txt" ;;
+  esac
 done
 # Beside torch's CPU build torchvision lacks two operators, whose names it needs to be imported; image models of vLLM use neither.
 # Only they need it: where it cannot be had, everything else works.
