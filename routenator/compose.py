@@ -177,14 +177,20 @@ def split_override(override: str) -> tuple[str, Any]:
     """Split ``key=value`` and parse the value as YAML.
 
     Raises:
-        InputError: no ``=``, no key, or a value that is not YAML.
+        InputError: no ``=``, no key, a value that is not YAML, or a line break that YAML would fold.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError("not an override", found=override, expected="key=value")
     try:
-        return key.strip(), parse_yaml(text, key=key, small=True)
+        value = parse_yaml(text, key=key, small=True)
     except InputError as error:
         raise InputError(
             "the value of this override is not YAML", key=key, found=text[:80], expected=str(error.found)
         ) from None
+    if isinstance(value, str) and "\n" in text.strip() and "\n" not in value:
+        # YAML folds lines: a path with a line break would silently become another path.
+        raise InputError(
+            "YAML would read this line break as a space", key=key, found=repr(text[:80]), expected="one line"
+        )
+    return key.strip(), value

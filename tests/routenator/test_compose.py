@@ -78,6 +78,7 @@ def test_a_resolved_config_can_be_run_again_as_it_is(configs, tmp_path):
         (["cluster.stages.trian.cpus=2"], ["trian", "nearest:  train"]),
         (["cluster.stages.train.cpu=2"], ["unknown key", "nearest:  cpus"]),
         (["seed"], ["key=value"]),
+        (["root=/data/x\ny"], ["line break", "root"]),
         (["generate.routes={heuristik: 1}"], ["heuristik", "nearest:  heuristic"]),
     ],
 )
