@@ -1,9 +1,9 @@
 """JSON from elsewhere, with bounds: replies of models, files of a domain, golden sets.
 
 Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are no
-``JSONDecodeError``; it accepts halves of surrogate pairs, which no UTF-8 file can hold; and of a key that appears twice
-it silently takes the last. Here all of them are a ``BadJsonError``, so that one value from elsewhere ends nothing but
-itself.
+``JSONDecodeError``; it accepts halves of surrogate pairs, which no UTF-8 file can hold, and NaN and infinity, which JSON
+does not have; and of a key that appears twice it silently takes the last. Here all of them are a ``BadJsonError``, so
+that one value from elsewhere ends nothing but itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ MOST_DIGITS = 300  # of an integer; any such number is also a float
 _SHOWN, _SHOWN_LETTERS = 6, 60  # keys of an object and letters of a key, for messages
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
+_MAYBE_INFINITE = re.compile(r"NaN|Infinity|\d[eE]\+?\d")  # or a long number
 
 
 class BadJsonError(ValueError):
@@ -77,8 +78,11 @@ def loads(text: str) -> Any:
     # Files may be large, and these searches are much faster than a Python call for each integer and each value.
     decoder = _CAREFUL if len(text) > MOST_DIGITS and _LONG_NUMBER.search(text) else _PLAIN
     value, end = _decode(decoder, text, len(text) - len(text.lstrip(_SPACES)))
-    if text.count("[") + text.count("{") > MOST_DEPTH or (
-        ("\\u" in text or not text.isascii()) and _HALF_PAIR.search(text)
+    if (
+        decoder is _CAREFUL
+        or text.count("[") + text.count("{") > MOST_DEPTH
+        or (("\\u" in text or not text.isascii()) and _HALF_PAIR.search(text))
+        or _MAYBE_INFINITE.search(text)
     ):
         _check(value)
     rest = text[end:].lstrip(_SPACES)
@@ -99,7 +103,11 @@ def _decode(decoder: json.JSONDecoder, text: str, at: int) -> tuple[Any, int]:
 def _check(value: Any) -> None:
     if _is_deep(value):
         raise BadJsonError(_TOO_DEEP)
-    if not is_text(json.dumps(value, ensure_ascii=False)):
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise BadJsonError("NaN or an infinite number, which JSON does not have") from None
+    if not is_text(text):
         raise BadJsonError("half of a surrogate pair, which is not text")
 
 

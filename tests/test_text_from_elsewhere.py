@@ -34,6 +34,9 @@ BAD_LINES = {
     "a lone surrogate": (f'{{"query": "\\ud83d dog", {CALL}}}', "surrogate"),
     "a huge integer": (f'{{"query": "a dog", {CALL}, "more": {"9" * 5000}}}', "5,000 digits"),
     "deep nesting": (f'{{"query": "a dog", {CALL}, "more": {"[" * 100_000}}}', "deeper than 64"),
+    "no number": (f'{{"query": "a dog", {CALL}, "more": NaN}}', "NaN or an infinite number"),
+    "an infinite number": (f'{{"query": "a dog", {CALL}, "more": 1e400}}', "NaN or an infinite number"),
+    "an infinite number of digits": (f'{{"query": "a dog", {CALL}, "more": {"9" * 400}.5}}', "NaN or an infinite"),
 }
 
 
