@@ -1,9 +1,9 @@
 """JSON from elsewhere, with bounds: replies of models, files of a domain, golden sets.
 
 Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are no
-``JSONDecodeError``; it accepts halves of surrogate pairs, which no UTF-8 file can hold, and NaN and infinity, which JSON
-does not have; and of a key that appears twice it silently takes the last. Here all of them are a ``BadJsonError``, so
-that one value from elsewhere ends nothing but itself.
+``JSONDecodeError``; it accepts NaN and infinity, which JSON does not have, and halves of surrogate pairs, which no
+UTF-8 file can hold; and of a key that appears twice it silently takes the last. Here all of them are a
+``BadJsonError``, so that one value from elsewhere ends nothing but itself.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from routenator.jsontext import BadJsonError, loads
+
 OPENAI = '{"type": "function", "function": {"name": ..., "description": ..., "parameters": ...}}'
-_OPENAPI = re.compile(r"""\A\s*(?:#.*\n|---\n|\s)*["']?(openapi|swagger)["']?\s*:""")
+_OPENAPI = re.compile(r"""\A(?:#.*\n|---\n|\s)*["']?(openapi|swagger)["']?\s*:""")
 
 
 def foreign_text(text: str) -> tuple[str, str] | None:
@@ -17,8 +18,8 @@ def foreign_text(text: str) -> tuple[str, str] | None:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1:
         try:
-            first = json.loads(lines[0])
-        except (ValueError, RecursionError):
+            first = loads(lines[0])
+        except BadJsonError:
             return None
         kind, todo = foreign_value([first]) or ("JSON lines", f"one JSON list of {OPENAI}")
         return (kind if kind == "JSON lines" else f"JSON lines of {kind}"), todo

@@ -22,6 +22,7 @@ from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
 from routenator.generation.sandbox import BoundedEnvironment
 from routenator.generation.seeds import STREAM_PICK, STREAM_WORDS, derive, pick
+from routenator.jsontext import is_text
 from routenator.routes import ROUTES
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ VARIABLES = (
     "lexicon",
     "pick",
 )
-IMAGE_FIELDS = ("text", "colours", "layout", "description")
 _TURN = re.compile(r"^\[(user|assistant)\][ \t]*$", re.MULTILINE)
 _NO_ATTRIBUTE = re.compile(r"has no (?:attribute|element) '?([^']+)'?")
 
@@ -100,6 +100,8 @@ def render_messages(template: Template, variables: Mapping[str, Any], seed: int)
         raise PromptError(f"{template.name}: {error.message}") from error
     except Exception as error:  # template code may raise anything: it can divide, index and call its variables
         raise PromptError(f"{template.name}: {type(error).__name__}: {error}") from error
+    if not is_text(text):
+        raise PromptError(f"{template.name}: half of a surrogate pair, which is not text; write the character itself")
     messages = _turns(text)
     if not messages or messages[-1]["role"] != "user":
         raise PromptError(f"{template.name}: the last turn must be a [user] turn with text")

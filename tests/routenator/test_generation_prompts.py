@@ -56,6 +56,12 @@ def test_the_last_turn_must_be_the_users(tiny: Domain, body: str) -> None:
         render(tiny, body)
 
 
+def test_a_prompt_with_half_of_a_surrogate_pair_is_refused(tiny: Domain) -> None:
+    """An escape in a template made one, past the checks of files, and a tokenizer takes no such text."""
+    with pytest.raises(InputError, match="surrogate"):
+        check_template(tiny, template(tiny, "{{ '\\ud83d' }} dog"))
+
+
 def test_pick_draws_by_the_rows_seed(tiny: Domain) -> None:
     body = "{{ pick(['a', 'b', 'c']) }}{{ pick(['a', 'b', 'c']) }}{{ pick(['a', 'b', 'c']) }}"
     texts = [render(tiny, body, seed)[0]["content"] for seed in range(60)]
