@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
 from jobs.slurm_environment import reading_environment
-from slurm.submission.submissions import user_name
+from routenator.trust import user_name
 
 TIMEOUT_S = 60
 MAX_CHARS = 60_000  # of job ids in one call

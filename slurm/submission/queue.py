@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from routenator.trust import user_name
 from slurm.submission.answers import (
     ABSENT,
     LIVE_STATES,
@@ -34,7 +35,7 @@ from slurm.submission.answers import (
     parse_squeue,
 )
 from slurm.submission.client import ask, cut, of_cluster
-from slurm.submission.submissions import Submission, user_name
+from slurm.submission.submissions import Submission
 
 # What has just been submitted or requeued may be missing in one answer, so that a second one must lack it too.
 SECOND_LOOK_S = 5.0

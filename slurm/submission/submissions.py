@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from jobs.plan import Run
 from routenator.errors import InputError, RoutenatorError
 from routenator.files import NO_PERMISSION, owner_of
 from routenator.locks import Lock, LockedError
+from routenator.trust import user_name
 
 _ATTEMPT = re.compile(r"(\d+)(?:_\d+)*\.attempt-(\d+)\.log$")
 
@@ -147,14 +147,6 @@ def attempt_log(task: str, attempt: int | str, node: str = "0") -> str:
         node: index of the node within the task.
     """
     return f"{task}_{node}.attempt-{attempt}.log"
-
-
-def user_name(uid: int) -> str:
-    """Return a user's name; the number where there is none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def append_submission(run: Run, submission: Submission) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from routenator.trust import user_name
 from slurm.submission.client import ask
-from slurm.submission.submissions import user_name
 
 _MESSAGES = ("job submit limit", "MaxSubmit")
 
