@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 
 from jobs.plan import Plan
 from routenator.errors import InputError
 from slurm.planning.planner import planned_run
+from slurm.submission.client import call, no_answer
 from slurm.submission.executor import make_executor
 from slurm.submission.options import SubmitError, cluster_name
-from slurm.submission.sbatch import no_answer
 from slurm.submission.user_defaults import sbatch_environment
 
-TIMEOUT_S = 60
 # sbatch --test-only also fails for these reasons, which are temporary.
 _PASSING = ("busy", "down", "drained", "reserved")
 
@@ -69,16 +67,5 @@ def check_cluster(plan: Plan) -> None:
 
 def _test_only(script: str) -> tuple[int, str]:
     """Return the exit code and the words of ``sbatch --test-only``."""
-    try:
-        done = subprocess.run(
-            ["sbatch", "--test-only"],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            env=sbatch_environment(script),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"no answer in {TIMEOUT_S} seconds"
-    return done.returncode, " ".join(done.stderr.replace("sbatch:", "").split())
+    code, _, said = call(["sbatch", "--test-only"], sbatch_environment(script), script)
+    return code, " ".join(said.replace("sbatch:", "").split())

@@ -1,4 +1,4 @@
-"""Parses the answers of squeue and sacct.
+"""Parses the answers of Slurm's commands.
 
 The JSON output changes between Slurm versions and ``squeue --json`` ignores its filters; named columns with a separator
 are the stable interface (a column without a width is as wide as needed). A line that is not of this form makes the
@@ -180,16 +180,23 @@ def job_rows(text: str, columns: int) -> Iterable[list[str]]:
 
 
 def rows(text: str, columns: int) -> Iterable[list[str]]:
-    """Split lines at ``|``, and yield those with the given number of columns.
+    """Split lines at ``|``.
 
     squeue and sinfo add a separator at the end, which is dropped.
+
+    Raises:
+        UnreadableError: a line has another number of columns, e.g. an error message.
     """
     for line in text.splitlines():
-        fields = line.strip().split("|")
+        stripped = line.strip()
+        if not stripped:
+            continue
+        fields = stripped.split("|")
         if len(fields) == columns + 1 and not fields[-1]:
             fields.pop()
-        if len(fields) == columns:
-            yield fields
+        if len(fields) != columns:
+            raise UnreadableError(f"unreadable answer: {stripped[:200]}")
+        yield fields
 
 
 def named(fields: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jobs.slurm_environment import reading_environment
 from routenator.trust import user_name
@@ -17,26 +17,61 @@ from routenator.trust import user_name
 TIMEOUT_S = 60
 MAX_CHARS = 60_000  # of job ids in one call
 _ERROR = re.compile(r"\berror\b|\bfatal\b", re.IGNORECASE)
+# The controller may have got the request, and not the other way round.
+_UNHEARD = re.compile(
+    r"timed out|time out|unable to contact|connect|communicat|zero bytes|transport|try again|no answer", re.IGNORECASE
+)
+
+
+def call(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, text: str | None = None
+) -> tuple[int, str, str]:
+    """Run one of Slurm's commands.
+
+    Args:
+        environment: its environment; by default the one for commands whose output we read.
+        text: its stdin.
+
+    Returns:
+        Exit code, stdout and stderr. If it did not answer in time, the exit code is 1, and stderr says so.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, errors="replace",
+            env=reading_environment() if environment is None else environment,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return 1, "", f"no answer in {TIMEOUT_S} seconds"
+    return done.returncode, done.stdout, done.stderr
 
 
 def ask(command: Sequence[str]) -> tuple[int, str]:
     """Run a Slurm command that only reads.
 
     Returns:
-        Exit code, and stdout on success or stderr on failure. A command that reports an error and exits 0 has failed.
+        Exit code, and stdout on success or what went wrong on failure: ``squeue: Unable to contact slurm controller``.
+        A command that reports an error and exits 0 has failed.
     """
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=reading_environment(), check=False,
-            errors="replace",
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return 1, f"no answer in {TIMEOUT_S} seconds"
+        code, out, said = call(command)
     except OSError as error:
-        return 1, str(error)
-    if done.returncode == 0 and _ERROR.search(done.stderr):
-        return 1, done.stderr
-    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+        return 1, f"{command[0]}: {error}"
+    if code == 0 and _ERROR.search(said):
+        code = 1
+    return code, f"{command[0]}: {_unlabelled(said, command[0]) or f'exit {code}'}" if code else out
+
+
+def no_answer(said: str) -> bool:
+    """Whether an error is one of reaching the controller, not of the controller."""
+    return _UNHEARD.search(said) is not None
+
+
+def _unlabelled(said: str, name: str) -> str:
+    """Return what a command wrote on stderr, without its name at the start of each line."""
+    return re.sub(rf"^{re.escape(name)}: (error: |fatal: )?", "", said, flags=re.MULTILINE).strip()
 
 
 def of_cluster(cluster: str | None) -> list[str]:
@@ -75,16 +110,11 @@ def scancel_named(name: str, cluster: str | None = None) -> str | None:
 
 def _scancel(arguments: Sequence[str]) -> str | None:
     try:
-        done = subprocess.run(
-            ["scancel", *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, env=reading_environment(),
-            check=False, errors="replace",
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"no answer in {TIMEOUT_S} seconds"
+        code, _, text = call(["scancel", *arguments])
     except OSError as error:
         return str(error)
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
     said = [line for line in lines if "Invalid job id" not in line]
-    if done.returncode and not lines:
-        return f"exit status {done.returncode}"
-    return "\n".join(said) if said and (done.returncode or _ERROR.search(done.stderr)) else None
+    if code and not lines:
+        return f"exit status {code}"
+    return _unlabelled("\n".join(said), "scancel") if said and (code or _ERROR.search(text)) else None

@@ -317,7 +317,7 @@ def _ask_limits(conf: str | None, cluster: str | None) -> Limits:
     """Ask scontrol. ``conf`` is part of the cache key: it identifies the default cluster."""
     code, text = ask(["scontrol", *of_cluster(cluster), "show", "config"])
     if code or "MaxArraySize" not in text:
-        raise SubmitError(f"scontrol show config: {text.strip()[:200] or f'exit {code}'}")
+        raise SubmitError(text[:200] if code else f"scontrol show config: unreadable answer: {text.strip()[:200]}")
     return parse_limits(text)
 
 

@@ -34,7 +34,7 @@ from slurm.submission.answers import (
     parse_sacct,
     parse_squeue,
 )
-from slurm.submission.client import ask, cut, of_cluster
+from slurm.submission.client import ask, cut, no_answer, of_cluster
 from slurm.submission.submissions import Submission
 
 # What has just been submitted or requeued may be missing in one answer, so that a second one must lack it too.
@@ -202,7 +202,7 @@ def _accounted(
     for part in cut(ids):
         code, text = ask([*command, f"--jobs={','.join(part)}"])
         if code:
-            return {}, {}, _OFF if "storage is disabled" in text else f"sacct: {text.strip() or f'exit {code}'}"
+            return {}, {}, _OFF if "storage is disabled" in text else text
         try:
             some, more = parse_sacct(text)
         except UnreadableError as error:
@@ -226,7 +226,7 @@ def _queued(ids: Sequence[str], cluster: str | None) -> tuple[dict[Key, QueueEnt
         if code and "Invalid job id" in text:
             continue
         if code:
-            return found, f"squeue: {text.strip() or f'exit {code}'}"
+            return found, text
         try:
             found |= parse_squeue(text)
         except UnreadableError as error:
@@ -273,7 +273,7 @@ def jobs_named(names: Sequence[str], cluster: str | None = None) -> dict[str, st
     for part in cut(names):
         code, text = ask([*command, f"--name={','.join(part)}"])
         if code:
-            raise UnreadableError(f"squeue: {text.strip() or f'exit {code}'}")
+            raise UnreadableError(text)
         found |= {name: re.split(r"[_+]", job)[0] for job, _, name in job_rows(text, 3)}
     return found
 
@@ -288,7 +288,7 @@ def _private_data(conf: str | None, cluster: str | None) -> frozenset[str]:
     code, text = ask(["scontrol", *of_cluster(cluster), "show", "config"])
     found = re.search(r"^PrivateData\s*=\s*(\S+)", text, re.MULTILINE)
     if code or found is None:
-        raise UnreadableError(f"scontrol did not say whether other users' jobs are hidden: {text.strip()[:200]}")
+        raise UnreadableError(f"Slurm did not say whether other users' jobs are hidden: {text.strip()[:200]}")
     return frozenset(found[1].split(","))
 
 
@@ -324,7 +324,9 @@ def doubt(view: QueueView, given_up: Iterable[Submission]) -> str | None:
     if unlisted and view.accounting_problem is not None:
         return view.accounting_problem
     for job, name, cluster in unlisted:
-        _, text = ask(["scontrol", *of_cluster(cluster), "--oneliner", "show", "job", job])
+        code, text = ask(["scontrol", *of_cluster(cluster), "--oneliner", "show", "job", job])
+        if code and no_answer(text):
+            return text
         for line in text.splitlines():
             state = re.search(r"\bJobState=(\S+)", line)
             if f"JobName={name} " in line and state is not None and state[1] in LIVE_STATES:

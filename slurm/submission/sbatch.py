@@ -7,7 +7,6 @@ print lines of its own. Whenever there is a doubt, the queue is asked by the job
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +15,9 @@ from pathlib import Path
 from routenator.errors import RoutenatorError
 from slurm.submission import queue
 from slurm.submission.answers import UnreadableError
-from slurm.submission.client import TIMEOUT_S, of_cluster
+from slurm.submission.client import call, no_answer, of_cluster
 
 _PARSABLE = re.compile(r"(\d+)(?:;([\w.-]+))?$")
-# The controller may have got the request, and not the other way round.
-_UNHEARD = re.compile(
-    r"timed out|time out|unable to contact|connect|communicat|zero bytes|transport|try again|no answer", re.IGNORECASE
-)
 
 
 class RefusedError(RoutenatorError):
@@ -52,11 +47,6 @@ class Accepted:
     cluster: str | None = None
 
 
-def no_answer(said: str) -> bool:
-    """Whether an error is one of reaching the controller, not of the controller."""
-    return _UNHEARD.search(said) is not None
-
-
 def submit(script: Path, name: str, environment: Mapping[str, str], cluster: str | None = None) -> Accepted:
     """Submit a script.
 
@@ -69,16 +59,11 @@ def submit(script: Path, name: str, environment: Mapping[str, str], cluster: str
         RefusedError: Slurm did not take the job.
         UncertainError: nobody said whether it did.
     """
-    command = ["sbatch", "--parsable", *of_cluster(cluster), str(script)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False, errors="replace"
-        )
-        code, out, said = done.returncode, done.stdout, done.stderr.strip() or done.stdout.strip()
-    except subprocess.TimeoutExpired:
-        code, out, said = 1, "", f"no answer in {TIMEOUT_S} seconds"
+        code, out, text = call(["sbatch", "--parsable", *of_cluster(cluster), str(script)], environment)
     except OSError as error:
         raise RefusedError(f"sbatch: {error}") from None
+    said = text.strip() or out.strip()
     lines = [line.strip() for line in out.splitlines() if line.strip()]
     if code == 0 and len(lines) == 1 and (found := _PARSABLE.match(lines[0])):
         return Accepted(found[1], name, found[2] or cluster)

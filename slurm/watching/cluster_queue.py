@@ -6,16 +6,17 @@ there are, all with named columns.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from routenator.errors import InputError, RoutenatorError
-from slurm.submission.answers import moment, named, rows, task_ids
+from slurm.submission.answers import UnreadableError, job_rows, moment, named, rows, task_ids
 from slurm.submission.client import ask
 from slurm.submission.gres import gpu_count, gpus_by_type
 
@@ -38,6 +39,7 @@ _SQUEUE_FIELDS = (
     "Name",
 )
 _SSHARE_FIELDS = ("Account", "User", "RawShares", "NormShares", "EffectvUsage", "FairShare")
+_T = TypeVar("_T")
 _DOWN = frozenset({"down", "fail", "failing", "unknown", "error", "future", "invalid_reg"})
 # On a cluster that switches nodes off when they are idle, Slurm starts one that is off as soon as a job needs it.
 _OFF_OR_STARTING = frozenset({"powered_down", "powering_up"})
@@ -57,7 +59,7 @@ _SET_ASIDE = frozenset(
 
 
 class ClusterError(RoutenatorError):
-    """The cluster did not answer."""
+    """The cluster did not answer, or its answer cannot be read."""
 
 
 @dataclass
@@ -166,7 +168,7 @@ def read_cluster(partition: str | None = None, user: str | None = None, share: b
 
     Raises:
         InputError: there is no Slurm on this machine, or no such partition.
-        ClusterError: the cluster did not answer.
+        ClusterError: the cluster did not answer, or an answer cannot be read.
     """
     if shutil.which("sinfo") is None or shutil.which("squeue") is None:
         raise InputError(
@@ -175,22 +177,33 @@ def read_cluster(partition: str | None = None, user: str | None = None, share: b
             found="no sinfo, no squeue",
             expected="a login node of a cluster",
         )
-    code, text = ask(["sinfo", "--noheader", "--Node", f"--Format={named(_SINFO_FIELDS)}"])
-    if code:
-        raise ClusterError(f"sinfo: {text.strip() or f'exit {code}'}")
-    partitions = parse_sinfo(text)
+    partitions = _parsed(
+        "sinfo", parse_sinfo, _ask(["sinfo", "--noheader", "--Node", f"--Format={named(_SINFO_FIELDS)}"])
+    )
     if partition is not None:
         if partition not in partitions:
             raise InputError("no such partition", key="--partition", found=partition, valid=partitions)
         partitions = {partition: partitions[partition]}
     filters = [f"--partition={partition}"] if partition else []
     filters += [f"--user={user}"] if user else []
-    code, text = ask(["squeue", "--noheader", f"--Format={named(_SQUEUE_FIELDS)}", *filters])
-    if code:
-        raise ClusterError(f"squeue: {text.strip() or f'exit {code}'}")
+    text = _ask(["squeue", "--noheader", f"--Format={named(_SQUEUE_FIELDS)}", *filters])
     view = ClusterView(time.time(), list(partitions.values()), [], {}, [], _fair_share() if share else [])
-    count_jobs(text, view)
+    _parsed("squeue", functools.partial(count_jobs, view=view), text)
     return view
+
+
+def _ask(command: list[str]) -> str:
+    code, text = ask(command)
+    if code:
+        raise ClusterError(text)
+    return text
+
+
+def _parsed(name: str, parse: Callable[[str], _T], text: str) -> _T:
+    try:
+        return parse(text)
+    except UnreadableError as error:
+        raise ClusterError(f"{name}: {error}") from None
 
 
 def parse_sinfo(text: str) -> dict[str, PartitionView]:
@@ -231,7 +244,9 @@ def count_jobs(text: str, view: ClusterView) -> None:
     users: dict[str, UserView] = {}
     reasons: Counter[str] = Counter()
     starts = []
-    for job, where, state, name, reason, start, nodes, alloc, per_node, per_job, title in _jobs(text):
+    for job, where, state, name, reason, start, nodes, alloc, per_node, per_job, title in job_rows(
+        text, len(_SQUEUE_FIELDS)
+    ):
         tasks = len(list(task_ids(job)))
         node_count = int(nodes) if nodes.isdigit() else 1
         gpus = _asked_gpus(alloc, per_node, per_job, node_count) * tasks
@@ -267,23 +282,13 @@ def parse_sshare(text: str) -> list[Share]:
     return found
 
 
-def _jobs(text: str) -> Iterable[list[str]]:
-    # The job's name is the last column because it may contain the separator.
-    columns = len(_SQUEUE_FIELDS)
-    for line in text.splitlines():
-        fields = line.strip().removesuffix("|").split("|", columns - 1)
-        if len(fields) == columns:
-            yield fields
-
-
 def _fair_share() -> list[Share]:
     if shutil.which("sshare") is None:
         return []
-    code, text = ask(
-        ["sshare", "--noheader", "--parsable2", f"--format={','.join(_SSHARE_FIELDS)}", f"--users={getpass.getuser()}"]
-    )
+    command = ["sshare", "--noheader", "--parsable2", f"--format={','.join(_SSHARE_FIELDS)}"]
+    code, text = ask([*command, f"--users={getpass.getuser()}"])
     # A cluster without accounting has no fair share; that is not an error.
-    return parse_sshare(text) if code == 0 else []
+    return _parsed("sshare", parse_sshare, text) if code == 0 else []
 
 
 def _asked_gpus(alloc: str, per_node: str, per_job: str, nodes: int) -> int:

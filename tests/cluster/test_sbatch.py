@@ -16,8 +16,8 @@ import yaml
 from jobs.plan import Run
 from slurm import control
 from slurm.devcluster.cluster import DevCluster, down, up
-from slurm.preflight import cluster as preflight
 from slurm.preflight.cluster import check_cluster
+from slurm.submission import client
 from slurm.submission.options import SubmitError
 from slurm.submission.queue import read_queue
 from slurm.submission.submissions import load_submissions
@@ -151,7 +151,7 @@ def test_B5_a_check_that_got_no_answer_blames_nobody(
     way: str, cluster: DevCluster, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--test-only` that timed out was called a fault of the resources, or gave a traceback."""
-    monkeypatch.setattr(preflight, "TIMEOUT_S", 0.2 if "sleep" in way else 60)
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.2 if "sleep" in way else 60)
     stand_in(tmp_path / "bin", monkeypatch, "sbatch", way)
     with pytest.raises(SubmitError, match="the controller did not answer; try again"):
         check_cluster(make_run(cluster=slurm_profile()).plan)

@@ -11,7 +11,15 @@ from rich.console import Console
 
 from routenator.errors import InputError
 from slurm.submission.queue import parse_sacct
-from slurm.watching.cluster_queue import ClusterView, count_jobs, node_state, parse_sinfo, parse_sshare, read_cluster
+from slurm.watching.cluster_queue import (
+    ClusterError,
+    ClusterView,
+    count_jobs,
+    node_state,
+    parse_sinfo,
+    parse_sshare,
+    read_cluster,
+)
 from slurm.watching.cluster_view import cluster_tables
 from slurm.watching.exporter import cluster_metrics
 
@@ -183,6 +191,21 @@ def test_fair_share_is_left_out_where_there_is_none() -> None:
         0.25,
         0.176777,
     )
+
+
+@pytest.mark.parametrize("name", ["sinfo", "squeue", "sshare"])
+def test_A5_an_answer_of_unexpected_width_is_said(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its lines were dropped, and the cluster seemed to have fewer nodes and jobs. Stand-ins for the three commands."""
+    answers = {"sinfo": SINFO, "squeue": SQUEUE, "sshare": "physics|ann|1|0.1|0.2|0.3\n"}
+    for command, text in (answers | {name: answers[name] + "a|line\n"}).items():
+        (tmp_path / f"{command}.txt").write_text(text)
+        (tmp_path / command).write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/{command}.txt\n")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match=rf"^{name}: unreadable answer: a\|line$"):
+        read_cluster()
+    (tmp_path / f"{name}.txt").write_text(answers[name])
+    assert read_cluster().fair_share[0].account == "physics"
 
 
 def test_it_fits_80_columns_and_is_json(view: ClusterView) -> None:

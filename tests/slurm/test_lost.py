@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.submission.queue import Looks, QueueView, another_look, look_twice, read_queue
+from slurm.submission.queue import Looks, QueueView, another_look, doubt, look_twice, read_queue
 from slurm.submission.submissions import Submission
 
 SACCT = """\
@@ -150,3 +150,19 @@ def test_without_accounting_the_controller_alone_is_believed(
     assert not queue.accounting and queue.problem is None and queue.attempts == {}
     entry = queue.entry(JOB)
     assert entry is not None and (entry.state, entry.nodes, entry.start) == ("RUNNING", "n1", 1700000001)
+
+
+@pytest.mark.parametrize(
+    ("error", "doubted"),
+    [
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", True),
+        ("slurm_load_jobs error: Socket timed out on send/recv operation", True),
+        ("slurm_load_jobs error: Invalid job id specified", False),
+    ],
+)
+def test_a_last_question_that_gets_no_answer_is_a_doubt(error: str, doubted: bool, folder: Path) -> None:
+    """An scontrol that timed out counted as one that does not have the job, and the job was submitted again."""
+    clients(folder, "")
+    (folder / "scontrol").write_text(f"#!/bin/sh\necho '{error}' >&2\nexit 1\n")
+    (folder / "scontrol").chmod(0o755)
+    assert doubt(read_queue([JOB]), [JOB]) == (f"scontrol: {error}" if doubted else None)

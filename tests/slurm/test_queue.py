@@ -169,13 +169,16 @@ def test_lines_that_are_no_rows_make_an_answer_unreadable() -> None:
     assert parse_squeue("") == parse_squeue("\n") == {}
     assert parse_sacct("") == ({}, {})
     assert list(job_rows("5|a|b|\n6|x|\n", 2)) == [["5", "a|b"], ["6", "x"]]
-    assert list(rows("a|b|c\na|\n a|b| \na\n", 2)) == [["a", ""], ["a", "b"]]
+    assert list(rows("a|\n\n a|b| \n", 2)) == [["a", ""], ["a", "b"]]
+    for line in ("a|b|c\n", "a\n"):
+        with pytest.raises(UnreadableError, match="unreadable answer"):
+            list(rows("a|\n" + line, 2))
     assert [moment(text) for text in ("N/A", "Unknown", "NONE", "", "0", "17")] == [None] * 5 + [17.0]
 
 
 def test_a_timeout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slurm.submission.client.TIMEOUT_S", 0.05)
-    assert ask(["sleep", "60"]) == (1, "no answer in 0.05 seconds")
+    assert ask(["sleep", "60"]) == (1, "sleep: no answer in 0.05 seconds")
     (tmp_path / "scancel").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     (tmp_path / "scancel").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -188,7 +191,16 @@ print(os.environ["SLURM_TIME_FORMAT"])
 print("no", file=sys.stderr)
 sys.exit(int(sys.argv[1]))"""
     assert ask([sys.executable, "-c", script, "0"]) == (0, "%s\n")
-    assert ask([sys.executable, "-c", script, "3"]) == (3, "no\n")
+    assert ask([sys.executable, "-c", script, "3"]) == (3, f"{sys.executable}: no")
+
+
+@pytest.mark.parametrize("said", ["squeue: error: no controller", "squeue: no controller", "no controller"])
+def test_a_command_is_named_once(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue's problem read `squeue: squeue: error: ...`."""
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ask(["squeue"]) == (1, "squeue: no controller")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +231,7 @@ def test_reasons_are_explained(reason: str, words: str) -> None:
         (
             1,
             "scancel: error: Kill job error on job id 37: Invalid job id specified\nscancel: error: no controller",
-            "scancel: error: no controller",
+            "no controller",
         ),
     ],
 )
