@@ -30,6 +30,7 @@ class Cancelled:
         driver: whether a local driver was stopped.
         processes: number of local processes left behind without a driver.
         unseen: Slurm jobs that have not ended as far as is known, and that Slurm did not list; it was told to end them.
+            A job whose submission was not confirmed is here by its name.
     """
 
     jobs: list[str]
@@ -93,7 +94,9 @@ def _cancel_jobs(run: Run) -> tuple[list[str], list[str]]:
         if queue.problem:
             raise CancelError(f"nothing cancelled: {queue.problem}; scancel: {problem}")
         raise CancelError(f"scancel: {problem}")
-    return sorted({job for jobs in live.values() for job in jobs}, key=int), [item.job for item in unseen if item.job]
+    # One without an id was sought by its name above; if the queue could be read, Slurm has no such job.
+    told = [item.job or item.name for item in unseen if item.job or queue.problem]
+    return sorted({job for jobs in live.values() for job in jobs}, key=int), told
 
 
 def _is_over(item: Submission, queue: QueueView, missing: set[int]) -> bool:

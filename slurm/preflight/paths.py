@@ -10,7 +10,7 @@ from routenator.probe import lacks
 from slurm.planning.planner import planned_run
 
 _SLURMS = {
-    "%": "Slurm replaces it in the names of logs, by a job's id for example",
+    "%": "in the names of logs Slurm replaces % and the next letter, %j by a job's id for example",
     "\\": "Slurm takes it for a quote in the names of logs",
     "\n": "a line of a job's script ends there",
     "\r": "a line of a job's script ends there",

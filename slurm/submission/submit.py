@@ -119,6 +119,9 @@ def submit_missing(
                 )  # fmt: skip
             if named:
                 tell(f"presumed lost, although Slurm did not say so ({queue.problem}): {named}")
+            live = {stage: _live(queue, latest[stage], absent[stage]) for stage in stages if queue.stale}
+            if kept := "; ".join(f"{stage} {compact(shards)}" for stage, shards in live.items() if shards):
+                tell(f"in the queue by accounting alone ({queue.problem}), so not submitted: {kept}")
         # A plain job has no such limit, and asking takes as long as submitting it.
         limits = (
             ask_limits(cluster_name(run.config))
@@ -132,12 +135,12 @@ def submit_missing(
         try:
             for stage, missing in absent.items():
                 newest = latest[stage]
-                live = {shard for shard in missing if _is_live(queue, newest.get(shard), shard)}
+                queued = _live(queue, newest, missing)
                 if any(jobs[need].fresh for need in STAGES[stage].needs if need in jobs):
-                    live -= _cancel_waiting(queue, newest, live)
-                jobs[stage] = StageJobs(old=_old_jobs(newest, missing, live))
+                    queued -= _cancel_waiting(queue, newest, queued)
+                jobs[stage] = StageJobs(old=_old_jobs(newest, missing, queued))
                 depends = [jobs[need] for need in STAGES[stage].needs if need in jobs]
-                todo = missing - live
+                todo = missing - queued
                 per_task = shards_per_task(run.config, stage, len(todo), limits.tasks)
                 wanted += len({shard // per_task for shard in todo})
                 for offset, shards in blocks(todo, limits.array, per_task).items():
@@ -238,11 +241,16 @@ def _unknown(queue: QueueView, newest: Mapping[int, Submission], missing: set[in
     }
 
 
-def _is_live(queue: QueueView, submission: Submission | None, shard: int) -> bool:
-    if submission is None or submission.kind != "slurm":
-        return False
-    entry = queue.entry(submission, shard)
-    return entry is not None and entry.live
+def _live(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> set[int]:
+    """Return those of these shards whose task is queued or running."""
+    return {
+        shard
+        for shard in missing
+        if shard in newest
+        and newest[shard].kind == "slurm"
+        and (entry := queue.entry(newest[shard], shard)) is not None
+        and entry.live
+    }
 
 
 def _cancel_waiting(queue: QueueView, newest: Mapping[int, Submission], live: set[int]) -> set[int]:

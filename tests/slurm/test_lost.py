@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.plan import Run
+from slurm import control
 from slurm.submission.queue import Looks, QueueView, another_look, doubt, look_twice, read_queue
-from slurm.submission.submissions import Submission
+from slurm.submission.submissions import Submission, append_submission
+from slurm.submission.submit import submit_missing
+from tests.slurm.conftest import PACKAGE
 
 SACCT = """\
 7_[0-1]|PENDING|0:0|None assigned|1700000000|Unknown|Unknown|0|1||toy.generate.1
@@ -166,3 +171,33 @@ def test_a_last_question_that_gets_no_answer_is_a_doubt(error: str, doubted: boo
     (folder / "scontrol").write_text(f"#!/bin/sh\necho '{error}' >&2\nexit 1\n")
     (folder / "scontrol").chmod(0o755)
     assert doubt(read_queue([JOB]), [JOB]) == (f"scontrol: {error}" if doubted else None)
+
+
+def test_presume_lost_says_what_is_in_the_queue_by_accounting_alone(make_run: Callable[..., Run], folder: Path) -> None:
+    """`retry --presume-lost` said that all was in the queue, which could not be read. Stand-ins for Slurm."""
+    run = make_run(cluster={"kind": "slurm"})
+    lines = []
+    for number, (stage, entry) in enumerate(run.plan.stages.items(), 20):
+        job = Submission("slurm", stage, str(number), f"0-{entry.shards - 1}", array=True, name=f"toy.{number}")
+        append_submission(run, job)
+        lines += [f"{number}_{task}|RUNNING|0:0|n1|17|18|Unknown|9|1||{job.name}\n" for task in range(entry.shards)]
+    clients(folder, "squeue: error: Unable to contact slurm controller\n", code=1)
+    (folder / "sacct.txt").write_text("".join(lines))
+    (folder / "scontrol").write_text("#!/bin/sh\necho MaxArraySize = 1001\n")
+    (folder / "scontrol").chmod(0o755)
+    said: list[str] = []
+    assert submit_missing(run, PACKAGE, presume_lost=True, tell=said.append) == []
+    assert len(said) == 1
+    assert said[0].startswith("in the queue by accounting alone (squeue: Unable to contact slurm controller), so not ")
+    assert "sample 0-1; generate 0-2" in said[0]
+
+
+def test_cancel_names_a_job_whose_submission_was_not_confirmed(make_run: Callable[..., Run], folder: Path) -> None:
+    """It was told to end by its name, but `cancel` said "nothing was running". Stand-ins for squeue and scancel."""
+    run = make_run(cluster={"kind": "slurm"})
+    append_submission(run, Submission("slurm", "sample", "", "0-1", array=True, name="toy.sample.1"))
+    clients(folder, "squeue: error: Unable to contact slurm controller\n", code=1)
+    (folder / "scancel").write_text(f'#!/bin/sh\necho "$@" >{folder}/asked\n')
+    (folder / "scancel").chmod(0o755)
+    assert control.cancel(run).unseen == ["toy.sample.1"]
+    assert "--name=toy.sample.1" in (folder / "asked").read_text()
