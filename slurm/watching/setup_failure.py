@@ -20,6 +20,7 @@ _MOST = 200
 _NAME = re.compile(rf"(.+)_0\.attempt-(\d+)\.log{re.escape(SETUP_SUFFIX)}$")
 # Where bash says that a message is from: the path of the spooled script, and the line.
 _ORIGIN = re.compile(r"^\S*slurm_script: line \d+: ")
+_CODE = re.compile(r"exit code (\d+)")
 
 
 class SetupFailures:
@@ -67,7 +68,12 @@ class SetupFailures:
         failure = self._known[log]
         if failure is None or log != submission.log(self.folder, shard):
             return found
-        return replace(found, state="failed", reason=f"{failure['kind']}: {failure['message']}", failure=failure)
+        entry = found.entry
+        if entry is not None and (code := _CODE.search(failure["message"])):
+            # Accounting cannot tell exit code 3 from 131, a signal; the script knows it.
+            entry = replace(entry, reason=f"exit {code[1]}")
+        reason = f"{failure['kind']}: {failure['message']}"
+        return replace(found, state="failed", reason=reason, entry=entry, failure=failure)
 
 
 def _read(log: Path, submission: Submission, shard: int, attempt: int) -> dict[str, Any] | None:

@@ -75,7 +75,9 @@ class StatusReader:
         files.look()  # after the queue, as in `read`
         if shard in files.done:
             return ShardState("done", submission=submission)
-        return shard_state(shard, submission, queue, driver, files.failures.get(shard))
+        setup = self._setup[stage]
+        setup.begin()
+        return setup.explain(shard, shard_state(shard, submission, queue, driver, files.failures.get(shard)))
 
     def finished(self, stage: str) -> list[Receipt]:
         """Return the newest receipts seen by the last ``read``, newest first, as many as failures are described."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.plan import Run
+from slurm.submission.answers import QueueEntry
 from slurm.submission.executor import StageExecutor
 from slurm.submission.queue import QueueView
 from slurm.submission.script import SETUP_FAILED
@@ -112,3 +113,20 @@ def test_D3_status_counts_the_tasks_that_ended_in_their_setup(make_run: Callable
         "SetupError: cluster.setup: exit code 127 of: module load cuda; module: command not found"
     )
     assert stage.failures[0].log == str(logs / "7_0_0.attempt-2.log") and stage.failures[0].attempt == 2
+
+
+def test_D3_the_exit_code_of_a_setup_line_is_the_scripts(make_run: Callable[..., Run]) -> None:
+    """`status` added "or 131: SIGQUIT", as accounting cannot tell the two apart, and `logs -f` named no setup line."""
+    run = make_run(cluster={"kind": "slurm", "setup": ["exit 3"]})
+    append_submission(run, Submission("slurm", "sample", "7", "0-1", array=True, name="toy"))
+    logs = run.log_dir("sample")
+    logs.mkdir(parents=True)
+    for shard in (0, 1):
+        log = logs / f"7_{shard}_0.attempt-1.log"
+        log.write_text(f"{SETUP_FAILED}: ended the script, exit code 3\n")
+        (logs / f"{log.name}.setup").touch()
+    ended = {(f"7_{shard}", "toy"): QueueEntry("FAILED", "exit 3, or 131: SIGQUIT", "n1") for shard in (0, 1)}
+    reader = StatusReader(run, lambda submissions: QueueView(ended, accounting=True))
+    [first, _] = reader.read().stage("sample").failures
+    assert (first.exit_code, first.reason) == ("exit 3", "SetupError: cluster.setup: ended the script, exit code 3")
+    assert reader.shard("sample", 1).reason == first.reason
