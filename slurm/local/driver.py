@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from routenator.files import read_json, write_json
 from routenator.locks import Lock, LockedError
 from slurm.local import processes
 from slurm.submission.options import resources
+from slurm.submission.script import SETUP_FAILED
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions, local_log
 from slurm.worker.array_task import TASKS_SUFFIX, read_task, stopped_path, write_tasks
 from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
@@ -285,7 +287,7 @@ class Driver:
         opening = folder / f".{tasks}.log"
         with open(opening, "ab") as log:
             process = subprocess.Popen(
-                ["bash", "-c", " && ".join([*config.setup, start])],
+                ["bash", "-c", "\n".join([*_setup_lines(config.setup), start])],
                 env={
                     **os.environ,
                     processes.RUN_VARIABLE: str(self.run.path),
@@ -326,8 +328,14 @@ class Driver:
         failure = read_failure(self.run, stage, item.shard)
         job = f"local-{item.process.pid}"
         if failure is None or failure["job"] != job or failure["attempt"] < item.attempt:
-            message = "the task ended without a receipt or an error: it was killed, or ran out of memory"
-            write_failure(self.run, stage, item.shard, kind="Killed", message=message, attempt=item.attempt, job=job)
+            kind, message = (
+                "Killed",
+                "the task ended without a receipt or an error: it was killed, or ran out of memory",
+            )
+            last = _last_line(self.run.log_dir(stage) / local_log(str(item.process.pid)))
+            if last.startswith(SETUP_FAILED):
+                kind, message = "SetupError", last.removeprefix("routenator: ")
+            write_failure(self.run, stage, item.shard, kind=kind, message=message, attempt=item.attempt, job=job)
             failure = read_failure(self.run, stage, item.shard)
         assert failure is not None
         _say(f"{stage} shard {item.shard} failed: {failure['kind']}: {failure['message'].splitlines()[0]}")
@@ -352,6 +360,28 @@ class Driver:
             "time": time.time(),
         }
         write_json(driver_file(self.run), value)
+
+
+def _setup_lines(setup: Sequence[str]) -> list[str]:
+    """Return the user's lines; the first that fails, or that ends the shell, ends the task and is named in its log.
+
+    As in a job's script, a command inside a sourced file or a function may fail; what counts is how the line ends.
+    """
+    failed = f'echo "{SETUP_FAILED}: exit code $routenator_code of: $BASH_COMMAND"'
+    return [
+        f"trap 'routenator_code=$?; if [ ${{#BASH_SOURCE[@]}} = 0 ]; then trap - EXIT; {failed}; "
+        "exit $routenator_code; fi' ERR",
+        f"trap 'echo \"{SETUP_FAILED}: ended the script, exit code $?\"' EXIT",
+        *setup,
+        "trap - ERR EXIT DEBUG RETURN",
+    ]
+
+
+def _last_line(log: Path) -> str:
+    with open(log, "rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - 4096))
+        lines = handle.read().decode(errors="replace").splitlines()
+    return lines[-1] if lines else ""
 
 
 def _say(text: str) -> None:

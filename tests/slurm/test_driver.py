@@ -132,6 +132,35 @@ def test_killed_task_is_named(make_run: Callable[..., Run], toys: Path) -> None:
     assert done_shards(run.stage_dir("sample"), 2) == {1}
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("source /missing/activate", "exit code 1 of: source /missing/activate"),
+        ("exit 0 # nothing to do", "ended the script, exit code 0"),
+    ],
+)
+def test_D2_a_setup_line_that_fails_is_named_here_too(line: str, reason: str, make_run: Callable[..., Run]) -> None:
+    """The task was said to have been killed, or to have run out of memory. A comment swallowed the task itself."""
+    setup = ["[ -f /missing ] && source /missing", "false || true # a comment", line]
+    run = make_run(cluster={"kind": "local", "setup": setup}, sample__shards=1)
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 1
+    [failure] = StatusReader(run).read().stage("sample").failures
+    assert failure.reason == f"SetupError: cluster.setup: {reason}"
+
+
+def test_setup_lines_reach_the_task(make_run: Callable[..., Run], toys: Path) -> None:
+    other = toys.with_name("other")
+    other.mkdir()
+    (other / "sample-0.fail").touch()
+    setup = ["if true; then\n  export X=1\nfi # a comment", f"export TOY_CONTROL={other} # another"]
+    run = make_run(cluster={"kind": "local", "setup": setup}, sample__shards=1)
+    with driver(run) as process:
+        assert process.wait(LIMIT_S) == 1
+    [failure] = StatusReader(run).read().stage("sample").failures
+    assert "told to fail at sample 0" in failure.reason
+
+
 @pytest.mark.slow
 def test_stop_keeps_chunks_and_ends_every_process(make_run: Callable[..., Run], toys: Path) -> None:
     run = make_run()
