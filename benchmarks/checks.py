@@ -41,7 +41,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "data" / "candidates.jsonl"
 CACHE = ROOT / ".cache"
 EMBEDDER = "package:all-minilm-l6-v2"
-ASKED = "judge"
 MERGE = tuple(decision.reason for decision in MEANINGS if decision is not Decision.SURPLUS)
 
 Row = dict[str, Any]

@@ -29,7 +29,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
 from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
 from routenator.config import RunConfig
@@ -277,7 +276,7 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
         "python": best("pass"),
         "task": best("import slurm.worker.array_task"),
         "submitit": best("import submitit.core._submit"),
-        "retry": best("import launch, slurm.planning.planner, slurm.watching.follow, slurm.submission.submit"),
+        "retry": best("import launch, slurm.commands.retry, submitit.slurm.slurm"),
         "status": best("import launch, slurm.watching.status, slurm.watching.status_view"),
     }
 
