@@ -89,7 +89,7 @@ class MergeConfig(Section):
 
     backfill: bool = True  # fill a stratum's shortfall with surplus of the same function, category, length and language
     near_duplicates: Annotated[Literal["off", "bag", "minhash"], BeforeValidator(_off)] = "bag"
-    # bag: drop queries that differ only in case, punctuation and word order; minhash: also those above `near_threshold`
+    # bag: drop queries of the same words in another order (normal form); minhash: also those above `near_threshold`
     near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8  # for minhash: Jaccard similarity of four-byte shingles
     ambiguity: Annotated[Literal["off"] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_off)] = "off"
     # drop a row if at least this share of its nearest queries (by `model.embedder`) belongs to another function
