@@ -14,6 +14,7 @@ from typing import Any
 
 from routenator.authoring.records import Call, LeftOutError, Record, Source, unpacked
 from routenator.domain.functions import Function
+from routenator.domain.kinds import types_of, value_name
 from routenator.errors import InputError
 from routenator.jsontext import BadJsonError, loads
 
@@ -102,12 +103,16 @@ def _record(row: dict[str, str], place: str, source: Source) -> Record:
 
 
 def _typed(cell: str, parameter: str, function: Function | None) -> Any:
-    schema = function.properties.get(parameter) if function else None
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    kinds = kind if isinstance(kind, list) else [kind]
-    if kind is None or "string" in kinds:
-        return cell.strip()
+    text = cell.strip()
+    if function is None or parameter not in function.properties:
+        return text
+    for value in function.enum(parameter) or ():
+        if value_name(value) == text:
+            return value
+    types = types_of(function.parameters, function.properties[parameter])
+    if "string" in types:
+        return text
     try:
-        return loads(cell.strip().lower() if "boolean" in kinds else cell)
+        return loads(text.lower() if "boolean" in types else text)
     except BadJsonError:
-        return cell.strip()  # the schema refuses it, and that is the reason given
+        return text  # the schema refuses it, and that is the reason given

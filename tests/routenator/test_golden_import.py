@@ -338,6 +338,35 @@ def test_a_table_has_arguments_as_json_or_a_column_each(tiny: Domain, tmp_path: 
     assert made.left.counts() == {"unreadable call": 1}
 
 
+@pytest.mark.parametrize(
+    ("schema", "cell", "value"),
+    [
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "2", 2),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "null", None),
+        ({"$ref": "#/$defs/count"}, "2", 2),
+        ({"enum": [1, 2]}, "2", 2),
+        ({"enum": [1, "auto", True]}, "1", 1),
+        ({"enum": [1, "auto", True]}, "auto", "auto"),
+        ({"enum": [True, False]}, "TRUE", True),
+        ({"enum": ["1", "2"]}, "2", "2"),
+        ({"type": ["string", "integer"]}, "2", "2"),
+        ({"description": "anything"}, "2", "2"),
+        ({"type": "array"}, "[1, 2]", [1, 2]),
+        ({"type": "integer"}, "two", "two"),
+    ],
+)
+def test_a_cell_of_a_table_has_the_type_that_its_schema_allows(
+    tmp_path: Path, schema: dict[str, Any], cell: str, value: Any
+) -> None:
+    """Only a plain `type` was looked at, so with references, alternatives and lists of values numbers stayed text."""
+    parameters = {"type": "object", "properties": {"n": schema}, "$defs": {"count": {"type": "integer"}}}
+    with (tmp_path / "in.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([["query", "function", "n"], ["q", "f", cell]])
+    source = Source(tmp_path / "in.csv", {"f": Function("f", "", parameters)})
+    ((made,),) = (record.calls for record in FORMATS["csv"].read(source))
+    assert made.arguments == {"n": value} and type(made.arguments["n"]) is type(value)
+
+
 CONLL = """# id: 1
 # text: wake me at six, tomorrow
 # intent: alarm/set_alarm
