@@ -100,7 +100,7 @@ def _check_references(parts: Sequence[tuple[Path | None, Any]]) -> None:
     """
     count = 0
     for file, part in parts:
-        for key, text in _texts(part):
+        for key, text in texts_in(part):
             for found in _REFERENCE.finditer(text):
                 count += 1
                 if _OTHER_KEY.match(text, found.end()) is None:
@@ -117,16 +117,16 @@ def _check_references(parts: Sequence[tuple[Path | None, Any]]) -> None:
                     )
 
 
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def texts_in(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield the texts in a value with their keys."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):
         for name, inner in value.items():
-            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+            yield from texts_in(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _texts(inner, f"{key}[{number}]")
+            yield from texts_in(inner, f"{key}[{number}]")
 
 
 def find_domain(name: str, configs: Path = CONFIGS) -> Path:

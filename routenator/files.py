@@ -174,14 +174,6 @@ def check_file(path: Path, key: str) -> None:
     check_writable(path.parent, key)  # files are replaced by renaming, which needs write permission on the folder only
 
 
-def owner_of(path: Path) -> str:
-    """The name of the user that a file belongs to."""
-    try:
-        return path.owner()
-    except (KeyError, OSError):
-        return f"user {path.stat().st_uid}"
-
-
 def _user() -> str:
     try:
         return getpass.getuser()

@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -26,6 +25,7 @@ from typing import IO, Any
 
 from routenator.errors import RoutenatorError
 from routenator.files import NO_LINKS
+from routenator.terminal import put
 
 # What a file system answers that has no flock(2). Others are real errors.
 NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
@@ -245,7 +245,10 @@ class _HeldFile:
             if owner is not None and not wait and (owner.is_near() or seen != first):
                 raise LockedError(f"{owner} holds the lock {self.path}")
             if not told and not wait:
-                _say(f"{owner or 'a process'} holds {self.path}; seeing for {STALE_S:g} s whether it is alive")
+                put(
+                    f"{owner or 'a process'} holds {self.path}; checking for {STALE_S:g} s whether it is alive",
+                    err=True,
+                )
                 told = True
             time.sleep(_POLL_S)
             now = _read(self.path)
@@ -267,7 +270,7 @@ class _HeldFile:
                 aside.rename(self.path)
                 return
             aside.unlink()
-            _say(f"{dead or 'the process'} that held {self.path} has died; its lock was removed")
+            put(f"{dead or 'the process'} that held {self.path} has died; its lock was removed", err=True)
 
     def _create(self) -> bool:
         if _read(self.path)[0] == self._owner:  # moved away and back, see `_take_over`
@@ -321,7 +324,3 @@ def _created(pid: int) -> float | None:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return None
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -27,6 +27,7 @@ from routenator.errors import InputError, RoutenatorError
 from routenator.extras import require
 from routenator.files import read_json, sha256_file, write_json
 from routenator.locks import hold
+from routenator.terminal import put
 from routenator.trust import check_own, named_group
 
 PREFIX = "package:"
@@ -325,13 +326,13 @@ def _verify(folder: Path) -> None:
 def main(arguments: list[str]) -> int:
     """``CACHE NAME...``: prepare packaged models and print their folders."""
     if len(arguments) < 2:
-        print("usage: python -m routenator.models CACHE NAME...\nnames: " + " ".join(sorted(PACKAGED)), file=sys.stderr)
+        put("usage: python -m routenator.models CACHE NAME...\nnames: " + " ".join(sorted(PACKAGED)), err=True)
         return 2
     for name in arguments[1:]:
         try:
-            print(resolve_model(name if name.startswith(PREFIX) else PREFIX + name, Path(arguments[0])))
+            put(resolve_model(name if name.startswith(PREFIX) else PREFIX + name, Path(arguments[0])))
         except RoutenatorError as error:
-            print(error, file=sys.stderr)
+            put(error, err=True)
             return error.exit_code
     return 0
 

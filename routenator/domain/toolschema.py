@@ -219,7 +219,7 @@ def _cost(pattern: str) -> int:
     """Bound of the states of a pattern's automaton: its length times all its repetitions, as if they were nested."""
     cost = len(pattern)
     for low, high in _REPEAT.findall(pattern):
-        cost *= max(1, *(min(int(bound[:9]), _MOST_PATTERN_COST) for bound in (low, high) if bound), 1)
+        cost *= max([1, *(min(int(bound[:9]), _MOST_PATTERN_COST) for bound in (low, high) if bound)])
         if cost > _MOST_PATTERN_COST:
             break
     return cost

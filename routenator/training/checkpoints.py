@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from routenator.files import read_json, sha256_file, write_json
+from routenator.terminal import put
 
 _NAME = re.compile(r"checkpoint-(\d+)-.+")
 _RECORD = "sha256.json"
@@ -58,7 +58,7 @@ def newest(work_dir: Path) -> Path | None:
     for path in sorted(found, key=lambda path: (steps_of(path), path.name), reverse=True):
         if _is_whole(path):
             return path
-        print(f"{path} is not as it was written, and is not resumed from", file=sys.stderr, flush=True)
+        put(f"{path} is not as it was written, and is not resumed from", err=True)
     return None
 
 

@@ -8,6 +8,7 @@ failure is reported with the exception of the process that failed first, or else
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -179,8 +180,6 @@ class _Metrics:
         self._at = 0
 
     def new(self) -> list[dict[str, Any]]:
-        import json
-
         if not self.file.is_file():
             return []
         with open(self.file, "rb") as source:

@@ -15,8 +15,9 @@ import typer
 from jobs.plan import Run
 from routenator.console import PlainConsole
 from routenator.errors import RoutenatorError
-from routenator.files import NO_PERMISSION, nearest_folder, owner_of
+from routenator.files import NO_PERMISSION, nearest_folder
 from routenator.terminal import put
+from routenator.trust import user_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +62,7 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             if error.errno not in NO_PERMISSION or error.filename is None:
                 raise
             file = Path(os.fsdecode(error.filename))
-            owner = owner_of(nearest_folder(file))
+            owner = user_name(nearest_folder(file).stat().st_uid)
             put(f"error: no permission for {file} ({error.strerror}); it belongs to {owner}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from routenator.compose import texts_in
 from routenator.config import RunConfig
 
 _NAMES = r"(?:TOKEN|SECRET|PASSW(?:OR)?D|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)"
@@ -16,6 +16,7 @@ _SHAPES = re.compile(
     r"\bhf_\w{20}|\bgh[pousr]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}|\bsk-[\w-]{20}|\bxox[abp]-[\w-]{10}"
     r"|\bAKIA[0-9A-Z]{16}|://[^/\s:@]+:[^/\s@$]+@"
 )
+_ITEM = re.compile(r"\[\d+\]")
 _SHORTEST = 8  # characters of an environment variable's value that are no coincidence
 
 
@@ -28,7 +29,8 @@ def secret_warnings(config: RunConfig, arguments: Sequence[str], environment: Ma
     """
     private = {name: value for name, value in environment.items() if _NAME.search(name) and len(value) >= _SHORTEST}
     warnings = []
-    for key, text in _texts(config.model_dump(mode="json")):
+    for place, text in texts_in(config.model_dump(mode="json")):
+        key = _ITEM.sub("", place)  # as a command line names it
         what = _secret_in(text, private)
         if what is not None:
             seen = any(text in argument or key in argument for argument in arguments)
@@ -47,14 +49,3 @@ def _secret_in(text: str, private: Mapping[str, str]) -> str | None:
     if found := _ASSIGNED.search(text):
         return f"a value for {found.group(1)}"
     return "it looks like an access token or a password" if _SHAPES.search(text) else None
-
-
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _texts(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner, key)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobs.plan import Run
 from routenator.errors import InputError, RoutenatorError
-from routenator.files import NO_PERMISSION, owner_of
+from routenator.files import NO_PERMISSION
 from routenator.locks import Lock, LockedError
 from routenator.trust import user_name
 
@@ -237,7 +237,7 @@ def submission_lock(run: Run) -> Iterator[None]:
 
 def not_yours(run: Run, error: OSError) -> InputError:
     """Return the message for a user who may not write to a run."""
-    owner = owner_of(run.path)
+    owner = user_name(run.path.stat().st_uid)
     return InputError(
         "you cannot write to this run, so you can submit nothing of it",
         file=run.path,
