@@ -79,5 +79,4 @@ def _network_store(rank: int, world: int) -> Store:
         is_master=rank == 0,
         timeout=_TIMEOUT,
         master_listen_fd=listener.detach() if listener else None,
-        use_libuv=False,
     )

@@ -32,8 +32,8 @@ from slurm.local import processes
 from slurm.submission.options import resources
 from slurm.submission.script import SETUP_FAILED
 from slurm.submission.submissions import Submission, append_submission, attempt_counts, load_submissions, local_log
-from slurm.worker.array_task import TASKS_SUFFIX, read_task, stopped_path, write_tasks
-from slurm.worker.stage_task import StageTask, check_snapshot, code_environment, drop_inherited
+from slurm.worker.array_task import TASKS_SUFFIX, check_snapshot, read_task, stopped_path, write_tasks
+from slurm.worker.stage_task import StageTask, code_environment, drop_inherited
 
 STOP_GRACE_S = 10.0
 _POLL_S = 0.1  # short, since a small shard takes less than a second; it only looks at processes of this machine

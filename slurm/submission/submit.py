@@ -41,7 +41,8 @@ from slurm.submission.submissions import (
     submission_lock,
 )
 from slurm.submission.submit_limits import advice
-from slurm.worker.stage_task import StageTask, check_snapshot
+from slurm.worker.array_task import check_snapshot
+from slurm.worker.stage_task import StageTask
 
 
 @dataclass

@@ -20,6 +20,8 @@ import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jobs.plan import Run
+from routenator.errors import InputError
 from routenator.files import write_atomic
 from slurm.worker.stage_task import LOCAL_VARIABLE, StageTask, job_id
 
@@ -43,6 +45,24 @@ def write_tasks(folder: Path, name: str, task: StageTask, own: Mapping[int, list
     # Complete before the job exists, so no task can read half of it. No fsync: if the submitting machine crashes and
     # loses the file, `retry` writes another.
     (folder / name).write_text(json.dumps(value), encoding="utf-8")
+
+
+def check_snapshot(run: Run) -> None:
+    """Check that a task from the run's snapshot of the code can read the task files of this version.
+
+    Raises:
+        InputError: the snapshot is of another version.
+    """
+    file = run.path / "code" / "slurm" / "worker" / "array_task.py"
+    if file.is_file() and f'"{TASKS_SUFFIX}"' in file.read_text(encoding="utf-8"):
+        return
+    raise InputError(
+        "this run holds a snapshot of an earlier version of the code, which this version cannot start",
+        file=run.path / "code",
+        found="tasks of another form",
+        expected=f"`retry` with the version that made it, or `run {run.path / 'config.yaml'}`, "
+        "which reuses finished stages",
+    )
 
 
 def stopped_path(folder: Path, name: str, job: str | None = None) -> Path:

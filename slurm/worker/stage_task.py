@@ -18,7 +18,7 @@ from jobs.nodes import wait_for_end
 from jobs.plan import Run
 from jobs.slurm_environment import KEPT
 from jobs.task import missing_shards, work_path
-from routenator.errors import InputError, RoutenatorError
+from routenator.errors import RoutenatorError
 from routenator.files import digest
 
 # Variables of an inherited allocation must not reach a new job or a local task; those that locate the controller must.
@@ -47,23 +47,6 @@ def drop_inherited() -> dict[str, str]:
     for name in saved:
         del os.environ[name]
     return saved
-
-
-def check_snapshot(run: Run) -> None:
-    """Check that this version of the code can start tasks from the run's code snapshot.
-
-    Raises:
-        InputError: the snapshot is of another version.
-    """
-    file = run.path / "code" / "slurm" / "worker" / "start.py"
-    if not file.is_file():
-        raise InputError(
-            "this run holds a snapshot of an earlier version of the code, which this version cannot start",
-            file=run.path / "code",
-            found=f"no {file.relative_to(run.path / 'code')}",
-            expected=f"`retry` with the version that made it, or `run {run.path / 'config.yaml'}`, "
-            "which reuses finished stages",
-        )
 
 
 def progress_mark(run: Run, stage: str, indices: list[int]) -> str:

@@ -16,7 +16,16 @@ import pytest
 from jobs.entry import read_failure, run_task
 from jobs.plan import Run
 from jobs.task import Task
-from slurm.worker.array_task import Stopper, own_task, requeue_mark, stopped_path, write_tasks
+from routenator.errors import InputError
+from slurm.worker.array_task import (
+    TASKS_SUFFIX,
+    Stopper,
+    check_snapshot,
+    own_task,
+    requeue_mark,
+    stopped_path,
+    write_tasks,
+)
 from slurm.worker.stage_task import StageTask, code_environment
 from tests.slurm.conftest import PACKAGE
 
@@ -88,6 +97,15 @@ def reader_of(pipe: Path, process: subprocess.Popen[str]) -> int:
         except OSError as error:
             assert error.errno == errno.ENXIO and process.poll() is None
             time.sleep(0.02)
+
+
+def test_a_run_whose_code_reads_other_task_files_is_refused(run: Run) -> None:
+    """A run keeps its code; a task of an earlier version would not understand the files of this one."""
+    check_snapshot(run)
+    file = run.path / "code" / "slurm" / "worker" / "array_task.py"
+    file.write_text(file.read_text().replace(TASKS_SUFFIX, "_tasks.pkl"))
+    with pytest.raises(InputError, match="a snapshot of an earlier version"):
+        check_snapshot(run)
 
 
 def test_a_signal_during_startup_is_handled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
