@@ -35,6 +35,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parent.parent
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 TINY = ROOT / "tests" / "domains" / "tiny"
 # Files in the order in which workers take them: those that take minutes, such that compute and such that wait for a
 # cluster in turn.
@@ -90,6 +92,12 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start each test with the session's umask: a command on a run that a group shares narrows it for the process."""
+    os.umask(UMASK)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -123,7 +123,7 @@ def test_bad_input_is_refused_before_anything_is_written(world, name):
 
 def test_a_run_directory_of_another_plan_is_refused(world):
     run = world.folder / "mine"
-    run.mkdir()
+    run.mkdir(mode=0o700)
     other = Plan(
         fingerprint="0" * 12,
         created="2025-01-01T00:00:00Z",

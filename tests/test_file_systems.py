@@ -169,7 +169,7 @@ def test_G3_without_flock_one_process_prepares_a_model(
     def prepare(name: str, package: object, folder: Path) -> None:
         (tmp_path / f"prepared-{os.getpid()}").touch()
         time.sleep(1)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         write_json(folder / models.MARKER, {"files": {}})
 
     monkeypatch.setattr(models, "_prepare", prepare)
