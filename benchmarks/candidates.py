@@ -137,7 +137,7 @@ def frame(start: int, stop: int) -> pl.DataFrame:
     raw = pl.concat_str(pl.lit('{"query": "'), "query", pl.lit('"}'))
     return table.with_columns(**{name: pl.Series(values) for name, values in numbers.items()}).select(
         "index", "stratum", "function", "category", "route", "template", "length", "language", "seed", "path",
-        "slots", "arguments",
+        "slots", "calls",
         pl.col("query").alias("draft"), "record", query.alias("query"),
         pl.when(heuristic).then(none).otherwise(raw).alias("raw"),
         pl.when(heuristic).then(pl.lit("heuristic")).otherwise(pl.lit("some-model-8b")).alias("generator"),
@@ -193,11 +193,12 @@ def _texts(number: np.ndarray) -> pl.DataFrame:
     return base.with_columns(prompt=prompt, spoken=spoken).with_columns(
         language=pl.lit("en"),
         query=pl.format("{} {} {} {} {}", "opening", "spoken", "link", "prompt", "ending").str.strip_chars_end(),
-        arguments=pl.concat_str(
-            pl.lit('{"content_type": "'), "category", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')
+        calls=pl.concat_str(
+            pl.lit('[{"name": "'), "function", pl.lit('", "arguments": {"content_type": "'), "category",
+            pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}}]'),
         ),
         slots=pl.concat_str(
-            pl.lit('{"content_type": "'), "spoken", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}')
+            pl.lit('[{"content_type": "'), "spoken", pl.lit('", "extracted_prompt": "'), "prompt", pl.lit('"}]')
         ),
         path=pl.concat_str(
             pl.lit('{"UserIntent": "ui_'), "a", pl.lit('", "DesignType": "dt_'), "category",

@@ -30,6 +30,7 @@ from routenator.config import ChecksConfig
 from routenator.dataset.ambiguity import Ambiguity
 from routenator.dataset.decisions import MEANINGS, Decision
 from routenator.dataset.merge import decide, open_sources
+from routenator.domain.calls import Call, calls_text, read_calls
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
@@ -86,22 +87,20 @@ def merged(
     blank: Row = {**dict.fromkeys(CANDIDATE_COLUMNS), "accepted": True}
     table = []
     for row in before:
-        call = {"slots": json.loads(row["slots"]), "arguments": json.loads(row["arguments"])}
+        call = {"slots": json.loads(row["slots"])[0], "arguments": read_calls(row["calls"])[0].arguments}
         good = first_failure(to_check({**row, **call, "query": row["draft"]}, domain), context) is None
         table.append(
             {
                 **blank,
                 "query": row["draft"],
                 "function": row["function"],
-                "arguments": row["arguments"],
+                "calls": row["calls"],
                 "accepted": good,
             }
         )
     for row, good in zip(rows, accepted, strict=True):
-        arguments = json.dumps(row["arguments"])
-        table.append(
-            {**blank, "query": row["query"], "function": row["function"], "arguments": arguments, "accepted": good}
-        )
+        calls = calls_text([Call(row["function"], row["arguments"])])
+        table.append({**blank, "query": row["query"], "function": row["function"], "calls": calls, "accepted": good})
     for index, row in enumerate(table):
         row.update(index=index, stratum=names.index(row["function"]))
     strata = [
@@ -138,7 +137,9 @@ def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
     profile = yaml.safe_load((ROOT / "configs" / "model" / "smollm2-135m.yaml").read_text())
     engine = use_engine(EngineConfig.model_validate(profile["model"]["generator"]), CACHE)
     prompts = [
-        agreement_prompt(domain, {**row, "arguments": json.dumps(row["arguments"]), "seed": 0}, row["query"])
+        agreement_prompt(
+            domain, {**row, "calls": calls_text([Call(row["function"], row["arguments"])]), "seed": 0}, row["query"]
+        )
         for row in rows
     ]
     return [disagrees(reply.text) for reply in engine.generate(prompts)]

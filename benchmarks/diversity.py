@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from routenator.domain.calls import read_calls
 
 MASK = "_"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|_")
@@ -58,10 +59,11 @@ def grouped(file: Path, by: str) -> dict[str, list[tuple[str, ...]]]:
     """Frames of a data set by the values of a column, each group in the order of the rows' indices."""
     import polars as pl
 
-    rows = pl.read_parquet(file, columns=["index", "query", "call", by]).sort("index")
+    rows = pl.read_parquet(file, columns=["index", "query", "calls", by]).sort("index")
     groups: dict[str, list[tuple[str, ...]]] = {}
-    for query, call, name in rows.select("query", "call", by).iter_rows():
-        groups.setdefault(name, []).append(frame(query, json.loads(call)["arguments"].values()))
+    for query, calls, name in rows.select("query", "calls", by).iter_rows():
+        values = [value for call in read_calls(calls) for value in call.arguments.values()]
+        groups.setdefault(name, []).append(frame(query, values))
     return groups
 
 

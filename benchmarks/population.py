@@ -144,7 +144,7 @@ def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any
             candidate(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden
         ]
         sets[f"{name}: drafts"] = [
-            candidate(row["draft"], json.loads(row["slots"]), row["draft"]) for row in made[name]
+            candidate(row["draft"], json.loads(row["slots"])[0], row["draft"]) for row in made[name]
         ]
     sets["other languages"] = [candidate(query, {}) for text in FOREIGN.values() for query in sentences(text)]
     sets["other languages, English values"] = [
@@ -195,10 +195,7 @@ def distance(one: dict[str, float], other: dict[Any, float]) -> float:
 
 def write_drafts(file: Path, rows: list[dict[str, Any]]) -> Path:
     """Write a file of drafts with their calls, as ``domain fit`` reads it."""
-    lines = [
-        {"query": row["draft"], "call": {"name": row["function"], "arguments": json.loads(row["arguments"])}}
-        for row in rows
-    ]
+    lines = [{"query": row["draft"], "call": json.loads(row["calls"])[0]} for row in rows]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return file
 

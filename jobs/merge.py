@@ -38,7 +38,7 @@ from routenator.models import cache_folder, resolve_model
 from routenator.sampling.acceptance import write_text
 from routenator.sampling.strata import target_shares
 
-VERSION = 2
+VERSION = 3
 _EXAMPLES = 30  # shown in the report
 _REASONS_SHOWN = 5
 

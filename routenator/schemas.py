@@ -29,8 +29,8 @@ DETAIL_COLUMNS = {
     "language": "string",
     "seed": "int64",
     "path": "string",  # JSON {step name: node id}
-    "slots": "string",  # JSON {slot: its wording in the query}; present slots only, in schema order
-    "arguments": "string",  # JSON {parameter: value}: arguments of the gold call
+    "slots": "string",  # JSON [{slot: its wording in the query}, ...], one object a call; present slots only
+    "calls": "string",  # JSON [{"name": ..., "arguments": {...}}, ...]: the gold calls, see routenator/domain/calls.py
     "draft": "string",  # a heuristic query for the same call (on the heuristic route, the query itself)
     "record": "string",  # id of the metadata record, or null
 }
@@ -50,7 +50,9 @@ CANDIDATE_COLUMNS = {
 EXAMPLE_COLUMNS = {
     "index": "int64",
     "query": "string",
-    "call": "string",  # JSON {"name": ..., "arguments": {...}}
+    "calls": "string",  # JSON [{"name": ..., "arguments": {...}}, ...]; [] for no call
+    "reply": "string",  # what the assistant says in a row without a call; null otherwise
+    "hidden": "list<string>",  # functions that the prompt of this row must not show; null otherwise
     "function": "string",
     "category": "string",
     "route": "string",

@@ -34,7 +34,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("dataset",),
         ("sampling",),
         ("validation",),
-        ("domain", "training"),
+        ("training",),
+        ("domain",),
         (FLAT,),
     ),
     "slurm": (

@@ -226,7 +226,7 @@ FORMAT = Recipe(
             Edit(
                 "def llamafactory_info(",
                 'def pairs_line(tools: Tools) -> pl.Expr:\n    """Query and call."""\n    import polars as pl\n\n'
-                '    parts = pl.lit(\'{"query": \'), json_text("query"), pl.lit(\', "call": \'), pl.col("call")\n'
+                '    parts = pl.lit(\'{"query": \'), json_text("query"), pl.lit(\', "calls": \'), pl.col("calls")\n'
                 '    return pl.concat_str(*parts, pl.lit("}"))\n\n\ndef llamafactory_info(',
                 True,
             ),
@@ -239,11 +239,11 @@ FORMAT = Recipe(
         "docs/configuration.md": [Edit("formats beside the plain Parquet: ", "`pairs`, ")],
         "tests/routenator/test_dataset_export.py": [
             Edit(
-                "def test_call_text() -> None:",
+                "def test_arguments_are_found_without_parsing() -> None:",
                 "def test_pairs(tiny: Domain) -> None:\n"
                 '    assert [row["query"] for row in lines("pairs", tiny.tools())] == QUERIES\n'
-                '    assert lines("pairs", tiny.tools())[0]["call"]["name"] == ARGUMENTS[0][0]\n\n\n'
-                "def test_call_text() -> None:",
+                '    assert lines("pairs", tiny.tools())[0]["calls"][0]["name"] == ARGUMENTS[0][0]\n\n\n'
+                "def test_arguments_are_found_without_parsing() -> None:",
                 True,
             )
         ],
@@ -367,7 +367,7 @@ def test_the_new_format_is_written_and_can_be_read(run: Path) -> None:
     lines = (run / "dataset" / "train.pairs.jsonl").read_text(encoding="utf-8").splitlines()
     table = rows(run, "train.parquet")
     assert [json.loads(line)["query"] for line in lines] == [row["query"] for row in table]
-    assert json.loads(lines[0])["call"]["name"] == table[0]["function"]
+    assert json.loads(lines[0])["calls"][0]["name"] == table[0]["function"]
     assert "Query and call." in (run / "dataset" / "README.md").read_text(encoding="utf-8")
 
 

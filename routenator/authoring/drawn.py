@@ -19,7 +19,7 @@ from routenator.sampling.philox import row_seeds
 from routenator.sampling.strata import category_shares
 from routenator.validation.checks import CHECKS, Context, first_failure
 from routenator.validation.prefilter import surely_accepted
-from routenator.wording.writer import Words, Writer
+from routenator.wording.writer import Words, Writer, one_call, one_slots
 
 DRAWS = 64  # of each function and grammar
 MANY = 0.25  # warn if a check rejects at least this share of them
@@ -103,7 +103,8 @@ def _rejections(domain: Domain, draws: Sequence[Drawn]) -> Iterator[tuple[dict[s
         same["language"] = (drawn.template.languages or [tongue])[0]
         columns = {name: pa.array([value] * DRAWS) for name, value in same.items()}
         columns |= {"category": pa.array(drawn.categories.tolist()), "draft": drawn.words.query}
-        table = pa.table({**columns, "slots": drawn.words.slots, "arguments": drawn.words.arguments})
+        calls = one_call(columns["function"], drawn.words.arguments)
+        table = pa.table({**columns, "slots": one_slots(drawn.words.slots), "calls": calls})
         table = table.select(sorted(table.column_names))
         doubtful = np.flatnonzero(~surely_accepted(table, context))
         for row in table.take(doubtful).to_pylist():

@@ -104,7 +104,7 @@ def dataset_card(
         "## Files",
         _table(
             ["format", "content"],
-            [["parquet", "one row per example; `call` is JSON text"], *_formats(summary["formats"])],
+            [["parquet", "one row per example; `calls` is JSON text"], *_formats(summary["formats"])],
         ),
         "## Provenance",
         _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),

@@ -1,6 +1,6 @@
 """Training formats. Each is an entry of ``FORMATS``: file suffix -> how examples become its lines, or its table.
 
-Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``call``), so no
+Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``calls``): no
 row passes through Python. The only exception is BFCL's answers, whose shape depends on each call's parameters.
 Arguments stay JSON text wherever the format allows it: loaders that infer a schema would otherwise give every row the
 parameters of all functions, filled with nulls, and fail on parameters of mixed types.
@@ -50,19 +50,14 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def json_text(column: str) -> pl.Expr:
+def json_text(text: str | pl.Expr) -> pl.Expr:
     """A text column as JSON strings, including the quotes."""
     import polars as pl
 
-    escaped = pl.col(column).str.replace_many(_ESCAPED, [json.dumps(sign)[1:-1] for sign in _ESCAPED])
+    escaped = (pl.col(text) if isinstance(text, str) else text).str.replace_many(
+        _ESCAPED, [json.dumps(sign)[1:-1] for sign in _ESCAPED]
+    )
     return pl.concat_str(pl.lit('"'), escaped, pl.lit('"'))
-
-
-def call_text(names: Sequence[str]) -> pl.Expr:
-    """A call as JSON text {"name": ..., "arguments": {...}}, from the columns ``function`` and ``arguments``."""
-    import polars as pl
-
-    return pl.concat_str(pl.lit('{"name": '), _name(names), pl.lit(', "arguments": '), pl.col("arguments"), pl.lit("}"))
 
 
 def _name(names: Sequence[str]) -> pl.Expr:
@@ -164,7 +159,7 @@ def llamafactory_line(tools: Tools) -> pl.Expr:
         pl.lit('{"conversations": [{"from": "human", "value": '),
         json_text("query"),
         pl.lit('}, {"from": "function_call", "value": '),
-        json_text("call"),
+        json_text(pl.col("calls").str.slice(1).str.head(-1)),
         pl.lit(f'}}], "tools": {_dumps(api)}}}'),
     )
 
@@ -218,9 +213,9 @@ def bfcl_answer_line(tools: Tools) -> pl.Expr:
     import polars as pl
 
     def possible(calls: pl.Series) -> pl.Series:
-        return pl.Series([_dumps([_possible(json.loads(call))]) for call in calls], dtype=pl.String)
+        return pl.Series([_dumps(list(map(_possible, json.loads(text)))) for text in calls], dtype=pl.String)
 
-    truth = pl.col("call").map_batches(possible, return_dtype=pl.String)
+    truth = pl.col("calls").map_batches(possible, return_dtype=pl.String)
     return pl.concat_str(pl.lit(_bfcl_id(tools)), pl.col("index"), pl.lit('", "ground_truth": '), truth, pl.lit("}"))
 
 

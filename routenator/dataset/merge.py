@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from routenator.dataset import ambiguity as ambiguities
 from routenator.dataset import hashing, near
 from routenator.dataset.ambiguity import Ambiguity
+from routenator.dataset.calls import single_arguments
 from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
 from routenator.dataset.quotas import fill_quotas
 from routenator.dataset.sources import BLOCK_ROWS, Source, blocks, open_sources, ordered_map, stream
@@ -92,7 +93,7 @@ def decide(
     decisions = Decisions.new(work_dir / "decisions", total, len(strata))
     parts = Partitions(work_dir, "hashes", partition_count(total, partition_rows), _RECORD)
     first_look = _FirstLook(strata, golden, seed, parts)
-    for look in ordered_map(first_look, stream(sources, ("stratum", "accepted", "query", "arguments"), block_rows)):
+    for look in ordered_map(first_look, stream(sources, ("stratum", "accepted", "query", "calls"), block_rows)):
         part = slice(look.low, look.low + len(look.codes))
         decisions.codes[part], decisions.strata[part], decisions.groups[part] = look.codes, look.strata, look.groups
         parts.append(look.records)
@@ -137,6 +138,7 @@ class _FirstLook:
         names = sorted({str(row["function"]) for row in strata})
         self._strata = len(strata)
         self._functions = hashing.name_hashes(names)[[names.index(str(row["function"])) for row in strata]]
+        self._names = pl.Series([str(row["function"]) for row in strata], dtype=pl.String)
         self._golden = hashing.hash_queries(pl.Series(list(golden), dtype=pl.String))
         self._seed = seed
         self._parts = parts
@@ -160,7 +162,7 @@ class _FirstLook:
         codes[~frame["accepted"].fill_null(False).to_numpy()] = Decision.REJECTED
         pending = np.flatnonzero(codes == Decision.PENDING)
         # Polars' hash will do for calls: it only tells duplicates from conflicts within this merge.
-        call = frame["arguments"].hash(seed=2).to_numpy() ^ functions
+        call = frame["calls"].hash(seed=2).to_numpy()
         records = self._parts.sort(
             hashes.bag[pending],
             text=hashes.text[pending],
@@ -168,7 +170,9 @@ class _FirstLook:
             call=call[pending],
             index=pending + low,
         )
-        return _Look(low, codes, strata, hashing.group_hashes(functions, frame["arguments"], self._seed), records)
+        named = frame.select("calls", function=self._names.gather(strata))
+        arguments = named.select(single_arguments(self._names.unique().to_list())).to_series()
+        return _Look(low, codes, strata, hashing.group_hashes(functions, arguments, self._seed), records)
 
 
 @dataclass

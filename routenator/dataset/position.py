@@ -23,7 +23,7 @@ def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
     surface = pl.lit(None, dtype=pl.String)
     for function, parameter in categories.items():
         if parameter is not None:
-            value = pl.col("slots").str.json_path_match(f"$['{parameter}']")
+            value = pl.col("slots").str.json_path_match(f"$[0]['{parameter}']")
             surface = pl.when(pl.col("function") == function).then(value).otherwise(surface)
     return third_in(pl.col("query"), surface)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset import hashing, keys
+from routenator.dataset.calls import single_arguments
 from routenator.dataset.decisions import DROPPED, KEPT, REPLACED, Decision, Decisions
-from routenator.dataset.export import FORMATS, Table, Tools, call_text
+from routenator.dataset.export import FORMATS, Table, Tools
 from routenator.dataset.files import Kind, ParquetSink, SplitWriter, TextSink
 from routenator.dataset.merge import BLOCK_ROWS, Progress
 from routenator.dataset.position import keyword_third
@@ -189,7 +190,7 @@ def _read(sources: Sequence[Source], block_rows: int) -> Iterator[tuple[int, pl.
     """Yield blocks of the columns to write, with the slots for the first rows only."""
     first = [source for source in sources if source.low < LOOKED_AT + block_rows]
     slots = stream(first, ("slots",), block_rows)
-    for low, frame in stream(sources, ("query", "arguments", "generator", "reason", "detail"), block_rows):
+    for low, frame in stream(sources, ("query", "calls", "generator", "reason", "detail"), block_rows):
         yield low, frame, next(slots)[1]["slots"] if low < LOOKED_AT else None
 
 
@@ -320,9 +321,11 @@ class _Block:
         """Return all columns of an example except the split, plus ``arguments``; the group is still a number."""
         import polars as pl
 
+        nothing = {"reply": pl.lit(None, dtype=pl.String), "hidden": pl.lit(None, dtype=pl.List(pl.String))}
         if frame.is_empty():
-            return frame.with_columns(call=pl.lit(""), words=pl.lit(0, dtype=pl.Int32))
-        frame = frame.with_columns(call=call_text(list(self._categories)), words=keys.word_count("query"))
+            return frame.with_columns(words=pl.lit(0, dtype=pl.Int32), **nothing, arguments=pl.lit(""))
+        arguments = single_arguments(list(self._categories))
+        frame = frame.with_columns(words=keys.word_count("query"), **nothing, arguments=arguments)
         for function, words, count in frame.group_by("function", "words").len().iter_rows():
             found.words.setdefault(function, Counter())[words] += count
         for generator, count in frame.group_by("generator").len().iter_rows():
@@ -337,8 +340,8 @@ class _Block:
         for function, third, count in thirds.group_by("function", "third").len().iter_rows():
             found.positions.setdefault(function, Counter())[third] += count
         few = frame.sort("group", "index").group_by("function", "route", maintain_order=True).head(_SHOWN)
-        shown = ("index", "query", "call", "function", "category", "route", "template", "length", "group")
+        shown = ("index", "query", "calls", "function", "category", "route", "template", "length", "group")
         for row in few.select(shown).iter_rows(named=True):
             group = row.pop("group")
-            row["call"] = json.loads(row["call"])
+            row["calls"] = json.loads(row["calls"])
             found.shown.setdefault((row["function"], row["route"]), []).append((group, row["index"], row))

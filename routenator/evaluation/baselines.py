@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routenator.domain.calls import read_calls
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.metrics import Embed, score
@@ -44,11 +45,9 @@ def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
 
     if not files:
         return []
-    frame = pl.scan_parquet(list(files), glob=False).select("query", "call").head(most).collect()
-    calls = map(json.loads, frame["call"].to_list())
-    return [
-        (query, call["name"], call["arguments"]) for query, call in zip(frame["query"].to_list(), calls, strict=True)
-    ]
+    frame = pl.scan_parquet(list(files), glob=False).select("query", "calls").head(most).collect()
+    calls = map(read_calls, frame["calls"].to_list())
+    return [(query, *call) for query, (call,) in zip(frame["query"].to_list(), calls, strict=True)]
 
 
 def baseline_scores(

@@ -6,7 +6,6 @@ Measure a model's judgement before trusting it: ``benchmarks/checks.py --judge``
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from routenator.domain.domain import Domain
@@ -32,7 +31,7 @@ def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> 
         query: the query written for it.
     """
     functions = "\n".join(f"- {function.name}: {function.description}" for function in domain.functions.values())
-    call = json.dumps({"name": request["function"], "arguments": json.loads(request["arguments"])}, ensure_ascii=False)
+    call = request["calls"][1:-1]
     question = (
         "Does the call do what the request asks for, with all that it says and nothing else? "
         f"Request: {query}\nCall: {call}"

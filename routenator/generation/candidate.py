@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
 from routenator.validation.checks import Candidate
@@ -49,8 +50,8 @@ def to_check(domain: Domain, request: Mapping[str, Any], query: str) -> Candidat
     return Candidate(
         query=query,
         function=request["function"],
-        arguments=json.loads(request["arguments"]),
-        slots=json.loads(request["slots"]),
+        arguments=read_calls(request["calls"])[0].arguments,
+        slots=json.loads(request["slots"])[0],
         category=request["category"],
         bounds=domain.statistics.length_buckets[request["length"]],
         language=request["language"],

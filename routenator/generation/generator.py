@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routenator.config import EngineConfig
+from routenator.domain.calls import read_calls
 from routenator.generation.agreement import REASON, agreement_prompt, disagrees
 from routenator.generation.candidate import WRITTEN_COLUMNS, candidate_table, to_check
 from routenator.generation.describe import Describer, Description, UnreadableImageError
@@ -37,7 +38,7 @@ from routenator.validation.checks import Context, first_failure
 from routenator.validation.text import third_of, words
 from routenator.wording.composer import Composer
 
-Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and arguments are JSON text
+Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and calls are JSON text
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
 
 QUERY_KEY = "query"
@@ -212,7 +213,7 @@ class Generator:
         low, high = self.domain.statistics.length_buckets[request["length"]]
         config = self.engine_config(request["route"])
         assert config is not None
-        slots: dict[str, str] = json.loads(request["slots"])
+        slots: dict[str, str] = json.loads(request["slots"])[0]
         pool, gaps = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
         examples = self._examples(pool, seed, (low, high))
         record = self.domain.records.get(request["record"] or "", {})
@@ -223,7 +224,7 @@ class Generator:
                 "description": self.domain.functions[request["function"]].description,
             },
             "slots": slots,
-            "arguments": json.loads(request["arguments"]),
+            "arguments": read_calls(request["calls"])[0].arguments,
             "path": {step: self.domain.nodes[node].label for step, node in json.loads(request["path"]).items()},
             "record": record,
             "length": {"name": request["length"], "low": low, "high": high},

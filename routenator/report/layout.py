@@ -244,10 +244,10 @@ rows: how much rejection alone distorts the distribution. p (chi-square) and KL 
 {% if examples %}
 <h2>{{ examples | length }} examples</h2>
 <div class="card"><table class="examples">
-<thead><tr><th>query</th><th>call</th><th>route</th></tr></thead>
+<thead><tr><th>query</th><th>calls</th><th>route</th></tr></thead>
 <tbody>
 {% for row in examples %}
-<tr><td>{{ row.query }}</td><td><code>{{ row.call }}</code></td><td><span class="tag">{{ row.route }}</span></td></tr>
+<tr><td>{{ row.query }}</td><td><code>{{ row.calls }}</code></td><td><span class="tag">{{ row.route }}</span></td></tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}

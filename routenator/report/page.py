@@ -59,7 +59,7 @@ def render(summary: Mapping[str, Any]) -> str:
         errors=_errors(summary),
         loss_chart=_loss_chart(summary["training"]["steps"]),
         stage_chart=_stage_chart(summary["stages"]),
-        examples=[{**row, "call": json.dumps(row["call"], ensure_ascii=False)} for row in summary["examples"]],
+        examples=[{**row, "calls": json.dumps(row["calls"], ensure_ascii=False)} for row in summary["examples"]],
     )
 
 

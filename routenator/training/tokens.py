@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from routenator.domain.calls import read_calls
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
 from routenator.training.prompts import PromptFormat
@@ -55,7 +55,7 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     """Tokenise examples and write the flat files.
 
     Args:
-        files: parquet files with the columns ``query`` and ``call`` (JSON text).
+        files: parquet files with the columns ``query`` and ``calls`` (JSON text).
         prompt: format of prompts and answers.
         max_length: maximum tokens of prompt and answer together.
         folder: output folder.
@@ -71,11 +71,11 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     prompts: list[int] = []
     with open(folder / "ids.i32", "wb") as out:
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=["query", "call"]):
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=["query", "calls"]):
                 for row in batch.to_pylist():
-                    call = json.loads(row["call"])
+                    (call,) = read_calls(row["calls"])
                     question = prompt.prompt_ids(row["query"])
-                    ids = question + prompt.answer_ids(call["name"], call["arguments"])
+                    ids = question + prompt.answer_ids(call.name, call.arguments)
                     if len(ids) > max_length:
                         raise InputError(
                             "an example is longer than train.max_length; examples are never truncated",

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from routenator.domain.calls import opening
 from routenator.validation import checks
 from routenator.validation.checks import Check, Context
 from routenator.validation.prefilter_kernel import sure_rows
@@ -66,10 +67,12 @@ def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
     def numbers(name: str, known: list[str]) -> NDArray[np.int64]:
         return pc.index_in(details[name], value_set=pa.array(known, pa.string())).to_numpy().astype(np.int64)
 
+    function = numbers("function", functions)
+    skipped = np.array([len(opening(name).encode()) for name in functions], dtype=np.int64)[function]
     rows = np.column_stack(
-        [numbers("function", functions), numbers("language", languages), bounds[numbers("length", list(buckets))]]
+        [function, numbers("language", languages), bounds[numbers("length", list(buckets))], skipped]
     )
-    texts = [part for name in ("draft", "slots", "arguments") for part in _bytes(details[name])]
+    texts = [part for name in ("draft", "slots", "calls") for part in _bytes(details[name])]
     mask: NDArray[np.bool_] = sure_rows(rules, np.ascontiguousarray(rows), *texts)
     return mask
 

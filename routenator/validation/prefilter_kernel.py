@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from routenator.compiled import discard_stale
+from routenator.domain.calls import CLOSING
 from routenator.validation.prefilter_rules import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
 
 discard_stale(Path(__file__).parent)
@@ -37,6 +38,7 @@ _APOSTROPHE, _QUOTE, _COMMA, _COLON, _SPACE, _OPENING, _CLOSING, _S, _MINUS, _DO
 )
 _LONGEST, _LONGEST_WORD, _VOWELLESS, _MOST = 600, 24, 6, 512
 _LANGUAGES = 8
+_CLOSING_BYTES = len(CLOSING)
 
 
 @njit(cache=True)
@@ -310,9 +312,10 @@ def sure_rows(
 
     Args:
         rules: ``routenator.validation.prefilter_rules.Rules``.
-        rows: function, language, lowest and highest number of words; shape (n, 4).
-        query, slots, calls: bytes of the queries and of the JSON objects of slots and arguments, each with offsets of
-            shape (n + 1,).
+        rows: function, language, lowest and highest number of words, where the arguments begin in the text of the
+            call; shape (n, 5).
+        query, slots, calls: bytes of the queries, of the JSON lists with the slots of one call and of the texts of one
+            call (routenator/domain/calls.py), each with offsets of shape (n + 1,).
 
     Returns:
         Mask of shape (n,).
@@ -339,6 +342,7 @@ def sure_rows(
         # stricter.
         if _marks(rules, language, found[last - 1, 0]) & ENDING or not _no_other_language(rules, language, found, last):
             continue
-        if _said(slots, slot_ends[row], slot_ends[row + 1], found, last):
-            result[row] = _valid(rules, function, calls, call_ends[row], call_ends[row + 1])
+        if _said(slots, slot_ends[row] + 1, slot_ends[row + 1] - 1, found, last):
+            first = call_ends[row] + rows[row, 4]
+            result[row] = _valid(rules, function, calls, first, call_ends[row + 1] - _CLOSING_BYTES)
     return result

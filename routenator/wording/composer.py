@@ -24,7 +24,7 @@ from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
 from routenator.wording.placement import position_targets
-from routenator.wording.writer import ANY_POSITION, Writer
+from routenator.wording.writer import ANY_POSITION, Writer, one_call, one_slots
 
 # Streams of random decisions; distinct from those of the sampler and of kernel.py.
 STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE, STREAM_EXAMPLE = 10, 11, 13
@@ -159,7 +159,9 @@ class Composer:
             for name, values in self._columns.items()
         }
         columns |= {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
-        columns |= {"path": words.path, "slots": words.slots, "arguments": words.arguments, "draft": words.query}
+        function = columns["function"]
+        columns |= {"path": words.path, "slots": one_slots(words.slots), "draft": words.query}
+        columns["calls"] = one_call(function, words.arguments)
         schema = arrow_schema(DETAIL_COLUMNS)
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from routenator.domain.calls import CLOSING, opening
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.walk import Graph
@@ -35,6 +37,18 @@ class Words(NamedTuple):
     arguments: pa.Array
     path: pa.Array
     facts: Ints
+
+
+def one_call(functions: pa.Array, arguments: pa.Array) -> pa.Array:
+    """Text of a single call for each row, from the function's name and the JSON text of the arguments."""
+    names = functions.dictionary_encode()
+    openings = pa.array([opening(name) for name in names.dictionary.to_pylist()], pa.string()).take(names.indices)
+    return pc.binary_join_element_wise(openings, arguments, CLOSING, "")
+
+
+def one_slots(slots: pa.Array) -> pa.Array:
+    """Slots of a single call for each row: a JSON list with that one object."""
+    return pc.binary_join_element_wise("[", slots, "]", "")
 
 
 class Writer:

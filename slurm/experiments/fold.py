@@ -11,7 +11,6 @@ Started by ``python -m slurm.experiments.fold FOLDER``:
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from routenator.config import RunConfig
+from routenator.domain.calls import Call, calls_text
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.domain.loader import load_domain
 from routenator.evaluation.folds import stratified_folds
@@ -111,10 +111,7 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [
-        {"query": one.query, "call": json.dumps({"name": one.name, "arguments": one.arguments}, ensure_ascii=False)}
-        for one in train
-    ]
+    rows = [{"query": one.query, "calls": calls_text([Call(one.name, one.arguments)])} for one in train]
     pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
     kept = folder / "work"
     kept.mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from routenator.config import RunConfig
+from routenator.domain.calls import read_calls
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.generation.generator import Generator
@@ -36,7 +37,7 @@ def preview(
 
     Returns:
         For each row: function, category, route, template, length, messages (as sent to the model; none on the heuristic
-        route), grammar, raw, query, arguments, accepted, reason, detail.
+        route), grammar, raw, query, calls, accepted, reason, detail.
 
     Raises:
         InputError: the run has no rows of this route or template.
@@ -70,7 +71,7 @@ def preview(
                 "messages": seen.messages,
                 "grammar": seen.grammar,
                 **{key: row[key] for key in said},
-                "arguments": json.loads(row["arguments"]),
+                "calls": [call._asdict() for call in read_calls(row["calls"])],
             }
     return [shown[index] for index in wanted["index"].to_pylist()]
 
@@ -100,7 +101,9 @@ def print_preview(rows: Sequence[dict[str, Any]], console: Console, prompts: boo
         if row["raw"] is not None and row["raw"].strip() != row["query"]:
             console.print(f"   raw    {row['raw'].strip()}", style="dim", markup=False, highlight=False)
         console.print(f"   query  {row['query']}", markup=False, highlight=False)
-        console.print(f"   call   {json.dumps(row['arguments'], ensure_ascii=False)}", markup=False, highlight=False)
+        for call in row["calls"]:
+            arguments = json.dumps(call["arguments"], ensure_ascii=False)
+            console.print(f"   call   {call['name']} {arguments}", markup=False, highlight=False)
         verdict = "accepted" if row["accepted"] else f"rejected: {row['reason']} ({row['detail']})"
         console.print(f"   {verdict}", style="green" if row["accepted"] else "red", markup=False, highlight=False)
     accepted = sum(row["accepted"] for row in rows)

@@ -17,6 +17,7 @@ from jobs.inputs import read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task, read_receipt, receipt_path
 from routenator.dataset.files import split_files
+from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file
@@ -64,7 +65,7 @@ def test_schema_order_and_groups(tmp_path: Path) -> None:
     assert frame.height == 300
     assert frame["words"].to_list() == [len(query.split()) for query in frame["query"]]
     for row in frame.iter_rows(named=True):
-        call = json.loads(row["call"])
+        (call,) = json.loads(row["calls"])
         assert list(call) == ["name", "arguments"]
         assert call["name"] == row["function"]
 
@@ -202,9 +203,7 @@ def test_openai_rows_hold_the_domains_tools(tmp_path: Path, tiny: Domain) -> Non
     assert [row["messages"][0]["content"] for row in rows] == frame["query"].to_list()
     assert all(row["tools"] == tiny.tools() for row in rows)
     calls = [row["messages"][1]["tool_calls"][0]["function"] for row in rows]
-    assert [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in calls] == [
-        json.loads(c) for c in frame["call"]
-    ]
+    assert [[(call["name"], json.loads(call["arguments"]))] for call in calls] == list(map(read_calls, frame["calls"]))
 
 
 def test_the_card_names_plan_config_and_generators(tmp_path: Path) -> None:

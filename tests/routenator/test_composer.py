@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from routenator.config import RunConfig
+from routenator.domain.calls import Call, calls_text, read_calls
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.domain.schema import NO_CATEGORY
@@ -21,12 +22,13 @@ def details(domain: Domain, config: RunConfig) -> dict[str, list]:
 
 def test_calls_are_valid(tiny):
     rows = details(tiny, make_config())
-    for name, arguments, slots, category in zip(
-        rows["function"], rows["arguments"], rows["slots"], rows["category"], strict=True
+    for name, calls, slots, category in zip(
+        rows["function"], rows["calls"], rows["slots"], rows["category"], strict=True
     ):
-        call = json.loads(arguments)
+        ((made, call),) = read_calls(calls)
+        assert made == name and calls == calls_text([Call(name, call)])
         assert check_call(tiny.functions[name], call) == []
-        assert set(call) == set(json.loads(slots))
+        assert set(call) == set(json.loads(slots)[0])
         if name == "search":
             assert call["content_type"] == category
         else:
@@ -37,7 +39,7 @@ def test_calls_are_valid(tiny):
 def test_every_draft_contains_every_present_slot(tiny):
     rows = details(tiny, make_config(dataset={"size": 600}))
     for draft, slots in zip(rows["draft"], rows["slots"], strict=True):
-        for surface in json.loads(slots).values():
+        for surface in json.loads(slots)[0].values():
             assert surface in draft
         assert not set("\x01\x02\x03") & set(draft)
 
@@ -54,7 +56,7 @@ def test_drafts_fall_into_their_length_bucket_where_a_template_can(tiny):
 
 def test_optional_slots_occur_with_their_shares(tiny):
     rows = details(tiny, make_config(dataset={"size": 4000}, sample={"tries": 1}))
-    book = [json.loads(slots) for slots, name in zip(rows["slots"], rows["function"], strict=True) if name == "book"]
+    book = [json.loads(slots)[0] for slots, name in zip(rows["slots"], rows["function"], strict=True) if name == "book"]
     assert abs(sum("people" in slots for slots in book) / len(book) - 0.5) < 0.04
     assert abs(sum("place" in slots for slots in book) / len(book) - 0.7) < 0.02
 

@@ -13,8 +13,10 @@ import pytest
 
 from routenator.config import MergeConfig
 from routenator.dataset import export
+from routenator.dataset.calls import single_arguments
 from routenator.dataset.files import SplitWriter, split_files
 from routenator.dataset.writer import _kinds
+from routenator.domain.calls import Call, read_calls
 from routenator.domain.domain import Domain
 
 ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
@@ -40,7 +42,9 @@ def examples(rows: int = 4) -> pl.DataFrame:
         }
     )
     texts = {name: pl.lit("x") for name in ("category", "route", "template", "length", "language")}
-    return frame.with_columns(call=export.call_text(["search", "book"]), **texts)
+    opened = pl.concat_str(pl.lit('[{"name": "'), "function", pl.lit('", "arguments": '), "arguments", pl.lit("}]"))
+    nothing = {"reply": pl.lit(None, dtype=pl.String), "hidden": pl.lit(None, dtype=pl.List(pl.String))}
+    return frame.with_columns(calls=opened, **texts, **nothing)
 
 
 def lines(name: str, tools: list[dict[str, Any]], suffix: str | None = None) -> list[dict[str, Any]]:
@@ -61,9 +65,11 @@ def check_messages(rows: Sequence[dict[str, Any]]) -> None:
         assert json.loads(call["function"]["arguments"]) == arguments
 
 
-def test_call_text() -> None:
-    calls = [json.loads(call) for call in examples()["call"]]
-    assert calls == [{"name": name, "arguments": arguments} for name, arguments in ARGUMENTS]
+def test_arguments_are_found_without_parsing() -> None:
+    frame = examples()
+    found = frame.select("calls", "function").select(single_arguments(["book", "search", "other"])).to_series()
+    assert found.to_list() == frame["arguments"].to_list()
+    assert [read_calls(text) for text in frame["calls"]] == [[Call(*call)] for call in ARGUMENTS]
 
 
 def test_openai(tiny: Domain) -> None:

@@ -33,7 +33,8 @@ def row(
 ) -> dict[str, Any]:
     base: dict[str, Any] = dict.fromkeys(CANDIDATE_COLUMNS)
     return {
-        **base, "index": index, "query": query, "stratum": number, "function": "search", "arguments": arguments,
+        **base, "index": index, "query": query, "stratum": number, "function": "search",
+        "calls": f'[{{"name": "search", "arguments": {arguments}}}]',
         "accepted": accepted, "reason": None if accepted else "length", **more,
     }  # fmt: skip
 
@@ -93,12 +94,12 @@ def reference(
         elif bag in near_leaks:
             result[item["index"]] = "GOLDEN_NEAR_LEAK"
         elif key in calls:
-            result[item["index"]] = "DUPLICATE" if calls[key] == item["arguments"] else "CONFLICT"
+            result[item["index"]] = "DUPLICATE" if calls[key] == item["calls"] else "CONFLICT"
         elif near and bag in bags:
             result[item["index"]] = "NEAR_DUPLICATE"
-            calls[key] = item["arguments"]
+            calls[key] = item["calls"]
         else:
-            calls[key] = item["arguments"]
+            calls[key] = item["calls"]
             bags.add(bag)
             result[item["index"]] = "FINAL" if left[item["stratum"]] else "SURPLUS"
             left[item["stratum"]] -= left[item["stratum"]] > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +12,7 @@ from routenator.dataset import files
 from routenator.dataset.files import SplitWriter, file_stem, split_files
 from routenator.dataset.position import keyword_third, third_in
 from routenator.dataset.writer import _kinds
+from routenator.domain.calls import Call, calls_text
 from routenator.schemas import EXAMPLE_COLUMNS
 from routenator.validation.text import THIRDS, third_of, words
 from routenator.wording.text import third_at
@@ -52,7 +52,7 @@ def test_the_surface_is_taken_from_the_functions_category_parameter() -> None:
         {
             "function": ["search", "book", "book", "rate"],
             "query": ["poster of a red dog", "go to a diner", "table for two", "poster"],
-            "slots": ['{"kind": "poster"}', '{"place": "diner"}', '{"people": "two"}', '{"kind": "poster"}'],
+            "slots": ['[{"kind": "poster"}]', '[{"place": "diner"}]', '[{"people": "two"}]', '[{"kind": "poster"}]'],
         }
     )
     found = frame.select(keyword_third({"search": "kind", "book": "place", "rate": None})).to_series().to_list()
@@ -78,11 +78,12 @@ def test_names_of_files(tmp_path: Path) -> None:
 
 
 def frame(rows: int, start: int = 0) -> pl.DataFrame:
-    text = {name: ["x"] * rows for name in EXAMPLE_COLUMNS if name not in ("group", "split")}
-    call = json.dumps({"name": "search", "arguments": {"p": "x"}})
+    text = {name: ["x"] * rows for name in EXAMPLE_COLUMNS if name not in ("group", "split", "hidden")}
+    calls = calls_text([Call("search", {"p": "x"})])
     index = pl.Series(range(start, start + rows), dtype=pl.Int64)
     numbers = {"index": index, "words": [1] * rows, "group": index.cast(pl.UInt64), "function": ["search"] * rows}
-    return pl.DataFrame({**text, **numbers, "call": [call] * rows, "arguments": ['{"p": "x"}'] * rows})
+    table = pl.DataFrame({**text, **numbers, "calls": [calls] * rows, "arguments": ['{"p": "x"}'] * rows})
+    return table.with_columns(hidden=pl.lit(None, dtype=pl.List(pl.String)))
 
 
 TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]

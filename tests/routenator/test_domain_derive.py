@@ -15,6 +15,7 @@ from routenator.authoring.check import probe_config
 from routenator.authoring.derive import Derived, DeriveOptions, derive
 from routenator.authoring.families import FILE, Family, free_slots, load_families, make_families
 from routenator.config import RunConfig
+from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
@@ -154,7 +155,7 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     # Its calls map to the functions that they were generated for.
     words, accepted = rows_of(domain, rows)
     assert accepted > least
-    calls = [json.loads(arguments) for arguments in words["arguments"]]
+    calls = [read_calls(calls)[0].arguments for calls in words["calls"]]
     relabelled = [families.of(parent[name], call) for name, call in zip(words["function"], calls, strict=True)]
     same = sum(a == b for a, b in zip(relabelled, words["function"], strict=True))
     assert same / len(calls) > 0.995, Counter(

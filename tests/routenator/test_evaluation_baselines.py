@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routenator.domain.calls import Call, calls_text
 from routenator.evaluation.baselines import NAMES, Example, baseline_replies, read_examples
 
 TRAIN: list[Example] = [
@@ -56,9 +57,9 @@ def test_neither_the_order_of_queries_nor_of_examples_matters(name: str) -> None
 def test_examples_come_from_the_data_sets_parquet(tmp_path: Path) -> None:
     import polars as pl
 
-    calls = ['{"name": "play", "arguments": {"song": "halo"}}', '{"name": "weather", "arguments": {}}']
+    calls = [Call("play", {"song": "halo"}), Call("weather", {})]
     for number, call in enumerate(calls):
-        pl.DataFrame({"query": [f"q{number}"], "call": [call], "other": [1]}).write_parquet(
+        pl.DataFrame({"query": [f"q{number}"], "calls": [calls_text([call])], "other": [1]}).write_parquet(
             tmp_path / f"train-{number}.parquet"
         )
     files = sorted(tmp_path.glob("*.parquet"))

@@ -149,7 +149,7 @@ def test_preview_shows_prompt_reply_and_result_of_the_checks(tiny: Domain, reque
             continue
         assert preview.messages and preview.grammar and json.loads(candidate["raw"])["query"] == candidate["query"]
         assert candidate["accepted"], candidate["detail"]
-        for surface in json.loads(candidate["slots"]).values():
+        for surface in json.loads(candidate["slots"])[0].values():
             assert surface in candidate["query"]
     assert generator.engine_seconds > 0
 
@@ -180,7 +180,7 @@ def test_the_judge_sees_functions_query_and_call_and_can_only_say_yes_or_no(
     prompt = agreement_prompt(tiny, row, "find me something")
     text = " ".join(message["content"] for message in prompt.messages)
     assert "find me something" in text and all(name in text for name in tiny.functions)
-    assert json.dumps({"name": row["function"], "arguments": json.loads(row["arguments"])}, ensure_ascii=False) in text
+    assert json.dumps(json.loads(row["calls"])[0], ensure_ascii=False) in text
     assert prompt.temperature == 0.0 and prompt.grammar is not None and "yes" in prompt.grammar
     assert disagrees("no") and disagrees(" No.") and not disagrees("yes") and not disagrees("")
 

@@ -220,7 +220,7 @@ def test_fitting_the_domains_own_drafts_recovers_its_shares(tiny: Domain, tmp_pa
     rows = Composer(tiny, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
     file = write(
         tmp_path,
-        [{"query": r["draft"], "call": {"name": r["function"], "arguments": json.loads(r["arguments"])}} for r in rows],
+        [{"query": r["draft"], "call": json.loads(r["calls"])[0]} for r in rows],
     )
     found = fit(tiny, file).statistics
     assert found["functions"] == pytest.approx({"search": 0.6, "book": 0.4}, abs=0.005)

@@ -14,6 +14,7 @@ import pytest
 from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.inspection import inspect_domain
 from routenator.dataset import export
+from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.domain.golden import load_golden
@@ -329,7 +330,7 @@ def test_an_enum_of_any_type_can_be_the_category(copy: Path, values: dict[str, A
     config = probe_config(domain, 600)
     sampler = Sampler(domain, config)
     rows = Composer(domain, config, sampler.strata).details(sampler.requests(0, 600)).to_pylist()
-    made = [(row["category"], json.loads(row["arguments"])) for row in rows if row["function"] == "search"]
+    made = [(row["category"], read_calls(row["calls"])[0].arguments) for row in rows if row["function"] == "search"]
     assert {category for category, _ in made} == {json.dumps(value) for value in values.values()}
     for category, arguments in made:
         assert json.dumps(arguments["content_type"]) == category

@@ -62,7 +62,9 @@ def test_the_loss_is_on_the_answer_alone(tokenizer: Any, style: Style, tmp_path:
                 assert label == IGNORED
             else:
                 assert label == token
-        assert tokenizer.decode([label for label in example["labels"] if label != IGNORED]) == row["call"] + "</s>"
+        assert (
+            tokenizer.decode([label for label in example["labels"] if label != IGNORED]) == row["calls"][1:-1] + "</s>"
+        )
 
 
 def test_training_sees_the_tokens_that_the_chat_template_writes(tokenizer: Any) -> None:
@@ -88,7 +90,7 @@ def test_an_example_that_is_too_long_is_refused_and_not_truncated(tokenizer: Any
         write_tokens([file], prompt, 120, tmp_path / "t")
     assert caught.value.key == "train.max_length"
     assert caught.value.file == str(file)
-    longest = max(len(prompt.prompt_ids(row["query"])) + len(row["call"]) + 1 for row in example_rows(5))
+    longest = max(len(prompt.prompt_ids(row["query"])) + len(row["calls"]) - 2 + 1 for row in example_rows(5))
     write_tokens([file], prompt, longest, tmp_path / "t")
     assert max(read_tokens(tmp_path / "t").lengths) == longest
 
@@ -97,7 +99,7 @@ def test_an_empty_training_set_is_refused(tokenizer: Any, tmp_path: Path) -> Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([("query", pa.string()), ("call", pa.string())])
+    schema = pa.schema([("query", pa.string()), ("calls", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="no examples"):
         write_tokens([tmp_path / "a.parquet"], PromptFormat("compact", TOOLS, tokenizer), 99, tmp_path / "t")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from routenator.config import ChecksConfig
+from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import CHECKS, Candidate, Context, first_failure
@@ -282,8 +283,8 @@ def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
             Candidate(
                 query=row["draft"],
                 function=row["function"],
-                arguments=json.loads(row["arguments"]),
-                slots=json.loads(row["slots"]),
+                arguments=read_calls(row["calls"])[0].arguments,
+                slots=json.loads(row["slots"])[0],
                 category=row["category"],
                 bounds=tiny.statistics.length_buckets[row["length"]],
                 language=row["language"],

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routenator.config import ChecksConfig
+from routenator.domain.calls import Call, calls_text
 from routenator.domain.loader import load_domain
 from routenator.generation.candidate import to_check
 from routenator.generation.heuristic import candidates
@@ -41,8 +42,8 @@ def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], *
         {
             **row,
             "draft": draft,
-            "slots": json.dumps(said, ensure_ascii=False),
-            "arguments": json.dumps(call, ensure_ascii=False),
+            "slots": json.dumps([said], ensure_ascii=False),
+            "calls": calls_text([Call({"function": "book", **columns}["function"], call)]),
         }
         for draft, said, call in zip(drafts, slots, arguments, strict=True)
     ]

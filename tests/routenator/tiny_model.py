@@ -4,11 +4,11 @@ milliseconds a step.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from routenator.config import TrainConfig
+from routenator.domain.calls import Call, calls_text
 from routenator.training.job import TrainingJob
 
 TEMPLATE = (
@@ -96,14 +96,14 @@ def save_tiny_model(folder: Path, head_dim: int = 16, embedding: float = 1.0) ->
 
 
 def example_rows(count: int) -> list[dict[str, str]]:
-    """Rows with ``query`` and ``call``, of different lengths."""
+    """Rows with ``query`` and ``calls``, of different lengths."""
     rows = []
     for number in range(count):
         query = f"{QUERIES[number % len(QUERIES)]} {'x' * (number % 7)}{number}"
         rows.append(
             {
                 "query": query,
-                "call": json.dumps({"name": "search", "arguments": {"content_type": "t", "extracted_prompt": query}}),
+                "calls": calls_text([Call("search", {"content_type": "t", "extracted_prompt": query})]),
             }
         )
     return rows

@@ -320,7 +320,7 @@ def confirm(folder: Path, file: str, results: Path) -> None:
     trained = pl.read_parquet(next((folder / "runs").glob("try-plain-*/dataset/train.parquet"))).row(0, named=True)
     known = [
         {**golden[0], "query": golden[0]["query"].upper() + "!"},
-        {"query": trained["query"], "call": json.loads(trained["call"])},
+        {"query": trained["query"], "call": json.loads(trained["calls"])[0]},
     ]
     new = [{**one, "query": f"{one['query']} right now"} for one in golden[:3]]
     other = folder / "other.jsonl"
