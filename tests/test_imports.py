@@ -288,7 +288,11 @@ PLANTED = {
         "if TYPE_CHECKING:\n    from routenator.sampling.walk import Walk",
         "does not stand below",
     ),
-    "a package beside": ("routenator/training/job.py", "from routenator.domain.loader import load", "not stand below"),
+    "a package above: training": (
+        "routenator/domain/loader.py",
+        "from routenator.training.job import Job",
+        "not stand below",
+    ),
     "a package, from a flat module": ("routenator/config.py", "import routenator.domain.loader", "not stand below"),
     "a package without a place": ("routenator/extras/new.py", "from routenator.config import A", "no place"),
     "a slurm package above": ("slurm/planning/planner.py", "from slurm.local.driver import drive", "not stand below"),
