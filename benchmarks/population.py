@@ -173,7 +173,7 @@ def function_rows(domains: dict[str, Domain]) -> list[dict[str, Any]]:
     for name, domain in domains.items():
         golden = load_golden(domain.path / "golden.jsonl", domain.functions)
         guesses = Labeller(domain).guess([example.query for example in golden])
-        sure = [(guess, example.name) for guess, example in zip(guesses, golden, strict=True) if guess is not None]
+        sure = [(guess, example.labels[0]) for guess, example in zip(guesses, golden, strict=True) if guess is not None]
         right = sum(guess == true for guess, true in sure)
         rows.append(
             {

@@ -26,7 +26,7 @@ from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
 from routenator.training.adapter import read_card
 
-VERSION = 3
+VERSION = 4
 
 
 def run(task: Task) -> None:

@@ -223,7 +223,7 @@ def _golden_words(golden: list[Any]) -> dict[str, Any]:
     """Return the word counts of the golden queries: statistics only, no query."""
     words: dict[str, Counter[int]] = {}
     for example in golden:
-        words.setdefault(example.name, Counter())[len(example.query.split())] += 1
+        words.setdefault(" + ".join(example.labels), Counter())[len(example.query.split())] += 1
     return word_quartiles(words)
 
 

@@ -33,7 +33,7 @@ from routenator.compose import load_config
 from routenator.console import PlainConsole
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
-from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.golden import GoldenCall, GoldenExample, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
 from routenator.evaluation.parse import parse_reply
@@ -90,19 +90,20 @@ def test_finding_17_a_reply_beyond_the_bounds_is_unparsable_in_the_evaluation(
     tiny: Domain, tmp_path: Path, value: str
 ) -> None:
     text = f'{{"name": "search", "arguments": {{"extracted_prompt": {value}}}}}'
-    gold = GoldenExample("a cake", "search", {"extracted_prompt": "a cake"})
-    for reply in (text, json.dumps({"name": "search", "arguments": f'{{"a": {value}}}'}), value):
+    gold = GoldenExample("a cake", (GoldenCall("search", {"extracted_prompt": "a cake"}),))
+    bare = (text, json.dumps({"name": "search", "arguments": f'{{"a": {value}}}'}), value)
+    for reply in (*bare, *(f"<tool_call>{one}</tool_call>" for one in bare)):
         parsed = parse_reply(reply)
-        assert parsed.name is None and parsed.problem in ("no_json", "no_call")
+        assert not parsed.calls and parsed.problem == (None if reply in bare else "bad_block")
         verdict = judge_reply(gold, parsed, tiny.functions)
-        assert verdict.errors == (("unparsable", ""),)
+        assert verdict.errors == (("missing_call" if reply in bare else "unparsable", ""),)
         said = Answers(texts=[reply], engine="x", seconds=1.0, latencies=[1.0], replies=[parsed], verdicts=[verdict])
         write_predictions(tmp_path / "predictions.jsonl", [gold], {"after": said})
         assert json.loads((tmp_path / "predictions.jsonl").read_text())["after"]["reply"] == reply
 
 
 def test_finding_17_a_reply_that_is_no_text_can_be_written_and_read(tiny: Domain, tmp_path: Path) -> None:
-    gold, text = GoldenExample("a cake", "search", {}), "no \ud83d text"
+    gold, text = GoldenExample("a cake", (GoldenCall("search", {}),)), "no \ud83d text"
     parsed = parse_reply(text)
     verdict = judge_reply(gold, parsed, tiny.functions)
     said = Answers(texts=[text], engine="x", seconds=1.0, latencies=[1.0], replies=[parsed], verdicts=[verdict])

@@ -16,7 +16,7 @@ from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.paired import read_verdicts
-from routenator.evaluation.parse import parse_reply
+from routenator.evaluation.parse import Reply, parse_reply
 from routenator.generation.query import clean_query
 from routenator.jsontext import BadJsonError, loads
 from routenator.parsing import parse_yaml
@@ -94,9 +94,9 @@ def test_a_key_twice_in_a_file_of_the_benchmark_is_refused(tmp_path: Path) -> No
 
 def test_a_reply_with_a_key_twice_has_no_call() -> None:
     """Which of the two the model meant is unknown, and a server's parser may take the other."""
-    assert parse_reply('{"name": "a", "name": "b", "arguments": {}}').name is None
-    assert parse_reply('{"name": "a", "arguments": {"x": 1, "x": 2}}').name is None
-    assert parse_reply('{"name": "a", "arguments": "{\\"x\\": 1, \\"x\\": 2}"}').name is None
+    assert parse_reply('{"name": "a", "name": "b", "arguments": {}}') == Reply()
+    assert parse_reply('{"name": "a", "arguments": {"x": 1, "x": 2}}') == Reply()
+    assert parse_reply('{"name": "a", "arguments": "{\\"x\\": 1, \\"x\\": 2}"}') == Reply()
     assert clean_query('{"query": "a dog", "query": "a cat"}', "json", "query") is None
 
 

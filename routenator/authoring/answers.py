@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from routenator.authoring.records import (
-    Call,
     LeftOutError,
     Record,
     Source,
@@ -17,9 +16,9 @@ from routenator.authoring.records import (
     json_values,
     wrong_shape,
 )
+from routenator.domain.golden import SHAPE, GoldenCall, accepted_in, calls_in
 from routenator.errors import InputError
 
-_GOLDEN = '{"query": text, "call": {"name": text, "arguments": {...}}}'
 _XLAM = '{"query": text, "answers": [{"name": text, "arguments": {...}}]}'
 _QUESTION = '{"id": ..., "question": [[{"role": "user", "content": ...}]], "function": [...]}'
 _ANSWER = '{"id": ..., "ground_truth": [{NAME: {PARAMETER: [VALUE, ...]}}]}'
@@ -27,30 +26,32 @@ _MOST_COMBINATIONS = 256
 
 
 def read_golden(source: Source) -> Iterator[Record]:
-    """Yield the lines of a golden file; ``call`` may be missing.
+    """Yield the lines of a golden file; ``calls`` may be missing.
 
     Raises:
         InputError: not JSON, or not of this shape.
     """
-    for place, row in json_values(source.text, source.file, _GOLDEN):
+    for place, row in json_values(source.text, source.file, SHAPE):
         if not isinstance(row, dict) or not isinstance(row.get("query"), str):
-            raise wrong_shape(source, place, row, _GOLDEN)
-        if "call" not in row:
+            raise wrong_shape(source, place, row, SHAPE)
+        if "call" not in row and "calls" not in row:
             yield Record(place, row["query"], None)
             continue
-        call = row["call"]
-        accepted = call.get("accepted", {}) if isinstance(call, dict) else None
-        if (
-            not isinstance(accepted, dict)
-            or not isinstance(call.get("arguments"), dict)
-            or not all(isinstance(values, list) and values for values in accepted.values())
-        ):
-            raise wrong_shape(source, f"{place}, call", call, _GOLDEN)
-        try:
-            read = call_of(call)
-        except LeftOutError:
-            raise wrong_shape(source, f"{place}, call", call, _GOLDEN) from None
-        yield Record(place, row["query"], (Call(read.name, read.arguments, accepted),))
+        calls = calls_in(row)
+        read = None if calls is None else [_golden_call(call) for call in calls]
+        if read is None or None in read:
+            key = "call" if "call" in row else "calls"
+            raise wrong_shape(source, f"{place}, {key}", row[key], SHAPE)
+        yield Record(place, row["query"], tuple(call for call in read if call is not None))
+
+
+def _golden_call(value: dict[str, Any]) -> GoldenCall | None:
+    accepted = accepted_in(value)
+    try:
+        call = call_of(value)
+    except LeftOutError:
+        return None
+    return None if accepted is None else GoldenCall(call.name, call.arguments, accepted)
 
 
 def read_xlam(source: Source) -> Iterator[Record]:
@@ -130,7 +131,7 @@ def _truths(source: Source) -> dict[str, list[Any]]:
     return truths
 
 
-def _possible(value: Any, functions: Any) -> Call:
+def _possible(value: Any, functions: Any) -> GoldenCall:
     if not isinstance(value, dict) or len(value) != 1:
         raise LeftOutError("unreadable call")
     ((name, parameters),) = value.items()
@@ -153,7 +154,7 @@ def _possible(value: Any, functions: Any) -> Call:
             arguments[parameter] = right[0]
             if right[1:]:
                 accepted[parameter] = right[1:]
-    return Call(name, arguments, accepted)
+    return GoldenCall(name, arguments, accepted)
 
 
 def _required(name: str, functions: Any) -> list[str]:

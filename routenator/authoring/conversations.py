@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from routenator.authoring.records import (
-    Call,
     LeftOutError,
     Record,
     Source,
@@ -20,6 +19,7 @@ from routenator.authoring.records import (
     json_values,
     wrong_shape,
 )
+from routenator.domain.golden import GoldenCall
 
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -67,7 +67,7 @@ def _turns(row: Any) -> list[dict[str, Any]] | None:
     return turns
 
 
-def _first_exchange(turns: list[dict[str, Any]]) -> tuple[str, tuple[Call, ...] | None]:
+def _first_exchange(turns: list[dict[str, Any]]) -> tuple[str, tuple[GoldenCall, ...] | None]:
     """The first user message, and its calls; None if nobody answers it."""
     roles = [_ROLES.get(str(turn.get("role", turn.get("from"))), "other") for turn in turns]
     if "user" not in roles:
@@ -76,7 +76,7 @@ def _first_exchange(turns: list[dict[str, Any]]) -> tuple[str, tuple[Call, ...] 
     query = _text(turns[start])
     if not query.strip():
         raise LeftOutError("no query")
-    found: list[Call] = []
+    found: list[GoldenCall] = []
     answered, end = False, start + 1
     while end < len(turns) and roles[end] not in ("user", "tool"):
         if roles[end] in ("assistant", "call"):
@@ -94,7 +94,7 @@ def _first_exchange(turns: list[dict[str, Any]]) -> tuple[str, tuple[Call, ...] 
     return query, tuple(found)
 
 
-def _called(turn: dict[str, Any], role: str) -> list[Call]:
+def _called(turn: dict[str, Any], role: str) -> list[GoldenCall]:
     """The calls of one message of the assistant."""
     if role == "call":
         return list(calls_of(_text(turn)))

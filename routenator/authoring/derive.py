@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.functions import load_functions
-from routenator.domain.golden import load_golden
+from routenator.domain.golden import GoldenCall, golden_line, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.domain.schema import Weight
 from routenator.errors import InputError
@@ -222,15 +222,12 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
         return
     lines = []
     for example in load_golden(file, load_functions(source / "functions.json")):
-        name: str | None = example.name
-        if derived.families is not None:
-            name = derived.families.of(example.name, example.arguments)
-        elif name not in derived.functions:
-            name = None
-        if name is None:
+        names = [_new_name(derived, call) for call in example.calls]
+        if None in names:
             derived.dropped += 1
         else:
-            lines.append({"query": example.query, "call": {**example.call(), "name": name}})
+            calls = [replace(call, name=name) for call, name in zip(example.calls, names, strict=True) if name]
+            lines.append(golden_line(example.query, calls))
     derived.golden = len(lines)
     if not lines:
         derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")
@@ -238,6 +235,13 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
     (out / "golden.jsonl").write_text(
         "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
     )
+
+
+def _new_name(derived: Derived, call: GoldenCall) -> str | None:
+    """The function that a golden call of the source calls in the new domain; None if there is none."""
+    if derived.families is not None:
+        return derived.families.of(call.name, call.arguments)
+    return call.name if call.name in derived.functions else None
 
 
 def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:

@@ -46,7 +46,7 @@ def _tagged(value: _Value) -> bool:
 
 FORMATS: dict[str, Format] = {
     "golden": Format(
-        '{"query": ..., "call": {"name": ..., "arguments": {...}}}',
+        '{"query": ..., "calls": [{"name": ..., "arguments": {...}}, ...]}, or "call" for one',
         read_golden,
         lambda value: "query" in value and "answers" not in value,
     ),

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from routenator.authoring.formats import FORMATS, format_of
-from routenator.authoring.records import REASONS, Call, Record, Source
+from routenator.authoring.records import REASONS, Record, Source
 from routenator.domain.functions import Function
-from routenator.domain.golden import check_accepted
+from routenator.domain.golden import MOST_CALLS, GoldenCall, check_accepted, golden_line
 from routenator.errors import InputError
 from routenator.files import write_atomic
 from routenator.jsontext import dump_line
@@ -55,35 +55,31 @@ def records_of(source: Source, forced: str | None) -> tuple[str, Iterator[Record
 
 def usable(
     records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None
-) -> Iterator[tuple[str, str, Call | None]]:
-    """Yield (place, query, call) of the records that have one call, or of which the file does not say any.
+) -> Iterator[tuple[str, str, tuple[GoldenCall, ...] | None]]:
+    """Yield (place, query, calls) of the records that can be used; calls is None where the file does not say any.
 
     Args:
         left: gets the others.
-        functions: the API that a call must satisfy; None: any call will do.
+        functions: the API that calls must satisfy; None: any calls will do.
     """
     for record in records:
         reason = record.problem or _reason(record, functions)
         if reason:
             left.add(reason, record.place)
         else:
-            yield record.place, record.query, record.calls[0] if record.calls else None
+            yield record.place, record.query, record.calls
 
 
 def _reason(record: Record, functions: Mapping[str, Function] | None) -> str | None:
     if not record.query.strip():
         return "no query"
-    if record.calls is None:
+    if len(record.calls or ()) > MOST_CALLS:
+        return "too many calls"
+    if record.calls is None or functions is None:
         return None
-    if len(record.calls) != 1:
-        return "several calls" if record.calls else "no call"
-    if functions is None:
-        return None
-    call = record.calls[0]
-    function = functions.get(call.name)
-    if function is None:
+    if any(call.name not in functions for call in record.calls):
         return "unknown function"
-    return "schema" if check_accepted(function, call.arguments, call.accepted) else None
+    return "schema" if any(check_accepted(functions[call.name], call) for call in record.calls) else None
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class Imported:
 
 
 def import_golden(source: Source, out: Path, forced: str | None = None) -> Imported:
-    """Write a golden file of the queries of another file that have exactly one call.
+    """Write a golden file of the queries of another file whose right calls are known.
 
     With ``source.functions``, calls that violate the API are left out. Of queries with the same normal form the first
     is kept.
@@ -114,21 +110,21 @@ def import_golden(source: Source, out: Path, forced: str | None = None) -> Impor
     """
     name, records = records_of(source, forced)
     left, seen, lines = LeftOut(), set(), []
-    for place, query, call in usable(records, left, source.functions):
+    for place, query, calls in usable(records, left, source.functions):
         key = normal_form(query)
-        if call is None:
-            left.add("no call", place)
+        if calls is None:
+            left.add("no answer", place)
         elif key in seen:
             left.add("duplicate", place)
         else:
             seen.add(key)
-            lines.append(dump_line({"query": query, "call": call.as_json()}) + "\n")
+            lines.append(dump_line(golden_line(query, calls)) + "\n")
     if not lines:
         raise InputError(
             "no query to import",
             file=source.file,
             found="; ".join(left.lines()) or "no queries",
-            expected="queries with one call each",
+            expected="queries whose calls are known",
         )
     write_atomic(out, "".join(lines))
     return Imported(name, len(lines), left)

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.records import Call, Record, Source, json_values, wrong_shape
+from routenator.authoring.records import Record, Source, json_values, wrong_shape
+from routenator.domain.golden import GoldenCall
 from routenator.errors import InputError
 
 _HWU64 = '{"test_data_annotation": [{"text": ..., "intent": ..., "entities": [{"entity": ..., "value": ...}]}]}'
@@ -44,7 +45,7 @@ def _record(place: str, query: str, intent: str, slots: Iterable[tuple[str, str]
         if name in arguments:
             problem = problem or "two values"
         arguments[name] = value
-    return Record(place, query, (Call(_function(intent), arguments),), problem)
+    return Record(place, query, (GoldenCall(_function(intent), arguments),), problem)
 
 
 def read_hwu64(source: Source) -> Iterator[Record]:

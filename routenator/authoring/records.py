@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenCall
 from routenator.errors import InputError
 from routenator.files import read_text
 from routenator.jsontext import BadJsonError, loads, read_value
@@ -22,13 +23,15 @@ from routenator.jsontext import BadJsonError, loads, read_value
 # Why a record is left out -> what that means, for messages.
 REASONS = {
     "no query": "no message of a user, or a blank one",
-    "no call": "the query is answered without a call",
-    "several calls": "a golden query has exactly one call",
+    "no call": "fit counts queries of one call",
+    "several calls": "fit counts queries of one call",
+    "no answer": "the file does not say what the query should call",
     "dialogue": "the call follows several messages; a golden query is one message",
     "not only text": "the message holds an image or a file",
     "unreadable call": "the call is not JSON with a name and arguments",
     "two values": "a slot has two values",
     "no right value": "the answers hold none for a parameter",
+    "too many calls": "a golden query has at most 32",
     "too many right values": "more right calls than can be listed",
     "unknown function": "the domain has no such function",
     "no rule": "the function has no rule in domain.yaml",
@@ -53,37 +56,18 @@ class LeftOutError(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call.
-
-    Attributes:
-        accepted: parameter -> right values besides that in ``arguments``; a parameter that is not in ``arguments`` may
-            be left out or have one of these.
-    """
-
-    name: str
-    arguments: dict[str, Any]
-    accepted: dict[str, list[Any]] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The call as golden files hold it."""
-        value: dict[str, Any] = {"name": self.name, "arguments": self.arguments}
-        return {**value, "accepted": self.accepted} if self.accepted else value
-
-
-@dataclass(frozen=True)
 class Record:
     """A query of a file, with its calls.
 
     Attributes:
         place: where it is in the file, e.g. ``line 3``.
-        calls: its calls; none if it is known to be answered without one; None if the file does not say.
+        calls: its calls; empty if it is known to be answered without one; None if the file does not say.
         problem: why the record cannot be used: one of ``REASONS``.
     """
 
     place: str
     query: str
-    calls: tuple[Call, ...] | None
+    calls: tuple[GoldenCall, ...] | None
     problem: str | None = None
 
 
@@ -182,7 +166,7 @@ def unpacked(value: Any) -> Any:
         raise LeftOutError("unreadable call") from None
 
 
-def call_of(value: Any) -> Call:
+def call_of(value: Any) -> GoldenCall:
     """A call ``{"name": ..., "arguments": {...}}``, with arguments as an object or as text.
 
     Raises:
@@ -194,10 +178,10 @@ def call_of(value: Any) -> Call:
     arguments = {} if arguments in (None, "") else unpacked(arguments)
     if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
         raise LeftOutError("unreadable call")
-    return Call(value["name"], arguments)
+    return GoldenCall(value["name"], arguments)
 
 
-def calls_of(value: Any) -> tuple[Call, ...]:
+def calls_of(value: Any) -> tuple[GoldenCall, ...]:
     """A list of calls or one call, as a value or as text.
 
     Raises:

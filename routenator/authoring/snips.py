@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from routenator.authoring.intents import snake_case, spaced
-from routenator.authoring.records import Call, Record, Source
+from routenator.authoring.records import Record, Source
+from routenator.domain.golden import GoldenCall
 from routenator.errors import InputError
 from routenator.parsing import parse_json
 
@@ -92,4 +93,4 @@ def _queries(file: Path, intent: str) -> Iterator[Record]:
             if part.get("entity") and part["text"].strip():
                 arguments.setdefault(snake_case(part["entity"]), spaced(part["text"]))
         query = spaced("".join(part["text"] for part in segments))
-        yield Record(f"{intent}[{number}]", query, (Call(snake_case(intent), arguments),))
+        yield Record(f"{intent}[{number}]", query, (GoldenCall(snake_case(intent), arguments),))

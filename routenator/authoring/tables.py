@@ -12,8 +12,9 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from routenator.authoring.records import Call, LeftOutError, Record, Source, unpacked
+from routenator.authoring.records import LeftOutError, Record, Source, unpacked
 from routenator.domain.functions import Function
+from routenator.domain.golden import GoldenCall
 from routenator.domain.kinds import types_of, value_name
 from routenator.errors import InputError
 from routenator.jsontext import BadJsonError, loads
@@ -99,7 +100,7 @@ def _record(row: dict[str, str], place: str, source: Source) -> Record:
             arguments = {key: _typed(cell, key, function) for key, cell in row.items() if key and cell.strip()}
     except LeftOutError as left:
         return Record(place, query, None, left.reason)
-    return Record(place, query, (Call(name, arguments),))
+    return Record(place, query, (GoldenCall(name, arguments),))
 
 
 def _typed(cell: str, parameter: str, function: Function | None) -> Any:

@@ -1,50 +1,75 @@
-"""Golden sets: human queries and their calls, JSON lines ``{"query": ..., "call": {"name": ..., "arguments": {}}}``.
+"""Golden sets: human queries and their calls, JSON lines ``{"query": ..., "calls": [{"name": ..., "arguments": {}}]}``.
 
-A call may have other right values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or,
-of a parameter that is not in ``arguments``, besides leaving it out.
+``calls`` is empty for a query that wants no call; ``"call": {...}`` is shorthand for one. A call may have other right
+values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or, of a parameter that is not
+in ``arguments``, besides leaving it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from routenator.domain.functions import CallError, Function, check_call
+from routenator.domain.schema import NO_CALL
 from routenator.errors import InputError, InputErrors
 from routenator.files import digest, read_text
 from routenator.normalform import normal_form
 from routenator.parsing import parse_json
 
+SHAPE = '{"query": text, "calls": [{"name": text, "arguments": {...}}, ...]}'
+_FILE = "a golden file: JSON lines of query and calls"
+MOST_CALLS = 32  # of one query; the calls of a reply are matched with them, which takes the square of this
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class GoldenExample:
-    """A human query and the call that it should produce.
+class GoldenCall:
+    """A call that a query should produce.
 
     Attributes:
         accepted: parameter -> other right values; of one that is not in ``arguments``, besides leaving it out.
     """
 
-    query: str
     name: str
     arguments: dict[str, Any]
     accepted: dict[str, list[Any]] = field(default_factory=dict)
 
-    def call(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The call as golden files hold it."""
         value: dict[str, Any] = {"name": self.name, "arguments": self.arguments}
         return {**value, "accepted": self.accepted} if self.accepted else value
 
 
-def check_accepted(
-    function: Function, arguments: dict[str, Any], accepted: Mapping[str, list[Any]]
-) -> list[tuple[CallError, dict[str, Any]]]:
+@dataclass(frozen=True)
+class GoldenExample:
+    """A human query and the calls that it should produce: none, one or several."""
+
+    query: str
+    calls: tuple[GoldenCall, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The functions called, in order; ``NO_CALL`` alone if there is none."""
+        return tuple(call.name for call in self.calls) or (NO_CALL,)
+
+    def as_json(self) -> dict[str, Any]:
+        """The line of a golden file."""
+        return golden_line(self.query, self.calls)
+
+
+def golden_line(query: str, calls: Sequence[GoldenCall]) -> dict[str, Any]:
+    """The line of a golden file: ``call`` for one call, ``calls`` for none or several."""
+    listed = [call.as_json() for call in calls]
+    return {"query": query, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
+
+
+def check_accepted(function: Function, call: GoldenCall) -> list[tuple[CallError, dict[str, Any]]]:
     """All errors of a golden call and of those with another right value, each with the arguments that have it."""
-    variants = [arguments, *({**arguments, name: value} for name, values in accepted.items() for value in values)]
-    return [(error, variant) for variant in variants for error in check_call(function, variant)]
+    others = ({**call.arguments, name: value} for name, values in call.accepted.items() for value in values)
+    return [(error, variant) for variant in (call.arguments, *others) for error in check_call(function, variant)]
 
 
 def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExample]:
@@ -54,11 +79,10 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
         InputError: missing or empty file; InputErrors: invalid lines (JSON, keys, calls that violate the schema,
             duplicates).
     """
-    lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
     examples: list[GoldenExample] = []
     errors: list[InputError] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file, _FILE).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -85,20 +109,59 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
     """Parse and check one line of a golden file.
 
     Raises:
-        InputError: not JSON, or the wrong shape; InputErrors: a call that violates the function's schema.
+        InputError: not JSON, or the wrong shape; InputErrors: calls that violate their functions' schemas.
     """
     where = f"line {number}"
-    shape = '{"query": text, "call": {"name": text, "arguments": {...}}}'
-    row = parse_json(line, file, shape, line=number)
-    call = row.get("call") if isinstance(row, dict) else None
-    if (
-        not isinstance(call, dict)
-        or not isinstance(row.get("query"), str)
-        or not isinstance(call.get("arguments"), dict)
-    ):
-        raise InputError("not a golden example", file=file, key=where, found=line[:80], expected=shape)
+    row = parse_json(line, file, SHAPE, line=number)
+    calls = calls_in(row) if isinstance(row, dict) else None
+    if calls is None or not isinstance(row.get("query"), str):
+        raise InputError("not a golden example", file=file, key=where, found=line[:80], expected=SHAPE)
     if not row["query"].strip():
         raise InputError("empty query", file=file, key=f"{where}, query", expected="text")
+    if not calls and NO_CALL in functions:
+        raise InputError(
+            f"the API has a function {NO_CALL}, the name that stands for no call in results",
+            file=file, key=f"{where}, calls", found="no call", expected="a function of another name",
+        )  # fmt: skip
+    if len(calls) > MOST_CALLS:
+        raise InputError(
+            "more calls than a query may have",
+            file=file, key=f"{where}, calls", found=len(calls), expected=f"at most {MOST_CALLS}",
+        )  # fmt: skip
+    errors: list[InputError] = []
+    read = []
+    for place, call in enumerate(calls):
+        try:
+            at = where if "call" in row else f"{where}, calls[{place}]"
+            read.append(_checked(call, file, at, functions))
+        except InputErrors as several:
+            errors.extend(several.errors)
+    if errors:
+        raise InputErrors(errors)
+    return GoldenExample(row["query"], tuple(read))
+
+
+def calls_in(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The calls of a golden line, still unchecked but for name and arguments; None if it has none or a wrong shape."""
+    if ("call" in row) == ("calls" in row):
+        return None
+    calls = [row["call"]] if "call" in row else row["calls"]
+    if not isinstance(calls, list) or not all(
+        isinstance(call, dict) and isinstance(call.get("arguments"), dict) for call in calls
+    ):
+        return None
+    return calls
+
+
+def accepted_in(call: Mapping[str, Any]) -> dict[str, list[Any]] | None:
+    """The other right values of a call in a golden line; None if they have the wrong shape."""
+    accepted = call.get("accepted", {})
+    if not isinstance(accepted, dict) or not all(isinstance(values, list) and values for values in accepted.values()):
+        return None
+    return accepted
+
+
+def _checked(call: dict[str, Any], file: Path, where: str, functions: Mapping[str, Function]) -> GoldenCall:
     function = functions.get(str(call.get("name")))
     if function is None:
         raise InputError(
@@ -108,16 +171,17 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             found=call.get("name"),
             valid=functions,
         )
-    accepted = call.get("accepted", {})
-    if not isinstance(accepted, dict) or not all(isinstance(values, list) and values for values in accepted.values()):
+    accepted = accepted_in(call)
+    if accepted is None:
         raise InputError(
             "not other right values",
             file=file,
             key=f"{where}, accepted",
-            found=str(accepted)[:80],
+            found=str(call["accepted"])[:80],
             expected='{"parameter": [value, ...]}',
         )
-    bad = check_accepted(function, call["arguments"], accepted)
+    golden = GoldenCall(function.name, call["arguments"], accepted)
+    bad = check_accepted(function, golden)
     if bad:
         raise InputErrors(
             [
@@ -133,15 +197,15 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
                 for error, variant in bad
             ]
         )
-    return GoldenExample(row["query"], function.name, call["arguments"], accepted)
+    return golden
 
 
 def split_golden(file: Path, functions: Mapping[str, Function], share: float, seed: int) -> tuple[list[str], list[str]]:
     """Split a golden file into two parts with the same mix of functions and categories: one for error analysis, one for
     reported results.
 
-    Within each function and category a keyed hash of the query decides, so the order of the lines does not matter; both
-    parts keep that order.
+    Within each function (or combination of functions) and category a keyed hash of the query decides, so the order of
+    the lines does not matter; both parts keep that order.
 
     Args:
         share: of the queries of each function and category that go to the first part, rounded to whole queries.
@@ -149,14 +213,15 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
     Raises:
         InputError / InputErrors: missing file, a line that is not a golden example, a part without queries.
     """
-    lines = [
-        line for line in read_text(file, "a golden file: JSON lines of query and call").split("\n") if line.strip()
-    ]
-    cells: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    lines = [line for line in read_text(file, _FILE).split("\n") if line.strip()]
+    cells: dict[tuple[tuple[str, ...], str], list[tuple[str, int]]] = {}
     for number, line in enumerate(lines):
         example = parse_example(line, file, number + 1, functions)
-        category = str(example.arguments.get(functions[example.name].category or "", "")).casefold()
-        cells.setdefault((example.name, category), []).append((digest([seed, normal_form(example.query)]), number))
+        # Of queries of several calls the categories would make cells of one query each.
+        only = example.calls[0] if len(example.calls) == 1 else None
+        category = only.arguments.get(functions[only.name].category or "", "") if only else ""
+        cell = (example.labels, str(category).casefold())
+        cells.setdefault(cell, []).append((digest([seed, normal_form(example.query)]), number))
     first: set[int] = set()
     # Queries that rounding has so far kept out of the first part; without this, many cells of one query each would
     # miss the share.

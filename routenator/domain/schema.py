@@ -22,6 +22,7 @@ def _category_name(value: Any) -> Any:
 CategoryName = Annotated[str, BeforeValidator(_category_name)]
 
 NO_CATEGORY = "none"  # stands for "no category"
+NO_CALL = "none"  # label of queries that want no call, where functions are counted
 
 
 class Step(Closed):

@@ -6,7 +6,9 @@ They see the model's training set and no golden query.
 - **keywords**: a decision list. The function is chosen by the query's word, or pair of words, that predicts a function
   with the highest precision in the training set (add-one smoothing). The arguments are the longest values from that
   function's training examples that occur in the query.
-- **nearest**: the call of the most similar training query, by sentence embedding.
+- **nearest**: the calls of the most similar training query, by sentence embedding.
+
+No call at all, and each combination of several functions, count as functions of their own.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from routenator.domain.calls import read_calls
+from routenator.domain.calls import Call, read_calls
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.metrics import Embed, score
@@ -31,7 +33,9 @@ _MOST = 20_000  # training examples used; more change little and make `nearest` 
 _BLOCK = 256  # queries compared at once
 _LEAST = 3  # a keyword must occur in this many examples
 
-Example = tuple[str, str, dict[str, Any]]  # query, function, arguments
+Example = tuple[str, tuple[Call, ...]]  # query and calls
+Key = TypeVar("Key", str, tuple[str, ...])
+Label = tuple[str, ...]  # functions of the calls, in order; empty for no call
 
 
 def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
@@ -47,7 +51,7 @@ def read_examples(files: Sequence[Path], most: int = _MOST) -> list[Example]:
         return []
     frame = pl.scan_parquet(list(files), glob=False).select("query", "calls").head(most).collect()
     calls = map(read_calls, frame["calls"].to_list())
-    return [(query, *call) for query, (call,) in zip(frame["query"].to_list(), calls, strict=True)]
+    return [(query, tuple(several)) for query, several in zip(frame["query"].to_list(), calls, strict=True)]
 
 
 def baseline_scores(
@@ -64,7 +68,7 @@ def baseline_scores(
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)
         verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
-        scores[name] = score(golden, verdicts, functions, embed, resamples=resamples, seed=seed)
+        scores[name] = score(verdicts, functions, embed, resamples=resamples, seed=seed)
     return scores
 
 
@@ -86,43 +90,43 @@ def baseline_replies(name: str, train: Sequence[Example], queries: Sequence[str]
 
 
 def _majority(train: Sequence[Example], count: int) -> list[Reply]:
-    functions = Counter(function for _, function, _ in train)
-    function = _commonest(functions)
-    calls = Counter(json.dumps(arguments, sort_keys=True) for _, name, arguments in train if name == function)
-    return [Reply(function, json.loads(_commonest(calls)))] * count
+    label = _commonest(Counter(_label(calls) for _, calls in train))
+    texts = Counter(json.dumps(calls, sort_keys=True) for _, calls in train if _label(calls) == label)
+    return [Reply(tuple(Call(*call) for call in json.loads(_commonest(texts))))] * count
 
 
 def _keywords(train: Sequence[Example], queries: Sequence[str]) -> list[Reply]:
-    seen: dict[str, Counter[str]] = defaultdict(Counter)
-    functions: Counter[str] = Counter()
-    for query, function, _ in train:
-        functions[function] += 1
+    seen: dict[str, Counter[Label]] = defaultdict(Counter)
+    labels: Counter[Label] = Counter()
+    for query, calls in train:
+        labels[_label(calls)] += 1
         for term in _terms(query):
-            seen[term][function] += 1
-    rules: dict[str, tuple[float, int, str]] = {}
+            seen[term][_label(calls)] += 1
+    rules: dict[str, tuple[float, int, Label]] = {}
     for term, counts in seen.items():
         total = counts.total()
         if total >= _LEAST:
             best = _commonest(counts)
-            rules[term] = ((counts[best] + 1) / (total + len(functions)), counts[best], best)
+            rules[term] = ((counts[best] + 1) / (total + len(labels)), counts[best], best)
     values = _values(train)
-    fallback = _commonest(functions)
+    fallback = _commonest(labels)
     replies = []
     for query in queries:
         fired = [(rules[term], term) for term in _terms(query) if term in rules]
-        function = max(fired)[0][2] if fired else fallback
-        replies.append(Reply(function, _spoken(words(query), values.get(function, {}))))
+        label = max(fired)[0][2] if fired else fallback
+        said = words(query)
+        replies.append(Reply(tuple(Call(name, _spoken(said, values.get(name, {}))) for name in label)))
     return replies
 
 
 def _nearest(train: Sequence[Example], queries: Sequence[str], embed: Embed) -> list[Reply]:
     import numpy as np
 
-    known = embed([query for query, _, _ in train])
+    known = embed([query for query, _ in train])
     replies: list[Reply] = []
     for low in range(0, len(queries), _BLOCK):
         asked = embed(list(queries[low : low + _BLOCK]))
-        replies.extend(Reply(train[at][1], dict(train[at][2])) for at in np.argmax(asked @ known.T, axis=1).tolist())
+        replies.extend(Reply(train[at][1]) for at in np.argmax(asked @ known.T, axis=1).tolist())
     return replies
 
 
@@ -134,11 +138,11 @@ def _terms(query: str) -> set[str]:
 def _values(train: Sequence[Example]) -> dict[str, dict[str, dict[tuple[str, ...], Any]]]:
     """Map function -> parameter -> words of a value -> value."""
     table: dict[str, dict[str, dict[tuple[str, ...], Any]]] = defaultdict(lambda: defaultdict(dict))
-    for _, function, arguments in train:
-        for parameter, value in arguments.items():
+    for call in (call for _, calls in train for call in calls):
+        for parameter, value in call.arguments.items():
             said = words(str(value))
             if said:
-                table[function][parameter].setdefault(said, value)
+                table[call.name][parameter].setdefault(said, value)
     return table
 
 
@@ -152,6 +156,10 @@ def _spoken(said: tuple[str, ...], values: Mapping[str, Mapping[tuple[str, ...],
     return {parameter: value for parameter, value in found.items() if value is not None}
 
 
-def _commonest(counts: Counter[str]) -> str:
-    """The most common name; ties go to the first in sort order, so that the order of examples does not matter."""
-    return min(counts, key=lambda name: (-counts[name], name))
+def _label(calls: tuple[Call, ...]) -> Label:
+    return tuple(call.name for call in calls)
+
+
+def _commonest(counts: Counter[Key]) -> Key:
+    """The most common key; ties go to the first in sort order, so that the order of examples does not matter."""
+    return min(counts, key=lambda key: (-counts[key], key))

@@ -10,14 +10,13 @@ from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
-from routenator.evaluation.metrics import Embed, similarities
+from routenator.evaluation.metrics import Embed, calls_of, similarities
 from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
 from routenator.parsing import parse_json
 
 SIDE = "after"  # key of the trained model's replies in predictions.jsonl
-_WRONG = frozenset({"unparsable", "wrong_function"})
 
 
 def paired(
@@ -39,9 +38,9 @@ def paired(
 
     def right(verdicts: Sequence[Verdict]) -> dict[str, np.ndarray]:
         return {
-            "function": np.array([not _WRONG.intersection(kind for kind, _ in verdict.errors) for verdict in verdicts]),
+            "function": np.array([verdict.function_right for verdict in verdicts]),
             "exact_match": np.array([verdict.exact for verdict in verdicts]),
-            "cta": np.array([bool(verdict.category_right) for verdict in verdicts if verdict.category is not None]),
+            "cta": np.array([bool(call.category_right) for call in calls_of(verdicts) if call.category is not None]),
         }
 
     before, after = right(first), right(second)
@@ -50,10 +49,10 @@ def paired(
         if len(values):
             difference = paired_difference(values, after[name], resamples, seed)
             result[name] = {"difference": difference.as_dict(), "p_value": mcnemar(values, after[name])}
-    one, two = similarities(first, embed), similarities(second, embed)
-    measured = ~np.isnan(one)
-    if measured.any():
-        result["ss"] = {"difference": paired_difference(one[measured], two[measured], resamples, seed).as_dict()}
+    # Of the same gold calls, in the same order; extra calls have none.
+    one, two = (values[~np.isnan(values)] for values in (similarities(first, embed), similarities(second, embed)))
+    if len(one):
+        result["ss"] = {"difference": paired_difference(one, two, resamples, seed).as_dict()}
     return result
 
 

@@ -1,17 +1,22 @@
-"""Parses the call in a model's reply.
+"""Parses the calls in a model's reply.
 
-Tolerant of what surrounds the call (code fences, tags, prose), strict about the call itself.
+Tolerant of what surrounds a call (code fences, prose), strict about the call itself, as the parsers of servers are.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from routenator.domain.calls import Call
 from routenator.jsontext import BadJsonError, loads, read_value
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 _LONGEST = 100_000  # characters of a reply that are read; the time grows with the square of unclosed braces
 _ARGUMENTS = ("arguments", "parameters")  # the second is from Llama's own tool format
+_BLOCK = re.compile(f"{OPEN}(.*?)(?:{CLOSE}|\\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -19,44 +24,61 @@ class Reply:
     """A parsed reply.
 
     Attributes:
-        name, arguments: the call; None if there is none.
-        problem: why there is none: ``empty``, ``no_json`` (no complete JSON object), ``no_call`` (JSON, but no name
-            with arguments); None if there is a call.
+        calls: its calls; empty for a reply in words.
+        problem: why it can be neither: ``empty``, or ``bad_block`` (what follows a ``<tool_call>`` is no call); None
+            for calls or words.
     """
 
-    name: str | None = None
-    arguments: dict[str, Any] | None = None
+    calls: tuple[Call, ...] = ()
     problem: str | None = None
 
 
 def parse_reply(text: str) -> Reply:
-    """Find the first call in a reply.
+    """Find the calls in a reply.
 
     A call is a JSON object with a string ``name`` and an object ``arguments`` (or ``parameters``), which may also be a
-    string of JSON as OpenAI writes it. Wrappers such as ``{"function": {...}}``, lists and tags are skipped. JSON
-    beyond the bounds of ``routenator.jsontext`` is none.
+    string of JSON as OpenAI writes it. Calls stand in ``<tool_call>`` blocks, each of which must be a call. In a reply
+    without blocks all calls count, wherever they stand; wrappers such as ``{"function": {...}}`` and lists are
+    skipped. A reply without blocks and without calls is words. JSON beyond the bounds of ``routenator.jsontext`` is no
+    call.
     """
     text = text[:_LONGEST]
     if not text.strip():
         return Reply(problem="empty")
-    found_json = False
+    blocks = _BLOCK.findall(text)
+    if blocks:
+        calls = [_block(block) for block in blocks]
+        good = tuple(call for call in calls if call is not None)
+        return Reply(good) if len(good) == len(calls) else Reply(problem="bad_block")
+    return Reply(tuple(_bare(text)))
+
+
+def _block(text: str) -> Call | None:
+    try:
+        value = loads(text)
+    except BadJsonError:
+        return None
+    return _call(value) if isinstance(value, dict) else None
+
+
+def _bare(text: str) -> list[Call]:
+    calls = []
     position = text.find("{")
     while position >= 0:
+        # The next brace may be inside this object: it may be a wrapper around a call.
+        after = position + 1
         try:
-            value, _ = read_value(text, position)
+            value, end = read_value(text, position)
         except BadJsonError:
             value = None
-        if isinstance(value, dict):
-            found_json = True
-            call = _call(value)
-            if call is not None:
-                return Reply(*call)
-        # The next brace may be inside this object: it may be a wrapper around the call.
-        position = text.find("{", position + 1)
-    return Reply(problem="no_call" if found_json else "no_json")
+        if isinstance(value, dict) and (call := _call(value)) is not None:
+            calls.append(call)
+            after = end
+        position = text.find("{", after)
+    return calls
 
 
-def _call(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def _call(value: dict[str, Any]) -> Call | None:
     name = value.get("name")
     arguments = next((value[key] for key in _ARGUMENTS if key in value), None)
     if isinstance(arguments, str):
@@ -64,4 +86,4 @@ def _call(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
             arguments = loads(arguments)
         except BadJsonError:
             return None
-    return (name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None
+    return Call(name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None

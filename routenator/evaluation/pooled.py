@@ -9,14 +9,21 @@ products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample
 from routenator.evaluation.bootstrap import LEVEL, Estimate
-from routenator.evaluation.metrics import Embed, function_codes, similarities
+from routenator.evaluation.metrics import (
+    Embed,
+    categories_right,
+    function_counts,
+    labels_of,
+    per_query,
+    similarities,
+    weighed_f1,
+)
 from routenator.evaluation.verdict import Verdict
 from routenator.files import digest
 
@@ -28,7 +35,7 @@ Weighed = Callable[
     ["np.ndarray"], "np.ndarray"
 ]  # float64 of shape (resamples, queries): how often drawn -> float64 of shape (resamples,)
 
-LOWER_IS_BETTER = frozenset({"unparsable"})
+LOWER_IS_BETTER = frozenset({"unparsable", "false_call", "missed_call"})
 _CELLS = 8_000_000  # weights held at once
 
 
@@ -46,87 +53,67 @@ def weighed_ratio(top: np.ndarray, bottom: np.ndarray) -> Weighed:
     return statistic
 
 
-def weighed_f1(gold: np.ndarray, predicted: np.ndarray, labels: int, *, macro: bool) -> Weighed:
-    """F1 of the predicted label, defined as in ``routenator.evaluation.metrics.f1_statistic``.
-
-    Args:
-        gold: int of shape (queries,), below ``labels``; -1 for queries that were not asked.
-        predicted: int of shape (queries,); ``labels`` stands for anything else, -1 as in ``gold``.
-        labels: number of labels in the golden set.
-        macro: True for the mean over labels, False for F1 of the pooled counts.
-    """
-    import numpy as np
-
-    codes = np.arange(labels)
-    true_of = (gold[:, None] == codes).astype(float)
-    said_of = (predicted[:, None] == codes).astype(float)
-    right_of = true_of * said_of
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        right, said, true = weights @ right_of, weights @ said_of, weights @ true_of
-        if not macro:
-            right, said, true = (part.sum(axis=1, keepdims=True) for part in (right, said, true))
-        below = said + true
-        scores = np.divide(2 * right, below, out=np.zeros_like(right), where=below != 0)
-        found: np.ndarray = scores.sum(axis=1) / np.maximum((below != 0).sum(axis=1), 1)
-        return found
-
-    return statistic
-
-
 @dataclass(frozen=True)
 class Outcomes:
-    """Results of one run on its golden queries, from which all measures are computed; arrays of shape (queries,).
+    """Results of one run on its golden queries, from which all measures are computed.
 
     Attributes:
-        gold, predicted: int; function labels as ``metrics.f1_statistic`` takes them.
-        labels: number of functions in the golden set.
-        right: bool; True where the function is right.
-        category, similarity: float; 1 where function and category are right, and cosine similarity of the subprompts;
-            NaN where the gold call has no category or subprompt.
-        exact, unparsable, matched, pairs: float; ``pairs`` is the number of argument pairs of both calls, ``matched``
-            twice the number in common.
+        gold, said: calls of each function, float of shape (queries, labels), as ``metrics.f1_statistic`` takes them.
+        right: bool of shape (queries,); True where the functions are right.
+        sums, counts: measure -> float of shape (queries,); the measure is the sum of one over that of the other. A
+            query that is not measured has 0 in both.
     """
 
     gold: np.ndarray
-    predicted: np.ndarray
-    labels: int
+    said: np.ndarray
     right: np.ndarray
-    category: np.ndarray
-    similarity: np.ndarray
-    exact: np.ndarray
-    unparsable: np.ndarray
-    matched: np.ndarray
-    pairs: np.ndarray
+    sums: Mapping[str, np.ndarray]
+    counts: Mapping[str, np.ndarray]
 
 
-def outcomes(
-    golden: Sequence[GoldenExample], verdicts: Sequence[Verdict], functions: Mapping[str, Function], embed: Embed
-) -> Outcomes:
+def outcomes(verdicts: Sequence[Verdict], functions: Mapping[str, Function], embed: Embed) -> Outcomes:
     """Collect the results of one run.
 
     Args:
-        golden, verdicts: in the same order.
+        verdicts: one for each query.
         functions: the API.
         embed: sentence embeddings for SS.
     """
     import numpy as np
 
-    labels = [name for name in functions if any(example.name == name for example in golden)]
-    gold, predicted = function_codes(golden, verdicts, labels)
+    gold, said = function_counts(verdicts, labels_of(verdicts, functions))
+
+    def of_queries(values: Iterable[float]) -> np.ndarray:
+        return np.array([float(value) for value in values])
+
+    ones = np.ones(len(verdicts))
+    asked = of_queries(verdict.wants_call for verdict in verdicts)
+    cta, cta_count = per_query(verdicts, categories_right(verdicts))
+    ss, ss_count = per_query(verdicts, similarities(verdicts, embed))
     return Outcomes(
         gold=gold,
-        predicted=predicted,
-        labels=len(labels),
-        right=gold == predicted,
-        category=np.array(
-            [np.nan if verdict.category is None else float(verdict.category_right or False) for verdict in verdicts]
-        ),
-        similarity=similarities(verdicts, embed),
-        exact=np.array([float(verdict.exact) for verdict in verdicts]),
-        unparsable=np.array([float(any(kind == "unparsable" for kind, _ in verdict.errors)) for verdict in verdicts]),
-        matched=np.array([2.0 * verdict.matched for verdict in verdicts]),
-        pairs=np.array([float(verdict.predicted + verdict.gold) for verdict in verdicts]),
+        said=said,
+        right=np.array([verdict.function_right for verdict in verdicts]),
+        sums={
+            "cta": cta,
+            "ss": ss,
+            "exact_match": of_queries(verdict.exact for verdict in verdicts),
+            "argument_f1": of_queries(2 * sum(call.matched for call in verdict.calls) for verdict in verdicts),
+            "unparsable": of_queries(verdict.unparsable for verdict in verdicts),
+            "false_call": of_queries(verdict.called and not verdict.wants_call for verdict in verdicts),
+            "missed_call": of_queries(verdict.missed for verdict in verdicts),
+        },
+        counts={
+            "cta": cta_count,
+            "ss": ss_count,
+            "exact_match": ones,
+            "argument_f1": of_queries(
+                sum(call.predicted + call.wanted for call in verdict.calls) for verdict in verdicts
+            ),
+            "unparsable": ones,
+            "false_call": 1 - asked,
+            "missed_call": asked,
+        },
     )
 
 
@@ -141,26 +128,15 @@ def weighed(found: Outcomes, measure: str, places: np.ndarray, queries: int) -> 
     """
     import numpy as np
 
-    def spread(values: np.ndarray, fill: float) -> np.ndarray:
-        whole = np.full(queries, fill, dtype=values.dtype)
+    def spread(values: np.ndarray) -> np.ndarray:
+        whole = np.zeros((queries, *values.shape[1:]))
         whole[places] = values
         return whole
 
     if measure.startswith("function_f1"):
-        gold, predicted = spread(found.gold, -1), spread(found.predicted, -1)
-        return weighed_f1(gold, predicted, found.labels, macro=measure == "function_f1_macro")
-    if measure == "argument_f1":
-        return weighed_ratio(spread(found.matched, 0.0), spread(found.pairs, 0.0))
-    values = {
-        "cta": found.category,
-        "ss": found.similarity,
-        "exact_match": found.exact,
-        "unparsable": found.unparsable,
-    }[measure]
-    known = ~np.isnan(values)
-    if not known.any():
-        return None
-    return weighed_ratio(spread(np.where(known, values, 0.0), 0.0), spread(known.astype(float), 0.0))
+        return weighed_f1(spread(found.gold), spread(found.said), macro=measure == "function_f1_macro")
+    counts = found.counts[measure]
+    return weighed_ratio(spread(found.sums[measure]), spread(counts)) if counts.any() else None
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def evaluate(
     )
     scores = {}
     for name, said in answers.items():
-        scores[name] = score(golden, said.verdicts, functions, embed, resamples=config.bootstrap, seed=seed) | {
+        scores[name] = score(said.verdicts, functions, embed, resamples=config.bootstrap, seed=seed) | {
             "seconds": said.seconds,
             "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
             "latency": latency_of(said.latencies),
@@ -165,14 +165,14 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapping[str, Answers]) -> None:
-    """Write JSON lines with query, gold call, and for each set of prompts the reply, its call and the verdict."""
+    """Write JSON lines with query, gold calls, and for each set of prompts the reply, its calls and the verdict."""
     lines = []
     for number, example in enumerate(golden):
-        row: dict[str, Any] = {"query": example.query, "gold": example.call()}
+        row: dict[str, Any] = {"query": example.query, "gold": [call.as_json() for call in example.calls]}
         for name, said in answers.items():
             reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {
-                "call": None if reply.name is None else {"name": reply.name, "arguments": reply.arguments},
+                "calls": [call._asdict() for call in reply.calls],
                 "exact": verdict.exact,
                 "errors": [{"kind": kind, "parameter": parameter} for kind, parameter in verdict.errors],
                 "problem": reply.problem,
@@ -200,7 +200,7 @@ def evaluate_model(
     Args:
         model: an adapter's folder, or a base model: hub id, folder, or ``package:NAME``.
         domain: folder of the domain whose API the golden calls use.
-        golden: JSON lines of query and call.
+        golden: JSON lines of query and calls.
         out: folder for ``scores.json`` and ``predictions.jsonl``; None: write neither.
         cache: folder of prepared weights.
         config: workers, engine, limit, tokens, resamples.

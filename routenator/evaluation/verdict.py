@@ -1,21 +1,26 @@
-"""Compares one predicted call with the gold call.
+"""Compares the calls of a reply with the gold calls.
 
-Independent of any domain: the function says which parameter is the category and which the subprompt.
+Independent of any domain: the functions say which parameter is the category and which the subprompt.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from routenator.domain.calls import Call
 from routenator.domain.functions import Function, check_call
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenCall, GoldenExample
+from routenator.domain.schema import NO_CALL
 from routenator.evaluation.parse import Reply
 
-NONE = "(none)"  # label of a reply that calls no function of the API
+NONE = "(none)"  # label of a call of a function that the API does not have, and of a reply that cannot be read
 ERRORS = (
     "unparsable",
+    "missing_call",
+    "extra_call",
     "wrong_function",
     "missing_parameter",
     "unexpected_parameter",
@@ -44,30 +49,33 @@ def normal(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Comparison of a model's reply to one golden query with the gold call.
+class CallVerdict:
+    """Comparison of one gold call with the predicted call that it was matched with.
 
     Attributes:
-        function: the predicted function; ``NONE`` if the reply calls no function of the API.
-        exact: True if function and arguments are the same.
+        gold: the gold function; ``NO_CALL`` for an extra call, and for a query that wants no call.
+        said: the predicted function; ``NO_CALL`` if none was predicted, ``NONE`` if the API has no such function or the
+            reply cannot be read.
+        exact: True if function and arguments are the same, or if no call was wanted and none was predicted.
         category: gold and predicted value of the category parameter, normalised; None if the gold call has none. The
             predicted value is ``NONE`` if the function differs or the parameter is missing.
         subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted
             text is the *predicted* function's subprompt, None if it is blank or missing. So a wrong function is
             penalised by F1 and not here again.
-        matched, predicted, gold: number of argument pairs (name and value) in common, in the predicted call, and in the
-            gold call; none are in common if the function differs.
+        matched, predicted, wanted: number of argument pairs (name and value) in common, in the predicted call, and in
+            the gold call; none are in common if the function differs.
         errors: (kind, parameter) in a stable order; kinds are ``ERRORS``.
     """
 
-    function: str
-    exact: bool
-    category: tuple[str, str] | None
-    subprompt: tuple[str, str | None] | None
-    matched: int
-    predicted: int
-    gold: int
-    errors: tuple[tuple[str, str], ...]
+    gold: str
+    said: str
+    exact: bool = False
+    category: tuple[str, str] | None = None
+    subprompt: tuple[str, str | None] | None = None
+    matched: int = 0
+    predicted: int = 0
+    wanted: int = 0
+    errors: tuple[tuple[str, str], ...] = ()
 
     @property
     def category_right(self) -> bool | None:
@@ -75,67 +83,176 @@ class Verdict:
         return None if self.category is None else self.category[0] == self.category[1]
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Comparison of a model's reply to one golden query with the gold calls, in any order.
+
+    Attributes:
+        gold: the functions to call; ``NO_CALL`` alone if no call is wanted.
+        said: the functions called; ``NO_CALL`` alone for words, ``NONE`` alone for a reply that cannot be read.
+        wants_call: whether there is a gold call.
+        called: whether the reply has a call.
+        calls: the comparison of each gold call, in their order, then of each extra call; one if no call was wanted and
+            none predicted.
+    """
+
+    gold: tuple[str, ...]
+    said: tuple[str, ...]
+    wants_call: bool
+    called: bool
+    calls: tuple[CallVerdict, ...]
+
+    @property
+    def exact(self) -> bool:
+        """True if all calls are exact and none is missing or extra."""
+        return all(call.exact for call in self.calls)
+
+    @property
+    def function_right(self) -> bool:
+        """True if the same functions are called, each as often."""
+        return Counter(self.gold) == Counter(self.said)
+
+    @property
+    def missed(self) -> bool:
+        """True if a call is wanted and the reply is words."""
+        return self.wants_call and not self.called and not self.unparsable
+
+    @property
+    def unparsable(self) -> bool:
+        return any(kind == "unparsable" for kind, _ in self.errors)
+
+    @property
+    def errors(self) -> tuple[tuple[str, str], ...]:
+        """The errors of all calls."""
+        return tuple(error for call in self.calls for error in call.errors)
+
+
 def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
-    """Compare a reply with the gold call, of several right ones with the nearest."""
-    gold = functions[example.name]
-    arguments = reply.arguments or {}
-    function = functions.get(reply.name or "")
-    right = function is gold
-    if right and example.accepted:
-        example = _nearest(example, arguments)
-    category = None
-    if gold.category is not None and gold.category in example.arguments:
-        value = arguments.get(gold.category) if right else None
-        category = (normal(_text(example.arguments[gold.category])), NONE if value is None else normal(_text(value)))
-    subprompt = None
-    if gold.subprompt is not None and gold.subprompt in example.arguments:
-        value = arguments.get(function.subprompt) if function is not None and function.subprompt else None
-        said = _text(value) if value is not None else ""
-        subprompt = (_text(example.arguments[gold.subprompt]), said if said.strip() else None)
-    errors = _errors(example, reply, gold) if right or reply.name is None else [("wrong_function", "")]
-    matched = (
-        sum(name in arguments and same(value, arguments[name]) for name, value in example.arguments.items())
-        if right
-        else 0
+    """Compare a reply with the gold calls, of several right values with the nearest."""
+    asked, called = bool(example.calls), bool(reply.calls)
+    if reply.problem is not None:
+        wanted = [_judge(call, None, functions, NONE, "unparsable") for call in example.calls]
+        none = CallVerdict(NO_CALL, NONE, errors=(("unparsable", ""),))
+        return Verdict(example.labels, (NONE,), asked, called, tuple(wanted or [none]))
+    # Words are no call; an API with a function of this very name needs another label for them.
+    words = NONE if NO_CALL in functions else NO_CALL
+    partners = _match(example.calls, reply.calls, functions)
+    calls = [
+        _judge(call, None, functions, words, "missing_call")
+        if partner is None
+        else _judge(call, reply.calls[partner], functions)
+        for call, partner in zip(example.calls, partners, strict=True)
+    ]
+    calls.extend(
+        CallVerdict(NO_CALL, _label(call, functions), predicted=len(call.arguments), errors=(("extra_call", ""),))
+        for number, call in enumerate(reply.calls)
+        if number not in partners
     )
-    return Verdict(
-        function=function.name if function is not None else NONE,
+    said = tuple(_label(call, functions) for call in reply.calls) or (words,)
+    return Verdict(example.labels, said, asked, called, tuple(calls) or (CallVerdict(NO_CALL, words, exact=True),))
+
+
+def _label(call: Call, functions: Mapping[str, Function]) -> str:
+    return call.name if call.name in functions else NONE
+
+
+def _match(gold: tuple[GoldenCall, ...], said: tuple[Call, ...], functions: Mapping[str, Function]) -> list[int | None]:
+    """Match calls within a query: first those of the same function, best arguments first, then the others in order.
+
+    Returns:
+        For each gold call the index of its predicted call, or None.
+    """
+    partners: list[int | None] = [None] * len(gold)
+    likeness = [
+        (-_likeness(wanted, call), place, number)
+        for place, wanted in enumerate(gold)
+        for number, call in enumerate(said)
+        if wanted.name == call.name
+    ]
+    free = dict.fromkeys(range(len(said)))
+    for _, place, number in sorted(likeness):
+        if partners[place] is None and number in free:
+            partners[place] = number
+            del free[number]
+    others = iter(list(free))
+    return [next(others, None) if partner is None else partner for partner in partners]
+
+
+def _likeness(gold: GoldenCall, said: Call) -> float:
+    """F1 of the argument pairs."""
+    wanted = _nearest(gold, said.arguments)
+    pairs = len(wanted) + len(said.arguments)
+    return 2 * _matched(wanted, said.arguments) / pairs if pairs else 1.0
+
+
+def _matched(wanted: Mapping[str, Any], said: Mapping[str, Any]) -> int:
+    return sum(name in said and same(value, said[name]) for name, value in wanted.items())
+
+
+def _judge(
+    gold: GoldenCall, said: Call | None, functions: Mapping[str, Function], label: str = NONE, missing: str = ""
+) -> CallVerdict:
+    """Compare a gold call with its predicted one.
+
+    Args:
+        said: the predicted call; None: there is none.
+        label, missing: label and kind of error if there is none.
+    """
+    wanted_function = functions[gold.name]
+    function = functions.get(said.name) if said is not None else None
+    arguments = said.arguments if said is not None else {}
+    right = function is wanted_function
+    wanted = _nearest(gold, arguments) if right else gold.arguments
+    category = None
+    if wanted_function.category is not None and wanted_function.category in gold.arguments:
+        value = arguments.get(wanted_function.category) if right else None
+        category = (normal(_text(wanted[wanted_function.category])), NONE if value is None else normal(_text(value)))
+    subprompt = None
+    if wanted_function.subprompt is not None and wanted_function.subprompt in gold.arguments:
+        value = arguments.get(function.subprompt) if function is not None and function.subprompt else None
+        text = _text(value) if value is not None else ""
+        subprompt = (_text(wanted[wanted_function.subprompt]), text if text.strip() else None)
+    if said is None:
+        errors = [(missing, "")]
+    else:
+        errors = _errors(wanted, arguments, wanted_function) if right else [("wrong_function", "")]
+    return CallVerdict(
+        gold=gold.name,
+        said=label if said is None else _label(said, functions),
         exact=right and not errors,
         category=category,
         subprompt=subprompt,
-        matched=matched,
+        matched=_matched(wanted, arguments) if right else 0,
         predicted=len(arguments),
-        gold=len(example.arguments),
+        wanted=len(wanted),
         errors=tuple(errors),
     )
 
 
-def _nearest(example: GoldenExample, said: Mapping[str, Any]) -> GoldenExample:
-    """The golden example with those of its other right values that the reply has."""
+def _nearest(gold: GoldenCall, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The gold arguments with those of the other right values that the reply has."""
     chosen = {
         name: said[name]
-        for name, values in example.accepted.items()
+        for name, values in gold.accepted.items()
         if name in said and any(same(value, said[name]) for value in values)
     }
-    return replace(example, arguments={**example.arguments, **chosen})
+    return {**gold.arguments, **chosen}
 
 
-def _errors(example: GoldenExample, reply: Reply, function: Function) -> list[tuple[str, str]]:
+def _errors(wanted: Mapping[str, Any], said: dict[str, Any], function: Function) -> list[tuple[str, str]]:
     """Errors of the arguments, one per parameter: the most basic one if there are several."""
-    if reply.arguments is None:
-        return [("unparsable", "")]
-    refused = {error.parameter: error.kind for error in reversed(check_call(function, reply.arguments))}
+    refused = {error.parameter: error.kind for error in reversed(check_call(function, said))}
     errors = []
-    for name, value in example.arguments.items():
-        if name not in reply.arguments:
+    for name, value in wanted.items():
+        if name not in said:
             errors.append(("missing_parameter", name))
         elif refused.get(name) == "type":
             errors.append(("wrong_type", name))
-        elif refused.get(name) == "enum" and not same(value, reply.arguments[name]):
+        elif refused.get(name) == "enum" and not same(value, said[name]):
             errors.append(("not_in_enum", name))
-        elif not same(value, reply.arguments[name]):
+        elif not same(value, said[name]):
             errors.append(("wrong_value", name))
-    errors.extend(("unexpected_parameter", name) for name in reply.arguments if name not in example.arguments)
+    errors.extend(("unexpected_parameter", name) for name in said if name not in wanted)
     return errors
 
 

@@ -61,7 +61,7 @@ def read_queries(
     every line must be right; other tools' files may hold what we cannot use, and what that is, is counted.
 
     Args:
-        left: gets the records of a file in another format that are left out.
+        left: gets what is left out: queries of several calls or none, and what other formats hold besides.
         forced: the format; None: recognise it.
 
     Raises:
@@ -70,15 +70,17 @@ def read_queries(
     """
     name, records = records_of(source, forced)
     if name == "golden":
-        yield from _golden(source, domain)
+        yield from _golden(source, domain, left)
         return
     found = False
-    for place, query, call in usable(records, left, domain.functions):
-        if call is not None and call.name not in domain.rules:
+    for place, query, calls in usable(records, left, domain.functions):
+        if calls is not None and len(calls) != 1:
+            left.add("several calls" if calls else "no call", place)
+        elif calls is not None and calls[0].name not in domain.rules:
             left.add("no rule", place)
-            continue
-        found = True
-        yield (query, None, None) if call is None else (query, call.name, call.arguments)
+        else:
+            found = True
+            yield (query, None, None) if calls is None else (query, calls[0].name, calls[0].arguments)
     if not found:
         raise InputError(
             "the file has no queries that can be counted",
@@ -88,7 +90,7 @@ def read_queries(
         )
 
 
-def _golden(source: Source, domain: Domain) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+def _golden(source: Source, domain: Domain, left: LeftOut) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
     errors: list[InputError] = []
     found, file = 0, source.file
     for number, line in enumerate(source.text.split("\n"), 1):
@@ -101,10 +103,13 @@ def _golden(source: Source, domain: Domain) -> Iterator[tuple[str, str | None, d
                 yield row, None, None
                 continue
             example = parse_example(line, file, number, domain.functions)
-            if example.name not in domain.rules:
+            for name in (call.name for call in example.calls if call.name not in domain.rules):
                 what, where = "this function has no rule in domain.yaml", f"line {number}, name"
-                raise InputError(what, file=file, key=where, found=example.name, valid=domain.rules)
-            yield example.query, example.name, example.arguments
+                raise InputError(what, file=file, key=where, found=name, valid=domain.rules)
+            if len(example.calls) == 1:
+                yield example.query, example.calls[0].name, example.calls[0].arguments
+            else:
+                left.add("several calls" if example.calls else "no call", f"line {number}")
         except InputErrors as several:
             errors.extend(several.errors)
         except InputError as error:
@@ -118,12 +123,17 @@ def _golden(source: Source, domain: Domain) -> Iterator[tuple[str, str | None, d
 
 
 def _query_only(line: str) -> str | None:
-    """The query of a line that has a query but no call; None for any other line."""
+    """The query of a line that has a query but no calls; None for any other line."""
     try:
         row = loads(line)
     except BadJsonError:
         return None
-    if not isinstance(row, dict) or "call" in row or not isinstance(row.get("query"), str) or not row["query"].strip():
+    if (
+        not isinstance(row, dict)
+        or {"call", "calls"} & row.keys()
+        or not isinstance(row.get("query"), str)
+        or not row["query"].strip()
+    ):
         return None
     return str(row["query"])
 

@@ -19,6 +19,8 @@ METRICS = {
     "exact_match": "Exact call match",
     "argument_f1": "Argument F1",
     "unparsable": "Unparsable replies",
+    "false_call": "Calls where none is wanted",
+    "missed_call": "Words where a call is wanted",
 }
 # Name -> path relative to the run directory.
 PLACES = {

@@ -72,6 +72,8 @@ def baselines_table(baselines: Mapping[str, Any]) -> Table:
 
     table = _table("Scores of baselines without a language model", "metric", *baselines)
     for key, name in METRICS.items():
+        if not any(key in side for side in baselines.values()):
+            continue
         values = [side.get(key, {}).get("value") for side in baselines.values()]
         table.add_row(name, *(Text("-" if value is None else f"{value:.3f}") for value in values))
     return table

@@ -51,7 +51,7 @@ def golden_import(
 ) -> None:
     """Make a golden file of queries and calls in another format.
 
-    Each golden query has exactly one call, so queries with none or several are left out, and counted.
+    A query may have one call, several, or none. What cannot be used is left out, and counted by reason.
     """
     check_file(out, "OUT.jsonl")
     functions = load_domain(find_domain(domain)).functions if domain is not None else None

@@ -111,9 +111,9 @@ def _read(folds: Sequence[Fold]) -> Any:
         for query, verdict in read_verdicts(fold.folder / "predictions.jsonl", golden, functions)
     }
     places = sorted(said)
-    asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
+    verdicts = [said[number] for number in places]
     embed = remembering(job.config.model.embedder, job.config.cache)
-    found = outcomes(asked, verdicts, functions, embed)
+    found = outcomes(verdicts, functions, embed)
     done = [read_json(fold.folder / DONE) for fold in folds]
     training = {key: fmean(one["training"][key] for one in done) for key in ("loss", "steps", "tokens_per_second")}
     value = {
@@ -127,7 +127,7 @@ def _read(folds: Sequence[Fold]) -> Any:
             "steps": round(training["steps"]),
             "seconds": fmean(one["training"]["train_seconds"] for one in done),
         },
-        "scores": publishable(score(asked, verdicts, functions, embed, resamples=RESAMPLES, seed=job.seed)),
+        "scores": publishable(score(verdicts, functions, embed, resamples=RESAMPLES, seed=job.seed)),
         "queries": by_query(places, found),
     }
     return Result(CEILING, job.seed, [golden[number].query for number in places], found, value)

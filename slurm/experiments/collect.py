@@ -6,7 +6,6 @@ the golden file, and whether the reply was right.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ class Reader:
         places = [place[query] for query, _ in said]
         verdicts = [judged for _, judged in said]
         embed = self.embedder(config.model.embedder, config.cache)
-        found = outcomes([golden[number] for number in places], verdicts, functions, embed)
+        found = outcomes(verdicts, functions, embed)
         value = {
             "arm": entry.arm,
             "seed": entry.seed,
@@ -163,18 +162,19 @@ def _common_matrix(matrix: Mapping[str, Any], table: Mapping[str, Mapping[str, A
 def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
     """Return each query's position in the golden file and whether the reply was right, but none of its text."""
 
-    def listed(values: np.ndarray, digits: int = 0) -> list[float | None]:
-        return [
-            None if math.isnan(value) else (round(value, digits) if digits else int(value)) for value in values.tolist()
-        ]
+    def listed(measure: str) -> list[float | None]:
+        """Means over the calls of each query; of one call, 0 and 1 as integers."""
+        pairs = zip(found.sums[measure].tolist(), found.counts[measure].tolist(), strict=True)
+        means = [None if count == 0 else round(total / count, 4) for total, count in pairs]
+        return [int(mean) if mean in (0.0, 1.0) and measure != "ss" else mean for mean in means]
 
     return {
         "golden_index": places,
-        "function_right": listed(found.right.astype(float)),
-        "category_right": listed(found.category),
-        "ss": listed(found.similarity, 4),
-        "exact": listed(found.exact),
-        "unparsable": listed(found.unparsable),
+        "function_right": found.right.astype(int).tolist(),
+        "category_right": listed("cta"),
+        "ss": listed("ss"),
+        "exact": listed("exact_match"),
+        "unparsable": listed("unparsable"),
     }
 
 

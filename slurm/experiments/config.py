@@ -14,7 +14,17 @@ from routenator.config import RunConfig, Section
 from routenator.errors import InputError
 from routenator.parsing import parse_model, read_yaml
 
-Measure = Literal["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
+Measure = Literal[
+    "function_f1_macro",
+    "function_f1_micro",
+    "cta",
+    "ss",
+    "exact_match",
+    "argument_f1",
+    "unparsable",
+    "false_call",
+    "missed_call",
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CEILING = "real"  # name used in place of an arm if there are none
 # Keys of the experiment that the command line may change.

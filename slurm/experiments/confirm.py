@@ -143,9 +143,9 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
         }
         places = [number for number in sorted(said) if normal_form(golden[number].query) not in known]
         left_out = len(said) - len(places)
-        asked, verdicts = [golden[number] for number in places], [said[number] for number in places]
+        verdicts = [said[number] for number in places]
         embed = reader.embedder(config.model.embedder, config.cache)
-        found = outcomes(asked, verdicts, functions, embed)
+        found = outcomes(verdicts, functions, embed)
         value: dict[str, Any] = {
             "arm": one.entry.arm,
             "seed": one.entry.seed,
@@ -153,7 +153,7 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
             "functions": len(functions),
             "data": data_of(one.entry),
             "training": training_of(one.entry),
-            "scores": publishable(score(asked, verdicts, functions, embed, resamples=RESAMPLES, seed=one.entry.seed)),
+            "scores": publishable(score(verdicts, functions, embed, resamples=RESAMPLES, seed=one.entry.seed)),
             "queries": by_query(places, found),
         }
         results.append(Result(one.entry.arm, one.entry.seed, [golden[number].query for number in places], found, value))

@@ -60,7 +60,9 @@ class FoldJob(BaseModel):
 def split(job: FoldJob) -> tuple[list[GoldenExample], list[GoldenExample]]:
     """Return the queries to train on and those held out, in the file's order."""
     examples = load_golden(Path(job.golden), load_domain(job.domain).functions)
-    fold = stratified_folds([one.query for one in examples], [one.name for one in examples], job.folds, job.seed)
+    fold = stratified_folds(
+        [one.query for one in examples], [" + ".join(one.labels) for one in examples], job.folds, job.seed
+    )
     held_out = [one for one, number in zip(examples, fold, strict=True) if number == job.fold]
     return [one for one, number in zip(examples, fold, strict=True) if number != job.fold], held_out
 
@@ -111,7 +113,10 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"query": one.query, "calls": calls_text([Call(one.name, one.arguments)])} for one in train]
+    rows = [
+        {"query": one.query, "calls": calls_text(Call(call.name, call.arguments) for call in one.calls)}
+        for one in train
+    ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
     kept = folder / "work"
     kept.mkdir(exist_ok=True)

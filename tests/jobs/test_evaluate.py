@@ -18,6 +18,7 @@ from jobs.nodes import own_address, task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
+from routenator.domain.calls import Call, calls_text
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, write_json
 from routenator.nodes import ALONE, Nodes
@@ -58,8 +59,8 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
     run = trained(tmp_path, model)
     examples = run.stage_dir("merge") / "dataset"
     examples.mkdir(parents=True)
-    call = {"name": "search", "arguments": {}}
-    pl.DataFrame({"query": ["find a poster"], "call": [json.dumps(call)]}).write_parquet(examples / "train.parquet")
+    calls = calls_text([Call("search", {})])
+    pl.DataFrame({"query": ["find a poster"], "calls": [calls]}).write_parquet(examples / "train.parquet")
     task = Task(run, "evaluate", 0)
     jobs.evaluate.run(task)
     scores = read_json(task.dir / "scores.json")
@@ -78,7 +79,7 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
     assert scores["paired"]["exact_match"]["p_value"] == 1.0
     rows = [json.loads(line) for line in (task.dir / "predictions.jsonl").read_text().splitlines()]
     golden = [json.loads(line) for line in run.golden_file.read_text().splitlines()]
-    assert [(row["query"], row["gold"]) for row in rows] == [(row["query"], row["call"]) for row in golden]
+    assert [(row["query"], row["gold"]) for row in rows] == [(row["query"], [row["call"]]) for row in golden]
     assert all(isinstance(row[side]["reply"], str) for row in rows for side in ("before", "after"))
     receipt = read_receipt(task.dir, 0)
     assert receipt is not None

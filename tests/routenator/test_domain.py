@@ -11,7 +11,7 @@ import pytest
 from routenator.authoring.check import check_domain, presence_combinations
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
-from routenator.domain.functions import check_call
+from routenator.domain.functions import check_call, load_functions
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
@@ -202,13 +202,23 @@ def test_bad_golden_files_are_refused(tiny, tmp_path, text, expected):
 
 def test_a_golden_file_loads(tiny):
     examples = load_golden(TINY / "golden.jsonl", tiny.functions)
-    assert len(examples) == 5 and examples[3].arguments == {"city": "Bergen", "people": 4}
+    assert len(examples) == 5 and examples[3].calls[0].arguments == {"city": "Bergen", "people": 4}
 
 
 def add_functions(domain: Path, *names: str) -> None:
     tools = json.loads((domain / "functions.json").read_text())
     tools += [{"type": "function", "function": {"name": name, "description": "Other."}} for name in names]
     (domain / "functions.json").write_text(json.dumps(tools))
+
+
+def test_an_api_with_a_function_none_has_no_golden_query_without_a_call(copy, tmp_path):
+    """In results the name stands for no call, so the two could not be told apart."""
+    add_functions(copy, "none")
+    file = tmp_path / "golden.jsonl"
+    file.write_text('{"query": "hello", "calls": []}\n')
+    with pytest.raises(InputError, match="a function none") as error:
+        load_golden(file, load_functions(copy / "functions.json"))
+    assert error.value.key == "line 1, calls"
 
 
 def test_functions_that_no_row_calls_give_a_warning_and_can_be_left_out(copy, tmp_path):

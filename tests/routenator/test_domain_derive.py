@@ -163,9 +163,12 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     )
     # All golden calls of the kept functions are relabelled.
     golden = load_golden(out / "golden.jsonl", domain.functions)
-    before = {g.query: g for g in load_golden(source.path / "golden.jsonl", source.functions) if g.name in kept}
+    before = {g.query: g for g in load_golden(source.path / "golden.jsonl", source.functions) if g.labels[0] in kept}
     assert {g.query for g in golden} == set(before)
-    assert all(parent[g.name] == before[g.query].name and g.arguments == before[g.query].arguments for g in golden)
+    assert all(
+        (parent[g.labels[0]],) == before[g.query].labels and g.calls[0].arguments == before[g.query].calls[0].arguments
+        for g in golden
+    )
 
 
 def test_fewer_functions(assistant, tmp_path):
@@ -184,7 +187,9 @@ def test_functions_of_a_closed_category(tmp_path):
     assert len(derived.functions) == 32
     assert {"search_poster", "generate_menu"} <= set(domain.functions) and "search" not in domain.functions
     golden = load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)
-    assert all(example.name.split("_", 1)[1] == example.arguments["content_type"] for example in golden)
+    assert all(
+        call.name.split("_", 1)[1] == call.arguments["content_type"] for example in golden for call in example.calls
+    )
     with pytest.raises(InputError, match="at most 32"):
         derive(DOMAINS / "creative", tmp_path / "more", DeriveOptions(functions=33))
     assert not (tmp_path / "more").exists()
@@ -250,7 +255,7 @@ def test_another_golden_file_is_relabelled(tmp_path):
         "".join(json.dumps({"query": q, "call": {"name": "search", "arguments": c}}) + "\n" for q, c in calls.items())
     )
     derived, domain = made(DOMAINS / "creative", tmp_path / "out", functions=5, golden=golden)
-    assert [example.name for example in load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)] == [
+    assert [example.labels[0] for example in load_golden(tmp_path / "out" / "golden.jsonl", domain.functions)] == [
         "search_poster",
         "search",
     ]

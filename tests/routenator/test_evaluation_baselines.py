@@ -9,16 +9,17 @@ import pytest
 
 from routenator.domain.calls import Call, calls_text
 from routenator.evaluation.baselines import NAMES, Example, baseline_replies, read_examples
+from routenator.evaluation.parse import Reply
 
 TRAIN: list[Example] = [
-    ("play blue moon", "play", {"song": "Blue Moon"}),
-    ("play halo please", "play", {"song": "halo"}),
-    ("please play blue moon now", "play", {"song": "Blue Moon"}),
-    ("will it rain in rome", "weather", {"city": "rome"}),
-    ("rain in paris please", "weather", {"city": "paris"}),
-    ("is there rain in new york", "weather", {"city": "new york"}),
-    ("play halo", "play", {"song": "halo"}),
-    ("play blue moon again", "play", {"song": "Blue Moon"}),
+    ("play blue moon", (Call("play", {"song": "Blue Moon"}),)),
+    ("play halo please", (Call("play", {"song": "halo"}),)),
+    ("please play blue moon now", (Call("play", {"song": "Blue Moon"}),)),
+    ("will it rain in rome", (Call("weather", {"city": "rome"}),)),
+    ("rain in paris please", (Call("weather", {"city": "paris"}),)),
+    ("is there rain in new york", (Call("weather", {"city": "new york"}),)),
+    ("play halo", (Call("play", {"song": "halo"}),)),
+    ("play blue moon again", (Call("play", {"song": "Blue Moon"}),)),
 ]
 
 
@@ -30,19 +31,31 @@ def bag(texts: list[str]) -> np.ndarray:
 
 def test_majority_returns_the_most_common_call_of_the_most_common_function() -> None:
     replies = baseline_replies("majority", TRAIN, ["anything", "else"], bag)
-    assert [(reply.name, reply.arguments) for reply in replies] == [("play", {"song": "Blue Moon"})] * 2
+    assert replies == [Reply((Call("play", {"song": "Blue Moon"}),))] * 2
 
 
 def test_keywords_decide_the_function_and_known_values_fill_the_arguments() -> None:
     rain, song, unknown = baseline_replies("keywords", TRAIN, ["rain over new york?", "now play Halo!", "zzz"], bag)
-    assert (rain.name, rain.arguments) == ("weather", {"city": "new york"})
-    assert (song.name, song.arguments) == ("play", {"song": "halo"})
-    assert (unknown.name, unknown.arguments) == ("play", {})
+    assert rain == Reply((Call("weather", {"city": "new york"}),))
+    assert song == Reply((Call("play", {"song": "halo"}),))
+    assert unknown == Reply((Call("play", {}),))
 
 
 def test_nearest_copies_the_nearest_call() -> None:
     (reply,) = baseline_replies("nearest", TRAIN, ["rain in paris"], bag)
-    assert (reply.name, reply.arguments) == ("weather", {"city": "paris"})
+    assert reply == Reply((Call("weather", {"city": "paris"}),))
+
+
+def test_no_call_and_several_calls_are_learnt_as_they_are() -> None:
+    both = (Call("play", {"song": "halo"}), Call("weather", {"city": "rome"}))
+    train: list[Example] = [*TRAIN, *[(f"set an alarm for {hour}", ()) for hour in ("six", "seven", "eight", "nine")]]
+    train += [(f"play halo, then the weather in rome {number}", both) for number in ("one", "two", "three")]
+    alarm, several = baseline_replies("keywords", train, ["an alarm for ten", "halo, then paris"], bag)
+    assert alarm == Reply()
+    assert several == Reply((Call("play", {"song": "halo"}), Call("weather", {"city": "paris"})))
+    assert baseline_replies("nearest", train, ["set an alarm for six"], bag) == [Reply()]
+    assert baseline_replies("majority", train[8:12], ["anything"], bag) == [Reply()]
+    assert baseline_replies("majority", train[12:], ["anything"], bag) == [Reply(both)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,12 +70,12 @@ def test_neither_the_order_of_queries_nor_of_examples_matters(name: str) -> None
 def test_examples_come_from_the_data_sets_parquet(tmp_path: Path) -> None:
     import polars as pl
 
-    calls = [Call("play", {"song": "halo"}), Call("weather", {})]
-    for number, call in enumerate(calls):
-        pl.DataFrame({"query": [f"q{number}"], "calls": [calls_text([call])], "other": [1]}).write_parquet(
+    rows = [[Call("play", {"song": "halo"})], []]
+    for number, calls in enumerate(rows):
+        pl.DataFrame({"query": [f"q{number}"], "calls": [calls_text(calls)], "other": [1]}).write_parquet(
             tmp_path / f"train-{number}.parquet"
         )
     files = sorted(tmp_path.glob("*.parquet"))
-    assert read_examples(files) == [("q0", "play", {"song": "halo"}), ("q1", "weather", {})]
-    assert read_examples(files, most=1) == [("q0", "play", {"song": "halo"})]
+    assert read_examples(files) == [("q0", (Call("play", {"song": "halo"}),)), ("q1", ())]
+    assert read_examples(files, most=1) == [("q0", (Call("play", {"song": "halo"}),))]
     assert read_examples([]) == []

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from routenator.domain.calls import Call
 from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.evaluation.parse import Reply
 from routenator.evaluation.verdict import judge_reply
 
@@ -92,12 +93,13 @@ def theirs() -> Any:
         properties = {
             key: {**schema, "type": names.get(schema["type"], schema["type"])} for key, schema in PROPERTIES.items()
         }
+        (call,) = golden.calls
         description = {
-            "name": golden.name,
+            "name": call.name,
             "parameters": {"type": "dict", "properties": properties, "required": ["kind"]},
         }
-        said = [] if reply.name is None else [{reply.name: reply.arguments}]
-        answer = [{golden.name: {key: [value] for key, value in golden.arguments.items()}}]
+        said = [{name: arguments} for name, arguments in reply.calls]
+        answer = [{call.name: {key: [value] for key, value in call.arguments.items()}}]
         found: dict[str, Any] = ast_checker([description], said, answer, Language.PYTHON, "simple", "any")
         return found
 
@@ -124,8 +126,8 @@ def calls(count: int, seed: int) -> list[tuple[GoldenExample, Reply]]:
         if random.random() < 0.1:
             said[one_of([*PROPERTIES, "colour"])] = "cat"
         name = "make" if random.random() < 0.08 else "find"
-        reply = Reply(problem="no_json") if random.random() < 0.05 else Reply(name, said)
-        made.append((GoldenExample("q", "find", golden), reply))
+        reply = Reply(problem="bad_block") if random.random() < 0.05 else Reply((Call(name, said),))
+        made.append((GoldenExample("q", (GoldenCall("find", golden),)), reply))
     return made
 
 
@@ -133,13 +135,13 @@ def test_our_verdict_on_a_call_equals_theirs(theirs: Any) -> None:
     seen: Counter[str] = Counter()
     for golden, reply in calls(4000, seed=3):
         ours, found = judge_reply(golden, reply, API), theirs(golden, reply)
-        assert ours.exact == found["valid"], (golden.arguments, reply, ours.errors, found)
+        assert ours.exact == found["valid"], (golden, reply, ours.errors, found)
         if found["valid"]:
             seen["valid"] += 1
             continue
         # They stop at the first error; it must be one of ours.
         assert KINDS[found["error_type"]] & {kind for kind, _ in ours.errors}, (
-            golden.arguments,
+            golden,
             reply,
             ours.errors,
             found,
@@ -155,8 +157,8 @@ def test_our_verdict_on_a_call_equals_theirs(theirs: Any) -> None:
 def test_they_ignore_spaces_and_some_punctuation_and_we_do_not(theirs: Any, said: str, gold: str) -> None:
     """The one rule that differs: they drop spaces and ``,./-_*^`` within texts; our values are words of the query."""
     golden, reply = (
-        GoldenExample("q", "find", {"kind": "cat", "text": gold}),
-        Reply("find", {"kind": "cat", "text": said}),
+        GoldenExample("q", (GoldenCall("find", {"kind": "cat", "text": gold}),)),
+        Reply((Call("find", {"kind": "cat", "text": said}),)),
     )
     assert theirs(golden, reply)["valid"]
     assert judge_reply(golden, reply, API).errors == (("wrong_value", "text"),)

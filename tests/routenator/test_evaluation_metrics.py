@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.evaluation.bootstrap import interval, mcnemar, mean_of, paired_difference, ratio_of
 from routenator.evaluation.metrics import f1_statistic, score, similarities
 from routenator.evaluation.parse import Reply, parse_reply
-from routenator.evaluation.verdict import ERRORS, NONE, Verdict, judge_reply, same
+from routenator.evaluation.verdict import ERRORS, NONE, CallVerdict, Verdict, judge_reply, same
 
 
 def function(name: str, category: str | None = "kind", subprompt: str | None = "text") -> Function:
@@ -38,11 +39,20 @@ def embed(texts: list[str]) -> np.ndarray:
 
 
 def example(name: str = "find", **arguments: Any) -> GoldenExample:
-    return GoldenExample("q", name, arguments or {"kind": "cat", "text": "in a hat"})
+    return GoldenExample("q", (GoldenCall(name, arguments or {"kind": "cat", "text": "in a hat"}),))
 
 
 def reply(name: str = "find", **arguments: Any) -> Reply:
-    return Reply(name, arguments)
+    return Reply((Call(name, arguments),))
+
+
+def right(gold: GoldenExample) -> Reply:
+    return Reply(tuple(Call(call.name, call.arguments) for call in gold.calls))
+
+
+def only(gold: GoldenExample, said: Reply) -> CallVerdict:
+    (found,) = judge_reply(gold, said, API).calls
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +65,16 @@ def random_case() -> tuple[list[GoldenExample], list[Verdict]]:
         gold = example(name, kind=str(generator.choice(["cat", "dog"])), text="x" * int(generator.integers(1, 9)))
         guess = {"kind": str(generator.choice(["cat", "dog", "cow"])), "text": "x" * int(generator.integers(1, 9))}
         golden.append(gold)
-        verdicts.append(judge_reply(gold, Reply(problem="no_json") if said == "nonsense" else Reply(said, guess), API))
+        verdicts.append(
+            judge_reply(gold, Reply(problem="bad_block") if said == "nonsense" else reply(said, **guess), API)
+        )
     return golden, verdicts
 
 
 def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
     golden, verdicts = random_case
-    scores = score(golden, verdicts, API, embed, resamples=50, seed=1)
-    true, said = [e.name for e in golden], [v.function for v in verdicts]
+    scores = score(verdicts, API, embed, resamples=50, seed=1)
+    true, said = [e.labels[0] for e in golden], [v.said[0] for v in verdicts]
     labels = ["find", "make", "drop"]
     assert {"bare", NONE} <= set(said)
     for average in ("macro", "micro"):
@@ -76,9 +88,9 @@ def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExamp
 
 
 def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
-    golden, verdicts = random_case
-    scores = score(golden, verdicts, API, embed, resamples=50, seed=1)
-    pairs = [v.category for v in verdicts if v.category is not None]
+    _, verdicts = random_case
+    scores = score(verdicts, API, embed, resamples=50, seed=1)
+    pairs = [v.calls[0].category for v in verdicts if v.calls[0].category is not None]
     assert scores["n_cta"] == 300
     assert scores["cta"]["value"] == pytest.approx(accuracy_score([a for a, _ in pairs], [b for _, b in pairs]))
     labels = scores["confusion_categories"]["labels"]
@@ -92,8 +104,8 @@ def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample
 
 def test_a_perfect_model_scores_one() -> None:
     golden = [example("find", kind="cat", text="a"), example("make", kind="dog", count=2), example("bare", kind="cat")]
-    verdicts = [judge_reply(e, Reply(e.name, e.arguments), API) for e in golden]
-    scores = score(golden, verdicts, API, embed, resamples=100, seed=1)
+    verdicts = [judge_reply(e, right(e), API) for e in golden]
+    scores = score(verdicts, API, embed, resamples=100, seed=1)
     for name in ("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1"):
         assert scores[name] == {"value": pytest.approx(1), "low": pytest.approx(1), "high": pytest.approx(1)}, name
     assert scores["unparsable"]["value"] == 0
@@ -108,9 +120,13 @@ def test_a_hand_counted_case() -> None:
         example("find", kind="dog", text="abc"),
         example("make", kind="cat", text="abc"),
     ]
-    replies = [reply("find", kind="cat", text="abc"), reply("find", kind="cat", text="abcde"), Reply(problem="no_json")]
+    replies = [
+        reply("find", kind="cat", text="abc"),
+        reply("find", kind="cat", text="abcde"),
+        Reply(problem="bad_block"),
+    ]
     verdicts = [judge_reply(e, r, API) for e, r in zip(golden, replies, strict=True)]
-    scores = score(golden, verdicts, API, embed, resamples=200, seed=1)
+    scores = score(verdicts, API, embed, resamples=200, seed=1)
     assert scores["function_f1_macro"]["value"] == pytest.approx((1 + 0) / 2)
     assert scores["function_f1_micro"]["value"] == pytest.approx(2 * 2 / (2 + 3))
     assert scores["cta"]["value"] == pytest.approx(1 / 3)
@@ -120,7 +136,7 @@ def test_a_hand_counted_case() -> None:
     assert scores["errors"] == {"unparsable": 1, "wrong_value": 1}
     # In a fixed order that does not depend on this process's hash seed: scores.json is reproducible to the byte.
     mixed = [judge_reply(golden[0], reply("find", kind="dog", colour="red"), API), *verdicts[1:]]
-    in_order = score(golden, mixed, API, embed, resamples=10, seed=1)
+    in_order = score(mixed, API, embed, resamples=10, seed=1)
     assert list(in_order["errors"]) == [kind for kind in ERRORS if kind in in_order["errors"]]
     assert list(in_order["per_function"]["find"]["errors"]) == [
         "missing_parameter",
@@ -132,14 +148,14 @@ def test_a_hand_counted_case() -> None:
 
 def test_no_category_and_no_subprompt_is_not_a_score_of_zero() -> None:
     golden = [example("bare", kind="cat")]
-    scores = score(golden, [judge_reply(golden[0], reply("bare", kind="cat"), API)], API, embed, resamples=10, seed=1)
+    scores = score([judge_reply(golden[0], reply("bare", kind="cat"), API)], API, embed, resamples=10, seed=1)
     assert scores["cta"] == scores["ss"] == {"value": None, "low": None, "high": None}
 
 
 @pytest.mark.parametrize(
     ("said", "errors"),
     [
-        (Reply(problem="no_json"), [("unparsable", "")]),
+        (Reply(problem="bad_block"), [("unparsable", "")]),
         (reply("make", kind="cat", text="in a hat"), [("wrong_function", "")]),
         (reply("unheard_of"), [("wrong_function", "")]),
         (reply(kind="cat"), [("missing_parameter", "text")]),
@@ -161,14 +177,14 @@ def test_errors_are_typed(said: Reply, errors: list[tuple[str, str]]) -> None:
 
 
 def test_a_wrong_function_scores_its_subprompt_but_no_category_or_arguments() -> None:
-    verdict = judge_reply(example("find"), reply("make", kind="cat", text="in a hat"), API)
+    (verdict,) = judge_reply(example("find"), reply("make", kind="cat", text="in a hat"), API).calls
     assert verdict.category == ("cat", NONE)
     assert verdict.category_right is False
     assert verdict.matched == 0
     assert verdict.subprompt == ("in a hat", "in a hat")
-    assert judge_reply(example("find"), reply("bare", kind="cat", text="in a hat"), API).subprompt == ("in a hat", None)
-    assert judge_reply(example("find"), reply(kind="cat", text="  "), API).subprompt == ("in a hat", None)
-    assert judge_reply(example("find", kind="cat"), reply(kind="cat"), API).subprompt is None
+    assert only(example("find"), reply("bare", kind="cat", text="in a hat")).subprompt == ("in a hat", None)
+    assert only(example("find"), reply(kind="cat", text="  ")).subprompt == ("in a hat", None)
+    assert only(example("find", kind="cat"), reply(kind="cat")).subprompt is None
 
 
 def test_similarity_is_zero_without_a_prediction_and_nan_without_a_gold_subprompt() -> None:
@@ -179,6 +195,95 @@ def test_similarity_is_zero_without_a_prediction_and_nan_without_a_gold_subpromp
     measured = similarities(verdicts, embed)
     assert measured[0] == 0
     assert np.isnan(measured[1])
+
+
+def several(*calls: tuple[str, dict[str, Any]]) -> tuple[GoldenExample, Reply]:
+    """A golden query of these calls, and the reply that has them in the opposite order."""
+    gold = GoldenExample("q", tuple(GoldenCall(name, arguments) for name, arguments in calls))
+    return gold, Reply(tuple(Call(name, arguments) for name, arguments in reversed(calls)))
+
+
+CAT, DOG = {"kind": "cat", "text": "in a hat"}, {"kind": "dog", "text": "on a mat"}
+NO_CALL_WANTED, WORDS = GoldenExample("q", ()), Reply()
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "errors"),
+    [
+        (*several(("find", CAT), ("make", DOG)), []),
+        (*several(("find", CAT), ("find", DOG)), []),
+        (several(("find", CAT), ("make", DOG))[0], reply("find", **CAT), [("missing_call", "")]),
+        (several(("find", CAT), ("find", DOG))[0], reply("find", **DOG), [("missing_call", "")]),
+        (several(("find", CAT), ("make", DOG))[0], WORDS, [("missing_call", "")] * 2),
+        (several(("find", CAT), ("make", DOG))[0], Reply(problem="bad_block"), [("unparsable", "")] * 2),
+        (several(("find", CAT), ("make", DOG))[0], several(("find", DOG), ("drop", DOG))[1],
+         [("wrong_value", "kind"), ("wrong_value", "text"), ("wrong_function", "")]),
+        (example(), several(("make", DOG), ("find", CAT))[1], [("extra_call", "")]),
+        (example(), WORDS, [("missing_call", "")]),
+        (NO_CALL_WANTED, WORDS, []),
+        (NO_CALL_WANTED, reply(), [("extra_call", "")]),
+        (NO_CALL_WANTED, reply("unheard_of"), [("extra_call", "")]),
+        (NO_CALL_WANTED, Reply(problem="bad_block"), [("unparsable", "")]),
+    ],
+)  # fmt: skip
+def test_calls_are_compared_in_any_order_and_what_is_missing_or_extra_is_an_error(
+    gold: GoldenExample, said: Reply, errors: list[tuple[str, str]]
+) -> None:
+    verdict = judge_reply(gold, said, API)
+    assert list(verdict.errors) == errors
+    assert verdict.exact == (not errors)
+    assert verdict.function_right == (
+        not {"missing_call", "extra_call", "unparsable", "wrong_function"} & {*dict(errors)}
+    )
+
+
+def test_calls_of_one_function_are_matched_by_their_arguments_and_a_missing_one_pairs_with_a_wrong_one() -> None:
+    gold = several(("find", CAT), ("find", DOG), ("make", CAT))[0]
+    verdict = judge_reply(gold, Reply((Call("find", DOG), Call("drop", CAT), Call("find", {"kind": "cat"}))), API)
+    assert [(call.gold, call.said, call.matched) for call in verdict.calls] == [
+        ("find", "find", 1), ("find", "find", 2), ("make", "drop", 0)
+    ]  # fmt: skip
+    assert [call.category for call in verdict.calls] == [("cat", "cat"), ("dog", "dog"), ("cat", NONE)]
+    twice = judge_reply(example(), Reply((Call("find", DOG), Call("find", CAT))), API)
+    assert [(call.gold, call.said, call.exact) for call in twice.calls] == [
+        ("find", "find", True), ("none", "find", False)
+    ]  # fmt: skip
+
+
+def test_no_call_is_a_class_of_its_own_and_calls_are_what_functions_are_counted_over() -> None:
+    """Counted by hand: queries of no call, one and two."""
+    asked = [NO_CALL_WANTED, NO_CALL_WANTED, NO_CALL_WANTED, example("find", **CAT), example("make", **DOG)]
+    asked.append(several(("find", CAT), ("make", DOG))[0])
+    replies = [WORDS, reply("find", **CAT), Reply(problem="bad_block"), WORDS, reply("make", **DOG)]
+    replies.append(Reply((Call("make", DOG), Call("make", CAT))))
+    verdicts = [judge_reply(gold, said, API) for gold, said in zip(asked, replies, strict=True)]
+    scores = score(verdicts, API, embed, resamples=20, seed=1)
+    # gold: find 2, make 2, none 3; said: find 1, make 3, none 2; right: find 0, make 2, none 1
+    each = {"find": 0.0, "make": 4 / 5, "none": 2 / 5}
+    assert {name: row["f1"] for name, row in scores["per_function"].items()} == pytest.approx(each)
+    assert scores["function_f1_macro"]["value"] == pytest.approx(sum(each.values()) / 3)
+    assert scores["function_f1_micro"]["value"] == pytest.approx(2 * 3 / (7 + 6))
+    assert scores["false_call"]["value"] == pytest.approx(1 / 3)
+    assert scores["missed_call"]["value"] == pytest.approx(1 / 3)
+    assert scores["unparsable"]["value"] == pytest.approx(1 / 6)
+    assert scores["exact_match"]["value"] == pytest.approx(2 / 6)
+    assert scores["cta"]["value"] == pytest.approx(2 / 4)
+    assert (scores["n"], scores["n_no_call"], scores["n_cta"], scores["n_ss"]) == (6, 3, 4, 4)
+    # matched: 2 of the fifth, 2 of the last; pairs: 2 (second), 2 (fourth), 4 (fifth), 8 (last)
+    assert scores["argument_f1"]["value"] == pytest.approx(2 * 4 / 16)
+    none = scores["per_function"]["none"]
+    assert (none["n"], none["exact_match"], none["errors"]) == (
+        3,
+        pytest.approx(1 / 3),
+        {"unparsable": 1, "extra_call": 1},
+    )
+    assert scores["confusion"]["labels"] == ["find", "make", "none", "drop", "bare", NONE]
+    counts = dict(zip(scores["confusion"]["labels"], scores["confusion"]["counts"], strict=True))
+    assert counts["none"] == [1, 0, 1, 0, 0, 1] and counts["find"] == [0, 1, 1, 0, 0, 0]
+
+
+def test_a_set_in_which_every_query_wants_a_call_has_no_share_of_false_calls() -> None:
+    assert "false_call" not in score([judge_reply(example(), reply(), API)], API, embed, resamples=5, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +311,13 @@ def test_values_are_compared_by_meaning(left: Any, right: Any, equal: bool) -> N
 
 
 def test_metrics_read_roles_from_the_domain(tiny: Domain) -> None:
-    gold = GoldenExample("q", "book", {"city": "Bergen", "people": 4})
+    gold = GoldenExample("q", (GoldenCall("book", {"city": "Bergen", "people": 4}),))
     verdict = judge_reply(
         gold, parse_reply('{"name": "book", "arguments": {"city": "bergen", "people": "4"}}'), tiny.functions
     )
     assert verdict.errors == (("wrong_type", "people"),)
-    assert verdict.category is None
-    assert verdict.subprompt == ("Bergen", "bergen")
+    assert verdict.calls[0].category is None
+    assert verdict.calls[0].subprompt == ("Bergen", "bergen")
 
 
 def test_an_interval_is_seeded_and_contains_the_value() -> None:
@@ -247,7 +352,7 @@ def test_resampled_f1_equals_scikit_learn_on_each_resample() -> None:
     gold, said = generator.integers(0, 3, 40), generator.integers(0, 4, 40)
     rows = generator.integers(0, 40, size=(20, 40))
     for macro, average in ((True, "macro"), (False, "micro")):
-        found = f1_statistic(gold, said, 3, macro=macro)(rows)
+        found = f1_statistic(np.eye(4)[gold][:, :3], np.eye(4)[said][:, :3], macro=macro)(rows)
         expected = [f1_score(gold[r], said[r], labels=[0, 1, 2], average=average, zero_division=np.nan) for r in rows]
         assert found == pytest.approx(expected)
 

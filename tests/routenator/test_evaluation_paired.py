@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar
 from routenator.evaluation.paired import compare_files, read_verdicts
 from tests.routenator.test_evaluation_metrics import embed, example, function
 
 FUNCTIONS: dict[str, Function] = {"find": function("find"), "make": function("make")}
-GOLDEN: list[GoldenExample] = [GoldenExample(f"query\u2028{number}", "find", {"text": "red"}) for number in range(12)]
+GOLDEN: list[GoldenExample] = [
+    GoldenExample(f"query\u2028{number}", (GoldenCall("find", {"text": "red"}),)) for number in range(12)
+]
 
 
 def write(file: Path, right: list[bool], numbers: list[int] | None = None) -> Path:

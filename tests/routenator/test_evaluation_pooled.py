@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,44 +21,59 @@ def outcomes_of(n: int, seed: int, accuracy: float = 0.8) -> Outcomes:
     gold = np.arange(n) % LABELS
     predicted = np.where(luck.random(n) < accuracy, gold, luck.integers(0, LABELS + 1, n))
     pairs = luck.integers(1, 6, n).astype(float)
-    return Outcomes(
-        gold=gold,
-        predicted=predicted,
-        labels=LABELS,
+    category = np.where(luck.random(n) < 0.3, np.nan, (luck.random(n) < accuracy).astype(float))
+    similarity = np.where(luck.random(n) < 0.3, np.nan, luck.random(n))
+    exact = (luck.random(n) < accuracy / 2).astype(float)
+    unparsable = (luck.random(n) < 0.1).astype(float)
+    asked = luck.random(n) < 0.8
+    values = {
+        "cta": category,
+        "ss": similarity,
+        "exact_match": exact,
+        "unparsable": unparsable,
+        "false_call": np.where(asked, np.nan, luck.random(n) < 0.3),
+        "missed_call": np.where(asked, luck.random(n) < 0.1, np.nan),
+    }
+    found = Outcomes(
+        gold=np.eye(LABELS + 1)[gold][:, :LABELS],
+        said=np.eye(LABELS + 1)[predicted][:, :LABELS],
         right=gold == predicted,
-        category=np.where(luck.random(n) < 0.3, np.nan, (luck.random(n) < accuracy).astype(float)),
-        similarity=np.where(luck.random(n) < 0.3, np.nan, luck.random(n)),
-        exact=(luck.random(n) < accuracy / 2).astype(float),
-        unparsable=(luck.random(n) < 0.1).astype(float),
-        matched=np.minimum(pairs, luck.integers(0, 6, n)),
-        pairs=pairs,
+        sums={"argument_f1": np.minimum(pairs, luck.integers(0, 6, n))},
+        counts={"argument_f1": pairs},
+    )
+    for measure, value in values.items():
+        found = with_measure(found, measure, value)
+    return found
+
+
+def with_measure(found: Outcomes, measure: str, values: np.ndarray) -> Outcomes:
+    """With other values of a measure; NaN where it is not measured."""
+    known = ~np.isnan(values)
+    return replace(
+        found,
+        sums={**found.sums, measure: np.where(known, values, 0.0)},
+        counts={**found.counts, measure: known.astype(float)},
     )
 
 
 def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
     """The measure of drawn rows, straight from its definition."""
     if measure.startswith("function_f1"):
-        used = [
-            label
-            for label in range(LABELS)
-            if any(found.gold[row] == label or found.predicted[row] == label for row in rows)
-        ]
+        gold = found.gold.argmax(axis=1)
+        predicted = np.where(found.said.any(axis=1), found.said.argmax(axis=1), LABELS)
+        used = [label for label in range(LABELS) if any(label in (gold[row], predicted[row]) for row in rows)]
         average = measure.removeprefix("function_f1_")
-        return float(f1_score(found.gold[rows], found.predicted[rows], labels=used, average=average, zero_division=0))
-    if measure == "argument_f1":
-        return float(sum(found.matched[row] for row in rows) / sum(found.pairs[row] for row in rows))
-    values = {
-        "cta": found.category,
-        "ss": found.similarity,
-        "exact_match": found.exact,
-        "unparsable": found.unparsable,
-    }[measure]
-    known = [values[row] for row in rows if not np.isnan(values[row])]
-    return float(np.mean(known))
+        return float(f1_score(gold[rows], predicted[rows], labels=used, average=average, zero_division=0))
+    count = sum(found.counts[measure][row] for row in rows)
+    return float(sum(found.sums[measure][row] for row in rows) / count) if count else 0.0
 
 
 @pytest.mark.parametrize(
-    "measure", ["function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"]
+    "measure",
+    [
+        *("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"),
+        *("false_call", "missed_call"),
+    ],
 )
 def test_means_intervals_and_differences_equal_the_reference(measure: str) -> None:
     n, resamples = 40, 60
@@ -100,8 +116,7 @@ def test_an_arm_of_fewer_queries_is_measured_on_its_own() -> None:
 
 
 def test_a_measure_without_queries_is_none() -> None:
-    found = outcomes_of(6, 1)
-    nothing = Outcomes(**{**found.__dict__, "category": np.full(6, np.nan)})
+    nothing = with_measure(outcomes_of(6, 1), "cta", np.full(6, np.nan))
     assert weighed(nothing, "cta", np.arange(6), 6) is None
 
 
@@ -121,7 +136,7 @@ def test_wider_seeds_make_wider_intervals() -> None:
     luck = np.random.default_rng(0)
 
     def at(level: float) -> Outcomes:
-        return Outcomes(**{**steady[0].__dict__, "exact": (luck.random(n) < level).astype(float)})
+        return with_measure(steady[0], "exact_match", (luck.random(n) < level).astype(float))
 
     arms = {"steady": [at(0.5)] * 3, "wild": [at(0.2), at(0.5), at(0.8)]}
     found = pool(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import launch
 from routenator.config import EvaluateConfig
-from routenator.domain.golden import GoldenExample
+from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
 from routenator.evaluation.predict import PromptSet, ask
@@ -190,21 +190,21 @@ def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_pa
 
 @pytest.mark.slow
 def test_evaluate_model_scores_a_base_model_and_an_adapter(model: Path, adapter: Path, tmp_path: Path) -> None:
-    """With real embeddings for SS. The random model's replies do not parse, and the scores show it."""
+    """With real embeddings for SS. The random model's replies have no call, and the scores show it."""
     config = EvaluateConfig(engine="transformers", max_new_tokens=6, bootstrap=50)
     golden = TINY / "golden.jsonl"
     scores = evaluate_model(str(model), TINY, golden, tmp_path / "base", cache=CACHE, config=config)
     assert (scores["n"], scores["prompt"], scores["engine"]) == (5, "tools", "transformers")
-    assert scores["unparsable"]["value"] == 1.0
+    assert scores["missed_call"]["value"] + scores["unparsable"]["value"] == 1.0
     assert (
         scores["latency"]["at_once"] == 5
         and 0 < scores["latency"]["p50"] <= scores["latency"]["p95"] < scores["seconds"]
     )
-    assert scores["errors"] == {"unparsable": 5}
+    assert sum(scores["errors"].values()) == 5 and not {*scores["errors"]} - {"unparsable", "missing_call"}
     assert read_json(tmp_path / "base" / "scores.json") == scores
     rows = [json.loads(line) for line in (tmp_path / "base" / "predictions.jsonl").read_text().splitlines()]
     assert [row["query"] for row in rows] == [json.loads(line)["query"] for line in golden.read_text().splitlines()]
-    assert all(row["model"]["call"] is None and row["model"]["problem"] for row in rows)
+    assert all(row["model"]["calls"] == [] for row in rows)
     tuned = evaluate_model(str(adapter), TINY, golden, cache=CACHE, config=config, prompt="compact")
     assert (tuned["n"], tuned["prompt"], tuned["cta"]["value"]) == (5, "compact", 0.0)
 
@@ -222,7 +222,7 @@ def test_real_embeddings_rank_a_paraphrase_above_another_topic() -> None:
 
 
 def golden_of(count: int) -> list[GoldenExample]:
-    return [GoldenExample(f"query {number}", "search", {}) for number in range(count)]
+    return [GoldenExample(f"query {number}", (GoldenCall("search", {}),)) for number in range(count)]
 
 
 def test_a_subset_is_keyed_nested_and_in_order() -> None:
