@@ -46,12 +46,16 @@ class Answers:
 
     Args:
         folder: for the stand-ins and the files that they look for; created. Use ``environment`` to run with them.
+
+    Attributes:
+        plain: the variables with which a process meets none of them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.commands = folder / "bin"
         self.commands.mkdir(parents=True)
+        self.plain = {"PATH": os.environ["PATH"]}
         self._count = 0
         for name in COMMANDS:
             real = shutil.which(name)
@@ -73,7 +77,7 @@ class Answers:
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which a process meets the stand-ins first."""
-        return {"PATH": os.pathsep.join([str(self.commands), os.environ["PATH"]])}
+        return {"PATH": os.pathsep.join([str(self.commands), self.plain["PATH"]])}
 
     def lay(self, command: str, choice: random.Random) -> bool:
         """Have the next call of a command misbehave; return False if one has yet to come."""

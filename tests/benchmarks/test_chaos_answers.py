@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import chaos_accounting
-from benchmarks.chaos_accounting import Start, doubled
+from benchmarks.chaos_accounting import Start, batch_ends, doubled
 from benchmarks.chaos_answers import COMMANDS, KINDS, Answers
 from jobs.plan import Run
 from slurm.submission.options import job_name
@@ -60,26 +60,38 @@ def test_what_was_not_met_is_taken_back(answers: Answers) -> None:
 
 
 def test_a_shard_that_was_submitted_while_at_work_is_counted(
-    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = make_run(generate__shards=4)
+    run = make_run(generate__shards=5)
     name = job_name(run, "generate")
-    for job, shards in (("1", "0-3"), ("2", "1-3")):
+    for job, shards in (("1", "0-4"), ("2", "1-4")):
         append_submission(run, Submission("slurm", "generate", job, shards, 0, 1, 1, array=True, name=name))
     second = "2026-01-01T00:01:00"
+
+    def start(job: str, state: str, submit: str, begin: str, end: str, name: str = name) -> Start:
+        return Start(job, f"9{job[-1]}", state, 9, submit, begin, end, name)
+
+    begin, first = "2026-01-01T00:00:01", "2026-01-01T00:00:00"
     starts = [
-        Start("1_0", "COMPLETED", 9, "2026-01-01T00:00:00", "2026-01-01T00:00:01", "2026-01-01T00:09:00", name),
-        # Ended before the second submission, at work during it, and forgotten by a killed controller.
-        Start("1_1", "FAILED", 9, "2026-01-01T00:00:00", "2026-01-01T00:00:01", second, name),
-        Start("1_2", "FAILED", 9, "2026-01-01T00:00:00", "2026-01-01T00:00:01", "2026-01-01T00:01:01", name),
-        Start("1_3", "RUNNING", 9, "2026-01-01T00:00:00", "2026-01-01T00:00:01", "Unknown", name),
-        *(
-            Start(f"2_{k}", "COMPLETED", 9, second, "2026-01-01T00:02:00", "2026-01-01T00:03:00", name)
-            for k in (1, 2, 3)
-        ),
+        start("1_0", "COMPLETED", first, begin, "2026-01-01T00:09:00"),
+        # Ended before the second submission, at work during it, forgotten by a killed controller, and revived by one.
+        start("1_1", "FAILED", first, begin, second),
+        start("1_2", "FAILED", first, begin, "2026-01-01T00:01:01"),
+        start("1_3", "RUNNING", first, begin, "Unknown"),
+        start("1_4", "NODE_FAIL", first, begin, "2026-01-01T00:05:00"),
+        *(start(f"2_{k}", "COMPLETED", second, "2026-01-01T00:02:00", "2026-01-01T00:03:00") for k in (1, 2, 3, 4)),
         # A job that sbatch said it had not taken, and one of another run.
-        Start("3_1", "COMPLETED", 9, second, "2026-01-01T00:02:00", "2026-01-01T00:03:00", name),
-        Start("4_1", "COMPLETED", 9, second, "2026-01-01T00:02:00", "2026-01-01T00:03:00", "other.generate.1"),
+        start("3_1", "COMPLETED", second, "2026-01-01T00:02:00", "2026-01-01T00:03:00"),
+        start("4_1", "COMPLETED", second, "2026-01-01T00:02:00", "2026-01-01T00:03:00", "other.generate.1"),
     ]
     monkeypatch.setattr(chaos_accounting, "read_starts", lambda *_: starts)
-    assert doubled(run) == {"submitted_at_work": 1, "submitted_of_forgotten": 1, "jobs_started_unrecorded": 1}
+    (tmp_path / "n1.log").write_text(
+        "[2026-01-01T00:00:00.900] [94.batch] done with job\n[2026-01-01T00:00:59.162] [94.batch] done with job\n"
+        "[2026-01-01T00:00:59.162] [92.0] done with job\n[2026-01-01T00:01:02.000] [92.batch] done with job\n"
+    )
+    assert doubled(run, batch_ends(tmp_path)) == {
+        "submitted_at_work": 1,
+        "submitted_of_forgotten": 1,
+        "submitted_of_revived": 1,
+        "jobs_started_unrecorded": 1,
+    }
