@@ -82,7 +82,7 @@ def _merge(task: Task, scratch: Scratch, build: Scratch) -> None:
 def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     config = task.config
     domain = load_domain(task.run.domain_dir)
-    golden = load_golden(task.run.golden_file, domain.functions)
+    golden = load_golden(task.run.golden_file, domain.functions, may_be_empty=True)
     named = read_strata(task.run)
     strata = [stratum.as_dict() for stratum in named]
     build = work / "dataset"

@@ -59,6 +59,7 @@ WORKERS_ONLY = {
     "jobs/chunks.py",
     "jobs/engines.py",
     "jobs/generate.py",
+    "routenator/authoring/door/init.py",
     "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",
     "routenator/authoring/rowlengths.py",

@@ -61,7 +61,9 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         "requests to walk every edge": rows_to_cover(domain),
     }
     if golden:
-        report.facts["golden queries"] = len(load_golden(domain.path / "golden.jsonl", domain.functions))
+        report.facts["golden queries"] = len(
+            load_golden(domain.path / "golden.jsonl", domain.functions, may_be_empty=True)
+        )
     report.draws = draws = draw_all(domain)
     found = list(check_draws(domain, draws))
     errors = [each for each in found if isinstance(each, InputError)]

@@ -72,8 +72,11 @@ def check_accepted(function: Function, call: GoldenCall) -> list[tuple[CallError
     return [(error, variant) for variant in (call.arguments, *others) for error in check_call(function, variant)]
 
 
-def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExample]:
-    """Read and check a golden file.
+def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: bool = False) -> list[GoldenExample]:
+    """Read and check a golden file. Lines that start with ``#`` are comments.
+
+    Args:
+        may_be_empty: a file without queries stands for "no golden set yet".
 
     Raises:
         InputError: missing or empty file; InputErrors: invalid lines (JSON, keys, calls that violate the schema,
@@ -83,7 +86,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
     errors: list[InputError] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(read_text(file, _FILE).split("\n"), 1):
-        if not line.strip():
+        if not line.strip() or line.startswith("#"):
             continue
         try:
             example = parse_example(line, file, number, functions)
@@ -100,7 +103,7 @@ def load_golden(file: Path, functions: Mapping[str, Function]) -> list[GoldenExa
             errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
-    if not examples:
+    if not examples and not may_be_empty:
         raise InputError("the golden file is empty", file=file, found="0 queries", expected="at least one query")
     return examples
 
@@ -213,7 +216,7 @@ def split_golden(file: Path, functions: Mapping[str, Function], share: float, se
     Raises:
         InputError / InputErrors: missing file, a line that is not a golden example, a part without queries.
     """
-    lines = [line for line in read_text(file, _FILE).split("\n") if line.strip()]
+    lines = [line for line in read_text(file, _FILE).split("\n") if line.strip() and not line.startswith("#")]
     cells: dict[tuple[tuple[str, ...], str], list[tuple[str, int]]] = {}
     for number, line in enumerate(lines):
         example = parse_example(line, file, number + 1, functions)

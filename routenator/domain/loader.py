@@ -9,12 +9,13 @@ from typing import Any
 
 from routenator.domain.domain import Domain
 from routenator.domain.functions import load_functions
-from routenator.domain.graph import Node, load_edges, load_nodes
+from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.resolve import resolve
-from routenator.domain.schema import NO_CATEGORY, DomainFile, LexiconItem, Statistics
+from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import default_prompts, load_templates
+from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_contained, digest, read_text, sha256_file, sha256_tree
 from routenator.grammar import Node as GrammarNode
@@ -23,7 +24,7 @@ from routenator.parsing import parse_json, parse_model, read_yaml
 
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
-_NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE")
+_NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE", "run.yaml")
 
 
 def domain_fingerprint(path: Path) -> str:
@@ -63,9 +64,7 @@ def load_domain(path: str | Path) -> Domain:
     check_contained(root)
     functions = load_functions(root / "functions.json")
     spec = parse_model(DomainFile, read_yaml(root / "domain.yaml"), root / "domain.yaml")
-    node_file, edge_file = graph_files(root)
-    nodes = load_nodes(node_file)
-    edges = load_edges(edge_file, nodes)
+    nodes, edges, rules = _graph(root, spec.functions)
     statistics = parse_model(Statistics, read_yaml(root / "statistics.yaml"), root / "statistics.yaml")
     lexicon = _lexicon(root / "lexicon.yaml")
     return _checked(
@@ -74,7 +73,7 @@ def load_domain(path: str | Path) -> Domain:
             title=spec.title,
             description=spec.description,
             functions=functions,
-            rules=spec.functions,
+            rules=rules,
             nodes=nodes,
             edges=edges,
             statistics=statistics,
@@ -83,6 +82,24 @@ def load_domain(path: str | Path) -> Domain:
             records=_records(root / "metadata.jsonl", nodes),
         )
     )
+
+
+def _graph(root: Path, rules: dict[str, FunctionRule]) -> tuple[dict[str, Node], list[Edge], dict[str, FunctionRule]]:
+    """Load the graph, or the value lists in its place, or both; also the rules, with the steps that lead to lists."""
+    node_file, edge_file = graph_files(root)
+    lists = load_lists(root)
+    needless = not node_file.is_file() and (lists or not any(rule.path for rule in rules.values()))
+    nodes = {} if needless else load_nodes(node_file)
+    edges = [] if needless else load_edges(edge_file, nodes)
+    if not lists and all(rule.path and rule.path[0].type != HUB for rule in rules.values()):
+        return nodes, edges, rules
+    taken = {node.type for node in nodes.values()} & {HUB, *lists}
+    if taken:
+        raise InputError(
+            "a node type has the name of a value list", file=node_file, found=sorted(taken)[0], expected="another name"
+        )
+    rules, more = with_lists(rules, lists, nodes)
+    return {**nodes, **list_nodes(lists)}, [*edges, *more], rules
 
 
 def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
@@ -124,7 +141,7 @@ def _used_routes(statistics: Statistics) -> set[str]:
 
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
-    raw = read_yaml(file) or {}
+    raw = (read_yaml(file) or {}) if file.exists() else {}
     if not isinstance(raw, dict):
         raise InputError("not a mapping", file=file, found=type(raw).__name__, expected="name: [words]")
     lexicon = {}
@@ -150,6 +167,8 @@ def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
 
 def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
     records: dict[str, dict[str, Any]] = {}
+    if not file.exists():
+        return records
     for number, line in enumerate(
         read_text(file, "JSON lines, one metadata record each; it may be empty").split("\n"), 1
     ):

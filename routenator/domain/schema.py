@@ -66,7 +66,7 @@ class SlotRule(Closed):
 class FunctionRule(Closed):
     """How requests for one API function are made."""
 
-    path: Annotated[list[Step], Field(min_length=1)]
+    path: list[Step] = []  # empty: no graph; slots take their values from value lists
     root: Root | None = None
     category: CategoryRule | None = None
     slots: dict[str, SlotRule]

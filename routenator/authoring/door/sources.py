@@ -1,0 +1,294 @@
+"""Chooses where a parameter's values come from: its enum, its examples, a bank of typed values, or numbers in bounds.
+
+The choice follows the schema first, then the parameter's name, then its description. Every value is held to the schema.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from routenator.authoring.door.banks import Bank, Drawn, banks
+from routenator.authoring.door.english import in_words, split_name, spoken
+from routenator.domain.functions import Function, check_value
+from routenator.domain.kinds import json_value, refusal, types_of, value_name, values_of
+from routenator.parsing import read_yaml
+from routenator.validation.text import words
+
+WANTED = 600  # values of a list; at least 500 survive the checks where the schema admits them
+_TRIES = 12  # draws for each value wanted
+_SHORTEST = 24  # so many values are enough to prefer a bank to a pattern's nonsense
+_LONGEST = 160  # characters of a value; a query has at most 600
+
+
+@dataclass(frozen=True)
+class Source:
+    """The values of a parameter.
+
+    Attributes:
+        kind: bank, or ``enum``, ``boolean``, ``number``, ``pattern``, ``examples``.
+        values: value and wordings.
+        reason: why this kind, in words.
+    """
+
+    kind: str
+    values: tuple[Drawn, ...]
+    reason: str
+
+
+_ISO = re.compile(r"ISO|YYYY|RFC ?3339", re.IGNORECASE)
+
+
+class _Range(NamedTuple):
+    """Numbers that a name suggests.
+
+    Attributes:
+        fine: they may have decimals.
+    """
+
+    name: re.Pattern[str]
+    low: float
+    high: float
+    fine: bool
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """words/kinds.yaml."""
+
+    formats: dict[str, str]
+    names: list[tuple[re.Pattern[str], str]]
+    things: list[tuple[re.Pattern[str], str]]
+    described: list[tuple[re.Pattern[str], str]]
+    ranges: list[_Range]
+
+
+@cache
+def _kinds() -> _Kinds:
+    raw = read_yaml(Path(__file__).resolve().parent / "words" / "kinds.yaml")
+    return _Kinds(
+        raw["formats"],
+        [(re.compile(pattern), kind) for pattern, kind in raw["names"]],
+        [(re.compile(rf"\b({pattern})\b"), kind) for pattern, kind in raw["things"]],
+        [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in raw["described"]],
+        [_Range(re.compile(pattern), low, high, fine) for pattern, low, high, fine in raw["ranges"]],
+    )
+
+
+class Sources:
+    """Finds the values of parameters; the same seed gives the same values."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._drawn: dict[str, list[Drawn]] = {}
+
+    def find(self, function: Function, parameter: str, about: str) -> Source | None:
+        """The values of a parameter, or None if none can be made.
+
+        Args:
+            about: what the function does, in words.
+        """
+        schema = function.properties[parameter]
+        if refusal(function.parameters, schema) is not None:
+            return None
+        for kind, values, reason in self._candidates(function, parameter, about):
+            kept = self._kept(function, parameter, values)
+            if len(kept) >= (1 if kind in ("enum", "boolean", "number", "examples", "pattern") else _SHORTEST):
+                return Source(kind, tuple(kept), reason)
+        return None
+
+    def _candidates(self, function: Function, parameter: str, about: str) -> Iterator[tuple[str, Iterable[Drawn], str]]:
+        schema: Any = function.properties[parameter]
+        schema = schema if isinstance(schema, dict) else {}
+        listed = values_of(function.parameters, schema)
+        types = types_of(function.parameters, schema)
+        key = f"{self._seed}:{parameter}"
+        if listed is not None:
+            scalars = [value for value in listed if value is not None and not isinstance(value, list | dict)]
+            yield "enum", [_listed(value) for value in scalars], "the values that the API lists"
+            return
+        scalar = types - {"null", "array", "object"}
+        if scalar == {"boolean"}:
+            yield "boolean", [("true",), ("false",)], "true and false"
+            return
+        if scalar and scalar <= {"integer", "number"}:
+            yield "number", _numbers(parameter, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
+            return
+        examples = [(str(each),) for each in schema.get("examples", []) if isinstance(each, str) and each.strip()]
+        pattern = _pattern(schema)
+        kind, reason = kind_of_text(parameter, schema, about)
+        bank = self._bank(kind)
+        if pattern is None:
+            yield kind, [*examples, *bank], reason
+            yield "identifier", self._bank("identifier"), "an identifier, as other texts do not fit the schema"
+        else:
+            yield kind, [*examples, *bank], f"{reason}, of which the pattern of the API takes some"
+            yield "pattern", [*examples, *_matching(pattern, random.Random(key))], "texts that match its pattern"
+        for other in ("identifier", "code_number", "hash", "uuid", "label", "topic"):
+            yield other, self._bank(other), "texts that the schema takes"
+        yield "examples", examples, "the examples of the API"
+
+    def _bank(self, kind: str) -> list[Drawn]:
+        if kind not in self._drawn:
+            self._drawn[kind] = distinct(banks()[kind], random.Random(f"{self._seed}:{kind}"))
+        return self._drawn[kind]
+
+    @staticmethod
+    def _kept(function: Function, parameter: str, values: Iterable[Drawn]) -> list[Drawn]:
+        kind = function.kind(parameter)
+        kept, seen = [], set()
+        for value, *said in values:
+            text = " ".join(value.split())
+            if not text or text in seen or len(text) > _LONGEST:
+                continue
+            seen.add(text)
+            wordings = [each for each in (said or [text]) if words(each) and sayable(each)]
+            if wordings and check_value(function, parameter, json_value(text, kind)) is None:
+                kept.append((text, *dict.fromkeys(wordings)))
+            if len(kept) >= WANTED:
+                break
+        return kept
+
+
+def sayable(text: str) -> bool:
+    """Whether a query may say a text: no mark-up, balanced quotes and brackets."""
+    if re.search(r"https?:/|\{\{|\}\}|\*\*|```|<\|", text) or text.count('"') % 2:
+        return False
+    return all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}", "“”"))
+
+
+def distinct(bank: Bank, draw: random.Random) -> list[Drawn]:
+    """Different values of a bank."""
+    found: dict[str, Drawn] = {}
+    for drawn in islice(bank(draw), WANTED * _TRIES):
+        found.setdefault(drawn[0], drawn)
+        if len(found) == WANTED:
+            break
+    return list(found.values())
+
+
+def kind_of_text(parameter: str, schema: dict[str, Any], about: str) -> tuple[str, str]:
+    """The bank for a parameter that takes text, and why."""
+    kinds = _kinds()
+    described = str(schema.get("description") or "")
+    form = str(schema.get("format") or "").lower()
+    if form in kinds.formats:
+        return kinds.formats[form], f"its format is {form}"
+    name = spoken_name(parameter)
+    if name == "name" or name.endswith(" name"):
+        topic = name.removesuffix("name").strip() or about
+        for pattern, kind in kinds.things:
+            found = pattern.search(topic.lower())
+            if found:
+                return kind, f"it is the name of a {found.group(0)}"
+    for pattern, kind in kinds.names:
+        if pattern.fullmatch(name):
+            return _refined(kind, schema, described), f"its name is {parameter}"
+    if name.endswith("name"):
+        return "project", f"its name is {parameter}"
+    for pattern, kind in kinds.described:
+        found = pattern.search(described)
+        if found:
+            return kind, f"its description says {found.group(0)!r}"
+    return "topic", "neither its name nor its description says more than text"
+
+
+def _refined(kind: str, schema: dict[str, Any], described: str) -> str:
+    """Codes and ISO forms where the description or the length asks for them."""
+    code = re.search(r"\b(ISO|code|alpha-2)\b", described) is not None
+    if kind == "loose_date" and _ISO.search(described):
+        return "date"
+    if kind == "country" and (code or schema.get("maxLength") == 2):
+        return "country_code"
+    if kind == "language" and code:
+        return "language_code"
+    if kind == "colour" and "hex" in described.lower():
+        return "hex_colour"
+    return kind
+
+
+def spoken_name(parameter: str) -> str:
+    """The words of a parameter's name, lower case."""
+    return " ".join(split_name(parameter))
+
+
+def _listed(value: Any) -> Drawn:
+    text = value_name(value)
+    if not isinstance(value, str):
+        return (text, text)
+    parts = split_name(text) if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([_.-][A-Za-z0-9]+)*", text) else []
+    said = spoken(parts) if len(parts) > 1 else text
+    return (text, said) if said == text or len(parts) < 2 else (text, said, text)
+
+
+def _pattern(schema: dict[str, Any]) -> str | None:
+    if isinstance(schema.get("pattern"), str):
+        return str(schema["pattern"])
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(key, ()):
+            found = _pattern(part) if isinstance(part, dict) else None
+            if found is not None:
+                return found
+    return None
+
+
+def _matching(pattern: str, draw: random.Random) -> Iterator[Drawn]:
+    import rstr
+
+    maker = rstr.Rstr(draw)
+    for _ in range(WANTED * 4):
+        try:
+            text = maker.xeger(pattern)
+        except Exception:  # whatever a pattern of another dialect makes of Python's parser
+            return
+        if text.isascii() and text.isprintable():
+            yield (text,)
+
+
+def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: random.Random) -> list[Drawn]:
+    name = spoken_name(parameter)
+    low, high, fine = 1.0, 650.0, True
+    suggested = next((each for each in _kinds().ranges if each.name.fullmatch(name)), None)
+    if suggested is not None:
+        low, high, fine = suggested.low, suggested.high, suggested.fine
+    inner = [each for key in ("anyOf", "oneOf") for each in schema.get(key, ())]
+    bounds = [part for part in (schema, *inner) if isinstance(part, dict)]
+    # The schema refuses exclusive bounds themselves afterwards.
+    least = max((float(b[k]) for b in bounds for k in ("minimum", "exclusiveMinimum") if k in b), default=None)
+    most = min((float(b[k]) for b in bounds for k in ("maximum", "exclusiveMaximum") if k in b), default=None)
+    if least is not None:
+        low, high = (least, high) if least < high else (least, least + 650)
+    if most is not None:
+        low, high = (low, most) if low <= most else (most - 650 if least is None else least, most)
+        if least is not None:
+            low = least
+    high = min(high, low + 10**6) if most is None else high
+    step = next((float(b["multipleOf"]) for b in bounds if b.get("multipleOf")), None)
+    if step is None:
+        step = 0.5 if decimals and fine and high - low <= 12 else 0.01 if decimals and fine else 1.0
+        if decimals and fine and most is not None and high - low <= 2:
+            step = 0.001
+    first, last = int(-(-low // step)), int(high // step)
+    count = last - first + 1
+    if count <= 0:
+        return []
+    chosen = sorted(draw.sample(range(first, last + 1), WANTED)) if count > WANTED else list(range(first, last + 1))
+    digits = max(0, len(f"{step:g}".partition(".")[2]))
+    return [_number(round(place * step, digits), digits) for place in chosen]
+
+
+def _number(value: float, digits: int) -> Drawn:
+    text = f"{value:.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".") or "0"
+    if text == "-0":
+        text = "0"
+    if value == int(value) and 2 <= value <= 12:
+        return (text, text, in_words(int(value)))
+    return (text, text)
