@@ -17,6 +17,7 @@ from routenator.errors import StageError
 from routenator.evaluation.baselines import baseline_scores, read_examples
 from routenator.evaluation.cluster import join
 from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.holdout import SYNTHETIC, held_out
 from routenator.evaluation.paired import paired
 from routenator.evaluation.predict import PromptSet
 from routenator.evaluation.run import evaluate, subset, write_predictions
@@ -58,7 +59,11 @@ def run(task: Task) -> None:
 def _evaluate(task: Task, nodes: Nodes) -> None:
     config = task.config
     functions = load_domain(task.run.domain_dir).functions
-    golden = subset(load_golden(task.run.golden_file, functions), config.evaluate.limit, config.seed)
+    golden = load_golden(task.run.golden_file, functions, may_be_empty=True)
+    synthetic = not golden
+    if synthetic:
+        golden = held_out(split_files(task.run.stage_dir("merge") / "dataset", "validation"), functions)
+    golden = subset(golden, config.evaluate.limit, config.seed)
     adapter = adapter_folder(task)
     card = read_card(adapter)
     if card is None:
@@ -83,6 +88,8 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
         nodes=nodes,
     )
     scores: dict[str, Any] = {"before": None, **found}
+    if synthetic:
+        scores["queries"] = SYNTHETIC
     settings = {"resamples": config.evaluate.bootstrap, "seed": config.seed}
     if "before" in answers:
         scores["paired"] = paired(answers["before"].verdicts, answers["after"].verdicts, embed, **settings)
@@ -120,6 +127,7 @@ def _metrics(scores: dict[str, Any]) -> dict[str, Any]:
     sides = {name: scores[name] for name in ("before", "after") if scores[name]}
     return {
         "queries": sum(side["n"] for side in sides.values()),
+        **({"scored_on": scores["queries"]} if "queries" in scores else {}),
         "seconds_asking": sum(side["seconds"] for side in sides.values()),
         **{
             f"{key}_{name}": side[key]["value"]

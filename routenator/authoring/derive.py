@@ -25,7 +25,7 @@ from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.functions import load_functions
-from routenator.domain.golden import GoldenCall, golden_line, load_golden
+from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.domain.schema import Weight
 from routenator.errors import InputError
@@ -217,7 +217,7 @@ def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
 
 def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived) -> None:
     file = golden or source / "golden.jsonl"
-    if golden is None and not file.is_file():
+    if golden is None and not (file.is_file() and has_golden(file)):
         derived.notes.append("the source has no golden set")
         return
     lines = []

@@ -108,6 +108,12 @@ def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: 
     return examples
 
 
+def has_golden(file: Path) -> bool:
+    """Whether a golden file has queries, and not comments alone."""
+    lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
+    return any(line.strip() and not line.startswith("#") for line in lines)
+
+
 def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Function]) -> GoldenExample:
     """Parse and check one line of a golden file.
 

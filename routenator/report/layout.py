@@ -72,7 +72,9 @@ TEMPLATE = """<!doctype html>
 </div>
 
 {% if score_chart %}
-<h2>Scores on the golden set</h2>
+<h2>Scores on {{ "the" if summary.scored_on == "golden set" else "a" }} {{ summary.scored_on }}</h2>
+{% if summary.scored_on != "golden set" %}<p class="note">The domain has no golden set. These queries are synthetic, like
+the training data: the scores show that training worked, not how the model does on people's queries.</p>{% endif %}
 <div class="grid">
 <div class="card">{{ score_chart }}
 <p class="note">Lines are 95% bootstrap intervals.

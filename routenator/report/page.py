@@ -89,7 +89,12 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         after, before = (interval((scores[side] or {}).get(key)) for side in ("after", "before"))
         if after:
             tiles.append(
-                (METRICS[key], f"{after[0]:.3f}", f"{before[0]:.3f} before training" if before else "after training")
+                (
+                    METRICS[key],
+                    f"{after[0]:.3f}",
+                    (f"{before[0]:.3f} before training" if before else "after training")
+                    + ("" if summary["scored_on"] == "golden set" else f"; {summary['scored_on']}"),
+                )
             )
     if "final" in counts:
         note = f"{counts['train']:,} train, {counts['validation']:,} validation"

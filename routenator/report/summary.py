@@ -65,6 +65,7 @@ def build_summary(
         "stages": [dict(stage) for stage in stages],
         "seconds": sum(stage["seconds"] for stage in stages),
         "scores": {"before": (scores or {}).get("before"), "after": (scores or {}).get("after")},
+        "scored_on": (scores or {}).get("queries", "golden set"),
         "baselines": (scores or {}).get("baselines", {}),
         "training": {"steps": thin(training, _POINTS), "rows": len(training)},
         "distribution": merge["distribution"] if merge else None,

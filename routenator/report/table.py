@@ -24,7 +24,7 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     console.print()
     console.print(f"{run['name']}  {run['title']}", style="bold", markup=False, highlight=False)
     if summary["scores"]["after"] or summary["scores"]["before"]:
-        console.print(scores_table(summary["scores"]))
+        console.print(scores_table(summary["scores"], summary.get("scored_on", "golden set")))
     if summary["baselines"]:
         console.print(baselines_table(summary["baselines"]))
     console.print(counts_table(summary))
@@ -53,13 +53,18 @@ def score_text(score: Any) -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def scores_table(scores: Mapping[str, Any]) -> Table:
-    """Each metric before and after training, with its 95% interval."""
+def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Table:
+    """Each metric before and after training, with its 95% interval.
+
+    Args:
+        scored_on: ``golden set``, or what stood in for it.
+    """
     from rich.text import Text
 
     before, after = scores.get("before"), scores.get("after")
     shown = after or before or {}
-    table = _table(f"Scores on {shown.get('n', '?')} golden queries, with 95% intervals", "metric", "before", "after")
+    queries = "golden queries" if scored_on == "golden set" else f"queries of a {scored_on}"
+    table = _table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", "before", "after")
     for key, name in METRICS.items():
         if key in shown:
             table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in (before, after)))

@@ -14,7 +14,7 @@ from jobs.stages import GIB
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
-from routenator.domain.golden import load_golden
+from routenator.domain.golden import has_golden, load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
@@ -43,6 +43,8 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_resources(config)
     check_engines(config)
     tools_bytes, strata = check_inputs(config)
+    if "evaluate" in plan.stages:
+        check_scored(config)
     planned_run(plan).check_own()
     check_run_dir(plan)
     check_writable(Path(config.root), "root")
@@ -124,6 +126,20 @@ def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
     check_models(config)
     strata = build_strata(domain, config)
     return len(canonical_json(domain.tools()).encode()), strata
+
+
+def check_scored(config: RunConfig) -> None:
+    """Check that there are queries to score a model on: a golden set, or else a validation split.
+
+    Raises:
+        InputError: there are neither.
+    """
+    golden = golden_source(config)
+    if not config.dataset.validation_share and not has_golden(golden):
+        raise InputError(
+            "there is no golden set, and no validation split to stand in for it",
+            file=golden, key="dataset.validation_share", found=0, expected="a share above 0, or golden queries",
+        )  # fmt: skip
 
 
 def check_models(config: RunConfig) -> None:

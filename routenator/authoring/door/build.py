@@ -16,6 +16,7 @@ from routenator.authoring.door.phrases import Phrase, phrases
 from routenator.authoring.door.select import Chosen, Selection
 from routenator.authoring.door.tools import Api
 from routenator.authoring.templatefiles import dump_yaml
+from routenator.domain.kinds import json_value
 from routenator.domain.valuelists import HUB
 
 BUCKETS = {"short": (1, 6), "medium": (7, 12), "long": (13, 24), "very_long": (25, 150)}
@@ -227,8 +228,6 @@ def _golden(parts: Parts) -> str:
 
 
 def _typed(chosen: Chosen, parameter: str, text: str) -> Any:
-    from routenator.domain.kinds import json_value
-
     return json_value(text, chosen.function.kind(parameter))
 
 
