@@ -36,7 +36,8 @@ def domain_init(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="OpenAPI or Swagger, a saved tool list (MCP, OpenAI, Anthropic, Gemini, Berkeley).",
+            help="An OpenAPI document, a tool list (MCP, OpenAI, Anthropic, Gemini, Berkeley), a Python file, an http "
+            "address, or mcp:COMMAND.",
             show_default=False,
         ),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ from routenator.jsontext import BadJsonError, loads
 from routenator.parsing import parse_json, parse_yaml
 
 EXPECTED = (
-    "an OpenAPI or Swagger document, or a list of tools in the form of MCP, OpenAI, Anthropic, Gemini or Berkeley"
+    "an OpenAPI or Swagger document, a list of tools in the form of MCP, OpenAI, Anthropic, Gemini or Berkeley, a "
+    "Python file (.py), an http address, or mcp:COMMAND"
 )
 
 
@@ -78,7 +78,15 @@ def load_document(file: Path) -> Any:
     Raises:
         InputError: no such file, or none of them.
     """
-    text = read_text(file, EXPECTED)
+    return parse_document(read_text(file, EXPECTED), file)
+
+
+def parse_document(text: str, file: Path | str) -> Any:
+    """The value of JSON, JSON lines (as a list) or YAML.
+
+    Raises:
+        InputError: it is none of them.
+    """
     if not text.strip():
         raise InputError("the file is empty", file=file, found="nothing", expected=EXPECTED)
     if text.lstrip()[0] in "[{":
@@ -89,11 +97,11 @@ def load_document(file: Path) -> Any:
             except BadJsonError:
                 pass
         try:
-            return parse_json(text, file, EXPECTED)
+            return parse_json(text, Path(file), EXPECTED)
         except InputError:
-            if file.suffix not in (".yaml", ".yml"):
+            if not str(file).endswith((".yaml", ".yml")):
                 raise
-    return parse_yaml(text, file)
+    return parse_yaml(text, Path(file))
 
 
 def items_of(value: Any) -> list[Any] | None:
@@ -189,11 +197,3 @@ def object_schema(schema: Any, file: Path | str, where: str) -> dict[str, Any]:
             "not the schema of an object", file=file, key=where, found=f"type {made['type']}", expected="type object"
         )
     return {**made, "type": "object", "properties": made.get("properties", {})}
-
-
-_URL = re.compile(r"https?://", re.IGNORECASE)
-
-
-def is_address(source: str) -> bool:
-    """Whether a source is an http address."""
-    return _URL.match(source) is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from routenator.authoring.door.build import BUCKETS, Parts, build, files
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.select import select
+from routenator.authoring.door.server import shown
 from routenator.authoring.drawn import draw_all
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.loader import load_domain
@@ -63,6 +64,7 @@ def init_domain(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("this folder is not empty", key="OUT", found=out, expected="a new or empty folder")
     api = read_source(source)
+    source = shown(source)
     selection = select(api, source, include, exclude, deprecated, _SEED)
     parts = build(api, selection)
     out.parent.mkdir(parents=True, exist_ok=True)
