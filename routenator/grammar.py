@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from routenator.errors import InputError
 
 _MOST_DEPTH = 50  # brackets within each other; whatever reads a tree of a grammar calls itself for each
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?\Z")
+_NAME = re.compile(r"[A-Za-z_$@][\w$@-]*(\.[\w$@-]+)*\Z")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from routenator.authoring.values import check_schemas, check_values
@@ -17,6 +17,7 @@ from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.domain.schema import NO_CATEGORY
+from routenator.domain.slots import ENTRY, MAP, OBJECT, Slot, every, spoken
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.prompts import check_template
@@ -36,7 +37,7 @@ def check_domain(path: str | Path) -> Domain:
     """
     domain = load_domain(path)
     errors: list[InputError] = []
-    for check in (check_schemas, check_walks, _check_coverage, _check_prompts):
+    for check in (check_schemas, check_walks, _check_patterns, _check_coverage, _check_prompts):
         errors.extend(check(domain))
     if not errors:
         errors.extend(check_values(domain))  # reads schemas and walks that are in order
@@ -58,27 +59,79 @@ def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:
-    """Sets of slots that can be present together. If there are too many: singles, pairs and a fixed random sample."""
-    rule, required = domain.rules[function], domain.functions[function].required
-    shares = domain.statistics.slots.get(function, {})
-    always = {slot for slot in rule.slots if slot in required}
-    optional = [slot for slot in rule.slots if slot not in required and shares.get(slot, 1.0) > 0]
+    """Sets of slots that a query can say together. If there are too many: singles, pairs and a fixed random sample."""
+    return _combinations(domain.slots[function], domain.statistics.slots.get(function, {}))
+
+
+def _combinations(slots: Sequence[Slot], shares: Mapping[str, float]) -> list[frozenset[str]]:
+    """Sets of names that a pattern over some slots can say together.
+
+    Args:
+        slots: slots of one object, with all their parts.
+        shares: of optional slots, by full name.
+    """
+    every_one = [slot for slot in _named(slots) if slot.required or shares.get(slot.name, 1.0) > 0]
+    optional = [slot.name for slot in every_one if not slot.required]
+    silent = [f"{slot.name} (silent)" for slot in every_one if slot.whole and slot.may_be_silent]
+    choices = [*optional, *silent]
 
     def allowed(wanted: set[str]) -> frozenset[str]:
-        present: set[str] = set()
-        for slot, spec in rule.slots.items():
-            if slot in wanted | always and not present & set(spec.excludes) and set(spec.needs) <= present:
-                present.add(slot)
-        return frozenset(present)
+        said: set[str] = set()
 
-    if len(optional) <= _ALL_COMBINATIONS:
-        wanted = [set(c) for size in range(len(optional) + 1) for c in itertools.combinations(optional, size)]
+        def visit(parts: Sequence[Slot]) -> None:
+            present: set[str] = set()
+            for slot in parts:
+                rule = slot.rule
+                there = slot.required or slot.name in wanted
+                if there and not present & set(rule.excludes) and set(rule.needs) <= present:
+                    present.add(slot.key)
+                    if not slot.whole:
+                        visit(slot.parts)
+                    elif f"{slot.name} (silent)" not in wanted:
+                        said.add(slot.local)
+
+        visit(slots)
+        return frozenset(said)
+
+    if len(choices) <= _ALL_COMBINATIONS:
+        wanted = [set(c) for size in range(len(choices) + 1) for c in itertools.combinations(choices, size)]
     else:
         draw = random.Random(0)
-        wanted = [set(), set(optional)]
-        wanted += [set(c) for size in (1, 2) for c in itertools.combinations(optional, size)]
-        wanted += [{slot for slot in optional if draw.random() < 0.5} for _ in range(_RANDOM_COMBINATIONS)]
+        wanted = [set(), set(choices), set(optional)]
+        wanted += [set(c) for size in (1, 2) for c in itertools.combinations(choices, size)]
+        wanted += [{slot for slot in choices if draw.random() < 0.5} for _ in range(_RANDOM_COMBINATIONS)]
     return sorted({allowed(choice) for choice in wanted}, key=sorted)
+
+
+def _named(slots: Sequence[Slot]) -> Iterator[Slot]:
+    """Slots of a scope, and objects of which the fields are slots of their own."""
+    for slot in slots:
+        yield slot
+        if not slot.whole:
+            yield from _named(slot.parts)
+
+
+def _check_patterns(domain: Domain) -> Iterator[InputError]:
+    """Check that the pattern of an object or entry that is said in one piece says every field that is there."""
+    for function, slots in domain.slots.items():
+        shares = domain.statistics.slots.get(function, {})
+        for slot in every(slots):
+            place = {OBJECT: slot.name, MAP: f"{slot.name}{ENTRY}"}.get(slot.shape)
+            pattern = domain.surfaces.get((function, place)) if place and slot.whole else None
+            if pattern is None:
+                continue
+            names = frozenset(part.local for part in spoken(slot.parts))
+            for present in _combinations(slot.parts, shares):
+                missing = present - said(pattern, names, present)
+                if missing:
+                    yield InputError(
+                        f"a pattern of {function} can omit a field",
+                        file=domain.path / "domain.yaml",
+                        key=f"functions.{function}.slots.{place}.surface",
+                        found=f"fields {', '.join(sorted(present))}: {', '.join(sorted(missing))} can be missing",
+                        expected="each present field in every alternative, or inside ( ) or < >",
+                    )
+                    break
 
 
 def _check_coverage(domain: Domain) -> Iterator[InputError]:
@@ -88,7 +141,7 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
             continue
         fine: set[tuple[frozenset[str], frozenset[str]]] = set()  # functions of a family have the same slots
         for function in template.functions:
-            slots = frozenset(domain.rules[function].slots)
+            slots = frozenset(slot.local for slot in domain.spoken(function))
             for present in presence_combinations(domain, function):
                 if (slots, present) in fine or not _can_meet(domain, template, function, present):
                     continue

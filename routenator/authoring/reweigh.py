@@ -16,6 +16,7 @@ from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.joint import Joint
 from routenator.domain.schema import NO_CATEGORY, Noise
+from routenator.domain.slots import every
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.grammar import demanded, said
@@ -141,8 +142,7 @@ def flatten(domain: Domain) -> Domain:
             walker = graph.walker(function)
             names = [name for name in domain.categories_of(function) if name != NO_CATEGORY and name in walker.number]
             categories[function] = {name: 1.0 for name in names if walker.mass[walker.number[name]] > 0}
-        required = domain.functions[function].required
-        slots[function] = {slot: 0.5 for slot in domain.rules[function].slots if slot not in required}
+        slots[function] = {slot.name: 0.5 for slot in every(domain.slots[function]) if not slot.required}
     bounds = list(statistics.length_buckets.values())
     templates = {name: with_head(t, weight=float(t.weight > 0), lengths=None) for name, t in domain.templates.items()}
     return with_tables(
@@ -265,7 +265,7 @@ def _widened(domain: Domain, template: Template) -> Template:
 def _can_say(domain: Domain, template: Template, function: str) -> dict[str, bool]:
     """Whether every draw mentions all present slots, separately for calls with and without a category word."""
     assert template.grammar is not None
-    slots, slot = frozenset(domain.rules[function].slots), domain.functions[function].category
+    slots, slot = frozenset(s.local for s in domain.spoken(function)), domain.functions[function].category
     if slot not in slots:
         return {}
     covered = {True: True, False: slot not in demanded(template.grammar, slots)}

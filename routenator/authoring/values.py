@@ -17,12 +17,13 @@ from routenator.domain.domain import Domain
 from routenator.domain.functions import ROLE_KEY, Function, check_value
 from routenator.domain.graph import Node
 from routenator.domain.graphfile import graph_files
-from routenator.domain.kinds import BOOLEAN, STRING, json_value, refusal
+from routenator.domain.kinds import BOOLEAN, STRING, json_value, kind_of, refusal, value_name, values_of
 from routenator.domain.schema import NO_CATEGORY
+from routenator.domain.slots import ENTRY, LEAF, Slot, every
 from routenator.errors import InputError
 from routenator.sampling.strata import category_shares, normalise
 from routenator.sampling.walk import Graph, Walker
-from routenator.wording.program import node_attribute
+from routenator.wording.grammars import node_attribute
 
 _SHOWN = 3  # faults of a slot
 _SAYS_NOTHING = {"title", "description", "examples", "default", "deprecated", ROLE_KEY}
@@ -40,17 +41,17 @@ class _Text(NamedTuple):
 
 
 def check_schemas(domain: Domain) -> Iterator[InputError]:
-    """Errors for slots whose schema no text, number or boolean can satisfy, or of which that cannot be told."""
+    """Errors for slots whose schema no value can satisfy, or of which that cannot be told."""
     for number, (name, function) in enumerate(domain.functions.items()):
         if name not in domain.rules:
             continue
-        for slot in domain.rules[name].slots:
-            found = refusal(function.parameters, function.properties[slot])
+        for slot in every(domain.slots[name]):
+            found = refusal(function.parameters, slot.schema)
             if found is not None:
                 yield InputError(
-                    f"no value can be written for the slot {slot} of {name}",
+                    f"no value can be written for the slot {slot.name} of {name}",
                     file=domain.path / "functions.json",
-                    key=f"[{number}].parameters.properties.{slot}",
+                    key=f"[{number}].parameters.properties.{slot.name}",
                     found=found.found,
                     expected=found.expected,
                 )
@@ -70,38 +71,46 @@ def check_values(domain: Domain) -> Iterator[InputError]:
     graph = Graph(domain)
     for name in normalise(domain.statistics.functions):
         function = domain.functions[name]
-        doubtful = [slot for slot in domain.rules[name].slots if not _takes_anything(function, slot)]
+        leaves = [slot for slot in every(domain.slots[name]) if slot.shape == LEAF]
+        doubtful = [slot for slot in leaves if not _takes_anything(function, slot)]
         if doubtful:
             nodes = _reached(domain, graph.walker(name))
+            again = _reached_again(domain, graph.walker(name), nodes)
             for slot in doubtful:
-                yield from _slot_errors(domain, name, slot, nodes)
+                # The items of a list draw steps anew.
+                yield from _slot_errors(domain, name, slot, again if ENTRY in slot.name else nodes)
 
 
-def _takes_anything(function: Function, slot: str) -> bool:
+def _takes_anything(function: Function, slot: Slot) -> bool:
     """Whether the value of any text satisfies the slot's schema, as for plain strings and booleans."""
-    schema: Any = function.properties[slot]
+    schema = slot.schema
     if schema is True:
         return True
-    return function.kind(slot) in (STRING, BOOLEAN) and set(schema) <= {"type", *_SAYS_NOTHING}
+    kind = kind_of(function.parameters, schema)
+    return kind in (STRING, BOOLEAN) and set(schema) <= {"type", *_SAYS_NOTHING}
 
 
-def _slot_errors(domain: Domain, name: str, slot: str, nodes: dict[str, list[Node]]) -> Iterator[InputError]:
-    function, node = domain.functions[name], domain.values[name, slot]
-    if _repeats_a_step(node, set(nodes)):
-        return  # parts that depend on each other cannot be tried apart; drawn calls are checked too
-    kind, shown = function.kind(slot), 0
+def _slot_errors(domain: Domain, name: str, slot: Slot, nodes: dict[str, list[Node]]) -> Iterator[InputError]:
+    function, shown = domain.functions[name], 0
+    kind, listed = kind_of(function.parameters, slot.schema), values_of(function.parameters, slot.schema)
+    names = None if listed is None else [value_name(value) for value in listed if value is not None]
     sources: dict[str, Node | str | None] = {}
-    for text, source in _texts(node, domain, nodes):
-        sources.setdefault(text, source)
+    if slot.rule.said is not None:
+        sources = dict.fromkeys((phrase.value for phrase in domain.phrases[name, slot.name]), None)
+    else:
+        node = domain.values[name, slot.name]
+        if _repeats_a_step(node, set(nodes)):
+            return  # parts that depend on each other cannot be tried apart; drawn calls are checked too
+        for text, source in _texts(node, domain, nodes):
+            sources.setdefault(text, source)
     for text, source in sources.items():
         value = json_value(grammar.tidy(text), kind)
-        error = check_value(function, slot, value)
+        error = check_value(function, slot.schema, value)
         if error is None:
             continue
         file, key = _place(domain, name, slot, source)
-        names = function.names(slot)
         yield InputError(
-            f"a value of the slot {slot} of {name} violates its schema ({error.kind})",
+            f"a value of the slot {slot.name} of {name} violates its schema ({error.kind})",
             file=file,
             key=key,
             found=value,
@@ -113,8 +122,8 @@ def _slot_errors(domain: Domain, name: str, slot: str, nodes: dict[str, list[Nod
             return
 
 
-def _place(domain: Domain, name: str, slot: str, source: Node | str | None) -> tuple[Path, str]:
-    where = f"functions.{name}.slots.{slot}.value"
+def _place(domain: Domain, name: str, slot: Slot, source: Node | str | None) -> tuple[Path, str]:
+    where = f"functions.{name}.slots.{slot.name}.{'value' if slot.rule.said is None else 'said'}"
     if isinstance(source, Node):
         return graph_files(domain.path)[0], f"node {source.id}, by {where}"
     if source is not None:
@@ -141,6 +150,23 @@ def _reached(domain: Domain, walker: Walker) -> dict[str, list[Node]]:
             places.append(np.unique(edges.target[usable]))
         ids = walker.graph.types[item.type]
         found[item.name] = [domain.nodes[ids[place]] for place in places[-1]]
+    return found
+
+
+def _reached_again(domain: Domain, walker: Walker, reached: dict[str, list[Node]]) -> dict[str, list[Node]]:
+    """Nodes that a step can be at when it is drawn anew for an item of a list: at least those of a walk."""
+    found: dict[str, list[Node]] = {}
+    for step, item in enumerate(walker.path):
+        parent, ids = walker.parents[step], walker.graph.types[item.type]
+        if parent is None:
+            places = np.flatnonzero(walker.roots > 0)
+        else:
+            known = {node.id for node in found[walker.path[parent].name]}
+            from_ = [node in known for node in walker.graph.types[walker.path[parent].type]]
+            edges = walker.edges(step)
+            places = np.unique(edges.target[np.array(from_)[edges.source] & (edges.weight > 0)])
+        drawn = {ids[place]: domain.nodes[ids[place]] for place in places}
+        found[item.name] = list({**{node.id: node for node in reached[item.name]}, **drawn}.values())
     return found
 
 

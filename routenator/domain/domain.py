@@ -5,19 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from routenator.domain.functions import Function
 from routenator.domain.graph import Edge, Node
 from routenator.domain.joint import Joint
 from routenator.domain.schema import NO_CATEGORY, FunctionRule, LexiconItem, Statistics
+from routenator.domain.slots import Slot, slots_of, spoken
 from routenator.domain.templates import Template
 from routenator.grammar import Node as GrammarNode
 
 
+class Phrase(NamedTuple):
+    """A value of a slot that lists its values by ``said``, and what says it.
+
+    Attributes:
+        surface: None if the value is sent but not said.
+    """
+
+    value: str
+    weight: float
+    surface: GrammarNode | None
+
+
 @dataclass(frozen=True)
 class Domain:
-    """One product API, loaded from a folder."""
+    """One product API, loaded from a folder.
+
+    Attributes:
+        values, surfaces, phrases: grammars of slots by (function, full name of the slot). ``surfaces`` also has the
+            patterns of objects that are said in one piece, and under ``name[]`` those of a map's entries.
+    """
 
     path: Path
     title: str
@@ -33,6 +51,7 @@ class Domain:
     joint: Joint | None = None  # the target as one table; if None, the statistics' conditional shares are the target
     values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
     surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
+    phrases: dict[tuple[str, str], tuple[Phrase, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -41,6 +60,24 @@ class Domain:
     def tools(self) -> list[dict[str, Any]]:
         """The API as OpenAI tools, without our ``x-role`` marks."""
         return [function.tool() for function in self.functions.values()]
+
+    @cached_property
+    def slots(self) -> dict[str, tuple[Slot, ...]]:
+        """The slots of each function that has a rule, as a tree.
+
+        Raises:
+            InputError: a rule does not fit the schema of its parameter.
+        """
+        file = self.path / "domain.yaml"
+        return {
+            name: slots_of(self.functions[name], rule.slots, file, f"functions.{name}.slots")
+            for name, rule in self.rules.items()
+            if name in self.functions
+        }
+
+    def spoken(self, function: str) -> list[Slot]:
+        """The slots that a function's templates can name."""
+        return list(spoken(self.slots.get(function, ())))
 
     def node_category(self, function: str, node: Node) -> str:
         """The category that a node of the function's category step stands for."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from routenator.domain.toolschema import follow
 
 ANY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
-_SCALARS = frozenset({"string", "integer", "number", "boolean"})
+SCALARS = frozenset({"string", "integer", "number", "boolean"})
 # How the text of a value becomes JSON: one of the first four, plus the two bits. As in routenator.wording.text.
 STRING, INTEGER, NUMBER, BOOLEAN = range(4)
 LITERALS = 4  # the texts "true" and "false" are booleans
@@ -96,7 +96,7 @@ def kind_of(root: Any, schema: Any) -> int:
     if types == ANY_TYPE:
         return STRING
     nullable = NULLABLE if "null" in types else 0
-    scalars = types & _SCALARS
+    scalars = types & SCALARS
     if "string" in scalars and values_of(root, schema) is None and not _has_alternatives(root, schema):
         return STRING | nullable
     if scalars == {"boolean"}:
@@ -143,20 +143,15 @@ def type_of(value: Any) -> str:
 
 
 def refusal(root: Any, schema: Any) -> Refusal | None:
-    """Why the values of a schema cannot be written, or None if they can."""
+    """Why no value can be written for a schema, whatever the rule; None if one can."""
     for keyword in ("not", "if"):
         if any(keyword in part for part in _parts(root, schema)):
             return Refusal(f"a schema with `{keyword}`", "a schema that says what a value is, without `not` and `if`")
     types = types_of(root, schema)
     if not types:
-        return Refusal("a schema that no value satisfies", "a schema that a text, number or boolean satisfies")
-    if not types & _SCALARS:
-        named = " or ".join(sorted(types))
-        return Refusal(
-            f"values of type {named}",
-            "a text, number or boolean: lists and objects cannot be written yet. Leave the slot out if the parameter "
-            "is optional",
-        )
+        return Refusal("a schema that no value satisfies", "a schema that some value satisfies")
+    if types == {"null"}:
+        return Refusal("a schema that only null satisfies", "no slot: the parameter has nothing to say")
     return None
 
 
@@ -180,6 +175,28 @@ def _parts(root: Any, schema: Any) -> Iterator[dict[str, Any]]:
         for name in ("allOf", "anyOf", "oneOf"):
             for part in schema.get(name, ()):
                 yield from _parts(root, part)
+
+
+def parts_of(root: Any, schema: Any, kind: str, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The parts of a schema that say what its objects or lists are.
+
+    Args:
+        root: the schema that references start from.
+        schema: a schema within it.
+        kind: ``object`` or ``array``.
+        fits: which alternative of several to take; without one that fits, the first that allows the kind.
+    """
+    if not isinstance(schema, dict):
+        return []
+    found = [schema]
+    if "$ref" in schema:
+        found += parts_of(root, follow(root, schema["$ref"]), kind, fits)
+    for part in schema.get("allOf", ()):
+        found += parts_of(root, part, kind, fits)
+    for name in ("anyOf", "oneOf"):
+        able = [parts_of(root, part, kind, fits) for part in schema.get(name, ()) if kind in types_of(root, part)]
+        found += next((parts for parts in able if any(map(fits, parts))), able[0] if able else [])
+    return found
 
 
 def _has_alternatives(root: Any, schema: Any) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.domain import Domain
+from routenator.domain.domain import Domain, Phrase
 from routenator.domain.functions import load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.resolve import resolve
 from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics
+from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import default_prompts, load_templates
 from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
@@ -128,6 +129,7 @@ def _checked(domain: Domain) -> Domain:
         except InputError as error:
             errors.extend(_each(error))
     if errors:
+        errors = list({str(error): error for error in errors}.values())  # slots are looked at by several checks
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     return complete
 
@@ -244,7 +246,6 @@ def _check_rules(domain: Domain) -> None:
                 found=rule.root.attribute,
                 valid=attributes,
             )
-        function = domain.functions[name]
         if rule.category is not None:
             if rule.category.step not in names:
                 raise InputError(
@@ -259,33 +260,51 @@ def _check_rules(domain: Domain) -> None:
                     valid=attributes,
                 )
             _check_category_nodes(domain, name, file)
-        known = set(names) | set(domain.lexicon)
-        for slot, spec in rule.slots.items():
-            key = f"{where}.slots.{slot}"
-            if slot not in function.properties:
-                raise InputError(
-                    "this slot is not a parameter of the function",
-                    file=file,
-                    key=key,
-                    found=slot,
-                    valid=function.properties,
-                )
-            for other in (*spec.excludes, *spec.needs):
-                if other not in rule.slots:
-                    raise InputError("undeclared slot", file=file, key=key, found=other, valid=rule.slots)
-            domain.values[name, slot] = _slot_grammar(spec.value, file, f"{key}.value", known, attributes)
-            domain.surfaces[name, slot] = (
-                None if spec.surface is None else _slot_grammar(spec.surface, file, f"{key}.surface", known, attributes)
+    for name, slots in domain.slots.items():
+        known = {step.name for step in domain.rules[name].path} | set(domain.lexicon)
+        for slot in every(slots):
+            _parse_slot(domain, name, slot, known, attributes)
+        category = next((slot for slot in slots if slot.key == domain.functions[name].category), None)
+        if category is not None and category.shape != LEAF:
+            raise InputError(
+                "the category is a single value", file=file, key=f"functions.{name}.slots.{category.name}",
+                found=f"a rule for a {category.shape}", expected="value or said",
+            )  # fmt: skip
+
+
+def _parse_slot(domain: Domain, function: str, slot: Slot, known: set[str], attributes: set[str]) -> None:
+    """Parse the grammars of a slot.
+
+    Args:
+        known: names of steps and word lists.
+        attributes: names of the nodes' attributes.
+    """
+    file, key, where = domain.path / "domain.yaml", (function, slot.name), f"functions.{function}.slots.{slot.name}"
+    rule = slot.rule
+    if rule.value is not None:
+        domain.values[key] = _slot_grammar(rule.value, file, f"{where}.value", known, attributes)
+        domain.surfaces[key] = (
+            None if rule.surface is None else _slot_grammar(rule.surface, file, f"{where}.surface", known, attributes)
+        )
+    elif rule.said is not None:
+        domain.phrases[key] = tuple(
+            Phrase(
+                value,
+                rule.weights.get(value, 0.0 if rule.weights else 1.0) / len(phrases or [""]),
+                _slot_grammar(phrase, file, f"{where}.said.{value}", known, attributes) if phrase.strip() else None,
             )
-        for parameter in function.required:
-            if parameter not in rule.slots:
-                raise InputError(
-                    "a required parameter has no slot",
-                    file=file,
-                    key=f"{where}.slots",
-                    found="nothing",
-                    expected=parameter,
-                )
+            for value, phrases in rule.said.items()
+            for phrase in phrases or [""]
+        )
+    elif rule.fields is not None and rule.surface is not None:
+        inner = known | {part.local for part in spoken(slot.parts)}
+        domain.surfaces[key] = _slot_grammar(rule.surface, file, f"{where}.surface", inner, attributes)
+    elif rule.entries is not None:
+        inner = known | {"key", "value"}
+        place = f"{where}.entries.surface"
+        domain.surfaces[function, f"{slot.name}{ENTRY}"] = _slot_grammar(
+            rule.entries.surface, file, place, inner, attributes
+        )
 
 
 def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
@@ -312,6 +331,8 @@ def _slot_grammar(text: str, file: Path, key: str, known: set[str], attributes: 
 
 def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: Callable[[], str]) -> None:
     base, _, attribute = name.partition(".")
+    if name in known:
+        return
     if base not in known:
         raise InputError("unknown variable", file=file, key=key(), found=name, valid=known)
     if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
@@ -337,7 +358,8 @@ def _check_templates(domain: Domain) -> None:
         if template.grammar is not None:
             for function in head.functions:
                 rule = domain.rules[function]
-                known = {step.name for step in rule.path} | set(rule.slots) | set(domain.lexicon) | {"record"}
+                slots = {slot.local for slot in domain.spoken(function)}
+                known = {step.name for step in rule.path} | slots | set(domain.lexicon) | {"record"}
                 for reference in references(template.grammar):
                     _check_reference(reference.name, known, attributes, file, template.place)
 

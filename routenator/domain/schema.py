@@ -54,13 +54,99 @@ class CategoryRule(Closed):
     attribute: str | None = None
 
 
-class SlotRule(Closed):
-    """How a parameter's value is taken from the path, and how a query puts it into words."""
+def _from_text(value: Any) -> Any:
+    """A rule that is only a value may be written as that value."""
+    return {"value": value} if isinstance(value, str) else value
 
-    value: str
+
+def _phrase_table(value: Any) -> Any:
+    """Names of values and lists of phrases: ``{true: gift wrapped, false: []}``."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        value_name(key): [phrases] if isinstance(phrases, str) else [] if phrases is None else phrases
+        for key, phrases in value.items()
+    }
+
+
+def _weight_table(value: Any) -> Any:
+    return {value_name(key): weight for key, weight in value.items()} if isinstance(value, dict) else value
+
+
+Rule = Annotated["SlotRule", BeforeValidator(_from_text)]
+
+
+class EntryRule(Closed):
+    """The entries of a map; ``surface`` is a pattern over {key} and {value}."""
+
+    key: Rule
+    value: Rule
+    surface: str = "{key} {value}"
+
+
+class SlotRule(Closed):
+    """How a value is made, and how a query puts it into words. One of ``SHAPES`` says what the value is.
+
+    Attributes:
+        value: grammar of a single value.
+        said: single values, each with the phrases that say it; a value without a phrase is sent but not said.
+        weights: of the values in ``said``; all equal if missing.
+        items: the rule of a list's items, or of each element of a tuple.
+        fields: the rules of an object's fields.
+        entries: the rules of a map's keys and values.
+        surface: how the value is said: a grammar for a single value, a pattern over the fields for an object.
+        count: number of items or entries -> weight.
+        join: put between items: one text, or one and another for the last; by language, where there are several.
+        unique: no two items are equal, or, if it names a field, no two have the same value there.
+    """
+
+    value: str | None = None
+    said: Annotated[dict[str, list[str]] | None, BeforeValidator(_phrase_table)] = None
+    weights: Annotated[dict[str, Weight], BeforeValidator(_weight_table)] = {}
+    items: Rule | list[Rule] | None = None
+    fields: dict[str, Rule] | None = None
+    entries: EntryRule | None = None
     surface: str | None = None
+    count: dict[Annotated[int, Field(ge=0)], Weight] = {}
+    join: str | list[str] | dict[str, list[str]] | None = None
+    unique: bool | str = True
     excludes: list[str] = []
     needs: list[str] = []
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> SlotRule:
+        given = [name for name in SHAPES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"{' and '.join(given) or 'nothing'} given; give exactly one of {', '.join(SHAPES)}")
+        shape = given[0]
+        tuple_like = isinstance(self.items, list)
+        allowed = {
+            "value": {"surface"},
+            "said": {"weights"},
+            "items": {"join"} if tuple_like else {"count", "join", "unique"},
+            "fields": {"surface"},
+            "entries": {"count", "join"},
+        }[shape]
+        extra = self.model_fields_set - {shape, "excludes", "needs"} - allowed
+        if extra:
+            raise ValueError(f"{', '.join(sorted(extra))} has no meaning beside {shape}")
+        if self.count and not any(self.count.values()):
+            raise ValueError("the weights of count are all zero")
+        if self.said is not None:
+            if not self.said:
+                raise ValueError("said has no values")
+            unknown = set(self.weights) - set(self.said)
+            if unknown:
+                raise ValueError(f"weights of values that are not in said: {', '.join(sorted(unknown))}")
+            if self.weights and not any(self.weights.values()):
+                raise ValueError("the weights are all zero")
+        for texts in self.join.values() if isinstance(self.join, dict) else [self.join]:
+            if isinstance(texts, list) and not 1 <= len(texts) <= 2:
+                raise ValueError("join has one text, or one and another that is put before the last item")
+        return self
+
+
+SHAPES = ("value", "said", "items", "fields", "entries")
 
 
 class FunctionRule(Closed):
@@ -69,7 +155,7 @@ class FunctionRule(Closed):
     path: list[Step] = []  # empty: no graph; slots take their values from value lists
     root: Root | None = None
     category: CategoryRule | None = None
-    slots: dict[str, SlotRule]
+    slots: dict[str, Rule]
 
 
 class DomainFile(Closed):

@@ -11,6 +11,7 @@ from typing import Any
 from routenator.domain.domain import Domain
 from routenator.domain.quantiles import in_order
 from routenator.domain.resolve import TOLERANCE
+from routenator.domain.slots import every
 from routenator.errors import InputError
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
@@ -104,9 +105,10 @@ def _check_buckets(buckets: Mapping[str, tuple[int, int]], file: Path) -> None:
 
 def _check_slots(domain: Domain, function: str, file: Path) -> None:
     shares = domain.statistics.slots.get(function, {})
-    _names(shares, domain.rules[function].slots, f"slots.{function}", "no such slot", file)
+    slots = {slot.name: slot for slot in every(domain.slots[function]) if slot.key}
+    _names(shares, slots, f"slots.{function}", "no such slot", file)
     for slot, share in shares.items():
-        if slot in domain.functions[function].required and share != 1.0:
+        if slots[slot].required and share != 1.0:
             raise InputError(
                 "a share below 1 for a required parameter",
                 file=file, key=f"slots.{function}.{slot}", found=share, expected="1, or no entry: the API requires it",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.domain.domain import Domain
 from routenator.domain.schema import LexiconItem
+from routenator.domain.slots import always_spoken
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
@@ -170,13 +171,11 @@ def check_template(domain: Domain, template: Template) -> None:
 
 def _try_render(domain: Domain, template: Template, function: str) -> None:
     """Render with every slot, then with only those that are always present."""
-    slots = domain.rules[function].slots
-    shares = domain.statistics.slots.get(function, {})
-    required = domain.functions[function].required
-    always = [name for name in slots if name in required or shares.get(name, 1.0) >= 1.0]
-    always = [name for name in always if not slots[name].excludes] or always
+    slots = [slot.local for slot in domain.spoken(function)]
+    sure = list(always_spoken(domain.slots.get(function, ()), domain.statistics.slots.get(function, {})))
+    always = [slot.local for slot in sure if not slot.rule.excludes] or [slot.local for slot in sure]
     for present, hint in (
-        (list(slots), ""),
+        (slots, ""),
         (always, "; some requests lack this slot: put {% if slots.NAME is defined %} around it"),
     ):
         variables = sample_variables(domain, template, function, present)

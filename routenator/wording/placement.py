@@ -22,7 +22,8 @@ from routenator.domain.domain import Domain
 from routenator.sampling.philox import row_seeds, uniforms
 from routenator.sampling.strata import category_shares, length_language_shares, normalise
 from routenator.validation.text import THIRDS
-from routenator.wording.program import serving_templates, threshold
+from routenator.wording.program import serving_templates
+from routenator.wording.tables import threshold
 from routenator.wording.writer import ANY_POSITION, Writer
 
 STREAM_PILOT = 14

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,11 +60,8 @@ class Writer:
 
     def __init__(self, domain: Domain, tries: int) -> None:
         self.domain, self.tries = domain, tries
-        self.compiled: Compiled = Compiler(domain).compile()
-
-    @cached_property
-    def graph(self) -> Graph:
-        return Graph(self.domain)
+        self.graph = Graph(domain)
+        self.compiled: Compiled = Compiler(domain, self.graph).compile()
 
     def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32]) -> Words:
         """Write the words of each row.
@@ -78,11 +74,12 @@ class Writer:
             starts: where each row's walk begins in ``walks``, shape (n + 1,).
             walks: node positions within their types.
         """
+        languages = self.compiled.language[rows[:, 3]]
         # Sort rows by template, so that its part of the tables stays in the CPU cache.
         order = np.argsort(rows[:, 3], kind="stable")
         *texts, ends, facts = compose(
             self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
-            np.ascontiguousarray(rows, dtype=np.int64),
+            np.ascontiguousarray(np.column_stack([rows, languages]), dtype=np.int64),
             np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order,
             self.tries,
         )  # fmt: skip

@@ -24,8 +24,8 @@ from routenator.sampling.sampler import Sampler
 from routenator.wording import text as compiled_text
 from routenator.wording.composer import Composer
 from routenator.wording.placement import tilt
-from routenator.wording.program import counting
 from routenator.wording.random import SIZE, begin, below, word
+from routenator.wording.tables import counting
 from routenator.wording.writer import Words, Writer
 from tests.conftest import ROOT, make_config
 
