@@ -27,10 +27,13 @@ sys.path.insert(0, str(ROOT))
 from routenator import grammar  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from routenator.config import RunConfig
     from routenator.domain.domain import Domain
+    from routenator.domain.slots import Slot
     from routenator.sampling.strata import Stratum
 
 WARM_ROWS = 256
@@ -195,32 +198,88 @@ class PlainPython:
         assert tree is not None
         for _ in range(self.tries):
             values, said = self.slots(stratum)
-            query = grammar.tidy(self.say(tree, said, frozenset(rule.slots)))
+            query = grammar.tidy(self.say(tree, said, frozenset(s.local for s in self.domain.spoken(stratum.function))))
             if low <= len(query.split()) <= high:
                 break
         return query, json.dumps(said, ensure_ascii=False), json.dumps(values, ensure_ascii=False)
 
-    def slots(self, stratum: Stratum) -> tuple[dict[str, str], dict[str, str]]:
-        """Values and surface forms of the slots that are present."""
-        values: dict[str, str] = {}
+    def slots(self, stratum: Stratum) -> tuple[dict[str, Any], dict[str, str]]:
+        """Arguments, and surface forms of the slots that are said."""
+        self.function = self.domain.functions[stratum.function]
+        self.shares = self.domain.statistics.slots.get(stratum.function, {})
+        self.category = stratum.category
         said: dict[str, str] = {}
-        function, rule = self.domain.functions[stratum.function], self.domain.rules[stratum.function]
-        shares = self.domain.statistics.slots.get(stratum.function, {})
-        for slot, spec in rule.slots.items():
-            if slot == function.category and slot not in function.required:
-                there = stratum.category != "none"
+        return self.fields(self.domain.slots[stratum.function], said), said
+
+    def fields(self, slots: Sequence[Slot], said: dict[str, str]) -> dict[str, Any]:
+        """Values of an object's fields; adds what they are called in patterns to ``said``."""
+        values: dict[str, Any] = {}
+        for slot in slots:
+            if slot.name == self.function.category and not slot.required:
+                there = self.category != "none"
             else:
-                there = slot in function.required or self.draw.random() < shares.get(slot, 1.0)
+                there = slot.required or self.draw.random() < self.shares.get(slot.name, 1.0)
             if (
                 not there
-                or any(other in values for other in spec.excludes)
-                or any(other not in values for other in spec.needs)
+                or any(other in values for other in slot.rule.excludes)
+                or any(other not in values for other in slot.rule.needs)
             ):
                 continue
-            values[slot] = grammar.tidy(self.say(self.domain.values[stratum.function, slot], {}, frozenset()))
-            surface = self.domain.surfaces[stratum.function, slot]
-            said[slot] = values[slot] if surface is None else grammar.tidy(self.say(surface, {}, frozenset()))
-        return values, said
+            if slot.whole:
+                values[slot.key], surface = self.value(slot)
+                if surface is not None:
+                    said[slot.local] = surface
+            else:
+                values[slot.key] = self.fields(slot.parts, said)
+        return values
+
+    def value(self, slot: Slot) -> tuple[Any, str | None]:
+        """A value and its surface, which is None if it is not said."""
+        key = (self.function.name, slot.name)
+        if slot.shape == "value":
+            if slot.rule.said is not None:
+                phrases = self.domain.phrases[key]
+                phrase = self.draw.choices(phrases, [each.weight for each in phrases])[0]
+                surface = None if phrase.surface is None else self.say(phrase.surface, {}, frozenset())
+                return phrase.value, surface
+            value = grammar.tidy(self.say(self.domain.values[key], {}, frozenset()))
+            node = self.domain.surfaces[key]
+            return value, value if node is None else grammar.tidy(self.say(node, {}, frozenset()))
+        if slot.shape == "object":
+            return self.said_by(key, slot.parts)
+        if slot.shape == "tuple":
+            made = [self.value(part) for part in slot.parts]
+        else:
+            made = self.items(slot)
+        said = [str(surface) for _, surface in made]
+        surface = " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:]))) if made else None
+        values = [value for value, _ in made]
+        return {each["key"]: each["value"] for each in values} if slot.shape == "map" else values, surface
+
+    def items(self, slot: Slot) -> list[tuple[Any, str | None]]:
+        """Items of a list or entries of a map, each drawn until it differs from those before."""
+        made: list[tuple[Any, str | None]] = []
+        path = self.path
+        for _ in range(self.draw.choices([n for n, _ in slot.counts], [share for _, share in slot.counts])[0]):
+            for _ in range(32):
+                if slot.shape == "map":
+                    item = self.said_by((self.function.name, f"{slot.name}[]"), slot.parts)
+                else:
+                    item = self.value(slot.parts[0])
+                if all(item[0] != other for other, _ in made):
+                    made.append(item)
+                    break
+                self.path = {name: self.draw.choice(self.nodes[node.type]) for name, node in path.items()}
+        self.path = path
+        return made
+
+    def said_by(self, key: tuple[str, str], parts: Sequence[Slot]) -> tuple[dict[str, Any], str]:
+        """An object, and what its pattern says."""
+        said: dict[str, str] = {}
+        values = self.fields(parts, said)
+        pattern = self.domain.surfaces[key]
+        assert pattern is not None
+        return values, grammar.tidy(self.say(pattern, said, frozenset(part.local for part in parts)))
 
     def say(self, node: grammar.Node, said: dict[str, str], slots: frozenset[str]) -> str:
         """Draw one expansion of a grammar."""

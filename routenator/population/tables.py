@@ -225,7 +225,8 @@ class Fitter:
             self.kept.append(
                 f"slots.{function}: {', '.join(unmeasured)}: fewer than {self.min_count} calls that could have them"
             )
-        return {**{slot: own[slot] for slot in unmeasured if slot in own}, **shares}
+        # The shares of fields are not measured either.
+        return {**{slot: share for slot, share in own.items() if slot not in shares}, **shares}
 
     def _share(self, yes: int, no: int, own: float) -> tuple[float, bool] | None:
         """A share, and whether it was measured.

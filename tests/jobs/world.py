@@ -22,11 +22,11 @@ from tests.conftest import TINY, make_config
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def make_run(folder: Path, shards: int = 1, **config: Any) -> Run:
-    """A run directory with a plan and the tiny domain; ``shards`` for sample and generate."""
+def make_run(folder: Path, shards: int = 1, domain: Path = TINY, **config: Any) -> Run:
+    """A run directory with a plan and a domain; ``shards`` for sample and generate."""
     run_dir = folder / "runs" / "test"
     run_dir.mkdir(parents=True)
-    shutil.copytree(TINY, run_dir / "domain")
+    shutil.copytree(domain, run_dir / "domain")
     stages = {
         name: StagePlan(
             fingerprint=f"{number:012x}",
