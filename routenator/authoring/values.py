@@ -14,10 +14,10 @@ import numpy as np
 
 from routenator import grammar
 from routenator.domain.domain import Domain
-from routenator.domain.functions import ROLE_KEY, Function, check_value
+from routenator.domain.functions import ROLE_KEY, Function, check_within
 from routenator.domain.graph import Node
 from routenator.domain.graphfile import graph_files
-from routenator.domain.kinds import BOOLEAN, STRING, json_value, kind_of, refusal, value_name, values_of
+from routenator.domain.kinds import ANY_TYPE, BOOLEAN, STRING, json_value, kind_of, refusal, value_name, values_of
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.slots import ENTRY, LEAF, Slot, every
 from routenator.errors import InputError
@@ -46,7 +46,7 @@ def check_schemas(domain: Domain) -> Iterator[InputError]:
         if name not in domain.rules:
             continue
         for slot in every(domain.slots[name]):
-            found = refusal(function.parameters, slot.schema)
+            found = refusal(function.parameters, slot.schema, ANY_TYPE)
             if found is not None:
                 yield InputError(
                     f"no value can be written for the slot {slot.name} of {name}",
@@ -105,7 +105,7 @@ def _slot_errors(domain: Domain, name: str, slot: Slot, nodes: dict[str, list[No
             sources.setdefault(text, source)
     for text, source in sources.items():
         value = json_value(grammar.tidy(text), kind)
-        error = check_value(function, slot.schema, value)
+        error = check_within(function, slot.schema, value)
         if error is None:
             continue
         file, key = _place(domain, name, slot, source)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.domain.foreign import foreign_text, foreign_value
-from routenator.domain.kinds import value_name, values_of
+from routenator.domain.kinds import kind_of, value_name, values_of
 from routenator.domain.toolschema import check_bounds, check_schema, validator_of
 from routenator.errors import InputError
 from routenator.files import read_text
@@ -67,6 +67,10 @@ class Function:
         """The names of the values that a parameter may have, without null; None if its schema does not list them."""
         return self._names.get(parameter)
 
+    def kind(self, parameter: str) -> int:
+        """How the text of a parameter's value becomes JSON; see ``kind_of``."""
+        return kind_of(self.parameters, self.properties[parameter])
+
     def tool(self) -> dict[str, Any]:
         """The OpenAI tool as a model sees it, without our marks."""
         parameters = copy.deepcopy(self.parameters)
@@ -94,7 +98,12 @@ class Function:
         return validator_of(self.parameters)
 
 
-def check_value(function: Function, schema: Any, value: Any) -> CallError | None:
+def check_value(function: Function, parameter: str, value: Any) -> CallError | None:
+    """The first error of one argument's value against the schema of its parameter, or None."""
+    return check_within(function, function.properties[parameter], value)
+
+
+def check_within(function: Function, schema: Any, value: Any) -> CallError | None:
     """The first error of a value against a schema within that of the function's parameters, or None."""
     for error in function._validator.evolve(schema=schema).iter_errors(value):
         return CallError(_KINDS.get(str(error.validator), "format"), "", error.message)

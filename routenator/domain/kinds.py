@@ -142,16 +142,22 @@ def type_of(value: Any) -> str:
     return "null" if value is None else "array" if isinstance(value, list) else "object"
 
 
-def refusal(root: Any, schema: Any) -> Refusal | None:
-    """Why no value can be written for a schema, whatever the rule; None if one can."""
+def refusal(root: Any, schema: Any, wanted: frozenset[str] = SCALARS) -> Refusal | None:
+    """Why no value can be written for a schema, or None if one can.
+
+    Args:
+        root: the schema that references start from.
+        schema: a schema within it.
+        wanted: types of which one will do.
+    """
     for keyword in ("not", "if"):
         if any(keyword in part for part in _parts(root, schema)):
             return Refusal(f"a schema with `{keyword}`", "a schema that says what a value is, without `not` and `if`")
     types = types_of(root, schema)
     if not types:
         return Refusal("a schema that no value satisfies", "a schema that some value satisfies")
-    if types == {"null"}:
-        return Refusal("a schema that only null satisfies", "no slot: the parameter has nothing to say")
+    if types == {"null"} or not types & wanted:
+        return Refusal(f"values of type {' or '.join(sorted(types))}", f"{' or '.join(sorted(wanted - {'null'}))}")
     return None
 
 

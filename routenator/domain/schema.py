@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -112,6 +113,22 @@ class SlotRule(Closed):
     unique: bool | str = True
     excludes: list[str] = []
     needs: list[str] = []
+
+    def grammars(self) -> Iterator[str]:
+        """The texts of all grammars and patterns in this rule and those of its parts."""
+        if self.value is not None:
+            yield self.value
+        if self.surface is not None:
+            yield self.surface
+        for phrases in (self.said or {}).values():
+            yield from phrases
+        items = self.items if isinstance(self.items, list) else [self.items] if self.items else []
+        parts = [*items, *(self.fields or {}).values()]
+        if self.entries is not None:
+            yield self.entries.surface
+            parts += [self.entries.key, self.entries.value]
+        for part in parts:
+            yield from part.grammars()
 
     @model_validator(mode="after")
     def _one_shape(self) -> SlotRule:

@@ -113,7 +113,7 @@ def with_lists(
 
 def _named(rule: FunctionRule) -> Iterable[str]:
     """Names that the grammars of a rule's slots refer to, each once."""
-    texts = [text for slot in rule.slots.values() for text in (slot.value, slot.surface or "")]
+    texts = [text for slot in rule.slots.values() for text in slot.grammars()]
     return dict.fromkeys(name for text in texts for name in _REFERENCE.findall(text))
 
 

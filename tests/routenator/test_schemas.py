@@ -112,7 +112,7 @@ def test_values_are_made_as_the_schema_says(copy: Path, schema: Any, value: str,
 @pytest.mark.parametrize(
     ("schema", "value", "parts"),
     [
-        ({"type": "null"}, "null", ["no value can be written for the slot near", "only null"]),
+        ({"type": "null"}, "null", ["no value can be written for the slot near", "of type null"]),
         (False, None, ["no value satisfies"]),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, None, ["no value satisfies"]),
         ({"not": {"type": "null"}}, None, ["`not`"]),

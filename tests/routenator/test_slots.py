@@ -393,3 +393,13 @@ def test_shares_of_fields_are_named_in_full(copy: Path) -> None:
     with pytest.raises(InputError) as error:
         load_domain(copy)
     said(error, "statistics.yaml", "slots.ask.slot.flor", "nearest:  slot.floor")
+
+
+def test_items_may_come_from_a_value_list(copy: Path) -> None:
+    (copy / "values").mkdir()
+    (copy / "values/country.tsv").write_text("DE\tGermany\nFR\tFrance\nUS\tthe US\tAmerica\n")
+    give(copy, TEXTS, {"items": {"value": "{country.value}", "surface": "{country}"}, "count": {2: 1}})
+    said_as = {"DE": {"Germany"}, "FR": {"France"}, "US": {"the US", "America"}}
+    for _, slots, arguments in drawn(inspected(copy)):
+        first, second = arguments["slot"]
+        assert slots["slot"] in {f"{a} and {b}" for a in said_as[first] for b in said_as[second]} and first != second
