@@ -152,10 +152,11 @@ class _Builder:
         """One slot, with its parts."""
         shape = shape_of(rule)
         types = types_of(self._root, schema)
-        if types and shape != LEAF and _TYPES[shape] not in types:
-            self._refuse(f"a rule for a {shape}", types, where)
-        if types and shape == LEAF and not types & SCALARS:
-            self._refuse("a rule for a single value", types, where)
+        if types - {"null"}:  # `domain check` refuses others
+            if shape != LEAF and _TYPES[shape] not in types:
+                self._refuse(f"a rule for a {shape}", types, where)
+            if shape == LEAF and not types & SCALARS:
+                self._refuse("a rule for a single value", types, where)
         parts: tuple[Slot, ...] = ()
         counts: tuple[tuple[int, float], ...] = ()
         if shape == OBJECT:
