@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from routenator.errors import InputError
 
 _MOST_DEPTH = 50  # brackets within each other; whatever reads a tree of a grammar calls itself for each
+_PLAIN = re.compile(r"[^\\{}()<>|\[\]]+")  # text without a special character
 _NAME = re.compile(r"[A-Za-z_$@][\w$@-]*(\.[\w$@-]+)*\Z")
 
 
@@ -50,6 +51,8 @@ class Permutation:
 
 Node = Text | Reference | Sequence | Choice | Conditional | Permutation
 
+_NOTHING = Text("")
+
 
 class GrammarError(ValueError):
     """A syntax error in a grammar. ``position`` is 0-based."""
@@ -82,10 +85,11 @@ class _Parser:
                     literal = ""
                 parts.append(self.reference() if sign == "{" else self.group(sign))
                 continue
-            if sign in "}])>|":
+            plain = _PLAIN.match(self.text, self.at)
+            if plain is None and sign != "\\":
                 raise GrammarError(f"a stray {sign!r} (write \\{sign} for the character itself)", self.at)
-            literal += sign
-            self.at += 1
+            literal += plain.group() if plain else sign
+            self.at = plain.end() if plain else self.at + 1
         if literal:
             parts.append(Text(literal))
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
@@ -150,6 +154,22 @@ def demanded(node: Node, slots: frozenset[str]) -> frozenset[str]:
     if isinstance(node, Sequence):
         return frozenset().union(*(demanded(part, slots) for part in node.parts))
     return frozenset()
+
+
+def skeleton(node: Node, slots: frozenset[str]) -> Node:
+    """The grammar reduced to its slots: ``said`` and ``demanded`` are the same for it, and far quicker."""
+    if isinstance(node, Reference):
+        return node if node.name in slots else _NOTHING
+    if isinstance(node, Conditional):
+        part = skeleton(node.part, slots)
+        return Conditional(part) if part != _NOTHING else _NOTHING
+    if isinstance(node, Text):
+        return _NOTHING
+    if isinstance(node, Choice):
+        options = tuple(dict.fromkeys(skeleton(option, slots) for option in node.options))
+        return Choice(options) if options != (_NOTHING,) else _NOTHING
+    parts = tuple(part for part in (skeleton(each, slots) for each in node.parts) if part != _NOTHING)
+    return type(node)(parts) if parts else _NOTHING
 
 
 def said(node: Node, slots: frozenset[str], present: frozenset[str]) -> frozenset[str]:

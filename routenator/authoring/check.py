@@ -21,7 +21,7 @@ from routenator.domain.slots import ENTRY, MAP, OBJECT, Slot, every, spoken
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.prompts import check_template
-from routenator.grammar import said
+from routenator.grammar import said, skeleton
 from routenator.sampling.feasible import check_walks
 
 _SHOWN = 20
@@ -142,10 +142,11 @@ def _check_coverage(domain: Domain) -> Iterator[InputError]:
         fine: set[tuple[frozenset[str], frozenset[str]]] = set()  # functions of a family have the same slots
         for function in template.functions:
             slots = frozenset(slot.local for slot in domain.spoken(function))
+            grammar = skeleton(template.grammar, slots)
             for present in presence_combinations(domain, function):
                 if (slots, present) in fine or not _can_meet(domain, template, function, present):
                     continue
-                missing = present - said(template.grammar, slots, present)
+                missing = present - said(grammar, slots, present)
                 if missing:
                     yield InputError(
                         f"a draw of this template for {function} can omit a slot",
