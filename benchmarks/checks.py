@@ -54,7 +54,9 @@ def read_labelled(file: Path = DATA) -> list[Row]:
 
 def to_check(row: Row, domain: Domain) -> Candidate:
     return Candidate(
-        **{name: row[name] for name in ("query", "function", "arguments", "slots", "category", "template", "draft")},
+        **{name: row[name] for name in ("query", "category", "template", "draft")},
+        calls=[Call(row["function"], row["arguments"])],
+        slots=[row["slots"]],
         bounds=domain.statistics.length_buckets[row["length"]],
         language="en",
     )

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from routenator.authoring.check import probe_config
 from routenator.config import ChecksConfig
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
@@ -95,9 +96,8 @@ def sentences(text: str) -> list[str]:
 def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
     return Candidate(
         query=query,
-        function="",
-        arguments={},
-        slots=slots,
+        calls=[Call("", {})],
+        slots=[slots],
         category="",
         bounds=(1, 99),
         language="en",

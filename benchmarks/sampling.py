@@ -219,7 +219,7 @@ def networkx_rate(name: str, rows: int, *, remember: bool) -> float:
     from routenator.compose import find_domain
     from routenator.domain.graph import to_networkx
     from routenator.domain.loader import load_domain
-    from routenator.sampling.strata import normalise
+    from routenator.sampling.shares import normalise
     from routenator.sampling.walk import Graph
 
     domain = load_domain(find_domain(name))

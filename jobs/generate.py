@@ -28,7 +28,7 @@ from routenator.wording.composer import Composer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 5
+VERSION = 6
 DRAFT_ROWS = 65_536  # requests per checkpoint where the draft is the query
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from jobs.inputs import candidate_files, check_same_strata, read_strata
 from jobs.scratch import Scratch
 from jobs.task import Task
+from routenator.config import RunConfig
 from routenator.dataset.ambiguity import Ambiguity
 from routenator.dataset.card import dataset_card
 from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
@@ -36,9 +37,10 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.sampling.acceptance import write_text
+from routenator.sampling.calls import row_calls
 from routenator.sampling.strata import target_shares
 
-VERSION = 3
+VERSION = 4
 _EXAMPLES = 30  # shown in the report
 _REASONS_SHOWN = 5
 
@@ -208,7 +210,7 @@ def _summary(
             "strata_full": len(strata) - sum(row["missing"] > 0 for row in decisions.deficits),
             **{split: writer.written for split, writer in splits.items()},
         },
-        "distribution": distribution(strata, counts, marginals(target_shares(domain, task.config))),
+        "distribution": distribution(strata, counts, _target(domain, task.config)),
         "deficits": decisions.deficits,
         "words": word_quartiles(found.words),
         "positions": positions(found.positions, thirds),
@@ -217,6 +219,13 @@ def _summary(
         "files": {split: writer.files for split, writer in splits.items()},
         "examples": found.examples(_EXAMPLES),
     }
+
+
+def _target(domain: Domain, config: RunConfig) -> dict[str, dict[str, float]]:
+    """Dimension -> name -> share; the number of calls is one if rows differ in it."""
+    calls = row_calls(domain, config)
+    numbers = {"calls": {str(number): share for number, share in calls.items()}} if set(calls) != {1} else {}
+    return marginals(target_shares(domain, config)) | numbers
 
 
 def _golden_words(golden: list[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from routenator.sampling import GENERATOR
 from routenator.sampling.sampler import Sampler
 from routenator.schemas import REQUEST_COLUMNS, arrow_schema
 
-VERSION = 2
+VERSION = 3
 BATCH = 32_768  # rows drawn at once: their columns fit into the cache
 ROW_GROUP = 8  # batches
 

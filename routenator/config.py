@@ -32,6 +32,10 @@ class DatasetConfig(Section):
     size: Positive = 1000  # accepted examples to end up with, both splits together
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     rows_per_file: Positive = 1_000_000  # larger sets are split into several files
+    calls: dict[Annotated[int, Field(ge=0, le=4)], Annotated[float, Field(ge=0.0)]] | None = None
+    # replaces the domain's shares of rows by their number of calls
+    no_call: dict[Literal["topics", "near", "chat"], Annotated[float, Field(ge=0.0)]] | None = None
+    # replaces the domain's shares of what rows without a call are
 
 
 class SampleConfig(Section):

@@ -31,6 +31,7 @@ DETAIL_COLUMNS = {
     "path": "string",  # JSON {step name: node id}
     "slots": "string",  # JSON [{slot: its wording in the query}, ...], one object a call; present slots only
     "calls": "string",  # JSON [{"name": ..., "arguments": {...}}, ...]: the gold calls, see routenator/domain/calls.py
+    "reply": "string",  # what the assistant says in a row without a call; null otherwise
     "draft": "string",  # a heuristic query for the same call (on the heuristic route, the query itself)
     "record": "string",  # id of the metadata record, or null
 }

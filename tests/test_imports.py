@@ -82,6 +82,7 @@ WORKERS_ONLY = {
     "routenator/wording/expand.py",
     "routenator/wording/kernel.py",
     "routenator/wording/memory.py",
+    "routenator/wording/others.py",
     "routenator/wording/parts.py",
     "routenator/wording/placement.py",
     "routenator/wording/random.py",

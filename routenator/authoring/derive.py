@@ -28,6 +28,7 @@ from routenator.domain.functions import load_functions
 from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.domain.schema import Weight
+from routenator.domain.templates import OWN_FILES
 from routenator.errors import InputError
 from routenator.files import check_writable, write_json
 from routenator.parsing import Closed, read_yaml
@@ -162,7 +163,7 @@ def _write(domain: Domain, source: Path, out: Path, options: DeriveOptions, deri
     rules = {name: rule.model_dump(by_alias=True, exclude_unset=True) for name, rule in domain.rules.items()}
     _write_yaml(out / "domain.yaml", {**read_yaml(source / "domain.yaml"), "functions": rules})
     _write_yaml(out / "statistics.yaml", statistics_document(domain))
-    _write_templates(domain, out)
+    _write_templates(domain, source, out)
     _write_records(domain, out, derived)
     _write_golden(source, options.golden, out, derived)
     if derived.families is not None:
@@ -186,6 +187,8 @@ def statistics_document(domain: Domain) -> dict[str, Any]:
             for c, cells in categories.items()
             for (length, language), weight in cells.items()
         ]
+    if table["calls"] == {1: 1.0}:
+        del table["calls"]  # the default
     return {name: value for name, value in table.items() if value}
 
 
@@ -193,7 +196,7 @@ def _write_yaml(path: Path, value: Any) -> None:
     path.write_text("# Derived by rule; see README.md.\n" + dump_yaml(value), encoding="utf-8")
 
 
-def _write_templates(domain: Domain, out: Path) -> None:
+def _write_templates(domain: Domain, source: Path, out: Path) -> None:
     by_file: dict[Path, dict[str, Any]] = {}
     for template in domain.templates.values():
         entry = template.head.model_dump(by_alias=True, exclude_defaults=True, exclude={"text"})
@@ -201,6 +204,9 @@ def _write_templates(domain: Domain, out: Path) -> None:
         by_file.setdefault(path, {})[template.key] = {**entry, "text": template.body}
     for path, entries in by_file.items():
         write_templates(path, entries, list(domain.rules))
+    for name in OWN_FILES:
+        if (source / "templates" / name).is_file():
+            shutil.copyfile(source / "templates" / name, out / "templates" / name)
 
 
 def _write_records(domain: Domain, out: Path, derived: Derived) -> None:

@@ -15,13 +15,17 @@ from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.generation.candidate import to_check
+from routenator.generation.heuristic import candidates
 from routenator.sampling.philox import row_seeds
+from routenator.sampling.sampler import Sampler
 from routenator.sampling.strata import category_shares
 from routenator.validation.checks import CHECKS, Context, first_failure
 from routenator.validation.prefilter import surely_accepted
+from routenator.wording.composer import Composer
 from routenator.wording.writer import Words, Writer, one_call, one_slots
 
 DRAWS = 64  # of each function and grammar
+_OTHERS = 400  # rows without a call or with several, drawn together
 MANY = 0.25  # warn if a check rejects at least this share of them
 
 
@@ -88,6 +92,30 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
             yield (
                 f"{name}: the checks reject {len(found) / DRAWS:.0%} of its queries for {function}, "
                 f"{count / DRAWS:.0%} because of {reason} ({CHECKS[reason][1]}): {seen}, in {query[:80]!r}"
+            )
+
+
+def check_others(domain: Domain) -> Iterator[str]:
+    """Sentences for templates of rows without a call or with several of which the checks reject many queries."""
+    shares = {number: share for number, share in domain.statistics.calls.items() if number != 1 and share > 0}
+    if not shares:
+        return
+    config = probe_config(domain, _OTHERS)
+    config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"calls": shares})})
+    sampler = Sampler(domain, config)
+    drawn = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size))
+    rows = candidates(drawn, Context(domain, config.checks, {})).to_pylist()
+    every = Counter(row["template"] for row in rows)
+    rejected: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        if not row["accepted"]:
+            rejected.setdefault(row["template"], []).append(row)
+    for name, bad in rejected.items():
+        if len(bad) >= max(2, MANY * every[name]):
+            one = bad[0]
+            yield (
+                f"{name}: the checks reject {len(bad)} of {every[name]} of its queries, for example because of "
+                f"{one['reason']} ({CHECKS[one['reason']][1]}): {one['detail']}, in {one['query'][:80]!r}"
             )
 
 

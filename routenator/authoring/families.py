@@ -25,7 +25,8 @@ from routenator.domain.joint import Joint
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.files import read_json
-from routenator.sampling.strata import category_shares, normalise
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares
 
 FILE = "families.json"
 _LONGEST_NAME = 64  # characters; the limit of function-calling APIs

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from routenator.authoring.check import check_domain, probe_config
-from routenator.authoring.drawn import Drawn, check_draws, draw_all
+from routenator.authoring.drawn import Drawn, check_draws, check_others, draw_all
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.graph import to_networkx
@@ -76,6 +76,8 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         *_category_warnings(domain),
         *(each for each in found if isinstance(each, str)),
         *_length_warnings(domain, draws),
+        *_topic_warnings(domain),
+        *check_others(domain),
     ]
     return report
 
@@ -149,6 +151,24 @@ def _category_warnings(domain: Domain) -> Iterator[str]:
         silent = [value for value in function.names(function.category) or [] if given.get(value, 0) <= 0]
         if silent:
             yield f"{name}: some categories of the API have no share in the statistics: {_some(silent)}"
+
+
+def _topic_warnings(domain: Domain) -> Iterator[str]:
+    """Topics of queries without a call that a function seems to serve."""
+    if not domain.statistics.calls.get(0):
+        return
+    topics = domain.no_call
+    if topics.left_out:
+        served = [f"{name} ({', '.join(functions)})" for name, functions in topics.left_out.items()]
+        yield (
+            f"rows without a call leave out {len(served)} of the package's topics, as words of functions name them: "
+            f"{_some(served, 20)}. To use one all the same, write it into templates/no_call.yaml"
+        )
+    for name, functions in topics.doubtful.items():
+        yield (
+            f"templates/no_call.yaml: {name} is a topic of queries without a call, but words of {_some(functions)} "
+            "name it. If the function serves such queries, leave the topic out by `weight: 0`"
+        )
 
 
 def _length_warnings(domain: Domain, draws: Sequence[Drawn]) -> Iterator[str]:

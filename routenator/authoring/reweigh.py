@@ -20,7 +20,8 @@ from routenator.domain.slots import every
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.grammar import demanded, said
-from routenator.sampling.strata import category_shares, heuristic_templates, length_language_shares, normalise
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares, heuristic_templates, length_language_shares
 from routenator.sampling.walk import Graph
 
 ANY_LENGTH = "any"  # the only length bucket of a flat domain

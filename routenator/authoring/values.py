@@ -21,7 +21,8 @@ from routenator.domain.kinds import ANY_TYPE, BOOLEAN, STRING, json_value, kind_
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.slots import ENTRY, LEAF, Slot, every
 from routenator.errors import InputError
-from routenator.sampling.strata import category_shares, normalise
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares
 from routenator.sampling.walk import Graph, Walker
 from routenator.wording.grammars import node_attribute
 

@@ -70,8 +70,10 @@ def mark(
     """
     import numpy as np
 
-    names = sorted({str(row["function"]) for row in strata})
-    functions = np.array([names.index(str(row["function"])) for row in strata], dtype=np.int32)
+    names = sorted({str(row["function"]) for row in strata if _is_compared(row)})
+    functions = np.array(
+        [names.index(str(row["function"])) if _is_compared(row) else -1 for row in strata], dtype=np.int32
+    )
     chosen, counts = _draw(decisions, functions, len(names), seed, references, block_rows)
     judged = counts > rule.neighbours
     if not judged.any() or (counts > 0).sum() < 2:
@@ -86,6 +88,7 @@ def mark(
     found: list[np.ndarray] = []
     for low, frame in stream(sources, ("query",), block_rows):
         rows = np.flatnonzero(decisions.codes[low : low + frame.height] == Decision.PENDING)
+        rows = rows[functions[decisions.strata[low + rows]] >= 0]
         own = functions[decisions.strata[low + rows]]
         rows, own = rows[judged[own]], own[judged[own]]
         for start in range(0, len(rows), _ROWS):
@@ -95,6 +98,11 @@ def mark(
         progress(total + low + frame.height, 2 * total)
     decisions.neighbours = np.concatenate([np.zeros((0, 3 + NAMED), dtype=np.int64), *found])
     decisions.codes[decisions.neighbours[:, 0]] = Decision.AMBIGUOUS
+
+
+def _is_compared(row: dict[str, Any]) -> bool:
+    """Whether a stratum's rows are: not those with several calls, nor those that ask for a function that is hidden."""
+    return row.get("calls", 1) < 2 and row.get("hidden") is None
 
 
 def _embed(rule: Ambiguity, queries: pl.Series, rows: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -114,6 +122,7 @@ def _draw(
     counts = np.zeros(count, dtype=np.int64)
     for low, high in blocks(len(decisions.codes), block_rows):
         pending = decisions.codes[low:high] == Decision.PENDING
+        pending &= functions[decisions.strata[low:high]] >= 0
         counts += np.bincount(functions[decisions.strata[low:high][pending]], minlength=count)
     most = max(1, references // max(1, int((counts > 0).sum())))
     salt = hashing.random_numbers(1, f"routenator ambiguity {seed}".encode())

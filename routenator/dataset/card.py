@@ -68,9 +68,9 @@ def dataset_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {_line(title)}: synthetic function-calling data",
-        f"{description.strip()}\n\nEvery row is a query and the function call that it should produce. No row was typed "
-        "by a user: queries were generated from a knowledge graph, content metadata and population-level statistics "
-        "(the method of RouteNator, arXiv 2505.10495).",
+        f"{description.strip()}\n\nEvery row is a query and the function call that it should produce"
+        f"{_none_or_several(summary)}. No row was typed by a user: queries were generated from a knowledge graph, "
+        "content metadata and population-level statistics (the method of RouteNator, arXiv 2505.10495).",
         "## Rows",
         _table(
             ["", "rows"],
@@ -104,7 +104,10 @@ def dataset_card(
         "## Files",
         _table(
             ["format", "content"],
-            [["parquet", "one row per example; `calls` is JSON text"], *_formats(summary["formats"])],
+            [
+                ["parquet", "one row per example; `calls` is JSON text; `reply` is what is said without a call"],
+                *_formats(summary["formats"]),
+            ],
         ),
         "## Provenance",
         _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),
@@ -116,6 +119,14 @@ def dataset_card(
         "their output; then set `license` above.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _none_or_several(summary: Mapping[str, Any]) -> str:
+    table = summary["distribution"]["dimensions"].get("calls")
+    numbers = [row["name"] for row in table["rows"] if row["final"]["rows"]] if table else []
+    found = [*(["a sentence where no function fits"] if "0" in numbers else []),
+             *(["several calls"] if set(numbers) - {"0", "1"} else [])]  # fmt: skip
+    return f" (or {', or '.join(found)})" if found else ""
 
 
 def _path(split: str, files: list[str]) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from routenator.sampling.calls import AND
 from routenator.sampling.strata import KEY
 
 DIMENSIONS = ("function", "category", "route", "length", "language")
@@ -107,7 +108,8 @@ def distribution(
     Args:
         strata: rows of strata.json.
         counts: step ("requested", "accepted", "final") -> rows of each stratum.
-        target: dimension -> name -> share, from ``marginals``.
+        target: dimension -> name -> share, from ``marginals``; and of ``calls``, if not all rows have one. Shares of
+            functions are of calls, those of all others but ``calls`` of rows with one call.
 
     Returns:
         {"dimensions": {dimension: {"rows": [{"name", "target", STEP: {"rows", "share"}, "acceptance", "missing"}],
@@ -120,12 +122,13 @@ def distribution(
             ``hardest``.
     """
     dimensions = {}
-    for dimension in DIMENSIONS:
+    for dimension in (*DIMENSIONS, *({"calls"} & target.keys())):
         tallies: dict[str, Counter[str]] = {step: Counter() for step in (*STEPS, "quota")}
         for number, row in enumerate(strata):
-            for step in STEPS:
-                tallies[step][str(row[dimension])] += counts[step][number]
-            tallies["quota"][str(row[dimension])] += row["quota"]
+            for name in _names(row, dimension):
+                for step in STEPS:
+                    tallies[step][name] += counts[step][number]
+                tallies["quota"][name] += row["quota"]
         names = sorted(target[dimension], key=lambda name: (-target[dimension][name], name))
         shares = [target[dimension][name] for name in names]
         dimensions[dimension] = {
@@ -152,6 +155,16 @@ def distribution(
     quotas = [row["quota"] / wanted for row in strata]
     joint = {step: measures(quotas, counts[step]) for step in STEPS}
     return {"dimensions": dimensions, "joint": joint, "hardest": hardest(strata, counts)}
+
+
+def _names(row: Mapping[str, Any], dimension: str) -> list[str]:
+    """What a row of a stratum counts towards in a dimension: nothing, one name or several."""
+    calls = row.get("calls", 1)
+    if dimension == "calls":
+        return [str(calls)]
+    if dimension == "function" and calls > 1:
+        return str(row["function"]).split(AND)
+    return [str(row[dimension])] if calls == 1 else []
 
 
 def acceptance(accepted: int, requested: int) -> dict[str, float] | None:

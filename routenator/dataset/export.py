@@ -1,7 +1,8 @@
 """Training formats. Each is an entry of ``FORMATS``: file suffix -> how examples become its lines, or its table.
 
-Lines are Polars expressions over a block's columns (``index``, ``query``, ``function``, ``arguments``, ``calls``): no
-row passes through Python. The only exception is BFCL's answers, whose shape depends on each call's parameters.
+Lines are Polars expressions over a block's columns (``index``, ``query``, ``calls``, ``parts`` of
+``routenator.dataset.calls.call_parts``, ``reply``, ``hidden``): no row passes through Python. The only exception is
+BFCL's answers, whose shape depends on each call's parameters.
 Arguments stay JSON text wherever the format allows it: loaders that infer a schema would otherwise give every row the
 parameters of all functions, filled with nulls, and fail on parameters of mixed types.
 """
@@ -60,37 +61,60 @@ def json_text(text: str | pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.lit('"'), escaped, pl.lit('"'))
 
 
-def _name(names: Sequence[str]) -> pl.Expr:
-    import polars as pl
-
-    return pl.col("function").replace_strict({name: _dumps(name) for name in names}, return_dtype=pl.String)
-
-
-def _names(tools: Tools) -> list[str]:
-    return [tool["function"]["name"] for tool in tools]
-
-
-def _messages(tools: Tools) -> list[pl.Expr]:
+def _messages() -> list[pl.Expr]:
     """The JSON text of an example's messages, in parts."""
     import polars as pl
 
+    part = pl.element().struct
+    call = pl.concat_str(
+        pl.lit('{"id": "'),
+        part.field("id"),
+        pl.lit('", "type": "function", "function": {"name": '),
+        json_text(part.field("name")),
+        pl.lit(', "arguments": '),
+        json_text(part.field("arguments")),
+        pl.lit("}}"),
+    )
+    calls = pl.concat_str(pl.lit('"tool_calls": ['), pl.col("parts").list.eval(call).list.join(", "), pl.lit("]"))
+    reply = pl.concat_str(pl.lit('"content": '), json_text("reply"))
     return [
         pl.lit('{"messages": [{"role": "user", "content": '),
         json_text("query"),
-        pl.lit('}, {"role": "assistant", "tool_calls": [{"id": "call_'),
-        pl.col("index"),
-        pl.lit('", "type": "function", "function": {"name": '),
-        _name(_names(tools)),
-        pl.lit(', "arguments": '),
-        json_text("arguments"),
+        pl.lit('}, {"role": "assistant", '),
+        pl.when(_count() == 0).then(reply).otherwise(calls),
+        pl.lit('}], "tools": '),
     ]
+
+
+def _count() -> pl.Expr:
+    """Number of calls of each row."""
+    import polars as pl
+
+    return pl.col("parts").list.len()
+
+
+def _shown(tools: Tools, text: Callable[[Tools], str]) -> pl.Expr:
+    """The text of the API that each row shows: without the functions that are hidden in it."""
+    import polars as pl
+
+    def without(hidden: pl.Series) -> pl.Series:
+        names = hidden.list.join("\0")
+        texts = {key: text(_without(tools, key.split("\0"))) for key in names.drop_nulls().unique()}
+        return names.replace_strict(texts, default=None, return_dtype=pl.String)
+
+    every = pl.lit(text(tools))
+    return pl.coalesce(pl.col("hidden").map_batches(without, return_dtype=pl.String), every)
+
+
+def _without(tools: Tools, names: Sequence[str]) -> Tools:
+    return [tool for tool in tools if tool["function"]["name"] not in names]
 
 
 def openai_line(tools: Tools) -> pl.Expr:
     """OpenAI fine-tuning and TRL: ``messages`` and ``tools``."""
     import polars as pl
 
-    return pl.concat_str(*_messages(tools), pl.lit(f'}}}}]}}], "tools": {_dumps(tools)}}}'))
+    return pl.concat_str(*_messages(), _shown(tools, _dumps), pl.lit("}"))
 
 
 def axolotl_line(tools: Tools) -> pl.Expr:
@@ -101,7 +125,7 @@ def axolotl_line(tools: Tools) -> pl.Expr:
     ]
     import polars as pl
 
-    return pl.concat_str(*_messages(tools), pl.lit(f'}}}}]}}], "tools": {_dumps(packed)}}}'))
+    return pl.concat_str(*_messages(), _shown(packed, _dumps), pl.lit("}"))
 
 
 def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
@@ -116,28 +140,26 @@ def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
 
     rows = examples.height
 
-    def texts(expression: pl.Expr) -> pa.Array:
-        array = examples.select(expression).to_series().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        return array.cast(pa.string())
+    def texts(values: pl.Series) -> pa.Array:
+        return values.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
 
     turns = np.tile(np.array([0, 1]), rows)
-    user, call = turns == 0, turns == 1
-    # The user's turns contain the queries; the assistant's point to position ``rows`` of the array, which is null.
-    place = np.where(user, np.repeat(np.arange(rows), 2), rows)
-    content = pa.concat_arrays([texts(pl.col("query")), pa.nulls(1, pa.string())]).take(pa.array(place))
-    function = pa.StructArray.from_arrays(
-        [texts(pl.col("function")), texts(pl.col("arguments"))], ["name", "arguments"]
-    )
-    identity = texts(pl.concat_str(pl.lit("call_"), pl.col("index")))
-    kind = pa.repeat("function", rows)
-    calls = pa.StructArray.from_arrays([identity, kind, function], ["id", "type", "function"])
-    ends = np.concatenate([[0], np.cumsum(call)]).astype(np.int32)
-    tool_calls = pa.ListArray.from_arrays(pa.array(ends), calls, mask=pa.array(user))
+    # The user's turns contain the queries, those of the assistant the replies of rows without a call, else nulls.
+    place = np.repeat(np.arange(rows), 2) + rows * turns
+    content = pa.concat_arrays([texts(examples["query"]), texts(examples["reply"])]).take(pa.array(place))
+    count = examples["parts"].list.len().to_numpy().astype(np.int32)
+    parts = examples["parts"].explode().drop_nulls().struct.unnest()
+    function = pa.StructArray.from_arrays([texts(parts["name"]), texts(parts["arguments"])], ["name", "arguments"])
+    kind = pa.repeat("function", parts.height)
+    calls = pa.StructArray.from_arrays([texts(parts["id"]), kind, function], ["id", "type", "function"])
+    lengths = np.repeat(count, 2) * turns
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    tool_calls = pa.ListArray.from_arrays(pa.array(ends), calls, mask=pa.array(lengths == 0))
     role = pa.array(["user", "assistant"]).take(pa.array(turns))
     turn = pa.StructArray.from_arrays([role, content, tool_calls], ["role", "content", "tool_calls"])
     messages = pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * rows + 1, 2, dtype=np.int32)), turn)
-    api = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), pa.array([_dumps(tools)]))
-    return pa.table({"messages": messages, "tools": api}, schema=openai_schema())
+    shown = texts(examples.select(_shown(tools, _dumps)).to_series())
+    return pa.table({"messages": messages, "tools": shown.dictionary_encode()}, schema=openai_schema())
 
 
 def openai_schema() -> pa.Schema:
@@ -151,16 +173,22 @@ def openai_schema() -> pa.Schema:
 
 
 def llamafactory_line(tools: Tools) -> pl.Expr:
-    """LLaMA-Factory sharegpt: a human turn, a function_call turn, and the tools as JSON text."""
+    """LLaMA-Factory sharegpt: a human turn, a turn of function calls or of text, and the tools as JSON text."""
     import polars as pl
 
-    api = _dumps([tool["function"] for tool in tools])
+    # One call stands alone, several are a list.
+    calls = pl.when(_count() == 1).then(pl.col("calls").str.slice(1).str.head(-1)).otherwise("calls")
+    none = _count() == 0
     return pl.concat_str(
         pl.lit('{"conversations": [{"from": "human", "value": '),
         json_text("query"),
-        pl.lit('}, {"from": "function_call", "value": '),
-        json_text(pl.col("calls").str.slice(1).str.head(-1)),
-        pl.lit(f'}}], "tools": {_dumps(api)}}}'),
+        pl.when(none)
+        .then(pl.lit('}, {"from": "gpt", "value": '))
+        .otherwise(pl.lit('}, {"from": "function_call", "value": ')),
+        json_text(pl.when(none).then("reply").otherwise(calls)),
+        pl.lit('}], "tools": '),
+        _shown(tools, lambda shown: _dumps(_dumps([tool["function"] for tool in shown]))),
+        pl.lit("}"),
     )
 
 
@@ -174,9 +202,13 @@ def llamafactory_info(names: Sequence[str]) -> dict[str, str]:
     return {"dataset_info.json": json.dumps(entries, indent=2) + "\n"}
 
 
-def _bfcl_id(tools: Tools) -> str:
-    # BFCL takes the category from the id: one call out of one function is "simple", out of several "multiple".
-    return f'{{"id": "{"simple" if len(tools) == 1 else "multiple"}_'
+def _bfcl_id(tools: Tools) -> pl.Expr:
+    """The id, of which BFCL takes the category: calls out of one function are "simple" or "parallel"."""
+    import polars as pl
+
+    one, several = ("simple", "parallel") if len(tools) == 1 else ("multiple", "parallel_multiple")
+    category = pl.when(_count() == 0).then(pl.lit("irrelevance")).when(_count() == 1).then(pl.lit(one))
+    return pl.concat_str(pl.lit('{"id": "'), category.otherwise(pl.lit(several)), pl.lit("_"), "index", pl.lit('", '))
 
 
 _BFCL_TYPES = {"object": "dict", "number": "float"}
@@ -199,12 +231,14 @@ def bfcl_line(tools: Tools) -> pl.Expr:
     import polars as pl
 
     functions = [{**tool["function"], "parameters": _bfcl_schema(tool["function"]["parameters"])} for tool in tools]
+    packed = [{"function": function} for function in functions]
     return pl.concat_str(
-        pl.lit(_bfcl_id(tools)),
-        pl.col("index"),
-        pl.lit('", "question": [[{"role": "user", "content": '),
+        _bfcl_id(tools),
+        pl.lit('"question": [[{"role": "user", "content": '),
         json_text("query"),
-        pl.lit(f'}}]], "function": {_dumps(functions)}}}'),
+        pl.lit('}]], "function": '),
+        _shown(packed, lambda shown: _dumps([tool["function"] for tool in shown])),
+        pl.lit("}"),
     )
 
 
@@ -216,7 +250,7 @@ def bfcl_answer_line(tools: Tools) -> pl.Expr:
         return pl.Series([_dumps(list(map(_possible, json.loads(text)))) for text in calls], dtype=pl.String)
 
     truth = pl.col("calls").map_batches(possible, return_dtype=pl.String)
-    return pl.concat_str(pl.lit(_bfcl_id(tools)), pl.col("index"), pl.lit('", "ground_truth": '), truth, pl.lit("}"))
+    return pl.concat_str(_bfcl_id(tools), pl.lit('"ground_truth": '), truth, pl.lit("}"))
 
 
 def _possible(call: dict[str, Any]) -> dict[str, Any]:

@@ -138,13 +138,15 @@ class _FirstLook:
         names = sorted({str(row["function"]) for row in strata})
         self._strata = len(strata)
         self._functions = hashing.name_hashes(names)[[names.index(str(row["function"])) for row in strata]]
-        self._names = pl.Series([str(row["function"]) for row in strata], dtype=pl.String)
+        calls = [row.get("calls", 1) for row in strata]
+        self._rows = pl.DataFrame({"function": [str(row["function"]) for row in strata], "number": calls})
         self._golden = hashing.hash_queries(pl.Series(list(golden), dtype=pl.String))
         self._seed = seed
         self._parts = parts
 
     def __call__(self, block: tuple[int, pl.DataFrame]) -> _Look:
         import numpy as np
+        import polars as pl
 
         low, frame = block
         strata = frame["stratum"].to_numpy()
@@ -170,9 +172,13 @@ class _FirstLook:
             call=call[pending],
             index=pending + low,
         )
-        named = frame.select("calls", function=self._names.gather(strata))
-        arguments = named.select(single_arguments(self._names.unique().to_list())).to_series()
-        return _Look(low, codes, strata, hashing.group_hashes(functions, arguments, self._seed), records)
+        # Rows without a call are grouped by their query.
+        keyed = frame.select("calls", "query").hstack(self._rows[strata])
+        content = pl.when(pl.col("number") == 0).then("query").otherwise("calls")
+        single = single_arguments(self._rows["function"].unique().to_list())
+        content = pl.when(pl.col("number") == 1).then(single).otherwise(content)
+        groups = hashing.group_hashes(functions, keyed.select(content).to_series(), self._seed)
+        return _Look(low, codes, strata, groups, records)
 
 
 @dataclass

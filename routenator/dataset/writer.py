@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset import hashing, keys
-from routenator.dataset.calls import single_arguments
+from routenator.dataset.calls import call_parts
 from routenator.dataset.decisions import DROPPED, KEPT, REPLACED, Decision, Decisions
 from routenator.dataset.export import FORMATS, Table, Tools
 from routenator.dataset.files import Kind, ParquetSink, SplitWriter, TextSink
@@ -50,7 +50,7 @@ class Survey:
             final rows among the first ``LOOKED_AT`` candidates: strata are spread evenly over the index, so these are a
             fair sample.
         generators: name -> final rows.
-        shown: (function, route) -> a few rows of the same sample, those with the smallest group hashes.
+        shown: (function or "several", route) -> a few rows of the same sample, those with the smallest group hashes.
     """
 
     rows: int = 0
@@ -190,7 +190,7 @@ def _read(sources: Sequence[Source], block_rows: int) -> Iterator[tuple[int, pl.
     """Yield blocks of the columns to write, with the slots for the first rows only."""
     first = [source for source in sources if source.low < LOOKED_AT + block_rows]
     slots = stream(first, ("slots",), block_rows)
-    for low, frame in stream(sources, ("query", "calls", "generator", "reason", "detail"), block_rows):
+    for low, frame in stream(sources, ("query", "calls", "reply", "generator", "reason", "detail"), block_rows):
         yield low, frame, next(slots)[1]["slots"] if low < LOOKED_AT else None
 
 
@@ -236,7 +236,10 @@ class _Block:
         names = ("function", "category", "route", "template", "length", "language")
         self._decisions, self._categories, self._threshold = decisions, dict(categories), threshold
         # These columns follow from the stratum, so they need not be read from the shards.
-        self._strata = pl.DataFrame({name: [str(row[name]) for row in strata] for name in names})
+        self._strata = pl.DataFrame({name: [str(row[name]) for row in strata] for name in names}).with_columns(
+            number=pl.Series([row.get("calls", 1) for row in strata], dtype=pl.Int64),
+            hidden=pl.Series([row.get("hidden") and [row["hidden"]] for row in strata], dtype=pl.List(pl.String)),
+        )
 
     def __call__(
         self, block: tuple[int, pl.DataFrame, pl.Series | None]
@@ -318,15 +321,12 @@ class _Block:
         return details
 
     def _examples(self, frame: pl.DataFrame, found: Survey) -> pl.DataFrame:
-        """Return all columns of an example except the split, plus ``arguments``; the group is still a number."""
+        """Return all columns of an example except the split, plus ``parts``; the group is still a number."""
         import polars as pl
 
-        nothing = {"reply": pl.lit(None, dtype=pl.String), "hidden": pl.lit(None, dtype=pl.List(pl.String))}
-        if frame.is_empty():
-            return frame.with_columns(words=pl.lit(0, dtype=pl.Int32), **nothing, arguments=pl.lit(""))
-        arguments = single_arguments(list(self._categories))
-        frame = frame.with_columns(words=keys.word_count("query"), **nothing, arguments=arguments)
-        for function, words, count in frame.group_by("function", "words").len().iter_rows():
+        frame = frame.with_columns(words=keys.word_count("query"), parts=call_parts(frame, list(self._categories)))
+        single = frame.filter(pl.col("number") == 1)
+        for function, words, count in single.group_by("function", "words").len().iter_rows():
             found.words.setdefault(function, Counter())[words] += count
         for generator, count in frame.group_by("generator").len().iter_rows():
             found.generators[generator or "unknown"] += count
@@ -336,12 +336,17 @@ class _Block:
         return frame.drop("generator", "reason", "detail")
 
     def _look_closer(self, frame: pl.DataFrame, found: Survey) -> None:
+        import polars as pl
+
         thirds = frame.select("function", third=keyword_third(self._categories)).drop_nulls("third")
         for function, third, count in thirds.group_by("function", "third").len().iter_rows():
             found.positions.setdefault(function, Counter())[third] += count
-        few = frame.sort("group", "index").group_by("function", "route", maintain_order=True).head(_SHOWN)
-        shown = ("index", "query", "calls", "function", "category", "route", "template", "length", "group")
-        for row in few.select(shown).iter_rows(named=True):
-            group = row.pop("group")
+        # Combinations of functions count as one kind of rows, or else they would be most of what is shown.
+        kind = pl.when(pl.col("number") > 1).then(pl.lit("several")).otherwise("function")
+        few = frame.with_columns(kind=kind).sort("group", "index")
+        few = few.group_by("kind", "route", maintain_order=True).head(_SHOWN)
+        shown = ("index", "query", "calls", "reply", "function", "category", "route", "template", "length")
+        for row in few.select(*shown, "group", "kind").iter_rows(named=True):
+            group, kind = row.pop("group"), row.pop("kind")
             row["calls"] = json.loads(row["calls"])
-            found.shown.setdefault((row["function"], row["route"]), []).append((group, row["index"], row))
+            found.shown.setdefault((kind, row["route"]), []).append((group, row["index"], row))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from routenator.domain.functions import Function
 from routenator.domain.graph import Edge, Node
 from routenator.domain.joint import Joint
+from routenator.domain.nocall import NoCall, load_no_call
 from routenator.domain.schema import NO_CATEGORY, FunctionRule, LexiconItem, Statistics
 from routenator.domain.slots import Slot, slots_of, spoken
 from routenator.domain.templates import Template
@@ -56,6 +57,15 @@ class Domain:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @cached_property
+    def no_call(self) -> NoCall:
+        """What queries with no call or several are made of; read on first use.
+
+        Raises:
+            InputError / InputErrors: as ``load_no_call``.
+        """
+        return load_no_call(self.path / "templates", self.functions, self.rules, self.lexicon)
 
     def tools(self) -> list[dict[str, Any]]:
         """The API as OpenAI tools, without our ``x-role`` marks."""

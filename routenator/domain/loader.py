@@ -11,6 +11,7 @@ from routenator.domain.domain import Domain, Phrase
 from routenator.domain.functions import load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
+from routenator.domain.lexicon import parse_lexicon
 from routenator.domain.resolve import resolve
 from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics
 from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
@@ -103,6 +104,18 @@ def _graph(root: Path, rules: dict[str, FunctionRule]) -> tuple[dict[str, Node],
     return {**nodes, **list_nodes(lists)}, [*edges, *more], rules
 
 
+def stated_calls(path: Path) -> dict[int, float]:
+    """The shares of rows by their number of calls, as a domain's statistics.yaml gives them; reads no other file.
+
+    Without that file it is one call: it is for ``load_domain`` to refuse the folder.
+
+    Raises:
+        InputError / InputErrors: the file cannot be read.
+    """
+    file = path / "statistics.yaml"
+    return parse_model(Statistics, read_yaml(file), file).calls if file.is_file() else {1: 1.0}
+
+
 def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
     """Replace a domain's statistics, given as the content of statistics.yaml.
 
@@ -143,28 +156,7 @@ def _used_routes(statistics: Statistics) -> set[str]:
 
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
-    raw = (read_yaml(file) or {}) if file.exists() else {}
-    if not isinstance(raw, dict):
-        raise InputError("not a mapping", file=file, found=type(raw).__name__, expected="name: [words]")
-    lexicon = {}
-    for name, items in raw.items():
-        if not isinstance(items, list) or not items:
-            raise InputError(
-                "not a list of words", file=file, key=str(name), found=type(items).__name__, expected="a non-empty list"
-            )
-        odd = next((item for item in items if isinstance(item, bool | None)), "")
-        if odd != "" or isinstance(name, bool):
-            raise InputError(
-                "YAML reads this word as a boolean or null",
-                file=file,
-                key=str(name),
-                found=odd,
-                expected='quotes: "on", "yes", "no"',
-            )
-        lexicon[str(name)] = [
-            parse_model(LexiconItem, item if isinstance(item, dict) else {"text": str(item)}, file) for item in items
-        ]
-    return lexicon
+    return parse_lexicon(read_yaml(file) or {}, file) if file.exists() else {}
 
 
 def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:

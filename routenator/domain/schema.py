@@ -23,7 +23,9 @@ def _category_name(value: Any) -> Any:
 CategoryName = Annotated[str, BeforeValidator(_category_name)]
 
 NO_CATEGORY = "none"  # stands for "no category"
-NO_CALL = "none"  # label of queries that want no call, where functions are counted
+NO_CALL = "none"  # stands for the function of a row without a call
+CallCount = Annotated[int, Field(ge=0, le=4)]
+NoCallKind = Literal["topics", "near", "chat"]
 
 
 class Step(Closed):
@@ -219,6 +221,37 @@ class Statistics(Closed):
     slots: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]] = {}
     keyword_position: dict[str, dict[Literal["first", "middle", "last"], Weight]] = {}
     noise: Noise = Noise()
+    calls: dict[CallCount, Weight] = {1: 1.0}  # shares of the rows, by their number of calls
+    no_call: dict[NoCallKind, Weight] = {}  # what rows without a call are; empty: the default of the style of prompt
+
+
+class NoCallEntry(Closed):
+    """A topic of queries without a call."""
+
+    kind: Literal["topics", "chat"] = "topics"
+    weight: Weight = 1.0
+    languages: list[str] | None = None
+    serves: list[str] = []
+    text: str
+
+
+class NoCallFile(Closed):
+    """templates/no_call.yaml. ``languages`` holds for every topic that does not give its own."""
+
+    extends: bool = True  # whether the package's topics and words are used too
+    frame: str = "{query}"  # what may stand around a topic's pattern
+    languages: list[str] | None = None
+    words: dict[str, Any] = {}
+    templates: dict[str, NoCallEntry] = {}
+
+
+class Join(Closed):
+    """How a query joins several requests: texts before the first, between, and before the last."""
+
+    open: str = ""
+    between: str = ", "
+    last: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
 
 
 class TemplateHead(Closed):

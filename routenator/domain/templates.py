@@ -18,6 +18,7 @@ from routenator.routes import ROUTES
 SUFFIX = ".yaml"
 EVERY_FUNCTION = "*"
 OLD_SUFFIXES = (".txt", ".j2")  # files of one template each
+OWN_FILES = ("no_call.yaml", "replies.yaml", "joins.yaml")  # see nocall.py
 _DEFAULTS = Path(__file__).resolve().parent / "prompts"  # ROUTE.yaml
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -172,6 +173,8 @@ def _files(directory: Path) -> Iterator[Path]:
                     expected=f"NAME{SUFFIX}, as in docs/domains.md; "
                     f"`python launch.py domain convert {directory.parent}` rewrites the domain's templates",
                 )
+            if file is path and file.name in OWN_FILES:
+                continue  # they serve no route
             if file.suffix == ".yml" or (file is path and file.suffix == SUFFIX):
                 raise InputError(
                     "not a template file", file=file, found=file.name, expected=f"templates/ROUTE/NAME{SUFFIX}"

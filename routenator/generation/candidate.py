@@ -17,6 +17,7 @@ from routenator.validation.checks import Candidate
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ANY = (1, 1 << 30)  # words of rows without a call or with several: the length ``any``
 # The columns that a candidate adds to its request. ``accepted`` follows from ``reason``: no reason means accepted.
 WRITTEN_COLUMNS = {
     name: kind for name, kind in CANDIDATE_COLUMNS.items() if name not in DETAIL_COLUMNS and name != "accepted"
@@ -49,11 +50,10 @@ def to_check(domain: Domain, request: Mapping[str, Any], query: str) -> Candidat
     """
     return Candidate(
         query=query,
-        function=request["function"],
-        arguments=read_calls(request["calls"])[0].arguments,
-        slots=json.loads(request["slots"])[0],
+        calls=read_calls(request["calls"]),
+        slots=json.loads(request["slots"]),
         category=request["category"],
-        bounds=domain.statistics.length_buckets[request["length"]],
+        bounds=domain.statistics.length_buckets.get(request["length"], _ANY),
         language=request["language"],
         template=request["template"],
         draft=request["draft"],

@@ -69,6 +69,9 @@ class Fitter:
         for name in ("lengths", "word_quantiles", "routes", "slots", "keyword_position"):
             result[name] = tables[name]
         result["noise"] = self._noise()
+        if present.calls != {1: 1.0}:
+            result |= {"calls": dict(present.calls), "no_call": dict(present.no_call)}
+            self.kept.append("calls: only queries with one call are counted")
         if self.domain.joint is not None:
             self.kept.append("joint: omitted; the tables below are the target")
         self.kept.append("routes: queries do not show which route would have written them")

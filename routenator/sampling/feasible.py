@@ -11,7 +11,8 @@ from routenator.domain.graphfile import graph_files
 from routenator.errors import InputError
 from routenator.sampling.coverage import Coverage
 from routenator.sampling.sampler import Sampler
-from routenator.sampling.strata import category_shares, normalise, target_shares
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares, target_shares
 from routenator.sampling.walk import Graph, Walker
 
 
@@ -83,7 +84,7 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
     sampler = Sampler(domain, config, requested)
     found = []
     target = target_shares(domain, config)
-    made = {(s.function, s.category, s.route, s.template, s.length, s.language) for s in sampler.strata}
+    made = {(s.function, s.category, s.route, s.template, s.length, s.language) for s in sampler.strata if s.calls == 1}
     rare = [share for key, share in target.items() if key not in made and share > 0]
     if rare:
         found.append(

@@ -52,6 +52,8 @@ class Cover:
     def __init__(self, strata: Sequence[Stratum], walkers: Mapping[str, Walker], times: int) -> None:
         members: dict[tuple[str, str], list[int]] = {}
         for stratum in strata:
+            if stratum.calls != 1:
+                continue
             members.setdefault((stratum.function, stratum.category), []).append(stratum.stratum)
         wanted: dict[str, list[int]] = {}
         for function, category in members:

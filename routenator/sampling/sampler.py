@@ -51,13 +51,20 @@ class Sampler:
         self.size = int(rows.sum())
         self._ends = np.cumsum(rows)
         self._permutation = Permutation(self.size, config.seed)
-        self._functions = list(dict.fromkeys(stratum.function for stratum in self.strata))
+        # Rows without a call or with several have no walk of their own; the composer draws those of their calls.
+        self._functions = list(dict.fromkeys(stratum.function for stratum in self.strata if stratum.calls == 1))
         walkers = {name: self.graph.walker(name) for name in self._functions}
-        # By stratum: function number, and category number for the function's walker and for the records.
-        self._function = np.array([self._functions.index(s.function) for s in self.strata], dtype=np.int16)
-        self._category = np.array([walkers[s.function].require(s.category) for s in self.strata], dtype=np.int64)
+        # By stratum: function number (one past the last for those without a walk), and category number
+        # for the function's walker and for the records.
+        number = {name: place for place, name in enumerate(self._functions)}
+        self._function = np.array(
+            [number[s.function] if s.calls == 1 else len(number) for s in self.strata], dtype=np.int16
+        )
+        self._category = np.array(
+            [walkers[s.function].require(s.category) if s.calls == 1 else -1 for s in self.strata], dtype=np.int64
+        )
         self._block = np.array([self.records.number.get(s.category, -1) for s in self.strata], dtype=np.int64)
-        self._steps = np.array([walkers[name].steps for name in self._functions], dtype=np.int32)
+        self._steps = np.array([*(walkers[name].steps for name in self._functions), 0], dtype=np.int32)
         self.coverage = (
             Cover(self.strata, walkers, config.sample.coverage) if config.sample.traversal == "coverage" else None
         )
@@ -79,7 +86,7 @@ class Sampler:
         offsets = np.zeros(len(index) + 1, dtype=np.int32)
         np.cumsum(self._steps.take(function), out=offsets[1:])
         values = np.empty(int(offsets[-1]), dtype=np.int32)
-        records = np.empty(len(index), dtype=np.int32)
+        records = np.full(len(index), -1, dtype=np.int32)
         # Group rows by function; numpy sorts 16-bit keys with a radix sort.
         order = np.argsort(function, kind="stable")
         cuts = np.searchsorted(function[order], np.arange(len(self._functions) + 1))

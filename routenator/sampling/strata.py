@@ -1,6 +1,7 @@
 """The target distribution as strata with exact integer quotas.
 
-A stratum is function x category x route x template x length bucket x language. Quotas are assigned top down: function,
+A stratum is function x category x route x template x length bucket x language, and the number of calls of its rows. For
+strata of no call or several see calls.py; of rows with one call, quotas are assigned top down: function,
 then category within the function (both by largest remainder, so exact at every size), then length and language within
 the category, route within that cell, template within the route. A cell can have fewer rows than parts; its parts are
 rounded with error diffusion: each share is rounded down or up, and up where the totals over the previous cells are
@@ -10,9 +11,12 @@ furthest behind. So the totals by length, language, route and template also stay
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
@@ -20,8 +24,11 @@ from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
 from routenator.routes import ROUTES
+from routenator.sampling.calls import AND, Cell, call_quotas, no_call_cells, row_calls, several_cells
+from routenator.sampling.philox import uniforms
+from routenator.sampling.shares import Diffusion, largest_remainder, normalise
 
-K = TypeVar("K")
+STREAM_CATEGORY = 13  # of random decisions; distinct from those of sampler and composer
 KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum
 
 
@@ -33,6 +40,9 @@ class Stratum:
         target: its share of the data set.
         quota: its rows in the final data set; quotas add up to exactly dataset.size.
         requested: rows to sample: quota times the route's oversampling, rounded up.
+        calls: number of calls of a row. Without one, ``function`` and ``category`` are ``none``; with several,
+            ``function`` has their names, see ``functions``.
+        hidden: function that the prompts of its rows do not show, so that the query, which asks for it, gets no call.
     """
 
     stratum: int
@@ -45,65 +55,16 @@ class Stratum:
     target: float
     quota: int
     requested: int
+    calls: int = 1
+    hidden: str | None = None
+
+    @property
+    def functions(self) -> list[str]:
+        """The functions of its calls, in order."""
+        return [self.function] if self.calls == 1 else self.function.split(AND) if self.calls else []
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def normalise(weights: Mapping[str, float]) -> dict[str, float]:
-    """Convert weights to shares, dropping zeros."""
-    total = math.fsum(weights.values())
-    return {name: weight / total for name, weight in weights.items() if weight > 0}
-
-
-def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
-    """Integers in proportion to ``shares`` that add up to ``total`` (Hamilton's method); ties go to the earlier one.
-
-    Args:
-        shares: non-negative, adding up to about 1.
-        total: rows to distribute, 0 or more.
-    """
-    scale = math.fsum(shares)
-    exact = [share / scale * total for share in shares]
-    counts = [math.floor(value) for value in exact]
-    # Round, so that floating-point noise of the division does not decide the order.
-    order = sorted(range(len(shares)), key=lambda i: (-round(exact[i] - counts[i], 9), i))
-    for position in order[: total - sum(counts)]:
-        counts[position] += 1
-    return counts
-
-
-class Diffusion:
-    """Splits totals in proportion to shares over many calls, keeping the sums along several margins on target."""
-
-    def __init__(self) -> None:
-        self._owed: dict[Any, float] = {}
-
-    def split(self, shares: Mapping[K, float], total: int, cell: tuple[str, ...] = ()) -> dict[K, int]:
-        """Split ``total`` rows: each part is its share rounded down or up.
-
-        Args:
-            shares: part -> share, adding up to about 1.
-            total: rows to distribute, 0 or more.
-            cell: names of this cell; not only each part's overall sum but also its sum with each of these names
-                follows its share.
-        """
-        margins: dict[K, list[tuple[Any, ...]]] = {part: [(part,), *((part, name) for name in cell)] for part in shares}
-        scale = math.fsum(shares.values())
-        exact = {part: share / scale * total for part, share in shares.items()}
-        counts = {part: math.floor(value + 1e-9) for part, value in exact.items()}
-        # Round, so that floating-point noise of the sums does not decide the order.
-        owed = {
-            part: round(exact[part] - counts[part] + sum(self._owed.get(m, 0.0) for m in margins[part]), 9)
-            for part in exact
-        }
-        left = total - sum(counts.values())
-        for part in sorted((p for p in exact if exact[p] > 0), key=lambda p: -owed[p])[:left]:
-            counts[part] += 1
-        for part, count in counts.items():
-            for margin in margins[part]:
-                self._owed[margin] = self._owed.get(margin, 0.0) + exact[part] - count
-        return counts
 
 
 def category_shares(domain: Domain, function: str) -> dict[str, float]:
@@ -141,11 +102,50 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
     """
     size = config.dataset.size
     _check_routes(domain, config)
+    shares = row_calls(domain, config)
+    rows = dict(zip(shares, largest_remainder(list(shares.values()), size), strict=True))
+    several = several_cells(domain, config, shares, rows)
+    quotas = call_quotas(domain, rows, several)
+    cells_with_share = sum(len(category_shares(domain, function)) for function in quotas)
+    if 1 in rows and rows[1] < cells_with_share:
+        raise InputError(
+            "too few rows: every pair of function and category needs at least one",
+            key="dataset.size",
+            found=size,
+            expected=f"at least {math.ceil(cells_with_share / shares[1])}",
+        )
+    cells: list[Cell] = [
+        *(_single_cells(domain, config, quotas, shares[1]) if 1 in rows else ()),
+        *no_call_cells(domain, config, shares.get(0, 0.0), rows.get(0, 0)),
+        *several,
+    ]
+    strata: list[Stratum] = []
+    for cell in cells:
+        if cell.quota > 0:
+            flat = math.ceil(cell.quota * config.generate.oversample.get(cell.key[2], 1.0))
+            strata.append(
+                Stratum(
+                    len(strata),
+                    *cell.key,
+                    target=cell.target,
+                    quota=cell.quota,
+                    requested=flat,
+                    calls=cell.calls,
+                    hidden=cell.hidden,
+                )
+            )
+    return strata if requested is None else with_requested(strata, requested)
+
+
+def _single_cells(domain: Domain, config: RunConfig, quotas: Mapping[str, int], share: float) -> Iterator[Cell]:
+    """The cells of rows with one call.
+
+    Args:
+        quotas: rows of each function.
+        share: of the rows that have one call.
+    """
     functions = normalise(domain.statistics.functions)
-    rows: list[tuple[tuple[str, str, str, str, str, str], float, int]] = []
-    for (function, share), quota in zip(
-        functions.items(), largest_remainder(list(functions.values()), size), strict=True
-    ):
+    for function, quota in quotas.items():
         categories = category_shares(domain, function)
         cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
         for (category, p), rows_of in zip(
@@ -160,22 +160,9 @@ def build_strata(domain: Domain, config: RunConfig, requested: Sequence[int] | N
                 shares = {route: math.fsum(table.values()) for route, table in by_route.items()}
                 for route, routed in routes.split(shares, count, (length, category)).items():
                     for template, final in templates.split(normalise(by_route[route]), routed, (length,)).items():
-                        target = share * p * inner[length, language] * parts[route, template]
-                        rows.append(((function, category, route, template, length, language), target, final))
-    cells_with_share = sum(len(category_shares(domain, function)) for function in functions)
-    if size < cells_with_share:
-        raise InputError(
-            "too few rows: every pair of function and category needs at least one",
-            key="dataset.size",
-            found=size,
-            expected=f"at least {cells_with_share}",
-        )
-    strata: list[Stratum] = []
-    for key, target, count in rows:
-        if count > 0:
-            flat = math.ceil(count * config.generate.oversample.get(key[2], 1.0))
-            strata.append(Stratum(len(strata), *key, target=target, quota=count, requested=flat))
-    return strata if requested is None else with_requested(strata, requested)
+                        target = share * functions[function] * p * inner[length, language] * parts[route, template]
+                        key = (function, category, route, template, length, language)
+                        yield Cell(key, target, final)
 
 
 def with_requested(strata: Sequence[Stratum], requested: Sequence[int]) -> list[Stratum]:
@@ -190,7 +177,7 @@ def with_requested(strata: Sequence[Stratum], requested: Sequence[int]) -> list[
 
 
 def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str, str, str, str], float]:
-    """The target itself: (function, category, route, template, length, language) -> share, adding up to 1.
+    """The target of rows with one call: (function, category, route, template, length, language) -> share of these rows.
 
     Unlike ``build_strata``, this includes strata that are too rare to get a row at this size.
     """
@@ -224,6 +211,20 @@ def heuristic_templates(domain: Domain, function: str, language: str) -> list[Te
         and template.weight > 0
         and (template.languages is None or language in template.languages)
     ]
+
+
+def able_templates(domain: Domain, function: str, category: str, language: str) -> list[Template]:
+    """Heuristic templates that can express a category, at any length; else all of the function and language."""
+    templates = heuristic_templates(domain, function, language)
+    return [t for t in templates if t.categories is None or category in t.categories] or templates
+
+
+def draw_categories(domain: Domain, function: str, seeds: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Draw a category of a function for each seed, by their shares; names, shape (rows,)."""
+    shares = category_shares(domain, function)
+    sums = np.cumsum(list(shares.values()))
+    picks = np.searchsorted(sums, uniforms(seeds, STREAM_CATEGORY) * sums[-1], side="right")
+    return np.array(list(shares), dtype=object)[np.minimum(picks, len(sums) - 1)]
 
 
 def _suits(template: Template, config: RunConfig) -> bool:

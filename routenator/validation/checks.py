@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from routenator.config import ChecksConfig
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.language import SURE, base_code, detect, known
@@ -60,9 +60,8 @@ class Candidate:
 
     Attributes:
         query: the cleaned query.
-        function: name of the gold call's function.
-        arguments: the gold call's arguments.
-        slots: surface by slot; the query must contain them.
+        calls: the gold calls: none, one or several.
+        slots: surface by slot, for each call; the query must contain them.
         category: the request's category.
         bounds: lowest and highest number of words of its length bucket.
         language: language code.
@@ -71,9 +70,8 @@ class Candidate:
     """
 
     query: str
-    function: str
-    arguments: Mapping[str, Any]
-    slots: Mapping[str, str]
+    calls: Sequence[Call]
+    slots: Sequence[Mapping[str, str]]
     category: str
     bounds: tuple[int, int]
     language: str
@@ -87,7 +85,12 @@ class Candidate:
     @cached_property
     def glue(self) -> list[str]:
         """The query's words outside the slots' surfaces; "\\0" stands for a surface."""
-        return without_phrases(self.slots.values(), self.words)
+        return without_phrases(self.surfaces, self.words)
+
+    @cached_property
+    def surfaces(self) -> list[str]:
+        """The surfaces of all slots."""
+        return [surface for slots in self.slots for surface in slots.values()]
 
 
 @dataclass
@@ -140,7 +143,7 @@ def boilerplate(candidate: Candidate, context: Context) -> str | None:
     if found is None:
         return None
     before, habit = len(words(candidate.query[: found.start()])), len(words(found.group(0)))
-    for surface in candidate.slots.values():
+    for surface in candidate.surfaces:
         start = find_phrase(surface, candidate.words)
         if 0 <= start <= before and before + habit <= start + len(words(surface)):
             return None
@@ -170,7 +173,7 @@ def quotes(candidate: Candidate, context: Context) -> str | None:
 def repetition(candidate: Candidate, context: Context) -> str | None:
     """Fail on repeated words, unless the slots repeat them as often: Duran Duran; in Lisbon in Lisbon District."""
     said = candidate.words
-    in_slots = Counter(word for surface in candidate.slots.values() for word in words(surface))
+    in_slots = Counter(word for surface in candidate.surfaces for word in words(surface))
     common = FUNCTION_WORDS.get(candidate.language, frozenset())
     for size in range(1, len(said) // 2 + 1):
         limit = context.config.max_repetition if size == 1 else 2
@@ -231,36 +234,42 @@ def _foreign_words(candidate: Candidate, own: frozenset[str]) -> str | None:
 
 
 def schema(candidate: Candidate, context: Context) -> str | None:
-    errors = check_call(context.domain.functions[candidate.function], dict(candidate.arguments))
-    return f"{errors[0].kind}: {errors[0].message}" if errors else None
+    for name, arguments in candidate.calls:
+        errors = check_call(context.domain.functions[name], arguments)
+        if errors:
+            return f"{errors[0].kind}: {errors[0].message}"
+    return None
 
 
 def ungrounded(candidate: Candidate, context: Context) -> str | None:
     """The query must contain every slot's surface; for the category, any of its surfaces will do."""
-    function = context.domain.functions[candidate.function]
-    for name, surface in candidate.slots.items():
-        if find_phrase(surface, candidate.words) >= 0:
-            continue
-        if name == function.category and any(
-            find_phrase(other, candidate.words) >= 0
-            for other in context.surfaces(candidate.function, candidate.category)
-        ):
-            continue
-        if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
-            return f"{name}: {surface!r} is not in the query"
+    for call, slots in zip(candidate.calls, candidate.slots, strict=True):
+        category = context.domain.functions[call.name].category
+        for name, surface in slots.items():
+            if find_phrase(surface, candidate.words) >= 0:
+                continue
+            if name == category and any(
+                find_phrase(other, candidate.words) >= 0 for other in context.surfaces(call.name, candidate.category)
+            ):
+                continue
+            if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
+                return f"{name}: {surface!r} is not in the query"
     return None
 
 
 def contradicts(candidate: Candidate, context: Context) -> str | None:
     """Fail if the query names a category other than the call's, instead of it or in addition."""
-    function = context.domain.functions[candidate.function]
-    if function.category is None or function.category not in candidate.slots or candidate.query == candidate.draft:
+    if candidate.query == candidate.draft or len(candidate.calls) != 1:
         return None  # in a draft, words between the slots never name a category, see below
-    mine = {words(surface) for surface in context.surfaces(candidate.function, candidate.category)}
-    for other in context.categories.get(candidate.function, []):
+    name = candidate.calls[0].name
+    category = context.domain.functions[name].category
+    if category is None or category not in candidate.slots[0]:
+        return None
+    mine = {words(surface) for surface in context.surfaces(name, candidate.category)}
+    for other in context.categories.get(name, []):
         if other == candidate.category:
             continue
-        for surface in context.surfaces(candidate.function, other):
+        for surface in context.surfaces(name, other):
             # A word that the draft also has between its slots is not used as a category: "sketch a poster".
             if (
                 words(surface) not in mine

@@ -65,9 +65,10 @@ def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
     rules = make_rules(languages, context.config.language, context.domain.functions)
 
     def numbers(name: str, known: list[str]) -> NDArray[np.int64]:
-        return pc.index_in(details[name], value_set=pa.array(known, pa.string())).to_numpy().astype(np.int64)
+        found = pc.index_in(details[name], value_set=pa.array(known, pa.string()))
+        return found.fill_null(-1).to_numpy().astype(np.int64)
 
-    function = numbers("function", functions)
+    function = numbers("function", functions)  # -1, and so undecided, for rows without a call or with several
     skipped = np.array([len(opening(name).encode()) for name in functions], dtype=np.int64)[function]
     rows = np.column_stack(
         [function, numbers("language", languages), bounds[numbers("length", list(buckets))], skipped]

@@ -21,13 +21,14 @@ from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
 from routenator.routes import ROUTES
 from routenator.sampling.philox import row_seeds, uniforms
-from routenator.sampling.strata import Stratum, category_shares, heuristic_templates
+from routenator.sampling.strata import STREAM_CATEGORY, Stratum, able_templates, category_shares, draw_categories
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
+from routenator.wording.others import OtherRow, OtherWriter
 from routenator.wording.placement import position_targets
 from routenator.wording.writer import ANY_POSITION, Writer, one_call, one_slots
 
 # Streams of random decisions; distinct from those of the sampler and of kernel.py.
-STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE, STREAM_EXAMPLE = 10, 11, 13
+STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE = 10, 11
 _BLOCK = 16_384  # rows made at once: keeps memory small and text offsets, which are int32, far below 2**31
 
 
@@ -75,18 +76,30 @@ class Composer:
 
     @cached_property
     def _columns(self) -> dict[str, pa.Array]:
-        """String columns of the strata, one entry per stratum; and the ids of the metadata records."""
+        """String columns of the strata, one entry per stratum."""
         names = ("function", "category", "route", "template", "length", "language")
-        columns = {name: pa.array([getattr(s, name) for s in self.strata], pa.string()) for name in names}
-        return {**columns, "record": pa.array(list(self.domain.records), pa.string())}
+        return {name: pa.array([getattr(s, name) for s in self.strata], pa.string()) for name in names}
+
+    @cached_property
+    def _record_names(self) -> pa.Array:
+        """Ids of the metadata records."""
+        return pa.array(list(self.domain.records), pa.string())
 
     @cached_property
     def _cells(self) -> Ints:
         """Number of the function, and 1 if there is a category, by stratum; shape (strata, 2)."""
         number = self.writer.compiled.function
-        return np.array([(number[s.function], s.category != NO_CATEGORY) for s in self.strata], dtype=np.int64).reshape(
-            -1, 2
-        )
+        cells = [(number[s.function], s.category != NO_CATEGORY) if s.calls == 1 else (-1, 0) for s in self.strata]
+        return np.array(cells, dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def _single(self) -> NDArray[np.bool_]:
+        """Whether the rows of each stratum have one call, shape (strata,)."""
+        return np.array([stratum.calls == 1 for stratum in self.strata], dtype=np.bool_)
+
+    @cached_property
+    def _others(self) -> OtherWriter:
+        return OtherWriter(self.writer, self.strata)
 
     @cached_property
     def _drafting(self) -> _Drafting:
@@ -100,6 +113,9 @@ class Composer:
         sums: list[float] = []
         entries: list[tuple[int, ...]] = []
         for number, s in enumerate(self.strata):
+            if s.calls != 1:
+                first.append(first[-1])
+                continue
             key = (
                 (s.function, s.length, s.template)
                 if ROUTES[s.route].is_draft
@@ -109,7 +125,7 @@ class Composer:
                 if ROUTES[s.route].is_draft:
                     serving = [self.domain.templates[s.template]]
                 else:
-                    able = self._able(s.function, s.category, s.language)
+                    able = able_templates(self.domain, s.function, s.category, s.language)
                     serving = [t for t in able if t.serves(s.function, s.category, s.length, s.language)] or able
                 running = np.cumsum([t.weight for t in serving])
                 tables[key] = list(
@@ -144,6 +160,27 @@ class Composer:
         return pa.Table.from_batches(blocks, schema=schema)
 
     def _block(self, requests: pa.Table) -> pa.RecordBatch:
+        single = self._single[requests["stratum"].to_numpy()]
+        if single.all():
+            return self._single_block(requests)
+        ones, others = np.flatnonzero(single), np.flatnonzero(~single)
+        parts = [self._other_block(requests.take(others))]
+        if ones.size:
+            parts.insert(0, self._single_block(requests.take(ones)))
+        order = np.argsort(np.concatenate([ones, others]))
+        return pa.Table.from_batches(parts).take(order).combine_chunks().to_batches()[0]
+
+    def _other_block(self, requests: pa.Table) -> pa.RecordBatch:
+        """Rows without a call or with several."""
+        seeds, stratum = requests["seed"].to_numpy(), requests["stratum"].to_numpy().astype(np.int64)
+        rows = self._others.rows(stratum, seeds)
+        count = len(rows)
+        columns = self._given(requests.combine_chunks())
+        columns |= {"path": pa.array(["{}"] * count), "record": pa.nulls(count, pa.string())}
+        columns |= {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in OtherRow._fields}
+        return _batch(columns)
+
+    def _single_block(self, requests: pa.Table) -> pa.RecordBatch:
         requests = requests.combine_chunks()
         path = requests["path"].chunk(0)
         starts = path.offsets.to_numpy().astype(np.int64)
@@ -154,21 +191,17 @@ class Composer:
             [cells[:, 0], record.fill_null(-1).to_numpy(), cells[:, 1], self._drafted(stratum, seeds)]
         )
         words = self.writer.write(seeds, rows, starts - starts[0], path.flatten().to_numpy())
-        columns = {
-            name: values.take(record if name == "record" else requests["stratum"].chunk(0))
-            for name, values in self._columns.items()
-        }
-        columns |= {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
-        function = columns["function"]
+        columns = self._given(requests)
         columns |= {"path": words.path, "slots": one_slots(words.slots), "draft": words.query}
-        columns["calls"] = one_call(function, words.arguments)
-        schema = arrow_schema(DETAIL_COLUMNS)
-        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        columns["calls"] = one_call(columns["function"], words.arguments)
+        columns |= {"record": self._record_names.take(record), "reply": pa.nulls(len(seeds), pa.string())}
+        return _batch(columns)
 
-    def _able(self, function: str, category: str, language: str) -> list[Template]:
-        """Heuristic templates that can express a category, at any length; else all of the function and language."""
-        templates = heuristic_templates(self.domain, function, language)
-        return [t for t in templates if t.categories is None or category in t.categories] or templates
+    def _given(self, requests: pa.Table) -> dict[str, pa.Array]:
+        """Columns that follow from the requests and their strata; the table has one chunk."""
+        stratum = requests["stratum"].chunk(0)
+        columns = {name: values.take(stratum) for name, values in self._columns.items()}
+        return columns | {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
 
     def examples(self, seed: int, function: str, language: str, count: int) -> list[dict[str, Any]]:
         """Draw few-shot examples of a function from the graph; ``draft`` and ``query`` are two wordings of one call.
@@ -177,19 +210,13 @@ class Composer:
         """
         if count == 0:
             return []
-        seeds = row_seeds(seed, np.arange(count) + (STREAM_EXAMPLE << 32))
-        shares = category_shares(self.domain, function)
-        sums = np.cumsum(list(shares.values()))
-        picks = np.minimum(
-            np.searchsorted(sums, uniforms(seeds, STREAM_EXAMPLE) * sums[-1], side="right"), len(sums) - 1
-        )
-        categories = np.array([list(shares)[pick] for pick in picks], dtype=object)
+        seeds = row_seeds(seed, np.arange(count) + (STREAM_CATEGORY << 32))
+        categories = draw_categories(self.domain, function, seeds)
         roots = np.empty((2, count), dtype=np.int64)
-        for number, category in enumerate(shares):
-            rows = np.flatnonzero(picks == number)
-            able = np.array(
-                [self.writer.compiled.root[function, t.name] for t in self._able(function, category, language)]
-            )
+        for category in category_shares(self.domain, function):
+            rows = np.flatnonzero(categories == category)
+            templates = able_templates(self.domain, function, category, language)
+            able = np.array([self.writer.compiled.root[function, template.name] for template in templates])
             # The second template differs from the first, if two can express this category.
             chosen = (uniforms(seeds[rows], STREAM_DRAFT_TEMPLATE) * len(able)).astype(np.int64)
             other = (uniforms(seeds[rows], STREAM_SECOND_TEMPLATE) * (len(able) - 1)).astype(np.int64)
@@ -203,3 +230,9 @@ class Composer:
                 strict=True,
             )
         ]
+
+
+def _batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """Rows of ``DETAIL_COLUMNS``."""
+    schema = arrow_schema(DETAIL_COLUMNS)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from routenator.domain.domain import Domain
 from routenator.sampling.philox import row_seeds, uniforms
-from routenator.sampling.strata import category_shares, length_language_shares, normalise
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares, length_language_shares
 from routenator.validation.text import THIRDS
 from routenator.wording.program import serving_templates
 from routenator.wording.tables import threshold

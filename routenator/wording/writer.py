@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from routenator.domain.calls import CLOSING, opening
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
-from routenator.sampling.walk import Graph
+from routenator.sampling.records import RecordIndex
+from routenator.sampling.walk import Graph, walk_words
 from routenator.wording.kernel import compose
 from routenator.wording.program import Compiled, Compiler
 
@@ -100,8 +101,9 @@ class Writer:
         roots: Ints,
         bounds: Any = _ANY_LENGTH,
         target: tuple[int, int] = ANY_POSITION,
+        records: RecordIndex | None = None,
     ) -> Words:
-        """Draw walks and write their words, without a record; by default of any length and with no target position.
+        """Draw walks and write their words; by default of any length and with no target position.
 
         Args:
             function: name.
@@ -110,15 +112,23 @@ class Writer:
             roots: the templates' nodes, shape (n,).
             bounds: lowest and highest number of words, shape (2,) or (n, 2).
             target: the two thresholds of the target position.
+            records: joins a metadata record to each walk; None: no row has one.
         """
         count = len(seeds)
         walks = self.graph.walks(function, seeds, categories)
         rows = np.empty((count, 8), dtype=np.int64)
         rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = (
             self.compiled.function[function],
-            -1,
+            -1 if records is None else self._joined(function, seeds, categories, walks, records),
             categories != NO_CATEGORY,
             roots,
         )
         rows[:, 4:6], rows[:, 6:] = bounds, target
         return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))
+
+    def _joined(
+        self, function: str, seeds: Ints, categories: NDArray[Any], walks: Ints, records: RecordIndex
+    ) -> NDArray[np.int32]:
+        blocks = np.array([records.number.get(str(name), -1) for name in categories], dtype=np.int64)
+        types = [step.type for step in self.graph.walker(function).path]
+        return records.join(blocks, types, list(walks.T), walk_words(seeds, walks.shape[1] + 1)[-1])

@@ -17,7 +17,8 @@ from routenator.dataset.files import split_files
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.files import read_json
-from routenator.sampling.strata import category_shares, length_language_shares, normalise
+from routenator.sampling.shares import normalise
+from routenator.sampling.strata import category_shares, length_language_shares
 from slurm.experiments.collect import FORMAT
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.planned import Entry

@@ -12,6 +12,8 @@ from jobs.entry import STAGE_PACKAGE
 from jobs.plan import Part
 from jobs.stages import DATA_STAGES, STAGES
 from routenator.config import RunConfig
+from routenator.domain.loader import stated_calls
+from routenator.domain.nocall import package_files
 from routenator.files import digest
 from routenator.models import model_identity
 from routenator.routes import ROUTES
@@ -68,6 +70,23 @@ def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str,
     )
 
 
+def calls_key(config: RunConfig) -> dict[str, Any]:
+    """Return what rows without a call or with several depend on, besides the domain's files; {} if there are none.
+
+    The style of prompt counts: only prompts that show the API's tools can hide one.
+    """
+    folder, given = Path(config.domain), config.dataset
+    stated = given.calls if given.calls is not None else stated_calls(folder)
+    if not any(weight for number, weight in stated.items() if number != 1):
+        return {}
+    return {
+        "calls": given.calls,
+        "no_call": given.no_call,
+        "prompt": config.train.prompt,
+        "queries": package_files(folder / "templates"),
+    }
+
+
 def model_places(model: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the places in a config's ``model`` section that name a model, each as a mapping and a key."""
     yield from ((model["generator"], "model"), (model, "trainee"), (model, "embedder"))
@@ -111,6 +130,7 @@ def stage_fingerprints(
     versions: Mapping[str, int],
     requested: Sequence[int] | None = None,
     base: Sequence[Part] = (),
+    calls: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Return stage -> fingerprint, 12 hex digits.
 
@@ -126,6 +146,7 @@ def stage_fingerprints(
         versions: versions of the stage modules.
         requested: rows of each stratum, if they do not follow from ``generate.oversample``.
         base: for a top-up, the parts it builds on.
+        calls: what rows without a call or with several depend on, see ``calls_key``.
     """
     value = _hashed(config)
     generate, model = value["generate"], value["model"]
@@ -147,6 +168,7 @@ def stage_fingerprints(
         routes=generate["routes"],
         guided=[engine.guided for route in ROUTES if (engine := config.model.engine_for(route))],
         domain=domain_sha256,
+        **calls or {},
     )
     add(
         "generate",

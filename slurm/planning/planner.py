@@ -29,7 +29,14 @@ from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
 from routenator.trust import make_folder
-from slurm.planning.fingerprints import acceptance_key, model_places, shard_counts, stage_fingerprints, stage_versions
+from slurm.planning.fingerprints import (
+    acceptance_key,
+    calls_key,
+    model_places,
+    shard_counts,
+    stage_fingerprints,
+    stage_versions,
+)
 from slurm.planning.measured import find, plan_requests
 
 CODE = (routenator, jobs, slurm)
@@ -135,7 +142,7 @@ def make_plan(
         generate = config.generate.model_copy(update={"acceptance": str(file) if file else None})
         config = config.model_copy(update={"generate": generate})
     base = topup.base if topup else []
-    prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base)
+    prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base, calls_key(config))
     shards = shard_counts(config)
     # The code is part of the plan's identity (changed code gets a new run directory), but not of the stages' identity:
     # finished work is kept.

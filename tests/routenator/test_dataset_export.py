@@ -13,7 +13,7 @@ import pytest
 
 from routenator.config import MergeConfig
 from routenator.dataset import export
-from routenator.dataset.calls import single_arguments
+from routenator.dataset.calls import call_parts, single_arguments
 from routenator.dataset.files import SplitWriter, split_files
 from routenator.dataset.writer import _kinds
 from routenator.domain.calls import Call, read_calls
@@ -44,7 +44,8 @@ def examples(rows: int = 4) -> pl.DataFrame:
     texts = {name: pl.lit("x") for name in ("category", "route", "template", "length", "language")}
     opened = pl.concat_str(pl.lit('[{"name": "'), "function", pl.lit('", "arguments": '), "arguments", pl.lit("}]"))
     nothing = {"reply": pl.lit(None, dtype=pl.String), "hidden": pl.lit(None, dtype=pl.List(pl.String))}
-    return frame.with_columns(calls=opened, **texts, **nothing)
+    frame = frame.with_columns(calls=opened, number=pl.lit(1), **texts, **nothing)
+    return frame.with_columns(parts=call_parts(frame, ["search", "book"]))
 
 
 def lines(name: str, tools: list[dict[str, Any]], suffix: str | None = None) -> list[dict[str, Any]]:

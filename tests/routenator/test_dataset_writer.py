@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routenator.dataset import files
+from routenator.dataset.calls import call_parts
 from routenator.dataset.files import SplitWriter, file_stem, split_files
 from routenator.dataset.position import keyword_third, third_in
 from routenator.dataset.writer import _kinds
@@ -82,8 +83,9 @@ def frame(rows: int, start: int = 0) -> pl.DataFrame:
     calls = calls_text([Call("search", {"p": "x"})])
     index = pl.Series(range(start, start + rows), dtype=pl.Int64)
     numbers = {"index": index, "words": [1] * rows, "group": index.cast(pl.UInt64), "function": ["search"] * rows}
-    table = pl.DataFrame({**text, **numbers, "calls": [calls] * rows, "arguments": ['{"p": "x"}'] * rows})
-    return table.with_columns(hidden=pl.lit(None, dtype=pl.List(pl.String)))
+    table = pl.DataFrame({**text, **numbers, "calls": [calls] * rows, "number": [1] * rows})
+    table = table.with_columns(hidden=pl.lit(None, dtype=pl.List(pl.String)))
+    return table.with_columns(parts=call_parts(table, ["search"]))
 
 
 TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]

@@ -24,7 +24,8 @@ from routenator.sampling import GENERATOR
 from routenator.sampling.permutation import Permutation
 from routenator.sampling.philox import philox, row_seeds, uniforms, words
 from routenator.sampling.sampler import Sampler
-from routenator.sampling.strata import Diffusion, build_strata, category_shares, largest_remainder, target_shares
+from routenator.sampling.shares import Diffusion, largest_remainder
+from routenator.sampling.strata import build_strata, category_shares, target_shares
 from routenator.schemas import REQUEST_COLUMNS, arrow_schema
 from tests.conftest import ROOT, TINY, make_config
 

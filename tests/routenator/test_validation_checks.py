@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from routenator.config import ChecksConfig
-from routenator.domain.calls import read_calls
+from routenator.domain.calls import Call, read_calls
 from routenator.domain.domain import Domain
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import CHECKS, Candidate, Context, first_failure
@@ -18,9 +18,8 @@ from tests.conftest import make_config
 
 GOOD = Candidate(
     query="find me a poster with red beach please",
-    function="search",
-    arguments={"content_type": "poster", "extracted_prompt": "red beach"},
-    slots={"content_type": "poster", "extracted_prompt": "red beach"},
+    calls=[Call("search", {"content_type": "poster", "extracted_prompt": "red beach"})],
+    slots=[{"content_type": "poster", "extracted_prompt": "red beach"}],
     category="poster",
     bounds=(1, 20),
     language="en",
@@ -118,10 +117,11 @@ def test_foreign_words_count_if_there_are_two_and_more_than_of_the_right_languag
 
 def test_a_bad_call_is_rejected_with_the_schemas_error(context: Context) -> None:
     verdict = first_failure(
-        dataclasses.replace(GOOD, arguments={"content_type": "postre", "extracted_prompt": "red beach"}), context
+        dataclasses.replace(GOOD, calls=[Call("search", {"content_type": "postre", "extracted_prompt": "red beach"})]),
+        context,
     )
     assert verdict is not None and verdict[0] == "schema" and verdict[1].startswith("enum: ")
-    assert reason(context, arguments={"content_type": "poster"}) == "schema"
+    assert reason(context, calls=[Call("search", {"content_type": "poster"})]) == "schema"
 
 
 def test_any_surface_of_the_category_is_accepted(context: Context, tiny: Domain) -> None:
@@ -135,7 +135,7 @@ def test_a_category_word_that_is_also_in_the_draft_is_not_a_contradiction(contex
     assert reason(context, query="logo style poster red beach") == "contradicts"
     assert reason(context, query="logo style poster red beach", draft="logo style poster with red beach") is None
     slots = {"content_type": "poster", "extracted_prompt": "logo on a red beach"}
-    assert reason(context, query="poster logo on a red beach", slots=slots) is None
+    assert reason(context, query="poster logo on a red beach", slots=[slots]) is None
 
 
 def test_length_counts_words_of_the_bucket(context: Context) -> None:
@@ -172,12 +172,12 @@ def test_another_language_is_judged_by_its_own_words(context: Context) -> None:
 def test_a_title_in_another_language_is_accepted(context: Context) -> None:
     title = {"extracted_prompt": "la vie en rose de édith piaf"}
     assert (
-        reason(context, query="a poster of la vie en rose de édith piaf", slots={"content_type": "poster", **title})
+        reason(context, query="a poster of la vie en rose de édith piaf", slots=[{"content_type": "poster", **title}])
         is None
     )
     assert (
         reason(
-            context, query="montre moi poster la vie en rose de édith piaf", slots={"content_type": "poster", **title}
+            context, query="montre moi poster la vie en rose de édith piaf", slots=[{"content_type": "poster", **title}]
         )
         == "language"
     )
@@ -187,12 +187,9 @@ def test_the_draft_itself_is_never_given_to_the_language_detector(context: Conte
     """The detector takes this text for Polish; it is used only if a word is not in the draft."""
     slots = {"content_type": "pamphlet", "extracted_prompt": "chalk silk ribbon"}
     said, draft = "customizable pamphlet chalk silk ribbon", "pamphlet chalk silk ribbon customizable"
-    assert reason(context, query=said, draft=said, slots=slots, arguments=GOOD.arguments) is None
-    assert reason(context, query=said, draft=draft, slots=slots, arguments=GOOD.arguments) is None
-    assert (
-        reason(context, query=said, draft="pamphlet chalk silk ribbon", slots=slots, arguments=GOOD.arguments)
-        == "language"
-    )
+    assert reason(context, query=said, draft=said, slots=[slots]) is None
+    assert reason(context, query=said, draft=draft, slots=[slots]) is None
+    assert reason(context, query=said, draft="pamphlet chalk silk ribbon", slots=[slots]) == "language"
 
 
 def test_the_details_say_what_was_found(context: Context) -> None:
@@ -212,7 +209,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "quotes": ({"query": 'poster "red beach"'}, {"query": 'poster "red beach'}),
     "repetition": ({"query": "poster poster red beach"}, {"query": "poster poster poster red beach"}),
     "language": ({"query": "bitte show me a poster of red beach"}, {"query": "bitte zeig mir poster mit red beach"}),
-    "schema": ({}, {"arguments": {"content_type": "poster", "extracted_prompt": 3}}),
+    "schema": ({}, {"calls": [Call("search", {"content_type": "poster", "extracted_prompt": 3})]}),
     "ungrounded": ({"query": "Poster, RED BEACH"}, {"query": "poster, red beaches"}),
     "contradicts": ({"query": "poster of red beach"}, {"query": "poster and logo of red beach"}),
     "length": ({"bounds": (8, 9)}, {"bounds": (9, 9)}),
@@ -251,16 +248,16 @@ def test_talk_about_the_query_is_rejected(context: Context, query: str) -> None:
 
 def test_a_stock_phrase_in_a_slots_own_words_is_accepted(context: Context) -> None:
     slots = {"content_type": "poster", "extracted_prompt": "Sure Thing"}
-    assert reason(context, query="sure thing poster", slots=slots) is None
-    assert reason(context, query="sure, a poster of sure thing", slots=slots) == "boilerplate"
+    assert reason(context, query="sure thing poster", slots=[slots]) is None
+    assert reason(context, query="sure, a poster of sure thing", slots=[slots]) == "boilerplate"
 
 
 def test_repetition_in_a_slots_own_words_is_accepted(context: Context) -> None:
     slots = {"content_type": "poster", "extracted_prompt": "new york new york"}
-    assert reason(context, query="poster of new york new york", slots=slots) is None
-    assert reason(context, query="poster of new york new york new york", slots=slots) == "repetition"
+    assert reason(context, query="poster of new york new york", slots=[slots]) is None
+    assert reason(context, query="poster of new york new york new york", slots=[slots]) == "repetition"
     two = {"content_type": "poster", "extracted_prompt": "in lisbon", "place": "lisbon district"}
-    assert reason(context, query="poster in lisbon in lisbon district", slots=two) is None
+    assert reason(context, query="poster in lisbon in lisbon district", slots=[two]) is None
     assert reason(context, query="find a red beach poster now find a red beach poster now") == "repetition"
 
 
@@ -282,9 +279,8 @@ def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
         verdict = first_failure(
             Candidate(
                 query=row["draft"],
-                function=row["function"],
-                arguments=read_calls(row["calls"])[0].arguments,
-                slots=json.loads(row["slots"])[0],
+                calls=read_calls(row["calls"]),
+                slots=json.loads(row["slots"]),
                 category=row["category"],
                 bounds=tiny.statistics.length_buckets[row["length"]],
                 language=row["language"],
