@@ -78,12 +78,12 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[TrainingJob, Pat
 
     from benchmarks.closed_loop import finish, make_config
     from jobs.stages import DATA_STAGES
+    from routenator.chat.prompts import PromptFormat
     from routenator.compose import find_domain
     from routenator.config import TrainConfig
     from routenator.domain.loader import load_domain
     from routenator.models import cache_folder, resolve_model
     from routenator.training.job import TrainingJob
-    from routenator.training.prompts import PromptFormat
     from routenator.training.tokens import IGNORED, read_tokens, write_tokens
     from slurm.planning.planner import make_plan
 

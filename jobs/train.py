@@ -18,7 +18,7 @@ from routenator.training import checkpoints
 from routenator.training.job import TrainingJob, TrainingResult
 from routenator.training.launch import StoppedError, launch
 
-VERSION = 2
+VERSION = 3
 
 
 def run(task: Task) -> None:

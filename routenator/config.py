@@ -123,7 +123,7 @@ class TrainConfig(Section):
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     )
     prompt_tokens: Positive = 20  # virtual tokens, for `method: prompt`
-    max_length: Positive = 1024  # tokens of prompt and call; longer examples are an error, never truncated
+    max_length: Positive = 1024  # tokens of prompt and reply; longer examples are an error, never truncated
     processes: Positive = 1  # per node
     nodes: Positive = 1
     deepspeed: bool = True

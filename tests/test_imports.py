@@ -35,6 +35,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sampling",),
         ("validation",),
         ("training",),
+        ("chat",),
         ("domain",),
         (FLAT,),
     ),

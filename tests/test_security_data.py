@@ -29,6 +29,7 @@ from jobs.disk import Reserve
 from jobs.entry import write_failure
 from jobs.scratch import Scratch
 from jobs.task import Task
+from routenator.chat.replies import parse_reply
 from routenator.compose import load_config
 from routenator.console import PlainConsole
 from routenator.domain.domain import Domain
@@ -36,7 +37,6 @@ from routenator.domain.functions import check_call
 from routenator.domain.golden import GoldenCall, GoldenExample, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.errors import InputError
-from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.predict import Answers
 from routenator.evaluation.run import write_predictions
 from routenator.evaluation.verdict import judge_reply

@@ -11,12 +11,12 @@ import pytest
 
 from routenator.authoring.goldenset import LeftOut, import_golden
 from routenator.authoring.records import Source
+from routenator.chat.replies import Reply, parse_reply
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.paired import read_verdicts
-from routenator.evaluation.parse import Reply, parse_reply
 from routenator.generation.query import clean_query
 from routenator.jsontext import BadJsonError, loads
 from routenator.parsing import parse_yaml

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.check import probe_config
 from routenator.authoring.drawn import Drawn
+from routenator.chat.prompts import PromptFormat
+from routenator.chat.templates import STYLES, Style
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.errors import InputError
 from routenator.extras import require
-from routenator.training.prompts import STYLES, PromptFormat, Style
 
 _MOST = 32  # rows counted; the longest in characters
 
@@ -48,20 +50,20 @@ def load_tokenizer(model: str) -> Any:
 
 
 def row_lengths(domain: Domain, draws: Sequence[Drawn], tokenizer: Any) -> list[RowLength]:
-    """Count the longest drawn rows in each style that the tokenizer allows (``tools`` needs a chat template)."""
+    """Count the longest drawn rows in each style."""
     rows = [
-        (query, drawn.function, arguments)
+        (query, Call(drawn.function, json.loads(arguments)), len(query) + len(arguments))
         for drawn in draws
         if drawn.words is not None
         for query, arguments in zip(drawn.words.query.to_pylist(), drawn.words.arguments.to_pylist(), strict=True)
     ]
-    longest = sorted(rows, key=lambda row: -len(row[0]) - len(row[2]))[:_MOST]
+    longest = sorted(rows, key=lambda row: -row[2])[:_MOST]
     found = []
     for style in STYLES:
-        if not longest or (style == "tools" and not tokenizer.chat_template):
+        if not longest:
             continue
         form = PromptFormat(style, domain.tools(), tokenizer)
-        counts = [(len(form.prompt_ids(q)), len(form.answer_ids(name, json.loads(a)))) for q, name, a in longest]
+        counts = [(len(form.prompt_ids(query)), len(form.reply_ids(query, [call]))) for query, call, _ in longest]
         prompt, answer = max(counts, key=sum)
         found.append(RowLength(style, prompt, prompt + answer))
     return found

@@ -1,7 +1,6 @@
 """Measures how well a model turns queries into calls.
 
-parse.py         finds the call in a model's reply, or says why there is none
-verdict.py       compares one predicted call with the gold one: typed errors and the inputs of the metrics
+verdict.py       compares the calls of a reply with the gold ones: typed errors and the inputs of the metrics
 metrics.py       all scores of one model on one golden set
 bootstrap.py     95% intervals, paired tests between two models
 engines.py       greedy decoding of prompts by vLLM or transformers, with or without an adapter

@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from routenator.chat.replies import Reply
 from routenator.domain.calls import Call, read_calls
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.metrics import Embed, score
-from routenator.evaluation.parse import Reply
 from routenator.evaluation.verdict import judge_reply
 from routenator.validation.text import words
 

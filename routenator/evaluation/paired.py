@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routenator.chat.replies import parse_reply
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
 from routenator.evaluation.metrics import Embed, calls_of, similarities
-from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.files import read_text
 from routenator.parsing import parse_json

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from routenator.chat.replies import Reply
+from routenator.chat.templates import Style
 from routenator.errors import InputError, RoutenatorError, StageError
 from routenator.evaluation.cluster import ray_instance
 from routenator.evaluation.engines import EngineSpec, GreedyEngine, merge_adapter, open_engine
-from routenator.evaluation.parse import Reply
 from routenator.evaluation.verdict import Verdict
 from routenator.generation.vllm_engine import on_cpu
 from routenator.nodes import ALONE, Nodes
-from routenator.training.prompts import Style
 
 Progress = Callable[[int, int], None]
 

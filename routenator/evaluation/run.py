@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from routenator.chat.prompts import PromptFormat
+from routenator.chat.replies import parse_reply
+from routenator.chat.templates import Style
 from routenator.config import EvaluateConfig
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample, load_golden
@@ -18,7 +21,6 @@ from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
 from routenator.evaluation.metrics import Embed, score
-from routenator.evaluation.parse import parse_reply
 from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet, ask
 from routenator.evaluation.verdict import judge_reply
 from routenator.extras import require_evaluation
@@ -26,8 +28,7 @@ from routenator.files import digest, write_atomic, write_json
 from routenator.jsontext import dump_line
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
-from routenator.training.adapter import base_model_of, is_adapter, read_card
-from routenator.training.prompts import PromptFormat, Style
+from routenator.training.adapter import base_model_of, is_adapter, read_card, read_template
 
 DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
 
@@ -122,11 +123,12 @@ def ask_and_judge(
     except (OSError, ValueError) as error:
         raise InputError("cannot load this model's tokenizer", key="model", found=base, expected=str(error)) from None
     tools = [function.tool() for function in functions.values()]
-    formats = {style: PromptFormat(style, tools, tokenizer) for style in {asked.style for asked in sets.values()}}
-    filled = {
-        name: replace(asked, prompts=[formats[asked.style].prompt_ids(example.query) for example in golden])
-        for name, asked in sets.items()
-    }
+    several = any(len(example.calls) > 1 for example in golden)
+    filled = {}
+    for name, asked in sets.items():
+        template = read_template(adapter, asked.style) if asked.adapted and adapter is not None else None
+        form = PromptFormat(asked.style, tools, tokenizer, template=template, several=several)
+        filled[name] = replace(asked, prompts=[form.prompt_ids(example.query) for example in golden])
     spec = EngineSpec(
         base=base,
         adapter=str(adapter) if adapter is not None else None,

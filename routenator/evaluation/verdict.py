@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from routenator.chat.replies import Reply
 from routenator.domain.calls import Call
 from routenator.domain.functions import Function, check_call
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.domain.schema import NO_CALL
-from routenator.evaluation.parse import Reply
 
 NONE = "(none)"  # label of a call of a function that the API does not have, and of a reply that cannot be read
 ERRORS = (

@@ -1,6 +1,5 @@
 """Fine-tuning a model on a data set.
 
-prompts.py      formats of prompt and answer, shared by training, evaluation and serving
 tokens.py       examples as token ids in flat files, shared by all processes; batches and their order
 adapter.py      an adapter's card (routenator.json): how to prompt it, what it was trained for
 model.py        the base model (nf4, bf16) with its PEFT adapter

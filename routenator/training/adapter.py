@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from routenator.chat.templates import TEMPLATE_FILE, Style
 from routenator.errors import InputError
-from routenator.files import read_json, write_json
-from routenator.training.prompts import Style
+from routenator.files import read_json, read_text, write_atomic, write_json
 
 CARD = "routenator.json"
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 
 
 class AdapterCard(BaseModel):
@@ -25,6 +25,7 @@ class AdapterCard(BaseModel):
         base_model: as named in the config: hub id, folder, or ``package:NAME``.
         prompt: style of prompt that it was trained with.
         tools: the API as OpenAI tools.
+        tool_call_parser: vLLM's parser for the calls that it writes, if known.
         method: qlora | lora | prompt.
         steps: optimiser steps.
     """
@@ -36,10 +37,13 @@ class AdapterCard(BaseModel):
     base_model: str
     prompt: Style
     tools: list[dict[str, Any]]
+    tool_call_parser: str | None
     method: str
     steps: int
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, template: str) -> None:
+        """Write the card, and the chat template of the model's prompts and replies."""
+        write_atomic(folder / TEMPLATE_FILE, template)
         write_json(folder / CARD, self.model_dump())
 
 
@@ -61,7 +65,11 @@ def read_card(folder: Path) -> AdapterCard | None:
     found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
     if found != CARD_FORMAT:
         raise InputError(
-            "this adapter's card has another format", file=file, key="format", found=found, expected=str(CARD_FORMAT)
+            "this adapter was trained on prompts of another form; train it again",
+            file=file,
+            key="format",
+            found=found,
+            expected=str(CARD_FORMAT),
         )
     try:
         return AdapterCard.model_validate(raw)
@@ -70,6 +78,18 @@ def read_card(folder: Path) -> AdapterCard | None:
         raise InputError(
             "this adapter's card is damaged", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
         ) from None
+
+
+def read_template(folder: Path, style: Style) -> str | None:
+    """The chat template that an adapter was trained with; None for a plain PEFT adapter, or one of another style.
+
+    Raises:
+        InputError: the card is invalid, or there is no template beside it.
+    """
+    card = read_card(folder)
+    if card is None or card.prompt != style:
+        return None
+    return read_text(folder / TEMPLATE_FILE, "the chat template that the adapter was trained with")
 
 
 def base_model_of(folder: Path) -> str:

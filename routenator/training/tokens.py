@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from routenator.chat.prompts import PromptFormat
 from routenator.domain.calls import read_calls
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
-from routenator.training.prompts import PromptFormat
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 IGNORED = -100  # label that PyTorch's cross entropy skips
+COLUMNS = ("query", "calls", "reply", "hidden")  # of a data set's examples, as the model is trained on them
 _ROWS = 4096
+_NEXT_CALL = '}, {"name": '  # between two calls; within a call's arguments it does no harm here
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     """Tokenise examples and write the flat files.
 
     Args:
-        files: parquet files with the columns ``query`` and ``calls`` (JSON text).
-        prompt: format of prompts and answers.
-        max_length: maximum tokens of prompt and answer together.
+        files: parquet files with ``COLUMNS``.
+        prompt: format of prompts and replies.
+        max_length: maximum tokens of prompt and reply together.
         folder: output folder.
 
     Raises:
@@ -71,17 +73,17 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     prompts: list[int] = []
     with open(folder / "ids.i32", "wb") as out:
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=["query", "calls"]):
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=list(COLUMNS)):
                 for row in batch.to_pylist():
-                    (call,) = read_calls(row["calls"])
-                    question = prompt.prompt_ids(row["query"])
-                    ids = question + prompt.answer_ids(call.name, call.arguments)
+                    query, hidden = row["query"], row["hidden"] or ()
+                    question = prompt.prompt_ids(query, hidden)
+                    ids = question + prompt.reply_ids(query, read_calls(row["calls"]), row["reply"] or "", hidden)
                     if len(ids) > max_length:
                         raise InputError(
                             "an example is longer than train.max_length; examples are never truncated",
                             file=file,
                             key="train.max_length",
-                            found=f"{len(ids)} tokens ({len(question)} of them prompt): {row['query'][:80]}",
+                            found=f"{len(ids)} tokens ({len(question)} of them prompt): {query[:80]}",
                             expected=f"at most {max_length} tokens; raise train.max_length, "
                             "or use train.prompt=compact",
                         )
@@ -93,6 +95,18 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     np.save(folder / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     np.save(folder / "prompts.npy", np.asarray(prompts, dtype=np.int32))
     write_json(folder / "tokens.json", {"examples": len(prompts), "tokens": sum(lengths)})
+
+
+def has_several(files: Sequence[Path]) -> bool:
+    """Whether an example has several calls."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    return any(
+        pc.any(pc.match_substring(batch.column(0), _NEXT_CALL)).as_py()
+        for file in files
+        for batch in pq.ParquetFile(file).iter_batches(columns=["calls"])
+    )
 
 
 def read_tokens(folder: Path) -> TokenSet:

@@ -31,6 +31,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from routenator.chat.prompts import PromptFormat
+from routenator.chat.templates import tool_parser
 from routenator.config import TrainConfig
 from routenator.files import write_json
 from routenator.training import checkpoints
@@ -39,8 +41,7 @@ from routenator.training.arguments import training_arguments
 from routenator.training.group import join_group
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 from routenator.training.model import attach_adapter, load_base
-from routenator.training.prompts import PromptFormat
-from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, read_tokens, write_tokens
+from routenator.training.tokens import IGNORED, LengthGrouped, TokenSet, collate, has_several, read_tokens, write_tokens
 from routenator.training.trackers import add_tracker
 
 # Keys that a line of the metrics file may have, besides step, epoch and time.
@@ -254,7 +255,9 @@ def fit(job: TrainingJob) -> None:
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     if rank() == 0:
-        prompt = PromptFormat(config.prompt, job.tools, tokenizer)
+        several = has_several([Path(file) for file in job.train])
+        prompt = PromptFormat(config.prompt, job.tools, tokenizer, several=several)
+        tokenizer.chat_template = prompt.template  # saved with the adapter
         write_tokens([Path(file) for file in job.train], prompt, config.max_length, job.root / "train")
         if job.validation:
             write_tokens([Path(file) for file in job.validation], prompt, config.max_length, job.root / "validation")
@@ -354,14 +357,16 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
         # A pickle with this machine's paths, and PEFT's empty model card.
         for name in ("training_args.bin", "README.md"):
             (job.adapter / name).unlink(missing_ok=True)
+        tokenizer: Any = trainer.processing_class
         AdapterCard(
             domain=job.domain,
             base_model=job.base_name,
             prompt=job.config.prompt,
             tools=job.tools,
+            tool_call_parser=tool_parser(tokenizer.chat_template, tokenizer),
             method=job.config.method,
             steps=steps,
-        ).write(job.adapter)
+        ).write(job.adapter, tokenizer.chat_template)
         umask = os.umask(0)
         os.umask(umask)
         for file in job.adapter.iterdir():  # safetensors writes with mode 0600, but a team shares its runs

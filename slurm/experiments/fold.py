@@ -35,6 +35,7 @@ from routenator.training.launch import launch
 from slurm.experiments.child import child
 
 DONE = "done.json"
+WORDS = "Sorry, I cannot do that."  # golden queries that want no call have no reply of their own
 
 
 class FoldJob(BaseModel):
@@ -114,7 +115,12 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
     import pyarrow.parquet as pq
 
     rows = [
-        {"query": one.query, "calls": calls_text(Call(call.name, call.arguments) for call in one.calls)}
+        {
+            "query": one.query,
+            "calls": calls_text(Call(call.name, call.arguments) for call in one.calls),
+            "reply": None if one.calls else WORDS,
+            "hidden": None,
+        }
         for one in train
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")

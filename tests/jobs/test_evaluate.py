@@ -18,6 +18,7 @@ from jobs.nodes import own_address, task_nodes
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
+from routenator.chat.templates import choose_template
 from routenator.domain.calls import Call, calls_text
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, write_json
@@ -25,7 +26,7 @@ from routenator.nodes import ALONE, Nodes
 from routenator.training.adapter import AdapterCard
 from tests.conftest import ROOT
 from tests.jobs.world import make_run
-from tests.routenator.tiny_model import TOOLS, save_tiny_model
+from tests.routenator.tiny_model import TOOLS, byte_tokenizer, save_tiny_model
 
 EVALUATE = {"engine": "transformers", "workers": 2, "max_new_tokens": 6, "bootstrap": 50}
 
@@ -42,9 +43,11 @@ def trained(folder: Path, model: Path, **evaluate: Any) -> Run:
     get_peft_model(
         AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=2, target_modules=["q_proj"])
     ).save_pretrained(out / "adapter")
-    AdapterCard(domain="tiny", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(
-        out / "adapter"
-    )
+    card = AdapterCard(
+        domain="tiny", base_model=str(model), prompt="compact", tools=TOOLS,
+        tool_call_parser="hermes", method="lora", steps=1,
+    )  # fmt: skip
+    card.write(out / "adapter", choose_template("compact", byte_tokenizer(), several=True))
     commit_folder(task, out, ["adapter"], rows=1, metrics={})
     return run
 

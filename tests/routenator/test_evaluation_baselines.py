@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routenator.chat.replies import Reply
 from routenator.domain.calls import Call, calls_text
 from routenator.evaluation.baselines import NAMES, Example, baseline_replies, read_examples
-from routenator.evaluation.parse import Reply
 
 TRAIN: list[Example] = [
     ("play blue moon", (Call("play", {"song": "Blue Moon"}),)),

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from routenator.chat.replies import Reply
 from routenator.domain.calls import Call
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenCall, GoldenExample
-from routenator.evaluation.parse import Reply
 from routenator.evaluation.verdict import judge_reply
 
 pytest.importorskip("bfcl_eval")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from routenator.chat.replies import Reply, parse_reply
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.evaluation.bootstrap import interval, mcnemar, mean_of, paired_difference, ratio_of
 from routenator.evaluation.metrics import f1_statistic, score, similarities
-from routenator.evaluation.parse import Reply, parse_reply
 from routenator.evaluation.verdict import ERRORS, NONE, CallVerdict, Verdict, judge_reply, same
 
 

@@ -18,7 +18,7 @@ from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
 from routenator.evaluation.predict import PromptSet, ask
 from routenator.evaluation.run import evaluate_model, latency_of, subset, which_model
 from routenator.files import read_json
-from routenator.training.adapter import AdapterCard
+from routenator.training.adapter import AdapterCard, read_template
 from tests.conftest import ROOT, TINY
 from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, save_tiny_model
 
@@ -240,11 +240,18 @@ def test_a_model_is_an_adapter_by_its_card_or_a_base_model(model: Path, adapter:
     assert which_model(str(adapter), "compact") == (str(model), adapter, "compact")
     for path in adapter.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    AdapterCard(domain="d", base_model=str(model), prompt="compact", tools=TOOLS, method="lora", steps=1).write(
-        tmp_path
-    )
+    card = AdapterCard(
+        domain="d", base_model=str(model), prompt="compact", tools=TOOLS,
+        tool_call_parser="hermes", method="lora", steps=1,
+    )  # fmt: skip
+    card.write(tmp_path, "{{ messages }}")
     assert which_model(str(tmp_path), None) == (str(model), tmp_path, "compact")
     assert which_model(str(tmp_path), "tools")[2] == "tools"
+    assert read_template(tmp_path, "compact") == "{{ messages }}" and read_template(tmp_path, "tools") is None
+    assert read_template(adapter, "compact") is None
+    (tmp_path / "routenator.json").write_text(card.model_copy(update={"format": 1}).model_dump_json())
+    with pytest.raises(InputError, match="trained on prompts of another form; train it again"):
+        which_model(str(tmp_path), None)
 
 
 def test_a_plain_adapter_needs_a_style_and_a_wrong_path_is_refused(adapter: Path, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ import launch
 from routenator.authoring.formats import FORMATS
 from routenator.authoring.goldenset import Imported, import_golden
 from routenator.authoring.records import Source
+from routenator.chat.replies import Reply
 from routenator.dataset import export
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError
-from routenator.evaluation.parse import Reply
 from routenator.evaluation.verdict import judge_reply
 from routenator.population.fit import fit
 from tests.conftest import TINY

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from routenator.authoring.drawn import draw_all
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
+from routenator.chat.prompts import PromptFormat
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.errors import InputError
-from routenator.training.prompts import PromptFormat
 from slurm.commands.domain import app
 from tests.conftest import TINY
 from tests.routenator.tiny_model import byte_tokenizer
@@ -26,7 +27,7 @@ def test_the_longest_rows_are_counted_as_training_counts_them(tiny: Domain) -> N
     for style, found in lengths.items():
         form = PromptFormat(style, tiny.tools(), tokenizer)
         longest = max(
-            len(form.prompt_ids(query)) + len(form.answer_ids(each.function, json.loads(arguments)))
+            len(form.prompt_ids(query)) + len(form.reply_ids(query, [Call(each.function, json.loads(arguments))]))
             for each in draws
             if each.words is not None
             for query, arguments in zip(each.words.query.to_pylist(), each.words.arguments.to_pylist(), strict=True)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from routenator.config import TrainConfig
+from routenator.domain.calls import Call
 from routenator.errors import InputError
 from routenator.files import write_json
 from routenator.nodes import Nodes
 from routenator.training import checkpoints
-from routenator.training.adapter import AdapterCard, base_model_of, is_adapter, read_card
+from routenator.training.adapter import AdapterCard, base_model_of, is_adapter, read_card, read_template
 from routenator.training.arguments import deepspeed_config
 from routenator.training.group import STORE_VARIABLE, group_environment
 from routenator.training.job import TrainingJob
@@ -57,6 +58,7 @@ def card(**changes: Any) -> AdapterCard:
         "base_model": "org/base",
         "prompt": "compact",
         "tools": TOOLS,
+        "tool_call_parser": "hermes",
         "method": "qlora",
         "steps": 7,
     }
@@ -65,8 +67,9 @@ def card(**changes: Any) -> AdapterCard:
 
 def test_a_card_round_trips(tmp_path: Path) -> None:
     assert read_card(tmp_path) is None
-    card().write(tmp_path)
+    card().write(tmp_path, "{{ messages }}")
     assert read_card(tmp_path) == card()
+    assert read_template(tmp_path, "compact") == "{{ messages }}"
 
 
 def test_a_card_of_another_format_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
@@ -144,8 +147,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_loss_equals_transformers_loss_on_the_answers(tiny_model: Path, keeps: bool) -> None:
     import torch
 
+    from routenator.chat.prompts import PromptFormat
     from routenator.training.model import attach_adapter, load_base
-    from routenator.training.prompts import PromptFormat
     from routenator.training.tokens import IGNORED, collate
     from routenator.training.trainer import answer_logits, answer_loss
 
@@ -154,7 +157,7 @@ def test_the_loss_equals_transformers_loss_on_the_answers(tiny_model: Path, keep
     prompt = PromptFormat("compact", TOOLS, byte_tokenizer())
     rows = []
     for query in ("cats", "a much longer query about dogs"):
-        question, answer = prompt.prompt_ids(query), prompt.answer_ids("search", {"content_type": query})
+        question, answer = prompt.prompt_ids(query), prompt.reply_ids(query, [Call("search", {"content_type": query})])
         rows.append({"input_ids": question + answer, "labels": [IGNORED] * len(question) + answer})
     batch = collate(rows, padding=258)
     with torch.no_grad():

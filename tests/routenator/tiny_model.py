@@ -95,8 +95,8 @@ def save_tiny_model(folder: Path, head_dim: int = 16, embedding: float = 1.0) ->
     return folder
 
 
-def example_rows(count: int) -> list[dict[str, str]]:
-    """Rows with ``query`` and ``calls``, of different lengths."""
+def example_rows(count: int) -> list[dict[str, Any]]:
+    """Rows as a data set has them, of different lengths."""
     rows = []
     for number in range(count):
         query = f"{QUERIES[number % len(QUERIES)]} {'x' * (number % 7)}{number}"
@@ -104,16 +104,21 @@ def example_rows(count: int) -> list[dict[str, str]]:
             {
                 "query": query,
                 "calls": calls_text([Call("search", {"content_type": "t", "extracted_prompt": query})]),
+                "reply": None,
+                "hidden": None,
             }
         )
     return rows
 
 
-def write_rows(file: Path, rows: list[dict[str, str]]) -> Path:
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(rows), file)
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("query", "calls", "reply")] + [("hidden", pa.list_(pa.string()))]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), file)
     return file
 
 

@@ -1,43 +1,23 @@
-"""Prompts and answers, token by token."""
+"""Examples as tokens, and batches of them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from routenator.chat.prompts import PromptFormat
+from routenator.chat.templates import STYLES, Style
+from routenator.domain.calls import Call, calls_text, read_calls
 from routenator.errors import InputError
-from routenator.training.prompts import STYLES, PromptFormat, Style, call_text
-from routenator.training.tokens import IGNORED, LengthGrouped, collate, read_tokens, write_tokens
-from tests.routenator.tiny_model import TEMPLATE, TOOLS, byte_tokenizer, example_rows, write_rows
+from routenator.training.tokens import IGNORED, LengthGrouped, collate, has_several, read_tokens, write_tokens
+from tests.routenator.tiny_model import TOOLS, byte_tokenizer, example_rows, write_rows
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return byte_tokenizer()
-
-
-def test_a_call_is_json_with_parameters_in_the_schemas_order() -> None:
-    text = call_text(
-        "search", {"extracted_prompt": "thé", "content_type": "poster", "more": 1}, ["content_type", "extracted_prompt"]
-    )
-    assert text == '{"name": "search", "arguments": {"content_type": "poster", "extracted_prompt": "thé", "more": 1}}'
-
-
-def test_the_compact_prompt_is_the_query_on_a_line(tokenizer: Any) -> None:
-    prompt = PromptFormat("compact", TOOLS, tokenizer)
-    assert tokenizer.decode(prompt.prompt_ids("  find \t cats ")) == "find cats\n"
-
-
-def test_the_tools_prompt_shows_every_function_and_the_query(tokenizer: Any) -> None:
-    text = PromptFormat("tools", TOOLS, tokenizer).prompt_text("find cats")
-    assert text.startswith("<s>system\n")
-    assert text.endswith("<s>user\nRequest: find cats\nCall:</s>\n<s>assistant\n")
-    for tool in TOOLS:
-        assert json.dumps(tool["function"], separators=(",", ":")) in text
-    assert '{"name": "ping", "arguments": {"host": "..."}}' in text
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -62,25 +42,8 @@ def test_the_loss_is_on_the_answer_alone(tokenizer: Any, style: Style, tmp_path:
                 assert label == IGNORED
             else:
                 assert label == token
-        assert (
-            tokenizer.decode([label for label in example["labels"] if label != IGNORED]) == row["calls"][1:-1] + "</s>"
-        )
-
-
-def test_training_sees_the_tokens_that_the_chat_template_writes(tokenizer: Any) -> None:
-    prompt = PromptFormat("tools", TOOLS, tokenizer)
-    arguments = {"content_type": "poster", "extracted_prompt": "fox"}
-    turn = [*prompt.messages("a fox"), {"role": "assistant", "content": call_text("search", arguments)}]
-    whole = tokenizer(tokenizer.apply_chat_template(turn, tokenize=False), add_special_tokens=False)["input_ids"]
-    ours = prompt.prompt_ids("a fox") + prompt.answer_ids("search", arguments)
-    assert whole[: len(ours)] == ours
-    assert tokenizer.decode(whole[len(ours) :]) == "\n"
-
-
-def test_without_an_end_of_turn_in_the_template_the_answer_ends_with_the_end_of_text() -> None:
-    bare = byte_tokenizer("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
-    assert PromptFormat("tools", TOOLS, bare).end_ids == [bare.eos_token_id]
-    assert PromptFormat("tools", TOOLS, byte_tokenizer(TEMPLATE)).end_ids == [bare.eos_token_id]
+        reply = f"<tool_call>\n{row['calls'][1:-1]}\n</tool_call></s>"
+        assert tokenizer.decode([label for label in example["labels"] if label != IGNORED]) == reply
 
 
 def test_an_example_that_is_too_long_is_refused_and_not_truncated(tokenizer: Any, tmp_path: Path) -> None:
@@ -90,17 +53,37 @@ def test_an_example_that_is_too_long_is_refused_and_not_truncated(tokenizer: Any
         write_tokens([file], prompt, 120, tmp_path / "t")
     assert caught.value.key == "train.max_length"
     assert caught.value.file == str(file)
-    longest = max(len(prompt.prompt_ids(row["query"])) + len(row["calls"]) - 2 + 1 for row in example_rows(5))
+    longest = max(
+        len(prompt.prompt_ids(row["query"])) + len(prompt.reply_ids(row["query"], read_calls(row["calls"])))
+        for row in example_rows(5)
+    )
     write_tokens([file], prompt, longest, tmp_path / "t")
     assert max(read_tokens(tmp_path / "t").lengths) == longest
 
 
-def test_an_empty_training_set_is_refused(tokenizer: Any, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def test_rows_of_no_call_of_several_and_with_hidden_functions_are_what_the_template_writes(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    both = [Call("search", {"content_type": "t", "extracted_prompt": "a"}), Call("ping", {"host": "b"})]
+    rows = [
+        {"query": "hello", "calls": "[]", "reply": "Sorry, I cannot do that.", "hidden": None},
+        {"query": "ping b", "calls": "[]", "reply": "I have no such function.", "hidden": ["ping"]},
+        {"query": "find a, then ping b", "calls": calls_text(both), "reply": None, "hidden": None},
+    ]
+    file = write_rows(tmp_path / "a.parquet", rows)
+    assert has_several([file]) and not has_several([write_rows(tmp_path / "b.parquet", rows[:2])])
+    prompt = PromptFormat("tools", TOOLS, tokenizer)
+    write_tokens([file], prompt, 4096, tmp_path / "t")
+    data = read_tokens(tmp_path / "t")
+    texts = [tokenizer.decode(data[number]["input_ids"]) for number in range(3)]
+    assert texts[0].endswith("<s>user\nhello</s>\n<s>assistant\nSorry, I cannot do that.</s>")
+    assert '"ping"' not in texts[1] and '"search"' in texts[1] and '"ping"' in texts[0]
+    blocks = "\n".join(f"<tool_call>\n{calls_text([call])[1:-1]}\n</tool_call>" for call in both)
+    assert texts[2].endswith(f"<s>assistant\n{blocks}</s>")
 
-    schema = pa.schema([("query", pa.string()), ("calls", pa.string())])
-    pq.write_table(schema.empty_table(), tmp_path / "a.parquet")
+
+def test_an_empty_training_set_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", [])
     with pytest.raises(InputError, match="no examples"):
         write_tokens([tmp_path / "a.parquet"], PromptFormat("compact", TOOLS, tokenizer), 99, tmp_path / "t")
 

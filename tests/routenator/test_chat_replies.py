@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routenator.chat.replies import Reply, parse_reply
 from routenator.domain.calls import Call
-from routenator.evaluation.parse import Reply, parse_reply
 
 CALL = '{"name": "search", "arguments": {"q": "a {b} \\"c\\""}}'
 OTHER = '{"name": "other", "arguments": {}}'
