@@ -39,7 +39,7 @@ def run(task: Task) -> None:
     """
     if task.is_done():
         return
-    require_evaluation(task.config.evaluate.engine)
+    require_evaluation(task.config.evaluate.engine, guided=task.config.evaluate.guided)
     nodes = task_nodes(task.work_dir)
     over = task.work_dir / f"over-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     if nodes.index:
@@ -71,6 +71,8 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     cache = cache_folder(config.cache)
     sets = {"before": PromptSet(config.evaluate.before_prompt, adapted=False)} if config.evaluate.before else {}
     sets["after"] = PromptSet(card.prompt, adapted=True)
+    if config.evaluate.guided:
+        sets["guided"] = PromptSet(card.prompt, adapted=True, guided=True)
     scratch = task.work_dir / task.token
     scratch.mkdir()
     embed = sentence_embedder(resolve_model(config.model.embedder, cache))
@@ -124,7 +126,7 @@ def adapter_folder(task: Task) -> Path:
 
 def _metrics(scores: dict[str, Any]) -> dict[str, Any]:
     """Return the main scores for the receipt."""
-    sides = {name: scores[name] for name in ("before", "after") if scores[name]}
+    sides = {name: scores[name] for name in ("before", "after", "guided") if scores.get(name)}
     return {
         "queries": sum(side["n"] for side in sides.values()),
         **({"scored_on": scores["queries"]} if "queries" in scores else {}),

@@ -146,6 +146,7 @@ class EvaluateConfig(Section):
     limit: Annotated[int, Field(ge=0)] = 0  # score only this many golden queries, chosen by a keyed shuffle; 0: all
     max_new_tokens: Positive = 128
     bootstrap: Positive = 2000  # resamples for the 95% confidence intervals
+    guided: bool = False  # also score the trained model with replies restricted to valid calls of the API, or to none
     before: bool = True  # also score the untrained model
     before_prompt: Literal["compact", "tools"] = "tools"  # an untrained model has to see the API
     baselines: bool = True  # also score majority, keywords and nearest neighbour; takes seconds

@@ -145,12 +145,13 @@ def require_training(method: str, deepspeed: bool, tracker: str) -> None:
         )
 
 
-def require_evaluation(engine: str, key: str = "evaluate.engine") -> None:
+def require_evaluation(engine: str, key: str = "evaluate.engine", *, guided: bool = False) -> None:
     """Check the packages for scoring a model.
 
     Args:
         engine: ``vllm`` or ``transformers``.
         key: the config key or option that names it.
+        guided: whether replies are restricted to valid calls.
 
     Raises:
         MissingPackageError: a package is missing.
@@ -158,3 +159,5 @@ def require_evaluation(engine: str, key: str = "evaluate.engine") -> None:
     require("evaluate", "evaluation")
     if engine == "vllm":
         require_vllm(key)
+    elif guided:
+        require("generate", "restricted replies in transformers", ("xgrammar",), key="evaluate.guided")

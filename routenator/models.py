@@ -158,6 +158,19 @@ def resolve_model(source: str, cache: Path) -> str:
     return str(folder)
 
 
+def prepared(source: str, cache: Path) -> str | None:
+    """The name by which a model can be loaded as it is; None for a packaged model that has not been prepared yet.
+
+    Args:
+        source: as for ``resolve_model``.
+        cache: folder for prepared weights.
+    """
+    if not source.startswith(PREFIX):
+        return str(Path(source).expanduser().resolve()) if Path(source).expanduser().is_dir() else source
+    folder = _prepared(source.removeprefix(PREFIX), cache)
+    return str(folder) if folder.is_dir() else None
+
+
 def model_identity(source: str) -> str:
     """Identify a model in fingerprints: by name for hub and packaged models, by content for a folder.
 

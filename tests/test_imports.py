@@ -63,7 +63,6 @@ WORKERS_ONLY = {
     "routenator/authoring/door/init.py",
     "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",
-    "routenator/authoring/rowlengths.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",
     "routenator/generation/precompile.py",

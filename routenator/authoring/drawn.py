@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from routenator.authoring.check import probe_config
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.errors import InputError
@@ -61,6 +63,16 @@ def draw_all(domain: Domain) -> list[Drawn]:
             roots = np.full(DRAWS, writer.compiled.root[function, template.name])
             found.append(Drawn(function, template, categories, writer.draw(function, seeds, categories, roots)))
     return found
+
+
+def drawn_rows(draws: Sequence[Drawn]) -> list[tuple[str, list[Call]]]:
+    """The draws as queries with their calls."""
+    return [
+        (query, [Call(drawn.function, json.loads(arguments))])
+        for drawn in draws
+        if drawn.words is not None
+        for query, arguments in zip(drawn.words.query.to_pylist(), drawn.words.arguments.to_pylist(), strict=True)
+    ]
 
 
 def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError | str]:

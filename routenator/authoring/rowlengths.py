@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from routenator.authoring.check import probe_config
-from routenator.authoring.drawn import Drawn
 from routenator.chat.prompts import PromptFormat
 from routenator.chat.templates import STYLES, Style
-from routenator.domain.calls import Call
+from routenator.domain.calls import Call, calls_text
 from routenator.domain.domain import Domain
 from routenator.errors import InputError
-from routenator.extras import require
+from routenator.extras import is_installed, require
+from routenator.models import prepared
 
 _MOST = 32  # rows counted; the longest in characters
+Row = tuple[str, list[Call]]  # query and calls
 
 
 class RowLength(NamedTuple):
-    """Tokens of the longest of the drawn rows in one style of prompt.
+    """Tokens of the longest row in one style of prompt.
 
     Attributes:
         prompt: tokens of its prompt.
-        total: tokens of prompt and answer.
+        total: tokens of prompt and reply.
     """
 
     style: Style
     prompt: int
     total: int
+
+    def advice(self, domain: Path) -> str:
+        """What to change so that the row fits."""
+        fitting = -(-self.total * 5 // 4 // 256) * 256
+        return f"train.max_length={fitting:,}" + (
+            f", train.prompt=compact, or fewer functions: `python launch.py domain derive {domain} OUT --only-used`"
+            if self.style == "tools"
+            else ""
+        )
 
 
 def load_tokenizer(model: str) -> Any:
@@ -49,23 +59,39 @@ def load_tokenizer(model: str) -> Any:
         ) from None  # fmt: skip
 
 
-def row_lengths(domain: Domain, draws: Sequence[Drawn], tokenizer: Any) -> list[RowLength]:
-    """Count the longest drawn rows in each style."""
-    rows = [
-        (query, Call(drawn.function, json.loads(arguments)), len(query) + len(arguments))
-        for drawn in draws
-        if drawn.words is not None
-        for query, arguments in zip(drawn.words.query.to_pylist(), drawn.words.arguments.to_pylist(), strict=True)
-    ]
-    longest = sorted(rows, key=lambda row: -row[2])[:_MOST]
+def tokenizer_at_hand(model: str, cache: Path) -> Any:
+    """The tokenizer of a config's model, if it can be loaded from this machine's disk; else None.
+
+    Args:
+        cache: folder of prepared weights.
+    """
+    name = prepared(model, cache)
+    if name is None or not is_installed("transformers"):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def row_lengths(
+    tools: Sequence[dict[str, Any]], rows: Sequence[Row], tokenizer: Any, styles: Sequence[Style] = STYLES
+) -> list[RowLength]:
+    """Count the tokens of the longest row in each style.
+
+    Args:
+        tools: the API as OpenAI tools.
+        rows: queries with their calls.
+    """
+    longest = sorted(rows, key=lambda row: -len(row[0]) - len(calls_text(row[1])))[:_MOST]
     found = []
-    for style in STYLES:
-        if not longest:
-            continue
-        form = PromptFormat(style, domain.tools(), tokenizer)
-        counts = [(len(form.prompt_ids(query)), len(form.reply_ids(query, [call]))) for query, call, _ in longest]
-        prompt, answer = max(counts, key=sum)
-        found.append(RowLength(style, prompt, prompt + answer))
+    for style in styles if longest else ():
+        form = PromptFormat(style, tools, tokenizer, several=any(len(calls) > 1 for _, calls in longest))
+        counts = [(len(form.prompt_ids(query)), len(form.reply_ids(query, calls))) for query, calls in longest]
+        prompt, reply = max(counts, key=sum)
+        found.append(RowLength(style, prompt, prompt + reply))
     return found
 
 
@@ -74,14 +100,7 @@ def length_warnings(domain: Domain, lengths: Sequence[RowLength]) -> list[str]:
     config = probe_config(domain).train
     return [
         f"with train.prompt={each.style}, rows have {each.total:,} tokens ({each.prompt:,} of them prompt), more than "
-        f"train.max_length={config.max_length:,}, its default; training refuses them. Set train.max_length to "
-        f"{-(-each.total * 5 // 4 // 256) * 256:,}"
-        + (
-            f", use train.prompt=compact, or leave functions out: `python launch.py domain derive {domain.path} OUT "
-            "--only-used`"
-            if each.style == "tools"
-            else ""
-        )
+        f"train.max_length={config.max_length:,}, its default; training refuses them. Set {each.advice(domain.path)}"
         for each in lengths
         if each.total > config.max_length
     ]

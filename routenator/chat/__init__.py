@@ -3,4 +3,5 @@
 templates.py  chat templates: the model's own, or one with Hermes tags
 prompts.py    prompts and replies as tokens
 replies.py    finds the calls in a model's reply
+guided.py     restricts replies to valid calls
 """

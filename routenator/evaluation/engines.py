@@ -105,12 +105,13 @@ class GreedyEngine(ABC):
     seconds: list[float]
 
     @abstractmethod
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
         """Generate the model's answers, as text without special tokens.
 
         Args:
             prompts: token ids.
             adapted: True to use the adapter, False for the base model alone.
+            guide: structural tag that restricts the answers (routenator/chat/guided.py); None: they are free.
         """
 
     @abstractmethod
@@ -173,14 +174,19 @@ class VllmGreedy(GreedyEngine):
             self.close()
             raise
 
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
+        from vllm.sampling_params import StructuredOutputsParams
 
         request = LoRARequest("adapter", 1, self._spec.adapter) if adapted and self._spec.adapter is not None else None
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
-            SamplingParams(temperature=0.0, max_tokens=self._spec.max_new_tokens),
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=self._spec.max_new_tokens,
+                structured_outputs=StructuredOutputsParams(structural_tag=guide) if guide is not None else None,
+            ),
             use_tqdm=False,
             lora_request=request,
         )
@@ -220,14 +226,15 @@ class TransformersGreedy(GreedyEngine):
             model = PeftModel.from_pretrained(model, spec.adapter)
             self._learned_prompt = _adapter_config(spec.adapter)["peft_type"] != "LORA"
         self._model: Any = model.eval()
+        self._compiled: dict[str, Any] = {}
 
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool) -> list[str]:
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
         if self._spec.adapter is not None and not adapted:
             with self._model.disable_adapter():
-                return self._all(prompts)
-        return self._all(prompts)
+                return self._all(prompts, guide)
+        return self._all(prompts, guide)
 
-    def _all(self, prompts: Sequence[Sequence[int]]) -> list[str]:
+    def _all(self, prompts: Sequence[Sequence[int]], guide: str | None) -> list[str]:
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         batches: list[list[int]] = []
         for number in order:
@@ -240,13 +247,13 @@ class TransformersGreedy(GreedyEngine):
         texts, self.seconds = [""] * len(prompts), [0.0] * len(prompts)
         for batch in batches:
             began = time.monotonic()
-            for number, text in zip(batch, self._batch([prompts[number] for number in batch]), strict=True):
+            for number, text in zip(batch, self._batch([prompts[number] for number in batch], guide), strict=True):
                 texts[number] = text
             for number in batch:
                 self.seconds[number] = time.monotonic() - began  # all answers of a batch end together
         return texts
 
-    def _batch(self, prompts: list[Sequence[int]]) -> list[str]:
+    def _batch(self, prompts: list[Sequence[int]], guide: str | None) -> list[str]:
         import torch
 
         longest = max(map(len, prompts))
@@ -266,10 +273,22 @@ class TransformersGreedy(GreedyEngine):
                 do_sample=False,
                 max_new_tokens=self._spec.max_new_tokens,
                 pad_token_id=padding,
+                logits_processor=[self._guided(guide, len(prompts))] if guide is not None else None,
             )
         # With a learned prompt, generate starts from embeddings and returns only the answer.
         start = 0 if output.shape[1] <= self._spec.max_new_tokens and self._learned_prompt else longest
         return [str(text) for text in self._tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
+
+    def _guided(self, guide: str, count: int) -> Any:
+        """A processor that masks the tokens outside a structural tag."""
+        require("generate", "restricted replies in transformers", ("xgrammar",), key="evaluate.guided")
+        import xgrammar
+        from xgrammar.contrib.hf import LogitsProcessor
+
+        if guide not in self._compiled:
+            info = xgrammar.TokenizerInfo.from_huggingface(self._tokenizer, vocab_size=self._model.config.vocab_size)
+            self._compiled[guide] = xgrammar.GrammarCompiler(info).compile_structural_tag(guide)
+        return LogitsProcessor([self._compiled[guide]] * count)
 
     def close(self) -> None:
         self._model = None

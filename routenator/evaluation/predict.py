@@ -34,12 +34,16 @@ class PromptSet:
     Attributes:
         style: style of the prompts.
         adapted: True to use the adapter.
+        guided: True to restrict replies to valid calls of the API, or to none.
         prompts: token ids of each query's prompt.
+        guide: the structural tag of a restricted set.
     """
 
     style: Style
     adapted: bool
+    guided: bool = False
     prompts: Sequence[Sequence[int]] = ()
+    guide: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ def ask(
     specs = _specs(sides, spec, scratch, merge=cpu and spec.engine == "vllm")
     batches = [
         _Batch(
-            name, low, specs[name], side.adapted and specs[name].adapter is not None, side.prompts[low : low + AT_ONCE]
+            name,
+            low,
+            specs[name],
+            side.adapted and specs[name].adapter is not None,
+            side.prompts[low : low + AT_ONCE],
+            side.guide,
         )
         for name, side in sides.items()
         for low in range(0, len(side.prompts), AT_ONCE)
@@ -126,6 +135,7 @@ class _Batch:
     spec: EngineSpec
     adapted: bool
     prompts: Sequence[Sequence[int]]
+    guide: str | None
 
 
 class _Actor:
@@ -136,7 +146,7 @@ class _Actor:
         self._engine: GreedyEngine | None = None
 
     def answer(
-        self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]]
+        self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]], guide: str | None
     ) -> tuple[list[str], list[float]]:
         """Return the answers, and the seconds for each."""
         if self._engine is None or spec != self._spec:
@@ -144,7 +154,7 @@ class _Actor:
                 self._engine.close()
             self._engine = open_engine(spec)
             self._spec = spec
-        return self._engine.answer(prompts, adapted), self._engine.seconds
+        return self._engine.answer(prompts, adapted, guide), self._engine.seconds
 
     def close(self) -> None:
         """Remove scratch files, because Ray later kills the process without notice."""
@@ -178,7 +188,8 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
     def give(actor: Any) -> None:
         if waiting:
             batch = waiting.pop()
-            asked[actor.answer.remote(batch.spec, batch.adapted, batch.prompts)] = (actor, batch, time.monotonic())
+            answer = actor.answer.remote(batch.spec, batch.adapted, batch.prompts, batch.guide)
+            asked[answer] = (actor, batch, time.monotonic())
 
     for actor in actors:
         give(actor)

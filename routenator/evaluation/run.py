@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from routenator.chat.guided import structural_tag
 from routenator.chat.prompts import PromptFormat
 from routenator.chat.replies import parse_reply
-from routenator.chat.templates import Style
+from routenator.chat.templates import Style, tool_parser
 from routenator.config import EvaluateConfig
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample, load_golden
@@ -128,7 +129,8 @@ def ask_and_judge(
     for name, asked in sets.items():
         template = read_template(adapter, asked.style) if asked.adapted and adapter is not None else None
         form = PromptFormat(asked.style, tools, tokenizer, template=template, several=several)
-        filled[name] = replace(asked, prompts=[form.prompt_ids(example.query) for example in golden])
+        guide = _guide(form) if asked.guided else None
+        filled[name] = replace(asked, prompts=[form.prompt_ids(example.query) for example in golden], guide=guide)
     spec = EngineSpec(
         base=base,
         adapter=str(adapter) if adapter is not None else None,
@@ -143,6 +145,17 @@ def ask_and_judge(
         verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
         judged[name] = replace(said, replies=replies, verdicts=verdicts)
     return judged
+
+
+def _guide(form: PromptFormat) -> str:
+    if tool_parser(form.template, form.tokenizer) != "hermes":
+        raise InputError(
+            "replies of this model's own chat template cannot be restricted",
+            key="evaluate.guided",
+            found="calls without <tool_call> tags",
+            expected="evaluate.guided=false",
+        )
+    return structural_tag(form.tools)
 
 
 def latency_of(seconds: Sequence[float]) -> dict[str, Any]:

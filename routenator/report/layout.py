@@ -37,6 +37,7 @@ svg text { fill: var(--ink); } svg .name { font-size: 11px; } svg .value { fill:
 svg .requested { fill: var(--requested); }
 svg .target { fill: var(--target); } svg .accepted { fill: var(--accepted); } svg .final { fill: var(--final); }
 svg .before { fill: var(--before); stroke: var(--before); } svg .after { fill: var(--final); stroke: var(--final); }
+svg .guided { fill: var(--accepted); stroke: var(--accepted); }
 svg rect.before, svg rect.after { stroke: none; } svg .range { stroke-width: 2.5; }
 svg .miss { fill: var(--miss); } svg .hit { fill: var(--hit); } svg .empty { fill: var(--empty); }
 svg .grid { stroke: var(--rule); } svg .whisker { stroke: var(--soft); } svg .median { stroke: var(--card); stroke-width: 2.5; }
@@ -78,7 +79,8 @@ the training data: the scores show that training worked, not how the model does 
 <div class="grid">
 <div class="card">{{ score_chart }}
 <p class="note">Lines are 95% bootstrap intervals.
-{% if "before" not in sides %}The untrained model was not scored.{% endif %}</p></div>
+{% if "before" not in sides %}The untrained model was not scored.{% endif %}
+{% if "guided" in sides %}guided: the trained model, with replies restricted to valid calls of the API or none.{% endif %}</p></div>
 <div class="card scroll"><table>
 <tr><th>metric</th>{% for side in sides %}<th class="n">{{ side }}</th>{% endfor %}</tr>
 {% for key, name in metrics.items() %}

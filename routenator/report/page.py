@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _SERIES = {"target": "target", "requested": "requested", "accepted": "accepted", "final": "final"}
-_SIDES = {"before": "before", "after": "after"}
+_SIDES = {"before": "before", "after": "after", "guided": "guided"}
 _FUNCTIONS = 60  # rows of the table of functions, and of content types
 _LOSING = 8  # rows of a dimension's table of acceptance rates
 _CONFUSIONS = 12  # pairs listed below the matrix
@@ -78,7 +78,7 @@ def _shown(summary: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _present_sides(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {side: summary["scores"][side] for side in _SIDES if summary["scores"][side]}
+    return {side: summary["scores"][side] for side in _SIDES if summary["scores"].get(side)}
 
 
 def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -210,6 +210,8 @@ def _positions(positions: Mapping[str, Any]) -> list[tuple[str, Markup, int]]:
 def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     shown = []
     for side, scores in reversed(_present_sides(summary).items()):
+        if side == "guided":
+            continue
         confusion = scores.get("confusion")
         if not confusion or not confusion["labels"]:
             continue

@@ -64,7 +64,7 @@ def build_summary(
         },
         "stages": [dict(stage) for stage in stages],
         "seconds": sum(stage["seconds"] for stage in stages),
-        "scores": {"before": (scores or {}).get("before"), "after": (scores or {}).get("after")},
+        "scores": {side: (scores or {}).get(side) for side in ("before", "after", "guided")},
         "scored_on": (scores or {}).get("queries", "golden set"),
         "baselines": (scores or {}).get("baselines", {}),
         "training": {"steps": thin(training, _POINTS), "rows": len(training)},

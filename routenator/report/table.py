@@ -61,13 +61,13 @@ def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Ta
     """
     from rich.text import Text
 
-    before, after = scores.get("before"), scores.get("after")
-    shown = after or before or {}
+    sides = {name: scores.get(name) for name in ("before", "after", "guided") if name != "guided" or scores.get(name)}
+    shown = scores.get("after") or scores.get("before") or {}
     queries = "golden queries" if scored_on == "golden set" else f"queries of a {scored_on}"
-    table = _table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", "before", "after")
+    table = _table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", *sides)
     for key, name in METRICS.items():
         if key in shown:
-            table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in (before, after)))
+            table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in sides.values()))
     return table
 
 

@@ -11,6 +11,7 @@ import typer
 
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.door.init import init_domain
+from routenator.authoring.drawn import drawn_rows
 from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.authoring.templatefiles import convert_templates
@@ -92,7 +93,7 @@ def domain_check(
     """Report errors and suspicious content in a domain."""
     found = inspect_domain(find_domain(str(directory)))
     if model is not None:
-        lengths = row_lengths(found.domain, found.draws, load_tokenizer(model))
+        lengths = row_lengths(found.domain.tools(), drawn_rows(found.draws), load_tokenizer(model))
         found.facts |= {f"tokens of the longest rows drawn ({each.style})": each.total for each in lengths}
         found.warnings += length_warnings(found.domain, lengths)
     if as_json:

@@ -51,7 +51,8 @@ def compose_plan(config: str, overrides: list[str] | None, submitting: bool, unt
     plan = make_plan(composed, sys.argv, stages=up_to(until) if until else STAGES)
     for warning in secret_warnings(composed, sys.argv, os.environ):
         put(f"warning: {warning}", err=True)
-    preflight(plan, submitting=submitting)
+    for warning in preflight(plan, submitting=submitting):
+        put(f"warning: {warning}", err=True)
     if said := acceptance_note(composed.generate.acceptance, plan):
         put(said, err=True)
     return plan

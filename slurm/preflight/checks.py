@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.disk import estimate_bytes
 from jobs.plan import Plan
@@ -14,7 +15,8 @@ from jobs.stages import GIB
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
-from routenator.domain.golden import has_golden, load_golden
+from routenator.domain.domain import Domain
+from routenator.domain.golden import GoldenExample, has_golden, load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
@@ -22,6 +24,7 @@ from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
 from slurm.preflight.cluster import check_cluster
 from slurm.preflight.installed import check_installed
+from slurm.preflight.lengths import check_row_lengths
 from slurm.preflight.paths import check_paths
 from slurm.submission.options import check_resources, resources
 
@@ -29,11 +32,22 @@ from slurm.submission.options import check_resources, resources
 DISK_MARGIN = 1.5
 
 
-def preflight(plan: Plan, *, submitting: bool = True) -> None:
+class Inputs(NamedTuple):
+    """What a config names, as loaded."""
+
+    domain: Domain
+    golden: list[GoldenExample]
+    strata: list[Stratum]
+
+
+def preflight(plan: Plan, *, submitting: bool = True) -> list[str]:
     """Reject a plan that cannot work. Writes nothing.
 
     Args:
         submitting: whether the run is to be started from this machine; a plan can be made anywhere.
+
+    Returns:
+        Warnings.
 
     Raises:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
@@ -42,7 +56,7 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
     check_paths(plan)
     check_resources(config)
     check_engines(config)
-    tools_bytes, strata = check_inputs(config)
+    inputs = check_inputs(config)
     if "evaluate" in plan.stages:
         check_scored(config)
     planned_run(plan).check_own()
@@ -53,10 +67,15 @@ def preflight(plan: Plan, *, submitting: bool = True) -> None:
         config.merge.spill_dir is not None and config.cluster.kind == "local"
     ):  # on a cluster it may be a disk that only the nodes have
         check_writable(Path(os.path.expandvars(config.merge.spill_dir)), "merge.spill_dir")
-    check_disk(plan, tools_bytes)
+    warnings = []
+    if "train" in plan.stages and missing_shards(planned_run(plan), "train"):
+        warnings = check_row_lengths(config, inputs.domain, inputs.golden)
+    # Every row of the OpenAI format repeats the API.
+    check_disk(plan, len(canonical_json(inputs.domain.tools()).encode()))
     if submitting:
         check_machine(plan)
-        check_installed(plan, strata)
+        check_installed(plan, inputs.strata)
+    return warnings
 
 
 def check_engines(config: RunConfig) -> None:
@@ -115,17 +134,16 @@ def gpu_count() -> int:
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
-def check_inputs(config: RunConfig) -> tuple[int, list[Stratum]]:
+def check_inputs(config: RunConfig) -> Inputs:
     """Check domain, golden set, models, and the data set's size against the strata.
 
-    Returns:
-        Bytes of the API as JSON, which every row of the OpenAI format repeats; the strata.
+    Raises:
+        InputError / InputErrors: one of them is invalid.
     """
     domain = check_domain(config.domain)
-    load_golden(golden_source(config), domain.functions, may_be_empty=True)
+    golden = load_golden(golden_source(config), domain.functions, may_be_empty=True)
     check_models(config)
-    strata = build_strata(domain, config)
-    return len(canonical_json(domain.tools()).encode()), strata
+    return Inputs(domain, golden, build_strata(domain, config))
 
 
 def check_scored(config: RunConfig) -> None:

@@ -90,6 +90,6 @@ def _checks(config: RunConfig, stages: Collection[str], routes: Collection[str])
         yield partial(require_training, config.train.method, config.train.deepspeed, config.train.tracker)
         yield weights(model.trainee, "model.trainee")
     if "evaluate" in stages:
-        yield partial(require_evaluation, config.evaluate.engine)
+        yield partial(require_evaluation, config.evaluate.engine, guided=config.evaluate.guided)
         yield weights(model.trainee, "model.trainee")
         yield weights(model.embedder, "model.embedder")

@@ -102,10 +102,12 @@ def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_before_can_be_left_out_and_the_golden_set_limited(model: Path, tmp_path: Path) -> None:
-    task = Task(trained(tmp_path, model, before=False, limit=2, workers=1), "evaluate", 0)
+    task = Task(trained(tmp_path, model, before=False, limit=2, workers=1, guided=True), "evaluate", 0)
     jobs.evaluate.run(task)
     scores = read_json(task.dir / "scores.json")
     assert scores["before"] is None
+    assert scores["guided"]["n"] == 2 and scores["guided"]["prompt"] == "compact"
+    assert read_receipt(task.dir, 0).metrics["queries"] == 4
     assert scores["after"]["n"] == 2
     assert "paired" not in scores
     assert "before" not in json.loads((task.dir / "predictions.jsonl").read_text().splitlines()[0])

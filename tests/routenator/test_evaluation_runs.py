@@ -23,6 +23,7 @@ from tests.conftest import ROOT, TINY
 from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, save_tiny_model
 
 CACHE = ROOT / ".cache"
+SAYS_HELLO = json.dumps({"type": "structural_tag", "format": {"type": "const_string", "value": "hello"}})
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,13 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     assert together == [engine.answer([prompt], adapted=True)[0] for prompt in prompts[:5]]
     assert together != engine.answer(prompts[:5], adapted=False)
     assert len(engine.seconds) == 5 and all(0 < seconds < 60 for seconds in engine.seconds)
+    engine.close()
+
+
+def test_a_structural_tag_restricts_the_answers_of_transformers(model: Path, prompts: list[list[int]]) -> None:
+    engine = open_engine(spec(model, max_new_tokens=12))
+    assert engine.answer(prompts[:3], adapted=False, guide=SAYS_HELLO) == ["hello"] * 3
+    assert "hello" not in engine.answer(prompts[:3], adapted=False)
     engine.close()
 
 

@@ -74,7 +74,7 @@ def test_a_card_round_trips(tmp_path: Path) -> None:
 
 def test_a_card_of_another_format_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "routenator.json", {**card().model_dump(), "format": 99})
-    with pytest.raises(InputError, match="another format"):
+    with pytest.raises(InputError, match="prompts of another form"):
         read_card(tmp_path)
     write_json(tmp_path / "routenator.json", {**card().model_dump(), "prompt": "loud"})
     with pytest.raises(InputError, match="damaged") as caught:

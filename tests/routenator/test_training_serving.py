@@ -37,6 +37,8 @@ if __name__ == "__main__":
         logs = [[at[token].logprob for token, at in zip(output.token_ids, output.logprobs)] for output in outputs]
         texts, ids = [output.text for output in outputs], [list(output.token_ids) for output in outputs]
         found.append({"answers": answers, "texts": texts, "ids": ids, "logs": logs})
+    guide = json.dumps({"type": "structural_tag", "format": {"type": "const_string", "value": "hello"}})
+    found.append(engine.answer(prompts[:2], adapted=True, guide=guide))
     engine.close()
     open(sys.argv[2], "w").write(json.dumps(found))
 """
@@ -77,7 +79,8 @@ def test_vllm_serves_the_adapter_as_plain_peft_does(tmp_path: Path) -> None:
     program.write_text(SERVE)
     command = [sys.executable, str(program), json.dumps([spec, prompts]), str(answer)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    adapted, plain = json.loads(answer.read_text())
+    adapted, plain, guided = json.loads(answer.read_text())
+    assert guided == ["hello"] * 2  # although the adapter says something else
 
     exact: Any = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(job.adapter)
