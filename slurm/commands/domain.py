@@ -25,6 +25,14 @@ from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
 from slurm.commands.shared import AsJson, print_json, with_exit_codes
 
+# What a second `domain init` found.
+_CHANGES = {
+    "new": "new function",
+    "gone": "function gone",
+    "kept": "your edits are kept",
+    "conflicts": "changed by you and in the API, yours is kept",
+    "removed": "edited, but its function is gone; it is now in .init/removed",
+}
 app = typer.Typer()
 domain_app = typer.Typer(help="Check, fit, derive and convert domains (docs/domains.md).", no_args_is_help=True)
 app.add_typer(domain_app, name="domain")
@@ -42,7 +50,7 @@ def domain_init(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create or to update.", show_default=False)],
     include: Annotated[
         list[str] | None,
         typer.Option("--include", metavar="A,B", help="Only these functions; accepts patterns such as get_*."),
@@ -75,6 +83,12 @@ def domain_init(
         put(f"note: {note}")
     for warning in made.warnings:
         put(f"warning: {warning}")
+    if made.changes is not None:
+        for what, names in asdict(made.changes).items():
+            for name in names:
+                put(f"{_CHANGES[what]}: {name}")
+        if not any(asdict(made.changes).values()):
+            put("nothing was edited, and the functions are the same")
     put(f"next: python launch.py run {made.path / 'run.yaml'} --until merge")
 
 

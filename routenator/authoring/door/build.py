@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,60 +46,90 @@ class Parts:
     phrases: dict[str, Phrase] = field(default_factory=dict)
 
 
-def build(api: Api, selection: Selection) -> Parts:
-    """Make rules, value lists and patterns."""
+@dataclass
+class Measured:
+    """What draws of the patterns showed; empty before they are drawn.
+
+    Attributes:
+        lengths: share of each length bucket by function.
+        served: length buckets that a template can write, by its key.
+        weights: of templates, by key: less for those with few different queries.
+        variety: of functions, 1 if all draws differ.
+    """
+
+    lengths: dict[str, dict[str, float]] = field(default_factory=dict)
+    served: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    variety: dict[str, float] = field(default_factory=dict)
+
+
+def build(api: Api, selection: Selection, before: Mapping[str, str] | None = None) -> Parts:
+    """Make rules, value lists and patterns.
+
+    Args:
+        before: files of an earlier time, by name, whose value lists keep their names.
+    """
     parts = Parts(api, selection)
     chosen = selection.chosen
     made = phrases([each.tool for each in chosen], [each.function.name for each in chosen])
-    by_content: dict[tuple[Any, ...], str] = {}
+    _name_lists(parts, before or {})
     for each, phrase in zip(chosen, made, strict=True):
-        name = each.function.name
-        parts.phrases[name] = phrase
-        parts.slots[name] = {parameter: _list(parts, by_content, each, parameter) for parameter in each.sources}
         slots = [
             Slot(parameter, source.kind, parameter in each.function.required)
             for parameter, source in each.sources.items()
         ]
-        parts.templates[name] = patterns(phrase, slots)
+        parts.phrases[each.function.name] = phrase
+        parts.templates[each.function.name] = patterns(phrase, slots)
     return parts
 
 
-def _list(parts: Parts, by_content: dict[tuple[Any, ...], str], chosen: Chosen, parameter: str) -> str:
-    """The name of a parameter's value list, which functions with the same values share."""
-    source = chosen.sources[parameter]
-    values = list(source.values)
-    if source.kind == "boolean":
-        yes, no = boolean_wordings(parameter)
-        values = [("true", *yes), ("false", *no)]
-    own = source.kind in _SHARED_KINDS
-    key = (parameter if own else source.kind, tuple(values))
-    if key not in by_content:
-        base = re.sub(r"\W", "_", parameter if own else source.kind)
+def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
+    """Make the value lists and name them; functions with the same values share one."""
+    known = {_body(text): name[7:-4] for name, text in before.items() if name.startswith("values/")}
+    wanted: dict[tuple[str, str], list[tuple[Chosen, str, list[Drawn]]]] = {}
+    for each in parts.selection.chosen:
+        parts.slots[each.function.name] = {}
+        for parameter, source in each.sources.items():
+            values = list(source.values)
+            if source.kind == "boolean":
+                yes, no = boolean_wordings(parameter)
+                values = [("true", *yes), ("false", *no)]
+            own = parameter if source.kind in _SHARED_KINDS else source.kind
+            wanted.setdefault((own, _body(_values([], values))), []).append((each, parameter, values))
+    names = {key: known[key[1]] for key in wanted if key[1] in known}
+    for key, users in wanted.items():
+        base = re.sub(r"\W", "_", key[0])
         base = f"{base}_values" if base in (HUB, "record") else base
-        name, number = base, 2
-        while name.lower() in {each.lower() for each in parts.lists}:  # file systems may not tell cases apart
+        name, number = names.get(key, base), 2
+        # File systems may not tell cases apart.
+        taken = {each.lower() for each in parts.lists} | {each.lower() for other, each in names.items() if other != key}
+        while name.lower() in taken:
             name, number = f"{base}_{number}", number + 1
-        by_content[key] = name
-        parts.lists[name] = ([f"Values: {source.reason}."], values)
-    parts.lists[by_content[key]][0].append(f"Used by {chosen.function.name}.{parameter}.")
-    return by_content[key]
+        reasons = [f"Values: {users[0][0].sources[users[0][1]].reason}."]
+        parts.lists[name] = (
+            [*reasons, *(f"Used by {each.function.name}.{used}." for each, used, _ in users)],
+            users[0][2],
+        )
+        for each, parameter, _ in users:
+            parts.slots[each.function.name][parameter] = name
 
 
-def files(
-    parts: Parts, lengths: dict[str, dict[str, float]], served: dict[str, list[str]], domain: str, source: str
-) -> dict[str, str]:
+def _body(text: str) -> str:
+    """A value list without its comments."""
+    return "\n".join(line for line in text.split("\n") if line and not line.startswith("# "))
+
+
+def files(parts: Parts, measured: Measured, domain: str, source: str) -> dict[str, str]:
     """All files by name.
 
     Args:
-        lengths: share of each length bucket by function; empty before they are measured.
-        served: length buckets that a template can write, by its key; all of them if it is missing.
         domain: the folder as the run config names it.
         source: what `domain init` was given.
     """
     made = {
         "functions.json": _functions(parts),
         "domain.yaml": _rules(parts, source),
-        "statistics.yaml": _statistics(parts, lengths),
+        "statistics.yaml": _statistics(parts, measured),
         "golden.jsonl": _golden(parts),
         "run.yaml": _run(parts, domain),
         "README.md": _readme(parts, source),
@@ -106,7 +137,7 @@ def files(
     for name, (reasons, values) in parts.lists.items():
         made[f"values/{name}.tsv"] = _values(reasons, values)
     for name, templates in parts.templates.items():
-        made[f"templates/heuristic/{name}.yaml"] = _templates(parts, name, templates, served)
+        made[f"templates/heuristic/{name}.yaml"] = _templates(parts, name, templates, measured)
     return made
 
 
@@ -157,14 +188,17 @@ def _values(reasons: list[str], values: list[Drawn]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _templates(parts: Parts, name: str, templates: list[Pattern], served: dict[str, list[str]]) -> str:
+def _templates(parts: Parts, name: str, templates: list[Pattern], measured: Measured) -> str:
     phrase, tool = parts.phrases[name], next(c.tool for c in parts.selection.chosen if c.function.name == name)
     entries = {}
     for each in templates:
         key = template_key(name, each.key)
+        weight, served = measured.weights.get(key, each.weight), measured.served.get(key)
+        if not weight:
+            continue
         entries[key] = {
-            **({"weight": each.weight} if each.weight != 1 else {}),
-            **({"lengths": served[key]} if served.get(key) and len(served[key]) < len(BUCKETS) else {}),
+            **({"weight": weight} if weight != 1 else {}),
+            **({"lengths": served} if served and len(served) < len(BUCKETS) else {}),
             "text": each.text,
         }
     head = (
@@ -181,11 +215,11 @@ def template_key(function: str, key: str) -> str:
     return f"{function}_{key}"
 
 
-def _statistics(parts: Parts, lengths: dict[str, dict[str, float]]) -> str:
+def _statistics(parts: Parts, measured: Measured) -> str:
     shares, slots = {}, {}
     for each in parts.selection.chosen:
         name = each.function.name
-        shares[name] = 1.0 if each.sources else _PLAIN_WEIGHT
+        shares[name] = measured.variety.get(name, 1.0) if each.sources else _PLAIN_WEIGHT
         optional = [parameter for parameter in each.sources if parameter not in each.function.required]
         if optional:
             share = round(min(_MOST_SHARE, max(_LEAST_SHARE, _EXPECTED_OPTIONAL / len(optional))), 2)
@@ -194,7 +228,7 @@ def _statistics(parts: Parts, lengths: dict[str, dict[str, float]]) -> str:
         "languages": {"en": 1.0},
         "functions": shares,
         "length_buckets": {name: list(bounds) for name, bounds in BUCKETS.items()},
-        "lengths": {name: lengths.get(name) or dict.fromkeys(BUCKETS, 1.0) for name in shares},
+        "lengths": {name: measured.lengths.get(name) or dict.fromkeys(BUCKETS, 1.0) for name in shares},
         "routes": {name: {"heuristic": 1.0} for name in shares},
         "slots": slots,
         "noise": {"lowercase": 0.4, "typo": 0.03, "no_punctuation": 0.5},
@@ -242,7 +276,8 @@ def _run(parts: Parts, domain: str) -> str:
         "seed": 7,
         "dataset": {"size": size, "validation_share": 0.1},
         "sample": {"shards": 1},
-        "generate": {"shards": 1},
+        # Heuristic rows cost next to nothing, so that small cells fill up too.
+        "generate": {"shards": 1, "oversample": {"heuristic": 2.0}},
         "train": {
             "prompt": "compact", "epochs": 1, "batch_size": 8, "learning_rate": 0.002, "processes": 1,
             "deepspeed": False, "gradient_checkpointing": False, "max_length": 192,

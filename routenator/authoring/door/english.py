@@ -56,8 +56,14 @@ def base_form(verb: str) -> str:
     return low
 
 
+def head_of(noun: str) -> str:
+    """A noun phrase up to its first preposition: ``directory`` of ``directory with sizes``."""
+    return re.split(r"\s(?:with|by|of|in|for|from|to|on|at|as|between|and)\s", noun, maxsplit=1)[0]
+
+
 def is_plural(noun: str) -> bool:
-    """Whether the last word of a noun phrase is a plural."""
+    """Whether the head of a noun phrase is a plural."""
+    noun = head_of(noun)
     last = noun.rsplit(maxsplit=1)[-1] if noun.split() else ""
     if last.lower() in _MASS or last.isupper():
         return last in _PLURAL_ACRONYMS.values()
@@ -67,7 +73,8 @@ def is_plural(noun: str) -> bool:
 
 
 def is_mass(noun: str) -> bool:
-    """Whether the last word of a noun phrase has no plural, so that it takes no ``a``."""
+    """Whether the head of a noun phrase has no plural, so that it takes no ``a``."""
+    noun = head_of(noun)
     last = noun.rsplit(maxsplit=1)[-1].lower() if noun.split() else ""
     return last in _MASS
 

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from routenator.authoring.door.build import BUCKETS, Parts, build, files
+from routenator.authoring.door.build import BUCKETS, Measured, Parts, build, files, template_key
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.select import select
 from routenator.authoring.door.server import shown
+from routenator.authoring.door.upgrade import Changes, load_before, merge, record
 from routenator.authoring.drawn import draw_all
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.loader import load_domain
@@ -20,8 +22,10 @@ from routenator.errors import InputError
 from routenator.extras import require
 
 _SEED = 7
-_SERVED = 0.1  # a template serves the length buckets that at least this share of its draws falls into
+_SERVED = 0.2  # a template serves the length buckets that at least this share of its draws falls into
 _RARE = 0.04  # and a function's target has none below this
+_LEAST_VARIETY = 0.1
+_FEWEST = 0.02  # of the weight of its pattern: below, a template has too few queries to be of use
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Made:
         notes: of the source.
         values: value lists, and how many values they hold.
         warnings: of the check.
+        changes: against the domain that was there before; None if there was none.
     """
 
     path: Path
@@ -45,43 +50,63 @@ class Made:
     values: dict[str, int]
     templates: int
     warnings: list[str] = field(default_factory=list)
+    changes: Changes | None = None
 
 
 def init_domain(
     source: str, out: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), deprecated: bool = False
 ) -> Made:
-    """Make a domain.
+    """Make a domain, or bring one up to date that was made before.
 
     Args:
         source: what ``read_source`` takes.
-        out: the folder to create.
-        include, exclude, deprecated: see ``select``.
+        out: the folder to create, or one that ``domain init`` made.
+        include, exclude, deprecated: see ``select``; without any of them those of the last time.
 
     Raises:
         InputError: the source, the choice or the place is not usable; then nothing is written.
     """
     require("door", "domain init")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("this folder is not empty", key="OUT", found=out, expected="a new or empty folder")
+    if out.exists() and not out.is_dir():
+        raise InputError("this is no folder", key="OUT", found=out, expected="a new or empty folder")
+    before = load_before(out) if out.is_dir() and any(out.iterdir()) else None
+    options: dict[str, Any] = {"include": list(include), "exclude": list(exclude), "deprecated": deprecated}
+    if before is not None and not any(options.values()):
+        options = {**options, **before.options}
     api = read_source(source)
     source = shown(source)
-    selection = select(api, source, include, exclude, deprecated, _SEED)
-    parts = build(api, selection)
+    selection = select(api, source, options["include"], options["exclude"], options["deprecated"], _SEED)
+    parts = build(api, selection, before.files if before else None)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    made, changes = scratch / "new", None
     try:
-        write(made, files(parts, {}, {}, str(out), source))
-        lengths, served = measure(made, parts)
-        write(made, files(parts, lengths, served, str(out), source))
-        found = inspect_domain(made)
-        made.chmod(0o755)
+        write(made, files(parts, Measured(), str(out), source))
+        texts = files(parts, measure(made, parts), str(out), source)
+        write(made, texts)
+        if before is not None:
+            shutil.rmtree(made)
+            shutil.copytree(out, made, symlinks=True)
+            changes = merge(made, before, texts)
+        record(made, texts, options)
+        try:
+            found = inspect_domain(made)
+        except InputError as error:
+            if before is None:
+                raise
+            raise InputError(
+                "the changed API does not fit your edits; nothing was changed",
+                file=out, found=str(error).replace(str(made), str(out)), expected="edits that do",
+            ) from None  # fmt: skip
         if out.is_dir():
-            out.rmdir()
+            os.replace(out, scratch / "old")
         os.replace(made, out)
     except OSError as error:
         raise InputError("cannot write the domain", key="OUT", found=f"{out}: {error.strerror}") from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if (scratch / "old").is_dir() and not out.exists():
+            os.replace(scratch / "old", out)
+        shutil.rmtree(scratch, ignore_errors=True)
     return Made(
         out,
         api.form,
@@ -92,6 +117,7 @@ def init_domain(
         {name: len(values) for name, (_, values) in parts.lists.items()},
         sum(map(len, parts.templates.values())),
         found.warnings,
+        changes,
     )
 
 
@@ -103,27 +129,29 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def measure(folder: Path, parts: Parts) -> tuple[dict[str, dict[str, float]], dict[str, list[str]]]:
-    """Draw queries of each pattern and count their words.
-
-    Returns:
-        Shares of the length buckets by function, and the buckets that a template serves by its key.
-    """
+def measure(folder: Path, parts: Parts) -> Measured:
+    """Draw queries of each pattern and count their words, and how many of them differ."""
+    found = Measured()
     totals: dict[str, dict[str, float]] = {}
-    served: dict[str, list[str]] = {}
     for function, template, _, drawn in draw_all(load_domain(folder)):
         if drawn is None:
             continue
         words = drawn.facts[:, 0]
         shares = {name: float(((words >= low) & (words <= high)).mean()) for name, (low, high) in BUCKETS.items()}
         kept = {name: share for name, share in shares.items() if share >= _SERVED}
-        served[template.key] = list(kept)
+        found.served[template.key] = list(kept)
+        queries = [query.lower() for query in drawn.query.to_pylist()]
+        # A pattern of few queries soon has none left that were not said before.
+        variety = (len(set(queries)) / len(queries)) ** 2
+        found.weights[template.key] = round(template.weight * variety, 3) if variety >= _FEWEST else 0.0
         table = totals.setdefault(function, {})
         for name, share in kept.items():
-            table[name] = table.get(name, 0.0) + share * template.weight
-    lengths = {}
+            table[name] = table.get(name, 0.0) + share * found.weights[template.key]
     for function, table in totals.items():
         whole = sum(table.values())
-        kept = {name: share / whole for name, share in table.items() if share >= _RARE * whole}
-        lengths[function] = {name: round(kept[name], 3) for name in BUCKETS if name in kept}
-    return lengths, served
+        kept = {name: share / whole for name, share in table.items() if share >= _RARE * whole} if whole else {}
+        found.lengths[function] = {name: round(kept[name], 3) for name in BUCKETS if name in kept}
+        given = sum(each.weight for each in parts.templates[function])
+        weights = sum(found.weights[template_key(function, each.key)] for each in parts.templates[function])
+        found.variety[function] = round(max(_LEAST_VARIETY, weights / given), 2)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routenator.authoring.door.english import singular, split_name, spoken, with_article
 from routenator.authoring.door.phrases import Phrase, verbs
@@ -155,7 +155,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
 def _number_connectors(words: list[str], label: str, plain: list[str], terse: list[str]) -> tuple[list[str], list[str]]:
     rest = spoken([word for word in words if word not in ("min", "max", "minimum", "maximum", "lowest", "highest")])
     if rest and {"max", "maximum", "highest"} & set(words):
-        return [f"with {rest} up to {{}}", f"with at most {{}} {rest}", f"with {label} {{}}"], terse
+        return [f"with {rest} up to {{}}", f"with {label} {{}}"], terse
     if rest and {"min", "minimum", "lowest"} & set(words):
         return [f"with {rest} of at least {{}}", f"with {label} {{}}"], terse
     if words in (["limit"], ["count"], ["top", "k"], ["max", "results"], ["page", "size"], ["per", "page"], ["size"]):
@@ -167,25 +167,26 @@ def _number_connectors(words: list[str], label: str, plain: list[str], terse: li
 
 def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     """The templates of a function."""
+    if not phrase.object and slots and phrase.verb not in ("login", "logout"):
+        phrase = replace(phrase, object=_object_of(slots))
     head, rest = _primary(phrase, slots)
     others = [slot for slot in slots if slot is not head]
     full = _permutation([_choice(connectors(slot, phrase)[0], slot) for slot in others])
     terse = _permutation([_choice(connectors(slot, phrase)[1], slot) for slot in others])
     core = f"{_verb(phrase)} {rest}".strip()
+    asked = f"{_verb(phrase, own=True)} {rest}".strip()
     made = [
-        Pattern("command", 3, f"[|||please ]{core} {full}[|||, please| please|, thanks| now]"),
-        Pattern("question", 2, f"[can|could|would|will] you [please |||]{core} {full}[?||, please?]"),
-        Pattern(
-            "wish", 2, f"[I want to|I need to|I would like to|I'd like to|help me] {core} {full}[||, please| today]"
-        ),
-        Pattern("plan", 1, f"[let's|go ahead and|hey, please|hi, can you|ok, now|next,] {core} {full}"),
+        Pattern("command", 3, f"[|||please ]{core} {full}[|||, please| please|, thanks]"),
+        Pattern("question", 2, f"[can|could|would|will] you [please |||]{asked} {full}[?||, please?]"),
+        Pattern("wish", 2, f"[I want to|I need to|I would like to|I'd like to|help me] {asked} {full}[||, please]"),
+        Pattern("plan", 1, f"[let's|go ahead and|hey, please|hi, can you|ok, now|next,] {asked} {full}"),
         Pattern("terse", 2, f"{_terse(phrase, head)} {terse}"),
     ]
     if phrase.read and phrase.verb in _QUESTIONED and phrase.object:
         noun = _noun(phrase)
         tail = f" {_head_choice(head, phrase)}" if head is not None else ""
         what = "what are" if phrase.plural else "what is"
-        if not phrase.whole or noun.split()[0] in ("the", "all"):
+        if (phrase.plural or phrase.mass) and (not phrase.whole or noun.split()[0] in ("the", "all")):
             bare = noun.removeprefix("the ").removeprefix("all ")
             made.append(Pattern("what", 2, f"[{what}|what about|where can I find] the {bare}{tail} {full}[?|]"))
             made.append(
@@ -207,9 +208,24 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     return [Pattern(each.key, each.weight, " ".join(each.text.split())) for each in made]
 
 
-def _verb(phrase: Phrase) -> str:
+def _object_of(slots: list[Slot]) -> str:
+    """What a function acts on whose name is a verb alone: the last of its required parameters."""
+    named = [slot for slot in slots if slot.required] or slots
+    words = split_name(named[-1].name)
+    while len(words) > 1 and words[-1] in ("id", "name", "path", "uuid", "key", "type", "text"):
+        words.pop()
+    return spoken(words) if words[0] not in ("id", "query", "q", "name", "text", "value") else ""
+
+
+def _verb(phrase: Phrase, own: bool = False) -> str:
+    """The verbs to choose from.
+
+    Args:
+        own: only what the speaker may do too: not ``I want to show me``.
+    """
+    every = [verb for verb in phrase.verbs if not (own and re.search(r"\bme\b", verb))]
     # The verb of the API twice, so that it stays the most frequent one.
-    every = [phrase.verbs[0], *phrase.verbs]
+    every = [phrase.verbs[0], *every]
     return f"[{'|'.join(escaped(verb) for verb in every)}]" if len(every) > 2 else escaped(every[0])
 
 

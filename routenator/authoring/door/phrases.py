@@ -44,7 +44,7 @@ _STOPS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
-_LONGEST = 7  # words of an object that is taken from a description
+_LONGEST = 8  # words of an object that is taken from a description
 _SHARED = 0.6  # a first word that so many names have is the API's, not the function's
 
 
@@ -204,12 +204,12 @@ def first_sentence(text: str) -> str:
 def _from_sentence(tool: Tool) -> Phrase | None:
     """A phrase from the summary or the description, if it starts with a verb that is known."""
     for text in (tool.summary, tool.description):
-        sentence = _STOPS.sub("", first_sentence(text)).strip() if text else ""
-        words = sentence.split()
+        whole = re.split(r"[,;:(\[]| - ", first_sentence(text))[0].strip() if text else ""
+        words = (whole if len(whole.split()) <= _LONGEST + 2 else _STOPS.sub("", whole).strip()).split()
         if not words or not all(re.fullmatch(r"[A-Za-z0-9'/-]+", word) for word in words):
             continue
         verb = words[0].lower() if words[0].lower() in verbs() else base_form(words[0])
-        rest = words[1 : 1 + _LONGEST]
+        rest = words[1 : 2 + _LONGEST]
         while rest and rest[-1].lower() in _PREPOSITIONS | {"a", "an", "the", "your", "its", "their"}:
             rest.pop()
         if verb in verbs() and rest and len(words) <= _LONGEST + 4:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routenator.authoring.door.english import split_name
 from routenator.authoring.door.sources import Source, Sources
 from routenator.authoring.door.tools import Api, Tool
 from routenator.domain.functions import ROLE_KEY, Function
@@ -18,7 +20,7 @@ from routenator.domain.kinds import refusal
 from routenator.domain.toolschema import check_bounds, check_schema
 from routenator.errors import InputError
 
-MOST_FUNCTIONS = 256
+MOST_FUNCTIONS = 600
 _MOST_SLOTS = 40
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -138,11 +140,12 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
         return "its schema says what arguments are not"
     function = Function(name, tool.description, parameters)
     found: dict[str, Source] = {}
+    used: Counter[str] = Counter()
     silent: dict[str, str] = {}
     for parameter in _in_order(function):
         required = parameter in function.required
         why = _why_not(function, parameter)
-        values = None if why else sources.find(function, parameter, f"{name} {tool.summary or tool.description[:80]}")
+        values = None if why else sources.find(function, parameter, _about(name, tool), used)
         if values is None:
             why = why or "no values were found that its schema takes"
         elif not required and len(found) >= _MOST_SLOTS:
@@ -155,6 +158,10 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
             found[parameter] = values
     marked = _with_role(function, found)
     return Chosen(tool, marked, found, silent)
+
+
+def _about(name: str, tool: Tool) -> str:
+    return f"{' '.join(split_name(name))} {tool.summary or tool.description[:80]}"
 
 
 def _in_order(function: Function) -> list[str]:

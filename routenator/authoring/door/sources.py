@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -24,6 +25,10 @@ from routenator.validation.text import words
 WANTED = 600  # values of a list; at least 500 survive the checks where the schema admits them
 _TRIES = 12  # draws for each value wanted
 _SHORTEST = 24  # so many values are enough to prefer a bank to a pattern's nonsense
+_DATES = {"date", "date_time", "loose_date"}
+_EARLY = {"start", "from", "since", "begin", "after", "min", "checkin", "departure", "depart"}
+_LATE = {"end", "to", "until", "before", "max", "due", "checkout", "return", "arrival", "expires", "deadline"}
+_MIDDLE = "2028"
 _LONGEST = 160  # characters of a value; a query has at most 600
 
 
@@ -63,6 +68,7 @@ class _Kinds:
     """words/kinds.yaml."""
 
     formats: dict[str, str]
+    contexts: list[tuple[re.Pattern[str], re.Pattern[str], str]]
     names: list[tuple[re.Pattern[str], str]]
     things: list[tuple[re.Pattern[str], str]]
     described: list[tuple[re.Pattern[str], str]]
@@ -74,6 +80,7 @@ def _kinds() -> _Kinds:
     raw = read_yaml(Path(__file__).resolve().parent / "words" / "kinds.yaml")
     return _Kinds(
         raw["formats"],
+        [(re.compile(name), re.compile(rf"\b({about})"), kind) for name, about, kind in raw["contexts"]],
         [(re.compile(pattern), kind) for pattern, kind in raw["names"]],
         [(re.compile(rf"\b({pattern})\b"), kind) for pattern, kind in raw["things"]],
         [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in raw["described"]],
@@ -88,22 +95,28 @@ class Sources:
         self._seed = seed
         self._drawn: dict[str, list[Drawn]] = {}
 
-    def find(self, function: Function, parameter: str, about: str) -> Source | None:
+    def find(self, function: Function, parameter: str, about: str, used: Counter[str] | None = None) -> Source | None:
         """The values of a parameter, or None if none can be made.
 
         Args:
             about: what the function does, in words.
+            used: kinds of the function's other parameters, to which this one's is added. Two parameters of a kind get
+                different lists, since one list gives both the same value.
         """
+        used = Counter() if used is None else used
         schema = function.properties[parameter]
         if refusal(function.parameters, schema) is not None:
             return None
-        for kind, values, reason in self._candidates(function, parameter, about):
+        for kind, values, reason in self._candidates(function, parameter, about, used):
             kept = self._kept(function, parameter, values)
             if len(kept) >= (1 if kind in ("enum", "boolean", "number", "examples", "pattern") else _SHORTEST):
+                used[kind] += 1
                 return Source(kind, tuple(kept), reason)
         return None
 
-    def _candidates(self, function: Function, parameter: str, about: str) -> Iterator[tuple[str, Iterable[Drawn], str]]:
+    def _candidates(
+        self, function: Function, parameter: str, about: str, used: Counter[str]
+    ) -> Iterator[tuple[str, Iterable[Drawn], str]]:
         schema: Any = function.properties[parameter]
         schema = schema if isinstance(schema, dict) else {}
         listed = values_of(function.parameters, schema)
@@ -120,10 +133,15 @@ class Sources:
         if scalar and scalar <= {"integer", "number"}:
             yield "number", _numbers(parameter, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
             return
-        examples = [(str(each),) for each in schema.get("examples", []) if isinstance(each, str) and each.strip()]
+        given = [*schema.get("examples", []), schema.get("default")]
+        examples = [(each,) for each in given if isinstance(each, str) and each.strip()]
+        named, all_of_them = _named_values(str(schema.get("description") or ""))
+        if all_of_them:
+            yield "enum", [_listed(each) for each in named], "the values that its description names"
+        examples += [(each,) for each in named]
         pattern = _pattern(schema)
         kind, reason = kind_of_text(parameter, schema, about)
-        bank = self._bank(kind)
+        bank = self._bank(kind, used[kind], spoken_name(parameter).split())
         if pattern is None:
             yield kind, [*examples, *bank], reason
             yield "identifier", self._bank("identifier"), "an identifier, as other texts do not fit the schema"
@@ -134,10 +152,16 @@ class Sources:
             yield other, self._bank(other), "texts that the schema takes"
         yield "examples", examples, "the examples of the API"
 
-    def _bank(self, kind: str) -> list[Drawn]:
-        if kind not in self._drawn:
-            self._drawn[kind] = distinct(banks()[kind], random.Random(f"{self._seed}:{kind}"))
-        return self._drawn[kind]
+    def _bank(self, kind: str, occurrence: int = 0, words_of_name: Sequence[str] = ()) -> list[Drawn]:
+        """Values of a kind; another list for each occurrence. Of two dates the start lies before the end."""
+        half = ""
+        if kind in _DATES:
+            half = "last" if _LATE & set(words_of_name) else "first" if _EARLY & set(words_of_name) else ""
+        key = f"{self._seed}:{kind}" + (f":{occurrence}" if occurrence else "") + (f":{half}" if half else "")
+        if key not in self._drawn:
+            bank, draw = banks()[kind], random.Random(key)
+            self._drawn[key] = distinct(bank, draw, lambda value: not half or (value < _MIDDLE) == (half == "first"))
+        return self._drawn[key]
 
     @staticmethod
     def _kept(function: Function, parameter: str, values: Iterable[Drawn]) -> list[Drawn]:
@@ -163,11 +187,23 @@ def sayable(text: str) -> bool:
     return all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}", "“”"))
 
 
-def distinct(bank: Bank, draw: random.Random) -> list[Drawn]:
-    """Different values of a bank."""
+def _named_values(description: str) -> tuple[list[str], bool]:
+    """Values that a description puts in quotes, and whether it names all of them."""
+    quoted = list(
+        dict.fromkeys(
+            re.findall(r"""(?<![\w])['"`\u2018\u201c]([A-Za-z0-9_.+-]{1,30})['"`\u2019\u201d](?!\w)""", description)
+        )
+    )
+    some = re.search(r"\be\.g\.|\bfor example\b|\bsuch as\b|\blike\b|\bexamples?\b|\betc\b", description, re.IGNORECASE)
+    return quoted, len(quoted) >= 2 and some is None
+
+
+def distinct(bank: Bank, draw: random.Random, fits: Callable[[str], bool] = lambda value: True) -> list[Drawn]:
+    """Different values of a bank, of those that fit."""
     found: dict[str, Drawn] = {}
     for drawn in islice(bank(draw), WANTED * _TRIES):
-        found.setdefault(drawn[0], drawn)
+        if fits(drawn[0]):
+            found.setdefault(drawn[0], drawn)
         if len(found) == WANTED:
             break
     return list(found.values())
@@ -181,6 +217,10 @@ def kind_of_text(parameter: str, schema: dict[str, Any], about: str) -> tuple[st
     if form in kinds.formats:
         return kinds.formats[form], f"its format is {form}"
     name = spoken_name(parameter)
+    for pattern, topic_of, kind in kinds.contexts:
+        found = topic_of.search(f"{about} {described}".lower()) if pattern.fullmatch(name) else None
+        if found:
+            return kind, f"its name is {parameter}, and the function is about {found.group(0)}"
     if name == "name" or name.endswith(" name"):
         topic = name.removesuffix("name").strip() or about
         for pattern, kind in kinds.things:
@@ -253,7 +293,11 @@ def _matching(pattern: str, draw: random.Random) -> Iterator[Drawn]:
 
 def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: random.Random) -> list[Drawn]:
     name = spoken_name(parameter)
-    low, high, fine = 1.0, 650.0, True
+    low, high, fine = (
+        1.0,
+        650.0,
+        re.search(r"decimal|fraction|price|amount|float", str(schema.get("description"))) is not None,
+    )
     suggested = next((each for each in _kinds().ranges if each.name.fullmatch(name)), None)
     if suggested is not None:
         low, high, fine = suggested.low, suggested.high, suggested.fine
@@ -269,6 +313,7 @@ def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: rando
         if least is not None:
             low = least
     high = min(high, low + 10**6) if most is None else high
+    fine = fine or high - low < 20
     step = next((float(b["multipleOf"]) for b in bounds if b.get("multipleOf")), None)
     if step is None:
         step = 0.5 if decimals and fine and high - low <= 12 else 0.01 if decimals and fine else 1.0
