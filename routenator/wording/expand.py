@@ -19,11 +19,7 @@ def met(program: Any, work: Any, need: Any, present: Any, least: Any) -> Any:
     """Whether the slots that a node or slot needs are there: as bits of ``present``, or listed, at least ``least``."""
     if need >= 0:
         return need & present == need
-    first = -1 - need
-    for k in range(first + 1, first + 1 + program.table[first]):
-        if work.places[program.table[k], p.THERE] < least:
-            return False
-    return True
+    return _listed(program.table, work.places, -1 - need, least) == program.table[-1 - need]
 
 
 @njit(cache=True, inline="always")
@@ -31,11 +27,16 @@ def any_there(program: Any, work: Any, slots: Any, present: Any) -> Any:
     """Whether one of some slots is in the call."""
     if slots >= 0:
         return slots & present != 0
-    first = -1 - slots
-    for k in range(first + 1, first + 1 + program.table[first]):
-        if work.places[program.table[k], p.THERE] != p.ABSENT:
-            return True
-    return False
+    return _listed(program.table, work.places, -1 - slots, p.SILENT) > 0
+
+
+@njit(cache=True)
+def _listed(table: Any, places: Any, first: Any, least: Any) -> Any:
+    """How many slots of a run of the table are there. Not inlined: it is rare, and the loop is faster without it."""
+    count = 0
+    for k in range(first + 1, first + 1 + table[first]):
+        count += places[table[k], p.THERE] >= least
+    return count
 
 
 @njit(cache=True, inline="always")

@@ -51,7 +51,7 @@ JOIN = 11
 #   SUMS: where a list's counts begin in table, -1 for none: how many, running sums of their shares, the counts
 #   SAME: of an END_ITEM row, where the run of what makes items equal begins in table, -1 if they may be
 (
-    PRESENCE, SHARE, EXCLUDES, NEEDS, VALUE, SURFACE, TYPE, KEY, ROW, NUMBER, BIT, PHRASES, FLAGS, NAME, END, FIRST,
+    ROW, NUMBER, PRESENCE, SHARE, EXCLUDES, NEEDS, VALUE, SURFACE, PHRASES, BIT, FLAGS, TYPE, KEY, NAME, END, FIRST,
     LAST, LIST, INDEX, SUMS, SAME, SLOT_COLUMNS,
 ) = range(22)  # fmt: skip
 ALWAYS, CATEGORY, SHARED = range(3)
