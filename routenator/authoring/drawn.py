@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from routenator.authoring.check import probe_config
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
+from routenator.domain.functions import check_call
 from routenator.domain.templates import Template
 from routenator.errors import InputError
 from routenator.generation.candidate import to_check
@@ -24,10 +26,12 @@ from routenator.sampling.strata import category_shares
 from routenator.validation.checks import CHECKS, Context, first_failure
 from routenator.validation.prefilter import surely_accepted
 from routenator.wording.composer import Composer
+from routenator.wording.program import serving_templates
 from routenator.wording.writer import Words, Writer, one_call, one_slots
 
 DRAWS = 64  # of each function and grammar
 _OTHERS = 400  # rows without a call or with several, drawn together
+_RARE = 0.1  # of slots with a smaller share too few are among the draws
 MANY = 0.25  # warn if a check rejects at least this share of them
 
 
@@ -105,6 +109,44 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
                 f"{name}: the checks reject {len(found) / DRAWS:.0%} of its queries for {function}, "
                 f"{count / DRAWS:.0%} because of {reason} ({CHECKS[reason][1]}): {seen}, in {query[:80]!r}"
             )
+
+
+def check_rare_calls(domain: Domain) -> Iterator[InputError]:
+    """Errors for functions of which calls with rare slots violate the schema; each optional slot is in half of them."""
+    for function, table in domain.statistics.slots.items():
+        if not any(0 < share < _RARE for share in table.values()) or domain.statistics.functions.get(function, 0) <= 0:
+            continue
+        template = next((t for t in serving_templates(domain, function)), None)
+        if template is None:
+            continue
+        shares = {function: {slot: 0.5 if 0 < share < 1 else share for slot, share in table.items()}}
+        alone = replace(
+            domain,
+            rules={function: domain.rules[function]},
+            templates={template.name: template},
+            statistics=domain.statistics.model_copy(update={"slots": shares}),
+        )
+        names = [name for name, share in category_shares(domain, function).items() if share > 0]
+        writer = Writer(alone, tries=1)
+        words = writer.draw(
+            function,
+            row_seeds(0, np.arange(DRAWS)),
+            np.array([names[n % len(names)] for n in range(DRAWS)], dtype=object),
+            np.full(DRAWS, writer.compiled.root[function, template.name]),
+        )
+        for arguments in map(json.loads, words.arguments.to_pylist()):
+            errors = check_call(domain.functions[function], arguments)
+            if errors:
+                yield InputError(
+                    f"calls of {function} that violate its schema",
+                    file=domain.path / "domain.yaml",
+                    key=f"functions.{function}.slots",
+                    found=f"{errors[0].kind}: {errors[0].message}, in {json.dumps(arguments, ensure_ascii=False)}"[
+                        :200
+                    ],
+                    expected="calls that satisfy functions.json",
+                )
+                break
 
 
 def check_others(domain: Domain) -> Iterator[str]:

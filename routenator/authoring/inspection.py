@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from routenator.authoring.check import check_domain, probe_config
-from routenator.authoring.drawn import Drawn, check_draws, check_others, draw_all
+from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.domain.graph import to_networkx
@@ -66,7 +66,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         )
     report.draws = draws = draw_all(domain)
     found = list(check_draws(domain, draws))
-    errors = [each for each in found if isinstance(each, InputError)]
+    errors = [each for each in found if isinstance(each, InputError)] or list(check_rare_calls(domain))
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     report.warnings = [

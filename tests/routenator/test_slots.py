@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from routenator.authoring.check import check_domain, presence_combinations
-from routenator.authoring.drawn import check_draws, draw_all
+from routenator.authoring.drawn import check_draws, check_rare_calls, draw_all
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.domain.loader import load_domain
@@ -63,7 +63,7 @@ def give(
 def inspected(folder: Path) -> Domain:
     """The domain as ``domain check`` sees it; raises the first error."""
     domain = check_domain(folder)
-    for found in check_draws(domain, draw_all(domain)):
+    for found in (*check_draws(domain, draw_all(domain)), *check_rare_calls(domain)):
         if isinstance(found, InputError):
             raise found
     return domain
@@ -376,6 +376,16 @@ def test_calls_that_break_a_rule_of_the_whole_list_are_errors_of_the_check(copy:
     with pytest.raises(InputError) as error:
         inspected(copy)
     said(error, "calls of ask that violate its schema", "too short")
+
+
+def test_calls_with_rare_slots_are_drawn_too(copy: Path) -> None:
+    """A slot that one call in a thousand has is hardly ever among the calls that the check draws."""
+    pair = {"type": "array", "items": {"type": "string"}, "minItems": 3}
+    rules = {"slot": "x", "pair": {"items": "[a|b]", "count": {3: 1}}}
+    give(copy, {"type": "string"}, rules, "{slot}( {pair})", {"pair": 0.001}, properties={"pair": pair})
+    with pytest.raises(InputError) as error:
+        inspected(copy)
+    said(error, "calls of ask that violate its schema", "functions.ask.slots", "too short")
 
 
 def test_a_pattern_that_can_omit_a_field_is_an_error_of_the_check(copy: Path) -> None:
