@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Drawn
-from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, patterns
+from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, fields_surface, patterns
 from routenator.authoring.door.phrases import Phrase, phrases
-from routenator.authoring.door.select import Chosen, Selection
+from routenator.authoring.door.select import Selection
+from routenator.authoring.door.shapes import Shape
 from routenator.authoring.door.tools import Api
 from routenator.authoring.templatefiles import dump_yaml
-from routenator.domain.kinds import json_value
 from routenator.domain.valuelists import HUB
 
 BUCKETS = {"short": (1, 6), "medium": (7, 12), "long": (13, 24), "very_long": (25, 150)}
 _SHARED_KINDS = {"enum", "boolean", "number", "pattern", "examples"}  # made for one parameter, not for all of a kind
 _EXPECTED_OPTIONAL = 1.6  # optional parameters of a call, on average
 _MOST_SHARE, _LEAST_SHARE = 0.5, 0.06
+_INNER_SHARE = 0.4  # of an optional field of an object
 _PLAIN_WEIGHT = 0.3  # of a function without parameters, whose queries are soon all said
 
 
@@ -33,7 +34,7 @@ class Parts:
 
     Attributes:
         lists: value lists by name, each with the sentences of its header.
-        slots: by function and parameter, the value list.
+        lists_of: by function and single value (its identity), the value list.
         templates: by function.
         phrases: by function.
     """
@@ -41,9 +42,18 @@ class Parts:
     api: Api
     selection: Selection
     lists: dict[str, tuple[list[str], list[Drawn]]] = field(default_factory=dict)
-    slots: dict[str, dict[str, str]] = field(default_factory=dict)
+    lists_of: dict[str, dict[int, str]] = field(default_factory=dict)
     templates: dict[str, list[Pattern]] = field(default_factory=dict)
     phrases: dict[str, Phrase] = field(default_factory=dict)
+
+
+class _Use(NamedTuple):
+    """A place that takes values of a list."""
+
+    function: str
+    parameter: str
+    leaf: Shape
+    values: list[Drawn]
 
 
 @dataclass
@@ -75,8 +85,8 @@ def build(api: Api, selection: Selection, before: Mapping[str, str] | None = Non
     _name_lists(parts, before or {})
     for each, phrase in zip(chosen, made, strict=True):
         slots = [
-            Slot(parameter, source.kind, parameter in each.function.required)
-            for parameter, source in each.sources.items()
+            Slot(parameter, shape.items.kind if shape.items else shape.kind, parameter in each.function.required)
+            for parameter, shape in each.shapes.items()
         ]
         parts.phrases[each.function.name] = phrase
         parts.templates[each.function.name] = patterns(phrase, slots)
@@ -86,16 +96,19 @@ def build(api: Api, selection: Selection, before: Mapping[str, str] | None = Non
 def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
     """Make the value lists and name them; functions with the same values share one."""
     known = {_body(text): name[7:-4] for name, text in before.items() if name.startswith("values/")}
-    wanted: dict[tuple[str, str], list[tuple[Chosen, str, list[Drawn]]]] = {}
+    wanted: dict[tuple[str, str], list[_Use]] = {}
     for each in parts.selection.chosen:
-        parts.slots[each.function.name] = {}
-        for parameter, source in each.sources.items():
-            values = list(source.values)
-            if source.kind == "boolean":
-                yes, no = boolean_wordings(parameter)
-                values = [("true", *yes), ("false", *no)]
-            own = parameter if source.kind in _SHARED_KINDS else source.kind
-            wanted.setdefault((own, _body(_values([], values))), []).append((each, parameter, values))
+        parts.lists_of[each.function.name] = {}
+        for parameter, shape in each.shapes.items():
+            for leaf in shape.leaves():
+                assert leaf.source is not None
+                values = list(leaf.source.values)
+                if leaf.kind == "boolean":
+                    yes, no = boolean_wordings(leaf.name)
+                    values = [("true", *yes), ("false", *no)]
+                own = leaf.name if leaf.kind in _SHARED_KINDS else leaf.kind
+                use = _Use(each.function.name, parameter, leaf, values)
+                wanted.setdefault((own, _body(_values([], values))), []).append(use)
     names = {key: known[key[1]] for key in wanted if key[1] in known}
     for key, users in wanted.items():
         base = re.sub(r"\W", "_", key[0])
@@ -105,13 +118,41 @@ def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
         taken = {each.lower() for each in parts.lists} | {each.lower() for other, each in names.items() if other != key}
         while name.lower() in taken:
             name, number = f"{base}_{number}", number + 1
-        reasons = [f"Values: {users[0][0].sources[users[0][1]].reason}."]
-        parts.lists[name] = (
-            [*reasons, *(f"Used by {each.function.name}.{used}." for each, used, _ in users)],
-            users[0][2],
-        )
-        for each, parameter, _ in users:
-            parts.slots[each.function.name][parameter] = name
+        source = users[0].leaf.source
+        assert source is not None
+        places = dict.fromkeys(f"Used by {use.function}.{use.parameter}." for use in users)
+        parts.lists[name] = ([f"Values: {source.reason}.", *places], users[0].values)
+        for use in users:
+            parts.lists_of[use.function][id(use.leaf)] = name
+
+
+def rule(shape: Shape, lists: Mapping[int, str]) -> dict[str, Any]:
+    """The rule of a slot, as domain.yaml holds it.
+
+    Args:
+        lists: name of the value list of each single value, by its identity.
+    """
+    if shape.source is not None:
+        name = lists[id(shape)]
+        return {"value": f"{{{name}.value}}", "surface": f"{{{name}}}"}
+    if shape.items is not None:
+        return {"items": rule(shape.items, lists), "count": shape.count}
+    if shape.fields:
+        fields = {name: rule(part, lists) for name, (part, _) in shape.fields.items()}
+        return {"fields": fields, "surface": fields_surface(shape)}
+    assert shape.key is not None and shape.value is not None
+    entry = {"key": rule(shape.key, lists), "value": rule(shape.value, lists), "surface": "{key} {value}"}
+    return {"entries": entry, "count": shape.count}
+
+
+def optional_fields(shape: Shape, place: str) -> Iterator[str]:
+    """The full names of fields that are not always there."""
+    if shape.items is not None:
+        yield from optional_fields(shape.items, f"{place}[]")
+    for name, (part, always) in shape.fields.items():
+        if not always:
+            yield f"{place}.{name}"
+        yield from optional_fields(part, f"{place}.{name}")
 
 
 def _body(text: str) -> str:
@@ -158,12 +199,12 @@ def _functions(parts: Parts) -> str:
 
 def _rules(parts: Parts, source: str) -> str:
     rules = {
-        name: {
+        each.function.name: {
             "slots": {
-                parameter: {"value": f"{{{used}.value}}", "surface": f"{{{used}}}"} for parameter, used in slots.items()
+                parameter: rule(shape, parts.lists_of[each.function.name]) for parameter, shape in each.shapes.items()
             }
         }
-        for name, slots in parts.slots.items()
+        for each in parts.selection.chosen
     }
     head = (
         "# The rules of the domain: which values each parameter of each function takes.\n"
@@ -219,11 +260,14 @@ def _statistics(parts: Parts, measured: Measured) -> str:
     shares, slots = {}, {}
     for each in parts.selection.chosen:
         name = each.function.name
-        shares[name] = measured.variety.get(name, 1.0) if each.sources else _PLAIN_WEIGHT
-        optional = [parameter for parameter in each.sources if parameter not in each.function.required]
+        shares[name] = measured.variety.get(name, 1.0) if each.shapes else _PLAIN_WEIGHT
+        optional = [parameter for parameter in each.shapes if parameter not in each.function.required]
         if optional:
             share = round(min(_MOST_SHARE, max(_LEAST_SHARE, _EXPECTED_OPTIONAL / len(optional))), 2)
             slots[name] = dict.fromkeys(optional, share)
+        inner = [name for parameter, shape in each.shapes.items() for name in optional_fields(shape, parameter)]
+        if inner:
+            slots[name] = {**slots.get(name, {}), **dict.fromkeys(inner, _INNER_SHARE)}
     table = {
         "languages": {"en": 1.0},
         "functions": shares,
@@ -249,8 +293,8 @@ def _golden(parts: Parts) -> str:
     ]
     for each in parts.selection.chosen[:2]:
         arguments = {
-            parameter: _typed(each, parameter, source.values[0][0])
-            for parameter, source in each.sources.items()
+            parameter: shape.example()
+            for parameter, shape in each.shapes.items()
             if parameter in each.function.required
         }
         said = " ".join(str(value) for value in arguments.values())
@@ -259,10 +303,6 @@ def _golden(parts: Parts) -> str:
         line = {"query": query, "call": {"name": each.function.name, "arguments": arguments}}
         lines.append("# " + json.dumps(line, ensure_ascii=False))
     return "\n".join(lines) + "\n"
-
-
-def _typed(chosen: Chosen, parameter: str, text: str) -> Any:
-    return json_value(text, chosen.function.kind(parameter))
 
 
 def _run(parts: Parts, domain: str) -> str:

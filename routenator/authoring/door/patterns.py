@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from routenator.authoring.door.english import singular, split_name, spoken, with_article
 from routenator.authoring.door.phrases import Phrase, verbs
+from routenator.authoring.door.shapes import Shape
 
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}
 _NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
@@ -165,6 +166,29 @@ def _number_connectors(words: list[str], label: str, plain: list[str], terse: li
     return [f"with {label} {{}}", f"with a {label} of {{}}"] if label[:1].islower() else plain, terse
 
 
+def fields_surface(shape: Shape) -> str:
+    """The pattern that says an object in one piece: its first field alone, the others after their names."""
+    first = next(iter(shape.fields))
+    head, parts = f"{{{first}}}", []
+    for name, (part, _) in shape.fields.items():
+        label = label_of(name)
+        if name != first:
+            parts.append(f"{{{name}}}" if part.kind == "boolean" else f"[with {label} {{{name}}}|{label} {{{name}}}]")
+    if not _stands_alone(first, shape.fields[first][0]):
+        head = f"{label_of(first)} {head}"
+    return f"{head} <{'|'.join(parts)}>" if parts else head
+
+
+def _stands_alone(name: str, part: Shape) -> bool:
+    """Whether a field needs no name before it."""
+    return part.kind in ("boolean", "object", "list") or (split_name(name) or [""])[-1] in (
+        "name",
+        "title",
+        "path",
+        "text",
+    )
+
+
 def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     """The templates of a function."""
     if not phrase.object and slots and phrase.verb not in ("login", "logout"):
@@ -257,9 +281,11 @@ def _is_primary(slot: Slot, phrase: Phrase, needed: int) -> bool:
     if slot.kind == "search":
         return True
     about = set(phrase.object.lower().split()) | {singular(word) for word in phrase.object.lower().split()}
+    if slot.kind in ("object", "map") or (slot.kind not in ("boolean", "enum") and singular(words[-1]) in about):
+        return needed == 1 and bool(set(words) & about)
     if phrase.verb in _NEW:
         return False
-    own = words[-1] in (
+    own = words[-1].removesuffix("s") in (
         "id",
         "name",
         "path",

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from routenator.authoring.door.english import split_name
-from routenator.authoring.door.sources import Source, Sources
+from routenator.authoring.door.shapes import Shape, Shapes
+from routenator.authoring.door.sources import Sources
 from routenator.authoring.door.tools import Api, Tool
 from routenator.domain.functions import ROLE_KEY, Function
-from routenator.domain.kinds import refusal
 from routenator.domain.toolschema import check_bounds, check_schema
 from routenator.errors import InputError
 
@@ -29,16 +28,16 @@ _SUBPROMPTS = ("search", "message", "prompt", "title", "description", "task", "t
 
 @dataclass
 class Chosen:
-    """One function, with the sources of its parameters' values.
+    """One function, with the values of its parameters.
 
     Attributes:
-        sources: by parameter, for those that queries say.
+        shapes: by parameter, for those that queries say.
         silent: optional parameters that no query says, with the reason.
     """
 
     tool: Tool
     function: Function
-    sources: dict[str, Source]
+    shapes: dict[str, Shape]
     silent: dict[str, str] = field(default_factory=dict)
 
 
@@ -139,25 +138,31 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
     if any(keyword in parameters for keyword in ("not", "if")):
         return "its schema says what arguments are not"
     function = Function(name, tool.description, parameters)
-    found: dict[str, Source] = {}
-    used: Counter[str] = Counter()
+    shapes = Shapes(sources, _about(name, tool))
+    found: dict[str, Shape] = {}
     silent: dict[str, str] = {}
     for parameter in _in_order(function):
         required = parameter in function.required
-        why = _why_not(function, parameter)
-        values = None if why else sources.find(function, parameter, _about(name, tool), used)
-        if values is None:
-            why = why or "no values were found that its schema takes"
-        elif not required and len(found) >= _MOST_SLOTS:
-            why = f"more than {_MOST_SLOTS} parameters"
-        if why:
-            if required:
-                return f"its required parameter {parameter} cannot be written: {why}"
-            silent[parameter] = why
-        elif values is not None:
-            found[parameter] = values
-    marked = _with_role(function, found)
-    return Chosen(tool, marked, found, silent)
+        shape: Shape | str = "patterns cannot refer to a name with other signs than letters, digits and _"
+        if not required and len(found) >= _MOST_SLOTS:
+            shape = f"more than {_MOST_SLOTS} parameters"
+        elif _PARAMETER.fullmatch(parameter):
+            shape = shapes.find(parameter, function.properties[parameter])
+        if not isinstance(shape, str):
+            found[parameter] = shape
+            silent |= {f"{parameter}.{part}": why for part, why in _silent(shape)}
+        elif required:
+            return f"its required parameter {parameter} cannot be written: {shape}"
+        else:
+            silent[parameter] = shape
+    return Chosen(tool, _with_role(function, found), found, silent)
+
+
+def _silent(shape: Shape) -> Iterator[tuple[str, str]]:
+    yield from shape.silent.items()
+    for part in (shape.items, shape.value, *(part for part, _ in shape.fields.values())):
+        if part is not None:
+            yield from ((f"{part.name}.{name}", why) for name, why in _silent(part))
 
 
 def _about(name: str, tool: Tool) -> str:
@@ -169,21 +174,14 @@ def _in_order(function: Function) -> list[str]:
     return sorted(function.properties, key=lambda each: each not in function.required)
 
 
-def _why_not(function: Function, parameter: str) -> str | None:
-    if not _PARAMETER.fullmatch(parameter):
-        return "patterns cannot refer to a name with other signs than letters, digits and _"
-    found = refusal(function.parameters, function.properties[parameter])
-    return None if found is None else found.found
-
-
 def _bounded(parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters' schema without what only tells how it came to be."""
     return {key: value for key, value in parameters.items() if key != "examples"}
 
 
-def _with_role(function: Function, sources: dict[str, Source]) -> Function:
+def _with_role(function: Function, shapes: dict[str, Shape]) -> Function:
     """Mark the parameter with free text, on which the similarity of texts is measured."""
-    free = [name for name, source in sources.items() if source.kind in _SUBPROMPTS]
+    free = [name for name, shape in shapes.items() if shape.kind in _SUBPROMPTS]
     if not free:
         return function
     properties = dict(function.properties)
