@@ -23,8 +23,8 @@ from routenator.jsontext import BadJsonError, loads, read_value
 # Why a record is left out -> what that means, for messages.
 REASONS = {
     "no query": "no message of a user, or a blank one",
-    "no call": "fit counts queries of one call",
-    "several calls": "fit counts queries of one call",
+    "no call": "`calls` in statistics.yaml has no such queries",
+    "several calls": "`calls` in statistics.yaml has no such queries",
     "no answer": "the file does not say what the query should call",
     "dialogue": "the call follows several messages; a golden query is one message",
     "not only text": "the message holds an image or a file",

@@ -121,7 +121,7 @@ def fit_counted(
     Raises:
         InputError: too few queries.
     """
-    unsure = sum(times for o, times in seen.items() if o.function is None)
+    unsure = sum(times for o, times in seen.items() if o.function is None and o.guessed)
     histograms = count(domain, seen)
     if epsilon is not None:
         histograms = noisy(domain, histograms, epsilon, noise)

@@ -33,6 +33,7 @@ WEIGHTS = {
     "lowercase": 0.5,
     "no_punctuation": 0.5,
     "slots": 3.0,
+    "calls": 0.5,
 }
 
 
@@ -87,6 +88,8 @@ def cells(domain: Domain, *, labelled: bool) -> dict[str, list[Key]]:
         found["slots"] = [
             (f, slot, present) for f in domain.rules for slot in optional_slots(domain, f) for present in (True, False)
         ]
+        if set(statistics.calls) != {1}:
+            found["calls"] = [(number,) for number in statistics.calls]
     return {name: keys for name, keys in found.items() if keys}
 
 
@@ -110,15 +113,15 @@ def optional_slots(domain: Domain, function: str) -> list[str]:
 
 
 def count(domain: Domain, seen: Mapping[Observation, int]) -> Histograms:
-    """Count exactly. Queries with an unknown function are in no table."""
+    """Count exactly. Of queries without a function, and of those with several, only the number of calls counts."""
     labelled = any(o.slots is not None for o in seen)
     wanted = cells(domain, labelled=labelled)
     tables: dict[str, Counter[Key]] = {name: Counter(dict.fromkeys(keys, 0)) for name, keys in wanted.items()}
     for observation, times in seen.items():
-        if observation.function is not None:
-            for name, key in _keys(domain, observation):
-                if key in tables.get(name, ()):
-                    tables[name][key] += times
+        keys = _keys(domain, observation) if observation.function is not None else []
+        for name, key in (*keys, ("calls", (observation.calls,))):
+            if key in tables.get(name, ()):
+                tables[name][key] += times
     return Histograms(tables)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from routenator.authoring.goldenset import LeftOut, records_of, usable
 from routenator.authoring.records import Source
 from routenator.domain.domain import Domain
-from routenator.domain.golden import parse_example
+from routenator.domain.golden import GoldenCall, parse_example
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
 from routenator.jsontext import BadJsonError, loads
@@ -30,7 +30,8 @@ class Observation:
     """Everything that is counted of one query.
 
     Attributes:
-        function: that of its call, or a guess; None if the guess is unsure.
+        function: that of its call, or a guess; None if the guess is unsure, and for no call and several.
+        calls: number of its calls; None if unknown.
         guessed: whether the function was guessed because there is no call.
         category: ``none`` if the call has none; None if unknown.
         slots: the call's parameters; None without a call.
@@ -42,6 +43,7 @@ class Observation:
     """
 
     function: str | None
+    calls: int | None
     guessed: bool
     category: str | None
     slots: frozenset[str] | None
@@ -54,14 +56,15 @@ class Observation:
 
 def read_queries(
     source: Source, domain: Domain, left: LeftOut, forced: str | None = None
-) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
-    """Yield (query, function, arguments) of each record; function and arguments are None of those without a call.
+) -> Iterator[tuple[str, tuple[GoldenCall, ...] | None]]:
+    """Yield (query, calls) of each record; calls is None where the file does not say any.
 
     Unlike a golden set, a sample may contain a query several times: its frequency is what we count. In our own format
     every line must be right; other tools' files may hold what we cannot use, and what that is, is counted.
 
     Args:
-        left: gets what is left out: queries of several calls or none, and what other formats hold besides.
+        left: gets what is left out: queries of a number of calls that the domain's statistics do not have, and what
+            other formats hold besides.
         forced: the format; None: recognise it.
 
     Raises:
@@ -74,23 +77,28 @@ def read_queries(
         return
     found = False
     for place, query, calls in usable(records, left, domain.functions):
-        if calls is not None and len(calls) != 1:
-            left.add("several calls" if calls else "no call", place)
-        elif calls is not None and calls[0].name not in domain.rules:
+        if calls is not None and any(call.name not in domain.rules for call in calls):
             left.add("no rule", place)
-        else:
+        elif _counted(calls, domain, left, place):
             found = True
-            yield (query, None, None) if calls is None else (query, calls[0].name, calls[0].arguments)
+            yield query, calls
     if not found:
         raise InputError(
             "the file has no queries that can be counted",
             file=source.file,
             found="; ".join(left.lines()) or "0 queries",
-            expected="queries with one call each, or without any known",
+            expected="queries with calls, or without any known",
         )
 
 
-def _golden(source: Source, domain: Domain, left: LeftOut) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+def _counted(calls: tuple[GoldenCall, ...] | None, domain: Domain, left: LeftOut, place: str) -> bool:
+    if calls is None or len(calls) in domain.statistics.calls:
+        return True
+    left.add("several calls" if calls else "no call", place)
+    return False
+
+
+def _golden(source: Source, domain: Domain, left: LeftOut) -> Iterator[tuple[str, tuple[GoldenCall, ...] | None]]:
     errors: list[InputError] = []
     found, file = 0, source.file
     for number, line in enumerate(source.text.split("\n"), 1):
@@ -100,16 +108,14 @@ def _golden(source: Source, domain: Domain, left: LeftOut) -> Iterator[tuple[str
         try:
             row = _query_only(line)
             if row is not None:
-                yield row, None, None
+                yield row, None
                 continue
             example = parse_example(line, file, number, domain.functions)
             for name in (call.name for call in example.calls if call.name not in domain.rules):
                 what, where = "this function has no rule in domain.yaml", f"line {number}, name"
                 raise InputError(what, file=file, key=where, found=name, valid=domain.rules)
-            if len(example.calls) == 1:
-                yield example.query, example.calls[0].name, example.calls[0].arguments
-            else:
-                left.add("several calls" if example.calls else "no call", f"line {number}")
+            if _counted(example.calls, domain, left, f"line {number}"):
+                yield example.query, example.calls
         except InputErrors as several:
             errors.extend(several.errors)
         except InputError as error:
@@ -168,11 +174,13 @@ class Observer:
         left = LeftOut() if left is None else left
         seen: Counter[Observation] = Counter()
         unlabelled: list[str] = []
-        for query, function, arguments in read_queries(source, self.domain, left, form):
-            if function is None or arguments is None:
+        for query, calls in read_queries(source, self.domain, left, form):
+            if calls is None:
                 unlabelled.append(query)
+            elif len(calls) == 1:
+                seen[self._labelled(query, calls[0].name, calls[0].arguments)] += 1
             else:
-                seen[self._labelled(query, function, arguments)] += 1
+                seen[self._observation(query, None, False, None, None, None, len(calls))] += 1
         if unlabelled:
             for query, guess in zip(unlabelled, self.labeller.guess(unlabelled), strict=True):
                 seen[self._guessed(query, guess)] += 1
@@ -191,7 +199,7 @@ class Observer:
             category = self.said[function].get(said)
             others = [words for words, name in self.said[function].items() if name == category] if category else []
             third = third_of(_words(query), [said, *others])
-        return self._observation(query, function, False, category, frozenset(arguments), third)
+        return self._observation(query, function, False, category, frozenset(arguments), third, 1)
 
     def _guessed(self, query: str, function: str | None) -> Observation:
         if function is None:
@@ -212,9 +220,11 @@ class Observer:
         category: str | None,
         slots: frozenset[str] | None,
         third: str | None,
+        calls: int | None = None,
     ) -> Observation:
         return Observation(
             function=function,
+            calls=calls,
             guessed=guessed,
             category=category,
             slots=slots,

@@ -70,8 +70,7 @@ class Fitter:
             result[name] = tables[name]
         result["noise"] = self._noise()
         if present.calls != {1: 1.0}:
-            result |= {"calls": dict(present.calls), "no_call": dict(present.no_call)}
-            self.kept.append("calls: only queries with one call are counted")
+            result |= {"calls": self._calls(), "no_call": dict(present.no_call)}
         if self.domain.joint is not None:
             self.kept.append("joint: omitted; the tables below are the target")
         self.kept.append("routes: queries do not show which route would have written them")
@@ -175,6 +174,15 @@ class Fitter:
         everything = {**dict.fromkeys(names, 0.0), **large, **table_of}
         whole = math.fsum(everything.values())
         return {name: round(value / whole, _DIGITS + 2) for name, value in everything.items()}
+
+    def _calls(self) -> dict[int, float]:
+        present = self.domain.statistics.calls
+        counts = {str(key[0]): value for key, value in self.histograms.tables.get("calls", {}).items()}
+        shares = self._pool("calls", counts, {str(number): share for number, share in present.items()})
+        if shares is None:
+            self.kept.append(f"calls: no number of calls has {self.min_count} queries")
+            return dict(present)
+        return {int(number): share for number, share in shares.items()}
 
     def _lengths(self, function: str, words: Mapping[int, int]) -> dict[str, float] | None:
         buckets = self.domain.statistics.length_buckets

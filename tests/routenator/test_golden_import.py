@@ -25,6 +25,7 @@ from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
 from routenator.domain.golden import load_golden
+from routenator.domain.loader import with_statistics
 from routenator.errors import InputError
 from routenator.evaluation.verdict import judge_reply
 from routenator.population.fit import fit
@@ -555,6 +556,24 @@ def test_domain_fit_uses_the_calls_of_an_xlam_file(tiny: Domain, tmp_path: Path)
     assert found.statistics == own.statistics and found.statistics["functions"] == {"search": 0.25, "book": 0.75}
     assert (found.labelled, found.guessed) == (16, 0)
     assert found.left_out == {"several calls": 1, "no call": 1, "unknown function": 1}
-    assert "left out: 1 several calls (fit counts queries of one call)" in found.summary()
+    assert "left out: 1 several calls (`calls` in statistics.yaml has no such queries)" in found.summary()
     with pytest.raises(InputError, match="no queries that can be counted"):
         fit(tiny, write(tmp_path / "xlam.jsonl", also))
+
+
+def test_domain_fit_counts_the_number_of_calls_where_the_statistics_have_it(tiny: Domain, tmp_path: Path) -> None:
+    rows = [golden(f"a table for two in Oslo {number}", BOOK) for number in range(12)]
+    rows += [golden(f"hello {number}") for number in range(6)]
+    rows += [golden(f"a table in Oslo, then a red kite {number}", BOOK, SEARCH) for number in range(6)]
+    domain = with_statistics(tiny, {**tiny.statistics.model_dump(), "calls": {0: 0.1, 1: 0.8, 2: 0.1}})
+    for file in (write(tmp_path / "golden.jsonl", rows), write(tmp_path / "xlam.jsonl", _as_xlam(rows))):
+        found = fit(domain, file, min_count=2)
+        assert found.statistics["calls"] == {0: 0.25, 1: 0.5, 2: 0.25}
+        # Functions are counted over the queries of one call.
+        assert found.statistics["functions"] == fit(tiny, file, min_count=2).statistics["functions"]
+        assert (found.labelled, found.guessed, found.unsure, found.left_out) == (24, 0, 0, {})
+    assert fit(tiny, file, min_count=2).left_out == {"no call": 6, "several calls": 6}
+
+
+def _as_xlam(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [xlam(row["query"], *([row["call"]] if "call" in row else row["calls"])) for row in rows]
