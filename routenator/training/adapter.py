@@ -5,6 +5,7 @@ The folder stays a plain PEFT adapter: ``PeftModel.from_pretrained(base, folder)
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from routenator.files import read_json, read_text, write_atomic, write_json
 
 CARD = "routenator.json"
 CARD_FORMAT = 2
+_README = """---
+base_model: {base}
+library_name: peft
+tags: [function-calling, routenator]
+---
+
+# Adapter for the API of {domain}
+
+A PEFT adapter of {base} ({method}, {steps} steps, prompts in the style `{prompt}`) that turns requests into calls of
+the functions below. `{card}` has their schemas. Prompts and replies have the form of `{template}`:
+
+    python -m vllm.entrypoints.openai.api_server --model BASE --enable-lora --lora-modules tuned=FOLDER \\
+        --chat-template FOLDER/{template}{parser}
+
+{functions}"""
 
 
 class AdapterCard(BaseModel):
@@ -42,9 +58,20 @@ class AdapterCard(BaseModel):
     steps: int
 
     def write(self, folder: Path, template: str) -> None:
-        """Write the card, and the chat template of the model's prompts and replies."""
+        """Write the card, its README, and the chat template of the model's prompts and replies."""
         write_atomic(folder / TEMPLATE_FILE, template)
+        write_atomic(folder / "README.md", self.readme())
         write_json(folder / CARD, self.model_dump())
+
+    def readme(self) -> str:
+        """The model card, with the metadata that model hubs read."""
+        parser = " --enable-auto-tool-choice --tool-call-parser " + (self.tool_call_parser or "PARSER")
+        functions = "".join(f"- `{tool['function']['name']}`\n" for tool in self.tools)
+        return _README.format(
+            base=json.dumps(self.base_model), domain=Path(self.domain).name, method=self.method,
+            steps=f"{self.steps:,}", prompt=self.prompt, card=CARD, template=TEMPLATE_FILE, parser=parser,
+            functions=functions,
+        )  # fmt: skip
 
 
 def is_adapter(folder: Path) -> bool:

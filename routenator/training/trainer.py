@@ -34,7 +34,7 @@ from transformers.utils.logging import disable_progress_bar
 from routenator.chat.prompts import PromptFormat
 from routenator.chat.templates import tool_parser
 from routenator.config import TrainConfig
-from routenator.files import write_json
+from routenator.files import read_json, write_json
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard
 from routenator.training.arguments import training_arguments
@@ -354,9 +354,10 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
     """Save the adapter with its card, as a plain PEFT folder."""
     trainer.save_model(str(job.adapter))
     if rank() == 0:
-        # A pickle with this machine's paths, and PEFT's empty model card.
-        for name in ("training_args.bin", "README.md"):
-            (job.adapter / name).unlink(missing_ok=True)
+        (job.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
+        config = read_json(job.adapter / "adapter_config.json")
+        # PEFT names the folder on this machine; other machines know the model by the name that the user gave.
+        write_json(job.adapter / "adapter_config.json", {**config, "base_model_name_or_path": job.base_name})
         tokenizer: Any = trainer.processing_class
         AdapterCard(
             domain=job.domain,

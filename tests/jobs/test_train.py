@@ -17,12 +17,13 @@ import jobs.train
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
+from routenator.chat.templates import choose_template
 from routenator.errors import CorruptShardError, StageError
-from routenator.training.adapter import read_card
+from routenator.training.adapter import base_model_of, read_card
 from routenator.training.launch import StoppedError
 from tests.conftest import ROOT
 from tests.jobs.world import make_run, merged
-from tests.routenator.tiny_model import save_tiny_model
+from tests.routenator.tiny_model import byte_tokenizer, save_tiny_model
 
 TRAIN = {
     "prompt": "compact",
@@ -66,6 +67,11 @@ def test_an_adapter_and_its_curve_are_left_and_nothing_else(model: Path, tmp_pat
     assert card is not None
     assert (card.prompt, card.base_model, card.domain) == ("compact", str(model), run.config.domain)
     assert [tool["function"]["name"] for tool in card.tools] == ["search", "book"]
+    # PEFT's name for the base model is a folder of this machine, which no other machine can resolve.
+    assert base_model_of(task.dir / "adapter") == card.base_model
+    assert "- `book`" in (task.dir / "adapter" / "README.md").read_text()
+    template = (task.dir / "adapter" / "chat_template.jinja").read_text()
+    assert template == choose_template("compact", byte_tokenizer(), several=False)
     steps = [json.loads(line) for line in (task.dir / "training.jsonl").read_text().splitlines()]
     assert steps[-1]["step"] == receipt.metrics["steps"] > 4
     assert receipt.metrics["eval_loss"] == steps[-1]["eval_loss"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from routenator.config import TrainConfig
 from routenator.domain.calls import Call
@@ -70,6 +71,10 @@ def test_a_card_round_trips(tmp_path: Path) -> None:
     card().write(tmp_path, "{{ messages }}")
     assert read_card(tmp_path) == card()
     assert read_template(tmp_path, "compact") == "{{ messages }}"
+    readme = (tmp_path / "README.md").read_text()
+    assert yaml.safe_load(readme.split("---")[1])["base_model"] == "org/base"
+    for part in ("- `search`", "--tool-call-parser hermes", "--chat-template FOLDER/chat_template.jinja"):
+        assert part in readme
 
 
 def test_a_card_of_another_format_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
