@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Drawn
 from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, fields_surface, patterns
-from routenator.authoring.door.phrases import Phrase, phrases
+from routenator.authoring.door.phrases import Phrase, named_parameter, phrases
 from routenator.authoring.door.select import Selection
 from routenator.authoring.door.shapes import Shape
 from routenator.authoring.door.tools import Api
@@ -24,6 +24,7 @@ BUCKETS = {"short": (1, 6), "medium": (7, 12), "long": (13, 24), "very_long": (2
 _SHARED_KINDS = {"enum", "boolean", "number", "pattern", "examples"}  # made for one parameter, not for all of a kind
 _EXPECTED_OPTIONAL = 1.6  # optional parameters of a call, on average
 _MOST_SHARE, _LEAST_SHARE = 0.5, 0.06
+_FIRST_SHARE = 0.9  # of the first parameter of a function that requires none
 _INNER_SHARE = 0.4  # of an optional field of an object
 _PLAIN_WEIGHT = 0.3  # of a function without parameters, whose queries are soon all said
 
@@ -265,6 +266,11 @@ def _statistics(parts: Parts, measured: Measured) -> str:
         if optional:
             share = round(min(_MOST_SHARE, max(_LEAST_SHARE, _EXPECTED_OPTIONAL / len(optional))), 2)
             slots[name] = dict.fromkeys(optional, share)
+            named = named_parameter(name, optional)
+            if named is not None:
+                slots[name][named] = 1.0
+            elif len(optional) == len(each.shapes):
+                slots[name][optional[0]] = _FIRST_SHARE
         inner = [name for parameter, shape in each.shapes.items() for name in optional_fields(shape, parameter)]
         if inner:
             slots[name] = {**slots.get(name, {}), **dict.fromkeys(inner, _INNER_SHARE)}
@@ -320,9 +326,9 @@ def _run(parts: Parts, domain: str) -> str:
         "generate": {"shards": 1, "oversample": {"heuristic": 2.0}},
         "train": {
             "prompt": "compact", "epochs": 1, "batch_size": 8, "learning_rate": 0.002, "processes": 1,
-            "deepspeed": False, "gradient_checkpointing": False, "max_length": 192,
+            "deepspeed": False, "gradient_checkpointing": False,
         },
-        "evaluate": {"workers": 1, "max_new_tokens": 128},
+        "evaluate": {"workers": 1, "max_new_tokens": 256},
     }  # fmt: skip
     head = (
         "# A run of this domain, small enough for two cores: python launch.py run THIS_FILE [--until merge]\n"

@@ -137,10 +137,13 @@ def measure(folder: Path, parts: Parts) -> Measured:
         if drawn is None:
             continue
         words = drawn.facts[:, 0]
-        shares = {name: float(((words >= low) & (words <= high)).mean()) for name, (low, high) in BUCKETS.items()}
-        kept = {name: share for name, share in shares.items() if share >= _SERVED}
-        found.served[template.key] = list(kept)
         queries = [query.lower() for query in drawn.query.to_pylist()]
+        shares = {}
+        for name, (low, high) in BUCKETS.items():
+            different = {query for query, count in zip(queries, words, strict=True) if low <= count <= high}
+            shares[name] = len(different) / len(queries)
+        kept = {name: share for name, share in shares.items() if share >= _SERVED} or shares
+        found.served[template.key] = list(kept)
         # A pattern of few queries soon has none left that were not said before.
         variety = (len(set(queries)) / len(queries)) ** 2
         found.weights[template.key] = round(template.weight * variety, 3) if variety >= _FEWEST else 0.0

@@ -11,6 +11,7 @@ from routenator.authoring.door.shapes import Shape
 
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}
 _NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
+_JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
 _SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 
 
@@ -92,6 +93,8 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
     words = split_name(slot.name)
     if kind == "boolean":
         return ["{}"], ["{}"]
+    if label in _JOINTS:
+        return [f"{label} {{}}"], [f"{label} {{}}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]
     terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
     start = bool({"start", "from", "since", "begin", "after", "origin", "source", "departure"} & set(words))
@@ -173,7 +176,10 @@ def fields_surface(shape: Shape) -> str:
     for name, (part, _) in shape.fields.items():
         label = label_of(name)
         if name != first:
-            parts.append(f"{{{name}}}" if part.kind == "boolean" else f"[with {label} {{{name}}}|{label} {{{name}}}]")
+            said = f"{label} {{{name}}}"
+            parts.append(
+                f"{{{name}}}" if part.kind == "boolean" else said if label in _JOINTS else f"[with {said}|{said}]"
+            )
     if not _stands_alone(first, shape.fields[first][0]):
         head = f"{label_of(first)} {head}"
     return f"{head} <{'|'.join(parts)}>" if parts else head
@@ -211,7 +217,7 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
         tail = f" {_head_choice(head, phrase)}" if head is not None else ""
         what = "what are" if phrase.plural else "what is"
         if (phrase.plural or phrase.mass) and (not phrase.whole or noun.split()[0] in ("the", "all")):
-            bare = noun.removeprefix("the ").removeprefix("all ")
+            bare = noun.removeprefix("the ").removeprefix("all ") if phrase.whole else escaped(phrase.object)
             made.append(Pattern("what", 2, f"[{what}|what about|where can I find] the {bare}{tail} {full}[?|]"))
             made.append(
                 Pattern(
@@ -312,17 +318,25 @@ def _is_primary(slot: Slot, phrase: Phrase, needed: int) -> bool:
 def _head_object(head: Slot, phrase: Phrase) -> str:
     if head.kind == "search":
         noun = f"{_noun(phrase)} " if phrase.object else ""
-        joint = "" if phrase.preposition and not noun else "[for|about|matching] "
+        joint = (
+            ""
+            if phrase.preposition and not noun
+            else "[about|matching|like] "
+            if phrase.preposition
+            else "[for|about] "
+        )
         return f"{noun}{joint}{{{head.name}}}"
     return f"{_noun(phrase)} {_head_choice(head, phrase)}".strip()
 
 
 def _head_choice(head: Slot, phrase: Phrase) -> str:
     if head.kind == "search":
-        return f"[for|about|matching] {{{head.name}}}"
+        return f"[about|matching|like] {{{head.name}}}"
     label = label_of(head.name)
     name = f"{{{head.name}}}"
     words = split_name(head.name)
+    if head.kind != "enum" and set(words) <= set(phrase.object.lower().split()):
+        return name  # the object is its name: "delete the relations ..."
     joints = [f"with {label} {name}", f"with the {label} {name}"]
     if not phrase.plural:
         joints.append(name if words[-1] not in ("name", "title") else f"called {name}")

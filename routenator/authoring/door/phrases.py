@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.door.english import base_form, is_mass, is_plural, split_name, spoken
+from routenator.authoring.door.english import base_form, is_mass, is_plural, singular, split_name, spoken
 from routenator.authoring.door.tools import Tool
 from routenator.parsing import read_yaml
 
@@ -137,8 +137,19 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
 
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     words = [word for word in _name_words(name, prefix) if word not in _DROPPED]
+    if named_parameter(name, list(tool.parameters.get("properties", {}))):
+        return None  # it is told apart by the parameter, which queries then always say
     rest = [word for word in words if word != phrase.verb]
     return replace(phrase, object=spoken(rest), whole=False) if rest else None
+
+
+def named_parameter(name: str, parameters: Sequence[str]) -> str | None:
+    """The parameter that a function's name ends in: ``status`` of ``find_pets_by_status``."""
+    words = split_name(name)
+    if "by" not in words[1:-1]:
+        return None
+    tail = [singular(word) for word in words[len(words) - words[::-1].index("by") :]]
+    return next((each for each in parameters if [singular(word) for word in split_name(each)] == tail), None)
 
 
 def _described(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
