@@ -240,7 +240,7 @@ def measure(cluster: DevCluster, folder: Path, options: argparse.Namespace) -> d
         "faults": chaos.injected,
         "by_kind": chaos.by_kind(),
         "calm": {**before, **attempts(calm)},
-        "chaos": {**after, **attempts(run), **doubled(run, batch_ends(cluster.root / "log"))},
+        "chaos": {**after, **attempts(run), **doubled(run, batch_ends(Path(cluster.root) / "log"))},
         "slurm": subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1],
         "files_compared": len(one),
         "files_different": sum(one.get(name) != two.get(name) for name in one.keys() | two.keys()),
