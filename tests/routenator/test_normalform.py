@@ -19,6 +19,7 @@ from benchmarks.candidates import frame, strata
 from routenator.dataset.decisions import Decision
 from routenator.dataset.merge import decide
 from routenator.dataset.sources import open_sources
+from routenator.domain.calls import Call, calls_text
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError
@@ -108,7 +109,7 @@ def _decided(folder: Path, queries: list[str], calls: list[str], golden: Sequenc
     table = strata(len(queries))
     rows = frame(0, len(queries)).with_columns(
         query=pl.Series(queries),
-        arguments=pl.Series([json.dumps({"prompt": call}) for call in calls]),
+        calls=pl.Series([calls_text([Call("search", {"prompt": call})]) for call in calls]),
         accepted=pl.lit(True),
         stratum=pl.lit(0, pl.Int32),
         index=pl.int_range(len(queries), dtype=pl.Int64),
