@@ -64,7 +64,11 @@ def build_summary(
         },
         "stages": [dict(stage) for stage in stages],
         "seconds": sum(stage["seconds"] for stage in stages),
-        "scores": {side: (scores or {}).get(side) for side in ("before", "after", "guided")},
+        "scores": {
+            "before": (scores or {}).get("before"),
+            "after": (scores or {}).get("after"),
+            **({"guided": scores["guided"]} if scores and "guided" in scores else {}),
+        },
         "scored_on": (scores or {}).get("queries", "golden set"),
         "baselines": (scores or {}).get("baselines", {}),
         "training": {"steps": thin(training, _POINTS), "rows": len(training)},

@@ -61,7 +61,7 @@ def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Ta
     """
     from rich.text import Text
 
-    sides = {name: scores.get(name) for name in ("before", "after", "guided") if name != "guided" or scores.get(name)}
+    sides = {"before": scores.get("before"), "after": scores.get("after"), **scores}
     shown = scores.get("after") or scores.get("before") or {}
     queries = "golden queries" if scored_on == "golden set" else f"queries of a {scored_on}"
     table = _table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", *sides)

@@ -64,7 +64,7 @@ def finished(folder: Path, before: dict[str, Any] | None = None) -> Run:
     write_atomic(file, "".join(json.dumps({"step": n, "loss": 2 / n, "grad_norm": 0.1}) + "\n" for n in range(1, 30)))
     train.commit({"training": file}, rows=29, metrics={"tokens_per_second": 900.0})
     evaluate = Task(run, "evaluate", 0)
-    write_json(evaluate.dir / "scores.json", {"before": before, "after": side(0.9)})
+    write_json(evaluate.dir / "scores.json", {"before": before, "after": side(0.9), "guided": side(0.95)})
     evaluate.commit({"scores": evaluate.dir / "scores.json"}, rows=5)
     return run
 
@@ -123,9 +123,12 @@ def test_the_page_asks_for_nothing_else(reported: Run) -> None:
 
 def test_content_types_their_confusions_and_latency_are_shown(reported: Run) -> None:
     page = "".join(Page((reported.path / "report" / "index.html").read_text()).text.split())
-    assert "Bycontenttypecontenttypequeriesaccuracybeforeaccuracyafterexactposter40.4000.9000.450" in page
+    assert (
+        "Bycontenttypecontenttypequeriesaccuracybeforeaccuracyafteraccuracyguidedexactposter40.4000.9000.9500.450"
+        in page
+    )
     assert "3×postertakenforlogo" in page
-    assert "Secondsperquery,mean0.4000.900median1.4001.90095thpercentile2.4002.900" in page
+    assert "Secondsperquery,mean0.4000.9000.950median1.4001.9001.95095thpercentile2.4002.9002.950" in page
 
 
 def test_queries_are_shown_as_they_are(reported: Run) -> None:

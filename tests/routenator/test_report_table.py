@@ -73,6 +73,12 @@ def test_before_and_after_are_side_by_side() -> None:
     assert line(printed(value), "Content-type")[2:] == ["0.100", "[0.000,", "0.200]", "0.500"]
 
 
+def test_restricted_replies_stand_beside_the_free_ones() -> None:
+    value = summary(scores={"before": None, "after": {"n": 9, "cta": 0.5}, "guided": {"n": 9, "cta": 0.625}})
+    assert line(printed(value), "Content-type")[2:] == ["-", "0.500", "0.625"]
+    assert line(printed(value), "metric") == ["metric", "before", "after", "guided"]
+
+
 def test_counts_at_each_step() -> None:
     text = printed(summary())
     assert line(text, "requested") == ["requested", "1,000"]
