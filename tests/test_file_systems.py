@@ -127,7 +127,7 @@ def test_G1_a_lock_of_another_host_is_judged_by_its_owners_touch_alone(
     with locks.hold(tmp_path / "lock", wait=False):
         pass
     said = capfd.readouterr().err
-    assert "seeing for 3 s whether it is alive" in said and "has died" in said
+    assert "checking for 3 s whether it is alive" in said and "has died" in said
 
 
 def test_G1_a_host_with_flock_honours_the_lock_of_one_without(
