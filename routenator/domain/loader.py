@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.domain.domain import Domain, Phrase
-from routenator.domain.functions import load_functions
+from routenator.domain.functions import Function, load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.lexicon import parse_lexicon
@@ -256,11 +256,20 @@ def _check_rules(domain: Domain) -> None:
         known = {step.name for step in domain.rules[name].path} | set(domain.lexicon)
         for slot in every(slots):
             _parse_slot(domain, name, slot, known, attributes)
-        category = next((slot for slot in slots if slot.key == domain.functions[name].category), None)
-        if category is not None and category.shape != LEAF:
+        _check_roles(domain.functions[name], domain.rules[name], slots, file)
+
+
+def _check_roles(function: Function, rule: FunctionRule, slots: tuple[Slot, ...], file: Path) -> None:
+    """Refuse a category or subprompt that is not a single value, and a category that does not follow from its step."""
+    for slot in slots:
+        if slot.key not in (function.category, function.subprompt):
+            continue
+        said = slot.key == function.category and rule.category is not None and slot.rule.said is not None
+        if said or slot.shape != LEAF:
             raise InputError(
-                "the category is a single value", file=file, key=f"functions.{name}.slots.{category.name}",
-                found=f"a rule for a {category.shape}", expected="value or said",
+                "the category follows from its step" if said else "a parameter with a role is a single value",
+                file=file, key=f"functions.{function.name}.slots.{slot.name}",
+                found="said" if said else f"a rule for a {slot.shape}", expected="value",
             )  # fmt: skip
 
 

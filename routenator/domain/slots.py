@@ -7,6 +7,7 @@ item says {size}, not {pizzas[].size}.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,14 @@ def slots_of(function: Function, rules: Mapping[str, SlotRule], file: Path, wher
     Raises:
         InputError: a rule for what the schema does not have, or of another shape; a required field without a rule.
     """
-    return _Builder(function.parameters, file).fields(rules, [function.parameters], "", "", where)
+    slots = _Builder(function.parameters, file).fields(rules, [function.parameters], "", "", where)
+    twice = [name for name, times in Counter(slot.name for slot in every(slots)).items() if times > 1]
+    if twice:
+        raise InputError(
+            "two slots have the same name", file=file, key=where, found=twice[0],
+            expected="no parameter that has the name of an object's field",
+        )  # fmt: skip
+    return slots
 
 
 class _Builder:

@@ -362,6 +362,23 @@ def test_a_rule_that_does_not_fit_its_schema_is_refused(copy: Path, schema: Any,
     said(error, "domain.yaml", "functions.ask.slots", *parts)
 
 
+def test_a_parameter_may_not_have_the_name_of_a_field(copy: Path) -> None:
+    """Patterns could not tell the two apart."""
+    rules = {"slot": {"fields": {"city": "a"}}, "slot.city": "b"}
+    give(copy, PLACE, rules, properties={"slot.city": {"type": "string"}})
+    with pytest.raises(InputError) as error:
+        load_domain(copy)
+    said(error, "two slots have the same name", "functions.ask.slots", "slot.city")
+
+
+@pytest.mark.parametrize("role", ["category", "subprompt"])
+def test_a_parameter_with_a_role_is_a_single_value(copy: Path, role: str) -> None:
+    give(copy, {**TEXTS, "x-role": role}, {"items": "a"})
+    with pytest.raises(InputError) as error:
+        load_domain(copy)
+    said(error, "a parameter with a role is a single value", "functions.ask.slots.slot", "a rule for a list")
+
+
 def test_values_within_lists_and_objects_are_held_to_their_schema(copy: Path) -> None:
     cities = {"type": "array", "items": {"enum": ["Rome", "oslo"]}}
     give(copy, cities, {"items": "{City}"})
