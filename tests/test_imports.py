@@ -77,6 +77,7 @@ WORKERS_ONLY = {
     "routenator/training/trainer.py",
     "routenator/training/worker.py",
     "routenator/validation/prefilter.py",
+    "routenator/validation/prefilter_call.py",
     "routenator/validation/prefilter_kernel.py",
     "routenator/wording/composer.py",
     "routenator/wording/expand.py",

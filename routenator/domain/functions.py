@@ -117,12 +117,14 @@ def check_call(function: Function, arguments: Any) -> list[CallError]:
     errors: list[CallError] = []
     for error in function._validator.iter_errors(arguments):
         kind = _KINDS.get(str(error.validator), "format")
-        if kind == "missing":
+        if error.path:  # within an argument, which may be an object of its own
+            names = [str(error.path[0])]
+        elif kind == "missing":
             names = [name for name in error.validator_value if name not in arguments and f"'{name}'" in error.message]
         elif kind == "unexpected":
             names = sorted(set(arguments) - set(function.properties))
         else:
-            names = [str(error.path[0]) if error.path else ""]
+            names = [""]
         errors.extend(CallError(kind, name, error.message) for name in names)
     return sorted(set(errors), key=lambda e: (e.kind, e.parameter))
 

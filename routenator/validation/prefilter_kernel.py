@@ -19,23 +19,14 @@ from numba import njit
 
 from routenator.compiled import discard_stale
 from routenator.domain.calls import CLOSING
-from routenator.validation.prefilter_rules import BOOLEAN, ENDING, ENUM, INTEGER, NUMBER, OWN, STRING
+from routenator.validation.prefilter_call import string_end, valid
+from routenator.validation.prefilter_rules import ENDING, OWN
+from routenator.validation.prefilter_schema import DEEPEST, MOST_ITEMS
 
 discard_stale(Path(__file__).parent)
 
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_APOSTROPHE, _QUOTE, _COMMA, _COLON, _SPACE, _OPENING, _CLOSING, _S, _MINUS, _DOT = (
-    39,
-    34,
-    44,
-    58,
-    32,
-    123,
-    125,
-    115,
-    45,
-    46,
-)
+_APOSTROPHE, _COLON, _SPACE, _OPENING, _CLOSING, _S = 39, 58, 32, 123, 125, 115
 _LONGEST, _LONGEST_WORD, _VOWELLESS, _MOST = 600, 24, 6, 512
 _LANGUAGES = 8
 _CLOSING_BYTES = len(CLOSING)
@@ -183,27 +174,6 @@ def _no_other_language(rules: Any, language: Any, found: Any, count: Any) -> Any
 
 
 @njit(cache=True)
-def _string_end(text: Any, i: Any, stop: Any) -> Any:
-    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not a plain ASCII string."""
-    if i >= stop or text[i] != _QUOTE:
-        return -1
-    for k in range(i + 1, stop):
-        if text[k] == _QUOTE:
-            return k
-        if text[k] < 32 or text[k] > 126 or text[k] == 92:
-            return -1
-    return -1
-
-
-@njit(cache=True)
-def _hash(text: Any, start: Any, stop: Any) -> Any:
-    value = _OFFSET
-    for i in range(start, stop):
-        value = (value ^ np.uint64(text[i])) * _PRIME
-    return value
-
-
-@njit(cache=True)
 def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
     """True if the words contain each value of a flat JSON object of strings, as consecutive words.
 
@@ -216,11 +186,11 @@ def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
     if text[start] != _OPENING:
         return False
     while stop - start > 2:
-        end = _string_end(text, i, stop)
+        end = string_end(text, i, stop)
         if end < 0 or text[end + 1] != _COLON or text[end + 2] != _SPACE:
             return False
         first = end + 3
-        end = _string_end(text, first, stop)
+        end = string_end(text, first, stop)
         if end < 0:
             return False
         last = tokens(text, first + 1, end, found, count)
@@ -238,70 +208,6 @@ def _said(text: Any, start: Any, stop: Any, found: Any, count: Any) -> Any:
             break
         i = end + 3
     return True
-
-
-@njit(cache=True)
-def _number_end(text: Any, i: Any, stop: Any, kind: Any) -> Any:
-    """Position after the JSON number (digits only, no exponent) that starts at ``i``; -1 if there is none."""
-    if i < stop and text[i] == _MINUS:
-        i += 1
-    digits, dots = 0, 0
-    while i < stop and (48 <= text[i] <= 57 or text[i] == _DOT):
-        digits += text[i] != _DOT
-        dots += text[i] == _DOT
-        i += 1
-    return i if digits and dots <= (kind == NUMBER) else -1
-
-
-@njit(cache=True)
-def _valid(rules: Any, function: Any, text: Any, start: Any, stop: Any) -> Any:
-    """True if the arguments satisfy the function's schema; False if the schema is too complex to tell.
-
-    Understands only types, enums, required and additional properties. Parses the JSON by hand: it was written by
-    ``routenator.wording.kernel``, so its form is known.
-    """
-    first, last, required, more, simple = rules.functions[function]
-    if not simple or text[start] != _OPENING:
-        return False
-    met, i = 0, start + 1
-    while stop - start > 2:
-        end = _string_end(text, i, stop)
-        if end < 0 or text[end + 1] != _COLON or text[end + 2] != _SPACE:
-            return False
-        key, number = _hash(text, i + 1, end), -1
-        for k in range(first, last):
-            if rules.keys[k] == key:
-                number = k
-        if number < 0 and not more:
-            return False
-        kind = rules.kinds[number] if number >= 0 else STRING
-        met += number >= 0 and number < first + required
-        i = end + 3
-        if kind in (STRING, ENUM):
-            end = _string_end(text, i, stop)
-            if end < 0:
-                return False
-            if kind == ENUM:
-                value, listed = _hash(text, i + 1, end), False
-                for k in range(rules.enums[number, 0], rules.enums[number, 1]):
-                    listed = listed or rules.values[k] == value
-                if not listed:
-                    return False
-            end += 1
-        elif kind in (INTEGER, NUMBER):
-            end = _number_end(text, i, stop, kind)
-        else:
-            end = -1
-            if kind == BOOLEAN and stop - i > 4:
-                end = i + 4 if text[i] == 116 else i + 5
-        if end < 0:
-            return False
-        if text[end] == _CLOSING:
-            break
-        if text[end] != _COMMA:
-            return False
-        i = end + 2
-    return met == required
 
 
 @njit(cache=True, nogil=True)
@@ -323,6 +229,7 @@ def sure_rows(
     count = len(rows)
     result = np.zeros(count, dtype=np.bool_)
     found = np.zeros((_MOST + 1, 2), dtype=np.uint64)
+    stack, seen = np.zeros((DEEPEST, 3), dtype=np.int64), np.zeros((DEEPEST, MOST_ITEMS), dtype=np.uint64)
     for row in range(count):
         function, language = rows[row, 0], rows[row, 1]
         start, stop = query_ends[row], query_ends[row + 1]
@@ -344,5 +251,6 @@ def sure_rows(
             continue
         if _said(slots, slot_ends[row] + 1, slot_ends[row + 1] - 1, found, last):
             first = call_ends[row] + rows[row, 4]
-            result[row] = _valid(rules, function, calls, first, call_ends[row + 1] - _CLOSING_BYTES)
+            end = call_ends[row + 1] - _CLOSING_BYTES
+            result[row] = valid(rules.shapes, function, calls, first, end, stack, seen)
     return result

@@ -151,6 +151,24 @@ def test_formats_are_checked_where_arguments_are(copy: Path, form: str, right: l
         assert [error.kind for error in check_call(book, {"city": "Oslo", "near": text})] == ["format"], text
 
 
+def test_errors_within_an_argument_count(copy: Path) -> None:
+    """A field that is unknown, or missing where the call has an argument of its name, was no error."""
+    inner = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    give_near(copy, {"type": "array", "items": {**inner, "additionalProperties": False}})
+    book = load_domain_with_list(copy).functions["book"]
+    for near, kind in (([{}], "missing"), ([{"city": "a", "odd": 1}], "unexpected"), ([{"city": 1}], "type")):
+        assert [(e.kind, e.parameter) for e in check_call(book, {"city": "Oslo", "near": near})] == [(kind, "near")]
+
+
+def load_domain_with_list(folder: Path) -> Domain:
+    """The domain, with a list for ``near``."""
+    item = {"fields": {"city": "a"}, "surface": "{city}"}
+    replace(
+        folder / "domain.yaml", '{value: "[the station|the lake]", excludes: [people]}', json.dumps({"items": item})
+    )
+    return load_domain(folder)
+
+
 def test_a_list_that_no_slot_fills_is_no_error(copy: Path) -> None:
     give_near(copy, {"type": "string"}, **{"minProperties": 1})
     tools = json.loads((copy / "functions.json").read_text())

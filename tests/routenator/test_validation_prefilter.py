@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from routenator.config import ChecksConfig
 from routenator.domain.calls import Call, calls_text
+from routenator.domain.functions import Function, check_call
 from routenator.domain.loader import load_domain
 from routenator.generation.candidate import to_check
 from routenator.generation.heuristic import candidates
@@ -20,8 +21,9 @@ from routenator.sampling.sampler import Sampler
 from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
 from routenator.validation.checks import CHECKS, Context, first_failure
 from routenator.validation.prefilter import COVERED, surely_accepted
+from routenator.validation.prefilter_call import valid
 from routenator.validation.prefilter_kernel import tokens
-from routenator.validation.prefilter_rules import hashed
+from routenator.validation.prefilter_schema import DEEPEST, MOST_ITEMS, hashed, make_shapes
 from routenator.validation.text import words
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, make_config
@@ -50,21 +52,87 @@ def details(tiny, drafts: list[str], slots: list[dict], arguments: list[dict], *
     return pa.Table.from_pylist(rows, schema=arrow_schema(DETAIL_COLUMNS))
 
 
-@pytest.mark.parametrize("name", ["creative", "assistant"])
-def test_drafts_of_a_domain_that_pass_are_accepted_by_the_checks(name):
-    domain = load_domain(ROOT / "configs" / "domains" / name)
+@pytest.mark.parametrize("path", ["configs/domains/creative", "configs/domains/assistant", "tests/domains/orders"])
+def test_drafts_of_a_domain_that_pass_are_accepted_by_the_checks(path):
+    domain = load_domain(ROOT / path)
     config = make_config(domain=str(domain.path), dataset={"size": 100_000})
     sampler = Sampler(domain, config)
     table = Composer(domain, config, sampler.strata).details(sampler.requests(0, 1500))
     context = Context(domain, ChecksConfig(), {})
     mask = surely_accepted(table, context)
-    assert mask.mean() > 0.8, "otherwise the filter would be useless"
+    assert mask.mean() > 0.75, "otherwise the filter would be useless"
     verdicts = [first_failure(to_check(domain, row, row["draft"]), context) for row in table.to_pylist()]
     assert [v for v, passes in zip(verdicts, mask, strict=True) if passes and v is not None] == []
     made = candidates(table, context)
     assert made.schema.equals(arrow_schema(CANDIDATE_COLUMNS))
     seen = list(zip(made["accepted"].to_pylist(), made["reason"].to_pylist(), made["detail"].to_pylist(), strict=True))
     assert seen == [(True, None, None) if v is None else (False, *v) for v in verdicts]
+
+
+NESTED = {
+    "type": "object",
+    "properties": {
+        "lines": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 3,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "count": {"type": "integer", "minimum": 1, "exclusiveMaximum": 5},
+                    "tags": {"type": "array", "items": {"enum": ["a", "b", 1, None, True]}, "uniqueItems": True},
+                },
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+        "place": {"$ref": "#/$defs/place"},
+        "price": {"type": "number", "exclusiveMinimum": 0, "maximum": 9.5},
+        "flag": {"type": "boolean"},
+    },
+    "required": ["lines"],
+    "additionalProperties": False,
+    "$defs": {"place": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
+}
+SCALARS = st.sampled_from(["a", "b", 'x"', "é", 0, 1, 4, 5, -1, 9.5, 9.6, 0.5, 1.0, True, False, None])
+SOME_TAGS = st.lists(st.sampled_from(["a", "b", "c", 1, True, None]), max_size=3)
+LINE = {"name": SCALARS, "count": SCALARS, "tags": SOME_TAGS, "odd": SCALARS}
+LINES = st.lists(st.fixed_dictionaries({}, optional=LINE), max_size=4)
+PLACES = st.fixed_dictionaries({}, optional={"city": SCALARS, "more": SCALARS})
+ANY = {"lines": LINES | SCALARS, "place": PLACES | SOME_TAGS, "price": SCALARS, "flag": SCALARS, "odd": SCALARS}
+RIGHT = {"lines": [{"name": "n", "count": 4, "tags": ["a", 1, None, True]}, {"name": ""}], "price": 0.5, "flag": False}
+
+
+@given(st.fixed_dictionaries({}, optional=ANY))
+@settings(max_examples=500, deadline=None)
+def test_nested_arguments_that_the_filter_accepts_satisfy_their_schema(arguments):
+    function = Function("f", "", NESTED)
+    assert not is_valid(function, arguments) or check_call(function, arguments) == []
+
+
+def test_the_filter_knows_right_and_wrong_nested_arguments():
+    """Otherwise the test above proves nothing."""
+    function = Function("f", "", NESTED)
+    line = RIGHT["lines"][0]
+    for right in (RIGHT, {"lines": [{"name": "n", "tags": []}]}, {**RIGHT, "place": {"city": "c", "more": "m"}}):
+        assert is_valid(function, right) and check_call(function, right) == [], right
+    wrong = [
+        {}, {"lines": []}, {"lines": [line] * 4}, {"lines": [{}]}, {"lines": [{"name": "n", "odd": "x"}]},
+        {"lines": {}}, {"lines": "n"},
+        {**RIGHT, "price": 0}, {**RIGHT, "price": 9.51}, {**RIGHT, "flag": "true"}, {**RIGHT, "place": {}},
+        {**RIGHT, "odd": "x"}, *({"lines": [{"name": "n", "count": count}]} for count in (0, 5, 1.5, "1", True)),
+        *({"lines": [{"name": "n", "tags": tags}]} for tags in (["c"], ["a", "a"], [2], [False], "a", [["a"]])),
+    ]  # fmt: skip
+    for arguments in wrong:
+        assert not is_valid(function, arguments) and check_call(function, arguments) != [], arguments
+
+
+def is_valid(function: Function, arguments: dict) -> bool:
+    """What the filter says of arguments."""
+    text = np.frombuffer(json.dumps(arguments, ensure_ascii=False).encode() + b"]}", dtype=np.uint8)
+    stack, seen = np.zeros((DEEPEST, 3), dtype=np.int64), np.zeros((DEEPEST, MOST_ITEMS), dtype=np.uint64)
+    return bool(valid(make_shapes([function]), 0, text, 0, len(text) - 2, stack, seen))
 
 
 def test_a_new_check_runs_on_every_draft(tiny, monkeypatch):
