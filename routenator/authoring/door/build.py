@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -96,10 +97,15 @@ def build(api: Api, selection: Selection, before: Mapping[str, str] | None = Non
 
 def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
     """Make the value lists and name them; functions with the same values share one."""
-    known = {_body(text): name[7:-4] for name, text in before.items() if name.startswith("values/")}
-    wanted: dict[tuple[str, str], list[_Use]] = {}
+    known: dict[str, list[str]] = {}
+    for name, text in sorted(before.items()):
+        if name.startswith("values/"):
+            known.setdefault(_body(text), []).append(name[7:-4])
+    wanted: dict[tuple[str, str, int], list[_Use]] = {}
     for each in parts.selection.chosen:
         parts.lists_of[each.function.name] = {}
+        # A list gives one value a row, so a function's second place for the same values needs a list of its own.
+        uses: Counter[tuple[str, str]] = Counter()
         for parameter, shape in each.shapes.items():
             for leaf in shape.leaves():
                 assert leaf.source is not None
@@ -109,8 +115,10 @@ def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
                     values = [("true", *yes), ("false", *no)]
                 own = leaf.name if leaf.kind in _SHARED_KINDS else leaf.kind
                 use = _Use(each.function.name, parameter, leaf, values)
-                wanted.setdefault((own, _body(_values([], values))), []).append(use)
-    names = {key: known[key[1]] for key in wanted if key[1] in known}
+                content = (own, _body(_values([], values)))
+                wanted.setdefault((*content, uses[content]), []).append(use)
+                uses[content] += 1
+    names = {key: known[key[1]][key[2]] for key in wanted if key[2] < len(known.get(key[1], []))}
     for key, users in wanted.items():
         base = re.sub(r"\W", "_", key[0])
         base = f"{base}_values" if base in (HUB, "record") else base

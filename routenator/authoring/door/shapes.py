@@ -16,7 +16,20 @@ from routenator.domain.kinds import SCALARS, json_value, refusal, types_of
 MOST_DEPTH = 4  # of objects and lists in each other
 _MOST_OPTIONAL = 3  # optional fields of an object that queries say
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADS = ("name", "title", "id", "path", "text", "label", "key", "content", "description")
+_HEADS = ("name", "title", "path", "text", "label", "id", "key", "content", "description")
+_ENVELOPES = {
+    "body",
+    "data",
+    "payload",
+    "object",
+    "params",
+    "parameters",
+    "request",
+    "input",
+    "item",
+    "options",
+    "value",
+}
 
 
 @dataclass(frozen=True)
@@ -77,21 +90,25 @@ class Shapes:
         self._sources, self._about = sources, about
         self._used: Counter[str] = Counter()
 
-    def find(self, name: str, schema: Any, depth: int = 0) -> Shape | str:
-        """The shape of a schema without references, or why there is none."""
+    def find(self, name: str, schema: Any, depth: int = 0, about: str = "") -> Shape | str:
+        """The shape of a schema without references, or why there is none.
+
+        Args:
+            about: what it is a part of; default: what the function does.
+        """
         found = refusal({}, schema, frozenset({*SCALARS, "array", "object"}))
         if found is not None:
             return found.found
         types = types_of({}, schema)
         if types & SCALARS:
-            return self._single(name, schema)
+            return self._single(name, schema, about)
         if depth >= MOST_DEPTH:
             return "parts within parts, too deep to be said"
         return self._list(name, schema, depth) if "array" in types else self._object(name, schema, depth)
 
-    def _single(self, name: str, schema: Any) -> Shape | str:
+    def _single(self, name: str, schema: Any, about: str = "") -> Shape | str:
         function = Function(name, "", {"type": "object", "properties": {name: schema}})
-        source = self._sources.find(function, name, self._about, self._used)
+        source = self._sources.find(function, name, about or self._about, self._used)
         if source is None:
             return "no values were found that its schema takes"
         return Shape(name, source, function.kind(name))
@@ -119,12 +136,15 @@ class Shapes:
         needed = [each for each in schema.get("required", []) if each in properties]
         fields: dict[str, tuple[Shape, bool]] = {}
         silent: dict[str, str] = {}
-        for each in sorted(properties, key=lambda each: (each not in needed, not _heads(each))):
+        about = "" if name in _ENVELOPES else spoken(split_name(name))
+        for each in sorted(properties, key=lambda each: (each not in needed, _head(each))):
             always = each in needed or (not needed and not fields)
             if not always and sum(not kept for _, kept in fields.values()) >= _MOST_OPTIONAL:
                 silent[each] = "a query would be too long"
                 continue
-            part = self.find(each, properties[each], depth + 1) if _NAME.fullmatch(each) else "a name with other signs"
+            part: Shape | str = "a name with other signs"
+            if _NAME.fullmatch(each):
+                part = self.find(each, properties[each], depth + 1, about)
             if not isinstance(part, str):
                 fields[each] = (part, always)
             elif each in needed:
@@ -158,5 +178,7 @@ def _branch(schema: Any, kind: str) -> dict[str, Any]:
     return {}
 
 
-def _heads(name: str) -> bool:
-    return (split_name(name) or [""])[-1] in _HEADS
+def _head(name: str) -> int:
+    """How well a field says by itself what an object is; less is better."""
+    last = (split_name(name) or [""])[-1]
+    return _HEADS.index(last) if last in _HEADS else len(_HEADS)
