@@ -97,6 +97,8 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
         return [f"{label} {{}}"], [f"{label} {{}}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]
     terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
+    if set(words) <= set(phrase.object.lower().split()):
+        terse = ["{}", "to {}"]  # not the object's words twice in a row
     start = bool({"start", "from", "since", "begin", "after", "origin", "source", "departure"} & set(words))
     end = bool({"end", "to", "until", "before", "target", "destination", "arrival", "recipient", "dest"} & set(words))
     if kind in ("date", "date_time", "loose_date", "time", "time_of_format", "birth_date"):
@@ -163,10 +165,13 @@ def _number_connectors(words: list[str], label: str, plain: list[str], terse: li
     if rest and {"min", "minimum", "lowest"} & set(words):
         return [f"with {rest} of at least {{}}", f"with {label} {{}}"], terse
     if words in (["limit"], ["count"], ["top", "k"], ["max", "results"], ["page", "size"], ["per", "page"], ["size"]):
-        return ["limited to {}", "at most {} of them", f"with a {label} of {{}}"], [f"{label} {{}}", "max {}"]
+        return ["limited to {}", "at most {} of them", f"with {with_article(label)} of {{}}"], [
+            f"{label} {{}}",
+            "max {}",
+        ]
     if words == ["page"]:
         return ["on page {}", "page {}"], ["page {}", "p. {}"]
-    return [f"with {label} {{}}", f"with a {label} of {{}}"] if label[:1].islower() else plain, terse
+    return [f"with {label} {{}}", f"with {with_article(label)} of {{}}"] if label[:1].islower() else plain, terse
 
 
 def fields_surface(shape: Shape) -> str:
