@@ -8,7 +8,7 @@ item says {size}, not {pizzas[].size}.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,32 @@ def every(slots: Sequence[Slot]) -> Iterator[Slot]:
     for slot in slots:
         yield slot
         yield from every(slot.parts)
+
+
+def made_up(slots: Sequence[Slot], present: Collection[str]) -> dict[str, Any]:
+    """Arguments of the right shape, for trying what reads them: each single value is "some NAME".
+
+    Args:
+        present: names of the slots that the call has, as patterns name them.
+    """
+    found = {}
+    for slot in slots:
+        if slot.whole:
+            if slot.local in present or (slot.required and slot.may_be_silent):
+                found[slot.key] = _made_up_value(slot)
+        elif inner := made_up(slot.parts, present):
+            found[slot.key] = inner
+    return found
+
+
+def _made_up_value(slot: Slot) -> Any:
+    if slot.shape == OBJECT:
+        return {part.key: _made_up_value(part) for part in slot.parts}
+    if slot.shape in (LIST, TUPLE):
+        return [_made_up_value(part) for part in slot.parts]
+    if slot.shape == MAP:
+        return {"some key": _made_up_value(slot.parts[1])}
+    return f"some {slot.name}"
 
 
 def slots_of(function: Function, rules: Mapping[str, SlotRule], file: Path, where: str) -> tuple[Slot, ...]:

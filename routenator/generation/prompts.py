@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.domain.domain import Domain
 from routenator.domain.schema import LexiconItem
-from routenator.domain.slots import always_spoken
+from routenator.domain.slots import always_spoken, made_up
 from routenator.domain.templates import Template
 from routenator.errors import InputError, InputErrors
 from routenator.generation.engine import Message
@@ -198,12 +198,13 @@ def sample_variables(domain: Domain, template: Template, function: str, present:
     """The variables of a made-up request, complete like those of a real one."""
     slots = {name: f"some {name}" for name in present}
     query = " ".join(slots.values()) or "some words"
-    example = {"draft": query, "query": query, "arguments": dict(slots), "slots": dict(slots)}
+    arguments = made_up(domain.slots.get(function, ()), present)
+    example = {"draft": query, "query": query, "arguments": arguments, "slots": dict(slots)}
     low, high = next(iter(domain.statistics.length_buckets.values()))
     variables: dict[str, Any] = {
         "function": {"name": function, "description": domain.functions[function].description},
         "slots": slots,
-        "arguments": dict(slots),
+        "arguments": arguments,
         "path": {step.name: f"some {step.name}" for step in domain.rules[function].path},
         "record": next(iter(domain.records.values()), {}),
         "length": {"name": next(iter(domain.statistics.length_buckets)), "low": low, "high": high},

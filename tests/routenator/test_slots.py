@@ -305,6 +305,25 @@ def test_a_value_may_be_sent_without_being_said(copy: Path) -> None:
     assert frozenset() in presence_combinations(domain, "ask")
 
 
+def test_prompts_are_tried_with_arguments_of_the_right_shape(copy: Path) -> None:
+    """A prompt that reads a list's items or an object's fields was refused, as if the request lacked them."""
+    item = {"fields": {"city": "{City}", "size": "[1|2]"}, "surface": "{city} {size}"}
+    rules = {"slot": {"items": item}, "place": {"fields": {"city": "a", "floor": "1"}}}
+    pattern = "{slot} in {place.city}( {place.floor})"
+    give(copy, {"type": "array", "items": ITEM}, rules, pattern, {"place.floor": 0.5},
+         properties={"place": PLACE}, required=["slot", "place"])  # fmt: skip
+    body = "{{ arguments.slot[0].size }} {{ arguments.place.city }} {{ slots['place.city'] }}"
+    prompts = {"templates": {"p": {"functions": ["ask"], "text": body}}}
+    (copy / "templates/text").mkdir()
+    (copy / "templates/text/p.yaml").write_text(yaml.safe_dump(prompts))
+    check_domain(copy)
+    prompts["templates"]["p"]["text"] = body + "{{ arguments.place.floor }}"
+    (copy / "templates/text/p.yaml").write_text(yaml.safe_dump(prompts))
+    with pytest.raises(InputError) as error:
+        check_domain(copy)
+    said(error, "cannot be rendered for ask", "floor")
+
+
 def test_values_in_said_may_be_of_any_type(copy: Path) -> None:
     listed = {"enum": [1, True, None, "auto"]}
     give(copy, listed, {"said": {1: "once", "true": "always", None: "never", "auto": "as you like"}})
