@@ -118,14 +118,14 @@ def seconds_of(work: Any) -> float:
 
 
 def heuristic_requests(domain: Domain, config: RunConfig, rows: int) -> tuple[pa.Table, list[Stratum]]:
-    """Requests of the heuristic route as the sample stage writes them, and the strata."""
+    """Requests of the heuristic route with one call, as the sample stage writes them, and the strata."""
     import numpy as np
     import pyarrow as pa
 
     from routenator.sampling.sampler import Sampler
 
     sampler = Sampler(domain, config)
-    heuristic = np.array([stratum.route == "heuristic" for stratum in sampler.strata])
+    heuristic = np.array([stratum.route == "heuristic" and stratum.calls == 1 for stratum in sampler.strata])
     tables, found, start = [], 0, 0
     while found < rows and start < sampler.size:
         stop = min(sampler.size, start + 65_536)

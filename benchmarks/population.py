@@ -128,10 +128,11 @@ def detector(one: Candidate) -> bool:
 
 
 def drafts(domain: Domain, rows: int) -> list[dict[str, Any]]:
-    """Accepted rows of the domain by its own statistics, with their heuristic drafts."""
+    """Accepted rows of one call of the domain by its own statistics, with their heuristic drafts."""
     config = probe_config(domain, rows)
     flat = config.generate.model_copy(update={"oversample": dict.fromkeys(config.generate.oversample, 1.0)})
-    config = config.model_copy(update={"generate": flat})
+    single = config.dataset.model_copy(update={"calls": {1: 1.0}})
+    config = config.model_copy(update={"generate": flat, "dataset": single})
     sampler = Sampler(domain, config)
     return Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
 

@@ -26,7 +26,7 @@ def test_the_file_written_is_valid_for_the_domain(tmp_path: Path) -> None:
     out = tmp_path / "statistics.yaml"
     code, printed, told = call("creative", str(GOLDEN), "--out", str(out))
     assert code == 0 and printed == ""
-    assert "319 queries with calls" in told and "kept from the domain: routes" in told and str(out) in told
+    assert "369 queries with calls" in told and "kept from the domain: routes" in told and str(out) in told
     copy = Path(shutil.copytree(GOLDEN.parent, tmp_path / "creative"))
     shutil.copy(out, copy / "statistics.yaml")
     assert load_domain(copy).statistics.functions["search"] == pytest.approx(199 / 319, abs=1e-4)
@@ -42,7 +42,7 @@ def test_without_out_the_statistics_go_to_stdout(tmp_path: Path) -> None:
 def test_json_for_scripts() -> None:
     code, printed, _ = call("creative", str(GOLDEN), "--json")
     value = json.loads(printed)
-    assert code == 0 and value["labelled"] == 319 and value["guessed"] == 0 and value["budget"] == {}
+    assert code == 0 and value["labelled"] == 369 and value["guessed"] == 0 and value["budget"] == {}
     assert value["statistics"]["functions"]["search"] + value["statistics"]["functions"]["generate"] == pytest.approx(
         1.0
     )

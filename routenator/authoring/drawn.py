@@ -30,7 +30,7 @@ from routenator.wording.program import serving_templates
 from routenator.wording.writer import Words, Writer, one_call, one_slots
 
 DRAWS = 64  # of each function and grammar
-_OTHERS = 400  # rows without a call or with several, drawn together
+_OTHERS = 240  # rows without a call or with several, drawn together
 _RARE = 0.1  # of slots with a smaller share too few are among the draws
 MANY = 0.25  # warn if a check rejects at least this share of them
 

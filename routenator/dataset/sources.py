@@ -95,7 +95,10 @@ def _look(label: str, path: Path) -> Source | None:
         file = pq.ParquetFile(path)
         missing = set(CANDIDATE_COLUMNS) - set(file.schema_arrow.names)
         if missing:
-            raise CorruptShardError(f"{label} ({path}) lacks the columns {', '.join(sorted(missing))}; {MEND}")
+            raise CorruptShardError(
+                f"{label} ({path}) lacks the columns {', '.join(sorted(missing))}: another version of the code may "
+                f"have made it, and then only that one can read it; else {MEND}"
+            )
         rows = file.metadata.num_rows
         if not rows:
             return None

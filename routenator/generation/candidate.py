@@ -17,7 +17,7 @@ from routenator.validation.checks import Candidate
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ANY = (1, 1 << 30)  # words of rows without a call or with several: the length ``any``
+_ANY = (1, 1 << 30)  # words of rows without a call or with several, whose length is ``none``
 # The columns that a candidate adds to its request. ``accepted`` follows from ``reason``: no reason means accepted.
 WRITTEN_COLUMNS = {
     name: kind for name, kind in CANDIDATE_COLUMNS.items() if name not in DETAIL_COLUMNS and name != "accepted"

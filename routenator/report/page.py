@@ -59,8 +59,15 @@ def render(summary: Mapping[str, Any]) -> str:
         errors=_errors(summary),
         loss_chart=_loss_chart(summary["training"]["steps"]),
         stage_chart=_stage_chart(summary["stages"]),
-        examples=[{**row, "calls": json.dumps(row["calls"], ensure_ascii=False)} for row in summary["examples"]],
+        examples=[{**row, "calls": _answer(row)} for row in summary["examples"]],
     )
+
+
+def _answer(example: Mapping[str, Any]) -> str:
+    """What an example teaches: its calls as JSON, or the sentence of one without a call."""
+    # Runs made before rows had lists of calls have one ``call``.
+    calls = example["calls"] if "calls" in example else [example["call"]]
+    return json.dumps(calls, ensure_ascii=False) if calls else str(example["reply"])
 
 
 def _score(value: Any) -> str:

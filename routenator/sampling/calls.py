@@ -20,7 +20,7 @@ from routenator.sampling.philox import row_seeds, words
 from routenator.sampling.shares import largest_remainder, normalise
 
 AND = " + "  # between the functions of several calls
-ANY_LENGTH = "any"  # length of rows without a call or with several
+NO_LENGTH = "none"  # length of rows without a call or with several: no bucket is theirs
 NEAR = "near/"  # templates of queries whose function is hidden
 SEVERAL = "several"  # template of rows with several calls
 MOST_COMBINATIONS = 1000  # of functions, for each number of calls
@@ -65,10 +65,10 @@ def row_calls(domain: Domain, config: RunConfig) -> dict[int, float]:
             f"rows without a call need the name {NO_CALL} for themselves", file=file, key=key,
             found=f"a function {NO_CALL}", expected="no share for 0",
         )  # fmt: skip
-    if set(shares) != {1} and ANY_LENGTH in domain.statistics.length_buckets:
+    if set(shares) != {1} and NO_LENGTH in domain.statistics.length_buckets:
         raise InputError(
-            f"rows without a call or with several need the length {ANY_LENGTH} for themselves",
-            file=domain.path / "statistics.yaml", key=f"length_buckets.{ANY_LENGTH}", found=ANY_LENGTH,
+            f"rows without a call or with several need the length {NO_LENGTH} for themselves",
+            file=domain.path / "statistics.yaml", key=f"length_buckets.{NO_LENGTH}", found=NO_LENGTH,
             expected="another name",
         )  # fmt: skip
     return shares
@@ -121,7 +121,7 @@ def several_cells(
             for (combination, number), quota in zip(found, quotas, strict=True):
                 label = AND.join(names[function] for function in combination)
                 target = shares[calls] * languages[language] * number / total
-                cells.append(Cell((label, NO_CATEGORY, _ROUTE, SEVERAL, ANY_LENGTH, language), target, quota, calls))
+                cells.append(Cell((label, NO_CATEGORY, _ROUTE, SEVERAL, NO_LENGTH, language), target, quota, calls))
     return cells
 
 
@@ -152,7 +152,7 @@ def no_call_cells(domain: Domain, config: RunConfig, share: float, rows: int) ->
     for ((template, language, hidden), own), quota in zip(
         found.items(), largest_remainder(list(found.values()), rows), strict=True
     ):
-        key = (NO_CALL, NO_CATEGORY, _ROUTE, template, ANY_LENGTH, language)
+        key = (NO_CALL, NO_CATEGORY, _ROUTE, template, NO_LENGTH, language)
         yield Cell(key, share * own, quota, 0, hidden)
 
 

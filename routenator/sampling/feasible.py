@@ -106,12 +106,23 @@ def notes(domain: Domain, config: RunConfig, requested: Sequence[int] | None = N
 def rows_to_cover(domain: Domain) -> int:
     """Size of a weighted set that is large enough to walk each edge of each function and category once."""
     graph, rows = Graph(domain), 0
+    calls = domain.statistics.calls
+    single = calls.get(1, 0.0) / math.fsum(calls.values())  # only rows of one call are drawn to cover edges
+    if not single:
+        return 0
     for function, share in normalise(domain.statistics.functions).items():
         walker, shares = graph.walker(function), category_shares(domain, function)
         numbers = {name: walker.require(name) for name in shares}
         count = Coverage(walker, numbers.values()).count
         rows = max(
-            [rows, *(math.ceil(count[numbers[name]] / (share * part)) for name, part in shares.items() if part > 0)]
+            [
+                rows,
+                *(
+                    math.ceil(count[numbers[name]] / (single * share * part))
+                    for name, part in shares.items()
+                    if part > 0
+                ),
+            ]
         )
     return rows
 

@@ -37,7 +37,7 @@ def preview(
 
     Returns:
         For each row: function, category, route, template, length, messages (as sent to the model; none on the heuristic
-        route), grammar, raw, query, calls, accepted, reason, detail.
+        route), grammar, raw, query, calls, reply, accepted, reason, detail.
 
     Raises:
         InputError: the run has no rows of this route or template.
@@ -65,7 +65,7 @@ def preview(
         for seen in generator.preview(wanted.take(numbers)):
             row = seen.candidate
             keys = ("function", "category", "route", "template", "length")
-            said = ("raw", "query", "accepted", "reason", "detail")
+            said = ("raw", "query", "reply", "accepted", "reason", "detail")
             shown[row["index"]] = {
                 **{key: row[key] for key in keys},
                 "messages": seen.messages,
@@ -104,6 +104,8 @@ def print_preview(rows: Sequence[dict[str, Any]], console: Console, prompts: boo
         for call in row["calls"]:
             arguments = json.dumps(call["arguments"], ensure_ascii=False)
             console.print(f"   call   {call['name']} {arguments}", markup=False, highlight=False)
+        if not row["calls"]:
+            console.print(f"   reply  {row['reply']}", markup=False, highlight=False)
         verdict = "accepted" if row["accepted"] else f"rejected: {row['reason']} ({row['detail']})"
         console.print(f"   {verdict}", style="green" if row["accepted"] else "red", markup=False, highlight=False)
     accepted = sum(row["accepted"] for row in rows)

@@ -16,8 +16,13 @@ CREATIVE = Path("configs/domains/creative")
 
 
 def _calls(lines: list[str]) -> Counter[tuple[str, str]]:
-    calls = [json.loads(line)["call"] for line in lines]
-    return Counter((call["name"], call["arguments"]["content_type"]) for call in calls)
+    """How many queries have one call of each function and content type; others count by their number of calls."""
+    rows = [json.loads(line) for line in lines]
+    found = [row["calls"] if "calls" in row else [row["call"]] for row in rows]
+    return Counter(
+        (calls[0]["name"], calls[0]["arguments"]["content_type"]) if len(calls) == 1 else ("", str(len(calls)))
+        for calls in found
+    )
 
 
 def test_parts_are_disjoint_complete_and_alike() -> None:

@@ -236,8 +236,8 @@ def test_rare_edges_are_walked_only_because_they_are_forced():
     """On a real graph, a weighted set of the same size misses some edges."""
     domain = load_domain(ROOT / "configs" / "domains" / "creative")
     share = dict.fromkeys(domain.statistics.categories["search"], 0.0) | {"poster": 1.0}
-    statistics = domain.statistics.model_copy(update={"functions": {"search": 1.0}, "categories": {"search": share}})
-    domain = dataclasses.replace(domain, statistics=statistics)
+    changes = {"functions": {"search": 1.0}, "categories": {"search": share}, "calls": {1: 1.0}}
+    domain = dataclasses.replace(domain, statistics=domain.statistics.model_copy(update=changes))
     sampler, used = covering(domain, 12_000, 1)
     (group,) = sampler.coverage.groups
     assert len(used) == group.edges
