@@ -56,19 +56,20 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--keep", type=Path, help="folder for the domains and runs; default: one that is removed")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or Path(scratch)
-        results = [
-            attempt(source, folder / f"api{number}", options.rows) for number, source in enumerate(options.sources)
-        ]
     print(f"{'source':34} {'tools':>6} {'functions':>9} {'rows':>5} {'accepted':>8}   init check   run (s)")
-    for found in results:
-        seconds = "".join(f"{part:6.0f}" for part in found.seconds)
-        name = found.source[-34:]
-        print(f"{name:34} {found.tools:6} {found.functions:9} {found.rows:5} {found.accepted:8.1%} {seconds}")
-        for fault in found.faults:
-            print(f"    FAULT: {fault}")
-    return int(any(found.faults for found in results))
+    faults = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, source in enumerate(options.sources):
+            found = attempt(source, (options.keep or Path(scratch)) / f"api{number}", options.rows)
+            seconds = "".join(f"{part:6.0f}" for part in found.seconds)
+            print(
+                f"{source[-34:]:34} {found.tools:6} {found.functions:9} {found.rows:5} {found.accepted:8.1%} {seconds}",
+                flush=True,
+            )
+            for fault in found.faults:
+                print(f"    FAULT: {fault}", flush=True)
+            faults += len(found.faults)
+    return int(faults > 0)
 
 
 def attempt(source: str, folder: Path, rows: int) -> Result:
