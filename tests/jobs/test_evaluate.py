@@ -58,6 +58,25 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_without_a_golden_set_rows_of_the_validation_split_are_scored_and_called_synthetic(
+    model: Path, tmp_path: Path
+) -> None:
+    run = trained(tmp_path, model, before=False, baselines=False)
+    run.golden_file.write_text("# none yet\n")
+    examples = run.stage_dir("merge") / "dataset"
+    examples.mkdir(parents=True)
+    calls = [calls_text([Call("book", {"city": city})]) for city in ("Porto", "Bergen")]
+    queries = pl.DataFrame({"query": ["a table in porto", "book bergen"], "calls": calls, "hidden": [None, None]})
+    queries.write_parquet(examples / "validation.parquet")
+    task = Task(run, "evaluate", 0)
+    jobs.evaluate.run(task)
+    scores = read_json(task.dir / "scores.json")
+    assert scores["queries"] == "synthetic hold-out" and scores["after"]["n"] == 2
+    predictions = (task.dir / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["query"] for line in predictions] == ["a table in porto", "book bergen"]
+
+
+@pytest.mark.slow
 def test_scores_before_and_after_and_every_prediction(model: Path, tmp_path: Path) -> None:
     run = trained(tmp_path, model)
     examples = run.stage_dir("merge") / "dataset"
