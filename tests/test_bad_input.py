@@ -73,7 +73,6 @@ CASES = {
         [],
         ["weights are zero"],
     ),
-    "empty golden file": (lambda w: (w.domain / "golden.jsonl").write_text(""), [], ["golden file is empty"]),
     "golden call violates its schema": (
         lambda w: (w.domain / "golden.jsonl").write_text(GOLDEN),
         [],
