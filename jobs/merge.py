@@ -40,7 +40,7 @@ from routenator.sampling.acceptance import write_text
 from routenator.sampling.calls import row_calls
 from routenator.sampling.strata import target_shares
 
-VERSION = 4
+VERSION = 5
 _EXAMPLES = 30  # shown in the report
 _REASONS_SHOWN = 5
 

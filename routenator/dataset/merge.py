@@ -172,11 +172,12 @@ class _FirstLook:
             call=call[pending],
             index=pending + low,
         )
-        # Rows without a call are grouped by their query.
+        # Rows without a call, or with one without arguments, are grouped by their query: otherwise all rows of such a
+        # function would be on one side of the split.
         keyed = frame.select("calls", "query").hstack(self._rows[strata])
-        content = pl.when(pl.col("number") == 0).then("query").otherwise("calls")
         single = single_arguments(self._rows["function"].unique().to_list())
-        content = pl.when(pl.col("number") == 1).then(single).otherwise(content)
+        content = pl.when(pl.col("number") > 1).then("calls").otherwise("query")
+        content = pl.when((pl.col("number") == 1) & (single != "{}")).then(single).otherwise(content)
         groups = hashing.group_hashes(functions, keyed.select(content).to_series(), self._seed)
         return _Look(low, codes, strata, groups, records)
 

@@ -259,3 +259,14 @@ def test_places_go_to_the_first_of_each_group_however_many_groups_there_are(grou
     taken = _take_first(np.array([last, 0, last, 0, 1, last]), places)
     assert taken.tolist() == [True, True, True, False, False, False]
     assert not places.any()
+
+
+def test_rows_of_a_call_without_arguments_are_not_one_group() -> None:
+    """All rows of a function without arguments went to one side of the split: to validation, it was never trained."""
+    rows = [row(0, "stop"), row(1, "please stop"), row(2, "STOP it"), row(3, "a cat")]
+    for item in rows[:3]:
+        item["calls"] = '[{"name": "search", "arguments": {}}]'
+    rows[3]["calls"] = '[{"name": "search", "arguments": {"p": "z"}}]'
+    found = verdicts(rows, [stratum(0, 9)], near_duplicates="off", seed=5)
+    assert names(found) == ["FINAL"] * 4
+    assert len(set(found.group_of(0, 4).tolist())) == 4
