@@ -142,7 +142,7 @@ def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any
     for name, domain in domains.items():
         golden = load_golden(domain.path / "golden.jsonl", domain.functions)
         sets[f"{name}: golden queries"] = [
-            candidate(e.query, {k: str(v) for k, v in e.arguments.items()}) for e in golden
+            candidate(e.query, {k: str(v) for call in e.calls for k, v in call.arguments.items()}) for e in golden
         ]
         sets[f"{name}: drafts"] = [
             candidate(row["draft"], json.loads(row["slots"])[0], row["draft"]) for row in made[name]

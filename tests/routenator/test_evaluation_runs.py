@@ -155,7 +155,10 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
         handlers.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
-    sides = {"before": PromptSet("tools", False, prompts), "after": PromptSet("tools", True, prompts[:33])}
+    sides = {
+        "before": PromptSet("tools", False, prompts=prompts),
+        "after": PromptSet("tools", True, prompts=prompts[:33]),
+    }
     answers = ask(sides, spec(model, adapter), workers=2, scratch=tmp_path, progress=progress)
     engine = open_engine(spec(model, adapter))
     assert answers["before"].texts == [
@@ -183,7 +186,13 @@ def test_a_killed_actor_is_an_error_and_does_not_hang(model: Path, prompts: list
                 child.kill()
 
     with pytest.raises(StageError, match="an evaluation worker died"):
-        ask({"before": PromptSet("tools", False, prompts * 4)}, spec(model), workers=1, scratch=tmp_path, progress=kill)
+        ask(
+            {"before": PromptSet("tools", False, prompts=prompts * 4)},
+            spec(model),
+            workers=1,
+            scratch=tmp_path,
+            progress=kill,
+        )
     assert [child for child in psutil.Process().children(recursive=True) if "ray" in child.name()] == []
 
 
@@ -192,7 +201,7 @@ def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_pa
     byte_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no_such_architecture"}')
     with pytest.raises(StageError, match="no_such_architecture") as caught:
-        ask({"before": PromptSet("tools", False, prompts)}, spec(tmp_path), workers=1, scratch=tmp_path)
+        ask({"before": PromptSet("tools", False, prompts=prompts)}, spec(tmp_path), workers=1, scratch=tmp_path)
     assert "\x1b" not in str(caught.value)
 
 
@@ -293,4 +302,4 @@ def test_an_adapter_of_another_model_is_an_error(model: Path, adapter: Path, tmp
 
 def test_an_adapted_side_needs_an_adapter(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter"):
-        ask({"after": PromptSet("tools", True, prompts)}, spec(model), workers=1, scratch=tmp_path)
+        ask({"after": PromptSet("tools", True, prompts=prompts)}, spec(model), workers=1, scratch=tmp_path)

@@ -106,5 +106,5 @@ def test_summary_of_a_run_whose_merge_has_not_started() -> None:
         "dropped": {},
     }
     assert summary["generate"]["tokens_per_second"] == 99.0
-    assert summary["scores"] == {"before": None, "after": None, "guided": None}
+    assert summary["scores"] == {"before": None, "after": None}
     assert summary["seconds"] == 4.0

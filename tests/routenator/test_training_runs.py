@@ -110,7 +110,7 @@ def test_two_processes_with_zero_2_train_a_4_bit_model(undisturbed: tuple[Traini
 
 def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, TrainingResult], model: Path) -> None:
     import torch
-    from peft import AutoPeftModelForCausalLM, PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM
 
     job, _ = undisturbed
@@ -119,13 +119,12 @@ def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, Trainin
     plain = base(input_ids=ids).logits
     tuned = PeftModel.from_pretrained(base, str(job.adapter))(input_ids=ids).logits
     assert not torch.allclose(plain, tuned, atol=1e-2)
-    assert torch.allclose(
-        AutoPeftModelForCausalLM.from_pretrained(str(job.adapter))(input_ids=ids).logits, tuned, atol=1e-2
-    )
+    # As the config names it: a path of this machine would mean nothing on another.
+    assert PeftConfig.from_pretrained(str(job.adapter)).base_model_name_or_path == "tiny"
     card = read_card(job.adapter)
     assert card is not None
     assert (card.prompt, card.base_model, card.method, card.steps) == ("compact", "tiny", "qlora", 20)
-    assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == []
+    assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == ["README.md"]
 
 
 def test_a_stopped_training_resumes_exactly(

@@ -142,7 +142,8 @@ def measure(folder: Path, parts: Parts) -> Measured:
         for name, (low, high) in BUCKETS.items():
             different = {query for query, count in zip(queries, words, strict=True) if low <= count <= high}
             shares[name] = len(different) / len(queries)
-        kept = {name: share for name, share in shares.items() if share >= _SERVED} or shares
+        most = max(shares.values())
+        kept = {name: share for name, share in shares.items() if share >= min(_SERVED, most)}
         found.served[template.key] = list(kept)
         # A pattern of few queries soon has none left that were not said before.
         variety = (len(set(queries)) / len(queries)) ** 2
