@@ -5,33 +5,20 @@ Each test hands in what a stranger could have written and sees it refused with a
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import io
 import itertools
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
-from jobs.disk import Reserve
-from jobs.entry import write_failure
-from jobs.scratch import Scratch
-from jobs.task import Task
 from routenator.chat.replies import parse_reply
 from routenator.compose import load_config
-from routenator.console import PlainConsole
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.domain.golden import GoldenCall, GoldenExample, load_golden
@@ -40,7 +27,6 @@ from routenator.errors import InputError
 from routenator.evaluation.predict import Answers
 from routenator.evaluation.run import write_predictions
 from routenator.evaluation.verdict import judge_reply
-from routenator.files import digest
 from routenator.generation.engine import Reply
 from routenator.generation.generator import Generator, _Written
 from routenator.generation.prompts import check_template, render_messages
@@ -48,20 +34,21 @@ from routenator.generation.query import clean_query
 from routenator.grammar import GrammarError, parse
 from routenator.parsing import parse_yaml, read_yaml
 from routenator.sampling.sampler import Sampler
-from routenator.terminal import shown
 from routenator.wording.composer import Composer
-from slurm.preflight.secrets import secret_warnings
-from slurm.submission.submissions import Submission, append_submission, local_log
-from slurm.watching.monitor import _text
-from tests.conftest import ROOT, TINY, launch_here, make_config
-from tests.jobs.world import make_run
+from tests.conftest import TINY, launch_here, make_config
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + earlier] * 10)}]\n"
     for earlier, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
+
+
 HALF = "\\ud83d"  # JSON for one half of an emoji
+
+
 DEEP = "[" * 500 + "]" * 500
+
+
 HOSTILE = {
     "half of a surrogate pair": f'"{HALF}"',
     "a number of 5,000 digits": "9" * 5000,
@@ -83,6 +70,14 @@ def refused(run: Any, *words: str) -> InputError:
     for word in words:
         assert word in str(caught.value)
     return caught.value
+
+
+def run_config(folder: Path, domain: Path) -> Path:
+    """Write a run's config that needs no model; runs go to FOLDER/runs."""
+    file = folder / "run.yaml"
+    text = {"name": "data", "domain": str(domain), "root": str(folder / "runs"), "cluster": "local"}
+    file.write_text(json.dumps(text | {"model": "smollm2-135m", "dataset": {"size": 20}}))
+    return file
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
@@ -326,158 +321,6 @@ def test_links_within_a_domain_are_followed(domain_folder: Path) -> None:
     assert load_domain(domain_folder).lexicon == load_domain(TINY).lexicon
 
 
-def run_config(folder: Path, domain: Path) -> Path:
-    """Write a run's config that needs no model; runs go to FOLDER/runs."""
-    file = folder / "run.yaml"
-    text = {"name": "data", "domain": str(domain), "root": str(folder / "runs"), "cluster": "local"}
-    file.write_text(json.dumps(text | {"model": "smollm2-135m", "dataset": {"size": 20}}))
-    return file
-
-
-def test_finding_18_a_link_in_the_place_of_the_reserve_is_not_followed(tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.write_text("mine")
-    (tmp_path / ".reserve-1-0").symlink_to(mine)
-    with Reserve(tmp_path / ".reserve-1-0"):
-        assert mine.read_text() == "mine"
-        assert (tmp_path / ".reserve-1-0").stat().st_size == Reserve.BYTES
-        assert not (tmp_path / ".reserve-1-0").is_symlink()
-    assert mine.read_text() == "mine"
-
-
-PLANTED = {
-    "a link": lambda path, victim: path.symlink_to(victim),
-    "a folder that all may write": lambda path, _: (path.mkdir(), path.chmod(0o777)),
-    "a folder of someone else": lambda path, _: (path.mkdir(0o700), os.chown(path, 65534, 65534)),
-}
-
-
-@pytest.mark.parametrize("planted", PLANTED)
-def test_finding_10_a_scratch_folder_that_someone_else_made_is_refused_and_left_alone(
-    tmp_path: Path, planted: str
-) -> None:
-    if planted == "a folder of someone else" and os.geteuid() != 0:
-        pytest.skip("only root can give a folder to another user")
-    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
-    victim, disk = tmp_path / "victim", tmp_path / "disk"
-    (victim / "attempt-dead").mkdir(parents=True)
-    (victim / "attempt-dead" / "work").write_text("mine")
-    disk.mkdir(0o777)
-    scratch = Scratch(task, str(disk))
-    PLANTED[planted](scratch.root, victim)
-    error = refused(scratch.begin, "merge.spill_dir", scratch.root.name, "mode 0700")
-    assert ("a link" in str(error)) == (planted == "a link")
-    assert (victim / "attempt-dead" / "work").read_text() == "mine" and not list(victim.glob("*attempt-[!d]*"))
-    another = Scratch(task, str(disk))  # what `retry` does
-    assert another.root != scratch.root
-    another.begin()
-    assert another.root.stat().st_mode & 0o777 == 0o700
-    another.end()
-    assert not another.root.exists()
-
-
-def test_finding_10_nobody_foresees_the_name_of_a_scratch_folder(tmp_path: Path) -> None:
-    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
-    victim, disk = tmp_path / "victim", tmp_path / "disk"
-    (victim / "attempt-dead").mkdir(parents=True)
-    disk.mkdir()
-    (disk / f"{task.dir.name}-{digest(str(task.dir), 8)}").symlink_to(victim)
-    first, second = Scratch(task, str(disk)), Scratch(Task(task.run, "merge", 0), str(disk))
-    assert first.root == second.root and len(first.root.name.removeprefix(task.dir.name)) > 32
-    first.begin()
-    first.end()
-    assert list(victim.iterdir()) == [victim / "attempt-dead"]
-
-
-def test_finding_10_a_scratch_folder_that_became_a_link_is_not_cleaned(tmp_path: Path) -> None:
-    task = Task(make_run(tmp_path, merge={"spill_dir": str(tmp_path / "disk")}), "merge", 0)
-    scratch = Scratch(task, str(tmp_path / "disk"))
-    own = scratch.begin()
-    (tmp_path / "victim" / own.name).mkdir(parents=True)
-    scratch.root.rename(tmp_path / "moved")
-    scratch.root.symlink_to(tmp_path / "victim")
-    refused(scratch.end, "a link")
-    assert (tmp_path / "victim" / own.name).is_dir()
-
-
-EVIL = "job\x1b]0;title\x07\x1b[31m\x9b2J\u202eevil\x7f\udcff"
-SAFE = "job\\u001b]0;title\\u0007\\u001b[31m\\u009b2J\\u202eevil\\u007f\\udcff"
-CONTROLS = set(range(0x20)) - {9, 10} | set(range(0x7F, 0xA0)) | set(range(0x202A, 0x202F)) | set(range(0x2066, 0x206A))
-
-
-def harmless(text: str) -> bool:
-    """Whether the text sends no control character to a terminal."""
-    return not CONTROLS & set(map(ord, text)) and not any(0xD800 <= ord(sign) < 0xE000 for sign in text)
-
-
-def test_finding_11_control_characters_are_shown_and_letters_are_kept() -> None:
-    assert shown(EVIL) == SAFE and harmless(shown("".join(map(chr, range(0x3000)))))
-    kept = "tab\tline\nÄöß ελ 日本 עברית 👩‍👩‍👧 é"
-    assert shown(kept) == kept
-    assert harmless(_text(EVIL).plain)  # what `monitor` draws
-    assert json.loads(shown(json.dumps(EVIL, ensure_ascii=False))) == EVIL
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_finding_11_a_console_sends_its_own_colors_and_nobody_elses(terminal: bool) -> None:
-    out = io.StringIO()
-    console = PlainConsole(file=out, width=200, force_terminal=terminal, color_system="standard" if terminal else None)
-    table = Table(title=EVIL)
-    table.add_column(EVIL)
-    table.add_row(EVIL)
-    table.add_row(Text(EVIL))
-    console.print(EVIL, style="green")
-    console.print(Text(EVIL, style="red"))
-    console.print(table)
-    console.print(Group(Text(EVIL), EVIL), soft_wrap=True)
-    text = out.getvalue()
-    assert ("\x1b[32m" in text) == terminal
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text) if terminal else text
-    assert harmless(plain)
-    assert plain.count("\\u001b]0;title") == 8 and plain.count("\\u202eevil") == 8
-
-
-def test_finding_11_a_name_is_no_markup_of_the_console() -> None:
-    out = io.StringIO()
-    PlainConsole(file=out, width=80).print("[/nothing] [red]x[/red] :smile:")
-    assert out.getvalue() == "[/nothing] [red]x[/red] :smile:\n"
-
-
-def test_finding_11_logs_status_and_runs_show_what_a_task_wrote(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    submission = Submission(kind="local", stage="sample", job="999999", shards="0", host="elsewhere", started=1.0)
-    append_submission(run, submission)
-    log = run.log_dir("sample") / local_log(submission.job)
-    log.parent.mkdir(parents=True)
-    log.write_text(f"begin {EVIL[:-1]} end\n")
-    write_failure(
-        run, "sample", 0, kind="StageError", message=f"because {EVIL[:-1]}", attempt=1, job="local-999999", trace=""
-    )
-    for command in (["status"], ["status", "--json"], ["logs"]):
-        shows = launch_here(*command[:1], str(run.path), *command[1:])
-        assert shows.returncode in (0, 1), shows.stderr
-        assert harmless(shows.stdout) and harmless(shows.stderr)
-        assert "\\u001b" in shows.stdout, shows.stdout
-
-
-def test_finding_11_all_text_for_the_terminal_goes_one_way() -> None:
-    """What a user sees is printed by `put` and `PlainConsole`; other prints go to a task's log."""
-    logs = {
-        "slurm/worker", "slurm/local", "slurm/experiments/child.py", "slurm/devcluster", "slurm/planning",
-        "routenator/generation/engine.py", "routenator/training/worker.py", "routenator/authoring/door/pythonworker.py",
-    }  # fmt: skip
-    paths = [ROOT / "launch.py", *(ROOT / "slurm").rglob("*.py"), *(ROOT / "routenator").rglob("*.py")]
-    for path in paths:
-        name = path.relative_to(ROOT).as_posix()
-        if any(name.startswith(place) for place in logs) or name == "routenator/terminal.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            assert called not in {"typer.echo", "click.echo", "Console", "sys.stdout.write", "rich.print"}, name
-            # A file of data, redirected by the user.
-            assert called != "print" or name == "slurm/commands/domain.py", f"{name}:{node.lineno}"
-
-
 GREEDY = {
     "a wide format": "{{ '%1000000000d' % 1 }}",
     "a wide format filter": "{{ '%1000000000d' | format(1) }}",
@@ -528,78 +371,3 @@ def test_a_template_within_the_bounds_renders_as_before(tiny: Domain) -> None:
     assert message["content"] == (
         "1/2 A'B-False\n2/2 É-True\nx    42    7 {\"s\": \"it's\"} [\"a'b\", 'é', 'z'] 12345678901234 256 abab"
     )
-
-
-SECRETS = {
-    "HF_TOKEN": "hf_Qm3vXa81LkTz0pRbYw7c",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPx",
-    "DB_PASSWORD": "correct horse battery",
-    "PRIVATE_NOTE": "a value that belongs to nobody else",
-}
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("export HF_TOKEN=hf_Qm3vXa81LkTz0pRbYw7c", "value of $HF_TOKEN"),
-        ("login correct horse battery", "value of $DB_PASSWORD"),
-        ("export MY_API_KEY='abcd1234'", "a value for MY_API_KEY"),
-        ("git clone https://me:pass1234@example.org/x", "an access token or a password"),
-        ("echo AKIAABCDEFGHIJKLMNOP", "an access token or a password"),
-        ("export HF_TOKEN=$HF_TOKEN", None),
-        ("export HF_TOKEN=$(cat ~/.hf_token)", None),
-        ("export HF_TOKEN_PATH=/home/me/.hf_token", None),
-        ("export OMP_NUM_THREADS=8", None),
-        ("module load token-ring", None),
-    ],
-)
-@pytest.mark.parametrize("place", ["command line", "file"])
-def test_finding_20_a_secret_in_a_config_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, told: str | None, place: str
-) -> None:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    file = tmp_path / "run.yaml"
-    base = {"name": "x", "domain": str(TINY), "model": "smollm2-135m"}
-    own = {"cluster": {"profile": "local", "setup": ["true", line]}} if place == "file" else {"cluster": "local"}
-    file.write_text(json.dumps(base | own))
-    overrides = [f"cluster.setup=[{json.dumps('true')}, {json.dumps(line)}]"] if place == "command line" else []
-    warnings = secret_warnings(load_config(file, overrides), ["launch.py", "run", str(file), *overrides], os.environ)
-    assert len(warnings) == (told is not None)
-    if told is not None:
-        assert "cluster.setup" in warnings[0] and told in warnings[0] and "plan.json" in warnings[0]
-        assert ("command line" in warnings[0]) == (place == "command line")
-        assert not any(value in warnings[0] for value in (*SECRETS.values(), "pass1234", "AKIA"))
-
-
-def test_finding_20_plan_warns_of_a_secret_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", SECRETS["HF_TOKEN"])
-    told = launch_here(
-        "plan", str(run_config(tmp_path, TINY)), f"cluster.setup=['export HF_TOKEN={SECRETS['HF_TOKEN']}']"
-    )
-    assert "warning: cluster.setup seems to hold a secret (the value of $HF_TOKEN)" in told.stderr
-    assert SECRETS["HF_TOKEN"] not in told.stderr
-
-
-def test_finding_20_a_run_directory_holds_no_value_of_the_environment(tmp_path: Path) -> None:
-    """A run up to its data set, by its own process as from a shell; all files, names and links are searched."""
-    file = run_config(tmp_path, TINY)
-    routes = ["generate.routes={heuristic: 1.0}", "cluster.setup=['true $HF_TOKEN']"]
-    command = [sys.executable, str(ROOT / "launch.py"), "run", str(file), "--until", "merge", *routes]
-    ran = subprocess.run(command, env=os.environ | SECRETS, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert list((tmp_path / "runs").rglob("merge.json")) and list((tmp_path / "runs").rglob("*.log"))
-    assert values_in(tmp_path / "runs", SECRETS) == []
-    assert not any(value in ran.stdout + ran.stderr for value in SECRETS.values())
-    (tmp_path / "runs" / "planted").write_text(f"x{SECRETS['DB_PASSWORD']}x")
-    assert values_in(tmp_path / "runs", SECRETS) == ["DB_PASSWORD in planted"]
-
-
-def values_in(folder: Path, values: dict[str, str]) -> list[str]:
-    """Find values in the files of a folder, their names and the targets of links."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        text = str(path.relative_to(folder)).encode() + b"\n"
-        text += os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        found += [f"{name} in {path.relative_to(folder)}" for name, value in values.items() if value.encode() in text]
-    return found
