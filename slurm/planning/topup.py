@@ -23,11 +23,13 @@ from jobs.stages import STAGES
 from jobs.task import Receipt, read_receipt, verify_file
 from routenator.config import RunConfig
 from routenator.dataset.rounds import rejections
+from routenator.dataset.sources import MEND
 from routenator.domain.loader import load_domain
-from routenator.errors import InputError
+from routenator.errors import CorruptShardError, InputError
 from routenator.files import read_json, sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, Acceptance, load_acceptance
 from routenator.sampling.strata import Stratum, build_strata
+from routenator.schemas import CANDIDATE_COLUMNS
 from slurm.planning.measured import FILE, requests
 from slurm.planning.planner import TopUp, make_plan
 
@@ -102,8 +104,9 @@ def look(run: Run) -> Need:
     requests yield only duplicates.
 
     Raises:
-        InputError: the merge is not done, or this version builds different strata from the run's domain.
-        CorruptShardError: a file differs from its receipt.
+        InputError: the merge is not done, or this version cannot read the run's domain or candidates, or builds
+            different strata from the domain.
+        CorruptShardError: a file differs from its receipt, or cannot be read.
     """
     receipt, directory = merge_receipt(run), run.stage_dir("merge")
     for role in ("summary", "acceptance"):
@@ -149,7 +152,36 @@ def _strata(run: Run) -> list[Stratum]:
             found=different,
             expected=made_by,
         )
+    _check_columns(run, made_by)
     return strata
+
+
+def _check_columns(run: Run, made_by: str) -> None:
+    """Refuse candidates that the merge of a top-up could not read. A stage's shards all have the same columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for label, stage in _generated(run):
+        receipt, directory = next(part_receipts(run, stage, label))
+        file = receipt.path(directory)
+        try:
+            missing = CANDIDATE_COLUMNS.keys() - set(pq.read_schema(file).names)
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptShardError(f"{label}, shard 0 ({file}) cannot be read: {error}; {MEND}") from error
+        if missing:
+            raise InputError(
+                "this version of the code cannot read the run's candidates",
+                file=file,
+                found=f"no column {', '.join(sorted(missing))}",
+                expected=made_by,
+            )
+
+
+def _generated(run: Run) -> Iterator[tuple[str, StagePlan]]:
+    """Yield the generate stages that a top-up of the run builds on, with their names for messages; the run's first."""
+    yield f"generate of {run.path.name}", run.plan.stages["generate"]
+    for part in run.plan.base:
+        yield f"generate of {part.run}", part.generate
 
 
 def topup_path(run: Run, data_only: bool = False) -> Path:
@@ -279,13 +311,10 @@ def given_up(run: Run, need: Need) -> Iterator[GivenUp]:
     if not need.hopeless:
         return
     files = [
-        receipt.path(directory) for receipt, directory in part_receipts(run, run.plan.stages["generate"], "generate")
+        receipt.path(directory)
+        for label, stage in _generated(run)
+        for receipt, directory in part_receipts(run, stage, label)
     ]
-    for part in run.plan.base:
-        files += [
-            receipt.path(directory)
-            for receipt, directory in part_receipts(run, part.generate, f"generate of {part.run}")
-        ]
     rejected = sorted((run.stage_dir("merge") / "dataset").glob("rejected*.parquet"))
     for number, (reasons, examples) in rejections(files, rejected, need.hopeless).items():
         yield GivenUp(stratum_name(need.strata[number]), need.wanted[number], need.hopeless[number], reasons, examples)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from jobs.entry import run_task
 from jobs.plan import Run
 from jobs.stages import DATA_STAGES
-from jobs.task import receipt_path
-from routenator.errors import InputError, StageError
+from jobs.task import read_receipt, receipt_path
+from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import read_json, sha256_file, sha256_tree
 from slurm.planning.measured import acceptance_note
 from slurm.planning.planner import make_plan, materialise
@@ -337,6 +338,23 @@ def test_a_changed_snapshot_and_an_unfinished_run_are_refused(tmp_path: Path) ->
         look(base)
     assert "old.txt" in str(error.value) and str(base.path / "code") in str(error.value)
     assert "convert" not in str(error.value), "a snapshot must stay as it is"
+
+
+def test_candidates_of_an_earlier_version_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """They were found out only by the merge of the top-up, when its rows had been generated."""
+    base = made(loop_config(tmp_path))
+    receipt = read_receipt(base.stage_dir("generate"), 0)
+    assert receipt is not None
+    file = receipt.path(base.stage_dir("generate"))
+    old = pq.read_table(file).drop_columns(["calls"])
+    file.chmod(0o644)
+    pq.write_table(old, file)
+    with pytest.raises(InputError, match="cannot read the run's candidates") as error:
+        look(base)
+    assert "no column calls" in str(error.value) and str(base.path / "code") in str(error.value)
+    file.unlink()
+    with pytest.raises(CorruptShardError, match=rf"generate of {base.path.name}, shard 0 .* cannot be read"):
+        look(base)
 
 
 def test_a_pilot_is_small_and_ends_with_merge(folder: Path) -> None:
