@@ -37,7 +37,7 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.sampling.acceptance import write_text
-from routenator.sampling.calls import row_calls
+from routenator.sampling.calls import AND, row_calls
 from routenator.sampling.strata import target_shares
 
 VERSION = 5
@@ -232,7 +232,7 @@ def _golden_words(golden: list[Any]) -> dict[str, Any]:
     """Return the word counts of the golden queries: statistics only, no query."""
     words: dict[str, Counter[int]] = {}
     for example in golden:
-        words.setdefault(" + ".join(example.labels), Counter())[len(example.query.split())] += 1
+        words.setdefault(AND.join(example.labels), Counter())[len(example.query.split())] += 1
     return word_quartiles(words)
 
 

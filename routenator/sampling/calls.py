@@ -65,6 +65,12 @@ def row_calls(domain: Domain, config: RunConfig) -> dict[int, float]:
             f"rows without a call need the name {NO_CALL} for themselves", file=file, key=key,
             found=f"a function {NO_CALL}", expected="no share for 0",
         )  # fmt: skip
+    joined = [name for name in domain.functions if AND in name]
+    if joined and max(shares) > 1:
+        raise InputError(
+            f"rows with several calls put {AND!r} between the names of their functions", file=file, key=key,
+            found=f"a function {joined[0]!r}", expected="another name, or no share for 2 or more",
+        )  # fmt: skip
     if set(shares) != {1} and NO_LENGTH in domain.statistics.length_buckets:
         raise InputError(
             f"rows without a call or with several need the length {NO_LENGTH} for themselves",

@@ -265,6 +265,22 @@ def test_names_that_such_rows_need_are_refused(copy: Path, tiny: Domain) -> None
             inspect_domain(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "calls", "key"),
+    [("none", {0: 1, 1: 1}, "dataset.calls"), ("a + b", {1: 1, 2: 1}, "dataset.calls")],
+)
+def test_functions_that_have_such_a_name_are_refused(copy: Path, name: str, calls: dict[int, float], key: str) -> None:
+    """A function `a + b` was taken for a row of two calls, of functions that the API does not have."""
+    tools = json.loads((copy / "functions.json").read_text())
+    tools.append({"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}})
+    (copy / "functions.json").write_text(json.dumps(tools))
+    domain = load_domain(copy)
+    assert build_strata(domain, config(calls={1: 1})), "rows of one call can have it"
+    with pytest.raises(InputError) as error:
+        build_strata(domain, config(calls=calls))
+    assert name in str(error.value) and key in str(error.value)
+
+
 JOINS = [
     (["show it", "Book a table."], [], Join(last=" and "), "show it and book a table."),
     (["Show it?", "Paris please"], ["Paris"], Join(last=", then "), "Show it, then Paris please"),
