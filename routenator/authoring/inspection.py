@@ -15,7 +15,6 @@ from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
-from routenator.domain.graph import to_networkx
 from routenator.errors import InputError, InputErrors
 from routenator.routes import ROUTES
 from routenator.sampling.feasible import rows_to_cover
@@ -124,8 +123,8 @@ def _weight_warnings(domain: Domain) -> Iterator[str]:
 
 
 def _graph_warnings(domain: Domain) -> Iterator[str]:
-    graph = to_networkx(domain.nodes, domain.edges)
-    alone = [node for node, degree in graph.degree() if degree == 0]
+    joined = {end for edge in domain.edges for end in (edge.source, edge.target)}
+    alone = [node for node in domain.nodes if node not in joined]
     if alone:
         yield f"{len(alone)} nodes have no edges: {_some(alone)}"
     used: set[tuple[str, str]] = set()

@@ -1,17 +1,13 @@
-"""The knowledge graph: loads and checks nodes and weighted, directed edges; converts them to networkx for analysis."""
+"""The knowledge graph: loads and checks nodes and weighted, directed edges."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from routenator.domain.graphfile import read_rows
 from routenator.errors import InputError, InputErrors
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 _NODE_COLUMNS = ("id", "type", "label")
 _EDGE_COLUMNS = ("source", "target", "weight")
@@ -107,16 +103,6 @@ def load_edges(file: Path, nodes: dict[str, Node]) -> list[Edge]:
             errors.append(error)
     _raise(errors)
     return edges
-
-
-def to_networkx(nodes: dict[str, Node], edges: list[Edge]) -> nx.DiGraph:
-    """Convert to networkx, with node attributes ``type`` and ``label`` and edge attribute ``weight``."""
-    import networkx as nx
-
-    graph = nx.DiGraph()
-    graph.add_nodes_from((node.id, {"type": node.type, "label": node.label}) for node in nodes.values())
-    graph.add_weighted_edges_from((edge.source, edge.target, edge.weight) for edge in edges)
-    return graph
 
 
 def _text(row: dict[str, str], column: str, file: Path, where: str) -> str:

@@ -260,7 +260,7 @@ def compile_loops(config: RunConfig) -> None:
     """Compile the numba loops of this copy of the code, unless they are compiled already."""
     if not is_ready():
         print(
-            "compiling the inner loops of generate, once per copy of the code: about 20 seconds",
+            "compiling the inner loops of generate, once per copy of the code: about half a minute",
             file=sys.stderr,
             flush=True,
         )
