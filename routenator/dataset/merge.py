@@ -140,13 +140,17 @@ class _FirstLook:
         self._functions = hashing.name_hashes(names)[[names.index(str(row["function"])) for row in strata]]
         calls = [row.get("calls", 1) for row in strata]
         self._rows = pl.DataFrame({"function": [str(row["function"]) for row in strata], "number": calls})
+        # Rows without a call, or with one without arguments, are grouped by their query: otherwise all rows of such a
+        # function would be on one side of the split.
+        single = single_arguments(names)
+        content = pl.when(pl.col("number") > 1).then("calls").otherwise("query")
+        self._content = pl.when((pl.col("number") == 1) & (single != "{}")).then(single).otherwise(content)
         self._golden = hashing.hash_queries(pl.Series(list(golden), dtype=pl.String))
         self._seed = seed
         self._parts = parts
 
     def __call__(self, block: tuple[int, pl.DataFrame]) -> _Look:
         import numpy as np
-        import polars as pl
 
         low, frame = block
         strata = frame["stratum"].to_numpy()
@@ -172,13 +176,8 @@ class _FirstLook:
             call=call[pending],
             index=pending + low,
         )
-        # Rows without a call, or with one without arguments, are grouped by their query: otherwise all rows of such a
-        # function would be on one side of the split.
         keyed = frame.select("calls", "query").hstack(self._rows[strata])
-        single = single_arguments(self._rows["function"].unique().to_list())
-        content = pl.when(pl.col("number") > 1).then("calls").otherwise("query")
-        content = pl.when((pl.col("number") == 1) & (single != "{}")).then(single).otherwise(content)
-        groups = hashing.group_hashes(functions, keyed.select(content).to_series(), self._seed)
+        groups = hashing.group_hashes(functions, keyed.select(self._content).to_series(), self._seed)
         return _Look(low, codes, strata, groups, records)
 
 
