@@ -79,6 +79,15 @@ def test_every_file_says_what_it_is(tmp_path: Path) -> None:
             assert "domain init" in file.read_text(encoding="utf-8") or file.name == "golden.jsonl", file
 
 
+def test_no_file_names_a_folder_of_the_machine_but_the_config_which_names_the_domain(tmp_path: Path) -> None:
+    """A domain is passed around; where its author keeps the API's description is nobody's business."""
+    out = tmp_path / "shelf"
+    init_domain(str(write_document("MCP", tmp_path)), out)
+    naming = {file.name for file in out.rglob("*") if file.is_file() and str(tmp_path) in file.read_text("utf-8")}
+    assert naming == {"run.yaml"}
+    assert "from `mcp.json`" in (out / "README.md").read_text("utf-8")
+
+
 def values(schema: dict[str, Any], name: str, about: str = "thing") -> tuple[str, list[tuple[str, ...]]]:
     function = Function("f", "", {"type": "object", "properties": {name: schema}})
     found = Sources(7).find(function, name, about)

@@ -174,7 +174,7 @@ def files(parts: Parts, measured: Measured, domain: str, source: str) -> dict[st
 
     Args:
         domain: the folder as the run config names it.
-        source: what `domain init` was given.
+        source: what `domain init` was given, as `written` names it.
     """
     made = {
         "functions.json": _functions(parts),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 from routenator.authoring.door.build import BUCKETS, Measured, Parts, build, files, template_key
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.select import select
-from routenator.authoring.door.server import shown
-from routenator.authoring.door.upgrade import Changes, load_before, merge, record
+from routenator.authoring.door.server import shown, written
+from routenator.authoring.door.upgrade import Changes, load_before, merge, record, write
 from routenator.authoring.drawn import draw_all
 from routenator.authoring.inspection import inspect_domain
 from routenator.domain.loader import load_domain
@@ -74,15 +74,14 @@ def init_domain(
     if before is not None and not any(options.values()):
         options = {**options, **before.options}
     api = read_source(source)
-    source = shown(source)
-    selection = select(api, source, options["include"], options["exclude"], options["deprecated"], _SEED)
+    selection = select(api, shown(source), options["include"], options["exclude"], options["deprecated"], _SEED)
     parts = build(api, selection, before.files if before else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     made, changes = scratch / "new", None
     try:
-        write(made, files(parts, Measured(), str(out), source))
-        texts = files(parts, measure(made, parts), str(out), source)
+        write(made, files(parts, Measured(), str(out), written(source)))
+        texts = files(parts, measure(made, parts), str(out), written(source))
         write(made, texts)
         if before is not None:
             shutil.rmtree(made)
@@ -119,14 +118,6 @@ def init_domain(
         found.warnings,
         changes,
     )
-
-
-def write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write files, with the folders that they need."""
-    for name, text in texts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
 
 
 def measure(folder: Path, parts: Parts) -> Measured:

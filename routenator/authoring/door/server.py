@@ -37,6 +37,12 @@ def shown(source: str) -> str:
     return source
 
 
+def written(source: str) -> str:
+    """A source as the domain's files name it: a file by its name alone, since a domain is passed around."""
+    name = shown(source)
+    return name if name.startswith(MCP) or "://" in name else Path(name).name
+
+
 def _command(source: str) -> list[str]:
     text = source.removeprefix(MCP)
     try:

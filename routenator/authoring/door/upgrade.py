@@ -88,9 +88,7 @@ def record(folder: Path, files: Mapping[str, str], options: Mapping[str, Any]) -
     """Write the record of what was written."""
     base = folder / FOLDER / "base"
     shutil.rmtree(base, ignore_errors=True)
-    for name, text in files.items():
-        (base / name).parent.mkdir(parents=True, exist_ok=True)
-        (base / name).write_text(text, encoding="utf-8")
+    write(base, files)
     manifest = {
         "about": "What `domain init` wrote, to tell your edits from its own. Do not change it.",
         "format": _FORMAT,
@@ -132,6 +130,12 @@ def merge(folder: Path, before: Before, new: Mapping[str, str]) -> Changes:
             if merged != mine:
                 _put(path, merged)
     return changes
+
+
+def write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files, with the folders that they need."""
+    for name, text in texts.items():
+        _put(folder / name, text)
 
 
 def _put(path: Path, text: str | None) -> None:
