@@ -73,7 +73,7 @@ def check_values(domain: Domain) -> Iterator[InputError]:
     for name in normalise(domain.statistics.functions):
         function = domain.functions[name]
         leaves = [slot for slot in every(domain.slots[name]) if slot.shape == LEAF]
-        doubtful = [slot for slot in leaves if not _takes_anything(function, slot)]
+        doubtful = [slot for slot in leaves if not takes_any_text(function, slot.schema)]
         if doubtful:
             nodes = _reached(domain, graph.walker(name))
             again = _reached_again(domain, graph.walker(name), nodes)
@@ -82,9 +82,8 @@ def check_values(domain: Domain) -> Iterator[InputError]:
                 yield from _slot_errors(domain, name, slot, again if ENTRY in slot.name else nodes)
 
 
-def _takes_anything(function: Function, slot: Slot) -> bool:
-    """Whether the value of any text satisfies the slot's schema, as for plain strings and booleans."""
-    schema = slot.schema
+def takes_any_text(function: Function, schema: Any) -> bool:
+    """Whether the value of any text satisfies a parameter's schema, as for plain strings and booleans."""
     if schema is True:
         return True
     kind = kind_of(function.parameters, schema)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAMES = ["list_books", "add_book", "delete_book", "send_reminder"]
 TOOLS: list[dict[str, Any]] = [
     {
         "name": "list_books",

@@ -1,10 +1,12 @@
 """``domain init``: from an API's description to a domain that runs.
 
-tools.py, forms.py, openapi.py, server.py, pythonfile.py   read a source, whatever its form, as a list of tools
-dialect.py         schemas of other dialects as plain JSON schema, and one view of them without references
+init.py            the command as a function; starts here
+read.py, forms.py, openapi.py, server.py, pythonfile.py, pythonworker.py, tools.py   read a source, whatever its form,
+                   as a list of tools
+dialect.py         schemas of other dialects as plain JSON schema without references
 select.py          which tools become functions, under which names
-sources.py, banks.py, freetext.py   values for parameters, by their schemas, names and descriptions
-english.py, phrases.py, patterns.py  wording: what a function does, and the grammars that say it
-build.py, write.py, upgrade.py       all files of the domain, and what to keep of an earlier one
+shapes.py, sources.py, banks.py, freetext.py   values for parameters, by their schemas, names and descriptions
+english.py, phrases.py, patterns.py            wording: what a function does, and the grammars that say it
+build.py, upgrade.py                           all files of the domain, and what to keep of an earlier one
 words/             word lists
 """

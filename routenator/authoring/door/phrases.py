@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,6 @@ class Phrase:
     whole: bool = False
     preposition: str = ""
     origin: str = "its name"
-    told: tuple[str, ...] = field(default=())
 
     @property
     def plural(self) -> bool:

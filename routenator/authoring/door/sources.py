@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Bank, Drawn, banks
 from routenator.authoring.door.english import in_words, split_name, spoken
+from routenator.authoring.values import takes_any_text
 from routenator.domain.functions import Function, check_value
-from routenator.domain.kinds import STRING, json_value, refusal, types_of, value_name, values_of
+from routenator.domain.kinds import json_value, refusal, types_of, value_name, values_of
 from routenator.parsing import read_yaml
 from routenator.validation.text import words
 
 WANTED = 600  # values of a list; at least 500 survive the checks where the schema admits them
 _TRIES = 12  # draws for each value wanted
 _SHORTEST = 24  # so many values are enough to prefer a bank to a pattern's nonsense
-_SAYS_NOTHING = {"type", "title", "description", "examples", "default", "deprecated"}
 _DATES = {"date", "date_time", "loose_date"}
 _EARLY = {"start", "from", "since", "begin", "after", "min", "checkin", "departure", "depart"}
 _LATE = {"end", "to", "until", "before", "max", "due", "checkout", "return", "arrival", "expires", "deadline"}
@@ -167,8 +167,7 @@ class Sources:
     @staticmethod
     def _kept(function: Function, parameter: str, values: Iterable[Drawn]) -> list[Drawn]:
         kind, schema = function.kind(parameter), function.properties[parameter]
-        # Any text satisfies a plain string's schema, and checking is what takes the time.
-        plain = kind == STRING and isinstance(schema, dict) and set(schema) <= _SAYS_NOTHING
+        plain = takes_any_text(function, schema)  # checking is what takes the time
         kept, seen = [], set()
         for value, *said in values:
             text = " ".join(value.split())
