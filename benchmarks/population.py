@@ -172,7 +172,8 @@ def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any
 def function_rows(domains: dict[str, Domain]) -> list[dict[str, Any]]:
     rows = []
     for name, domain in domains.items():
-        golden = load_golden(domain.path / "golden.jsonl", domain.functions)
+        # A guess is always a function, so queries of no call and of several have no right one.
+        golden = [e for e in load_golden(domain.path / "golden.jsonl", domain.functions) if len(e.calls) == 1]
         guesses = Labeller(domain).guess([example.query for example in golden])
         sure = [(guess, example.labels[0]) for guess, example in zip(guesses, golden, strict=True) if guess is not None]
         right = sum(guess == true for guess, true in sure)
