@@ -12,8 +12,11 @@ import pytest
 
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name
+from routenator.authoring.door.patterns import Slot, patterns
+from routenator.authoring.door.phrases import phrases
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.sources import Sources
+from routenator.authoring.door.tools import Tool
 from routenator.authoring.drawn import draw_all
 from routenator.domain.functions import Function, check_call, check_value
 from routenator.domain.kinds import json_value
@@ -86,6 +89,40 @@ def test_no_file_names_a_folder_of_the_machine_but_the_config_which_names_the_do
     naming = {file.name for file in out.rglob("*") if file.is_file() and str(tmp_path) in file.read_text("utf-8")}
     assert naming == {"run.yaml"}
     assert "from `mcp.json`" in (out / "README.md").read_text("utf-8")
+
+
+def wordings(name: str, description: str, *parameters: Slot) -> list[str]:
+    """Patterns of each of two functions, of which the second differs by its parameter alone."""
+    properties = {each.name: {"type": "string"} for each in parameters}
+    tool = Tool(name, description, {"type": "object", "properties": properties}, "")
+    other = Tool("find_pets_by_owner", "Finds pets by owner.", {"properties": {"owner": {"type": "string"}}}, "")
+    made = phrases([tool, other], [tool.name, other.name])[0]
+    return [each.text for each in patterns(made, list(parameters))]
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "slot", "said", "unsaid"),
+    [
+        ("find_pets_by_status", "Finds pets by status.", Slot("status", "enum", True), "with status", "by status"),
+        ("pets", "List pets by status.", Slot("status", "enum", True), "with status", "by status"),
+        ("find_pets_by_tags", "Finds pets by tags.", Slot("tags", "label", True), "whose tags are", "whose tags is"),
+        ("deletePet", "", Slot("petId", "number", True), "the pet [with ID {petId}", "pet ID"),
+        ("get_mode", "", Slot("mode", "enum", True), "get mode <{mode}>", "to {mode}"),
+        ("set_volume", "", Slot("volume", "number", True), "the volume to {volume}", "with"),
+        ("set_unit", "", Slot("unit", "enum", True), "the unit <to {unit}>", "with"),
+    ],
+)
+def test_a_parameter_is_joined_to_the_object_as_people_do(
+    name: str, description: str, slot: Slot, said: str, unsaid: str
+) -> None:
+    """Not `find the pets by status with status sold`, and not `delete the pet with pet ID 7`."""
+    texts = wordings(name, description, slot)
+    assert any(said in text for text in texts), texts
+    assert not any(unsaid in text for text in texts), texts
+
+
+def test_functions_told_apart_by_their_parameter_keep_their_synonyms() -> None:
+    assert any("look for" in text for text in wordings("find_pets_by_status", "", Slot("status", "enum", True)))
 
 
 def values(schema: dict[str, Any], name: str, about: str = "thing") -> tuple[str, list[tuple[str, ...]]]:

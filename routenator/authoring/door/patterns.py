@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from routenator.authoring.door.english import singular, split_name, spoken, with_article
+from routenator.authoring.door.english import is_plural, singular, split_name, spoken, with_article
 from routenator.authoring.door.phrases import Phrase, verbs
 from routenator.authoring.door.shapes import Shape
 
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}
 _NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
+_ASSIGNING = {"set", "change", "switch", "update"}
 _JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
 _SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 
@@ -97,8 +98,10 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
         return [f"{label} {{}}"], [f"{label} {{}}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]
     terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
-    if set(words) <= set(phrase.object.lower().split()):
-        terse = ["{}", "to {}"]  # not the object's words twice in a row
+    if not _label_beside(slot, phrase):
+        if phrase.verb in _ASSIGNING:
+            return ["to {}"], ["{}", "to {}"]
+        terse = ["{}"] if phrase.read else ["{}", "to {}"]  # not the object's words twice in a row
     start = bool({"start", "from", "since", "begin", "after", "origin", "source", "departure"} & set(words))
     end = bool({"end", "to", "until", "before", "target", "destination", "arrival", "recipient", "dest"} & set(words))
     if kind in ("date", "date_time", "loose_date", "time", "time_of_format", "birth_date"):
@@ -153,7 +156,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
         return _number_connectors(words, label, plain, terse)
     if kind == "enum" and phrase.read and phrase.plural and words[-1:] in (["status"], ["state"]):
         return ["that are {}", f"with {label} {{}}", f"whose {label} is {{}}"], terse
-    more = [f"whose {label} is {{}}"] if phrase.read and phrase.plural else []
+    more = [f"whose {label} {'are' if is_plural(label) else 'is'} {{}}"] if phrase.read and phrase.plural else []
     more += [f"and set the {label} to {{}}"] if not phrase.read and not slot.required else []
     return [*plain, *more], terse
 
@@ -337,18 +340,22 @@ def _head_object(head: Slot, phrase: Phrase) -> str:
 def _head_choice(head: Slot, phrase: Phrase) -> str:
     if head.kind == "search":
         return f"[about|matching|like] {{{head.name}}}"
-    label = label_of(head.name)
-    name = f"{{{head.name}}}"
-    words = split_name(head.name)
-    if head.kind != "enum" and set(words) <= set(phrase.object.lower().split()):
-        return name  # the object is its name: "delete the relations ..."
+    label, name, words = _label_beside(head, phrase), f"{{{head.name}}}", split_name(head.name)
+    if head.kind != "enum" and not label:
+        # The object is its name: "delete the relations ...", "set the volume to ...".
+        return f"to {name}" if phrase.verb in _ASSIGNING and head.kind not in ("object", "map") else name
+    label = label or label_of(head.name)
     joints = [f"with {label} {name}", f"with the {label} {name}"]
     if not phrase.plural:
         joints.append(name if words[-1] not in ("name", "title") else f"called {name}")
-        short = spoken([word for word in words if word not in phrase.object.lower().split()])
-        if short and short != label:
-            joints.append(f"{short} {name}")
+        if label != label_of(head.name):
+            joints.append(f"{label} {name}")
     return f"[{'|'.join(joints)}]"
+
+
+def _label_beside(head: Slot, phrase: Phrase) -> str:
+    """What people call a parameter right after the object: ``ID`` after ``pet`` for ``petId``; may be empty."""
+    return spoken([word for word in split_name(head.name) if word not in phrase.object.lower().split()])
 
 
 def _terse(phrase: Phrase, head: Slot | None) -> str:
@@ -357,7 +364,7 @@ def _terse(phrase: Phrase, head: Slot | None) -> str:
         noun = re.sub(r"^(the|a|an|all) ", "", noun)
     tail = ""
     if head is not None:
-        label = label_of(head.name)
+        label = _label_beside(head, phrase) or label_of(head.name)
         tail = f" [{label} {{{head.name}}}|{label}: {{{head.name}}}|{{{head.name}}}]"
         if head.kind == "search":
             tail = f" [{{{head.name}}}|for {{{head.name}}}]"

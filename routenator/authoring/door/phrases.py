@@ -7,6 +7,7 @@ method. A wording that another function owns is never used.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -95,18 +96,20 @@ def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
     made = [phrase_of(tool, name, prefix) for tool, name in zip(tools, names, strict=True)]
     made = _told_apart(made, tools, names, prefix)
     own = {(phrase.verb, phrase.object.lower()) for phrase in made}
-    claims: dict[tuple[str, str], int] = {}
-    for phrase in made:
-        for verb in phrase.verbs[1:]:
-            claims[verb, phrase.object.lower()] = claims.get((verb, phrase.object.lower()), 0) + 1
+    said_by = [_said_by(tool, name) for tool, name in zip(tools, names, strict=True)]
+    claims = Counter(
+        (verb, phrase.object.lower(), parameter)
+        for phrase, parameter in zip(made, said_by, strict=True)
+        for verb in phrase.verbs[1:]
+    )
     result = []
-    for phrase in made:
+    for phrase, parameter in zip(made, said_by, strict=True):
         kept = [
             verb
             for verb in phrase.verbs[1:]
             if (verb, phrase.object.lower()) not in own
             and (verb.removesuffix(" me").removesuffix(" for"), phrase.object.lower()) not in own
-            and claims[verb, phrase.object.lower()] == 1
+            and claims[verb, phrase.object.lower(), parameter] == 1
         ]
         result.append(replace(phrase, verbs=(phrase.verbs[0], *kept)))
     return result
@@ -130,16 +133,20 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
         for numbers in seen.values():
             if len(numbers) > 1:
                 for number in numbers:
+                    if _said_by(tools[number], names[number]):
+                        continue  # it is told apart by the parameter, which queries then always say
                     made[number] = attempt(made[number], tools[number], names[number], prefix) or made[number]
     return made
 
 
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     words = [word for word in _name_words(name, prefix) if word not in _DROPPED]
-    if named_parameter(name, list(tool.parameters.get("properties", {}))):
-        return None  # it is told apart by the parameter, which queries then always say
     rest = [word for word in words if word != phrase.verb]
     return replace(phrase, object=spoken(rest), whole=False) if rest else None
+
+
+def _said_by(tool: Tool, name: str) -> str | None:
+    return named_parameter(name, list(tool.parameters.get("properties", {})))
 
 
 def named_parameter(name: str, parameters: Sequence[str]) -> str | None:
@@ -222,6 +229,8 @@ def _from_sentence(tool: Tool) -> Phrase | None:
         rest = words[1 : 2 + _LONGEST]
         while rest and rest[-1].lower() in _PREPOSITIONS | {"a", "an", "the", "your", "its", "their"}:
             rest.pop()
+        if _said_by(tool, " ".join(rest)):  # "pets by status": queries say the status itself
+            rest = rest[: -1 - rest[::-1].index("by")]
         if verb in verbs() and rest and len(words) <= _LONGEST + 4:
             return _phrase(verb, _lowered(" ".join(rest)), "its description", whole=True)
         if words[0].lower() in ("the", "a", "an", "current", "all") and len(words) <= _LONGEST:
