@@ -216,14 +216,16 @@ def networkx_rate(name: str, rows: int, *, remember: bool) -> float:
     Args:
         remember: whether to cache each node's neighbours of a type.
     """
+    import networkx
+
     from routenator.compose import find_domain
-    from routenator.domain.graph import to_networkx
     from routenator.domain.loader import load_domain
     from routenator.sampling.shares import normalise
     from routenator.sampling.walk import Graph
 
     domain = load_domain(find_domain(name))
-    graph, draw = to_networkx(domain.nodes, domain.edges), random.Random(0)
+    graph, draw = networkx.DiGraph(), random.Random(0)
+    graph.add_weighted_edges_from((edge.source, edge.target, edge.weight) for edge in domain.edges)
     kinds = {node.id: node.type for node in domain.nodes.values()}
     shares = normalise(domain.statistics.functions)
     walkers = {function: Graph(domain).walker(function) for function in shares}
