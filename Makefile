@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40
 
-.PHONY: help install quickstart test fast coverage mutants lint clean
+.PHONY: help install bfcl quickstart test fast coverage mutants lint clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
@@ -18,6 +18,7 @@ help:
 	@echo "make fast         the tests without models and clusters"
 	@echo "make coverage     all tests, and the share of lines that they run, in all processes"
 	@echo "make mutants      plants faults in copies of the code; do the fast tests see them? (SEED=1: others)"
+	@echo "make bfcl         the Berkeley leaderboard's package in an environment of its own, for benchmarks/berkeley.py"
 	@echo "make lint         format, lint and types only"
 	@echo "make clean        remove the environment, the prepared weights and the runs"
 
@@ -25,6 +26,10 @@ install: $(STAMP)
 
 $(STAMP): $(LOCK) requirements/vision.txt requirements/install.sh
 	@bash requirements/install.sh "$(PYTHON)" "$(VENV)" "$(LOCK)"
+
+# The Berkeley leaderboard's package, in an environment of its own; the tests that ask it make it, too, or are skipped.
+bfcl: $(STAMP)
+	@bash requirements/bfcl.sh $(BIN)/python .cache/bfcl
 
 quickstart: $(STAMP)
 	@$(BIN)/python launch.py run configs/quickstart.yaml

@@ -97,7 +97,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
         scores["paired"] = paired(answers["before"].verdicts, answers["after"].verdicts, embed, **settings)
     if config.evaluate.baselines:
         train = read_examples(split_files(task.run.stage_dir("merge") / "dataset", "train"))
-        scores["baselines"] = baseline_scores(train, golden, functions, embed, **settings)
+        scores["baselines"] = baseline_scores(train, golden, functions, embed, match=config.evaluate.match, **settings)
     folder = attempt_folder(task)
     write_json(folder / "scores.json", scores)
     write_predictions(folder / "predictions.jsonl", golden, answers)

@@ -49,7 +49,7 @@ WORKERS = 2
 MODULES: dict[str, tuple[str, ...]] = {
     "routenator/evaluation/verdict.py": (
         "tests/routenator/test_evaluation_metrics.py",
-        "tests/routenator/test_evaluation_bfcl.py",
+        "tests/routenator/test_evaluation_berkeley.py",
     ),
     "routenator/dataset/quotas.py": ("tests/routenator/test_dataset_merge.py",),
     "routenator/sampling/strata.py": (

@@ -1,6 +1,7 @@
 """Measures how well a model turns queries into calls.
 
 verdict.py       compares the calls of a reply with the gold ones: typed errors and the inputs of the metrics
+berkeley.py      which values are right to the Berkeley leaderboard, for `evaluate.match: berkeley`
 metrics.py       all scores of one model on one golden set
 bootstrap.py     95% intervals, paired tests between two models
 engines.py       greedy decoding of prompts by vLLM or transformers, with or without an adapter

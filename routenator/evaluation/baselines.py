@@ -25,7 +25,7 @@ from routenator.domain.calls import Call, read_calls
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.evaluation.metrics import Embed, score
-from routenator.evaluation.verdict import judge_reply
+from routenator.evaluation.verdict import Match, judge_reply
 from routenator.validation.text import words
 
 NAMES = ("majority", "keywords", "nearest")
@@ -62,12 +62,15 @@ def baseline_scores(
     *,
     resamples: int,
     seed: int,
+    match: Match = "own",
 ) -> dict[str, dict[str, Any]]:
     """Score each baseline on the golden set with ``metrics.score``; an empty result without training examples."""
     scores = {}
     for name in NAMES if train else ():
         replies = baseline_replies(name, train, [example.query for example in golden], embed)
-        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        verdicts = [
+            judge_reply(example, reply, functions, match) for example, reply in zip(golden, replies, strict=True)
+        ]
         scores[name] = score(verdicts, functions, embed, resamples=resamples, seed=seed)
     return scores
 

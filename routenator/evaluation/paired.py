@@ -12,7 +12,7 @@ from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
 from routenator.evaluation.metrics import Embed, calls_of, similarities
-from routenator.evaluation.verdict import Verdict, judge_reply
+from routenator.evaluation.verdict import Match, Verdict, judge_reply
 from routenator.files import read_text
 from routenator.parsing import parse_json
 
@@ -57,7 +57,12 @@ def paired(
 
 
 def read_verdicts(
-    file: Path, golden: Sequence[GoldenExample], functions: Mapping[str, Function], *, side: str = SIDE
+    file: Path,
+    golden: Sequence[GoldenExample],
+    functions: Mapping[str, Function],
+    match: Match = "own",
+    *,
+    side: str = SIDE,
 ) -> list[tuple[str, Verdict]]:
     """Read the replies of a predictions.jsonl and judge them again.
 
@@ -65,6 +70,7 @@ def read_verdicts(
         file: the predictions.
         golden: the golden set that the model was asked, or a superset.
         functions: the API.
+        match: whose idea of a right value.
         side: key of the model's replies; by default a run's trained model.
 
     Returns:
@@ -88,7 +94,8 @@ def read_verdicts(
             )
         if row["query"] not in gold:
             raise InputError("this query is not in the golden set", file=file, key=f"line {number}", found=row["query"])
-        found.append((row["query"], judge_reply(gold[row["query"]], parse_reply(row[side]["reply"]), functions)))
+        reply = parse_reply(row[side]["reply"])
+        found.append((row["query"], judge_reply(gold[row["query"]], reply, functions, match)))
     return found
 
 
@@ -101,13 +108,14 @@ def compare_files(
     *,
     seed: int,
     resamples: int,
+    match: Match = "own",
 ) -> dict[str, Any]:
     """Apply ``paired`` to two predictions files, on the queries that are in both.
 
     Raises:
         InputError: they have no query in common.
     """
-    one, two = (dict(read_verdicts(file, golden, functions)) for file in (first, second))
+    one, two = (dict(read_verdicts(file, golden, functions, match)) for file in (first, second))
     common = [query for query in one if query in two]
     if not common:
         raise InputError(

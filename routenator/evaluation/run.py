@@ -99,6 +99,7 @@ def evaluate(
             "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
             "latency": latency_of(said.latencies),
             "prompt": sets[name].style,
+            "match": config.match,
             "engine": said.engine,
         }
     return scores, answers
@@ -142,7 +143,9 @@ def ask_and_judge(
     judged = {}
     for name, said in ask(filled, spec, config.workers, scratch, progress=progress, nodes=nodes).items():
         replies = [parse_reply(text) for text in said.texts]
-        verdicts = [judge_reply(example, reply, functions) for example, reply in zip(golden, replies, strict=True)]
+        verdicts = [
+            judge_reply(example, reply, functions, config.match) for example, reply in zip(golden, replies, strict=True)
+        ]
         judged[name] = replace(said, replies=replies, verdicts=verdicts)
     return judged
 

@@ -6,16 +6,18 @@ Independent of any domain: the functions say which parameter is the category and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from routenator.chat.replies import Reply
 from routenator.domain.calls import Call
 from routenator.domain.functions import Function, check_call
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.domain.schema import NO_CALL
+from routenator.evaluation import berkeley
 
+Match = Literal["own", "berkeley"]  # whose idea of a right value: `evaluate.match`
 NONE = "(none)"  # label of a call of a function that the API does not have, and of a reply that cannot be read
 ERRORS = (
     "unparsable",
@@ -127,20 +129,23 @@ class Verdict:
         return tuple(error for call in self.calls for error in call.errors)
 
 
-def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Function]) -> Verdict:
+def judge_reply(
+    example: GoldenExample, reply: Reply, functions: Mapping[str, Function], match: Match = "own"
+) -> Verdict:
     """Compare a reply with the gold calls, of several right values with the nearest."""
+    rule = _RULES[match]
     asked, called = bool(example.calls), bool(reply.calls)
     if reply.problem is not None:
-        wanted = [_judge(call, None, functions, NONE, "unparsable") for call in example.calls]
+        wanted = [_judge(call, None, functions, rule, NONE, "unparsable") for call in example.calls]
         none = CallVerdict(NO_CALL, NONE, errors=(("unparsable", ""),))
         return Verdict(example.labels, (NONE,), asked, called, tuple(wanted or [none]))
     # Words are no call; an API with a function of this very name needs another label for them.
     words = NONE if NO_CALL in functions else NO_CALL
-    partners = _match(example.calls, reply.calls, functions)
+    partners = _match(example.calls, reply.calls, functions, rule)
     calls = [
-        _judge(call, None, functions, words, "missing_call")
+        _judge(call, None, functions, rule, words, "missing_call")
         if partner is None
-        else _judge(call, reply.calls[partner], functions)
+        else _judge(call, reply.calls[partner], functions, rule)
         for call, partner in zip(example.calls, partners, strict=True)
     ]
     calls.extend(
@@ -152,11 +157,37 @@ def judge_reply(example: GoldenExample, reply: Reply, functions: Mapping[str, Fu
     return Verdict(example.labels, said, asked, called, tuple(calls) or (CallVerdict(NO_CALL, words, exact=True),))
 
 
+class _Pairs(NamedTuple):
+    """The arguments of a gold call beside those of a predicted one.
+
+    Attributes:
+        wanted: the gold arguments; of several right values the one that was predicted, if any was.
+        right: names of the arguments whose predicted value is right.
+    """
+
+    wanted: dict[str, Any]
+    right: frozenset[str]
+
+
+class _Rule(NamedTuple):
+    """Says which values are right.
+
+    Attributes:
+        pairs: compares the arguments of a call of the right function.
+        refused: parameter -> the kind of error that the rule sees in its value before comparing it: type or enum.
+    """
+
+    pairs: Callable[[GoldenCall, Mapping[str, Any], Function], _Pairs]
+    refused: Callable[[GoldenCall, dict[str, Any], Function], dict[str, str]]
+
+
 def _label(call: Call, functions: Mapping[str, Function]) -> str:
     return call.name if call.name in functions else NONE
 
 
-def _match(gold: tuple[GoldenCall, ...], said: tuple[Call, ...], functions: Mapping[str, Function]) -> list[int | None]:
+def _match(
+    gold: tuple[GoldenCall, ...], said: tuple[Call, ...], functions: Mapping[str, Function], rule: _Rule
+) -> list[int | None]:
     """Match calls within a query: first those of the same function, best arguments first, then the others in order.
 
     Returns:
@@ -164,7 +195,7 @@ def _match(gold: tuple[GoldenCall, ...], said: tuple[Call, ...], functions: Mapp
     """
     partners: list[int | None] = [None] * len(gold)
     likeness = [
-        (-_likeness(wanted, call), place, number)
+        (-_likeness(wanted, call, functions, rule), place, number)
         for place, wanted in enumerate(gold)
         for number, call in enumerate(said)
         if wanted.name == call.name
@@ -178,19 +209,20 @@ def _match(gold: tuple[GoldenCall, ...], said: tuple[Call, ...], functions: Mapp
     return [next(others, None) if partner is None else partner for partner in partners]
 
 
-def _likeness(gold: GoldenCall, said: Call) -> float:
+def _likeness(gold: GoldenCall, said: Call, functions: Mapping[str, Function], rule: _Rule) -> float:
     """F1 of the argument pairs."""
-    wanted = _nearest(gold, said.arguments)
+    wanted, right = rule.pairs(gold, said.arguments, functions[gold.name])
     pairs = len(wanted) + len(said.arguments)
-    return 2 * _matched(wanted, said.arguments) / pairs if pairs else 1.0
-
-
-def _matched(wanted: Mapping[str, Any], said: Mapping[str, Any]) -> int:
-    return sum(name in said and same(value, said[name]) for name, value in wanted.items())
+    return 2 * len(right) / pairs if pairs else 1.0
 
 
 def _judge(
-    gold: GoldenCall, said: Call | None, functions: Mapping[str, Function], label: str = NONE, missing: str = ""
+    gold: GoldenCall,
+    said: Call | None,
+    functions: Mapping[str, Function],
+    rule: _Rule,
+    label: str = NONE,
+    missing: str = "",
 ) -> CallVerdict:
     """Compare a gold call with its predicted one.
 
@@ -201,11 +233,12 @@ def _judge(
     wanted_function = functions[gold.name]
     function = functions.get(said.name) if said is not None else None
     arguments = said.arguments if said is not None else {}
-    right = function is wanted_function
-    wanted = _nearest(gold, arguments) if right else gold.arguments
+    same_function = function is wanted_function
+    pairs = rule.pairs(gold, arguments, wanted_function) if same_function else _Pairs(gold.arguments, frozenset())
+    wanted = pairs.wanted
     category = None
     if wanted_function.category is not None and wanted_function.category in gold.arguments:
-        value = arguments.get(wanted_function.category) if right else None
+        value = arguments.get(wanted_function.category) if same_function else None
         category = (normal(_text(wanted[wanted_function.category])), NONE if value is None else normal(_text(value)))
     subprompt = None
     if wanted_function.subprompt is not None and wanted_function.subprompt in gold.arguments:
@@ -214,46 +247,73 @@ def _judge(
         subprompt = (_text(wanted[wanted_function.subprompt]), text if text.strip() else None)
     if said is None:
         errors = [(missing, "")]
+    elif same_function:
+        errors = _errors(pairs, arguments, rule.refused(gold, arguments, wanted_function))
     else:
-        errors = _errors(wanted, arguments, wanted_function) if right else [("wrong_function", "")]
+        errors = [("wrong_function", "")]
     return CallVerdict(
         gold=gold.name,
         said=label if said is None else _label(said, functions),
-        exact=right and not errors,
+        exact=same_function and not errors,
         category=category,
         subprompt=subprompt,
-        matched=_matched(wanted, arguments) if right else 0,
+        matched=len(pairs.right),
         predicted=len(arguments),
         wanted=len(wanted),
         errors=tuple(errors),
     )
 
 
-def _nearest(gold: GoldenCall, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The gold arguments with those of the other right values that the reply has."""
+def _errors(pairs: _Pairs, said: dict[str, Any], refused: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Errors of the arguments, one per parameter: the most basic one if there are several."""
+    errors = []
+    for name in pairs.wanted:
+        if name not in said:
+            errors.append(("missing_parameter", name))
+        elif refused.get(name) == "type":
+            errors.append(("wrong_type", name))
+        elif name not in pairs.right:
+            errors.append(("not_in_enum" if refused.get(name) == "enum" else "wrong_value", name))
+    errors.extend(("unexpected_parameter", name) for name in said if name not in pairs.wanted)
+    return errors
+
+
+def _own_pairs(gold: GoldenCall, said: Mapping[str, Any], function: Function) -> _Pairs:
     chosen = {
         name: said[name]
         for name, values in gold.accepted.items()
         if name in said and any(same(value, said[name]) for value in values)
     }
-    return {**gold.arguments, **chosen}
+    wanted = {**gold.arguments, **chosen}
+    return _Pairs(wanted, frozenset(name for name, value in wanted.items() if name in said and same(value, said[name])))
 
 
-def _errors(wanted: Mapping[str, Any], said: dict[str, Any], function: Function) -> list[tuple[str, str]]:
-    """Errors of the arguments, one per parameter: the most basic one if there are several."""
-    refused = {error.parameter: error.kind for error in reversed(check_call(function, said))}
-    errors = []
-    for name, value in wanted.items():
-        if name not in said:
-            errors.append(("missing_parameter", name))
-        elif refused.get(name) == "type":
-            errors.append(("wrong_type", name))
-        elif refused.get(name) == "enum" and not same(value, said[name]):
-            errors.append(("not_in_enum", name))
-        elif not same(value, said[name]):
-            errors.append(("wrong_value", name))
-    errors.extend(("unexpected_parameter", name) for name in said if name not in wanted)
-    return errors
+def _own_refused(gold: GoldenCall, said: dict[str, Any], function: Function) -> dict[str, str]:
+    return {error.parameter: error.kind for error in reversed(check_call(function, said))}
+
+
+def _berkeley_pairs(gold: GoldenCall, said: Mapping[str, Any], function: Function) -> _Pairs:
+    found = {name: value for name, value in said.items() if _berkeley_refusal(gold, name, value, function) is None}
+    return _Pairs({**gold.arguments, **found}, frozenset(found))
+
+
+def _berkeley_refused(gold: GoldenCall, said: dict[str, Any], function: Function) -> dict[str, str]:
+    refusals = {name: _berkeley_refusal(gold, name, value, function) for name, value in said.items()}
+    return {name: "type" for name, refusal in refusals.items() if refusal == "type" and name in gold.arguments}
+
+
+def _berkeley_refusal(gold: GoldenCall, name: str, value: Any, function: Function) -> str | None:
+    optional = name not in gold.arguments
+    right = [*([] if optional else [gold.arguments[name]]), *gold.accepted.get(name, ())]
+    if name not in function.properties:
+        return "value"
+    return berkeley.refusal(value, right, function.properties[name], optional)
+
+
+_RULES: dict[Match, _Rule] = {
+    "own": _Rule(_own_pairs, _own_refused),
+    "berkeley": _Rule(_berkeley_pairs, _berkeley_refused),
+}
 
 
 def _text(value: Any) -> str:

@@ -80,7 +80,8 @@ the training data: the scores show that training worked, not how the model does 
 <div class="card">{{ score_chart }}
 <p class="note">Lines are 95% bootstrap intervals.
 {% if "before" not in sides %}The untrained model was not scored.{% endif %}
-{% if "guided" in sides %}guided: the trained model, with replies restricted to valid calls of the API or none.{% endif %}</p></div>
+{% if "guided" in sides %}guided: the trained model, with replies restricted to valid calls of the API or none.{% endif %}
+{% if (sides.values() | first).match == "berkeley" %}Values are right as the Berkeley leaderboard's checker says.{% endif %}</p></div>
 <div class="card scroll"><table>
 <tr><th>metric</th>{% for side in sides %}<th class="n">{{ side }}</th>{% endfor %}</tr>
 {% for key, name in metrics.items() %}

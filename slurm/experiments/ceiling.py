@@ -108,7 +108,9 @@ def _read(folds: Sequence[Fold]) -> Any:
     said = {
         place[query]: verdict
         for fold in folds
-        for query, verdict in read_verdicts(fold.folder / "predictions.jsonl", golden, functions)
+        for query, verdict in read_verdicts(
+            fold.folder / "predictions.jsonl", golden, functions, job.config.evaluate.match
+        )
     }
     places = sorted(said)
     verdicts = [said[number] for number in places]

@@ -70,7 +70,7 @@ class Reader:
         config, run = entry.plan.config, entry.run
         functions, golden = self.api(config.domain), self.gold(golden_source(config), config.domain)
         said: list[tuple[str, Verdict]] = read_verdicts(
-            run.stage_dir("evaluate") / "predictions.jsonl", golden, functions
+            run.stage_dir("evaluate") / "predictions.jsonl", golden, functions, config.evaluate.match
         )
         place = {example.query: number for number, example in enumerate(golden)}
         places = [place[query] for query, _ in said]

@@ -26,7 +26,7 @@ _NAMES = {
 
 
 def compare_runs(first: Run, second: Run) -> dict[str, Any]:
-    """Return the second run's trained model minus the first's; the bootstrap uses the first run's seed and resamples.
+    """Return the second run's trained model minus the first's; the first run's seed, resamples and `match` are used.
 
     Raises:
         InputError: a run has not been evaluated, or the two have different golden sets or APIs.
@@ -57,6 +57,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
         embed,
         seed=first.config.seed,
         resamples=first.config.evaluate.bootstrap,
+        match=first.config.evaluate.match,
     )
     return {"first": first.path.name, "second": second.path.name, **found}
 

@@ -139,7 +139,9 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
         place = {example.query: number for number, example in enumerate(golden)}
         said = {
             place[query]: verdict
-            for query, verdict in read_verdicts(one.folder / "predictions.jsonl", golden, functions, side=_SIDE)
+            for query, verdict in read_verdicts(
+                one.folder / "predictions.jsonl", golden, functions, config.evaluate.match, side=_SIDE
+            )
         }
         places = [number for number in sorted(said) if normal_form(golden[number].query) not in known]
         left_out = len(said) - len(places)

@@ -151,7 +151,9 @@ def stage_fingerprints(
     value = _hashed(config)
     generate, model = value["generate"], value["model"]
     train = {key: item for key, item in value["train"].items() if key not in ("save_steps", "log_steps", "tracker")}
-    evaluate = {key: item for key, item in value["evaluate"].items() if key != "workers"}
+    # At its default `match` is left out, as it was before the key existed.
+    evaluate = {key: item for key, item in value["evaluate"].items() if (key, item) != ("match", "own")}
+    del evaluate["workers"]
     prints: dict[str, str] = {}
 
     def add(stage: str, **inputs: Any) -> None:

@@ -50,6 +50,13 @@ def test_only_common_queries_count(tmp_path: Path) -> None:
     assert value["function"]["difference"]["value"] == -1.0
 
 
+def test_replies_are_judged_again_by_the_runs_own_idea_of_a_right_value(tmp_path: Path) -> None:
+    file = write(tmp_path / "a", [True] * 3)
+    golden = [GoldenExample(one.query, (GoldenCall("find", {"text": "r-e d"}),)) for one in GOLDEN]
+    assert not any(verdict.exact for _, verdict in read_verdicts(file, golden, FUNCTIONS))
+    assert all(verdict.exact for _, verdict in read_verdicts(file, golden, FUNCTIONS, "berkeley"))
+
+
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", [True] * 3), write(tmp_path / "b", [True] * 3, [5, 6, 7])
     with pytest.raises(InputError, match="no query in common"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.berkeley import data_folder
 from routenator.authoring.goldenset import import_golden
 from routenator.authoring.records import Source
 from routenator.chat.replies import Reply
@@ -18,6 +19,7 @@ from routenator.domain.functions import Function
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError
 from routenator.evaluation.verdict import judge_reply
+from tests.leaderboard import need_leaderboard
 from tests.routenator.golden_forms import BOOK, golden, imported, read, write
 
 
@@ -108,9 +110,8 @@ def test_questions_of_bfcl_without_a_call_or_with_several_are_kept_and_the_rest_
 
 
 def test_the_leaderboards_own_entries_are_read_and_every_right_value_of_them_is_right(tmp_path: Path) -> None:
-    data = Path(pytest.importorskip("bfcl_eval").__file__).parent / "data"
-    if not (data / "possible_answer").is_dir():
-        pytest.skip("the installed package has no data")
+    need_leaderboard()
+    data = data_folder()
     for name, questions in (("simple_python", 60), ("live_multiple", 60)):
         file = tmp_path / f"{name}.json"
         source = data / f"BFCL_v4_{name}.json"

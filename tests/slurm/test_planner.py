@@ -57,6 +57,8 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"evaluate": {"limit": 5}}, {"evaluate", "report"}),
     ({"name": "renamed"}, {"report"}),
     ({"evaluate": {"workers": 7}}, set()),
+    ({"evaluate": {"match": "own"}}, set()),
+    ({"evaluate": {"match": "berkeley"}}, {"evaluate", "report"}),
     ({"model__generator": {"model": "org/generator", "engines": 3}}, set()),
     ({"cluster": {"kind": "slurm", "partition": "gpu"}}, set()),
     ({"root": "elsewhere"}, set()),

@@ -20,7 +20,8 @@ from routenator.errors import InputError
 _TYPES = {
     "dict": "object", "float": "number", "double": "number", "decimal": "number", "tuple": "array", "list": "array",
     "set": "array", "int": "integer", "long": "integer", "bigint": "integer", "char": "string", "str": "string",
-    "bool": "boolean", "none": "null",
+    "bool": "boolean", "none": "null", "byte": "integer", "short": "integer", "arraylist": "array", "queue": "array",
+    "stack": "array", "hashmap": "object", "hashtable": "object",
 }  # fmt: skip
 _JSON_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 # Of OpenAPI or of editors; none of them says what a value is.
