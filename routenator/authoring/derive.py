@@ -2,7 +2,8 @@
 
 The steps, each optional, in this order: leave out unused functions (``only_used``), keep some templates and set the
 shares of routes (``templates``, ``routes``), drop the population statistics (``flat``), make some categories more
-frequent (``boost``), change the number of functions (``functions``, families.py). The result is a complete folder that
+frequent (``boost``), change the number of functions (``functions``, families.py), leave out topics of rows without a
+call (``without_topics``). The result is a complete folder that
 is checked before it appears under its name; its README records the source and the options.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +29,7 @@ from routenator.domain.domain import Domain
 from routenator.domain.functions import load_functions
 from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_golden
 from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.nocall import FOLDER, TOPICS_FILE
 from routenator.domain.schema import Weight
 from routenator.domain.templates import OWN_FILES
 from routenator.errors import InputError
@@ -56,6 +59,7 @@ class DeriveOptions(Closed):
     flat: bool = False
     boost: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # "function.category" -> factor
     functions: Annotated[int, Field(ge=1)] | None = None
+    without_topics: list[str] = []  # of templates/no_call.yaml and of the package's
     golden: Path | None = None  # used instead of the domain's own golden set
 
 
@@ -163,7 +167,7 @@ def _write(domain: Domain, source: Path, out: Path, options: DeriveOptions, deri
     rules = {name: rule.model_dump(by_alias=True, exclude_unset=True) for name, rule in domain.rules.items()}
     _write_yaml(out / "domain.yaml", {**read_yaml(source / "domain.yaml"), "functions": rules})
     _write_yaml(out / "statistics.yaml", statistics_document(domain))
-    _write_templates(domain, source, out)
+    _write_templates(domain, source, out, options.without_topics)
     _write_records(domain, out, derived)
     _write_golden(source, options.golden, out, derived)
     if derived.families is not None:
@@ -196,7 +200,7 @@ def _write_yaml(path: Path, value: Any) -> None:
     path.write_text("# Derived by rule; see README.md.\n" + dump_yaml(value), encoding="utf-8")
 
 
-def _write_templates(domain: Domain, source: Path, out: Path) -> None:
+def _write_templates(domain: Domain, source: Path, out: Path, without: Sequence[str]) -> None:
     by_file: dict[Path, dict[str, Any]] = {}
     for template in domain.templates.values():
         entry = template.head.model_dump(by_alias=True, exclude_defaults=True, exclude={"text"})
@@ -207,6 +211,19 @@ def _write_templates(domain: Domain, source: Path, out: Path) -> None:
     for name in OWN_FILES:
         if (source / "templates" / name).is_file():
             shutil.copyfile(source / "templates" / name, out / "templates" / name)
+    if without:
+        _leave_topics_out(out / "templates" / TOPICS_FILE, without)
+
+
+def _leave_topics_out(file: Path, topics: Sequence[str]) -> None:
+    """Add these topics to a domain's file of topics with weight 0."""
+    own = read_yaml(file) or {} if file.is_file() else {}
+    known = {**read_yaml(FOLDER / TOPICS_FILE)["templates"], **own.get("templates", {})}
+    for topic in topics:
+        if topic not in known:
+            raise InputError("no such topic", key="without_topics", found=topic, valid=known)
+    gone = {topic: {"weight": 0, "text": ""} for topic in topics}
+    _write_yaml(file, {**own, "templates": {**own.get("templates", {}), **gone}})
 
 
 def _write_records(domain: Domain, out: Path, derived: Derived) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class Imported:
     left: LeftOut
 
 
-def import_golden(source: Source, out: Path, forced: str | None = None) -> Imported:
+def import_golden(source: Source, out: Path, forced: str | None = None, no_call: Collection[str] = ()) -> Imported:
     """Write a golden file of the queries of another file whose right calls are known.
 
     With ``source.functions``, calls that violate the API are left out. Of queries with the same normal form the first
@@ -104,21 +104,29 @@ def import_golden(source: Source, out: Path, forced: str | None = None) -> Impor
 
     Args:
         forced: the format; None: recognise it.
+        no_call: write only the queries that call one of these functions, as queries that want no call.
 
     Raises:
         InputError: what is not of the format, or no query to write; nothing is written then.
     """
     name, records = records_of(source, forced)
     left, seen, lines = LeftOut(), set(), []
-    for place, query, calls in usable(records, left, source.functions):
+    called: set[str] = set()
+    for place, query, calls in usable(records, left, None if no_call else source.functions):
+        called.update(call.name for call in calls or ())
         key = normal_form(query)
         if calls is None:
             left.add("no answer", place)
+        elif no_call and not any(call.name in no_call for call in calls):
+            left.add("other function", place)
         elif key in seen:
             left.add("duplicate", place)
         else:
             seen.add(key)
-            lines.append(dump_line(golden_line(query, calls)) + "\n")
+            lines.append(dump_line(golden_line(query, () if no_call else calls)) + "\n")
+    for function in no_call:
+        if function not in called:
+            raise InputError("no query calls this function", file=source.file, found=function, valid=called)
     if not lines:
         raise InputError(
             "no query to import",

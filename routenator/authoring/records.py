@@ -33,6 +33,7 @@ REASONS = {
     "no right value": "the answers hold none for a parameter",
     "too many calls": "a golden query has at most 32",
     "too many right values": "more right calls than can be listed",
+    "other function": "none of those that --no-call names",
     "unknown function": "the domain has no such function",
     "no rule": "the function has no rule in domain.yaml",
     "schema": "the domain's schema refuses the arguments",

@@ -9,6 +9,7 @@
 - **SS** (subprompt similarity): cosine similarity of the sentence embeddings of gold and predicted subprompt, averaged
   over the golden calls that have the subprompt parameter; 0 if none was predicted. The paper gives no formula; this
   one is ours.
+- **functions right**: of the golden queries, the share with the same functions called, each as often.
 - **exact match**: the same calls in any order: same functions and same arguments, ignoring case and whitespace in
   texts; none missing and none extra.
 - **argument F1**: over pooled (name, value) pairs; with a wrong function no pair counts as right.
@@ -78,6 +79,7 @@ def score(
     return {
         "function_f1_macro": estimate(f1_statistic(gold, said, macro=True), n),
         "function_f1_micro": estimate(f1_statistic(gold, said, macro=False), n),
+        "functions_right": share(verdict.function_right for verdict in verdicts),
         "cta": of_calls(category),
         "ss": of_calls(similarity),
         "exact_match": share(verdict.exact for verdict in verdicts),

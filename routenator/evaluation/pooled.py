@@ -95,6 +95,7 @@ def outcomes(verdicts: Sequence[Verdict], functions: Mapping[str, Function], emb
         said=said,
         right=np.array([verdict.function_right for verdict in verdicts]),
         sums={
+            "functions_right": of_queries(verdict.function_right for verdict in verdicts),
             "cta": cta,
             "ss": ss,
             "exact_match": of_queries(verdict.exact for verdict in verdicts),
@@ -104,6 +105,7 @@ def outcomes(verdicts: Sequence[Verdict], functions: Mapping[str, Function], emb
             "missed_call": of_queries(verdict.missed for verdict in verdicts),
         },
         counts={
+            "functions_right": ones,
             "cta": cta_count,
             "ss": ss_count,
             "exact_match": ones,

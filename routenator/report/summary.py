@@ -14,6 +14,7 @@ SUMMARY_FORMAT = 1
 METRICS = {
     "function_f1_macro": "Function F1, macro",
     "function_f1_micro": "Function F1, micro",
+    "functions_right": "All functions right",
     "cta": "Content-type accuracy",
     "ss": "Subprompt similarity",
     "exact_match": "Exact call match",

@@ -23,7 +23,7 @@ from routenator.parsing import parse_model
 from routenator.population.fit import fit, render
 from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
-from slurm.commands.shared import AsJson, print_json, with_exit_codes
+from slurm.commands.shared import AsJson, listed, print_json, with_exit_codes
 
 # What a second `domain init` found.
 _CHANGES = {
@@ -65,9 +65,7 @@ def domain_init(
 
     It passes `domain check`, comes with a run config, and is meant to be edited; see docs/your-api.md.
     """
-    made = init_domain(
-        source, out, include=_listed(include or []), exclude=_listed(exclude or []), deprecated=deprecated
-    )
+    made = init_domain(source, out, include=listed(include or []), exclude=listed(exclude or []), deprecated=deprecated)
     if as_json:
         print_json({**asdict(made), "path": str(made.path)})
         return
@@ -180,6 +178,10 @@ def domain_derive(
         int | None,
         typer.Option("--functions", help="Change the number of functions: fewer, or whole families of them."),
     ] = None,
+    without_topics: Annotated[
+        list[str] | None,
+        typer.Option("--without-topics", metavar="A,B", help="Leave out these topics of rows without a call."),
+    ] = None,
     golden: Annotated[
         Path | None, typer.Option("--golden", help="Golden file to relabel instead of the domain's own.")
     ] = None,
@@ -191,11 +193,12 @@ def domain_derive(
     """
     asked = {
         "only_used": only_used,
-        "templates": None if templates is None else _listed(templates),
+        "templates": None if templates is None else listed(templates),
         "routes": None if routes is None else _numbers(routes, "routes"),
         "flat": flat,
         "boost": _numbers(boost or [], "boost"),
         "functions": functions,
+        "without_topics": listed(without_topics or []),
         "golden": golden,
     }
     made = derive(find_domain(directory), out, parse_model(DeriveOptions, asked, None))
@@ -229,15 +232,10 @@ def domain_convert(directory: Annotated[Path, typer.Argument(metavar="DIR", show
     put(f"{domain}: {templates} templates are now in {files} files")
 
 
-def _listed(values: list[str]) -> list[str]:
-    """Split the values of an option that may be repeated and may contain comma-separated items."""
-    return [item.strip() for value in values for item in value.split(",") if item.strip()]
-
-
 def _numbers(values: list[str], key: str) -> dict[str, str]:
     """Parse NAME=NUMBER,... to a mapping; the numbers are validated where they are used."""
     pairs = {}
-    for item in _listed(values):
+    for item in listed(values):
         name, equals, number = item.rpartition("=")
         if not equals:
             raise InputError("missing value", key=f"--{key}", found=item, expected="NAME=NUMBER")

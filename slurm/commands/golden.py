@@ -1,4 +1,4 @@
-"""Commands for golden sets: import, split."""
+"""Commands for golden sets: import, join, split."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from routenator.authoring.formats import FORMATS
+from routenator.authoring.goldenjoin import join_golden
 from routenator.authoring.goldenset import import_golden
 from routenator.authoring.records import Source
 from routenator.compose import find_domain
@@ -16,10 +17,10 @@ from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.terminal import put
-from slurm.commands.shared import AsJson, print_json, with_exit_codes
+from slurm.commands.shared import AsJson, listed, print_json, with_exit_codes
 
 app = typer.Typer()
-golden_app = typer.Typer(help="Import and split golden sets.", no_args_is_help=True)
+golden_app = typer.Typer(help="Import, join and split golden sets.", no_args_is_help=True)
 app.add_typer(golden_app, name="golden")
 
 QueriesFormat = Annotated[
@@ -47,6 +48,14 @@ def golden_import(
     part: Annotated[
         str, typer.Option("--part", help="For snips: validate (used in publications), train or train_full.")
     ] = "validate",
+    no_call: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--no-call",
+            metavar="A,B",
+            help="Only queries that call these functions, as queries that want no call: your API lacks them.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a golden file of queries and calls in another format.
@@ -55,13 +64,32 @@ def golden_import(
     """
     check_file(out, "OUT.jsonl")
     functions = load_domain(find_domain(domain)).functions if domain is not None else None
-    made = import_golden(Source(source, functions, answers, part), out, form)
+    made = import_golden(Source(source, functions, answers, part), out, form, listed(no_call or []))
     if as_json:
         print_json({"format": made.format, "written": made.written, "left_out": made.left.counts(), "out": str(out)})
         return
     put(f"{made.written:,} queries written to {out} (read as {made.format})")
     for line in made.left.lines():
         put(line)
+
+
+@golden_app.command("join")
+@with_exit_codes
+def golden_join(
+    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
+    golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
+    pairs: Annotated[int, typer.Option("--pairs", help="Number of queries to make.", min=1)] = 400,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed draws other pairs.", min=0)] = 0,
+) -> None:
+    """Make queries of two calls by joining golden queries of one.
+
+    Pairs queries of different functions, by connectives that no training row has.
+    """
+    check_file(out, "OUT.jsonl")
+    lines = join_golden(golden, load_domain(find_domain(domain)).functions, pairs, seed)
+    write_atomic(out, "".join(line + "\n" for line in lines))
+    put(f"{len(lines):,} queries written to {out}")
 
 
 @golden_app.command("split")

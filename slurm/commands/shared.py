@@ -94,3 +94,8 @@ def load_own_run(run: Path) -> Run:
     loaded.check_own()
     loaded.check_store()
     return loaded
+
+
+def listed(values: list[str]) -> list[str]:
+    """Split the values of an option that may be repeated and may contain comma-separated items."""
+    return [item.strip() for value in values for item in value.split(",") if item.strip()]

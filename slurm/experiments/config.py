@@ -17,6 +17,7 @@ from routenator.parsing import parse_model, read_yaml
 Measure = Literal[
     "function_f1_macro",
     "function_f1_micro",
+    "functions_right",
     "cta",
     "ss",
     "exact_match",

@@ -288,3 +288,29 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="new or empty"):
         derive(TINY, tmp_path, DeriveOptions(flat=True))
     assert (tmp_path / "mine").read_text() == "x"
+
+
+def test_topics_of_rows_without_a_call_can_be_left_out(tmp_path):
+    """A tenth of the rows without a call; alarms and the like may be asked for, or none of their words occurs."""
+    without = ["alarms", "reminders", "timers"]
+    derived = derive(DOMAINS / "assistant", tmp_path / "out", DeriveOptions(without_topics=without))
+    assert "without_topics" in (derived.path / "README.md").read_text()
+    words = re.compile("alarm|remind|wake|timer|snooze", re.IGNORECASE)
+    found = {}
+    for folder in (DOMAINS / "assistant", derived.path):
+        domain = load_domain(folder)
+        config = RunConfig.model_validate(
+            {
+                **probe_config(domain, 4000).model_dump(),
+                "dataset": {"size": 4000, "calls": {0: 0.5, 1: 0.5}},
+                "generate": {"routes": {"heuristic": 1}},
+            }
+        )
+        sampler = Sampler(domain, config)
+        details = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+        queries = [row["draft"] for row in details if not read_calls(row["calls"])]
+        assert len(queries) > 1000
+        found[folder] = sum(bool(words.search(query)) for query in queries)
+    assert found[DOMAINS / "assistant"] > 30 and found[derived.path] == 0
+    with pytest.raises(InputError, match="no such topic"):
+        derive(DOMAINS / "assistant", tmp_path / "bad", DeriveOptions(without_topics=["alarm"]))

@@ -263,6 +263,7 @@ def test_no_call_is_a_class_of_its_own_and_calls_are_what_functions_are_counted_
     assert {name: row["f1"] for name, row in scores["per_function"].items()} == pytest.approx(each)
     assert scores["function_f1_macro"]["value"] == pytest.approx(sum(each.values()) / 3)
     assert scores["function_f1_micro"]["value"] == pytest.approx(2 * 3 / (7 + 6))
+    assert scores["functions_right"]["value"] == pytest.approx(2 / 6)  # the first query and the fifth
     assert scores["false_call"]["value"] == pytest.approx(1 / 3)
     assert scores["missed_call"]["value"] == pytest.approx(1 / 3)
     assert scores["unparsable"]["value"] == pytest.approx(1 / 6)

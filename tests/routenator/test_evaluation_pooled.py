@@ -31,6 +31,7 @@ def outcomes_of(n: int, seed: int, accuracy: float = 0.8) -> Outcomes:
         "ss": similarity,
         "exact_match": exact,
         "unparsable": unparsable,
+        "functions_right": (gold == predicted).astype(float),
         "false_call": np.where(asked, np.nan, luck.random(n) < 0.3),
         "missed_call": np.where(asked, luck.random(n) < 0.1, np.nan),
     }
@@ -72,7 +73,7 @@ def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
     "measure",
     [
         *("function_f1_macro", "function_f1_micro", "cta", "ss", "exact_match", "argument_f1", "unparsable"),
-        *("false_call", "missed_call"),
+        *("functions_right", "false_call", "missed_call"),
     ],
 )
 def test_means_intervals_and_differences_equal_the_reference(measure: str) -> None:
