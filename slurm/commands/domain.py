@@ -59,13 +59,29 @@ def domain_init(
         list[str] | None, typer.Option("--exclude", metavar="A,B", help="Not these functions; accepts patterns.")
     ] = None,
     deprecated: Annotated[bool, typer.Option("--deprecated", help="Also those that the API calls deprecated.")] = False,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            "--statistics",
+            metavar="FILE",
+            help="Population statistics (docs/domains.md) in place of defaults.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a domain of an API's description.
 
     It passes `domain check`, comes with a run config, and is meant to be edited; see docs/your-api.md.
     """
-    made = init_domain(source, out, include=listed(include or []), exclude=listed(exclude or []), deprecated=deprecated)
+    made = init_domain(
+        source,
+        out,
+        include=listed(include or []),
+        exclude=listed(exclude or []),
+        deprecated=deprecated,
+        statistics=statistics,
+    )
     if as_json:
         print_json({**asdict(made), "path": str(made.path)})
         return

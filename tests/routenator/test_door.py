@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name
@@ -224,3 +225,26 @@ def test_a_schema_that_contains_itself_is_cut(tmp_path: Path) -> None:
     file.write_text(json.dumps([{"name": "plant", "inputSchema": {**tree, "$defs": {"tree": tree}}}]))
     made = init_domain(str(file), tmp_path / "out")
     assert made.functions == ["plant"]
+
+
+def test_statistics_that_someone_counted_take_the_place_of_the_defaults(tmp_path: Path) -> None:
+    """Their length buckets are those of the patterns; lengths that no pattern writes are asked for no more, and said."""
+    source, out = str(write_document("MCP", tmp_path)), tmp_path / "out"
+    names = [tool["name"] for tool in TOOLS]
+    given = {
+        "functions": dict.fromkeys(names, 1.0),
+        "length_buckets": {"tiny": [1, 1], "usual": [2, 20], "epic": [21, 60]},
+        "lengths": dict.fromkeys(names, {"tiny": 0.2, "usual": 0.7, "epic": 0.1}),
+        "routes": dict.fromkeys(names, {"heuristic": 1}),
+    }
+    file = tmp_path / "counted.yaml"
+    file.write_text("# Counted in May.\n" + yaml.safe_dump(given))
+    made = init_domain(source, out, statistics=file)
+    assert any(note.startswith("add_book: no pattern writes queries of length tiny") for note in made.notes)
+    text = (out / "statistics.yaml").read_text("utf-8")
+    assert text.startswith("# Counted in May.\n")
+    statistics = load_domain(out).statistics
+    assert set(statistics.length_buckets) == {"tiny", "usual", "epic"}
+    assert "tiny" not in statistics.lengths["add_book"] and statistics.lengths["add_book"]["usual"] == 0.7
+    init_domain(source, out)  # which keeps them
+    assert (out / "statistics.yaml").read_text("utf-8") == text

@@ -63,14 +63,18 @@ class Measured:
     """What draws of the patterns showed; empty before they are drawn.
 
     Attributes:
+        buckets: the length buckets, as (fewest, most) words by name.
         lengths: share of each length bucket by function.
         served: length buckets that a template can write, by its key.
         weights: of templates, by key: less for those with few different queries.
+        unserved: length buckets that a function's target has and none of its templates can write, by function.
         variety: of functions, 1 if all draws differ.
     """
 
+    buckets: dict[str, tuple[int, int]] = field(default_factory=BUCKETS.copy)
     lengths: dict[str, dict[str, float]] = field(default_factory=dict)
     served: dict[str, list[str]] = field(default_factory=dict)
+    unserved: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     variety: dict[str, float] = field(default_factory=dict)
 
@@ -169,17 +173,18 @@ def _body(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if line and not line.startswith("# "))
 
 
-def files(parts: Parts, measured: Measured, domain: str, source: str) -> dict[str, str]:
+def files(parts: Parts, measured: Measured, domain: str, source: str, statistics: str | None = None) -> dict[str, str]:
     """All files by name.
 
     Args:
         domain: the folder as the run config names it.
         source: what `domain init` was given, as `written` names it.
+        statistics: the text of the population's statistics; None for defaults.
     """
     made = {
         "functions.json": _functions(parts),
         "domain.yaml": _rules(parts, source),
-        "statistics.yaml": _statistics(parts, measured),
+        "statistics.yaml": _statistics(parts, measured) if statistics is None else statistics,
         "golden.jsonl": _golden(parts),
         "run.yaml": _run(parts, domain),
         "README.md": _readme(parts, source),
@@ -248,7 +253,7 @@ def _templates(parts: Parts, name: str, templates: list[Pattern], measured: Meas
             continue
         entries[key] = {
             **({"weight": weight} if weight != 1 else {}),
-            **({"lengths": served} if served and len(served) < len(BUCKETS) else {}),
+            **({"lengths": served} if served and len(served) < len(measured.buckets) else {}),
             "text": each.text,
         }
     head = (
@@ -285,8 +290,8 @@ def _statistics(parts: Parts, measured: Measured) -> str:
     table = {
         "languages": {"en": 1.0},
         "functions": shares,
-        "length_buckets": {name: list(bounds) for name, bounds in BUCKETS.items()},
-        "lengths": {name: measured.lengths.get(name) or dict.fromkeys(BUCKETS, 1.0) for name in shares},
+        "length_buckets": {name: list(bounds) for name, bounds in measured.buckets.items()},
+        "lengths": {name: measured.lengths.get(name) or dict.fromkeys(measured.buckets, 1.0) for name in shares},
         "routes": {name: {"heuristic": 1.0} for name in shares},
         "slots": slots,
         "noise": {"lowercase": 0.4, "typo": 0.03, "no_punctuation": 0.5},

@@ -164,10 +164,10 @@ def _merged(name: str, base: str | None, mine: str, new: str, gone: list[str]) -
     if found == own and parse(mine) == own:
         return mine, conflicts  # with all its comments
     if suffix == ".tsv":
-        return _comments(new) + "".join(f"{line}\n" for line in found.values()), conflicts
+        return comments(new) + "".join(f"{line}\n" for line in found.values()), conflicts
     if suffix == ".json":
         return json.dumps(list(found.values()), ensure_ascii=False, indent=2) + "\n", conflicts
-    return _comments(mine) + dump_yaml(found), conflicts
+    return comments(mine) + dump_yaml(found), conflicts
 
 
 def _drop(value: Any, gone: list[str]) -> None:
@@ -197,7 +197,7 @@ def _three(base: Any, mine: Any, new: Any, place: str, conflicts: list[str]) -> 
     return mine
 
 
-def _comments(text: str) -> str:
+def comments(text: str) -> str:
     """The comments at the start of a text."""
     lines = text.split("\n")
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
