@@ -228,14 +228,14 @@ def test_a_schema_that_contains_itself_is_cut(tmp_path: Path) -> None:
 
 
 def test_statistics_that_someone_counted_take_the_place_of_the_defaults(tmp_path: Path) -> None:
-    """Their length buckets are those of the patterns; lengths that no pattern writes are asked for no more, and said."""
+    """Their length buckets hold for the patterns; lengths that no pattern writes are asked for no more, and said."""
     source, out = str(write_document("MCP", tmp_path)), tmp_path / "out"
     names = [tool["name"] for tool in TOOLS]
     given = {
         "functions": dict.fromkeys(names, 1.0),
         "length_buckets": {"tiny": [1, 1], "usual": [2, 20], "epic": [21, 60]},
-        "lengths": dict.fromkeys(names, {"tiny": 0.2, "usual": 0.7, "epic": 0.1}),
-        "routes": dict.fromkeys(names, {"heuristic": 1}),
+        "lengths": {name: {"tiny": 0.2, "usual": 0.7, "epic": 0.1} for name in names},
+        "routes": {name: {"heuristic": 1} for name in names},
     }
     file = tmp_path / "counted.yaml"
     file.write_text("# Counted in May.\n" + yaml.safe_dump(given))
