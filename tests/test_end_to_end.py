@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from routenator.domain.functions import check_call
+from routenator.domain.loader import load_domain
 from tests.conftest import ROOT, TINY, launch_here
 from tests.routenator.tiny_model import save_tiny_model
 
@@ -103,6 +105,20 @@ def test_the_run_makes_everything_the_user_was_promised(first):
     assert "<svg" in html and "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
     assert (run / "adapter" / "adapter_config.json").is_file()
     assert "Content-type accuracy" in first.stdout
+
+
+def test_ask_gives_calls_that_the_api_allows(first):
+    """The model has hardly been trained, so whatever it says: a call is valid, and stdout holds nothing but JSON."""
+    run = run_directory(first)
+    done = launch("ask", str(run), "a poster of a sleeping cat", "--json", "--explain")
+    answer = json.loads(done.stdout)
+    assert done.returncode == (1 if answer["problem"] else 0)
+    functions = load_domain(run / "domain").functions
+    for call in answer["calls"]:
+        assert check_call(functions[call["name"]], call["arguments"]) == []
+    assert answer["calls"] or answer["words"] or answer["problem"]
+    assert answer["prompt"] == "a poster of a sleeping cat\n" and "free_reply" in answer
+    assert 1 <= len(answer["nearest"]) <= 3
 
 
 def test_a_second_run_does_nothing_and_says_so(first, folder):

@@ -27,6 +27,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "routenator": (
         ("population",),
         ("authoring",),
+        ("handoff",),
         ("evaluation",),
         ("generation",),
         ("report",),

@@ -11,7 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from routenator.chat.prompts import PromptFormat
 from routenator.chat.replies import CLOSE, OPEN
+from routenator.chat.templates import tool_parser
+
+
+def guide_of(form: PromptFormat) -> str | None:
+    """The structural tag for replies in this form; None if its template writes calls without Hermes tags."""
+    return structural_tag(form.tools) if tool_parser(form.template, form.tokenizer) == "hermes" else None
 
 
 def structural_tag(tools: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ engines.py       greedy decoding of prompts by vLLM or transformers, with or wit
 predict.py       runs several engines in parallel
 run.py           the whole sequence: prompts, answers, verdicts, scores; also for any model on any golden file
 baselines.py     baselines without a language model, which a trained model must beat
+nearest.py       the training examples nearest to a query
 paired.py        compares two models on the same queries
 pooled.py        compares several arms, each trained with several seeds, on the same queries
 folds.py         assigns examples to cross-validation folds

@@ -65,6 +65,12 @@ def _adapter_config(folder: str) -> dict[str, Any]:
     return value
 
 
+def _quiet_deepspeed() -> None:
+    """Name the accelerator to DeepSpeed, which PEFT imports, and which otherwise prints a warning to stdout."""
+    if on_cpu():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
 def merge_adapter(base: str, adapter: str, folder: Path) -> None:
     """Write a model folder with the adapter merged into the base model's weights, in the base model's precision.
 
@@ -73,12 +79,8 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
         StageError: the adapter does not fit the model.
     """
     require("evaluate", "merging an adapter", ("torch", "transformers", "peft"))
+    _quiet_deepspeed()
     import torch
-
-    if not torch.cuda.is_available():
-        os.environ.setdefault(
-            "DS_ACCELERATOR", "cpu"
-        )  # PEFT imports DeepSpeed, which otherwise prints a warning to stdout
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -211,7 +213,9 @@ class TransformersGreedy(GreedyEngine):
     def __init__(self, spec: EngineSpec) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         self._spec = spec
         if not torch.cuda.is_available():
             torch.set_num_threads(spec.threads)
@@ -221,6 +225,7 @@ class TransformersGreedy(GreedyEngine):
         model = model.to(device)
         self._learned_prompt = False
         if spec.adapter is not None:
+            _quiet_deepspeed()
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, spec.adapter)

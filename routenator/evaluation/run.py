@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routenator.chat.guided import structural_tag
+from routenator.chat.guided import guide_of
 from routenator.chat.prompts import PromptFormat
 from routenator.chat.replies import parse_reply
-from routenator.chat.templates import Style, tool_parser
+from routenator.chat.templates import Style
 from routenator.config import EvaluateConfig
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample, load_golden
@@ -151,14 +151,15 @@ def ask_and_judge(
 
 
 def _guide(form: PromptFormat) -> str:
-    if tool_parser(form.template, form.tokenizer) != "hermes":
+    guide = guide_of(form)
+    if guide is None:
         raise InputError(
             "replies of this model's own chat template cannot be restricted",
             key="evaluate.guided",
             found="calls without <tool_call> tags",
             expected="evaluate.guided=false",
         )
-    return structural_tag(form.tools)
+    return guide
 
 
 def latency_of(seconds: Sequence[float]) -> dict[str, Any]:

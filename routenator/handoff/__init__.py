@@ -1,0 +1,5 @@
+"""Puts a trained model into people's hands.
+
+trained.py  a trained adapter with its card, its template and its base model
+asking.py   answers one query at a time, with calls held to the API's schema
+"""

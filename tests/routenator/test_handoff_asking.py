@@ -1,0 +1,135 @@
+"""A trained model is asked one query at a time. tests/test_end_to_end.py asks a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from launch import app
+from routenator.chat.guided import structural_tag
+from routenator.chat.templates import choose_template
+from routenator.domain.calls import Call
+from routenator.errors import InputError
+from routenator.evaluation.engines import EngineSpec, GreedyEngine
+from routenator.evaluation.nearest import nearest_examples
+from routenator.handoff import asking
+from routenator.handoff.asking import Asker
+from routenator.handoff.trained import open_trained
+from routenator.training.adapter import AdapterCard
+from tests.conftest import launch_here
+from tests.routenator.tiny_model import TOOLS, byte_tokenizer
+
+GOOD = '<tool_call>\n{"name": "ping", "arguments": {"host": "h"}}\n</tool_call>'
+REPLIES = {
+    "good": GOOD,
+    "two": f"{GOOD}\n{GOOD}",
+    "words": "I can only search.",
+    "cut": GOOD[:-20],
+    "unknown": GOOD.replace("ping", "fly"),
+    "against": GOOD.replace('"h"', "7"),
+    "nothing": "",
+}
+
+
+class StandIn(GreedyEngine):
+    """A stand-in for a loaded model: what it says is chosen by the query."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        assert spec.kind == "transformers" and spec.adapter is not None
+        self.guides: list[str | None] = []
+
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
+        assert adapted
+        self.guides.append(guide)
+        return [REPLIES[byte_tokenizer().decode(prompt).strip()] for prompt in prompts]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model's folder with nothing but its tokenizer."""
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "config.json").write_text("{}")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+    card = AdapterCard(
+        domain="d",
+        base_model=str(base),
+        prompt="compact",
+        tools=TOOLS,
+        tool_call_parser="hermes",
+        method="lora",
+        steps=1,
+    )
+    card.write(folder, choose_template("compact", byte_tokenizer(), several=True))
+    return folder
+
+
+def test_a_reply_is_restricted_and_still_checked(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a grammar cannot hold (a reply that is cut off, a schema's finer points) must not pass as a call."""
+    monkeypatch.setattr(asking, "open_engine", StandIn)
+    asker = Asker(open_trained(adapter, tmp_path), max_new_tokens=30)
+    assert asker.held and asker.prompt(" good ") == "good\n"
+    ping = Call("ping", {"host": "h"})
+    assert asker.ask("good").calls == (ping,) and asker.ask("two").calls == (ping, ping)
+    assert asker.ask("words").words == "I can only search." and asker.ask("words").calls == ()
+    problems = {name: asker.ask(name).problem or "" for name in REPLIES}
+    assert {name for name, problem in problems.items() if problem} == {"cut", "unknown", "against", "nothing"}
+    assert "not a whole call" in problems["cut"] and "fly" in problems["unknown"] and ".host" in problems["against"]
+    assert not asker.ask("against").calls and asker.ask("against", free=True).calls
+    engine = asker._engine
+    assert isinstance(engine, StandIn) and engine.guides[-1] is None
+    guide = engine.guides[0]
+    assert guide is not None and json.loads(guide) == json.loads(structural_tag(asker._form.tools))
+
+
+def test_ask_prints_calls_or_a_line_of_json_for_each_line_of_stdin(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "open_engine", StandIn)
+    assert launch_here("ask", str(adapter), "good").stdout == 'ping(host="h")\n'
+    done = CliRunner().invoke(app, ["ask", str(adapter), "--json", "--explain"], input="good\n\nwords\n")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 0 and [row["query"] for row in rows] == ["good", "words"]
+    assert rows[0]["calls"] == [{"name": "ping", "arguments": {"host": "h"}}] and rows[0]["free_reply"] == GOOD
+    assert rows[1]["words"] == "I can only search." and rows[1]["prompt"] == "words\n"
+    failed = launch_here("ask", str(adapter), "cut")
+    assert failed.returncode == 1 and failed.stdout.startswith("no usable reply (not a whole call): <tool_call>")
+
+
+def test_what_cannot_be_asked_is_said_before_a_model_is_loaded(tmp_path: Path, adapter: Path) -> None:
+    assert "not a run directory" in launch_here("ask", str(tmp_path), "a query").stderr
+    assert launch_here("ask", str(adapter), " ").returncode == 2
+    assert "too long" in launch_here("ask", str(adapter), "a" * 20_000).stderr
+    (adapter / "routenator.json").unlink()
+    refused = launch_here("ask", str(adapter), "a query")
+    assert refused.returncode == 2 and "not trained here" in refused.stderr
+    with pytest.raises(InputError, match="not an adapter"):
+        open_trained(tmp_path, tmp_path)
+
+
+def test_the_nearest_examples_share_words_and_the_rare_ones_count_more() -> None:
+    train = [
+        ("show me a poster", (Call("search", {"kind": "poster"}),)),
+        ("show me a walrus", (Call("search", {"kind": "walrus"}),)),
+        ("book a room", (Call("book", {}),)),
+        ("show me a logo", (Call("search", {"kind": "logo"}),)),
+    ]
+    (found, nothing) = nearest_examples(train, ["a walrus", "zebra"], 2)
+    assert found[0].query == "show me a walrus" and found[0].calls == train[1][1]
+    assert len(found) == 2 and 1 >= found[0].likeness > found[1].likeness > 0
+    assert nothing == [] and nearest_examples([], ["a"], 2) == [[]]
