@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ text { font: 11.5px system-ui, sans-serif; fill: #1b2430; } .heading { font-weig
 .count.on { fill: #ffffff; }
 """
 _HEADING = 26
+_PAIRS = 15
 _MARGIN = 10
 _VIEW = re.compile(r'<svg viewBox="0 0 (\d+) ([\d.]+)"')
 
@@ -42,8 +44,10 @@ def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
     else:
         drawn = {
             "scores.svg": _scores(results),
-            "functions.svg": _functions(results),
+            "functions.svg": _curves(results, "functions", "functions of the API"),
+            "rows.svg": _curves(results, "rows", "examples for training"),
             "confusion.svg": _confusion(results),
+            "pairs.svg": _pairs(results),
         }
     written = []
     for name, charts in drawn.items():
@@ -98,9 +102,14 @@ def _scores(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     return charts
 
 
-def _functions(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """Draw F1 against the number of functions, if it differs between arms."""
-    numbers = {run["arm"]: run.get("functions") for run in results["runs"]}
+def _curves(results: Mapping[str, Any], axis: str, label: str) -> list[tuple[str, Markup]]:
+    """Draw F1 against what the arms of a curve differ in: their functions, or their rows."""
+    arms = results.get("curves", {}).get(axis, list(results["arms"]) if axis == "functions" else [])
+    numbers = {
+        run["arm"]: run.get("functions") if axis == "functions" else run["data"]["counts"]["final"]
+        for run in results["runs"]
+        if run["arm"] in arms
+    }
     if len(set(numbers.values())) < 2:
         return []
     charts = []
@@ -111,7 +120,7 @@ def _functions(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
             if name in numbers and measure in arm["measures"]
         )
         if points:
-            charts.append((METRICS[measure], curve(METRICS[measure], points, points, "functions of the API")))
+            charts.append((METRICS[measure], curve(METRICS[measure], points, points, label)))
     return charts
 
 
@@ -129,6 +138,24 @@ def _confusion(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
                 for said, count in zip(table["labels"], row, strict=True):
                     counts[labels.index(gold)][labels.index(said)] += count
         charts.append((f"{arm['title']}: content types", matrix(arm["title"], labels, counts)))
+    return charts
+
+
+def _pairs(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Draw each arm's most frequent confusions of functions, over all seeds."""
+    charts = []
+    for name, arm in results["arms"].items():
+        counts: Counter[tuple[str, str]] = Counter()
+        for run in results["runs"]:
+            table = run["scores"].get("confusion") if run["arm"] == name else None
+            for gold, row in zip(table["labels"], table["counts"], strict=True) if table else ():
+                counts.update(
+                    {(gold, said): count for said, count in zip(table["labels"], row, strict=True) if said != gold}
+                )
+        rows = [(f"{gold} → {said}", [float(count)]) for (gold, said), count in counts.most_common(_PAIRS) if count]
+        if rows:
+            heading = f"{arm['title']}: functions that were wanted → called, golden queries"
+            charts.append((heading, bars(heading, rows, {"golden queries": "c1"}, style="count")))
     return charts
 
 

@@ -271,6 +271,7 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
         "kind": experiment.kind,
         "question": experiment.question,
         "reference": experiment.reference,
+        "curves": experiment.curves,
         "intervals": {
             "level": 0.95,
             "resamples": RESAMPLES,

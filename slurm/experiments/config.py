@@ -56,6 +56,8 @@ class Experiment(Section):
     arms: dict[Name, Arm] = Field(default_factory=dict)
     reference: str | None = None  # the arm that the others are compared to
     measures: Annotated[list[Measure], Field(min_length=1)] = ["function_f1_macro", "cta", "ss", "exact_match"]
+    # Arms that a curve joins; default: all, over the number of functions, if they differ in it.
+    curves: dict[Literal["functions", "rows"], list[Name]] = Field(default_factory=dict)
     folds: Annotated[int, Field(ge=2)] = 5  # kind: ceiling
 
     @model_validator(mode="after")
@@ -68,6 +70,10 @@ class Experiment(Section):
             raise ValueError(f"reference: {self.reference} is not one of the arms: {', '.join(self.arms)}")
         if any(arm.derive is not None and arm.derive.golden is not None for arm in self.arms.values()):
             raise ValueError("an arm cannot set derive.golden; `golden` is the golden file of all arms")
+        for axis, names in self.curves.items():
+            for name in names:
+                if name not in self.arms:
+                    raise ValueError(f"curves.{axis}: {name} is not one of the arms: {', '.join(self.arms)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed occurs twice")
         for where, settings, kept in [
