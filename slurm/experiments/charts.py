@@ -146,8 +146,7 @@ def _pairs(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     charts = []
     for name, arm in results["arms"].items():
         counts: Counter[tuple[str, str]] = Counter()
-        for run in results["runs"]:
-            table = run["scores"].get("confusion") if run["arm"] == name else None
+        for table in (run["scores"].get("confusion") for run in results["runs"] if run["arm"] == name):
             for gold, row in zip(table["labels"], table["counts"], strict=True) if table else ():
                 counts.update(
                     {(gold, said): count for said, count in zip(table["labels"], row, strict=True) if said != gold}
