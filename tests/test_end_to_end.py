@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -119,6 +120,30 @@ def test_ask_gives_calls_that_the_api_allows(first):
     assert answer["calls"] or answer["words"] or answer["problem"]
     assert answer["prompt"] == "a poster of a sleeping cat\n" and "free_reply" in answer
     assert 1 <= len(answer["nearest"]) <= 3
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_serve_answers_the_line_that_it_prints(first):
+    """vLLM itself, with the adapter; the openai client gets calls of the API, or words."""
+    run = run_directory(first)
+    command = [sys.executable, str(ROOT / "launch.py"), "serve", str(run), "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = ""
+        while not line.startswith("python"):
+            line = process.stdout.readline()
+            assert line, process.communicate()
+        shown = shlex.split(line)
+        client = shown[2].replace(".tool_calls", ".model_dump_json()")
+        answer = subprocess.run([sys.executable, "-c", client], capture_output=True, text=True, check=False)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 0 and said.endswith("stopped\n"), said
+    assert answer.returncode == 0, answer.stderr
+    message = json.loads(answer.stdout)
+    functions = load_domain(run / "domain").functions
+    assert message["tool_calls"] or message["content"]
+    for call in message["tool_calls"] or ():
+        assert call["function"]["name"] in functions
 
 
 def test_a_second_run_does_nothing_and_says_so(first, folder):

@@ -65,6 +65,22 @@ def _adapter_config(folder: str) -> dict[str, Any]:
     return value
 
 
+def max_lora_rank(adapter: str) -> int:
+    """The least ``max_lora_rank`` with which vLLM serves a LoRA adapter.
+
+    Raises:
+        InputError: its rank is too high.
+    """
+    config = _adapter_config(adapter)
+    rank = max(config["r"], *config.get("rank_pattern", {}).values(), 1)
+    allowed = [value for value in _RANKS if value >= rank]
+    if not allowed:
+        raise InputError(
+            "vLLM serves no adapter of this rank", file=adapter, key="r", found=rank, expected=f"at most {_RANKS[-1]}"
+        )
+    return allowed[0]
+
+
 def _quiet_deepspeed() -> None:
     """Name the accelerator to DeepSpeed, which PEFT imports, and which otherwise prints a warning to stdout."""
     if on_cpu():
@@ -145,22 +161,7 @@ class VllmGreedy(GreedyEngine):
 
             more: dict[str, Any] = {}
             if spec.adapter is not None:
-                rank = max(
-                    [
-                        _adapter_config(spec.adapter)["r"],
-                        *_adapter_config(spec.adapter).get("rank_pattern", {}).values(),
-                    ]
-                )
-                allowed = [value for value in _RANKS if value >= rank]
-                if not allowed:
-                    raise InputError(
-                        "vLLM serves no adapter of this rank",
-                        file=spec.adapter,
-                        key="r",
-                        found=rank,
-                        expected=f"at most {_RANKS[-1]}",
-                    )
-                more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed[0]}
+                more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_lora_rank(spec.adapter)}
             self._llm = LLM(
                 model=plain_folder(spec.base, self._scratch),
                 dtype="auto",

@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Score a base model or an adapter on a golden file."),
     "compare": ("evaluate", "Test whether RUN_B is better than RUN_A."),
     "ask": ("ask", "Ask a trained model: the calls for a query."),
+    "serve": ("serve", "Serve a trained model behind OpenAI's API."),
     "merge-adapter": ("evaluate", "Merge an adapter into a full copy of its base model."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
     "domain": ("domain", "Check, fit, derive and convert domains (docs/domains.md)."),

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from launch import app
 from routenator.chat.guided import structural_tag
-from routenator.chat.templates import choose_template
 from routenator.domain.calls import Call
 from routenator.errors import InputError
 from routenator.evaluation.engines import EngineSpec, GreedyEngine
@@ -19,9 +18,9 @@ from routenator.evaluation.nearest import nearest_examples
 from routenator.handoff import asking
 from routenator.handoff.asking import Asker
 from routenator.handoff.trained import open_trained
-from routenator.training.adapter import AdapterCard
 from tests.conftest import launch_here
-from tests.routenator.tiny_model import TOOLS, byte_tokenizer
+from tests.routenator.handoff import save_adapter
+from tests.routenator.tiny_model import byte_tokenizer
 
 GOOD = '<tool_call>\n{"name": "ping", "arguments": {"host": "h"}}\n</tool_call>'
 REPLIES = {
@@ -52,29 +51,8 @@ class StandIn(GreedyEngine):
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A model's folder with nothing but its tokenizer."""
-    byte_tokenizer().save_pretrained(tmp_path / "base")
-    (tmp_path / "base" / "config.json").write_text("{}")
-    return tmp_path / "base"
-
-
-@pytest.fixture
-def adapter(base: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
-    card = AdapterCard(
-        domain="d",
-        base_model=str(base),
-        prompt="compact",
-        tools=TOOLS,
-        tool_call_parser="hermes",
-        method="lora",
-        steps=1,
-    )
-    card.write(folder, choose_template("compact", byte_tokenizer(), several=True))
-    return folder
+def adapter(tmp_path: Path) -> Path:
+    return save_adapter(tmp_path)
 
 
 def test_a_reply_is_restricted_and_still_checked(
