@@ -26,7 +26,7 @@ import psutil
 
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
-from slurm.devcluster.config import ClusterSpec, read_spec, write_files
+from slurm.devcluster.config import MEMORY_GROUPS, ClusterSpec, read_spec, write_files
 from slurm.devcluster.folder import check_folder, make_folder
 from slurm.devcluster.releases import Release
 from slurm.devcluster.supervisor import MODULE as SUPERVISOR
@@ -110,6 +110,7 @@ def up(
     name: str = "devcluster",
     beside: DevCluster | None = None,
     release: Release | None = None,
+    limit_memory: bool = False,
 ) -> DevCluster:
     """Start a cluster and wait until every node is idle.
 
@@ -122,9 +123,10 @@ def up(
         beside: a running cluster with accounting whose munged and slurmdbd this one uses, so that the commands of
             either reach the other by ``--clusters``. It must outlive this one.
         release: the version of Slurm; None for the system's.
+        limit_memory: whether the kernel kills a step that uses more memory than its job asked for.
 
     Raises:
-        InputError: packages are missing, or the folder is in use, a link or another user's.
+        InputError: packages are missing, the folder is in use, a link or another user's, or memory cannot be limited.
         ClusterError: the cluster did not start.
     """
     root = _absolute(root)
@@ -141,9 +143,15 @@ def up(
             file=root,
             expected="`launch.py devcluster down` first, or another --root",
         )
+    if limit_memory and not os.access(MEMORY_GROUPS, os.W_OK):
+        raise InputError(
+            "this machine's kernel lets us limit no memory",
+            file=MEMORY_GROUPS,
+            expected="a folder that we may write to (control groups, version 1, as root)",
+        )
     private = _namespace_works()
     address = "127.0.0.1" if private else _own_address()
-    spec = _spec(root, nodes, max_array_size, name, accounting, address, beside, release)
+    spec = _spec(root, nodes, max_array_size, name, accounting, address, beside, release, limit_memory)
     make_folder(root)
     write_files(spec)
     command = [sys.executable, "-m", SUPERVISOR, str(root)]
@@ -253,6 +261,7 @@ def _spec(
     address: str | None,
     beside: DevCluster | None,
     release: Release | None,
+    limit_memory: bool,
 ) -> ClusterSpec:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise InputError("not a cluster's name", key="--name", found=name, expected="a word in lower case")
@@ -285,6 +294,7 @@ def _spec(
         commands=None if release is None else str(release.commands),
         plugins=None if release is None else str(release.plugins),
         version=None if release is None else release.version,
+        limit_memory=limit_memory,
     )
 
 

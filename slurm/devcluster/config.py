@@ -20,6 +20,17 @@ _LOOPBACK = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny"
 GRACE_S = 30  # seconds that a preempted job has to finish its chunk
 
 
+# Version 1 of the kernel's control groups; memory alone is limited, and none of it may be swapped out instead.
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+_CGROUP = f"""CgroupPlugin=cgroup/v1
+CgroupMountpoint={MEMORY_GROUPS.parent}
+CgroupAutomount=no
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
+AllowedSwapSpace=0
+"""
+
+
 @dataclass(frozen=True)
 class ClusterSpec:
     """The parameters of a test cluster.
@@ -35,6 +46,7 @@ class ClusterSpec:
         commands: folder with Slurm's commands and daemons, or None if they are the system's.
         plugins: folder with its plugins, or None likewise.
         version: its version, or None likewise.
+        limit_memory: whether the kernel kills a step that uses more memory than its job asked for.
     """
 
     root: Path
@@ -50,6 +62,7 @@ class ClusterSpec:
     commands: str | None = None
     plugins: str | None = None
     version: str | None = None
+    limit_memory: bool = False
 
     @property
     def runs_slurmdbd(self) -> bool:
@@ -79,6 +92,8 @@ def write_files(spec: ClusterSpec) -> None:
         _write(root / "etc" / "munge.key", secrets.token_bytes(128), 0o600)
     _write(root / "etc" / "hosts", _hosts().encode(), 0o644)
     _write(root / "etc" / "slurm.conf", slurm_conf(spec, gpus).encode(), 0o644)
+    if spec.limit_memory:
+        _write(root / "etc" / "cgroup.conf", _CGROUP.encode(), 0o644)
     if gpus:
         text = f"AutoDetect=off\nNodeName=n[1-{spec.nodes}] Name=gpu Type=fake File={root}/dev/gpu[0-{GPUS - 1}]\n"
         _write(root / "etc" / "gres.conf", text.encode(), 0o644)
@@ -130,7 +145,7 @@ def slurm_conf(spec: ClusterSpec, gpus: bool) -> str:
         f"SlurmctldLogFile={root}/log/slurmctld.log",
         f"SlurmdLogFile={root}/log/%n.log",
         "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
+        f"TaskPlugin=task/{'cgroup' if spec.limit_memory else 'none'}",
         "SwitchType=switch/none",
         "MpiDefault=none",
         "JobAcctGatherType=jobacct_gather/linux",

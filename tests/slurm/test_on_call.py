@@ -328,7 +328,12 @@ def test_on_call_5_progress_of_an_earlier_run_is_not_this_runs(make_run: Callabl
             "SIGKILL often comes from the kernel when memory is short; if so, raise "
             "cluster.stages.generate.memory_gib (now 64)",
         ),
-        (QueueEntry("FAILED", "exit 1", "n2"), "oom_kill\n", None),
+        (
+            QueueEntry("FAILED", "exit 1", "n2"),
+            "slurmstepd-n2: error: StepId=5.0 exceeded memory limit (244961280 > 104857600), being killed\n",
+            "it ran out of memory: raise cluster.stages.generate.memory_gib (now 64)",
+        ),
+        (QueueEntry("FAILED", "exit 1", "n2"), "slurm: oom_kill\n", None),
     ],
 )
 def test_on_call_5_a_task_that_ran_out_of_memory_is_told_what_to_raise(

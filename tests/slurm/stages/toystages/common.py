@@ -1,7 +1,7 @@
 """One toy for all stages. Files in $TOY_CONTROL control single shards: ``STAGE-SHARD.fail``, ``.kill``, ``.sleep`` (s).
 
 ``.hold`` keeps a shard from finishing as long as the file exists; ``.unheard`` lets the warning signal kill its process
-once.
+once; ``.eat`` lets it use as many MiB of memory.
 """
 
 import json
@@ -40,6 +40,9 @@ def run(task: Task) -> None:
         import subprocess
 
         subprocess.Popen(["sleep", "600"], start_new_session=True)
+    if path := asked(task, "eat"):
+        eaten = b"x" * (int(path.read_text()) << 20)
+        print(f"ate {len(eaten)} bytes", flush=True)
     if path := asked(task, "sleep"):
         steps = int(float(path.read_text()) / STEP_S)
         chunks = task.work_dir
