@@ -77,7 +77,7 @@ _BEFORE_REPORT: dict[str, Stage] = {
         disk_bytes=lambda volume: PREDICTION_BYTES * 10_000,
     ),
 }
-# In execution order: a stage comes after all stages it needs. The report reads every other stage.
+# In execution order: a stage comes after all stages it needs. The report reads every other stage of its run.
 STAGES: dict[str, Stage] = {
     **_BEFORE_REPORT,
     "report": Stage(needs=tuple(reversed(_BEFORE_REPORT)), published={"report": "report"}),
@@ -85,9 +85,10 @@ STAGES: dict[str, Stage] = {
 
 
 def up_to(last: str) -> tuple[str, ...]:
-    """Return the names of the stages up to and including one."""
+    """Return the names of the stages up to and including one, and of the report from the data set on."""
     names = tuple(STAGES)
-    return names[: names.index(last) + 1]
+    stages = names[: names.index(last) + 1]
+    return stages if "merge" not in stages or "report" in stages else (*stages, "report")
 
 
-DATA_STAGES = up_to("merge")  # of runs that end with a data set
+DATA_STAGES = ("sample", "generate", "merge")  # what makes a data set

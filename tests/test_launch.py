@@ -125,14 +125,16 @@ def test_on_call_7_plan_takes_until_and_explains_the_words_in_its_scripts(
     monkeypatch.setenv("PATH", str(tmp_path))
     file = str(config_file(tmp_path))
     code, out, _ = call("plan", file, "--until", "merge", "--json")
-    assert code == 0 and [stage["stage"] for stage in json.loads(out)["stages"]] == ["sample", "generate", "merge"]
+    assert code == 0 and [stage["stage"] for stage in json.loads(out)["stages"]] == [
+        "sample", "generate", "merge", "report",
+    ]  # fmt: skip
     code, _, err = call("plan", file, "--until", "marge")
     assert code == 2 and "merge" in err
     code, out, _ = call("plan", file, "cluster=slurm", "--until", "merge", "--scripts")
     assert code == 0
     explained, _, scripts = out.partition("# ---- sample ----")
     assert " TASKS" in scripts and "# TASKS stands for the name of a file" in explained
-    assert "$SAMPLE" in scripts and "# $SAMPLE, $GENERATE stand for the ids of that stage's jobs" in explained
+    assert "$SAMPLE" in scripts and "# $SAMPLE, $GENERATE, $MERGE stand for the ids of that stage's jobs" in explained
     assert "# each job's name gets a random ending when it is submitted" in explained
 
 

@@ -1,18 +1,19 @@
-"""The HTML report: one self-contained file, made from summary.json.
+"""The HTML report: one self-contained file, made from summary.json and the rows of its listings.
 
-All data is escaped, by Jinja2 or by ``charts.element``: a query may contain HTML, which must show as text.
+All data is escaped, by Jinja2, by ``charts.element`` or as JSON: a query may contain HTML, which must show as text.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from routenator.dataset.distribution import STEPS
 from routenator.report import charts
 from routenator.report.layout import STYLE, TEMPLATE
-from routenator.report.summary import METRICS, interval, rejections, seconds_text
+from routenator.report.listing import Listing, listings_json
+from routenator.report.script import POLICY, SCRIPT
+from routenator.report.summary import EXPLAINED, METRICS, interval, rate_text, rejections, seconds_text
 from routenator.report.table import score_text
 
 if TYPE_CHECKING:
@@ -20,28 +21,36 @@ if TYPE_CHECKING:
 
 _SERIES = {"target": "target", "requested": "requested", "accepted": "accepted", "final": "final"}
 _SIDES = {"before": "before", "after": "after", "guided": "guided"}
+_MADE_BY = {"adapter": "train", "scores": "evaluate", "predictions": "evaluate"}  # place -> stage
+_NONE, _OTHER = "(none)", "(other)"  # labels of the confusion tables
 _FUNCTIONS = 60  # rows of the table of functions, and of content types
 _LOSING = 8  # rows of a dimension's table of acceptance rates
 _CONFUSIONS = 12  # pairs listed below the matrix
 
 
-def render(summary: Mapping[str, Any]) -> str:
+def render(summary: Mapping[str, Any], listings: Mapping[str, Listing] | None = None) -> str:
     """Render the page.
 
     Args:
         summary: the value of summary.json; stages that have not finished may be missing from it.
+        listings: ``failures`` and ``data``; those that are missing are left out.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(seconds=seconds_text, count=lambda value: f"{value:,}", score=_score)
+    environment.filters.update(seconds=seconds_text, count=lambda value: f"{value:,}", score=_score, rate=rate_text)
     return environment.from_string(TEMPLATE).render(
-        style=_style(),
+        style=_trusted(STYLE),
+        script=_trusted(SCRIPT),
+        policy=POLICY,
+        listings=listings or {},
+        listings_json=listings_json(listings or {}),
         summary=summary,
         run=summary["run"],
         counts=summary["counts"],
         tiles=_tiles(summary),
         metrics={key: name for key, name in METRICS.items() if key in _shown(summary)},
+        explained=EXPLAINED,
         sides=_present_sides(summary),
         score_chart=_score_chart(summary),
         steps_chart=_steps_chart(summary["counts"]),
@@ -56,28 +65,28 @@ def render(summary: Mapping[str, Any]) -> str:
         confusions=_confusions(summary),
         functions=_functions(summary),
         categories=_categories(summary),
+        short=sorted((row for row in summary["deficits"] if row["missing"]), key=lambda row: -row["missing"]),
         errors=_errors(summary),
         loss_chart=_loss_chart(summary["training"]["steps"]),
         stage_chart=_stage_chart(summary["stages"]),
-        examples=[{**row, "calls": _answer(row)} for row in summary["examples"]],
+        places=_places(summary),
     )
 
 
-def _answer(example: Mapping[str, Any]) -> str:
-    """What an example teaches: its calls as JSON, or the sentence of one without a call."""
-    # Runs made before rows had lists of calls have one ``call``.
-    calls = example["calls"] if "calls" in example else [example["call"]]
-    return json.dumps(calls, ensure_ascii=False) if calls else str(example["reply"])
+def _places(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The paths of what the run has: one that ends with the data set has no adapter and no scores."""
+    stages = {stage["stage"] for stage in summary["stages"]}
+    return {name: place for name, place in summary["places"].items() if _MADE_BY.get(name, "merge") in stages}
 
 
 def _score(value: Any) -> str:
     return score_text(value).replace(", ", ",\u00a0")  # a line may break before an interval, but not inside it
 
 
-def _style() -> Markup:
+def _trusted(text: str) -> Markup:
     from markupsafe import Markup
 
-    return Markup(STYLE)  # not data, and browsers do not unescape the text of a style element
+    return Markup(text)  # not data, and browsers do not unescape the text of a style or script element
 
 
 def _shown(summary: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -112,7 +121,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
     if summary["generate"].get("tokens_per_second"):
         speed = summary["generate"]["tokens_per_second"]
-        tiles.append(("Generation", f"{speed:,.0f}", "tokens/s in one task"))
+        tiles.append(("Generation", rate_text(speed), "tokens/s in one task"))
     tiles.append(("Time", seconds_text(summary["seconds"]), "all tasks together"))
     return tiles
 
@@ -121,12 +130,15 @@ def _score_chart(summary: Mapping[str, Any]) -> Markup | None:
     sides = _present_sides(summary)
     if not sides:
         return None
+    baselines = summary["baselines"]
     rows = [
-        (name, [interval(side.get(key)) for side in sides.values()])
+        (name, [interval(side.get(key)) for side in (*sides.values(), *baselines.values())])
         for key, name in METRICS.items()
         if key in _shown(summary)
     ]
-    return charts.intervals("Scores with 95% intervals", rows, {side: _SIDES[side] for side in sides})
+    series = {side: _SIDES[side] for side in sides}
+    series |= {f"baseline: {name}": f"base{number % 3}" for number, name in enumerate(baselines)}
+    return charts.intervals("Scores with 95% intervals", rows, series)
 
 
 def _steps_chart(counts: Mapping[str, Any]) -> Markup:
@@ -151,10 +163,8 @@ def _dimensions(distribution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
             for row in table["rows"]
         ]
         chart = charts.bars(f"Distribution by {name}", rows, _SERIES)
-        losing = [
-            row for row in table["rows"] if row["missing"] or (row["acceptance"] and row["acceptance"]["value"] < 1)
-        ]
-        losing.sort(key=lambda row: (-row["missing"], row["acceptance"]["value"] if row["acceptance"] else 0.0))
+        losing = [row for row in table["rows"] if row["acceptance"] and row["acceptance"]["value"] < 1]
+        losing.sort(key=lambda row: row["acceptance"]["value"])
         shown.append(
             {
                 "name": name,
@@ -226,7 +236,13 @@ def _confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         pairs = _confused(confusion)
         chart = charts.matrix(f"Confusion of functions {side} training", labels, counts)
         shown.append(
-            {"side": side, "chart": chart, "pairs": pairs[:_CONFUSIONS], "errors": sum(pair[0] for pair in pairs)}
+            {
+                "side": side,
+                "chart": chart,
+                "pairs": pairs[:_CONFUSIONS],
+                "errors": sum(pair[0] for pair in pairs),
+                "none": _NONE in labels,
+            }
         )
     return shown
 
@@ -259,7 +275,14 @@ def _categories(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         for name, row in list(table.items())[:_FUNCTIONS]
     ]
     pairs = _confused(shown["confusion_categories"])[:_CONFUSIONS] if shown.get("confusion_categories") else []
-    return {"rows": rows, "more": max(0, len(table) - _FUNCTIONS), "pairs": pairs}
+    named = {name for _, gold, predicted in pairs for name in (gold, predicted)}
+    return {
+        "rows": rows,
+        "more": max(0, len(table) - _FUNCTIONS),
+        "pairs": pairs,
+        "none": _NONE in named,
+        "other": _OTHER in named,
+    }
 
 
 def _functions(summary: Mapping[str, Any]) -> dict[str, Any] | None:

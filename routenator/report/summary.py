@@ -23,6 +23,19 @@ METRICS = {
     "false_call": "Calls where none is wanted",
     "missed_call": "Words where a call is wanted",
 }
+# The same keys, explained on the page.
+EXPLAINED = {
+    "function_f1_macro": "F1 of choosing the right function; all functions weigh the same",
+    "function_f1_micro": "F1 of choosing the right function; all calls weigh the same",
+    "functions_right": "share of queries with the right functions, each as often as wanted",
+    "cta": "share of calls whose function and category are both right",
+    "ss": "how near the free text of the call is to the wanted one: cosine of sentence embeddings, 1 for the same text",
+    "exact_match": "share of queries with every call and every argument right",
+    "argument_f1": "F1 of pairs of argument and value",
+    "unparsable": "share of replies that cannot be read as calls; 0 is best",
+    "false_call": "share of the queries that want no call which got one; 0 is best",
+    "missed_call": "share of the queries that want a call which got words; 0 is best",
+}
 # Name -> path relative to the run directory.
 PLACES = {
     "data set": "dataset/",
@@ -130,7 +143,7 @@ def add_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if all(isinstance(value, Mapping) for value in values):
             total[name] = add_metrics(values) if values else {}
         elif name.endswith("_per_second"):
-            total[name] = _mean_rate(metrics, name)
+            total[name] = mean_rate(metrics, name)
         elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             total[name] = sum(values)
         else:
@@ -138,8 +151,8 @@ def add_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(sorted(total.items()))
 
 
-def _mean_rate(metrics: Sequence[Mapping[str, Any]], name: str) -> float:
-    """Total work divided by total time; the plain mean of the rates where the work is not recorded."""
+def mean_rate(metrics: Sequence[Mapping[str, Any]], name: str) -> float:
+    """One task's average rate of several: work by time, the plain mean of the rates where the work is not recorded."""
     unit = name.removesuffix("_per_second")
     rates = [(one.get(unit), one[name]) for one in metrics if one.get(name)]
     work = sum(done or 0 for done, _ in rates)
@@ -174,6 +187,12 @@ def rejections(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
         for (reason, where), number in sorted(rows.items(), key=lambda item: (-item[1], item[0]))
         if number
     ]
+
+
+def rate_text(rate: float) -> str:
+    """Format a rate the same everywhere: 1,234, 12.3, 0.123."""
+    digits = 0 if rate >= 100 else 1 if rate >= 1 else 3
+    return f"{rate:,.{digits}f}"
 
 
 def seconds_text(seconds: float) -> str:

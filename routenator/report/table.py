@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from routenator.report.summary import METRICS, interval, rejections, seconds_text
+from routenator.report.summary import METRICS, interval, rate_text, rejections, seconds_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,7 +134,7 @@ def stages_table(summary: Mapping[str, Any]) -> Table:
             str(stage["shards"]) if stage["done"] == stage["shards"] else f"{stage['done']} of {stage['shards']}",
             f"{stage['rows']:,}",
             seconds_text(stage["seconds"]),
-            f"{speed:,.0f}" if speed else "",
+            rate_text(speed) if speed else "",
         )
     table.add_row("all", "", "", seconds_text(summary["seconds"]), "", style="bold")
     return table

@@ -35,7 +35,12 @@ app = typer.Typer()
 
 Until = Annotated[
     str | None,
-    typer.Option("--until", metavar="STAGE", help="The last stage; merge makes only the data set.", show_default=False),
+    typer.Option(
+        "--until",
+        metavar="STAGE",
+        help="The last stage before the report; merge makes only the data set.",
+        show_default=False,
+    ),
 ]
 
 

@@ -30,7 +30,7 @@ text { font: 11.5px system-ui, sans-serif; fill: #1b2430; } .heading { font-weig
 _HEADING = 26
 _PAIRS = 15
 _MARGIN = 10
-_VIEW = re.compile(r'<svg viewBox="0 0 (\d+) ([\d.]+)"')
+_VIEW = re.compile(r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
 def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
@@ -61,7 +61,7 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
     """Stack charts, each below its heading, in one SVG."""
     from markupsafe import Markup
 
-    parts, y = [], float(_MARGIN)
+    parts, y, widest = [], float(_MARGIN), float(WIDTH)
     for heading, chart in charts:
         found = _VIEW.match(chart)
         assert found is not None
@@ -73,7 +73,8 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
             )
         )
         y += float(found[2]) + _MARGIN
-    wide = WIDTH + 2 * _MARGIN
+        widest = max(widest, float(found[1]))
+    wide = widest + 2 * _MARGIN
     back = element("rect", width=wide, height=y, fill="#ffffff")
     style = element("style", Markup(_STYLE))
     whole = element(
@@ -82,7 +83,7 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
         back,
         *parts,
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {wide} {y:g}",
+        viewBox=f"0 0 {wide:g} {y:g}",
         width=wide * 2,
         height=y * 2,
     )

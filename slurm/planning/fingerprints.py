@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ def stage_fingerprints(
     requested: Sequence[int] | None = None,
     base: Sequence[Part] = (),
     calls: Mapping[str, Any] | None = None,
+    stages: Collection[str] = STAGES,
 ) -> dict[str, str]:
     """Return stage -> fingerprint, 12 hex digits.
 
@@ -147,6 +148,7 @@ def stage_fingerprints(
         requested: rows of each stratum, if they do not follow from ``generate.oversample``.
         base: for a top-up, the parts it builds on.
         calls: what rows without a call or with several depend on, see ``calls_key``.
+        stages: those of the run, which its report shows.
     """
     value = _hashed(config)
     generate, model = value["generate"], value["model"]
@@ -192,5 +194,9 @@ def stage_fingerprints(
         if stage not in prints and stage != "report":
             own = {stage: value[stage]} if stage in value else {}
             add(stage, **{need: prints[need] for need in declared.needs}, **own)
-    add("report", name=value["name"], **{stage: prints[stage] for stage in STAGES if stage != "report"})
+    add(
+        "report",
+        name=value["name"],
+        **{stage: prints[stage] for stage in STAGES if stage in stages and stage != "report"},
+    )
     return prints

@@ -120,7 +120,7 @@ def make_plan(
         config: as composed; its ``domain`` is an existing folder.
         command: the command line, kept as a note.
         package: package of the stage modules; only tests use another one.
-        stages: the run's stages, from the first up to some stage.
+        stages: the run's stages, from the first up to some stage, perhaps with the report.
         topup: set for a top-up only.
 
     Raises:
@@ -142,7 +142,9 @@ def make_plan(
         generate = config.generate.model_copy(update={"acceptance": str(file) if file else None})
         config = config.model_copy(update={"generate": generate})
     base = topup.base if topup else []
-    prints = stage_fingerprints(config, domain_sha256, golden_sha256, versions, requested, base, calls_key(config))
+    prints = stage_fingerprints(
+        config, domain_sha256, golden_sha256, versions, requested, base, calls_key(config), stages
+    )
     shards = shard_counts(config)
     # The code is part of the plan's identity (changed code gets a new run directory), but not of the stages' identity:
     # finished work is kept.

@@ -56,7 +56,8 @@ class StageStatus:
         fraction: fraction of the work done, 0 to 1, including partial shards.
         rate: units per second of all running shards; if none is running, the mean of one task of the finished ones.
         unit: what ``rate`` counts.
-        tokens_per_second: like ``rate``, in tokens; None if the stage uses no model.
+        tokens_per_second: tokens per second of all running shards; if none is running, the mean of one task of the
+            finished ones while its model worked; None if the stage uses no model.
         eta_s: seconds to completion at the current rate; None if it cannot be estimated.
         starts: when Slurm expects the first pending shard to start, seconds since the epoch; None if unknown.
         progressed: when a shard last reported progress or was finished in this run, seconds since the epoch; None if

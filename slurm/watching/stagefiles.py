@@ -19,6 +19,7 @@ from jobs.task import FAILURE_SUFFIX, PROGRESS_SUFFIX, RECEIPT_SUFFIX, Receipt, 
 # A network file system serves many concurrent opens about as fast as one. Below _FEW files threads do not pay off.
 _THREADS = 16
 _FEW = 200
+_METRICS = ("tokens", "tokens_per_second")  # of a receipt, for the status
 _T = TypeVar("_T")
 
 
@@ -156,7 +157,8 @@ def _read(path: str) -> Any:
 
 def _receipt(value: Any) -> Receipt:
     """Parse a receipt, keeping only what status shows, as there may be ten thousand."""
-    return Receipt(**{**value, "files": {}, "metrics": {"tokens": value["metrics"].get("tokens", 0)}})
+    metrics = {name: number for name in _METRICS if (number := value["metrics"].get(name)) is not None}
+    return Receipt(**{**value, "files": {}, "metrics": metrics})
 
 
 def _as_is(value: Any) -> dict[str, Any]:

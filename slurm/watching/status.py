@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.plan import Run
 from jobs.task import Receipt
+from routenator.report.summary import mean_rate
 from slurm.local.driver import read_driver
 from slurm.submission.queue import Looks, QueueView, another_look, read_queue
 from slurm.submission.submissions import Submission, latest_submissions, load_submissions
@@ -228,8 +229,9 @@ class StatusReader:
             status.rate = status.rows / status.seconds
         if tokens:
             status.tokens_per_second = tokens
-        elif status.seconds and status.tokens and not at_work:
-            status.tokens_per_second = status.tokens / status.seconds
+        elif not at_work:  # as in the report
+            metrics = [receipt.metrics for receipt in files.receipts.values()]
+            status.tokens_per_second = mean_rate(metrics, "tokens_per_second") or None
         status.seconds = round(status.seconds, 3)
         status.fraction = min((status.done + parts) / status.shards, 1.0)
         left = status.shards - status.done - parts

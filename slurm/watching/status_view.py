@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jobs.plan import Run
+from routenator.report.summary import rate_text
 from slurm.watching.patience import Patience, exit_code
 from slurm.watching.run_status import STATES, Failure, RunStatus, StageStatus
 from slurm.watching.status import StatusReader
@@ -55,7 +56,7 @@ def counts(stage: StageStatus) -> str:
 
 def rate(stage: StageStatus) -> str:
     """Format units per second; a dash if unknown."""
-    return f"{_number(stage.rate)} {stage.unit}/s" if stage.rate is not None else "-"
+    return f"{rate_text(stage.rate)} {stage.unit}/s" if stage.rate is not None else "-"
 
 
 def hours(value: float | None) -> str:
@@ -150,7 +151,7 @@ def remarks(status: RunStatus) -> list[str]:
                 lines.append(f"{stage.stage}: {count:,} failed: {reason}")
         if stage.tokens_per_second and not stage.reused:
             lines.append(
-                f"{stage.stage}: {_number(stage.tokens_per_second)} tokens/s{'' if stage.running else ' per task'}"
+                f"{stage.stage}: {rate_text(stage.tokens_per_second)} tokens/s{'' if stage.running else ' per task'}"
             )
         lines += [
             f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
@@ -195,11 +196,6 @@ def look(status: RunStatus) -> str:
     ago = None if status.progressed is None else duration(max(status.time - status.progressed, 0))
     progress = "no progress yet" if ago is None else f"last progress {ago} ago"
     return f"{clock}, planned {duration(max(status.time - status.created, 0))} ago, {progress}"
-
-
-def _number(value: float) -> str:
-    digits = 0 if value >= 100 else 1 if value >= 1 else 3
-    return f"{value:,.{digits}f}"
 
 
 def print_status(console: Console, status: RunStatus) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from tests.conftest import TINY, make_config
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def make_run(folder: Path, shards: int = 1, domain: Path = TINY, **config: Any) -> Run:
-    """A run directory with a plan and a domain; ``shards`` for sample and generate."""
+def make_run(
+    folder: Path, shards: int = 1, domain: Path = TINY, planned: Collection[str] = STAGES, **config: Any
+) -> Run:
+    """A run directory with a plan of some stages and a domain; ``shards`` for sample and generate."""
     run_dir = folder / "runs" / "test"
     run_dir.mkdir(parents=True)
     shutil.copytree(domain, run_dir / "domain")
@@ -34,6 +36,7 @@ def make_run(folder: Path, shards: int = 1, domain: Path = TINY, **config: Any) 
             shards=shards if name in ("sample", "generate") else 1,
         )
         for number, name in enumerate(STAGES)
+        if name in planned
     }
     plan = Plan(
         fingerprint="abcdef012345",

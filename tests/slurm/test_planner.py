@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.plan import Run
-from jobs.stages import STAGES
+from jobs.stages import STAGES, up_to
 from jobs.task import Task, missing_shards
 from routenator.errors import InputError
 from slurm.planning.fingerprints import stage_fingerprints
@@ -71,6 +71,17 @@ def test_a_change_reaches_the_stages_that_depend_on_it(
     tmp_path: Path, changes: dict[str, Any], expected: set[str]
 ) -> None:
     assert changed(tmp_path, **changes) == expected
+
+
+def test_a_report_depends_on_the_stages_that_it_shows(tmp_path: Path) -> None:
+    """Two runs of one config, to the end and until the data set, share their stages, but not the page about them."""
+    config = make_config(tmp_path)
+    whole, data = make_plan(config).stages, make_plan(config, stages=up_to("merge")).stages
+    assert list(data) == ["sample", "generate", "merge", "report"]
+    assert {name for name in data if data[name].fingerprint != whole[name].fingerprint} == {"report"}
+    assert make_plan(config, stages=up_to("merge")).stages == data
+    assert up_to("train") == ("sample", "generate", "merge", "train", "report")
+    assert up_to("generate") == ("sample", "generate") and up_to("report") == tuple(STAGES)
 
 
 @pytest.mark.parametrize(

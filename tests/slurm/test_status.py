@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from jobs.entry import write_failure
 from jobs.plan import Run
-from jobs.task import Task
+from jobs.task import Task, read_receipt
 from routenator.files import write_json
+from routenator.report.summary import stage_row
 from slurm.local.driver import driver_file, read_driver
 from slurm.submission.answers import QueueEntry
 from slurm.submission.queue import QueueView
@@ -26,12 +28,14 @@ from slurm.watching.status import MAX_FAILURES, StatusReader
 from slurm.watching.status_view import duration, plain_line, print_status
 
 
-def commit(run: Run, stage: str, index: int, rows: int = 10, seconds: float = 5.0) -> None:
+def commit(
+    run: Run, stage: str, index: int, rows: int = 10, seconds: float = 5.0, metrics: dict[str, Any] | None = None
+) -> None:
     task = Task(run, stage, index)
     task.started = time.time() - seconds
     path = task.output(".txt")
     path.write_text("x")
-    task.commit({"data": path}, rows=rows)
+    task.commit({"data": path}, rows=rows, metrics=metrics)
 
 
 class Queue(dict[str, QueueEntry]):
@@ -197,6 +201,18 @@ def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(
     assert look(74, 1009.0) == pytest.approx(3.0), "lumps are evened out"
     assert look(74 + 18, 1069.0) == pytest.approx(18 / 60), "reports older than a minute are dropped"
     assert reader.read().stage("generate").tokens_per_second == 40.0
+
+
+def test_tokens_a_second_are_the_reports_number(make_run: Callable[..., Run], queue: Queue) -> None:
+    """Status divided tokens by the seconds of the whole task, the report by those in which its model worked."""
+    run = make_run(cluster={"kind": "slurm"})
+    numbers = [{"tokens": 100, "tokens_per_second": 100.0}, {"tokens": 300, "tokens_per_second": 30.0}]
+    for shard, metrics in enumerate(numbers):
+        commit(run, "generate", shard, metrics=metrics)
+    receipts = [read_receipt(run.stage_dir("generate"), shard) for shard in range(2)]
+    reported = stage_row("generate", 2, [receipt._asdict() for receipt in receipts if receipt is not None])
+    assert queue.status(run).stage("generate").tokens_per_second == reported["metrics"]["tokens_per_second"]
+    assert reported["metrics"]["tokens_per_second"] == pytest.approx(400 / 11)
 
 
 def test_tail_shows_what_a_progress_bar_last_said(tmp_path: Path) -> None:

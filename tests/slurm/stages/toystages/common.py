@@ -27,7 +27,8 @@ def run(task: Task) -> None:
         return
     print(f"toy {task.stage} {task.index} attempt {task.attempt} job {task.job}", flush=True)
     for need in STAGES[task.stage].needs:
-        list(task.input_receipts(need))
+        if need in task.run.plan.stages:
+            list(task.input_receipts(need))
     if asked(task, "fail"):
         raise ValueError(f"told to fail at {task.stage} {task.index}")
     if asked(task, "kill"):
