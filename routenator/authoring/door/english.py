@@ -13,10 +13,35 @@ _ACRONYMS = {
     "sku", "uuid", "ssn", "gps", "usb", "mac", "faq", "crm", "hr", "tv", "dm", "rss", "ids", "urls", "sha", "md5",
     "svg", "png", "oauth", "acl", "vpc", "vpn",
 }  # fmt: skip
+# Acronyms that are spelled out, though they have vowels.
+_SPELLED = {
+    "api",
+    "url",
+    "urls",
+    "uri",
+    "ip",
+    "ai",
+    "eu",
+    "uk",
+    "us",
+    "usa",
+    "usb",
+    "uuid",
+    "nye",
+    "iban",
+    "oauth",
+    "ui",
+    "ux",
+}
 _PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs"}
 # Third person whose base form is not found by dropping the s.
 _THIRD = {"does": "do", "goes": "go", "has": "have", "is": "be", "applies": "apply", "retries": "retry"}
 _ES = ("sses", "shes", "ches", "xes", "zes")
+# Words in s, or taken for such, that are no plurals.
+_NO_PLURALS = {
+    "gas", "lens", "canvas", "atlas", "christmas", "xmas", "texas", "kansas", "dallas", "triceratops", "cutlery",
+    "mars", "always", "perhaps", "sometimes", "was", "has", "as", "james", "charles", "chris", "los", "las", "mbps",
+}  # fmt: skip
 _MASS = {
     "weather", "information", "info", "inventory", "status", "data", "metadata", "content", "contents", "music",
     "history", "traffic", "news", "feedback", "access", "progress", "health", "usage", "balance", "storage", "money",
@@ -67,9 +92,16 @@ def is_plural(noun: str) -> bool:
     last = noun.rsplit(maxsplit=1)[-1] if noun.split() else ""
     if last.lower() in _MASS or last.isupper():
         return last in _PLURAL_ACRONYMS.values()
-    if last.lower().endswith(("ss", "us", "is")):
+    if last.lower().endswith(("ss", "us", "is", "'s")) or last.lower() in _NO_PLURALS:
         return False
-    return bool(engine().singular_noun(last))
+    return _has_plural_form(last)
+
+
+@cache
+def _has_plural_form(word: str) -> bool:
+    """Whether a word is a plural; not if it is its own singular, as ``fish``."""
+    single = engine().singular_noun(word)
+    return bool(single) and single != word
 
 
 def is_mass(noun: str) -> bool:
@@ -97,7 +129,21 @@ def plural(noun: str) -> str:
 
 def with_article(noun: str) -> str:
     """A noun phrase with a or an."""
-    return str(engine().a(noun))
+    return f"{article_of(noun)} {noun}"
+
+
+@cache
+def article_of(noun: str) -> str:
+    """``a`` or ``an``, as the first word of a noun phrase sounds: spelled letters and numbers by rule."""
+    word = re.split(r"[\s-]", noun.strip(), maxsplit=1)[0]
+    number = re.match(r"[0-9]+", word)
+    if number:  # eight, eleven, eighteen; eleven thousand
+        digits = number.group()
+        return "an" if digits[0] == "8" or (digits[:2] in ("11", "18") and len(digits) % 3 == 2) else "a"
+    low = word.lower()
+    if low in _SPELLED or low in ("mp3", "mp4") or (low.isalpha() and not re.search("[aeiouy]", low)):
+        return "an" if low[0] in "aefhilmnorsx" else "a"
+    return str(engine().a(word)).split()[0] if word else "a"
 
 
 @cache

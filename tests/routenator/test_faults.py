@@ -1,0 +1,62 @@
+"""Faults of English in queries: found where they are, and not where two readings are possible; the domains' drafts."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.naturalness import drawn
+from routenator.authoring.door.english import article_of
+from routenator.authoring.faults import faults
+from routenator.compose import find_domain
+from routenator.domain.loader import load_domain
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ("find an logo for my shop", "article"),
+        ("a a5 flyer examples", "article"),
+        ("a URL with an uniform", "article"),
+        ("a dancing tacos", "number"),
+        ("can i see a icons", "number"),
+        ("are there any poster about jazz", "number"),
+        ("is there any tickets left", "number"),
+        ("show me these photo of cats", "number"),
+        ("for our our wedding", "repeated"),
+        ("add some the current song", "repeated"),
+        ("play the the beatles", "repeated"),
+        ("a flyer about for kids", "dangling"),
+        ("find a poster with, thanks", "dangling"),
+        ("find the owner of", "dangling"),
+    ],
+)
+def test_a_fault_is_found(query: str, kind: str) -> None:
+    assert kind in [found for found, _ in faults(query)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "a kids birthday flyer", "an hour of jazz", "a unicorn and an a5 flyer", "an 8x10 photo", "a few icons please",
+        "a lot of stars", "what is it about?", "which song are you thinking of", "some variations to choose from",
+        "are there any flyers about cats", "is there any news", "a goldfish", "two and a half stars", "so so good",
+        "rate this a 4 out of 5", "it was very very cold", "a cat chasing butterflies", "an SQL query", "a URL",
+    ],
+)  # fmt: skip
+def test_what_people_write_has_no_fault(query: str) -> None:
+    assert faults(query) == []
+
+
+def test_articles_follow_the_sound_of_numbers_and_letters() -> None:
+    an = ["8", "80s", "11th", "18", "11000", "a5", "fb", "hd", "SQL", "ID", "hour", "mp3"]
+    a = ["1", "100", "1100", "URL", "UUID", "unicorn", "euro", "one-page", "4k", "logo"]
+    assert [word for word in an if article_of(word) != "an"] == []
+    assert [word for word in a if article_of(word) != "a"] == []
+
+
+@pytest.mark.parametrize("name", ["creative", "assistant"])
+def test_drafts_of_the_domains_have_few_faults(name: str) -> None:
+    """'a dancing tacos', 'an logo', 'for our our wedding': articles before nouns of the other number, doubled words."""
+    rows = drawn(name, load_domain(find_domain(name)), 400).rows
+    found = [(said, query) for query, _ in rows for _, said in faults(query)]
+    assert len(rows) == 400 and len(found) <= 12, found
