@@ -13,6 +13,7 @@ from pathlib import Path
 
 from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
+from routenator.authoring.synonyms import synonym_warnings
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError, InputErrors
@@ -22,6 +23,7 @@ from routenator.sampling.strata import build_strata
 
 _PERCENT = 5.0  # beside shares that add up to at most 1, weights from here on look like percentages
 _SERVED_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PAIRS = 10  # of near-synonymous functions that are named
 _RARE = 0.05  # warn if a smaller share of the draws falls into a length bucket
 
 
@@ -70,6 +72,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     report.warnings = [
         *_function_warnings(domain),
+        *synonym_warnings(domain.functions, _PAIRS),
         *_weight_warnings(domain),
         *_graph_warnings(domain),
         *_category_warnings(domain),
