@@ -39,7 +39,7 @@ COMMANDS = {
     "merge-adapter": ("evaluate", "Merge an adapter into a full copy of its base model."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
     "domain": ("domain", "Check, fit, derive and convert domains (docs/domains.md)."),
-    "golden": ("golden", "Import and split golden sets."),
+    "golden": ("golden", "Import, join and split golden sets."),
     "models": ("machine", "Prepare weights that come as Python packages."),
     "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
 }

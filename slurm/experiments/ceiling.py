@@ -20,7 +20,7 @@ from routenator.evaluation.pooled import outcomes
 from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
 from routenator.models import model_identity
 from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
-from slurm.experiments.config import CEILING, Experiment, run_config
+from slurm.experiments.config import CEILING, Arm, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder
 from slurm.planning.planner import golden_source, with_absolute_paths
@@ -72,7 +72,7 @@ def folds_of(experiment: Experiment) -> list[Fold]:
     composed, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     config = with_absolute_paths(composed)
     domain, golden = arm_domain(
-        experiment.name, CEILING, None, Path(config.domain), golden_source(config), Path(config.root)
+        experiment.name, CEILING, Arm(), Path(config.domain), golden_source(config), Path(config.root)
     )
     functions = load_domain(domain).functions
     load_golden(golden, functions)

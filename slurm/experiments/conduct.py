@@ -15,7 +15,7 @@ from routenator.terminal import put
 from slurm.experiments.ceiling import Fold, folds_of, read_folds
 from slurm.experiments.charts import write_charts
 from slurm.experiments.collect import Reader, golden_file, results_of
-from slurm.experiments.config import Experiment, run_config
+from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.confirm import Confirmation, confirmations_of, read_confirmations
 from slurm.experiments.distribution import distributions_of, render_distributions
 from slurm.experiments.planned import Entry, check_routes, entries_of, work_folder
@@ -212,8 +212,9 @@ def print_runs(experiment: Experiment, console: Console, only: Sequence[str]) ->
             check_golden(golden_source(composed))
             if experiment.arms:
                 check_routes(experiment, name, composed)
-            derive = experiment.arms[name].derive if experiment.arms else None
-            derived = "" if derive is None else f" with {derive.model_dump_json(exclude_defaults=True)}"
-            table.add_row(name, str(seed), Path(composed.domain).name + derived, " ".join(overrides))
+            arm = experiment.arms[name] if experiment.arms else Arm()
+            changed = "" if arm.derive is None else f" with {arm.derive.model_dump_json(exclude_defaults=True)}"
+            changed = " by domain init" if arm.init else changed
+            table.add_row(name, str(seed), Path(composed.domain).name + changed, " ".join(overrides))
     console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
     console.print(table, markup=False)

@@ -40,6 +40,7 @@ class Arm(Section):
 
     title: str = ""  # name in tables; default: the arm's key
     derive: DeriveOptions | None = None  # derive another domain from the base's, by the options of `domain derive`
+    init: bool = False  # make the domain anew by `domain init`, from the base's functions and statistics alone
     set: dict[str, Any] = Field(default_factory=dict)  # settings of this arm's runs only, dotted keys
 
 
@@ -68,6 +69,9 @@ class Experiment(Section):
             raise ValueError("kind: distribution compares each arm with the population, so it has no reference")
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f"reference: {self.reference} is not one of the arms: {', '.join(self.arms)}")
+        for name, arm in self.arms.items():
+            if arm.init and arm.derive is not None:
+                raise ValueError(f"arms.{name}: init and derive cannot be combined")
         if any(arm.derive is not None and arm.derive.golden is not None for arm in self.arms.values()):
             raise ValueError("an arm cannot set derive.golden; `golden` is the golden file of all arms")
         for axis, names in self.curves.items():

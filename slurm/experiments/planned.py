@@ -16,14 +16,14 @@ from jobs.entry import read_failure
 from jobs.plan import Plan, Run
 from jobs.stages import DATA_STAGES, STAGES
 from jobs.task import missing_shards
-from routenator.authoring.derive import DeriveOptions
+from routenator.authoring import door
 from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
-from slurm.experiments.config import Experiment, run_config
+from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
 
@@ -104,9 +104,7 @@ def entries_of(experiment: Experiment) -> list[Entry]:
     domains = {}
     for name, arm in experiment.arms.items():
         own, _ = run_config(experiment, name, {"golden": config.golden})
-        domains[name] = arm_domain(
-            experiment.name, name, arm.derive, Path(own.domain), golden_source(own), Path(own.root)
-        )
+        domains[name] = arm_domain(experiment.name, name, arm, Path(own.domain), golden_source(own), Path(own.root))
     stages = DATA_STAGES if experiment.kind == "distribution" else STAGES
     entries = []
     for seed in experiment.seeds:
@@ -142,12 +140,11 @@ def check_routes(experiment: Experiment, arm: str, config: RunConfig) -> None:
         )
 
 
-def arm_domain(
-    experiment: str, arm: str, derive: DeriveOptions | None, source: Path, golden: Path, root: Path
-) -> tuple[Path, Path]:
+def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path, root: Path) -> tuple[Path, Path]:
     """Return the domain and the golden file of an arm, creating them unless they exist.
 
     Args:
+        name: the arm's name.
         source: the base's domain.
         golden: the golden file for the base's API.
         root: folder of the runs.
@@ -160,14 +157,14 @@ def arm_domain(
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / f".{uuid.uuid4().hex[:12]}"
     try:
-        if derive is None:
+        if arm.derive is None:
+            source = _described(source, folder) if arm.init else source
             check_contained(source)
             shutil.copytree(source, made, ignore=shutil.ignore_patterns(".*", "__pycache__"))
             shutil.copyfile(golden, made / "golden.jsonl")
-            stem = source.name
         else:
-            make_domain(source, made, derive.model_copy(update={"golden": golden}))
-            stem = f"{experiment}-{arm}"
+            make_domain(source, made, arm.derive.model_copy(update={"golden": golden}))
+        stem = f"{experiment}-{name}" if arm.init or arm.derive is not None else source.name
         # Without the notes, which may name folders.
         place = folder / f"{stem}-{digest([domain_fingerprint(made), sha256_file(made / 'golden.jsonl')])}"
         if not place.is_dir():
@@ -179,3 +176,23 @@ def arm_domain(
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place, place / "golden.jsonl"
+
+
+def _described(source: Path, folder: Path) -> Path:
+    """Return what ``domain init`` makes of a domain's functions and statistics; made once for each version of it."""
+    from routenator.authoring.door.init import init_domain
+
+    code = sorted(Path(door.__file__).parent.rglob("*.[py]*"))
+    parts = [*code, source / "functions.json", source / "statistics.yaml"]
+    place = folder / f".init-{digest([sha256_file(part) for part in parts if part.is_file()])}"
+    if not place.is_dir():
+        made = folder / f".{uuid.uuid4().hex[:12]}"
+        init_domain(str(source / "functions.json"), made, statistics=source / "statistics.yaml")
+        (made / "run.yaml").unlink()
+        try:
+            made.rename(place)
+        except OSError:
+            shutil.rmtree(made)
+            if not place.is_dir():  # another command has created the same
+                raise
+    return place

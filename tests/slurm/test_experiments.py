@@ -16,9 +16,11 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 import yaml
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from launch import app
+from routenator.authoring.door.init import init_domain
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
@@ -26,13 +28,14 @@ from routenator.files import sha256_file
 from slurm.commands.runs import compose_plan
 from slurm.experiments.collect import publishable
 from slurm.experiments.compare_runs import compare_runs
-from slurm.experiments.config import load_experiment, run_config
+from slurm.experiments.config import Arm, Experiment, load_experiment, run_config
 from slurm.experiments.distribution import population
 from slurm.experiments.planned import arm_domain, entries_of
 from slurm.experiments.runner import Ended, Work, cores, run_all, why
 from slurm.experiments.table import render_table
 from tests.conftest import ROOT, TINY, launch_here
 from tests.jobs.world import make_run
+from tests.routenator.door_documents import write_document
 from tests.routenator.tiny_model import save_tiny_model
 
 
@@ -129,11 +132,27 @@ def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
     arms = {"flat": {"derive": {"flat": True}}, "same": {"derive": {"flat": True}, "set": {"train.max_steps": 3}}}
     experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
     first, again = (
-        arm_domain("try", "flat", experiment.arms["flat"].derive, TINY, TINY / "golden.jsonl", tmp_path)
-        for _ in range(2)
+        arm_domain("try", "flat", experiment.arms["flat"], TINY, TINY / "golden.jsonl", tmp_path) for _ in range(2)
     )
     assert first == again and first[1].is_file()
     assert len(list((tmp_path / "domains").iterdir())) == 1
+
+
+def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statistics(tmp_path: Path) -> None:
+    """A pattern and a value list that somebody wrote are not in it."""
+    base = tmp_path / "base"
+    init_domain(str(write_document("MCP", tmp_path)), base)
+    patterns = base / "templates" / "heuristic" / "add_book.yaml"
+    patterns.write_text(patterns.read_text("utf-8").replace("text: ", "text: kindly ", 1), "utf-8")
+    made, golden = arm_domain("try", "door", Arm(init=True), base, base / "golden.jsonl", tmp_path)
+    assert (made, golden) == arm_domain("try", "door", Arm(init=True), base, base / "golden.jsonl", tmp_path)
+    assert made.name.startswith("try-door-") and golden.read_bytes() == (base / "golden.jsonl").read_bytes()
+    assert "kindly" not in (made / "templates" / "heuristic" / "add_book.yaml").read_text("utf-8")
+    assert load_domain(made).functions == load_domain(base).functions
+    with pytest.raises(ValidationError, match="init and derive cannot be combined"):
+        Experiment.model_validate(
+            {"name": "x", "question": "?", "base": "b", "arms": {"a": {"init": True, "derive": {"flat": True}}}}
+        )
 
 
 def test_routes_that_would_not_count_are_refused(tmp_path: Path) -> None:
@@ -168,7 +187,9 @@ def test_a_dry_run_shows_what_was_asked_for_and_refuses_what_the_run_would(tmp_p
 
 def test_a_run_may_end_before_the_report(tmp_path: Path) -> None:
     world(tmp_path)
-    assert list(compose_plan(str(tmp_path / "base.yaml"), [], False, "merge").stages) == ["sample", "generate", "merge"]
+    assert list(compose_plan(str(tmp_path / "base.yaml"), [], False, "merge").stages) == [
+        "sample", "generate", "merge", "report",
+    ]  # fmt: skip
     with pytest.raises(InputError, match=r"nearest: +merge"):
         compose_plan(str(tmp_path / "base.yaml"), [], False, "merg")
 
