@@ -7,6 +7,7 @@ command use the same domain even if the original changes meanwhile, and identica
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
@@ -180,14 +181,25 @@ def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path,
 
 def _described(source: Path, folder: Path) -> Path:
     """Return what ``domain init`` makes of a domain's functions and statistics; made once for each version of it."""
-    from routenator.authoring.door.init import init_domain
-
     code = sorted(Path(door.__file__).parent.rglob("*.[py]*"))
     parts = [*code, source / "functions.json", source / "statistics.yaml"]
     place = folder / f".init-{digest([sha256_file(part) for part in parts if part.is_file()])}"
     if not place.is_dir():
         made = folder / f".{uuid.uuid4().hex[:12]}"
-        init_domain(str(source / "functions.json"), made, statistics=source / "statistics.yaml")
+        # In a process of its own: it imports much that an experiment does not need.
+        project = Path(__file__).resolve().parents[2]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "routenator.authoring.door.init",
+            source / "functions.json",
+            made,
+        ]
+        done = subprocess.run(
+            [*command, source / "statistics.yaml"], cwd=project, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise InputError("domain init failed", file=source, found=done.stderr.strip()[-400:])
         (made / "run.yaml").unlink()
         try:
             made.rename(place)
