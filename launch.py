@@ -1,38 +1,6 @@
-"""The command line. Its commands are in ``slurm/commands``, grouped by subject."""
+"""The command line of a checkout; an installed package has the same as the command ``routenator``."""
 
-from __future__ import annotations
-
-import logging
-from typing import Annotated
-
-import typer
-
-import routenator
-from routenator.terminal import put
-from slurm.commands.lazy import LazyGroup
-
-app = typer.Typer(
-    name="launch.py",
-    cls=LazyGroup,
-    help="RouteNator: synthetic function-calling data, training and evaluation as jobs, on a Slurm cluster or on this "
-    "machine.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-@app.callback(invoke_without_command=True)
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    # On some CPUs it suggests installing kernels that nothing here needs.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    if version:
-        put(routenator.__version__)
-        raise typer.Exit
-
+from slurm.commands.main import app
 
 if __name__ == "__main__":
     app()

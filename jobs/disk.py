@@ -14,6 +14,7 @@ from jobs.stages import EXAMPLE_BYTES, STAGES, Volume
 from routenator.config import RunConfig
 from routenator.dataset.export import FORMATS
 from routenator.errors import StageError
+from routenator.place import COMMAND
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 # Native libraries raise errors of their own types, with the system's message in them.
@@ -87,7 +88,7 @@ def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) ->
         state += ", but no inodes"
     need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
     return DiskFullError(
-        f"no space to write {file}: disk {disk} has {state}{need}. Free some space, then: python launch.py retry {run}"
+        f"no space to write {file}: disk {disk} has {state}{need}. Free some space, then: {COMMAND} retry {run}"
     )
 
 

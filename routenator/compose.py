@@ -16,12 +16,12 @@ from typing import Any
 from routenator.config import RunConfig
 from routenator.errors import InputError
 from routenator.parsing import parse_model, parse_yaml, read_yaml
+from routenator.place import CONFIGS
 
 GROUPS = ("model", "cluster")
 _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # unless a backslash makes it two plain characters
 _OTHER_KEY = re.compile(r"\s*\.*[\w-]+(?:\.[\w-]+|\[\w+\])*\s*\}")
 _MOST_REFERENCES = 32
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path = CONFIGS) -> RunConfig:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable
 
 from routenator.errors import InputError
+from routenator.place import IS_INSTALLED
 
 # Extra -> module that is imported -> the package that pip installs.
 EXTRAS: dict[str, dict[str, str]] = {
@@ -53,8 +54,8 @@ def is_installed(module: str) -> bool:
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra, for use in a checkout."""
-    return f'`pip install -e ".[{extra}]"`'
+    """Return the command that installs an extra, in a checkout or where the package is installed."""
+    return f'`pip install "routenator[{extra}]"`' if IS_INSTALLED else f'`pip install -e ".[{extra}]"`'
 
 
 def require(extra: str, user: str, modules: Iterable[str] = (), *, key: str | None = None) -> None:

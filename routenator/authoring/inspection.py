@@ -17,6 +17,7 @@ from routenator.authoring.synonyms import synonym_warnings
 from routenator.domain.domain import Domain
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError, InputErrors
+from routenator.place import COMMAND
 from routenator.routes import ROUTES
 from routenator.sampling.feasible import rows_to_cover
 from routenator.sampling.strata import build_strata
@@ -86,7 +87,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
 
 def _function_warnings(domain: Domain) -> Iterator[str]:
     shares = domain.statistics.functions
-    leave_out = f"`python launch.py domain derive {domain.path} OUT --only-used`"
+    leave_out = f"`{COMMAND} domain derive {domain.path} OUT --only-used`"
     silent = [name for name in domain.functions if name not in domain.rules]
     if silent:
         yield (

@@ -14,6 +14,7 @@ from routenator.domain.domain import Domain
 from routenator.errors import InputError
 from routenator.extras import is_installed, require
 from routenator.models import prepared
+from routenator.place import COMMAND
 
 _MOST = 32  # rows counted; the longest in characters
 Row = tuple[str, list[Call]]  # query and calls
@@ -35,7 +36,7 @@ class RowLength(NamedTuple):
         """What to change so that the row fits."""
         fitting = -(-self.total * 5 // 4 // 256) * 256
         return f"train.max_length={fitting:,}" + (
-            f", train.prompt=compact, or fewer functions: `python launch.py domain derive {domain} OUT --only-used`"
+            f", train.prompt=compact, or fewer functions: `{COMMAND} domain derive {domain} OUT --only-used`"
             if self.style == "tools"
             else ""
         )

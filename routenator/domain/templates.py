@@ -13,6 +13,7 @@ from routenator.domain.schema import TemplateEntry, TemplateFile, TemplateHead
 from routenator.errors import InputError, InputErrors
 from routenator.grammar import Node, parse_or_refuse
 from routenator.parsing import lines_of_keys, parse_model, read_yaml
+from routenator.place import COMMAND
 from routenator.routes import ROUTES
 
 SUFFIX = ".yaml"
@@ -171,7 +172,7 @@ def _files(directory: Path) -> Iterator[Path]:
                     file=file,
                     found=file.name,
                     expected=f"NAME{SUFFIX}, as in docs/domains.md; "
-                    f"`python launch.py domain convert {directory.parent}` rewrites the domain's templates",
+                    f"`{COMMAND} domain convert {directory.parent}` rewrites the domain's templates",
                 )
             if file is path and file.name in OWN_FILES:
                 continue  # they serve no route

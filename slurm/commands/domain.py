@@ -20,6 +20,7 @@ from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
+from routenator.place import COMMAND
 from routenator.population.fit import fit, render
 from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
@@ -103,7 +104,7 @@ def domain_init(
                 put(f"{_CHANGES[what]}: {name}")
         if not any(asdict(made.changes).values()):
             put("nothing was edited, and the functions are the same")
-    put(f"next: python launch.py run {made.path / 'run.yaml'} --until merge")
+    put(f"next: {COMMAND} run {made.path / 'run.yaml'} --until merge")
 
 
 @domain_app.command("check")

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from routenator.errors import InputError
+from routenator.place import COMMAND
 from slurm.commands.shared import EXIT_INTERRUPTED, Every, RunDir, console_for_output, load_run, with_exit_codes
 from slurm.watching.monitor import Monitor
 from slurm.watching.status import StatusReader
@@ -40,7 +41,7 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
             print_status(console, StatusReader(loaded).read())
         else:
             console.print(
-                f"{screen.status.name} keeps running; see: python launch.py status {loaded.path}",
+                f"{screen.status.name} keeps running; see: {COMMAND} status {loaded.path}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -14,6 +14,7 @@ from jobs.stages import DATA_STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
+from routenator.place import COMMAND
 from routenator.terminal import put
 from slurm.commands.retry import start
 from slurm.commands.shared import (
@@ -70,7 +71,7 @@ def pilot(
     if code == 0 and _merged(run):
         print_acceptance(measured_of(run), console_for_output())
     elif code == 0:
-        put(f"Once it is done: python launch.py acceptance {run.path}")
+        put(f"Once it is done: {COMMAND} acceptance {run.path}")
     put(run.path)
     raise typer.Exit(code)
 
@@ -96,7 +97,7 @@ def acceptance(
     print_acceptance(measured, console, worst)
     print_need(need, lost, console)
     if any(need.asked):
-        console.print(f"Fill them with: python launch.py topup {loaded.path}", highlight=False, soft_wrap=True)
+        console.print(f"Fill them with: {COMMAND} topup {loaded.path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -26,6 +26,7 @@ import psutil
 
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
+from routenator.place import COMMAND
 from slurm.devcluster.config import MEMORY_GROUPS, ClusterSpec, read_spec, write_files
 from slurm.devcluster.folder import check_folder, make_folder
 from slurm.devcluster.releases import Release
@@ -141,7 +142,7 @@ def up(
         raise InputError(
             "a test cluster is already running here",
             file=root,
-            expected="`launch.py devcluster down` first, or another --root",
+            expected=f"`{COMMAND} devcluster down` first, or another --root",
         )
     if limit_memory and not os.access(MEMORY_GROUPS, os.W_OK):
         raise InputError(
@@ -229,7 +230,7 @@ def read_cluster(root: Path) -> DevCluster | None:
             "this is not the record of a test cluster",
             file=root / _RECORD,
             found=str(error),
-            expected="what `launch.py devcluster up` wrote",
+            expected=f"what `{COMMAND} devcluster up` wrote",
         ) from None
     return cluster if cluster.root == str(root) and _is_supervisor(cluster) else None
 

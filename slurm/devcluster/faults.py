@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import psutil
 
 from routenator.errors import InputError
+from routenator.place import COMMAND
 from slurm.devcluster.cluster import DevCluster
 
 _STEP = "slurmstepd"
@@ -50,7 +51,7 @@ def below(cluster: DevCluster) -> list[psutil.Process]:
         return psutil.Process(cluster.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         raise InputError(
-            "this test cluster is not running", file=cluster.root, expected="`launch.py devcluster up`"
+            "this test cluster is not running", file=cluster.root, expected=f"`{COMMAND} devcluster up`"
         ) from None
 
 

@@ -5,7 +5,6 @@ Every query is scored once, by a model that was not trained on it. The text of r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import outcomes
 from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
 from routenator.models import model_identity
+from slurm.experiments.child import MODULE
 from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
 from slurm.experiments.config import CEILING, Arm, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
@@ -46,10 +46,10 @@ class Fold:
         """Return its folder, unless it is done."""
         return {} if (self.folder / DONE).is_file() else {"fold": self.folder}
 
-    def command(self, code: Path, folder: Path) -> list[str]:
+    def command(self, folder: Path) -> list[str]:
         """Return the command that runs it."""
         write_json(self.folder / "job.json", self.job.model_dump(mode="json"))
-        return [sys.executable, "-m", "slurm.experiments.fold", str(self.folder)]
+        return [*MODULE, "slurm.experiments.fold", str(self.folder)]
 
     def failure(self) -> str | None:
         """Return None: the reason is in its log."""

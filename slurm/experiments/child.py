@@ -11,6 +11,10 @@ from pathlib import Path
 from routenator.errors import RoutenatorError
 from slurm.worker.stage_task import drop_inherited
 
+# Starts a module of the experiment's copy of the code, which PYTHONPATH names; without -P a copy in the current folder
+# would come first.
+MODULE = (sys.executable, "-P", "-m")
+
 
 def child(work: Callable[[Path], None]) -> int:
     """Call ``work`` on the folder named on the command line.
@@ -21,7 +25,7 @@ def child(work: Callable[[Path], None]) -> int:
         Exit code.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as in launch.py
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as in slurm/commands/main.py
     drop_inherited()
     try:
         work(Path(sys.argv[1]))

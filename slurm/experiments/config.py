@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from routenator.authoring.derive import DeriveOptions
-from routenator.compose import CONFIGS, load_config, split_override
+from routenator.compose import load_config, split_override
 from routenator.config import RunConfig, Section
 from routenator.errors import InputError
 from routenator.parsing import parse_model, read_yaml
+from routenator.place import CONFIGS
 
 Measure = Literal[
     "function_f1_macro",

@@ -25,7 +25,7 @@ from routenator.evaluation.pooled import outcomes
 from routenator.evaluation.run import evaluate_model
 from routenator.files import digest, read_json, sha256_file, write_json
 from routenator.normalform import normal_form
-from slurm.experiments.child import child
+from slurm.experiments.child import MODULE, child
 from slurm.experiments.collect import RESAMPLES, Reader, Result, by_query, data_of, publishable, training_of
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry, entries_of, work_folder
@@ -74,7 +74,7 @@ class Confirmation:
         """Return its folder, unless it is done."""
         return {} if (self.folder / SCORES).is_file() else {"scores": self.folder}
 
-    def command(self, code: Path, folder: Path) -> list[str]:
+    def command(self, folder: Path) -> list[str]:
         """Return the command that runs it."""
         run, config = self.entry.run, self.entry.plan.config
         job = ConfirmJob(
@@ -86,7 +86,7 @@ class Confirmation:
             evaluate=config.evaluate,
         )
         write_json(self.folder / "job.json", job.model_dump(mode="json"))
-        return [sys.executable, "-m", "slurm.experiments.confirm", str(self.folder)]
+        return [*MODULE, "slurm.experiments.confirm", str(self.folder)]
 
     def failure(self) -> str | None:
         """Return None: the reason is in its log."""

@@ -24,6 +24,7 @@ from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
+from slurm.experiments.child import MODULE
 from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
@@ -63,14 +64,14 @@ class Entry:
             if stage != "report" and missing_shards(run, stage)
         }
 
-    def command(self, code: Path, folder: Path) -> list[str]:
+    def command(self, folder: Path) -> list[str]:
         """Return the command that runs it."""
         config = folder / "configs" / f"{self.name}.yaml"
         write_atomic(config, write_config(self.plan.config))
         last = list(self.plan.stages)[-1]
         return [
-            sys.executable,
-            str(code / "launch.py"),
+            *MODULE,
+            "slurm.commands.main",
             "run",
             str(config),
             *(() if last == list(STAGES)[-1] else ("--until", last)),

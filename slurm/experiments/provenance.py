@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 import routenator
+from routenator.place import COMMAND
 from slurm.experiments.config import Experiment
 
 PACKAGES = (
@@ -30,7 +31,7 @@ def provenance(experiment: Experiment, golden: Sequence[dict[str, Any]], commit:
         golden: the files that runs were scored on: name, sha256, rows.
     """
     return {
-        "command": ["python", "launch.py", *map(nameless, sys.argv[1:])],
+        "command": [*COMMAND.split(), *map(nameless, sys.argv[1:])],
         "commit": commit,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "experiment": json.loads(nameless(json.dumps(experiment.model_dump(mode="json"), ensure_ascii=False))),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from slurm.planning.planner import code_fingerprint, code_folders, copy_code
+from slurm.planning.planner import code_fingerprint, copy_code
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 60.0  # a run's own driver gives its tasks ten seconds
@@ -40,8 +40,8 @@ class Work(Protocol):
     def missing(self) -> Mapping[str, Path]:
         """Return what is not done yet, with the directories that it would write; empty once everything is done."""
 
-    def command(self, code: Path, folder: Path) -> list[str]:
-        """Return its command, after writing the command's input into ``folder``; ``code`` is the snapshot."""
+    def command(self, folder: Path) -> list[str]:
+        """Return its command, after writing the command's input into ``folder``; PYTHONPATH will name the snapshot."""
 
     def failure(self) -> str | None:
         """Return why it failed, if it recorded that."""
@@ -82,7 +82,7 @@ class Stopped(Exception):
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy the running code and its launch.py, unless the copy exists.
+    """Copy the running code, unless the copy exists.
 
     Returns:
         The folder of the copy.
@@ -91,7 +91,6 @@ def snapshot(folder: Path) -> Path:
     if not copy.is_dir():
         temporary = folder / f".code-{os.getpid()}"
         copy_code(temporary)
-        shutil.copyfile(code_folders()["slurm"].parent / "launch.py", temporary / "launch.py")
         try:
             temporary.rename(copy)
         except OSError:
@@ -172,7 +171,7 @@ def _startable(waiting: Sequence[Work], running: Sequence[Work]) -> Work | None:
 
 def _start(code: Path, work: Work, folder: Path, own: set[int]) -> _Child:
     log = folder / f"{work.name}.log"
-    command = work.command(code, folder)
+    command = work.command(folder)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))}
     prctl = ctypes.CDLL(None).prctl
 

@@ -327,6 +327,8 @@ def checkout_commit() -> str | None:
     ``-dirty`` is appended if files other than results differ.
     """
     root = code_folders()["routenator"].parent
+    if not (root / ".git").exists():  # an installed package may lie within a checkout of something else
+        return None
     try:
         head = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True

@@ -7,6 +7,7 @@ import shutil
 
 from jobs.plan import Plan
 from routenator.errors import InputError
+from routenator.place import COMMAND
 from slurm.planning.planner import planned_run
 from slurm.submission.client import call, no_answer
 from slurm.submission.executor import make_executor
@@ -61,7 +62,7 @@ def check_cluster(plan: Plan) -> None:
             f"the cluster would reject the job of {stage}",
             key=f"cluster.stages.{stage}",
             found=said,
-            expected="resources, partition, account and qos that exist here; see `launch.py plan --scripts`",
+            expected=f"resources, partition, account and qos that exist here; see `{COMMAND} plan --scripts`",
         )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from routenator.errors import InputError
 from routenator.extras import EXTRAS, install_line, is_installed
 from routenator.models import PACKAGED, cache_folder
+from routenator.place import COMMAND
 from routenator.probe import lacks
 from slurm.submission.client import ask
 from slurm.submission.options import parse_limits
@@ -191,9 +192,7 @@ def _slurm() -> Iterator[Finding]:
             "slurm",
             "error" if configured else "note",
             f"Slurm is installed, but the controller does not answer: {_first(text)}",
-            "check SLURM_CONF and `scontrol ping`"
-            if configured
-            else "for a test cluster: python launch.py devcluster up",
+            "check SLURM_CONF and `scontrol ping`" if configured else f"for a test cluster: {COMMAND} devcluster up",
         )
         return
     yield from _cluster(text)
@@ -243,7 +242,7 @@ def _models(cache: Path) -> Iterator[Finding]:
             yield Finding(
                 "models",
                 "ok",
-                f"package:{name} is installed; prepared on first use, or by `launch.py models prepare {name}`",
+                f"package:{name} is installed; prepared on first use, or by `{COMMAND} models prepare {name}`",
             )
         else:
             yield Finding(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
 from jobs.report import gather
+from routenator.place import COMMAND
 from routenator.report.summary import METRICS
 from routenator.report.table import print_summary, score_text
 from slurm.local.driver import start_driver, stop_driver
@@ -86,9 +87,7 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
     try:
         status = watch(run, console, Patience(patience).over, SLURM_LOOK_S)
     except KeyboardInterrupt:
-        console.print(
-            f"\nThe jobs keep running; see: python launch.py status {run.path}", highlight=False, soft_wrap=True
-        )
+        console.print(f"\nThe jobs keep running; see: {COMMAND} status {run.path}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     if status.state == "done":
         print_result(run, console)
@@ -97,7 +96,7 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
     if status.state == "stuck":
         console.print(
             f"\nThe run is stuck: its jobs stay in the queue, but for {patience:g} minutes none could start. Nothing "
-            f"has to be submitted again; to wait on, use: python launch.py status {run.path} --watch",
+            f"has to be submitted again; to wait on, use: {COMMAND} status {run.path} --watch",
             highlight=False,
             soft_wrap=True,
         )
@@ -123,4 +122,4 @@ def print_scores(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _resume(run: Run) -> str:
-    return f"resume with: python launch.py retry {run.path}"
+    return f"resume with: {COMMAND} retry {run.path}"

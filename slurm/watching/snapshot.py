@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.plan import Run
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
+from routenator.place import COMMAND
 
 
 def domain_remarks(run: Run) -> list[str]:
@@ -19,7 +20,7 @@ def domain_remarks(run: Run) -> list[str]:
         return []
     if not changed:
         return []
-    command = f"python launch.py run {shlex.quote(str(run.path / 'config.yaml'))}"
+    command = f"{COMMAND} run {shlex.quote(str(run.path / 'config.yaml'))}"
     if run.config.run_dir is not None:
         command += " run_dir=OTHER"
     return [

@@ -203,9 +203,9 @@ class Sleep:
     def missing(self) -> dict[str, Path]:
         return {} if self.done.is_file() else {"it": self.makes}
 
-    def command(self, code: Path, folder: Path) -> list[str]:
-        assert (code / "launch.py").is_file() and (code / "routenator" / "config.py").is_file()
-        return ["sh", "-c", f"{self.line} && date +%s.%N > {self.done}"]
+    def command(self, folder: Path) -> list[str]:
+        copied = "test -f ${PYTHONPATH%%:*}/slurm/commands/main.py"
+        return ["sh", "-c", f"{copied} && {self.line} && date +%s.%N > {self.done}"]
 
     def failure(self) -> str | None:
         return None

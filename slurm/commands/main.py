@@ -1,0 +1,38 @@
+"""The command line: the command ``routenator``, and ``launch.py`` of a checkout. ``lazy`` lists its commands."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+import routenator
+from routenator.terminal import put
+from slurm.commands.lazy import LazyGroup
+
+app = typer.Typer(
+    name="routenator",
+    cls=LazyGroup,
+    help="RouteNator: synthetic function-calling data, training and evaluation as jobs, on a Slurm cluster or on this "
+    "machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    # On some CPUs it suggests installing kernels that nothing here needs.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if version:
+        put(routenator.__version__)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    app()
