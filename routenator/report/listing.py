@@ -149,7 +149,7 @@ def _sampled(files: Sequence[Path], seed: int, most: int) -> tuple[pl.DataFrame,
                 keys, indices = keys[place], indices[place]
         scan = scan.filter(pl.col("index").is_in(indices.tolist()))
     # Runs made before rows had lists of calls have one ``call``.
-    return scan.collect().rename({"call": "calls"}, strict=False).sort("index"), total
+    return scan.collect(engine="streaming").rename({"call": "calls"}, strict=False).sort("index"), total
 
 
 def _keys(index: np.ndarray, seed: int) -> np.ndarray:
@@ -168,7 +168,7 @@ def _with_details(rejected: pl.DataFrame, candidates: Sequence[Path]) -> pl.Data
     known = scan.collect_schema().names()
     # Candidates made before rows had lists of calls have none.
     shown = [name for name in ("index", "calls", "route", "function", "category", "language") if name in known]
-    details = scan.select(shown).filter(pl.col("index").is_in(rejected["index"].to_list())).collect()
+    details = scan.select(shown).filter(pl.col("index").is_in(rejected["index"].to_list())).collect(engine="streaming")
     return rejected.join(details, on="index", how="left").sort("index")
 
 
