@@ -33,6 +33,7 @@ from routenator.trust import check_own, named_group
 PREFIX = "package:"
 MARKER = "routenator-model.json"
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16  # read from each file for a model's identity
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -191,6 +192,34 @@ def model_identity(source: str) -> str:
             stat = path.stat()
             found.append((name, stat.st_size, stat.st_mtime_ns))
     return _sampled(root, tuple(found))
+
+
+def hub_snapshot(name: str) -> Path | None:
+    """The local snapshot of a hub id, named by its revision; None for anything else, or if there is none."""
+    if not _HUB_ID.fullmatch(name) or Path(name).is_dir():
+        return None
+    require("train", "looking for a hub's model", ("transformers",))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def weights_identity(model: str) -> str | None:
+    """Identify weights by their content, wherever they lie; None if they are not on this machine.
+
+    Args:
+        model: a folder or hub id, as ``resolve_model`` returns it.
+    """
+    root = hub_snapshot(model) or Path(model)
+    files = [path for kind in _WEIGHTS for path in sorted(root.glob(kind))]
+    if not files:
+        return None
+    stats = [(path.name, path.stat()) for path in files]
+    return _sampled(root, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
 @functools.cache

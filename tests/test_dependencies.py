@@ -20,6 +20,7 @@ from routenator.extras import EXTRAS
 from slurm.preflight import doctor
 from tests.conftest import ROOT, TINY
 from tests.environment import bare_environment, canonical, closure, owners, project, requirements
+from tests.routenator.handoff import save_adapter
 
 MOST_BASE = 20
 CORE = {
@@ -203,6 +204,7 @@ def test_a_command_says_what_it_lacks(bare: Path, config: Path, tmp_path: Path) 
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/name"}')
+    trained = save_adapter(tmp_path / "trained")
     golden = str(TINY / "golden.jsonl")
     fit = ["domain", "fit", str(TINY), golden, "--epsilon", "1"]
     preview = ["preview", str(config), "generate.routes=null", "--n", "1", "--route"]
@@ -211,7 +213,8 @@ def test_a_command_says_what_it_lacks(bare: Path, config: Path, tmp_path: Path) 
         (["exporter"], "exporter needs prometheus-client", "metrics"),
         (fit, "noise for differential privacy needs opendp", "privacy"),
         (["evaluate", "org/name", "--domain", str(TINY), "--golden", golden], "evaluation needs torch", "evaluate"),
-        (["merge-adapter", str(adapter), str(tmp_path / "full")], "merging an adapter needs torch", "evaluate"),
+        (["ask", str(trained), "a query"], "asking a model needs torch", "evaluate"),
+        (["export", str(trained), str(tmp_path / "out"), "--merged"], "merging an adapter needs torch", "evaluate"),
         ([*preview, "text"], "a language model needs torch", "generate"),
         ([*preview, "vision"], "the vision route needs pillow", "vision"),
     ]

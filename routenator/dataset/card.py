@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from routenator.dataset.export import FORMATS
+from routenator.markdown import cell, line, table
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -67,12 +68,12 @@ def dataset_card(
     }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
-        f"# {_line(title)}: synthetic function-calling data",
+        f"# {line(title)}: synthetic function-calling data",
         f"{description.strip()}\n\nEvery row is a query and the function call that it should produce"
         f"{_none_or_several(summary)}. No row was typed by a user: queries were generated from a knowledge graph, "
         "content metadata and population-level statistics (the method of RouteNator, arXiv 2505.10495).",
         "## Rows",
-        _table(
+        table(
             ["", "rows"],
             [
                 ["train", f"{counts['train']:,}"],
@@ -93,16 +94,16 @@ def dataset_card(
         "Kept in `rejected*.parquet` (index, query, reason, detail). "
         f"{_repeats(counts):,} of {counts['accepted']:,} accepted rows were dropped because they repeat an earlier row "
         "or a golden query or are ambiguous.",
-        _table(
+        table(
             ["reason", "rows"],
-            [[_cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))],
+            [[cell(k), f"{v:,}"] for k, v in sorted(_reasons(counts).items(), key=lambda i: (-i[1], i[0]))],
         ),
         "## Functions",
-        _table(["function", "description"], [[f"`{_cell(name)}`", _cell(text)] for name, text in functions.items()]),
+        table(["function", "description"], [[f"`{cell(name)}`", cell(text)] for name, text in functions.items()]),
         "## Distribution",
         *_distribution(summary["distribution"]),
         "## Files",
-        _table(
+        table(
             ["format", "content"],
             [
                 ["parquet", "one row per example; `calls` is JSON text; `reply` is what is said without a call"],
@@ -110,8 +111,8 @@ def dataset_card(
             ],
         ),
         "## Provenance",
-        _table(["", ""], [[_cell(k), _cell(v)] for k, v in provenance.items()]),
-        _table(["generator", "rows"], [[f"`{_cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
+        table(["", ""], [[cell(k), cell(v)] for k, v in provenance.items()]),
+        table(["generator", "rows"], [[f"`{cell(k)}`", f"{v:,}"] for k, v in sorted(summary["generators"].items())]),
         f"```json\n{json.dumps(config, indent=1, ensure_ascii=False)}\n```",
         "## Licence",
         "This card grants no licence. Before publishing the data, check the terms of the domain's files (graph, "
@@ -122,8 +123,8 @@ def dataset_card(
 
 
 def _none_or_several(summary: Mapping[str, Any]) -> str:
-    table = summary["distribution"]["dimensions"].get("calls")
-    numbers = [row["name"] for row in table["rows"] if row["final"]["rows"]] if table else []
+    shares = summary["distribution"]["dimensions"].get("calls")
+    numbers = [row["name"] for row in shares["rows"] if row["final"]["rows"]] if shares else []
     found = [*(["a sentence where no function fits"] if "0" in numbers else []),
              *(["several calls"] if set(numbers) - {"0", "1"} else [])]  # fmt: skip
     return f" (or {', or '.join(found)})" if found else ""
@@ -149,32 +150,18 @@ def _formats(names: list[str]) -> list[list[str]]:
 
 def _distribution(distribution: Mapping[str, Any]) -> list[str]:
     parts = []
-    for dimension, table in distribution["dimensions"].items():
+    for dimension, shares in distribution["dimensions"].items():
         rows = [
             [
-                _cell(row["name"]),
+                cell(row["name"]),
                 f"{row['target']:.1%}",
                 f"{row['accepted']['share']:.1%}",
                 f"{row['final']['share']:.1%}",
             ]
-            for row in table["rows"]
+            for row in shares["rows"]
         ]
-        parts.append(_table([dimension, "target", "accepted", "final"], rows))
-        variation = table["measures"]["final"]["total_variation"]
+        parts.append(table([dimension, "target", "accepted", "final"], rows))
+        variation = shares["measures"]["final"]["total_variation"]
         if variation:
             parts.append(f"Total variation distance from the target: {variation['value']:.4f}. {variation['meaning']}")
     return parts
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    if not rows:
-        return ""
-    return "\n".join(["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)])
-
-
-def _line(text: str) -> str:
-    return " ".join(str(text).split())
-
-
-def _cell(text: Any) -> str:
-    return _line(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

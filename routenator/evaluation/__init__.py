@@ -14,5 +14,4 @@ pooled.py        compares several arms, each trained with several seeds, on the 
 folds.py         assigns examples to cross-validation folds
 embed.py         sentence embeddings
 cluster.py       Ray on the nodes of an allocation
-merged_model.py  merges an adapter into its base model's weights
 """

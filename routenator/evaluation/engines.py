@@ -87,8 +87,14 @@ def _quiet_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-def merge_adapter(base: str, adapter: str, folder: Path) -> None:
+def merge_adapter(base: str, adapter: str, folder: Path, template: str | None = None) -> None:
     """Write a model folder with the adapter merged into the base model's weights, in the base model's precision.
+
+    Args:
+        base: folder or hub id.
+        adapter: folder of a LoRA adapter.
+        folder: of the merged model.
+        template: its chat template; None: the base model's.
 
     Raises:
         InputError: a package is missing.
@@ -109,7 +115,10 @@ def merge_adapter(base: str, adapter: str, folder: Path) -> None:
     except (RuntimeError, ValueError, OSError) as error:
         raise StageError(f"the adapter {adapter} does not fit the model {base}: {error}") from error
     merged.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    if template is not None:
+        tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
 
 
 class GreedyEngine(ABC):

@@ -29,7 +29,7 @@ from routenator.files import digest, write_atomic, write_json
 from routenator.jsontext import dump_line
 from routenator.models import check_model, resolve_model
 from routenator.nodes import ALONE, Nodes
-from routenator.training.adapter import base_model_of, is_adapter, read_card, read_template
+from routenator.training.adapter import base_model_of, base_of, is_adapter, read_card, read_template
 
 DEFAULT_EMBEDDER = "package:all-minilm-l6-v2"
 
@@ -289,7 +289,7 @@ def which_model(model: str, prompt: Style | None) -> tuple[str, Path | None, Sty
             key="--prompt",
             expected="compact or tools",
         )
-    base = card.base_model if card is not None else base_model_of(folder)
+    base = base_of(folder, card) if card is not None else base_model_of(folder)
     check_model(base, key="base model", file=folder)
     style = prompt or (card.prompt if card is not None else None)
     assert style is not None

@@ -3,4 +3,6 @@
 trained.py  a trained adapter with its card, its template and its base model
 asking.py   answers one query at a time, with calls held to the API's schema
 server.py   serves it behind OpenAI's API, by vLLM
+export.py   writes it as folders that work on another machine
+model_card.py  the README of an export
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from routenator.errors import InputError
 from routenator.models import check_model, resolve_model
-from routenator.training.adapter import CARD, AdapterCard, is_adapter, read_card, read_template
+from routenator.training.adapter import CARD, AdapterCard, base_of, is_adapter, read_card, read_template
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,6 @@ def open_trained(adapter: Path, cache: Path, base: str | None = None) -> Trained
         raise InputError(
             "this adapter was not trained here", file=adapter, found=f"no {CARD}", expected="a trained adapter's folder"
         )
-    check_model(base or card.base_model, key="--base", file=adapter / CARD)
-    return TrainedModel(adapter.resolve(), card, template, resolve_model(base or card.base_model, cache))
+    name = base or base_of(adapter, card)
+    check_model(name, key="--base", file=adapter / CARD)
+    return TrainedModel(adapter.resolve(), card, template, resolve_model(name, cache))

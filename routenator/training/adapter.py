@@ -17,6 +17,7 @@ from routenator.files import read_json, read_text, write_atomic, write_json
 
 CARD = "routenator.json"
 CARD_FORMAT = 2
+BASE = "base"  # folder of the base model in an exported adapter
 _README = """---
 base_model: {base}
 library_name: peft
@@ -38,7 +39,9 @@ class AdapterCard(BaseModel):
     """The record of an adapter.
 
     Attributes:
-        base_model: as named in the config: hub id, folder, or ``package:NAME``.
+        base_model: as named in the config: hub id, folder, or ``package:NAME``; ``base`` for the folder of that name
+            beside the card.
+        base_sha256: identity of the base model's weights; None for adapters of earlier versions.
         prompt: style of prompt that it was trained with.
         tools: the API as OpenAI tools.
         tool_call_parser: vLLM's parser for the calls that it writes, if known.
@@ -51,6 +54,7 @@ class AdapterCard(BaseModel):
     format: int = CARD_FORMAT
     domain: str
     base_model: str
+    base_sha256: str | None = None
     prompt: Style
     tools: list[dict[str, Any]]
     tool_call_parser: str | None
@@ -105,6 +109,11 @@ def read_card(folder: Path) -> AdapterCard | None:
         raise InputError(
             "this adapter's card is damaged", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
         ) from None
+
+
+def base_of(folder: Path, card: AdapterCard) -> str:
+    """The base model that a card names, for an export that carries it as a path."""
+    return str(folder / BASE) if card.base_model == BASE and (folder / BASE).is_dir() else card.base_model
 
 
 def read_template(folder: Path, style: Style) -> str | None:

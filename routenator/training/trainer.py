@@ -35,6 +35,7 @@ from routenator.chat.prompts import PromptFormat
 from routenator.chat.templates import tool_parser
 from routenator.config import TrainConfig
 from routenator.files import read_json, write_json
+from routenator.models import weights_identity
 from routenator.training import checkpoints
 from routenator.training.adapter import AdapterCard
 from routenator.training.arguments import training_arguments
@@ -362,6 +363,7 @@ def _save(job: TrainingJob, trainer: AnswerTrainer, steps: int) -> None:
         AdapterCard(
             domain=job.domain,
             base_model=job.base_name,
+            base_sha256=weights_identity(job.base),
             prompt=job.config.prompt,
             tools=job.tools,
             tool_call_parser=tool_parser(tokenizer.chat_template, tokenizer),

@@ -1,4 +1,4 @@
-"""Commands for trained models: score one, compare two runs, merge an adapter into its base model."""
+"""Commands that judge models: score one, compare two runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import typer
 
 from routenator.compose import find_domain
 from routenator.config import EvaluateConfig, TrainConfig
-from routenator.evaluation.merged_model import write_full_model
 from routenator.evaluation.run import evaluate_model
 from routenator.files import check_writable
 from routenator.parsing import parse_model
-from routenator.terminal import put
 from slurm.commands.shared import AsJson, Cache, console_for_output, load_run, print_json, with_exit_codes
 from slurm.experiments.compare_runs import compare_runs, print_comparison
 from slurm.watching.follow import print_scores
@@ -68,24 +66,3 @@ def compare(
         print_json(value)
     else:
         print_comparison(value, console_for_output())
-
-
-@app.command("merge-adapter")
-@with_exit_codes
-def merge_adapter(
-    adapter: Annotated[
-        Path, typer.Argument(metavar="ADAPTER", help="A trained adapter's folder, such as RUN/adapter.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the full model.")],
-    base: Annotated[
-        str | None, typer.Option("--base", help="Its base model. Default: the one named by the adapter.")
-    ] = None,
-    cache: Cache = Path(".cache"),
-) -> None:
-    """Merge an adapter into a full copy of its base model.
-
-    For engines that cannot serve adapters.
-    """
-    check_writable(out, "OUT")
-    write_full_model(adapter, out, base, cache)
-    put(out)

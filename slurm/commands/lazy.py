@@ -36,7 +36,7 @@ COMMANDS = {
     "compare": ("evaluate", "Test whether RUN_B is better than RUN_A."),
     "ask": ("ask", "Ask a trained model: the calls for a query."),
     "serve": ("serve", "Serve a trained model behind OpenAI's API."),
-    "merge-adapter": ("evaluate", "Merge an adapter into a full copy of its base model."),
+    "export": ("export", "Export a trained model for use elsewhere."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
     "domain": ("domain", "Check, fit, derive and convert domains (docs/domains.md)."),
     "golden": ("golden", "Import, join and split golden sets."),

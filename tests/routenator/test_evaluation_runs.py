@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-import launch
 from routenator.config import EvaluateConfig
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError, StageError
@@ -20,7 +18,7 @@ from routenator.evaluation.run import evaluate_model, latency_of, subset, which_
 from routenator.files import read_json
 from routenator.training.adapter import AdapterCard, read_template
 from tests.conftest import ROOT, TINY
-from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, save_tiny_model
+from tests.routenator.tiny_model import QUERIES, TOOLS, byte_tokenizer, save_random_adapter, save_tiny_model
 
 CACHE = ROOT / ".cache"
 SAYS_HELLO = json.dumps({"type": "structural_tag", "format": {"type": "const_string", "value": "hello"}})
@@ -33,22 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter of random weights, strong enough to change every answer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("adapter")
-    torch.manual_seed(1)
-    tuned = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(model),
-        LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"]),
-    )
-    for name, weight in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
-    tuned.save_pretrained(folder)
-    return folder
+    return save_random_adapter(model, tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +90,6 @@ def test_a_merged_adapter_answers_like_the_adapter(
     tuned = PeftModel.from_pretrained(base, str(adapter))(input_ids=ids).logits
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
     assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
-
-
-def test_a_merged_model_is_written_completely_with_the_adapters_card(
-    model: Path, adapter: Path, tmp_path: Path
-) -> None:
-    done = CliRunner().invoke(launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)])
-    assert done.exit_code == 0, done.output
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
-        file.name for file in (tmp_path / "full").iterdir()
-    }
-    again = CliRunner().invoke(
-        launch.app, ["merge-adapter", str(adapter), str(tmp_path / "full"), "--base", str(model)]
-    )
-    assert again.exit_code == 2 and "already exists" in again.output
-    other = CliRunner().invoke(launch.app, ["merge-adapter", str(model), str(tmp_path / "none")])
-    assert other.exit_code == 2 and "not an adapter" in other.output
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
 def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(

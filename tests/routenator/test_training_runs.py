@@ -20,6 +20,7 @@ import pytest
 
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, open_engine
+from routenator.models import weights_identity
 from routenator.nodes import Nodes
 from routenator.training import checkpoints
 from routenator.training.adapter import read_card
@@ -123,6 +124,7 @@ def test_the_adapter_loads_in_plain_peft(undisturbed: tuple[TrainingJob, Trainin
     assert PeftConfig.from_pretrained(str(job.adapter)).base_model_name_or_path == "tiny"
     card = read_card(job.adapter)
     assert card is not None
+    assert card.base_sha256 == weights_identity(job.base)
     assert (card.prompt, card.base_model, card.method, card.steps) == ("compact", "tiny", "qlora", 20)
     assert sorted(path.name for path in job.adapter.iterdir() if path.suffix in (".bin", ".md")) == ["README.md"]
 

@@ -95,6 +95,24 @@ def save_tiny_model(folder: Path, head_dim: int = 16, embedding: float = 1.0) ->
     return folder
 
 
+def save_random_adapter(model: Path, folder: Path) -> Path:
+    """Write a LoRA adapter of random weights, strong enough to change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model),
+        LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"]),
+    )
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    tuned.save_pretrained(folder)
+    return folder
+
+
 def example_rows(count: int) -> list[dict[str, Any]]:
     """Rows as a data set has them, of different lengths."""
     rows = []

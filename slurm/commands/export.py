@@ -1,0 +1,71 @@
+"""The command `export`: a trained model as folders that work elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.report import gather
+from routenator.domain.loader import load_domain
+from routenator.errors import InputError
+from routenator.files import check_writable
+from routenator.handoff.export import export_adapter, export_merged
+from routenator.handoff.model_card import Origin
+from routenator.terminal import put
+from slurm.commands.shared import Cache, with_exit_codes
+from slurm.commands.trained import Base, Found, Trained, find_trained
+
+app = typer.Typer()
+
+
+@app.command()
+@with_exit_codes
+def export(
+    run: Trained,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for the exports.", show_default=False)],
+    adapter: Annotated[bool, typer.Option("--adapter", help="OUT/adapter: a PEFT adapter for any machine.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="OUT/merged: a full model.")] = False,
+    base: Base = None,
+    cache: Cache = Path(".cache"),
+) -> None:
+    """Export a trained model for use elsewhere.
+
+    Each folder has a model card with data, scores and limits, and no path of this machine.
+    """
+    wanted = {"adapter": (adapter, export_adapter), "merged": (merged, export_merged)}
+    chosen = {name: write for name, (asked, write) in wanted.items() if asked}
+    if not chosen:
+        raise InputError("nothing to export", found="no option", expected=", ".join(f"--{name}" for name in wanted))
+    check_writable(out, "OUT")
+    for name in chosen:
+        if (out / name).exists():
+            raise InputError(
+                "this folder already exists", file=out / name, key="OUT", expected="a folder without this export"
+            )
+    found = find_trained(run, base, cache)
+    origin = _origin(found)
+    for name, write in chosen.items():
+        write(found.model, out / name, origin)
+        put(out / name)
+
+
+def _origin(found: Found) -> Origin:
+    """What the run knows of the model's making."""
+    if found.run is None:
+        return Origin(title=Path(found.model.card.domain).name)
+    summary, plan = gather(found.run), found.run.plan
+    made = f"RouteNator {plan.version}" + (f", commit {plan.commit}" if plan.commit else "")
+    return Origin(
+        title=summary["run"]["title"],
+        description=load_domain(found.run.domain_dir).description,
+        merge=summary if summary["distribution"] is not None else None,
+        scores={**summary["scores"], "baselines": summary["baselines"], "queries": summary["scored_on"]},
+        provenance={
+            "made by": made,
+            "plan": f"`{plan.fingerprint}` ({plan.config.name})",
+            "domain sha256": f"`{plan.domain_sha256}`",
+            "golden set sha256": f"`{plan.golden_sha256}`",
+        },
+    )
