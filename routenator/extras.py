@@ -38,6 +38,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "monitor": {"textual": "textual"},
     "metrics": {"prometheus_client": "prometheus-client"},
     "privacy": {"opendp": "opendp"},
+    "hub": {"huggingface_hub": "huggingface_hub"},
     "door": {"faker": "Faker", "inflect": "inflect", "rstr": "rstr", "mcp": "mcp"},
 }
 _TRAIN = ("torch", "transformers", "accelerate", "peft")  # whatever the method and the tracker

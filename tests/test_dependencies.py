@@ -211,6 +211,7 @@ def test_a_command_says_what_it_lacks(bare: Path, config: Path, tmp_path: Path) 
     expected = [
         (["monitor", str(tmp_path)], "monitor needs textual", "monitor"),
         (["exporter"], "exporter needs prometheus-client", "metrics"),
+        (["hub", "push", str(trained), "org/name"], "hub needs huggingface_hub", "hub"),
         (fit, "noise for differential privacy needs opendp", "privacy"),
         (["evaluate", "org/name", "--domain", str(TINY), "--golden", golden], "evaluation needs torch", "evaluate"),
         (["ask", str(trained), "a query"], "asking a model needs torch", "evaluate"),

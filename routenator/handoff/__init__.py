@@ -5,4 +5,5 @@ asking.py   answers one query at a time, with calls held to the API's schema
 server.py   serves it behind OpenAI's API, by vLLM
 export.py   writes it as folders that work on another machine
 model_card.py  the README of an export
+hub.py      pushes an export or a data set to a model hub
 """

@@ -37,6 +37,7 @@ COMMANDS = {
     "ask": ("ask", "Ask a trained model: the calls for a query."),
     "serve": ("serve", "Serve a trained model behind OpenAI's API."),
     "export": ("export", "Export a trained model for use elsewhere."),
+    "hub": ("hub", "Push exports and data sets to a model hub."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
     "domain": ("domain", "Check, fit, derive and convert domains (docs/domains.md)."),
     "golden": ("golden", "Import, join and split golden sets."),
@@ -44,7 +45,7 @@ COMMANDS = {
     "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
 }
 # Command -> the extra without which its module cannot be imported.
-NEEDS = {"monitor": "monitor", "exporter": "metrics"}
+NEEDS = {"monitor": "monitor", "exporter": "metrics", "hub": "hub"}
 
 
 def load_command(name: str) -> TyperCommand | TyperGroup:
