@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40
 
-.PHONY: help install bfcl quickstart test fast coverage mutants screenshots lint clean
+.PHONY: help install bfcl quickstart test fast coverage mutants screenshots lint schemas clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
@@ -20,6 +20,7 @@ help:
 	@echo "make mutants      plants faults in copies of the code; do the fast tests see them? (SEED=1: others)"
 	@echo "make bfcl         the Berkeley leaderboard's package in an environment of its own, for benchmarks/berkeley.py"
 	@echo "make screenshots  of the report page in docs/, from the run of RUN=runs/...; needs the package chromium"
+	@echo "make schemas      writes configs/schemas, after a change of a model or of docs/configuration.md"
 	@echo "make lint         format, lint and types only"
 	@echo "make clean        remove the environment, the prepared weights and the runs"
 
@@ -54,6 +55,10 @@ mutants: $(STAMP)
 # Of a finished run's report page, for docs/report.md, by Debian's package chromium.
 screenshots: $(STAMP)
 	@$(BIN)/python -m tests.browser $(RUN)
+
+# JSON Schemas for editors, from the models and docs/configuration.md.
+schemas: $(STAMP)
+	$(BIN)/python -m tests.schemas
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

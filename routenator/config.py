@@ -92,10 +92,16 @@ class MergeConfig(Section):
     """Selection of candidates for the data set."""
 
     backfill: bool = True  # fill a stratum's shortfall with surplus of the same function, category, length and language
-    near_duplicates: Annotated[Literal["off", "bag", "minhash"], BeforeValidator(_off)] = "bag"
+    near_duplicates: Annotated[
+        Literal["off", "bag", "minhash"],
+        BeforeValidator(_off, json_schema_input_type=Literal["off", "bag", "minhash", False]),
+    ] = "bag"
     # bag: drop queries of the same words in another order (normal form); minhash: also those above `near_threshold`
     near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8  # for minhash: Jaccard similarity of four-byte shingles
-    ambiguity: Annotated[Literal["off"] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_off)] = "off"
+    ambiguity: Annotated[
+        Literal["off"] | Annotated[float, Field(gt=0, le=1)],
+        BeforeValidator(_off, json_schema_input_type=Literal["off", False] | Annotated[float, Field(gt=0, le=1)]),
+    ] = "off"
     # drop a row if at least this share of its nearest queries (by `model.embedder`) belongs to another function
     ambiguity_neighbours: Positive = 10  # number of nearest queries to compare
     formats: list[Literal["openai", "openai_parquet", "axolotl", "llamafactory", "bfcl"]] = ["openai"]

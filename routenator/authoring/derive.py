@@ -51,16 +51,27 @@ _WRITTEN = {
 
 
 class DeriveOptions(Closed):
-    """The changes to make; see docs/domains.md."""
+    """The changes to make; see docs/domains.md.
+
+    Attributes:
+        only_used: leave out functions that have no share.
+        templates: templates to keep: names, "route/name", or patterns such as basic_*.
+        routes: weights of the routes, for all functions.
+        flat: no population statistics: everything is equally likely.
+        boost: "function.category" to a factor for its weight.
+        functions: the same API with this many functions.
+        without_topics: topics to leave out of rows without a call, of templates/no_call.yaml and of the package's.
+        golden: golden file to use instead of the domain's own.
+    """
 
     only_used: bool = False
-    templates: list[str] | None = None  # names, "route/name", or patterns such as basic_*
+    templates: list[str] | None = None
     routes: dict[RouteName, Weight] | None = None
     flat: bool = False
-    boost: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # "function.category" -> factor
+    boost: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     functions: Annotated[int, Field(ge=1)] | None = None
-    without_topics: list[str] = []  # of templates/no_call.yaml and of the package's
-    golden: Path | None = None  # used instead of the domain's own golden set
+    without_topics: list[str] = []
+    golden: Path | None = None
 
 
 @dataclass

@@ -20,7 +20,7 @@ def _category_name(value: Any) -> Any:
     return value_name(value) if isinstance(value, bool | int | float) else value
 
 
-CategoryName = Annotated[str, BeforeValidator(_category_name)]
+CategoryName = Annotated[str, BeforeValidator(_category_name, json_schema_input_type=str | bool | int | float)]
 
 NO_CATEGORY = "none"  # stands for "no category"
 NO_CALL = "none"  # stands for the function of a row without a call
@@ -29,7 +29,13 @@ NoCallKind = Literal["topics", "near", "chat"]
 
 
 class Step(Closed):
-    """One step of a path: a node type, reached from the previous step or from the step named by ``from``."""
+    """One step of a path: a node type, reached from the previous step or from the step named by ``from``.
+
+    Attributes:
+        type: type of the graph's nodes that the step goes to.
+        name: the step's name in grammars; default: its type.
+        from: the step that it continues from; default: the one before it.
+    """
 
     type: str
     name: str = ""
@@ -44,14 +50,24 @@ class Step(Closed):
 
 
 class Root(Closed):
-    """Restricts which nodes of the first type can start a walk: those whose attribute equals a value."""
+    """Restricts which nodes of the first type can start a walk: those whose attribute equals a value.
+
+    Attributes:
+        attribute: a column of the nodes' file.
+        equals: the value that it must have.
+    """
 
     attribute: str
     equals: str
 
 
 class CategoryRule(Closed):
-    """Names the step that decides the category, and the attribute to use (default: the node's label)."""
+    """Names the step that decides the category, and the attribute to use (default: the node's label).
+
+    Attributes:
+        step: name of a step of the path.
+        attribute: attribute of the step's node that is the category; default: the node's label.
+    """
 
     step: str
     attribute: str | None = None
@@ -80,7 +96,13 @@ Rule = Annotated["SlotRule", BeforeValidator(_from_text)]
 
 
 class EntryRule(Closed):
-    """The entries of a map; ``surface`` is a pattern over {key} and {value}."""
+    """The entries of a map.
+
+    Attributes:
+        key: the rule of the keys.
+        value: the rule of the values.
+        surface: how an entry is said: a pattern over {key} and {value}.
+    """
 
     key: Rule
     value: Rule
@@ -101,10 +123,15 @@ class SlotRule(Closed):
         count: number of items or entries -> weight.
         join: put between items: one text, or one and another for the last; by language, where there are several.
         unique: no two items are equal, or, if it names a field, no two have the same value there.
+        excludes: slots above it beside which it is never present.
+        needs: slots above it without which it is never present.
     """
 
     value: str | None = None
-    said: Annotated[dict[str, list[str]] | None, BeforeValidator(_phrase_table)] = None
+    said: Annotated[
+        dict[str, list[str]] | None,
+        BeforeValidator(_phrase_table, json_schema_input_type=dict[str, str | list[str] | None] | None),
+    ] = None
     weights: Annotated[dict[str, Weight], BeforeValidator(_weight_table)] = {}
     items: Rule | list[Rule] | None = None
     fields: dict[str, Rule] | None = None
@@ -169,16 +196,29 @@ SHAPES = ("value", "said", "items", "fields", "entries")
 
 
 class FunctionRule(Closed):
-    """How requests for one API function are made."""
+    """How requests for one API function are made.
 
-    path: list[Step] = []  # empty: no graph; slots take their values from value lists
+    Attributes:
+        path: a walk over the graph, step by step; empty: no graph, slots take their values from value lists.
+        root: which nodes of the first type a walk may start from; default: all.
+        category: the step that decides the category; default: the function has none.
+        slots: rules of the parameters that the data should teach, by name. A rule may be a text: its value.
+    """
+
+    path: list[Step] = []
     root: Root | None = None
     category: CategoryRule | None = None
     slots: dict[str, Rule]
 
 
 class DomainFile(Closed):
-    """domain.yaml."""
+    """domain.yaml: how requests for each function of an API are made.
+
+    Attributes:
+        title: the API's name, for people.
+        description: one paragraph on what it is.
+        functions: rules by the name of the function in functions.json.
+    """
 
     title: str
     description: str = ""
@@ -186,7 +226,13 @@ class DomainFile(Closed):
 
 
 class Noise(Closed):
-    """Typing habits applied to heuristic queries; each is a share of the queries."""
+    """Typing habits applied to heuristic queries; each is a share of the queries.
+
+    Attributes:
+        lowercase: share without capitals.
+        typo: share with one typing error.
+        no_punctuation: share without punctuation.
+    """
 
     lowercase: Annotated[float, Field(ge=0, le=1)] = 0.0
     typo: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -194,7 +240,15 @@ class Noise(Closed):
 
 
 class JointCell(Closed):
-    """One cell of a target given as a joint distribution."""
+    """One cell of a target given as a joint distribution.
+
+    Attributes:
+        function: name of the function.
+        category: name of the category; ``none`` for a call without one.
+        length: name of the length bucket.
+        language: code of the language.
+        share: weight of the cell.
+    """
 
     function: str
     category: CategoryName = NO_CATEGORY
@@ -208,6 +262,21 @@ class Statistics(Closed):
 
     The file may omit ``functions`` and ``lengths`` if ``joint`` or ``word_quantiles`` implies them; in a loaded domain
     they are always filled in.
+
+    Attributes:
+        languages: weights of the queries' languages, by code.
+        functions: weights of the functions.
+        categories: weights of each function's categories.
+        length_buckets: least and greatest number of words of each bucket, both included.
+        lengths: weights of each function's length buckets.
+        word_quantiles: by function, quantile to the least number of words that this share of queries does not exceed.
+        joint: the whole target as cells, or a CSV or Parquet file in the domain's folder with the cells.
+        routes: weights of each function's routes.
+        slots: by function, the share of calls that have an optional slot.
+        keyword_position: weights of the third of the query that has the category word, by function.
+        noise: typing habits, applied to heuristic queries outside the slots.
+        calls: shares of the rows, by their number of calls.
+        no_call: weights of what rows without a call are; empty: the default of the style of prompt.
     """
 
     languages: Weights = {"en": 1.0}
@@ -216,17 +285,25 @@ class Statistics(Closed):
     length_buckets: dict[str, tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]]
     lengths: dict[str, Weights] = {}
     word_quantiles: dict[str, dict[Annotated[float, Field(gt=0, lt=1)], Annotated[int, Field(ge=1)]]] = {}
-    joint: list[JointCell] | str | None = None  # the cells, or a CSV or Parquet file in the domain's folder
+    joint: list[JointCell] | str | None = None
     routes: dict[str, dict[RouteName, Weight]]
     slots: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]] = {}
     keyword_position: dict[str, dict[Literal["first", "middle", "last"], Weight]] = {}
     noise: Noise = Noise()
-    calls: dict[CallCount, Weight] = {1: 1.0}  # shares of the rows, by their number of calls
-    no_call: dict[NoCallKind, Weight] = {}  # what rows without a call are; empty: the default of the style of prompt
+    calls: dict[CallCount, Weight] = {1: 1.0}
+    no_call: dict[NoCallKind, Weight] = {}
 
 
 class NoCallEntry(Closed):
-    """A topic of queries without a call."""
+    """A topic of queries without a call.
+
+    Attributes:
+        kind: ``topics``: other things that people ask for; ``chat``: talk.
+        weight: weight of the topic within its kind.
+        languages: only for these languages; default: the file's.
+        serves: words that name this topic; an API whose descriptions have them gets no such rows.
+        text: the queries' grammar.
+    """
 
     kind: Literal["topics", "chat"] = "topics"
     weight: Weight = 1.0
@@ -236,17 +313,32 @@ class NoCallEntry(Closed):
 
 
 class NoCallFile(Closed):
-    """templates/no_call.yaml. ``languages`` holds for every topic that does not give its own."""
+    """templates/no_call.yaml. ``languages`` holds for every topic that does not give its own.
 
-    extends: bool = True  # whether the package's topics and words are used too
-    frame: str = "{query}"  # what may stand around a topic's pattern
+    Attributes:
+        extends: whether the package's topics and words are used too.
+        frame: what may stand around a topic's pattern.
+        languages: languages of the topics that give none.
+        words: lists of words that the patterns name, as in lexicon.yaml.
+        templates: the topics, by name.
+    """
+
+    extends: bool = True
+    frame: str = "{query}"
     languages: list[str] | None = None
     words: dict[str, Any] = {}
     templates: dict[str, NoCallEntry] = {}
 
 
 class Join(Closed):
-    """How a query joins several requests: texts before the first, between, and before the last."""
+    """How a query joins several requests: texts before the first, between, and before the last.
+
+    Attributes:
+        open: text before the first.
+        between: text between two.
+        last: text before the last.
+        weight: relative frequency of this way.
+    """
 
     open: str = ""
     between: str = ", "
@@ -255,7 +347,22 @@ class Join(Closed):
 
 
 class TemplateHead(Closed):
-    """Which cells of the target a template serves, and how a model is asked."""
+    """Which cells of the target a template serves, and how a model is asked.
+
+    Attributes:
+        functions: functions that it serves; ``*``: all.
+        weight: relative frequency; 0: never used, unless ``domain derive`` names it.
+        lengths: only for these length buckets.
+        categories: only for these categories.
+        languages: only for these languages.
+        for: models that it is for: those whose profile says ``guided: true``, the others (free), or any.
+        system: system message of the prompt.
+        max_tokens: tokens of a reply; default: the model's.
+        temperature: of sampling; default: the model's.
+        top_p: of sampling; default: the model's.
+        output: ``json``: structured output with the key ``query``; ``line``: the first line of the reply.
+        guide: ``slots``: a guided model only writes texts that say each slot once, in words of the heuristic templates.
+    """
 
     functions: Annotated[list[str], Field(min_length=1)]
     weight: Weight = 1.0
@@ -272,13 +379,22 @@ class TemplateHead(Closed):
 
 
 class TemplateEntry(TemplateHead):
-    """One template of a file: its head, and its grammar or prompt."""
+    """One template of a file: its head, and its grammar or prompt.
+
+    Attributes:
+        text: the grammar of a heuristic template, or the prompt of another.
+    """
 
     text: str
 
 
 class TemplateFile(Closed):
-    """A file of templates, by name. ``functions`` holds for every template that does not give its own."""
+    """A file of templates, by name. ``functions`` holds for every template that does not give its own.
+
+    Attributes:
+        functions: functions of the templates that give none; ``*``: all.
+        templates: the templates, by name; a name is unique in its route.
+    """
 
     functions: list[str] | None = None
     templates: Annotated[dict[str, TemplateEntry], Field(min_length=1)]
@@ -295,7 +411,12 @@ class TemplateFile(Closed):
 
 
 class LexiconItem(Closed):
-    """A word or phrase and its weight."""
+    """A word or phrase and its weight.
+
+    Attributes:
+        text: the word or phrase.
+        weight: relative frequency.
+    """
 
     text: str
     weight: Annotated[float, Field(gt=0)] = 1.0

@@ -37,30 +37,52 @@ _COMMON = (*_OURS, "root", "cluster")  # must be equal for all arms
 
 
 class Arm(Section):
-    """One way of making the model."""
+    """One way of making the model.
 
-    title: str = ""  # name in tables; default: the arm's key
-    derive: DeriveOptions | None = None  # derive another domain from the base's, by the options of `domain derive`
-    init: bool = False  # make the domain anew by `domain init`, from the base's functions and statistics alone
-    set: dict[str, Any] = Field(default_factory=dict)  # settings of this arm's runs only, dotted keys
+    Attributes:
+        title: name in tables; default: the arm's key.
+        derive: derive another domain from the base's, by the options of ``domain derive``.
+        init: make the domain anew by ``domain init``, from the base's functions and statistics alone.
+        set: settings of this arm's runs only, dotted keys.
+    """
+
+    title: str = ""
+    derive: DeriveOptions | None = None
+    init: bool = False
+    set: dict[str, Any] = Field(default_factory=dict)
 
 
 class Experiment(Section):
-    """An experiment: a question, and the runs that answer it."""
+    """An experiment: a question, and the runs that answer it.
+
+    Attributes:
+        name: name of the folder of results, and part of the runs' names.
+        kind: ``arms``: compare models; ``distribution``: compare data with the statistics, train nothing; ``ceiling``:
+            train on real queries.
+        question: what is asked, for people.
+        base: the run config that all runs start from: a file, or the name of one in configs.
+        set: settings of all runs, dotted keys.
+        golden: golden file of all arms; default: as in the base.
+        seeds: seeds; each arm is run once with each.
+        arms: the ways to compare, by name.
+        reference: the arm that the others are compared to.
+        measures: measures in tables.
+        curves: arms that a curve joins; default: all, over the number of functions, if they differ in it.
+        folds: number of parts of the real queries, for kind: ceiling.
+    """
 
     name: Name
     kind: Literal["arms", "ceiling", "distribution"] = "arms"
     question: str
-    base: str  # a run config
-    set: dict[str, Any] = Field(default_factory=dict)  # settings of all runs, dotted keys
-    golden: str | None = None  # default: as in the base
+    base: str
+    set: dict[str, Any] = Field(default_factory=dict)
+    golden: str | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1, 2, 3]
     arms: dict[Name, Arm] = Field(default_factory=dict)
-    reference: str | None = None  # the arm that the others are compared to
+    reference: str | None = None
     measures: Annotated[list[Measure], Field(min_length=1)] = ["function_f1_macro", "cta", "ss", "exact_match"]
-    # Arms that a curve joins; default: all, over the number of functions, if they differ in it.
     curves: dict[Literal["functions", "rows"], list[Name]] = Field(default_factory=dict)
-    folds: Annotated[int, Field(ge=2)] = 5  # kind: ceiling
+    folds: Annotated[int, Field(ge=2)] = 5
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
