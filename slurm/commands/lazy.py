@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("runs", "Check, plan and submit every stage of a run."),
     "retry": ("retry", "Resume a run: submit only the shards that are missing."),
     "plan": ("runs", "Show what `run` would do and cost."),
+    "config": ("config", "Show a resolved config, or list what comes with the package."),
     "preview": ("preview", "Show the first rows of a run without running it."),
     "cancel": ("watch", "Stop this run's jobs and processes."),
     "report": ("report", "Print the results of a run, finished or not."),

@@ -17,7 +17,7 @@ app = typer.Typer(
     help="RouteNator: synthetic function-calling data, training and evaluation as jobs, on a Slurm cluster or on this "
     "machine.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-v", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     # On some CPUs it suggests installing kernels that nothing here needs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

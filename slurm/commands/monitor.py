@@ -8,7 +8,7 @@ import typer
 
 from routenator.errors import InputError
 from routenator.place import COMMAND
-from slurm.commands.shared import EXIT_INTERRUPTED, Every, RunDir, console_for_output, load_run, with_exit_codes
+from slurm.commands.shared import EXIT_INTERRUPTED, AnyRun, Every, console_for_output, load_run, with_exit_codes
 from slurm.watching.monitor import Monitor
 from slurm.watching.status import StatusReader
 from slurm.watching.status_view import print_status
@@ -20,7 +20,7 @@ app = typer.Typer()
 
 @app.command()
 @with_exit_codes
-def monitor(run: RunDir, every: Every = 5.0) -> None:
+def monitor(run: AnyRun = None, every: Every = 5.0) -> None:
     """Watch a run live in the terminal.
 
     Keys show its tasks and their logs. Quitting does nothing to the run.
@@ -31,7 +31,7 @@ def monitor(run: RunDir, every: Every = 5.0) -> None:
             "monitor needs a terminal",
             key="RUN",
             found="a pipe or a file",
-            expected=f"a terminal; without one, use `status {run} --watch`",
+            expected=f"a terminal; without one, use `status {loaded.path} --watch`",
         )
     screen = Monitor(StatusReader(loaded, failures=MONITORED_FAILURES, tails=0), every)
     code = screen.run()

@@ -10,7 +10,7 @@ import typer
 from jobs.report import gather, listings
 from routenator.files import check_file, write_atomic
 from routenator.report.page import render
-from slurm.commands.shared import AsJson, RunDir, console_for_output, load_run, print_json, with_exit_codes
+from slurm.commands.shared import AnyRun, AsJson, console_for_output, load_run, print_json, with_exit_codes
 from slurm.watching.follow import print_result
 
 app = typer.Typer()
@@ -19,7 +19,7 @@ app = typer.Typer()
 @app.command()
 @with_exit_codes
 def report(
-    run: RunDir,
+    run: AnyRun = None,
     as_json: AsJson = False,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Also write the HTML page of what is done so far.")

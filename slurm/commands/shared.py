@@ -14,7 +14,7 @@ import typer
 
 from jobs.plan import Run
 from routenator.console import PlainConsole
-from routenator.errors import RoutenatorError
+from routenator.errors import InputError, RoutenatorError
 from routenator.files import NO_PERMISSION, nearest_folder
 from routenator.terminal import put
 from routenator.trust import user_name
@@ -25,7 +25,19 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 EXIT_INTERRUPTED = 130
 
-RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
+RUNS = Path("runs")  # as the config's default for `root`
+RunDir = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run directory, or a part of its name in runs/.", show_default=False),
+]
+AnyRun = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A run directory, or a part of its name in runs/. Default: the newest.",
+        show_default=False,
+    ),
+]
 Config = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one in configs/.", show_default=False)
 ]
@@ -81,16 +93,42 @@ def print_json(value: Any) -> None:
     put(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def load_run(run: Path) -> Run:
+def find_run(given: Path | None) -> Path:
+    """Return the directory of a run that is given as such, or in ``runs`` by a part of its name.
+
+    Args:
+        given: a path; without a slash also the name in runs' configs, which means the newest of them, or a part of one
+            run directory's name. None: the newest run.
+
+    Raises:
+        InputError: no run, or several, match.
+    """
+    if given is not None and ((given / "plan.json").is_file() or str(given) != given.name):
+        return given
+    found = sorted(RUNS.glob("*/plan.json"), key=lambda plan: plan.stat().st_mtime, reverse=True)
+    names = [plan.parent.name for plan in found]
+    if given is None:
+        if not names:
+            raise InputError("no runs here", file=RUNS, key="RUN", found="none", expected="a run directory")
+        put(f"the newest run: {RUNS / names[0]}", err=True)
+        return RUNS / names[0]
+    own = [name for name in names if name.rpartition("-")[0] == given.name]
+    matching = own[:1] or [name for name in names if given.name in name]
+    if len(matching) > 1:
+        raise InputError("several runs have this in their names", key="RUN", found=given, expected=", ".join(matching))
+    return RUNS / matching[0] if matching else given
+
+
+def load_run(run: Path | None) -> Run:
     """Load a run, and check that the outputs of finished stages exist."""
-    loaded = Run.load(run)
+    loaded = Run.load(find_run(run))
     loaded.check_store()
     return loaded
 
 
 def load_own_run(run: Path) -> Run:
     """Load a run to act on it, which is refused if somebody else could have written it."""
-    loaded = Run.load(run)
+    loaded = Run.load(find_run(run))
     loaded.check_own()
     loaded.check_store()
     return loaded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import getpass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,12 +13,15 @@ from routenator.errors import InputError
 from routenator.terminal import put
 from slurm import control
 from slurm.commands.shared import (
+    RUNS,
+    AnyRun,
     AsJson,
     Every,
     Patience,
     Root,
     RunDir,
     console_for_output,
+    find_run,
     load_run,
     print_json,
     with_exit_codes,
@@ -41,7 +43,7 @@ app = typer.Typer()
 @app.command()
 @with_exit_codes
 def status(
-    run: RunDir,
+    run: AnyRun = None,
     as_json: AsJson = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay until the run ends; exit code 0: done, 1: not, 3: stuck.")
@@ -74,7 +76,7 @@ def cancel(run: RunDir) -> None:
 
     Touches no other run. Finished shards are kept; `retry` resumes the run.
     """
-    loaded = Run.load(run)
+    loaded = Run.load(find_run(run))
     loaded.check_own()
     ended = control.cancel(loaded)
     parts = [f"Slurm jobs {', '.join(ended.jobs)}"] if ended.jobs else []
@@ -91,7 +93,7 @@ def cancel(run: RunDir) -> None:
 @app.command()
 @with_exit_codes
 def logs(
-    run: RunDir,
+    run: AnyRun = None,
     stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="Only this stage.", show_default=False)] = None,
     shard: Annotated[
         int | None, typer.Option("--shard", min=0, help="Only this shard of STAGE.", show_default=False)
@@ -185,12 +187,12 @@ def queue(
 
 @app.command()
 @with_exit_codes
-def runs(root: Root = Path("runs"), as_json: AsJson = False) -> None:
+def runs(root: Root = RUNS, as_json: AsJson = False) -> None:
     """List the runs in a folder, newest first.
 
     State, age, current stage and rows of each.
     """
-    entries = RunsReader(root).read()
+    entries = RunsReader(root).read() if root != RUNS or root.is_dir() else []
     if as_json:
         print_json([entry.as_dict() for entry in entries])
     elif entries:

@@ -130,17 +130,18 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "fingerprint", "shards", "to do", "per task", "limit", "node-hours", "GPU-hours"):
-        table.add_column(
-            name, justify="left" if name in ("stage", "fingerprint", "per task") else "right", no_wrap=True
-        )
+    # Without the fingerprints, which --json has, it fits into 80 columns.
+    for name in ("stage", "shards", "to do", "per task", "limit", "node-h", "GPU-h"):
+        left = name in ("stage", "per task")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "per task")
     for stage in value["stages"]:
-        task = f"{stage['nodes']} node, {stage['cpus']} cores, {stage['memory_gib']:g} GiB"
+        task = f"{stage['cpus']} cores, {stage['memory_gib']:g} GiB"
         if stage["gpus"]:
             task += f", {stage['gpus']} GPU"
+        if stage["nodes"] > 1:
+            task = f"{stage['nodes']} nodes of {task}"
         table.add_row(
             stage["stage"],
-            stage["fingerprint"],
             str(stage["shards"]),
             "reused" if stage["reused"] else str(stage["to_do"]),
             task,
