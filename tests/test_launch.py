@@ -292,4 +292,6 @@ def test_help_of_a_command_imports_its_module_alone() -> None:
         "print(sorted(name for name in sys.modules if name.startswith('slurm.commands.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.splitlines()[-1] == str([f"slurm.commands.{name}" for name in ("lazy", "shared", "watch")])
+    assert done.stdout.splitlines()[-1] == str(
+        [f"slurm.commands.{name}" for name in ("lazy", "main", "shared", "watch")]
+    )

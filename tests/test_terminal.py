@@ -98,5 +98,5 @@ def test_a_plan_is_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     head = next(line for line in lines if line.startswith("stage"))
     assert head.split() == ["stage", "shards", "to", "do", "per", "task", "limit", "node-h", "GPU-h"]
     assert len(head) <= 80 and not any("…" in line for line in lines)
-    text = " ".join(" ".join(lines).split())
-    assert "2 nodes of 64 cores, 480 GiB, 4 GPU" in text
+    train = next(number for number, line in enumerate(lines) if line.startswith("train"))
+    assert "2 nodes of 64 cores, 480 GiB, 4 " in lines[train] and lines[train + 1].strip() == "GPU"
