@@ -19,6 +19,7 @@ from typing import Any
 from routenator.errors import InputError
 from routenator.evaluation.engines import max_lora_rank, merge_adapter
 from routenator.files import read_json, write_atomic, write_json
+from routenator.handoff.gguf import write_gguf
 from routenator.handoff.model_card import Origin, model_card
 from routenator.handoff.trained import TrainedModel
 from routenator.models import MARKER, hub_snapshot, weights_identity
@@ -125,6 +126,29 @@ def export_merged(model: TrainedModel, out: Path, origin: Origin) -> None:
         ))  # fmt: skip
 
 
+def export_gguf(model: TrainedModel, out: Path, origin: Origin, converter: Path) -> None:
+    """Write the merged model as GGUF at 16 bits, with an Ollama Modelfile.
+
+    Args:
+        out: a new folder.
+        origin: for the model card.
+        converter: llama.cpp's (``gguf.find_converter``).
+
+    Raises:
+        InputError: ``out`` exists.
+        StageError: the adapter cannot be merged, or the converter does not know such a model.
+    """
+    base = named_base(model)
+    with _new_folder(out) as folder:
+        card = _portable(model.card, base.name if base else "")
+        merged = folder / "merged"
+        merge_adapter(model.base, str(model.adapter), merged, template=model.template)
+        write_gguf(merged, folder, converter, card)
+        shutil.rmtree(merged)
+        readme = model_card(card, origin, base.name if base else None, kind="GGUF model", usage=_GGUF_USE)
+        _describe(folder, card, model.template, readme)
+
+
 def _describe(folder: Path, card: AdapterCard, template: str, readme: str) -> None:
     write_atomic(folder / TEMPLATE_FILE, template)
     write_atomic(folder / "README.md", readme)
@@ -193,6 +217,15 @@ Behind OpenAI's API with vLLM, where the reply's calls are in `tool_calls` (send
     python -m vllm.entrypoints.openai.api_server --model {served} --enable-lora --max-lora-rank {rank} \\
         --lora-modules tuned=FOLDER --chat-template FOLDER/{template} \\
         --enable-auto-tool-choice --tool-call-parser {parser}"""
+
+_GGUF_USE = """With Ollama, in this folder:
+
+    ollama create NAME -f Modelfile
+    ollama run NAME "QUERY"
+
+With llama.cpp's server, which reads the chat template in `model.gguf` and answers as OpenAI's API does:
+
+    llama-server -m model.gguf --jinja"""
 
 _MERGED_USE = """With transformers, on queries one at a time:
 

@@ -11,7 +11,8 @@ from jobs.report import gather
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_writable
-from routenator.handoff.export import export_adapter, export_merged
+from routenator.handoff.export import export_adapter, export_gguf, export_merged
+from routenator.handoff.gguf import find_converter
 from routenator.handoff.model_card import Origin
 from routenator.terminal import put
 from slurm.commands.shared import Cache, with_exit_codes
@@ -27,6 +28,11 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for the exports.", show_default=False)],
     adapter: Annotated[bool, typer.Option("--adapter", help="OUT/adapter: a PEFT adapter for any machine.")] = False,
     merged: Annotated[bool, typer.Option("--merged", help="OUT/merged: a full model.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="OUT/gguf: for llama.cpp and Ollama, at 16 bits.")] = False,
+    llama_cpp: Annotated[
+        Path | None,
+        typer.Option("--llama-cpp", help="A checkout of llama.cpp, for its converter. Default: fetched by pip, once."),
+    ] = None,
     base: Base = None,
     cache: Cache = Path(".cache"),
 ) -> None:
@@ -34,8 +40,8 @@ def export(
 
     Each folder has a model card with data, scores and limits, and no path of this machine.
     """
-    wanted = {"adapter": (adapter, export_adapter), "merged": (merged, export_merged)}
-    chosen = {name: write for name, (asked, write) in wanted.items() if asked}
+    wanted = {"adapter": adapter, "merged": merged, "gguf": gguf}
+    chosen = [name for name, asked in wanted.items() if asked]
     if not chosen:
         raise InputError("nothing to export", found="no option", expected=", ".join(f"--{name}" for name in wanted))
     check_writable(out, "OUT")
@@ -46,8 +52,13 @@ def export(
             )
     found = find_trained(run, base, cache)
     origin = _origin(found)
-    for name, write in chosen.items():
-        write(found.model, out / name, origin)
+    if adapter:
+        export_adapter(found.model, out / "adapter", origin)
+    if merged:
+        export_merged(found.model, out / "merged", origin)
+    if gguf:
+        export_gguf(found.model, out / "gguf", origin, find_converter(found.cache, llama_cpp))
+    for name in chosen:
         put(out / name)
 
 

@@ -151,3 +151,37 @@ def test_the_card_tells_data_scores_and_limits(model: TrainedModel) -> None:
         assert expected in text
     bare = model_card(model.card, Origin("t"), None, kind="PEFT adapter", usage="USE")
     assert "not been evaluated" in bare and "without its run" in bare and "base_model:" not in bare
+
+
+# A stand-in for llama.cpp's converter, which knows no byte tokenizer: notes what it was given.
+CONVERTER = """
+import json, pathlib, sys
+if "refuse" in pathlib.Path(__file__).parent.name:
+    sys.exit("NotImplementedError: no such architecture")
+merged, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[sys.argv.index("--outfile") + 1])
+out.write_text(json.dumps([sorted(path.name for path in merged.iterdir()), sys.argv[sys.argv.index("--outtype") + 1]]))
+"""
+
+
+@pytest.mark.slow
+def test_gguf_is_made_of_the_merged_model_with_a_modelfile(model: TrainedModel, tmp_path: Path) -> None:
+    for name in ("llama", "refuse"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "convert_hf_to_gguf.py").write_text(CONVERTER)
+    command = ["export", str(model.adapter), str(tmp_path / "out"), "--gguf", "--llama-cpp"]
+    refused = launch_here(*command, str(tmp_path / "refuse"))
+    assert refused.returncode == 1 and "converter refused the model" in refused.stderr
+    assert "no such architecture" in refused.stderr and not list((tmp_path / "out").iterdir())
+    assert "no checkout of llama.cpp" in launch_here(*command, str(tmp_path)).stderr
+    assert launch_here(*command, str(tmp_path / "llama")).returncode == 0
+    folder = tmp_path / "out" / "gguf"
+    assert {path.name for path in folder.iterdir()} == {
+        "model.gguf", "Modelfile", "README.md", "routenator.json", "chat_template.jinja"
+    }  # fmt: skip
+    given, kind = json.loads((folder / "model.gguf").read_text())
+    assert kind == "auto" and {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(
+        given
+    )
+    lines = (folder / "Modelfile").read_text()
+    assert lines.startswith("FROM ./model.gguf\n") and 'TEMPLATE """{{ .Prompt }}\n"""' in lines
+    assert not [name for name, text in texts(folder).items() if str(model.adapter.parent) in text]
