@@ -27,7 +27,7 @@ from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
 from routenator.training.adapter import read_card
 
-VERSION = 4
+VERSION = 5
 
 
 def run(task: Task) -> None:

@@ -144,11 +144,15 @@ class TrainConfig(Section):
     ] = "tensorboard"
 
 
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
+
 class EvaluateConfig(Section):
     """Scoring on the golden set."""
 
     workers: Positive = 1  # Ray actors, each with its own engine
     engine: Literal["vllm", "transformers"] = "vllm"
+    dtype: Dtype = "auto"  # of the weights; auto: as the base model's files have it
     limit: Annotated[int, Field(ge=0)] = 0  # score only this many golden queries, chosen by a keyed shuffle; 0: all
     max_new_tokens: Positive = 128
     bootstrap: Positive = 2000  # resamples for the 95% confidence intervals
@@ -164,7 +168,7 @@ class EngineConfig(Section):
 
     model: str  # a hub id, a folder, or "package:NAME" (weights inside a Python package; routenator/models.py)
     engine: Literal["vllm", "transformers"] = "vllm"
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Dtype = "auto"
     tensor_parallel_size: Positive = 1  # GPUs per engine
     engines: Literal["auto"] | Positive = (
         "auto"  # engines of a generate task; auto: as many as fit on its GPUs, or one without GPUs

@@ -32,6 +32,7 @@ class PromptFormat:
         tokenizer: a transformers tokenizer.
         template: the chat template that a model was trained with; None: choose one.
         several: whether a reply may have several calls, for the choice of the template.
+        untrained: True for a model that is only asked, not trained; for the choice of the template.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class PromptFormat:
         *,
         template: str | None = None,
         several: bool = True,
+        untrained: bool = False,
     ) -> None:
         self.style = style
         # Keys in the order in which servers pass tools on.
@@ -49,7 +51,11 @@ class PromptFormat:
             {"type": "function", "function": {key: tool["function"].get(key) for key in _KEYS}} for tool in tools
         ]
         self.tokenizer = tokenizer
-        self.template = template if template is not None else choose_template(style, tokenizer, several=several)
+        self.template = (
+            template
+            if template is not None
+            else choose_template(style, tokenizer, several=several, untrained=untrained)
+        )
         self._order = {
             tool["function"]["name"]: list((tool["function"]["parameters"] or {}).get("properties", {}))
             for tool in self.tools

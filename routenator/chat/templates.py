@@ -5,7 +5,8 @@ messages and tools by it gives the model the very tokens that it was trained wit
 
 - the model's own, where it shows tools and writes calls in a form that ``replies.parse_reply`` reads back;
 - ``tools`` for other models: the model's own template, around which tools are described in the system message and
-  calls are written in Hermes tags, ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``;
+  calls are written in Hermes tags, ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``; an untrained model is
+  asked for the calls as bare JSON instead, which small ones write sooner;
 - ``compact``: the query on a line, then the reply. System messages and tools are left out, as the model knows its API.
 """
 
@@ -48,11 +49,22 @@ _COMPACT = (
     "{%- endif -%}"
     "{%- endfor -%}"
 )
-# With the form of each call written out, an untrained small model answers some queries with a call; with a description
-# of the form alone, none.
+# The form of each function's call.
+_FORMS = """{%- macro forms_of(tools, open, close) -%}
+{%- for tool in tools -%}
+{%- set function = tool.function or tool -%}
+{%- set schema = function.parameters or {} -%}
+{%- set names = schema.required or (schema.properties or {}) | list | batch(2) | first | default([]) -%}
+{{ open + '{"name": ' + function.name | tojson + ', "arguments": {' }}
+{%- for name in names -%}{{ (', ' if not loop.first else '') + name | tojson + ': "..."' }}{%- endfor -%}
+{{ '}}' + close }}
+{%- endfor -%}
+{%- endmacro -%}
+"""
 _TOOLS = (
     _TEXT
     + _REPLY
+    + _FORMS
     + """{%- macro described(tools) -%}
 {{ 'You turn a request into calls of these functions:\\n<tools>\\n' }}
 {%- for tool in tools -%}
@@ -60,15 +72,7 @@ _TOOLS = (
 {{ {'name': function.name, 'description': function.description, 'parameters': function.parameters} | tojson + '\\n' }}
 {%- endfor -%}
 {{ '</tools>\\nAnswer with one or more of these calls, and fill in the values from the request:\\n' }}
-{%- for tool in tools -%}
-{%- set function = tool.function or tool -%}
-{%- set schema = function.parameters or {} -%}
-{%- set names = schema.required or (schema.properties or {}) | list | batch(2) | first | default([]) -%}
-{{ 'OPEN\\n{"name": ' + function.name | tojson + ', "arguments": {' }}
-{%- for name in names -%}{{ (', ' if not loop.first else '') + name | tojson + ': "..."' }}{%- endfor -%}
-{{ '}}\\nCLOSE\\n' }}
-{%- endfor -%}
-{{ 'If none of them serves the request, answer in a sentence.' }}
+{{- forms_of(tools, 'OPEN\\n', '\\nCLOSE\\n') + 'If none of them serves the request, answer in a sentence.' }}
 {%- endmacro -%}
 {%- set ours = namespace(messages=[], head='') -%}
 {%- if tools -%}{%- set ours.head = described(tools) -%}{%- endif -%}
@@ -85,6 +89,25 @@ _TOOLS = (
 {%- set messages = ours.messages -%}
 {%- set tools = none -%}
 """.replace("OPEN", OPEN).replace("CLOSE", CLOSE)
+)
+# For a model that is scored as it is. Small models follow the bare JSON of calls and a last line "Call:", but not tags,
+# and not once they may also answer in words: of 42 queries SmolLM2-135M answered 28 with a call, in either case none.
+_UNTRAINED = (
+    _FORMS
+    + """{%- macro described(tools) -%}
+{{ 'You turn a request into one function call. These are the functions, as JSON:\\n' }}
+{%- for tool in tools -%}
+{{ tool.function | tojson(separators=(',', ':')) + '\\n' }}
+{%- endfor -%}
+{{ 'Answer with one of these calls alone, as JSON, and fill in the values from the request:\\n' }}
+{{- forms_of(tools, '', '\\n') }}
+{%- endmacro -%}
+{%- set head = described(tools) | trim -%}
+{%- set asked = 'Request: ' + messages[0].content.split() | join(' ') + '\\nCall:' -%}
+{%- set messages = [{'role': 'system', 'content': head}, {'role': 'user', 'content': asked}] if HEAD_ROLE == 'system'
+    else [{'role': 'user', 'content': head + '\\n' + asked}] -%}
+{%- set tools = none -%}
+"""
 )
 # For models without a template: ChatML, but ended by the model's own end of text.
 _PLAIN = (
@@ -107,23 +130,23 @@ _PROBE_CALLS = (Call("probe_one", {"value": "a \u00e9 1"}), Call("probe_one", {"
 _QUESTION = {"role": "user", "content": "probe question"}
 
 
-def choose_template(style: Style, tokenizer: Any, *, several: bool) -> str:
+def choose_template(style: Style, tokenizer: Any, *, several: bool, untrained: bool = False) -> str:
     """The chat template for a model.
 
     Args:
         tokenizer: a transformers tokenizer.
         several: whether a reply may have several calls; some models' own templates refuse that.
+        untrained: for prompts of a single query to a model that will not be trained.
     """
     if style == "compact":
         ids = tokenizer("a")["input_ids"]
         starts = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
         return _COMPACT.replace("START", "bos_token" if starts else "''")
     own = _own(tokenizer)
-    if own is None:
-        return _wrapped(_PLAIN, "system")
-    if _writes_calls(own, tokenizer, several):
+    if own is not None and _writes_calls(own, tokenizer, several):
         return own
-    return _wrapped(own, "system" if _takes_system(own, tokenizer) else "user")
+    role = "system" if own is None or _takes_system(own, tokenizer) else "user"
+    return _around(own or _PLAIN, _UNTRAINED if untrained else _TOOLS, role)
 
 
 def render(
@@ -184,9 +207,9 @@ def _own(tokenizer: Any) -> str | None:
         return None
 
 
-def _wrapped(own: str, role: str) -> str:
+def _around(own: str, tools: str, role: str) -> str:
     joined = "text + '\\n\\n' + ours.head" if role == "system" else "ours.head + '\\n\\n' + text"
-    return _TOOLS.replace("HEAD_ROLE", f"'{role}'").replace("JOINED", joined) + own
+    return tools.replace("HEAD_ROLE", f"'{role}'").replace("JOINED", joined) + own
 
 
 def _writes_calls(template: str, tokenizer: Any, several: bool) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from routenator.config import Dtype
 from routenator.errors import InputError, StageError
 from routenator.extras import require
 from routenator.files import read_json
@@ -38,6 +39,7 @@ class EngineSpec:
         longest: tokens of the longest prompt.
         max_new_tokens: maximum length of an answer, in tokens.
         threads: CPU threads of this engine.
+        dtype: precision of the weights; ``auto``: that of the base model's files.
     """
 
     base: str
@@ -46,6 +48,7 @@ class EngineSpec:
     longest: int
     max_new_tokens: int
     threads: int
+    dtype: Dtype = "auto"
 
     @property
     def engine(self) -> Literal["vllm", "transformers"]:
@@ -87,14 +90,15 @@ def _quiet_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-def merge_adapter(base: str, adapter: str, folder: Path, template: str | None = None) -> None:
-    """Write a model folder with the adapter merged into the base model's weights, in the base model's precision.
+def merge_adapter(base: str, adapter: str, folder: Path, *, template: str | None = None, dtype: Dtype = "auto") -> None:
+    """Write a model folder with the adapter merged into the base model's weights.
 
     Args:
         base: folder or hub id.
         adapter: folder of a LoRA adapter.
         folder: of the merged model.
         template: its chat template; None: the base model's.
+        dtype: precision of its weights; ``auto``: that of the base model's files.
 
     Raises:
         InputError: a package is missing.
@@ -108,7 +112,7 @@ def merge_adapter(base: str, adapter: str, folder: Path, template: str | None = 
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
     try:
         with torch.inference_mode():
             merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()
@@ -173,7 +177,7 @@ class VllmGreedy(GreedyEngine):
                 more = {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_lora_rank(spec.adapter)}
             self._llm = LLM(
                 model=plain_folder(spec.base, self._scratch),
-                dtype="auto",
+                dtype=spec.dtype,
                 max_model_len=spec.longest + spec.max_new_tokens,
                 max_num_seqs=64 if cpu else 256,
                 enforce_eager=cpu,  # compiling takes longer than the golden set
@@ -231,7 +235,7 @@ class TransformersGreedy(GreedyEngine):
             torch.set_num_threads(spec.threads)
         self._tokenizer = AutoTokenizer.from_pretrained(spec.base)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = AutoModelForCausalLM.from_pretrained(spec.base, dtype="auto")
+        model: Any = AutoModelForCausalLM.from_pretrained(spec.base, dtype=spec.dtype)
         model = model.to(device)
         self._learned_prompt = False
         if spec.adapter is not None:

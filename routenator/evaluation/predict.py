@@ -225,6 +225,6 @@ def _specs(sides: dict[str, PromptSet], spec: EngineSpec, scratch: Path, *, merg
         if side.adapted:
             merged = scratch / "merged"
             if not merged.is_dir():
-                merge_adapter(spec.base, spec.adapter, merged)
+                merge_adapter(spec.base, spec.adapter, merged, dtype=spec.dtype)
             specs[name] = replace(spec, base=str(merged), adapter=None)
     return specs

@@ -128,8 +128,7 @@ def ask_and_judge(
     several = any(len(example.calls) > 1 for example in golden)
     filled = {}
     for name, asked in sets.items():
-        template = read_template(adapter, asked.style) if asked.adapted and adapter is not None else None
-        form = PromptFormat(asked.style, tools, tokenizer, template=template, several=several)
+        form = form_of(asked, tools, tokenizer, adapter, several=several)
         guide = _guide(form) if asked.guided else None
         filled[name] = replace(asked, prompts=[form.prompt_ids(example.query) for example in golden], guide=guide)
     spec = EngineSpec(
@@ -139,6 +138,7 @@ def ask_and_judge(
         longest=max(len(prompt) for asked in filled.values() for prompt in asked.prompts),
         max_new_tokens=config.max_new_tokens,
         threads=max(1, len(os.sched_getaffinity(0)) * nodes.count // config.workers),
+        dtype=config.dtype,
     )
     judged = {}
     for name, said in ask(filled, spec, config.workers, scratch, progress=progress, nodes=nodes).items():
@@ -148,6 +148,16 @@ def ask_and_judge(
         ]
         judged[name] = replace(said, replies=replies, verdicts=verdicts)
     return judged
+
+
+def form_of(
+    asked: PromptSet, tools: Sequence[Mapping[str, Any]], tokenizer: Any, adapter: Path | None, *, several: bool
+) -> PromptFormat:
+    """The form of a set's prompts: an adapter's own, or one for an untrained model."""
+    if not asked.adapted:
+        return PromptFormat(asked.style, tools, tokenizer, several=several, untrained=True)
+    template = read_template(adapter, asked.style) if adapter is not None else None
+    return PromptFormat(asked.style, tools, tokenizer, template=template, several=several)
 
 
 def _guide(form: PromptFormat) -> str:

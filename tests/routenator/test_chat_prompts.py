@@ -118,6 +118,27 @@ def test_other_models_get_tags_around_their_own_template(name: str) -> None:
     assert text.startswith(f"<|im_start|>{first}\n" if name == "no template" else f"<s>{first}\n")
 
 
+@pytest.mark.parametrize("name", OTHER)
+def test_an_untrained_model_is_asked_for_bare_json(name: str) -> None:
+    """Asked for tags, SmolLM2-135M answered all golden queries of `creative` in words: anything beats that."""
+    tokenizer = tokenizer_of(OTHER[name])
+    form = PromptFormat("tools", TOOLS, tokenizer, untrained=True)
+    text = form.prompt_text(" find \n cats ")
+    for tool in TOOLS:
+        assert json.dumps(tool["function"], separators=(",", ":")) + "\n" in text
+    assert '{"name": "ping", "arguments": {"host": "..."}}' in text and "<tool_call>" not in text
+    assert text.count("Request: find cats\nCall:") == 1 and text.index("ping") < text.index("Request: ")
+    assert "ping" not in form.prompt_text("q", ["ping"])
+    turns = text.count("<s>") or text.count("<|im_start|>")
+    assert turns == (2 if name == "no system message" else 3)  # the last is the reply to come
+
+
+@pytest.mark.parametrize("parser", OWN)
+def test_an_untrained_model_that_knows_tools_is_asked_in_its_own_template(parser: str) -> None:
+    tokenizer = tokenizer_of(OWN[parser])
+    assert choose_template("tools", tokenizer, several=False, untrained=True) == OWN[parser]
+
+
 def test_a_dialogue_with_a_system_message_and_a_tools_result_is_written() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = choose_template("tools", tokenizer, several=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from routenator.config import EvaluateConfig
+from routenator.config import Dtype, EvaluateConfig
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
 from routenator.evaluation.predict import PromptSet, ask
-from routenator.evaluation.run import evaluate_model, latency_of, subset, which_model
+from routenator.evaluation.run import evaluate_model, form_of, latency_of, subset, which_model
 from routenator.files import read_json
 from routenator.training.adapter import AdapterCard, read_template
 from tests.conftest import ROOT, TINY
@@ -90,6 +90,17 @@ def test_a_merged_adapter_answers_like_the_adapter(
     tuned = PeftModel.from_pretrained(base, str(adapter))(input_ids=ids).logits
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
     assert (merged - tuned).abs().max() < 0.1 * (plain - tuned).abs().max()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_weights_are_merged_in_the_precision_that_is_asked_for(
+    model: Path, adapter: Path, tmp_path: Path, dtype: Dtype
+) -> None:
+    from safetensors.torch import load_file
+
+    merge_adapter(str(model), str(adapter), tmp_path / "merged", dtype=dtype)
+    weights = load_file(tmp_path / "merged" / "model.safetensors")
+    assert {str(weight.dtype) for weight in weights.values()} == {f"torch.{dtype}"}
 
 
 def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(
@@ -169,6 +180,20 @@ def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_pa
     with pytest.raises(StageError, match="no_such_architecture") as caught:
         ask({"before": PromptSet("tools", False, prompts=prompts)}, spec(tmp_path), workers=1, scratch=tmp_path)
     assert "\x1b" not in str(caught.value)
+
+
+def test_an_adapter_is_asked_in_its_own_form_and_the_untrained_model_in_one_for_untrained_models(
+    tmp_path: Path,
+) -> None:
+    tokenizer = byte_tokenizer()
+    card = AdapterCard(
+        domain="d", base_model="x", prompt="tools", tools=TOOLS, tool_call_parser="hermes", method="lora", steps=1
+    )
+    card.write(tmp_path, "{{ messages[0].content }}!")
+    after = form_of(PromptSet("tools", adapted=True), TOOLS, tokenizer, tmp_path, several=True)
+    before = form_of(PromptSet("tools", adapted=False), TOOLS, tokenizer, tmp_path, several=True)
+    assert after.prompt_text("find cats") == "find cats!"
+    assert "Request: find cats\nCall:" in before.prompt_text("find cats")
 
 
 @pytest.mark.slow
