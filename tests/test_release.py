@@ -1,4 +1,4 @@
-"""The files beside the code agree with it: versions, the commands of CI, what the images and the hooks install and run."""
+"""The files beside the code agree with it: versions, the commands of CI, what the images hold and the hooks run."""
 
 from __future__ import annotations
 
