@@ -38,6 +38,7 @@ HOST = "127.0.0.1"
 NAME = "tuned"  # of the adapter, in requests
 BASE_NAME = "base"
 _PR_SET_PDEATHSIG = 1
+_REPLY_TOKENS = 256  # a model that has learnt little may never come to an end
 _POLL_S = 0.5
 _STOP_S = 30.0  # from SIGTERM to SIGKILL
 _SICK_S = 30.0  # without an answer of a server that has answered before
@@ -132,6 +133,7 @@ def example_request(model: TrainedModel, query: str) -> dict[str, object]:
         "messages": [{"role": "user", "content": query}],
         "tools": model.card.tools,
         "temperature": 0,
+        "max_tokens": _REPLY_TOKENS,
     }
 
 
