@@ -120,10 +120,10 @@ def load(data: Path, files: Sequence[str] = SINGLE_TURN) -> Loaded:
         imported += written.written
         left[name] = written.left.counts()
         for identity, record in found:
-            for _, query, calls in usable([record], LeftOut(), None):
+            for one in usable([record], LeftOut(), None):
                 api = {each["name"]: _function(each, known, file) for each in rows[identity]["function"]}
-                if calls is not None and all(isinstance(each, Function) for each in api.values()):
-                    entries.append(Entry(name, identity, api, GoldenExample(query, calls)))  # type: ignore[arg-type]
+                if one.calls is not None and all(isinstance(each, Function) for each in api.values()):
+                    entries.append(Entry(name, identity, api, GoldenExample(one.query, one.calls)))  # type: ignore[arg-type]
     for text in known:
         _function(json.loads(text), known, data)
     refused = {text[:80]: why for text, why in known.items() if isinstance(why, str)}

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from routenator import grammar  # noqa: E402
+from routenator.domain.dates import MARK, day_texts  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,6 +182,7 @@ class PlainPython:
         self.domain, self.strata, self.tries = domain, strata, tries
         self.records = list(domain.records.values())
         self.nodes: dict[str, list[Any]] = {}
+        self.days: dict[str, list[str]] = {}  # the texts of each reference to a day
         for node in domain.nodes.values():
             self.nodes.setdefault(node.type, []).append(node)
 
@@ -188,6 +190,7 @@ class PlainPython:
         """Query, and JSON of slots and arguments, of one request."""
         stratum = self.strata[request["stratum"]]
         self.draw = random.Random(request["seed"])
+        self.day = self.draw.randrange(self.domain.today.count) if self.domain.today is not None else 0
         rule = self.domain.rules[stratum.function]
         self.path = {
             step.name: self.nodes[step.type][place] for step, place in zip(rule.path, request["path"], strict=True)
@@ -241,6 +244,8 @@ class PlainPython:
                 phrases = self.domain.phrases[key]
                 phrase = self.draw.choices(phrases, [each.weight for each in phrases])[0]
                 surface = None if phrase.surface is None else self.say(phrase.surface, {}, frozenset())
+                if phrase.relative is not None:
+                    return self.say(phrase.relative, {}, frozenset()), surface
                 return phrase.value, surface
             value = grammar.tidy(self.say(self.domain.values[key], {}, frozenset()))
             node = self.domain.surfaces[key]
@@ -304,6 +309,11 @@ class PlainPython:
         if name in slots:
             return said.get(name, "")
         base, _, attribute = name.partition(".")
+        if name.startswith(MARK):
+            if name not in self.days:
+                assert self.domain.today is not None
+                self.days[name] = day_texts(self.domain.today, name)
+            return self.days[name][self.day]
         if base == "record":
             return str(self.record.get(attribute, ""))
         if base in self.path:

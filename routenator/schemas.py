@@ -32,6 +32,7 @@ DETAIL_COLUMNS = {
     "slots": "string",  # JSON [{slot: its wording in the query}, ...], one object a call; present slots only
     "calls": "string",  # JSON [{"name": ..., "arguments": {...}}, ...]: the gold calls, see routenator/domain/calls.py
     "reply": "string",  # what the assistant says in a row without a call; null otherwise
+    "today": "string",  # the day that the prompt states, ISO; null where the domain has none
     "draft": "string",  # a heuristic query for the same call (on the heuristic route, the query itself)
     "record": "string",  # id of the metadata record, or null
 }
@@ -54,6 +55,7 @@ EXAMPLE_COLUMNS = {
     "calls": "string",  # JSON [{"name": ..., "arguments": {...}}, ...]; [] for no call
     "reply": "string",  # what the assistant says in a row without a call; null otherwise
     "hidden": "list<string>",  # functions that the prompt of this row must not show; null otherwise
+    "today": "string",  # the day that the prompt states, ISO; null where the domain has none
     "function": "string",
     "category": "string",
     "route": "string",
@@ -64,6 +66,9 @@ EXAMPLE_COLUMNS = {
     "group": "string",  # rows of a group are always in the same split
     "split": "string",  # train | validation
 }
+
+
+NEWER_COLUMNS = ("today",)  # files of earlier versions lack these; they count as null
 
 
 def arrow_schema(columns: dict[str, str]) -> pa.Schema:

@@ -16,6 +16,7 @@ from routenator.authoring.records import (
     json_values,
     wrong_shape,
 )
+from routenator.domain.dates import is_day
 from routenator.domain.golden import SHAPE, GoldenCall, accepted_in, calls_in
 from routenator.errors import InputError
 
@@ -34,6 +35,9 @@ def read_golden(source: Source) -> Iterator[Record]:
     for place, row in json_values(source.text, source.file, SHAPE):
         if not isinstance(row, dict) or not isinstance(row.get("query"), str):
             raise wrong_shape(source, place, row, SHAPE)
+        today = row.get("today")
+        if today is not None and not is_day(today):
+            raise wrong_shape(source, f"{place}, today", today, "a day such as 2026-03-05")
         if "call" not in row and "calls" not in row:
             yield Record(place, row["query"], None)
             continue
@@ -42,7 +46,7 @@ def read_golden(source: Source) -> Iterator[Record]:
         if read is None or None in read:
             key = "call" if "call" in row else "calls"
             raise wrong_shape(source, f"{place}, {key}", row[key], SHAPE)
-        yield Record(place, row["query"], tuple(call for call in read if call is not None))
+        yield Record(place, row["query"], tuple(call for call in read if call is not None), today=today)
 
 
 def _golden_call(value: dict[str, Any]) -> GoldenCall | None:

@@ -42,8 +42,10 @@ def join_golden(file: Path, functions: Mapping[str, Function], pairs: int, seed:
         InputError / InputErrors: an invalid golden file, or too few queries for so many pairs.
     """
     single = [example for example in load_golden(file, functions) if len(example.calls) == 1]
-    by_function = Counter(example.calls[0].name for example in single)
-    possible = sum(count * (len(single) - count) for count in by_function.values())
+    # Queries that are meant from different days cannot be one.
+    by_function = Counter((example.today, example.calls[0].name) for example in single)
+    by_day = Counter(example.today for example in single)
+    possible = sum(count * (by_day[day] - count) for (day, _), count in by_function.items())
     if pairs > possible // 2:  # drawn one by one, the last of all would take long to find
         raise InputError(
             "too few queries of one call for so many pairs",
@@ -57,12 +59,12 @@ def join_golden(file: Path, functions: Mapping[str, Function], pairs: int, seed:
     lines: list[str] = []
     while len(lines) < pairs:
         first, second = luck.sample(single, 2)
-        if first.calls[0].name == second.calls[0].name:
+        if first.calls[0].name == second.calls[0].name or first.today != second.today:
             continue
         key = f"{normal_form(first.query)}\n{normal_form(second.query)}"
         if key in seen:
             continue
         seen.add(key)
         query = first.query.strip().rstrip(_ENDS) + CONNECTIVES[len(lines) % len(CONNECTIVES)] + second.query.strip()
-        lines.append(dump_line(golden_line(query, (*first.calls, *second.calls))))
+        lines.append(dump_line(golden_line(query, (*first.calls, *second.calls), first.today)))
     return lines

@@ -9,7 +9,7 @@ from pathlib import Path
 from routenator.authoring.formats import FORMATS, format_of
 from routenator.authoring.records import REASONS, Record, Source
 from routenator.domain.functions import Function
-from routenator.domain.golden import MOST_CALLS, GoldenCall, check_accepted, golden_line
+from routenator.domain.golden import MOST_CALLS, check_accepted, golden_line
 from routenator.errors import InputError
 from routenator.files import write_atomic
 from routenator.jsontext import dump_line
@@ -53,10 +53,8 @@ def records_of(source: Source, forced: str | None) -> tuple[str, Iterator[Record
     return name, FORMATS[name].read(source)
 
 
-def usable(
-    records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None
-) -> Iterator[tuple[str, str, tuple[GoldenCall, ...] | None]]:
-    """Yield (place, query, calls) of the records that can be used; calls is None where the file does not say any.
+def usable(records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None) -> Iterator[Record]:
+    """Yield the records that can be used; their calls are None where the file does not say any.
 
     Args:
         left: gets the others.
@@ -67,7 +65,7 @@ def usable(
         if reason:
             left.add(reason, record.place)
         else:
-            yield record.place, record.query, record.calls
+            yield record
 
 
 def _reason(record: Record, functions: Mapping[str, Function] | None) -> str | None:
@@ -112,18 +110,18 @@ def import_golden(source: Source, out: Path, forced: str | None = None, no_call:
     name, records = records_of(source, forced)
     left, seen, lines = LeftOut(), set(), []
     called: set[str] = set()
-    for place, query, calls in usable(records, left, None if no_call else source.functions):
-        called.update(call.name for call in calls or ())
-        key = normal_form(query)
-        if calls is None:
-            left.add("no answer", place)
-        elif no_call and not any(call.name in no_call for call in calls):
-            left.add("other function", place)
+    for record in usable(records, left, None if no_call else source.functions):
+        called.update(call.name for call in record.calls or ())
+        key = normal_form(record.query)
+        if record.calls is None:
+            left.add("no answer", record.place)
+        elif no_call and not any(call.name in no_call for call in record.calls):
+            left.add("other function", record.place)
         elif key in seen:
-            left.add("duplicate", place)
+            left.add("duplicate", record.place)
         else:
             seen.add(key)
-            lines.append(dump_line(golden_line(query, () if no_call else calls)) + "\n")
+            lines.append(dump_line(golden_line(record.query, () if no_call else record.calls, record.today)) + "\n")
     for function in no_call:
         if function not in called:
             raise InputError("no query calls this function", file=source.file, found=function, valid=called)

@@ -15,7 +15,7 @@ from routenator.authoring.check import check_domain, probe_config
 from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
 from routenator.authoring.synonyms import synonym_warnings
 from routenator.domain.domain import Domain
-from routenator.domain.golden import load_golden
+from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.place import COMMAND
 from routenator.routes import ROUTES
@@ -62,16 +62,16 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         **{f"{route} templates": sum(t.route == route for t in domain.templates.values()) for route in ROUTES},
         "requests to walk every edge": rows_to_cover(domain),
     }
+    known = load_golden(domain.path / "golden.jsonl", domain.functions, may_be_empty=True) if golden else []
     if golden:
-        report.facts["golden queries"] = len(
-            load_golden(domain.path / "golden.jsonl", domain.functions, may_be_empty=True)
-        )
+        report.facts["golden queries"] = len(known)
     report.draws = draws = draw_all(domain)
     found = list(check_draws(domain, draws))
     errors = [each for each in found if isinstance(each, InputError)] or list(check_rare_calls(domain))
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     report.warnings = [
+        *_day_warnings(domain, known),
         *_function_warnings(domain),
         *synonym_warnings(domain.functions, _PAIRS),
         *_weight_warnings(domain),
@@ -83,6 +83,15 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         *check_others(domain),
     ]
     return report
+
+
+def _day_warnings(domain: Domain, golden: Sequence[GoldenExample]) -> Iterator[str]:
+    odd = [example for example in golden if (example.today is None) != (domain.today is None)]
+    if odd:
+        states = "state no day, but the prompts of the data set do"
+        if domain.today is None:
+            states = "state a day, but the prompts of the data set do not"
+        yield f"{len(odd)} of {len(golden)} golden queries {states} (`today`): {odd[0].query[:80]!r}"
 
 
 def _function_warnings(domain: Domain) -> Iterator[str]:

@@ -64,12 +64,14 @@ class Record:
         place: where it is in the file, e.g. ``line 3``.
         calls: its calls; empty if it is known to be answered without one; None if the file does not say.
         problem: why the record cannot be used: one of ``REASONS``.
+        today: the day that the query is meant from, ISO, if the file says.
     """
 
     place: str
     query: str
     calls: tuple[GoldenCall, ...] | None
     problem: str | None = None
+    today: str | None = None
 
 
 @dataclass(frozen=True)

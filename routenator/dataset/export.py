@@ -1,8 +1,8 @@
 """Training formats. Each is an entry of ``FORMATS``: file suffix -> how examples become its lines, or its table.
 
-Lines are Polars expressions over a block's columns (``index``, ``query``, ``calls``, ``parts`` of
-``routenator.dataset.calls.call_parts``, ``reply``, ``hidden``): no row passes through Python. The only exception is
-BFCL's answers, whose shape depends on each call's parameters.
+Lines are Polars expressions over a block's columns (``index``, ``asked``, ``calls``, ``parts`` of
+``routenator.dataset.calls.call_parts``, ``reply``, ``hidden``): no row passes through Python. ``asked`` is the query as
+the prompt has it. The only exception is BFCL's answers, whose shape depends on each call's parameters.
 Arguments stay JSON text wherever the format allows it: loaders that infer a schema would otherwise give every row the
 parameters of all functions, filled with nulls, and fail on parameters of mixed types.
 """
@@ -79,7 +79,7 @@ def _messages() -> list[pl.Expr]:
     reply = pl.concat_str(pl.lit('"content": '), json_text("reply"))
     return [
         pl.lit('{"messages": [{"role": "user", "content": '),
-        json_text("query"),
+        json_text("asked"),
         pl.lit('}, {"role": "assistant", '),
         pl.when(_count() == 0).then(reply).otherwise(calls),
         pl.lit('}], "tools": '),
@@ -146,7 +146,7 @@ def openai_table(examples: pl.DataFrame, tools: Tools) -> pa.Table:
     turns = np.tile(np.array([0, 1]), rows)
     # The user's turns contain the queries, those of the assistant the replies of rows without a call, else nulls.
     place = np.repeat(np.arange(rows), 2) + rows * turns
-    content = pa.concat_arrays([texts(examples["query"]), texts(examples["reply"])]).take(pa.array(place))
+    content = pa.concat_arrays([texts(examples["asked"]), texts(examples["reply"])]).take(pa.array(place))
     count = examples["parts"].list.len().to_numpy().astype(np.int32)
     parts = examples["parts"].explode().drop_nulls().struct.unnest()
     function = pa.StructArray.from_arrays([texts(parts["name"]), texts(parts["arguments"])], ["name", "arguments"])
@@ -181,7 +181,7 @@ def llamafactory_line(tools: Tools) -> pl.Expr:
     none = _count() == 0
     return pl.concat_str(
         pl.lit('{"conversations": [{"from": "human", "value": '),
-        json_text("query"),
+        json_text("asked"),
         pl.when(none)
         .then(pl.lit('}, {"from": "gpt", "value": '))
         .otherwise(pl.lit('}, {"from": "function_call", "value": ')),
@@ -235,7 +235,7 @@ def bfcl_line(tools: Tools) -> pl.Expr:
     return pl.concat_str(
         _bfcl_id(tools),
         pl.lit('"question": [[{"role": "user", "content": '),
-        json_text("query"),
+        json_text("asked"),
         pl.lit('}]], "function": '),
         _shown(packed, lambda shown: _dumps([tool["function"] for tool in shown])),
         pl.lit("}"),

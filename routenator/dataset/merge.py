@@ -93,7 +93,9 @@ def decide(
     decisions = Decisions.new(work_dir / "decisions", total, len(strata))
     parts = Partitions(work_dir, "hashes", partition_count(total, partition_rows), _RECORD)
     first_look = _FirstLook(strata, golden, seed, parts)
-    for look in ordered_map(first_look, stream(sources, ("stratum", "accepted", "query", "calls"), block_rows)):
+    for look in ordered_map(
+        first_look, stream(sources, ("stratum", "accepted", "query", "calls", "today"), block_rows)
+    ):
         part = slice(look.low, look.low + len(look.codes))
         decisions.codes[part], decisions.strata[part], decisions.groups[part] = look.codes, look.strata, look.groups
         parts.append(look.records)
@@ -167,7 +169,11 @@ class _FirstLook:
         codes[np.isin(hashes.text, self._golden.text)] = Decision.GOLDEN_LEAK
         codes[~frame["accepted"].fill_null(False).to_numpy()] = Decision.REJECTED
         pending = np.flatnonzero(codes == Decision.PENDING)
-        # Polars' hash will do for calls: it only tells duplicates from conflicts within this merge.
+        # The same words on another day are another query. Polars' hash will do for days and calls: it only tells
+        # queries apart, and duplicates from conflicts, within this merge.
+        if frame["today"].null_count() < frame.height:
+            day = np.where(frame["today"].is_null().to_numpy(), 0, frame["today"].hash(seed=3).to_numpy())
+            hashes = hashing.Hashes(hashes.text ^ day, hashes.bag ^ day)
         call = frame["calls"].hash(seed=2).to_numpy()
         records = self._parts.sort(
             hashes.bag[pending],

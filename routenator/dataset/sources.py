@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from routenator.errors import CorruptShardError, StageError
-from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
+from routenator.schemas import CANDIDATE_COLUMNS, NEWER_COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,7 +93,7 @@ def _look(label: str, path: Path) -> Source | None:
 
     try:
         file = pq.ParquetFile(path)
-        missing = set(CANDIDATE_COLUMNS) - set(file.schema_arrow.names)
+        missing = set(CANDIDATE_COLUMNS) - {*file.schema_arrow.names, *NEWER_COLUMNS}
         if missing:
             raise CorruptShardError(
                 f"{label} ({path}) lacks the columns {', '.join(sorted(missing))}: another version of the code may "
@@ -158,7 +158,8 @@ def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) ->
     expected = source.low
     try:
         with pq.ParquetFile(source.path) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            there = [name for name in wanted if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=rows, columns=there):
                 index = batch.column("index").to_numpy(zero_copy_only=False)
                 wrong = np.flatnonzero(index != np.arange(expected, expected + len(index)))
                 if len(wrong):
@@ -167,7 +168,11 @@ def _batches(source: Source, wanted: list[str], schema: pa.Schema, rows: int) ->
                         f"found {index[wrong[0]]} instead of {expected + wrong[0]}"
                     )
                 expected += len(index)
-                yield batch.select(wanted).cast(schema)
+                columns = [
+                    batch.column(name) if name in there else pa.nulls(len(batch), schema.field(name).type)
+                    for name in wanted
+                ]
+                yield pa.RecordBatch.from_arrays(columns, names=wanted).cast(schema)
     except (pa.ArrowException, OSError) as error:
         raise source.corrupt(error) from error
 

@@ -24,6 +24,7 @@ from routenator.dataset.files import Kind, ParquetSink, SplitWriter, TextSink
 from routenator.dataset.merge import BLOCK_ROWS, Progress
 from routenator.dataset.position import keyword_third
 from routenator.dataset.sources import Source, blocks, ordered_map, stream
+from routenator.domain.dates import statement
 from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
@@ -190,7 +191,9 @@ def _read(sources: Sequence[Source], block_rows: int) -> Iterator[tuple[int, pl.
     """Yield blocks of the columns to write, with the slots for the first rows only."""
     first = [source for source in sources if source.low < LOOKED_AT + block_rows]
     slots = stream(first, ("slots",), block_rows)
-    for low, frame in stream(sources, ("query", "calls", "reply", "generator", "reason", "detail"), block_rows):
+    for low, frame in stream(
+        sources, ("query", "calls", "reply", "today", "generator", "reason", "detail"), block_rows
+    ):
         yield low, frame, next(slots)[1]["slots"] if low < LOOKED_AT else None
 
 
@@ -215,6 +218,18 @@ def _example_table(split: str, schema: pa.Schema, frame: pl.DataFrame) -> pa.Tab
 
     group = hashing.hex_digits(frame["group"].to_numpy())
     return frame.with_columns(group=group, split=pl.lit(split)).select(schema.names).to_arrow().cast(schema)
+
+
+def _asked(frame: pl.DataFrame) -> pl.Series:
+    """The users' messages: each query after the sentence that states its day, if it has one."""
+    import polars as pl
+
+    days = frame["today"]
+    if days.null_count() == frame.height:
+        return frame["query"].alias("asked")
+    sentences = {day: statement(day) for day in days.drop_nulls().unique()}
+    stated = pl.col("today").replace_strict(sentences, default="", return_dtype=pl.String)
+    return frame.select(asked=pl.concat_str(stated, "query")).to_series()
 
 
 def _table(table: Table, tools: Tools, frame: pl.DataFrame) -> pa.Table:
@@ -321,10 +336,11 @@ class _Block:
         return details
 
     def _examples(self, frame: pl.DataFrame, found: Survey) -> pl.DataFrame:
-        """Return all columns of an example except the split, plus ``parts``; the group is still a number."""
+        """Return all columns of an example but the split, and ``parts`` and ``asked``; the group is still a number."""
         import polars as pl
 
-        frame = frame.with_columns(words=keys.word_count("query"), parts=call_parts(frame, list(self._categories)))
+        parts = call_parts(frame, list(self._categories))
+        frame = frame.with_columns(words=keys.word_count("query"), parts=parts, asked=_asked(frame))
         single = frame.filter(pl.col("number") == 1)
         for function, words, count in single.group_by("function", "words").len().iter_rows():
             found.words.setdefault(function, Counter())[words] += count

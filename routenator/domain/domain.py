@@ -11,7 +11,7 @@ from routenator.domain.functions import Function
 from routenator.domain.graph import Edge, Node
 from routenator.domain.joint import Joint
 from routenator.domain.nocall import NoCall, load_no_call
-from routenator.domain.schema import NO_CATEGORY, FunctionRule, LexiconItem, Statistics
+from routenator.domain.schema import NO_CATEGORY, Days, FunctionRule, LexiconItem, Statistics
 from routenator.domain.slots import Slot, slots_of, spoken
 from routenator.domain.templates import Template
 from routenator.grammar import Node as GrammarNode
@@ -21,12 +21,15 @@ class Phrase(NamedTuple):
     """A value of a slot that lists its values by ``said``, and what says it.
 
     Attributes:
+        value: the text that is sent; of a relative one that on the first day of the domain's ``today``.
         surface: None if the value is sent but not said.
+        relative: grammar of a value that depends on the row's today.
     """
 
     value: str
     weight: float
     surface: GrammarNode | None
+    relative: GrammarNode | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Domain:
     lexicon: dict[str, list[LexiconItem]]
     templates: dict[str, Template]
     records: dict[str, dict[str, Any]]
+    today: Days | None = None
     joint: Joint | None = None  # the target as one table; if None, the statistics' conditional shares are the target
     values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
     surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)

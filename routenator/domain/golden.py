@@ -2,7 +2,7 @@
 
 ``calls`` is empty for a query that wants no call; ``"call": {...}`` is shorthand for one. A call may have other right
 values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or, of a parameter that is not
-in ``arguments``, besides leaving it out.
+in ``arguments``, besides leaving it out. ``"today": "2026-03-05"`` is the day that the prompt states.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routenator.domain.dates import asked, is_day
 from routenator.domain.functions import CallError, Function, check_call
 from routenator.domain.schema import NO_CALL
 from routenator.errors import InputError, InputErrors
@@ -45,10 +46,20 @@ class GoldenCall:
 
 @dataclass(frozen=True)
 class GoldenExample:
-    """A human query and the calls that it should produce: none, one or several."""
+    """A human query and the calls that it should produce: none, one or several.
+
+    Attributes:
+        today: the day that the prompt states, ISO; None: it states none.
+    """
 
     query: str
     calls: tuple[GoldenCall, ...]
+    today: str | None = None
+
+    @property
+    def asked(self) -> str:
+        """The user's message as the prompt has it."""
+        return asked(self.query, self.today)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,13 +68,14 @@ class GoldenExample:
 
     def as_json(self) -> dict[str, Any]:
         """The line of a golden file."""
-        return golden_line(self.query, self.calls)
+        return golden_line(self.query, self.calls, self.today)
 
 
-def golden_line(query: str, calls: Sequence[GoldenCall]) -> dict[str, Any]:
-    """The line of a golden file: ``call`` for one call, ``calls`` for none or several."""
+def golden_line(query: str, calls: Sequence[GoldenCall], today: str | None = None) -> dict[str, Any]:
+    """The line of a golden file: ``call`` for one call, ``calls`` for none or several; ``today`` if it is stated."""
     listed = [call.as_json() for call in calls]
-    return {"query": query, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
+    stated = {} if today is None else {"today": today}
+    return {"query": query, **stated, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
 
 
 def check_accepted(function: Function, call: GoldenCall) -> list[tuple[CallError, dict[str, Any]]]:
@@ -137,6 +149,11 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             "more calls than a query may have",
             file=file, key=f"{where}, calls", found=len(calls), expected=f"at most {MOST_CALLS}",
         )  # fmt: skip
+    today = row.get("today")
+    if today is not None and not is_day(today):
+        raise InputError(
+            "not a day", file=file, key=f"{where}, today", found=str(today)[:80], expected="a day such as 2026-03-05"
+        )
     errors: list[InputError] = []
     read = []
     for place, call in enumerate(calls):
@@ -147,7 +164,7 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             errors.extend(several.errors)
     if errors:
         raise InputErrors(errors)
-    return GoldenExample(row["query"], tuple(read))
+    return GoldenExample(row["query"], tuple(read), today)
 
 
 def calls_in(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

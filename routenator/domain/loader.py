@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from routenator.domain.dates import relative_phrases
 from routenator.domain.domain import Domain, Phrase
 from routenator.domain.functions import Function, load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
@@ -82,6 +83,7 @@ def load_domain(path: str | Path) -> Domain:
             lexicon=lexicon,
             templates=load_templates(root / "templates", list(spec.functions), _used_routes(statistics)),
             records=_records(root / "metadata.jsonl", nodes),
+            today=spec.today,
         )
     )
 
@@ -287,6 +289,17 @@ def _parse_slot(domain: Domain, function: str, slot: Slot, known: set[str], attr
         domain.surfaces[key] = (
             None if rule.surface is None else _slot_grammar(rule.surface, file, f"{where}.surface", known, attributes)
         )
+    elif rule.relative is not None:
+        if domain.today is None:
+            raise InputError(
+                "values relative to today, of which the domain says nothing", file=file, key=f"{where}.relative",
+                found=rule.relative, expected="today: {from: 2025-01-01, to: 2027-12-31} at the top of the file",
+            )  # fmt: skip
+
+        def read(text: str, place: str, names: Collection[str]) -> GrammarNode:
+            return _slot_grammar(text, file, f"{where}.{place}", {*names}, attributes)
+
+        domain.phrases[key] = tuple(relative_phrases(rule, domain.today, known, read))
     elif rule.said is not None:
         domain.phrases[key] = tuple(
             Phrase(

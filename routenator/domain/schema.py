@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -88,6 +90,36 @@ def _phrase_table(value: Any) -> Any:
     }
 
 
+_WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+]  # fmt: skip
+MOST_DAYS = 3660
+
+
+class Days(Closed):
+    """The days of which each row has one, its today; ``weekdays`` and ``months`` are their names in queries."""
+
+    from_: datetime.date = Field(alias="from")
+    to: datetime.date
+    weekdays: Annotated[list[str], Field(min_length=7, max_length=7)] = _WEEKDAYS
+    months: Annotated[list[str], Field(min_length=12, max_length=12)] = _MONTHS
+
+    @property
+    def count(self) -> int:
+        """Number of days, both ends included."""
+        return (self.to - self.from_).days + 1
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Days:
+        if not 1 <= self.count <= MOST_DAYS:
+            raise ValueError(f"{self.from_} to {self.to} are {self.count} days; 1 to {MOST_DAYS} are possible")
+        if not (datetime.date(1900, 1, 1) <= self.from_ and self.to <= datetime.date(2200, 12, 31)):
+            raise ValueError("the days must lie between 1900 and 2200")
+        return self
+
+
 def _weight_table(value: Any) -> Any:
     return {value_name(key): weight for key, weight in value.items()} if isinstance(value, dict) else value
 
@@ -116,10 +148,14 @@ class SlotRule(Closed):
         value: grammar of a single value.
         said: single values, each with the phrases that say it; a value without a phrase is sent but not said.
         weights: of the values in ``said``; all equal if missing.
+        relative: ``said`` has numbers of days after today instead of values; sent is that day, or that day and a time.
+        at: times of day, each with the phrases that say it.
+        sent: how a relative value is sent, over {date} and {time}.
         items: the rule of a list's items, or of each element of a tuple.
         fields: the rules of an object's fields.
         entries: the rules of a map's keys and values.
-        surface: how the value is said: a grammar for a single value, a pattern over the fields for an object.
+        surface: how the value is said: a grammar for a single value, a pattern over the fields for an object, a pattern
+            over {on} and {at} for a relative time.
         count: number of items or entries -> weight.
         join: put between items: one text, or one and another for the last; by language, where there are several.
         unique: no two items are equal, or, if it names a field, no two have the same value there.
@@ -133,6 +169,9 @@ class SlotRule(Closed):
         BeforeValidator(_phrase_table, json_schema_input_type=dict[str, str | list[str] | None] | None),
     ] = None
     weights: Annotated[dict[str, Weight], BeforeValidator(_weight_table)] = {}
+    relative: Literal["date", "time"] | None = None
+    at: Annotated[dict[str, list[str]] | None, BeforeValidator(_phrase_table)] = None
+    sent: str | None = None
     items: Rule | list[Rule] | None = None
     fields: dict[str, Rule] | None = None
     entries: EntryRule | None = None
@@ -149,7 +188,7 @@ class SlotRule(Closed):
             yield self.value
         if self.surface is not None:
             yield self.surface
-        for phrases in (self.said or {}).values():
+        for phrases in (*(self.said or {}).values(), *(self.at or {}).values()):
             yield from phrases
         items = self.items if isinstance(self.items, list) else [self.items] if self.items else []
         parts = [*items, *(self.fields or {}).values()]
@@ -168,7 +207,8 @@ class SlotRule(Closed):
         tuple_like = isinstance(self.items, list)
         allowed = {
             "value": {"surface"},
-            "said": {"weights"},
+            "said": {"weights", *({"relative", "sent"} if self.relative else ())}
+            | ({"at", "surface"} if self.relative == "time" else set()),
             "items": {"join"} if tuple_like else {"count", "join", "unique"},
             "fields": {"surface"},
             "entries": {"count", "join"},
@@ -186,10 +226,24 @@ class SlotRule(Closed):
                 raise ValueError(f"weights of values that are not in said: {', '.join(sorted(unknown))}")
             if self.weights and not any(self.weights.values()):
                 raise ValueError("the weights are all zero")
+        if self.relative is not None:
+            self._check_relative(self.said or {})
         for texts in self.join.values() if isinstance(self.join, dict) else [self.join]:
             if isinstance(texts, list) and not 1 <= len(texts) <= 2:
                 raise ValueError("join has one text, or one and another that is put before the last item")
         return self
+
+    def _check_relative(self, said: dict[str, list[str]]) -> None:
+        wrong = [key for key in said if not re.fullmatch(r"-?[0-9]{1,3}", key)]
+        if wrong:
+            raise ValueError(f"relative: said has numbers of days after today, -999 to 999, not {wrong[0]!r}")
+        if self.relative != "time":
+            return
+        if not self.at or not all(phrase.strip() for phrases in self.at.values() for phrase in phrases or [""]):
+            raise ValueError("relative: time needs `at`, times of day with phrases that say them")
+        wrong = [key for key in self.at if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key)]
+        if wrong:
+            raise ValueError(f'at has times of day such as "09:30", in quotes, not {wrong[0]!r}')
 
 
 SHAPES = ("value", "said", "items", "fields", "entries")
@@ -222,6 +276,7 @@ class DomainFile(Closed):
 
     title: str
     description: str = ""
+    today: Days | None = None  # the days of which each row has one, which its prompt states
     functions: Annotated[dict[str, FunctionRule], Field(min_length=1)]
 
 

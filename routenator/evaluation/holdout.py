@@ -29,17 +29,19 @@ def held_out(files: Sequence[Path], functions: Mapping[str, Function]) -> list[G
     """
     import polars as pl
 
-    frame = (
-        pl.scan_parquet(list(files), glob=False).select("query", "calls", "hidden").head(_MOST).collect()
-        if files
-        else None
-    )
+    frame = None
+    if files:
+        rows = pl.scan_parquet(list(files), glob=False).head(_MOST)
+        if "today" not in rows.collect_schema().names():  # of an earlier version
+            rows = rows.with_columns(today=pl.lit(None, dtype=pl.String))
+        frame = rows.select("query", "calls", "hidden", "today").collect()
     examples = []
-    for query, text, hidden in [] if frame is None else frame.iter_rows():
+    for query, text, hidden, today in [] if frame is None else frame.iter_rows():
         calls = read_calls(text)
         # Near misses want no call only as long as their function is not shown; the evaluation shows all.
         if not hidden and all(call.name in functions for call in calls):
-            examples.append(GoldenExample(query, tuple(GoldenCall(call.name, call.arguments) for call in calls)))
+            golden = tuple(GoldenCall(call.name, call.arguments) for call in calls)
+            examples.append(GoldenExample(query, golden, today))
     if not examples:
         raise StageError(
             "there is no golden set, and the data set has no validation split to score on: set dataset.validation_share"

@@ -130,7 +130,7 @@ def ask_and_judge(
     for name, asked in sets.items():
         form = form_of(asked, tools, tokenizer, adapter, several=several)
         guide = _guide(form) if asked.guided else None
-        filled[name] = replace(asked, prompts=[form.prompt_ids(example.query) for example in golden], guide=guide)
+        filled[name] = replace(asked, prompts=[form.prompt_ids(example.asked) for example in golden], guide=guide)
     spec = EngineSpec(
         base=base,
         adapter=str(adapter) if adapter is not None else None,
@@ -198,6 +198,8 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
     lines = []
     for number, example in enumerate(golden):
         row: dict[str, Any] = {"query": example.query, "gold": [call.as_json() for call in example.calls]}
+        if example.today is not None:
+            row["today"] = example.today
         for name, said in answers.items():
             reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {

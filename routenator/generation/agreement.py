@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routenator.domain.dates import asked
 from routenator.domain.domain import Domain
 from routenator.generation.engine import Prompt
 
@@ -34,7 +35,7 @@ def agreement_prompt(domain: Domain, request: Mapping[str, Any], query: str) -> 
     call = request["calls"][1:-1]
     question = (
         "Does the call do what the request asks for, with all that it says and nothing else? "
-        f"Request: {query}\nCall: {call}"
+        f"Request: {asked(query, request.get('today'))}\nCall: {call}"
     )
     messages = [
         {"role": "system", "content": f"{_SYSTEM}\nFunctions:\n{functions}"},

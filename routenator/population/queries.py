@@ -76,7 +76,8 @@ def read_queries(
         yield from _golden(source, domain, left)
         return
     found = False
-    for place, query, calls in usable(records, left, domain.functions):
+    for record in usable(records, left, domain.functions):
+        place, query, calls = record.place, record.query, record.calls
         if calls is not None and any(call.name not in domain.rules for call in calls):
             left.add("no rule", place)
         elif _counted(calls, domain, left, place):

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from routenator.chat.prompts import PromptFormat
 from routenator.domain.calls import read_calls
+from routenator.domain.dates import asked
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
+from routenator.schemas import NEWER_COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 IGNORED = -100  # label that PyTorch's cross entropy skips
-COLUMNS = ("query", "calls", "reply", "hidden")  # of a data set's examples, as the model is trained on them
+COLUMNS = ("query", "calls", "reply", "hidden", "today")  # of a data set's examples, as the model is trained on them
 _ROWS = 4096
 _NEXT_CALL = '}, {"name": '  # between two calls; within a call's arguments it does no harm here
 
@@ -73,9 +75,11 @@ def write_tokens(files: Sequence[Path], prompt: PromptFormat, max_length: int, f
     prompts: list[int] = []
     with open(folder / "ids.i32", "wb") as out:
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=list(COLUMNS)):
+            parquet = pq.ParquetFile(file)
+            there = [name for name in COLUMNS if name in parquet.schema_arrow.names or name not in NEWER_COLUMNS]
+            for batch in parquet.iter_batches(_ROWS, columns=there):
                 for row in batch.to_pylist():
-                    query, hidden = row["query"], row["hidden"] or ()
+                    query, hidden = asked(row["query"], row.get("today")), row["hidden"] or ()
                     question = prompt.prompt_ids(query, hidden)
                     ids = question + prompt.reply_ids(query, read_calls(row["calls"]), row["reply"] or "", hidden)
                     if len(ids) > max_length:

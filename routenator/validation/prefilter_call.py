@@ -14,6 +14,7 @@ from numba import njit
 from routenator.validation.prefilter_schema import (
     ANY_TEXT,
     BOOLEAN,
+    DATE,
     FIRST,
     KIND,
     LAST,
@@ -30,7 +31,7 @@ from routenator.validation.prefilter_schema import (
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _QUOTE, _COMMA, _COLON, _SPACE, _MINUS, _DOT = 34, 44, 58, 32, 45, 46
 _OBJECT, _OBJECT_END, _LIST, _LIST_END = 123, 125, 91, 93
-_T, _F = 116, 102
+_T, _F, _TEE = 116, 102, 84
 _DIGITS = 15  # of a number that is read exactly
 
 
@@ -77,12 +78,43 @@ def _number_end(shapes: Any, shape: Any, text: Any, i: Any, stop: Any) -> Any:
 
 
 @njit(cache=True)
+def _two_digits(text: Any, i: Any) -> Any:
+    """The number of two digits at ``i``; 100 if they are none."""
+    tens, ones = np.int64(text[i]) - 48, np.int64(text[i + 1]) - 48
+    return 10 * tens + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else 100
+
+
+@njit(cache=True)
+def _is_date(text: Any, start: Any, stop: Any, timed: Any) -> Any:
+    """Whether a text is certainly a date, with a time or not; 29 February is left to the checks."""
+    if stop - start != (19 if timed else 10) or text[start + 4] != _MINUS or text[start + 7] != _MINUS:
+        return False
+    month, day = _two_digits(text, start + 5), _two_digits(text, start + 8)
+    if _two_digits(text, start) > 99 or _two_digits(text, start + 2) > 99 or _two_digits(text, start) == 0:
+        return False
+    if not 1 <= month <= 12 or not 1 <= day <= 31:
+        return False
+    if day > 28 and (month == 2 or (day == 31 and month in (4, 6, 9, 11))):
+        return False
+    if not timed:
+        return True
+    if text[start + 10] != _TEE or text[start + 13] != _COLON or text[start + 16] != _COLON:
+        return False
+    return (
+        _two_digits(text, start + 11) < 24 and _two_digits(text, start + 14) < 60 and _two_digits(text, start + 17) < 60
+    )
+
+
+@njit(cache=True)
 def _scalar_end(shapes: Any, shape: Any, text: Any, i: Any, stop: Any) -> Any:
     """Position after the value that starts at ``i``; -1 if it does not certainly satisfy its schema."""
     kind = shapes.shapes[shape, KIND]
     if kind == STRING:
         end = string_end(text, i, stop)
         return end + 1 if end >= 0 else -1
+    if kind == DATE:
+        end = string_end(text, i, stop)
+        return end + 1 if end >= 0 and _is_date(text, i + 1, end, shapes.shapes[shape, MOST]) else -1
     if kind == LISTED:
         end = i
         if i < stop and text[i] == _QUOTE:

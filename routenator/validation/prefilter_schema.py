@@ -19,15 +19,16 @@ from routenator.domain.toolschema import follow
 #   FIRST, LAST: of an object, its fields in ``keys`` and ``members``, the required ones first; of listed values, their
 #       place in ``values``; of a list, FIRST is the shape of its items
 #   LEAST: how many fields are required, or the least number of items
-#   MOST: 1 if other fields are allowed, or the greatest number of items
+#   MOST: 1 if other fields are allowed, or the greatest number of items; of a date, 1 if a time follows
 #   UNIQUE: 1 if items must differ
 KIND, FIRST, LAST, LEAST, MOST, UNIQUE, COLUMNS = range(7)
-STRING, INTEGER, NUMBER, BOOLEAN, LISTED, LIST, OBJECT = range(7)
+STRING, INTEGER, NUMBER, BOOLEAN, LISTED, DATE, LIST, OBJECT = range(8)
 ANY_TEXT = 0  # shape of any text
 DEEPEST, MOST_ITEMS = 16, 64  # what the compiled half can follow; it leaves the rest to the checks
 
 _SAYS_NOTHING = {"description", "title", "examples", "default", ROLE_KEY}
 _TYPES = {"string": STRING, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN}
+_DATES = {"date": 0, "date-time": 1}  # formats whose texts the compiled half reads
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _MASK, _PRIME, _OFFSET = (1 << 64) - 1, 0x100000001B3, 0xCBF29CE484222325
 
@@ -106,6 +107,8 @@ class _Maker:
             return self._list(root, schema, depth)
         if not isinstance(kind, str) or kind not in _TYPES:
             return None
+        if kind == "string" and given == {"type", "format"} and schema["format"] in _DATES:
+            return self._add(DATE, most=_DATES[schema["format"]])
         if given == {"type"}:
             return self._add(_TYPES[kind])
         return (
@@ -131,7 +134,7 @@ class _Maker:
     def _list(self, root: Any, schema: dict[str, Any], depth: int) -> int | None:
         item = self.shape(root, schema.get("items"), depth + 1)
         unique = bool(schema.get("uniqueItems", False))
-        if item is None or (unique and self.shapes[item][KIND] not in (STRING, INTEGER, LISTED)):
+        if item is None or (unique and self.shapes[item][KIND] not in (STRING, INTEGER, LISTED, DATE)):
             return None
         most = int(schema.get("maxItems", MOST_ITEMS))
         return self._add(LIST, item, 0, int(schema.get("minItems", 0)), min(most, MOST_ITEMS), int(unique))

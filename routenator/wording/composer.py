@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from routenator.config import RunConfig
+from routenator.domain.dates import iso_days
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
@@ -25,7 +26,7 @@ from routenator.sampling.strata import STREAM_CATEGORY, Stratum, able_templates,
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
 from routenator.wording.others import OtherRow, OtherWriter
 from routenator.wording.placement import position_targets
-from routenator.wording.writer import ANY_POSITION, Writer, one_call, one_slots
+from routenator.wording.writer import ANY_POSITION, Writer, days_of, one_call, one_slots
 
 # Streams of random decisions; distinct from those of the sampler and of kernel.py.
 STREAM_DRAFT_TEMPLATE, STREAM_SECOND_TEMPLATE = 10, 11
@@ -201,7 +202,13 @@ class Composer:
         """Columns that follow from the requests and their strata; the table has one chunk."""
         stratum = requests["stratum"].chunk(0)
         columns = {name: values.take(stratum) for name, values in self._columns.items()}
+        columns["today"] = self._today(requests["seed"].to_numpy())
         return columns | {name: requests[name].chunk(0) for name in ("index", "stratum", "seed")}
+
+    def _today(self, seeds: Ints) -> pa.Array:
+        if self.domain.today is None:
+            return pa.nulls(len(seeds), pa.string())
+        return pa.array(iso_days(self.domain.today), pa.string()).take(pa.array(days_of(self.domain, seeds)))
 
     def examples(self, seed: int, function: str, language: str, count: int) -> list[dict[str, Any]]:
         """Draw few-shot examples of a function from the graph; ``draft`` and ``query`` are two wordings of one call.

@@ -122,6 +122,7 @@ def expand(
     program: Any,
     root: Any,
     record: Any,
+    today: Any,
     language: Any,
     present: Any,
     most: Any,
@@ -134,6 +135,7 @@ def expand(
     Args:
         root: node of the grammar.
         record: number of the metadata record, -1 for none.
+        today: number of the row's day.
         language: number of the row's language.
         present: the slots that are present and said, as bits.
         most: drawing stops above this number of words, not counting those in doubt: the draw is too long anyway.
@@ -204,6 +206,8 @@ def expand(
                 top += 1
         elif kind == p.ATTRIBUTE:
             piece = table[nodes[node, p.B] + work.steps[nodes[node, p.A]]]
+        elif kind == p.DAY:
+            piece = table[nodes[node, p.A] + today]
         elif kind == p.RECORD:
             if record >= 0:
                 piece = table[nodes[node, p.A] + record]

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from routenator import grammar
+from routenator.domain.dates import MARK, day_texts
 from routenator.domain.domain import Domain
 from routenator.wording.tables import (
     ATTRIBUTE,
     CHOICE,
     CONDITIONAL,
+    DAY,
     JOIN,
     LEXICON,
     NEED,
@@ -165,6 +167,11 @@ class Grammars:
         if node.name in scope.slots:
             number = scope.slots[node.name]
             return self._add(SLOT, number, int(number == scope.category), need=need, size=scope.said[number] + 2)
+        if name.startswith(MARK):
+            days = self.domain.today
+            assert days is not None
+            run, size = self._list((name, attribute), lambda: day_texts(days, node.name))
+            return self._add(DAY, run, size=size)
         if name == "record":
             records = self.domain.records.values()
             run, size = self._list((name, attribute), lambda: [record_field(record, attribute) for record in records])

@@ -43,7 +43,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         program: ``routenator.wording.tables.Program``.
         work: ``routenator.wording.tables.Work``.
         seeds: int64, shape (n,).
-        rows: see ``Writer.write``, and the number of the row's language; int64, shape (n, 9).
+        rows: see ``Writer.write``, and the numbers of the row's language and day; int64, shape (n, 10).
         starts: where each row's walk begins in ``walks``, shape (n + 1,).
         walks: node positions, int32.
         order: the order in which rows are processed and their texts returned, shape (n,).
@@ -86,6 +86,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         wanted: Any = -1  # target position, -1 for none
         if rows[row, 7] >= 0:
             wanted = np.int64(position >= rows[row, 6]) + np.int64(position >= rows[row, 7])
+        today = rows[row, 9]
         language, category = rows[row, 8], functions[function, p.CATEGORY_SLOT]
         first, row_count = functions[function, p.FIRST_SLOT], functions[function, p.SLOTS]
         for k in range(starts[row + 1] - starts[row]):
@@ -151,7 +152,9 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                     words, doubt = spoken, 0
                     break  # the slots alone have too many words
                 begun, bound = at, most if last else _NO_BOUND
-                at, words, doubt, before, inside = expand(program, root, record, language, seen, bound, state, work, at)
+                at, words, doubt, before, inside = expand(
+                    program, root, record, today, language, seen, bound, state, work, at
+                )
                 if not last:
                     if slots[here, p.FLAGS] & p.NAMED and (surface or slots[here, p.SURFACE] < 0):
                         spoken += words - doubt

@@ -124,7 +124,10 @@ class Layout:
         else:
             options = [option for option in self.domain.phrases[name] if option.weight > 0]
             pairs = [
-                (self._node(grammar.Text(o.value), bare), -1 if o.surface is None else self._node(o.surface, bare))
+                (
+                    self._node(o.relative or grammar.Text(o.value), bare),
+                    -1 if o.surface is None else self._node(o.surface, bare),
+                )
                 for o in options
             ]
             running = np.cumsum([option.weight for option in options])

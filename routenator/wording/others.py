@@ -27,7 +27,7 @@ from routenator.sampling.philox import uniforms, words
 from routenator.sampling.records import RecordIndex
 from routenator.sampling.strata import Stratum, able_templates, draw_categories
 from routenator.wording.joining import joined
-from routenator.wording.writer import Words, Writer
+from routenator.wording.writer import Words, Writer, days_of
 
 # Streams of random decisions; distinct from those of composer.py and of the sampler.
 STREAM_PART, STREAM_TEMPLATE, STREAM_JOIN, STREAM_REPLY = 40, 41, 42, 43
@@ -113,16 +113,19 @@ class OtherWriter:
             for part, function in enumerate(functions):
                 bounds = _ANY if stratum.hidden is not None else _SHORT
                 asked.setdefault((function, stratum.language, bounds), []).append((place, part))
+        days = days_of(self.domain, seeds)  # all calls of a row are meant from the same day on
         parts = [_part_seeds(seeds, part) for part in range(max(map(len, found), default=0))]
         for (function, language, bounds), places in asked.items():
             own = np.array([parts[part][place] for place, part in places], dtype=np.int64)
-            words = self.call(function, own, language, bounds)
+            words = self.call(function, own, language, bounds, days[[place for place, _ in places]])
             columns = (words.query.to_pylist(), words.slots.to_pylist(), words.arguments.to_pylist())
             for (place, part), row in zip(places, zip(*columns, strict=True), strict=True):
                 found[place][part] = row
         return found
 
-    def call(self, function: str, seeds: Ints, language: str, bounds: tuple[int, int]) -> Words:
+    def call(
+        self, function: str, seeds: Ints, language: str, bounds: tuple[int, int], days: Ints | None = None
+    ) -> Words:
         """Draw calls of one function with their queries, by the domain's shares.
 
         Args:
@@ -130,6 +133,7 @@ class OtherWriter:
             seeds: shape (rows,).
             language: of the queries.
             bounds: lowest and highest number of words.
+            days: number of each row's day; None: as the seeds say.
         """
         categories = draw_categories(self.domain, function, seeds)
         roots = np.empty(len(seeds), dtype=np.int64)
@@ -140,7 +144,7 @@ class OtherWriter:
             nodes = np.array([self.writer.compiled.root[function, template.name] for template in able])
             picks = np.searchsorted(sums, uniforms(seeds[own], STREAM_TEMPLATE) * sums[-1], side="right")
             roots[own] = nodes[np.minimum(picks, len(nodes) - 1)]
-        return self.writer.draw(function, seeds, categories, roots, bounds, records=self.records)
+        return self.writer.draw(function, seeds, categories, roots, bounds, records=self.records, days=days)
 
     def _join(self, language: str, place: float) -> Join:
         """The join at a place in [0, 1) of their summed weights."""
@@ -171,4 +175,5 @@ def _topics_domain(domain: Domain) -> Domain:
         values={},
         surfaces={},
         phrases={},
+        today=None,
     )

@@ -40,6 +40,7 @@ NOTHING = 10  # the empty result of a choice without a usable option
 # Nodes of the items, one each: first in table; number of the list; where pairs of nodes (put between two items; put
 # before the last) begin in table, one for each language.
 JOIN = 11
+DAY = 12  # where the pieces of its texts begin in table, one for each day that the row's today can be
 
 # Columns of slots:
 #   PHRASES: where the phrases of ``said`` begin in table, -1 for none: their count, the running sums of their weights,

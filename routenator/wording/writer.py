@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from routenator.domain.calls import CLOSING, opening
 from routenator.domain.domain import Domain
 from routenator.domain.schema import NO_CATEGORY
+from routenator.sampling.philox import uniforms
 from routenator.sampling.records import RecordIndex
 from routenator.sampling.walk import Graph, walk_words
 from routenator.wording.kernel import compose
@@ -20,6 +21,7 @@ from routenator.wording.program import Compiled, Compiler
 Ints = NDArray[np.int64]
 ANY_POSITION = (-1, -1)  # thresholds of a row whose category word may be anywhere
 _ANY_LENGTH = (1, 1 << 30)
+STREAM_TODAY = 44  # of random decisions; distinct from those of the composer, others.py and the sampler
 
 
 class Words(NamedTuple):
@@ -51,6 +53,13 @@ def one_slots(slots: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise("[", slots, "]", "")
 
 
+def days_of(domain: Domain, seeds: Ints) -> Ints:
+    """Number of each row's day among those that its today can be, shape (n,); zeros if the domain states none."""
+    if domain.today is None:
+        return np.zeros(len(seeds), dtype=np.int64)
+    return (uniforms(seeds, STREAM_TODAY) * domain.today.count).astype(np.int64)
+
+
 class Writer:
     """Writes words for rows of one domain.
 
@@ -64,7 +73,7 @@ class Writer:
         self.graph = Graph(domain)
         self.compiled: Compiled = Compiler(domain, self.graph).compile()
 
-    def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32]) -> Words:
+    def write(self, seeds: Ints, rows: Ints, starts: Ints, walks: NDArray[np.int32], days: Ints | None = None) -> Words:
         """Write the words of each row.
 
         Args:
@@ -74,13 +83,15 @@ class Writer:
                 are numbers of ``compiled``.
             starts: where each row's walk begins in ``walks``, shape (n + 1,).
             walks: node positions within their types.
+            days: number of each row's day, see ``days_of``; None: as the rows' seeds say.
         """
+        days = days_of(self.domain, seeds) if days is None else days
         languages = self.compiled.language[rows[:, 3]]
         # Sort rows by template, so that its part of the tables stays in the CPU cache.
         order = np.argsort(rows[:, 3], kind="stable")
         *texts, ends, facts = compose(
             self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
-            np.ascontiguousarray(np.column_stack([rows, languages]), dtype=np.int64),
+            np.ascontiguousarray(np.column_stack([rows, languages, days]), dtype=np.int64),
             np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order,
             self.tries,
         )  # fmt: skip
@@ -102,6 +113,7 @@ class Writer:
         bounds: Any = _ANY_LENGTH,
         target: tuple[int, int] = ANY_POSITION,
         records: RecordIndex | None = None,
+        days: Ints | None = None,
     ) -> Words:
         """Draw walks and write their words; by default of any length and with no target position.
 
@@ -113,6 +125,7 @@ class Writer:
             bounds: lowest and highest number of words, shape (2,) or (n, 2).
             target: the two thresholds of the target position.
             records: joins a metadata record to each walk; None: no row has one.
+            days: as for ``write``.
         """
         count = len(seeds)
         walks = self.graph.walks(function, seeds, categories)
@@ -124,7 +137,7 @@ class Writer:
             roots,
         )
         rows[:, 4:6], rows[:, 6:] = bounds, target
-        return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32))
+        return self.write(seeds, rows, np.arange(count + 1) * walks.shape[1], walks.ravel().astype(np.int32), days)
 
     def _joined(
         self, function: str, seeds: Ints, categories: NDArray[Any], walks: Ints, records: RecordIndex

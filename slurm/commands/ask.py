@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ import typer
 
 from routenator.dataset.files import split_files
 from routenator.domain.calls import Call
+from routenator.domain.dates import asked, is_day
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.baselines import Example, read_examples
 from routenator.evaluation.nearest import Near, nearest_examples
@@ -39,6 +43,15 @@ def ask(
         bool,
         typer.Option("--explain", help="Also show the prompt, the reply without restrictions, and training examples."),
     ] = False,
+    today: Annotated[
+        str | None,
+        typer.Option(
+            "--today",
+            metavar="DATE",
+            help="The day that the prompt states. Default: the present day if the run's domain has `today`, else none.",
+            show_default=False,
+        ),
+    ] = None,
     base: Base = None,
     cache: Cache = Path(".cache"),
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each query, for scripts.")] = False,
@@ -50,6 +63,10 @@ def ask(
     found = find_trained(run, base, cache)
     if query is not None:
         _check(query)
+    if today is not None and not is_day(today):
+        raise InputError("not a day", key="--today", found=today, expected="a day such as 2026-03-05")
+    if today is None and found.run is not None and load_domain(found.run.domain_dir).today is not None:
+        today = date.today().isoformat()
     train: Sequence[Example] = ()
     if explain and found.run is not None:
         train = read_examples(split_files(found.run.path / "dataset", "train"))
@@ -60,10 +77,10 @@ def ask(
         put("calls are checked, not restricted: this model writes them without <tool_call> tags", err=True)
     failed = False
     try:
-        for asked in [query] if query is not None else _queries():
-            answer = asker.ask(asked)
+        for said in [query] if query is not None else _queries():
+            answer = replace(asker.ask(asked(said, today)), query=said)
             failed |= answer.problem is not None
-            reasons = _explained(asker, asked, train) if explain else {}
+            reasons = _explained(asker, said, today, train) if explain else {}
             if as_json:
                 put(json.dumps({**answer.as_json(), **reasons}, ensure_ascii=False))
             else:
@@ -99,11 +116,11 @@ def _check(query: str) -> None:
         )
 
 
-def _explained(asker: Asker, query: str, train: Sequence[Example]) -> dict[str, Any]:
-    free = asker.ask(query, free=True)
+def _explained(asker: Asker, query: str, today: str | None, train: Sequence[Example]) -> dict[str, Any]:
+    free = asker.ask(asked(query, today), free=True)
     (near,) = nearest_examples(train, [query], _NEAREST)
     return {
-        "prompt": asker.prompt(query),
+        "prompt": asker.prompt(asked(query, today)),
         "free_reply": free.reply,
         "free_calls": [call._asdict() for call in free.calls],
         "nearest": [_near(item) for item in near],

@@ -16,6 +16,7 @@ from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.authoring.templatefiles import convert_templates
 from routenator.compose import find_domain
+from routenator.domain.dates import asked
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
@@ -122,7 +123,11 @@ def domain_check(
     """Report errors and suspicious content in a domain."""
     found = inspect_domain(find_domain(str(directory)))
     if model is not None:
-        lengths = row_lengths(found.domain.tools(), drawn_rows(found.draws), load_tokenizer(model))
+        today = found.domain.today
+        rows = drawn_rows(found.draws)
+        if today is not None:
+            rows = [(asked(query, today.from_.isoformat()), calls) for query, calls in rows]
+        lengths = row_lengths(found.domain.tools(), rows, load_tokenizer(model))
         found.facts |= {f"tokens of the longest rows drawn ({each.style})": each.total for each in lengths}
         found.warnings += length_warnings(found.domain, lengths)
     if as_json:

@@ -57,7 +57,7 @@ def _example(run: Run | None) -> str:
     if run is None:
         return "what would you like to do?"
     golden = load_golden(run.golden_file, load_domain(run.domain_dir).functions, may_be_empty=True)
-    return golden[0].query if golden else "what would you like to do?"
+    return golden[0].asked if golden else "what would you like to do?"
 
 
 def _tell(address: Address) -> None:

@@ -120,6 +120,7 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
             "calls": calls_text(Call(call.name, call.arguments) for call in one.calls),
             "reply": None if one.calls else WORDS,
             "hidden": None,
+            "today": one.today,
         }
         for one in train
     ]

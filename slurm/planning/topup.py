@@ -29,7 +29,7 @@ from routenator.errors import CorruptShardError, InputError
 from routenator.files import read_json, sha256_file
 from routenator.sampling.acceptance import HOPELESS_AFTER, Acceptance, load_acceptance
 from routenator.sampling.strata import Stratum, build_strata
-from routenator.schemas import CANDIDATE_COLUMNS
+from routenator.schemas import CANDIDATE_COLUMNS, NEWER_COLUMNS
 from slurm.planning.measured import FILE, requests
 from slurm.planning.planner import TopUp, make_plan
 
@@ -165,7 +165,7 @@ def _check_columns(run: Run, made_by: str) -> None:
         receipt, directory = next(part_receipts(run, stage, label))
         file = receipt.path(directory)
         try:
-            missing = CANDIDATE_COLUMNS.keys() - set(pq.read_schema(file).names)
+            missing = CANDIDATE_COLUMNS.keys() - {*pq.read_schema(file).names, *NEWER_COLUMNS}
         except (OSError, pa.ArrowException) as error:
             raise CorruptShardError(f"{label}, shard 0 ({file}) cannot be read: {error}; {MEND}") from error
         if missing:

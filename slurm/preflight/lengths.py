@@ -30,7 +30,7 @@ def check_row_lengths(config: RunConfig, domain: Domain, golden: Sequence[Golden
         InputError: even the shortest is.
     """
     most, style, tools = config.train.max_length, config.train.prompt, domain.tools()
-    rows = [(one.query, [Call(call.name, call.arguments) for call in one.calls]) for one in golden] or [("", [])]
+    rows = [(one.asked, [Call(call.name, call.arguments) for call in one.calls]) for one in golden] or [("", [])]
     sizes = [len((query + calls_text(calls)).encode()) for query, calls in rows]
     # The prompt shows the API and the form of each call.
     shown = 2 * len(canonical_json(tools).encode()) if style == "tools" else 0

@@ -11,6 +11,7 @@ import polars as pl
 import jobs.generate
 import jobs.sample
 from jobs.task import Task
+from routenator.domain.dates import asked
 from routenator.domain.functions import check_call
 from routenator.domain.loader import load_domain
 from routenator.files import read_json
@@ -38,4 +39,11 @@ def test_calls_with_lists_and_objects_reach_the_data_set(tmp_path: Path) -> None
         assert any(isinstance(value, dict) for value in values), "each function has a nested object"
         sizes[next(len(value) for value in values if isinstance(value, list))] += 1
     assert set(sizes) == {1, 2, 3, 4, 5}
+    # The exports state each row's day as the prompt does.
+    for split in ("train", "validation"):
+        shown = pl.read_parquet(folder / "dataset" / f"{split}.parquet")
+        lines = (folder / "dataset" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        said = [json.loads(line)["messages"][0]["content"] for line in lines]
+        assert said == [asked(query, today) for query, today in shown.select("query", "today").iter_rows()]
+        assert all(text.startswith("Today is ") for text in said)
     assert set(rows["function"]) == set(domain.functions)

@@ -43,7 +43,8 @@ def examples(rows: int = 4) -> pl.DataFrame:
     )
     texts = {name: pl.lit("x") for name in ("category", "route", "template", "length", "language")}
     opened = pl.concat_str(pl.lit('[{"name": "'), "function", pl.lit('", "arguments": '), "arguments", pl.lit("}]"))
-    nothing = {"reply": pl.lit(None, dtype=pl.String), "hidden": pl.lit(None, dtype=pl.List(pl.String))}
+    text = pl.lit(None, dtype=pl.String)
+    nothing = {"asked": pl.col("query"), "reply": text, "hidden": pl.lit(None, dtype=pl.List(pl.String)), "today": text}
     frame = frame.with_columns(calls=opened, number=pl.lit(1), **texts, **nothing)
     return frame.with_columns(parts=call_parts(frame, ["search", "book"]))
 

@@ -84,7 +84,7 @@ def frame(rows: int, start: int = 0) -> pl.DataFrame:
     index = pl.Series(range(start, start + rows), dtype=pl.Int64)
     numbers = {"index": index, "words": [1] * rows, "group": index.cast(pl.UInt64), "function": ["search"] * rows}
     table = pl.DataFrame({**text, **numbers, "calls": [calls] * rows, "number": [1] * rows})
-    table = table.with_columns(hidden=pl.lit(None, dtype=pl.List(pl.String)))
+    table = table.with_columns(hidden=pl.lit(None, dtype=pl.List(pl.String)), asked=pl.col("query"))
     return table.with_columns(parts=call_parts(table, ["search"]))
 
 

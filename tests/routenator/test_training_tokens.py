@@ -82,6 +82,20 @@ def test_rows_of_no_call_of_several_and_with_hidden_functions_are_what_the_templ
     assert texts[2].endswith(f"<s>assistant\n{blocks}</s>")
 
 
+@pytest.mark.parametrize("style", ["compact", "tools"])
+def test_the_prompt_states_the_rows_day(style: Style, tokenizer: Any, tmp_path: Path) -> None:
+    """Data sets of earlier versions have no column `today`."""
+    calls = calls_text([Call("ping", {"host": "b"})])
+    old = {"query": "ping b", "calls": calls, "reply": None, "hidden": None}
+    texts = []
+    for rows in ([old], [{**old, "today": None}], [{**old, "today": "2026-03-03"}]):
+        file = write_rows(tmp_path / "a.parquet", rows)
+        write_tokens([file], PromptFormat(style, TOOLS, tokenizer), 4096, tmp_path / "t")
+        texts.append(tokenizer.decode(read_tokens(tmp_path / "t")[0]["input_ids"]))
+    assert texts[0] == texts[1] == texts[2].replace("Today is Tuesday, 2026-03-03. ", "")
+    assert "Today is Tuesday, 2026-03-03. ping b" in texts[2]
+
+
 def test_an_empty_training_set_is_refused(tokenizer: Any, tmp_path: Path) -> None:
     write_rows(tmp_path / "a.parquet", [])
     with pytest.raises(InputError, match="no examples"):

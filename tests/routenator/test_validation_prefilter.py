@@ -128,6 +128,22 @@ def test_the_filter_knows_right_and_wrong_nested_arguments():
         assert not is_valid(function, arguments) and check_call(function, arguments) != [], arguments
 
 
+@pytest.mark.parametrize("format_", ["date", "date-time"])
+def test_dates_that_the_filter_accepts_are_dates(format_):
+    schema = {"type": "object", "properties": {"x": {"type": "string", "format": format_}}}
+    function = Function("f", "", schema)
+    time = "" if format_ == "date" else "T23:59:00"
+    texts = [
+        f"{year}-{month:02}-{day:02}{time}" for year in (1900, 2024, 2026) for month in range(14) for day in range(33)
+    ]
+    right = [text for text in texts if is_valid(function, {"x": text})]
+    wrong = [text for text in texts if text not in right]
+    assert all(check_call(function, {"x": text}) == [] for text in right) and len(right) == 3 * 365
+    assert [text for text in wrong if check_call(function, {"x": text}) == []] == [f"2024-02-29{time}"]
+    for odd in ("2026-03-05T24:00:00", "2026-03-05T1:00:00", "2026/03/05", "20260305", "", "2026-03-05T23:60:00", 5):
+        assert not is_valid(function, {"x": odd}), odd
+
+
 def is_valid(function: Function, arguments: dict) -> bool:
     """What the filter says of arguments."""
     text = np.frombuffer(json.dumps(arguments, ensure_ascii=False).encode() + b"]}", dtype=np.uint8)

@@ -133,9 +133,8 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("query", "calls", "reply")] + [("hidden", pa.list_(pa.string()))]
-    )
+    texts = ["query", "calls", "reply", *(["today"] if rows and "today" in rows[0] else [])]
+    schema = pa.schema([(name, pa.string()) for name in texts] + [("hidden", pa.list_(pa.string()))])
     pq.write_table(pa.Table.from_pylist(rows, schema), file)
     return file
 
