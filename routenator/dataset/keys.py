@@ -1,8 +1,10 @@
-"""The number of words of a query, as a Polars expression; and the split by group hash."""
+"""Queries as users' messages and their number of words, by Polars; and the split by group hash."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from routenator.domain.dates import statement
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,3 +35,21 @@ def split_threshold(share: float, lowest: int, highest: int) -> int:
     if not 0.0 < share < 1.0 or lowest >= highest:
         return threshold if share in (0.0, 1.0) else 0
     return lowest + 1 if lowest >= threshold else min(threshold, highest)
+
+
+def asked(frame: pl.DataFrame) -> pl.Series:
+    """The users' messages: each query after the sentence that states its day, if it has one.
+
+    Args:
+        frame: the columns ``query`` and ``today``; files of earlier versions have no ``today``.
+    """
+    import polars as pl
+
+    if "today" not in frame.columns:
+        return frame["query"].alias("asked")
+    days = frame["today"]
+    if days.null_count() == frame.height:
+        return frame["query"].alias("asked")
+    sentences = {day: statement(day) for day in days.drop_nulls().unique()}
+    stated = pl.col("today").replace_strict(sentences, default="", return_dtype=pl.String)
+    return frame.select(asked=pl.concat_str(stated, "query")).to_series()

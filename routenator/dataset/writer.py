@@ -24,7 +24,6 @@ from routenator.dataset.files import Kind, ParquetSink, SplitWriter, TextSink
 from routenator.dataset.merge import BLOCK_ROWS, Progress
 from routenator.dataset.position import keyword_third
 from routenator.dataset.sources import Source, blocks, ordered_map, stream
-from routenator.domain.dates import statement
 from routenator.schemas import EXAMPLE_COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
@@ -220,18 +219,6 @@ def _example_table(split: str, schema: pa.Schema, frame: pl.DataFrame) -> pa.Tab
     return frame.with_columns(group=group, split=pl.lit(split)).select(schema.names).to_arrow().cast(schema)
 
 
-def _asked(frame: pl.DataFrame) -> pl.Series:
-    """The users' messages: each query after the sentence that states its day, if it has one."""
-    import polars as pl
-
-    days = frame["today"]
-    if days.null_count() == frame.height:
-        return frame["query"].alias("asked")
-    sentences = {day: statement(day) for day in days.drop_nulls().unique()}
-    stated = pl.col("today").replace_strict(sentences, default="", return_dtype=pl.String)
-    return frame.select(asked=pl.concat_str(stated, "query")).to_series()
-
-
 def _table(table: Table, tools: Tools, frame: pl.DataFrame) -> pa.Table:
     return table(frame, tools)
 
@@ -340,7 +327,7 @@ class _Block:
         import polars as pl
 
         parts = call_parts(frame, list(self._categories))
-        frame = frame.with_columns(words=keys.word_count("query"), parts=parts, asked=_asked(frame))
+        frame = frame.with_columns(words=keys.word_count("query"), parts=parts, asked=keys.asked(frame))
         single = frame.filter(pl.col("number") == 1)
         for function, words, count in single.group_by("function", "words").len().iter_rows():
             found.words.setdefault(function, Counter())[words] += count

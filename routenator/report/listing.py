@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from routenator.dataset import keys
 from routenator.dataset.files import split_files
 from routenator.dataset.hashing import mix
+from routenator.domain.dates import asked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,8 +121,9 @@ def data_listing(
         frames.append(frame)
     names = ["query", "calls", "why", "split", "reason", "route", "function", "category", "language"]
     for frame in frames:
-        cells = frame.select(
-            pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name) for name in names
+        stated = frame.with_columns(query=keys.asked(frame))
+        cells = stated.select(
+            pl.col(name) if name in stated.columns else pl.lit(None, pl.String).alias(name) for name in names
         )
         listing.rows.extend(map(list, _within(cells).iter_rows()))
     return Listing(listing.fields, listing.rows, total)
@@ -207,6 +210,7 @@ def failure_listing(
             "category": "pick",
         }
     )
+    queries: list[str] = []
     sides = [side for side in ("after", "guided") if any(side in row for row in predictions)]
     for row in predictions:
         # Runs made before rows had lists of calls have one ``call`` and one gold call.
@@ -217,9 +221,10 @@ def failure_listing(
                 continue
             calls = answer["calls"] if "calls" in answer else [answer["call"]] if answer["call"] else []
             values = (call["arguments"].get(categories.get(call["name"]) or "") for call in gold)
+            queries.append(row["query"])
             listing.rows.append(
                 [
-                    row["query"],
+                    asked(row["query"], row.get("today")),
                     _calls_text(gold),
                     _calls_text(calls) if calls else None,
                     None if calls else answer["reply"],
@@ -233,7 +238,7 @@ def failure_listing(
                 ]
             )
     del listing.rows[MOST:]
-    for cells, place in zip(listing.rows, nearest([cells[0] for cells in listing.rows], examples), strict=True):
+    for cells, place in zip(listing.rows, nearest(queries[:MOST], examples), strict=True):
         if place is not None:
             cells[4:6] = examples[place]
     return Listing(listing.fields, listing.rows, len(listing.rows))

@@ -280,6 +280,19 @@ def test_a_run_of_an_earlier_version_has_a_page_too() -> None:
     assert row[:4] == ["q", json.dumps([call]), None, "?"]
 
 
+def test_listings_show_the_day_that_a_prompt_stated(tmp_path: Path) -> None:
+    """A date is right or wrong only beside the day that it is relative to."""
+    import polars as pl
+
+    said = "Today is Tuesday, 2026-03-03. tomorrow"
+    answer = {"calls": [], "exact": False, "errors": [], "reply": "?"}
+    row = {"query": "tomorrow", "today": "2026-03-03", "gold": [search("logo")], "after": answer}
+    assert failure_listing([row], {}, []).rows[0][0] == said
+    rows = {"index": [0, 1], "query": ["tomorrow", "now"], "today": ["2026-03-03", None], "calls": ["[]", "[]"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "train.parquet")
+    assert {row[0] for row in data_listing(tmp_path, [], {}, seed=7).rows} == {said, "now"}
+
+
 def test_a_listing_is_a_sample_that_does_not_depend_on_the_files(tmp_path: Path) -> None:
     import polars as pl
 

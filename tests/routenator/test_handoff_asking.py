@@ -31,6 +31,7 @@ REPLIES = {
     "unknown": GOOD.replace("ping", "fly"),
     "against": GOOD.replace('"h"', "7"),
     "nothing": "",
+    "Today is Tuesday, 2026-03-03. good": GOOD,
 }
 
 
@@ -85,6 +86,8 @@ def test_ask_prints_calls_or_a_line_of_json_for_each_line_of_stdin(
     assert done.exit_code == 0 and [row["query"] for row in rows] == ["good", "words"]
     assert rows[0]["calls"] == [{"name": "ping", "arguments": {"host": "h"}}] and rows[0]["free_reply"] == GOOD
     assert rows[1]["words"] == "I can only search." and rows[1]["prompt"] == "words\n"
+    dated = json.loads(launch_here("ask", str(adapter), "good", "--json", "--explain", "--today", "2026-03-03").stdout)
+    assert (dated["query"], dated["prompt"]) == ("good", "Today is Tuesday, 2026-03-03. good\n")
     failed = launch_here("ask", str(adapter), "cut")
     assert failed.returncode == 1 and failed.stdout.startswith("no usable reply (not a whole call): <tool_call>")
 
@@ -92,6 +95,7 @@ def test_ask_prints_calls_or_a_line_of_json_for_each_line_of_stdin(
 def test_what_cannot_be_asked_is_said_before_a_model_is_loaded(tmp_path: Path, adapter: Path) -> None:
     assert "not a run directory" in launch_here("ask", str(tmp_path), "a query").stderr
     assert launch_here("ask", str(adapter), " ").returncode == 2
+    assert "not a day" in launch_here("ask", str(adapter), "a query", "--today", "tomorrow").stderr
     assert "too long" in launch_here("ask", str(adapter), "a" * 20_000).stderr
     (adapter / "routenator.json").unlink()
     refused = launch_here("ask", str(adapter), "a query")
