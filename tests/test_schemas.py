@@ -37,7 +37,7 @@ def errors(name: str, value: Any) -> list[str]:
     schema = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return [
         f"{error.json_path}: {error.message[:300]}"
-        for error in Draft202012Validator(schema).iter_errors(json.loads(json.dumps(value)))
+        for error in Draft202012Validator(schema).iter_errors(json.loads(json.dumps(value, default=str)))
     ]
 
 

@@ -99,7 +99,14 @@ MOST_DAYS = 3660
 
 
 class Days(Closed):
-    """The days of which each row has one, its today; ``weekdays`` and ``months`` are their names in queries."""
+    """The days of which each row has one, its today.
+
+    Attributes:
+        from: the first day.
+        to: the last day.
+        weekdays: their names in queries, Monday first.
+        months: their names in queries.
+    """
 
     from_: datetime.date = Field(alias="from")
     to: datetime.date
@@ -124,6 +131,10 @@ def _weight_table(value: Any) -> Any:
     return {value_name(key): weight for key, weight in value.items()} if isinstance(value, dict) else value
 
 
+_Phrases = Annotated[
+    dict[str, list[str]] | None,
+    BeforeValidator(_phrase_table, json_schema_input_type=dict[str, str | list[str] | None] | None),
+]
 Rule = Annotated["SlotRule", BeforeValidator(_from_text)]
 
 
@@ -164,13 +175,10 @@ class SlotRule(Closed):
     """
 
     value: str | None = None
-    said: Annotated[
-        dict[str, list[str]] | None,
-        BeforeValidator(_phrase_table, json_schema_input_type=dict[str, str | list[str] | None] | None),
-    ] = None
+    said: _Phrases = None
     weights: Annotated[dict[str, Weight], BeforeValidator(_weight_table)] = {}
     relative: Literal["date", "time"] | None = None
-    at: Annotated[dict[str, list[str]] | None, BeforeValidator(_phrase_table)] = None
+    at: _Phrases = None
     sent: str | None = None
     items: Rule | list[Rule] | None = None
     fields: dict[str, Rule] | None = None
@@ -271,12 +279,13 @@ class DomainFile(Closed):
     Attributes:
         title: the API's name, for people.
         description: one paragraph on what it is.
+        today: the days of which each row has one, which its prompt states.
         functions: rules by the name of the function in functions.json.
     """
 
     title: str
     description: str = ""
-    today: Days | None = None  # the days of which each row has one, which its prompt states
+    today: Days | None = None
     functions: Annotated[dict[str, FunctionRule], Field(min_length=1)]
 
 
