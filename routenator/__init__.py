@@ -3,7 +3,7 @@
 Sub-packages: ``domain`` (one product API as files), ``authoring`` (tools to check and derive domains), ``population``
 (statistics from real queries), ``sampling`` (quotas, graph walks, requests), ``wording`` (heuristic drafts),
 ``generation`` (engines and prompts), ``validation`` (checks with typed reasons), ``dataset`` (merge, quotas, export),
-``training``, ``evaluation``, ``report``.
+``training``, ``evaluation``, ``report``, ``drafting`` (a language model proposes words for a domain).
 
 The names of ``__all__`` can be imported from here (docs/library.md). Each is loaded when it is first used, so that
 ``import routenator`` takes no time; ``__init__.pyi`` says the same to type checkers.

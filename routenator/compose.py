@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from routenator.config import RunConfig
+from routenator.config import EngineConfig, RunConfig
 from routenator.errors import InputError
 from routenator.parsing import parse_model, parse_yaml, read_yaml
 from routenator.place import CONFIGS
@@ -171,6 +171,23 @@ def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError("not a profile", file=file, found=type(value).__name__, expected="a mapping")
     return value
+
+
+def generator_of(profile: str, configs: Path = CONFIGS) -> EngineConfig:
+    """The generator of a model profile: of the name of one in ``configs/model``, or of a YAML file.
+
+    Raises:
+        InputError / InputErrors: no such profile, or it names no generator.
+    """
+    file = Path(profile)
+    if file.suffix in (".yaml", ".yml"):
+        value = read_yaml(file, small=True)
+    else:
+        file, value = configs / "model" / f"{profile}.yaml", _profile(configs, "model", profile)
+    section = value.get("model") if isinstance(value, dict) else None
+    if not isinstance(section, dict) or "generator" not in section:
+        raise InputError("this profile names no generator", file=file, key="model.generator", found="nothing")
+    return parse_model(EngineConfig, section["generator"], file)
 
 
 def split_override(override: str) -> tuple[str, Any]:

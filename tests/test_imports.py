@@ -25,6 +25,7 @@ LAYERS = ("launch", "slurm", "jobs", "routenator")  # from the top
 FLAT = "(flat modules)"
 PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "routenator": (
+        ("drafting",),
         ("population",),
         ("authoring",),
         ("handoff",),
@@ -64,6 +65,10 @@ WORKERS_ONLY = {
     "routenator/authoring/door/init.py",
     "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",
+    "routenator/drafting/asks.py",
+    "routenator/drafting/files.py",
+    "routenator/drafting/proposals.py",
+    "routenator/drafting/run.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",
     "routenator/generation/precompile.py",

@@ -37,7 +37,7 @@ def check_domain(path: str | Path) -> Domain:
     """
     domain = load_domain(path)
     errors: list[InputError] = []
-    for check in (check_schemas, check_walks, _check_patterns, _check_coverage, _check_prompts):
+    for check in (check_schemas, check_walks, _check_patterns, check_coverage, _check_prompts):
         errors.extend(check(domain))
     if not errors:
         errors.extend(check_values(domain))  # reads schemas and walks that are in order
@@ -134,7 +134,7 @@ def _check_patterns(domain: Domain) -> Iterator[InputError]:
                     break
 
 
-def _check_coverage(domain: Domain) -> Iterator[InputError]:
+def check_coverage(domain: Domain) -> Iterator[InputError]:
     """Check that every draw of a heuristic template mentions every present slot."""
     for template in domain.templates.values():
         if template.grammar is None:

@@ -31,7 +31,7 @@ from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_g
 from routenator.domain.loader import domain_fingerprint, load_domain
 from routenator.domain.nocall import FOLDER, TOPICS_FILE
 from routenator.domain.schema import Weight
-from routenator.domain.templates import OWN_FILES
+from routenator.domain.templates import DRAFTED_TOPICS, OWN_FILES
 from routenator.errors import InputError
 from routenator.files import check_writable, write_json
 from routenator.parsing import Closed, read_yaml
@@ -219,7 +219,7 @@ def _write_templates(domain: Domain, source: Path, out: Path, without: Sequence[
         by_file.setdefault(path, {})[template.key] = {**entry, "text": template.body}
     for path, entries in by_file.items():
         write_templates(path, entries, list(domain.rules))
-    for name in OWN_FILES:
+    for name in (*OWN_FILES, DRAFTED_TOPICS):
         if (source / "templates" / name).is_file():
             shutil.copyfile(source / "templates" / name, out / "templates" / name)
     if without:

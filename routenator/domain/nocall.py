@@ -2,8 +2,8 @@
 
 A default set comes with the package (queries/). A domain's folder ``templates`` may hold files of the same names:
 ``no_call.yaml`` adds topics and lists of words or replaces those of the same name (``extends: false`` leaves the
-package's out altogether, a weight of 0 a single one); ``replies.yaml`` and ``joins.yaml`` replace what is said in the
-languages that they name.
+package's out altogether, a weight of 0 a single one), and so does ``no_call.drafted.yaml``, which ``domain draft``
+writes; ``replies.yaml`` and ``joins.yaml`` replace what is said in the languages that they name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from routenator.domain.functions import Function
 from routenator.domain.lexicon import parse_lexicon
 from routenator.domain.schema import NO_CALL, Join, LexiconItem, NoCallEntry, NoCallFile, TemplateHead
-from routenator.domain.templates import OWN_FILES, Template
+from routenator.domain.templates import DRAFTED_TOPICS, OWN_FILES, Template
 from routenator.errors import InputError
 from routenator.files import sha256_file
 from routenator.grammar import parse_or_refuse, references
@@ -88,8 +88,8 @@ def load_no_call(
     """
     words: dict[str, list[LexiconItem]] = {}
     entries: dict[str, tuple[Path, NoCallEntry]] = {}
-    own = templates / TOPICS_FILE
-    files = {file: _topics(file) for file in (own,) if own.is_file()}
+    own = (templates / TOPICS_FILE, templates / DRAFTED_TOPICS)
+    files = {file: _topics(file) for file in own if file.is_file()}
     if all(read.extends for read in files.values()):
         files[FOLDER / TOPICS_FILE] = _topics(FOLDER / TOPICS_FILE)
     for file, read in files.items():  # what comes first counts
@@ -109,8 +109,8 @@ def load_no_call(
         if not entry.weight:
             continue
         if serving:
-            (doubtful if file == own else left_out)[name] = serving
-            if file != own:
+            (doubtful if file in own else left_out)[name] = serving
+            if file not in own:
                 continue
         template = _pattern(name, entry, file, words)
         patterns[template.name], kinds[template.name] = template, entry.kind

@@ -20,6 +20,7 @@ SUFFIX = ".yaml"
 EVERY_FUNCTION = "*"
 OLD_SUFFIXES = (".txt", ".j2")  # files of one template each
 OWN_FILES = ("no_call.yaml", "replies.yaml", "joins.yaml")  # see nocall.py
+DRAFTED_TOPICS = "no_call.drafted.yaml"  # topics that a model proposed (``domain draft``)
 _DEFAULTS = Path(__file__).resolve().parent / "prompts"  # ROUTE.yaml
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -174,7 +175,7 @@ def _files(directory: Path) -> Iterator[Path]:
                     expected=f"NAME{SUFFIX}, as in docs/domains.md; "
                     f"`{COMMAND} domain convert {directory.parent}` rewrites the domain's templates",
                 )
-            if file is path and file.name in OWN_FILES:
+            if file is path and file.name in (*OWN_FILES, DRAFTED_TOPICS):
                 continue  # they serve no route
             if file.suffix == ".yml" or (file is path and file.suffix == SUFFIX):
                 raise InputError(

@@ -1,7 +1,8 @@
 """Value lists: files of values that need no graph, such as the cities or titles that a parameter takes.
 
 ``values/NAME.tsv`` holds one value a line, and after tabs the wordings of it that queries use (default: the value
-itself). Lines that start with ``# `` are comments. A slot's rule names a list like a step: ``{NAME.value}`` is the
+itself). Lines that start with ``# `` are comments. ``values/NAME.drafted.tsv`` continues a list with what a model has
+proposed (``domain draft``). A slot's rule names a list like a step: ``{NAME.value}`` is the
 value, ``{NAME}`` one of its wordings.
 
 In a loaded domain a list is a node type that hangs on one hub node, so that the rest of the program sees a graph only:
@@ -22,6 +23,7 @@ from routenator.files import read_text
 
 FOLDER = "values"
 SUFFIX = ".tsv"
+DRAFTED = ".drafted"  # before the suffix of what a model proposed
 HUB = "values"  # type, id and step name of the node that all lists hang on
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _REFERENCE = re.compile(r"\{\s*([A-Za-z_][A-Za-z0-9_]*)")
@@ -49,13 +51,19 @@ def load_lists(root: Path) -> dict[str, list[Value]]:
         return {}
     lists = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
+        if file.name.startswith(".") or file.name.endswith(DRAFTED + SUFFIX):
             continue
         if file.suffix != SUFFIX or not _NAME.match(file.stem) or file.stem in (HUB, "record"):
             raise InputError(
                 "not a value list", file=file, found=file.name, expected=f"NAME{SUFFIX}, NAME of letters, digits and _"
             )
         lists[file.stem] = _load(file)
+    for file in sorted(folder.glob(f"*{DRAFTED}{SUFFIX}")):
+        name = file.name.removesuffix(DRAFTED + SUFFIX)
+        if name not in lists:
+            raise InputError("no such value list", file=file, found=name, valid=lists)
+        known = {value.value for value in lists[name]}
+        lists[name] += [value for value in _load(file) if value.value not in known]
     return lists
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +16,11 @@ from routenator.authoring.drawn import drawn_rows
 from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.authoring.templatefiles import convert_templates
-from routenator.compose import find_domain
+from routenator.compose import find_domain, generator_of
 from routenator.domain.dates import asked
 from routenator.domain.loader import load_domain
+from routenator.drafting.asks import KINDS
+from routenator.drafting.run import Drafted, draft
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
@@ -25,7 +28,7 @@ from routenator.place import COMMAND
 from routenator.population.fit import fit, render
 from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
-from slurm.commands.shared import AsJson, listed, print_json, with_exit_codes
+from slurm.commands.shared import AsJson, Cache, listed, print_json, with_exit_codes
 
 # What a second `domain init` found.
 _CHANGES = {
@@ -240,6 +243,61 @@ def domain_derive(
     )
     for note in made.notes:
         put(f"note: {note}")
+
+
+@domain_app.command("draft")
+@with_exit_codes
+def domain_draft(
+    directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to add to.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="PROFILE", help="A profile in configs/model, or a YAML file: its generator."),
+    ],
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kinds", metavar="A,B", help=f"Only some of {', '.join(KINDS)}.")
+    ] = None,
+    functions: Annotated[
+        list[str] | None, typer.Option("--functions", metavar="A,B", help="Only for these functions.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=64, help="Proposals for each prompt.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other proposals.")] = 0,
+    cache: Cache = Path(".cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Let a language model propose values, patterns, paraphrases and topics without a call.
+
+    What passes the checks is kept in files of its own, to be read and struck; see docs/your-api.md.
+    """
+
+    def progress(done: int, every: int, made: Drafted) -> None:
+        kept = sum(bool(each.kept) for each in made.proposals)
+        put(f"{done} of {every} prompts answered, {kept} of {len(made.proposals)} proposals kept", err=True)
+
+    made = draft(
+        find_domain(directory),
+        generator_of(model),
+        cache,
+        kinds=listed(kinds or list(KINDS)),
+        functions=listed(functions or []),
+        count=count,
+        seed=seed,
+        progress=progress,
+    )
+    if as_json:
+        print_json(
+            {
+                "prompts": made.prompts,
+                "files": [str(file) for file in made.files],
+                "proposals": [each._asdict() for each in made.proposals],
+            }
+        )
+        return
+    for kind, (kept, every) in made.counts().items():
+        put(f"{kind}: {kept} of {every} proposals kept")
+    for reason, times in Counter(each.reason.split(":")[0] for each in made.proposals if each.reason).most_common():
+        put(f"refused: {times} ({reason})")
+    for file in made.files:
+        put(f"read and strike: {file}")
 
 
 @domain_app.command("convert")
