@@ -33,6 +33,8 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # By default actors give way to everything else on the node (15), also to another user's jobs; they are our work.
+    "RAY_worker_niceness": "0",
 }
 
 

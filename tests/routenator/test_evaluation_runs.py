@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,19 @@ def test_a_killed_actor_is_an_error_and_does_not_hang(model: Path, prompts: list
 
 
 @pytest.mark.slow
+def test_actors_do_not_give_way_to_every_other_process_of_the_node() -> None:
+    """Ray makes its workers as nice as 15, so beside another user's job they hardly ran."""
+    script = (
+        "import os\nfrom routenator.evaluation.cluster import ray_instance\nwith ray_instance(1):\n"
+        "    import ray\n    print(ray.get(ray.remote(lambda: os.nice(0)).remote()))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(os.nice(0))]
+
+
 def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_path: Path) -> None:
     byte_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no_such_architecture"}')
