@@ -137,7 +137,7 @@ def frame(start: int, stop: int) -> pl.DataFrame:
     raw = pl.concat_str(pl.lit('{"query": "'), "query", pl.lit('"}'))
     return table.with_columns(**{name: pl.Series(values) for name, values in numbers.items()}).select(
         "index", "stratum", "function", "category", "route", "template", "length", "language", "seed", "path",
-        "slots", "calls", none.alias("reply"),
+        "slots", "calls", none.alias("reply"), none.alias("today"),
         pl.col("query").alias("draft"), "record", query.alias("query"),
         pl.when(heuristic).then(none).otherwise(raw).alias("raw"),
         pl.when(heuristic).then(pl.lit("heuristic")).otherwise(pl.lit("some-model-8b")).alias("generator"),

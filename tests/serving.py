@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
     """Serve an adapter beside its base model, as docs/serving.md says; yields the URL.
 
     Args:
-        folder: for the server's log and caches.
+        folder: for the server's log.
     """
     from routenator.generation.vllm_engine import prepare_environment
 
@@ -29,7 +31,8 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     before = dict(os.environ)
-    prepare_environment(folder, cpu=True, kv_cache_gib=1.0)
+    scratch = Path(tempfile.mkdtemp(prefix="rn-"))  # not below ``folder``: a socket's path is limited
+    prepare_environment(scratch, cpu=True, kv_cache_gib=1.0)
     # With threads that wait for each other, a server on a busy machine writes less than a token a second.
     environment = {**os.environ, "VLLM_LOGGING_LEVEL": "INFO", "OMP_NUM_THREADS": "1"}
     os.environ.clear()
@@ -67,6 +70,7 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _answers(url: str) -> bool:

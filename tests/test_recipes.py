@@ -376,7 +376,7 @@ def test_the_new_stage_runs_and_shows(tree: Path, run: Path) -> None:
     assert set(json.loads((run / "audit.json").read_text())) == {"search", "book"}
     status = json.loads(python(tree, "launch.py", "status", str(run), "--json"))
     assert [(stage["stage"], stage["state"]) for stage in status["stages"]] == [
-        (name, "done") for name in ("sample", "generate", "merge", "audit")
+        (name, "done") for name in ("sample", "generate", "merge", "audit", "report")
     ]
     assert "audit" in python(tree, "launch.py", "report", str(run))
     plan = json.loads((run / "plan.json").read_text())
@@ -386,8 +386,8 @@ def test_the_new_stage_runs_and_shows(tree: Path, run: Path) -> None:
         made = json.loads(python(tree, "launch.py", "plan", "run.yaml", override, "--json"))["stages"]
         return {one["stage"] for one in made if one["stage"] in plan["stages"] and not one["reused"]}
 
-    assert changed("audit.functions=1") == {"audit"}
-    assert changed("dataset.validation_share=0.2") == {"merge", "audit"}
+    assert changed("audit.functions=1") == {"audit", "report"}
+    assert changed("dataset.validation_share=0.2") == {"merge", "audit", "report"}
 
 
 PROMPTS = """

@@ -186,6 +186,7 @@ def team() -> Iterator[str]:
 
 SCRIPT = """
 import sys
+from pathlib import Path
 from jobs.plan import Run
 from routenator.config import RunConfig
 from routenator.errors import RoutenatorError
@@ -241,7 +242,7 @@ def test_two_users_of_a_group_work_on_one_root(team: str, toys: Path, tmp_path: 
     # Bob looks; acting on it needs his consent to run what anybody of the group wrote.
     look = f"print(StatusReader(Run.load({str(path)!r})).read().state)"
     assert python_as("rnbob", team, look).stdout.strip() == "failed"
-    again = f"sys.exit(start_driver(load_own_run({str(path)!r}), attached=True, package={PACKAGE!r}).wait())"
+    again = f"sys.exit(start_driver(load_own_run(Path({str(path)!r})), attached=True, package={PACKAGE!r}).wait())"
     refused = python_as("rnbob", team, again)
     assert refused.returncode == 2 and f"export {GROUP_VARIABLE}={team}" in refused.stderr, refused.stderr
 

@@ -319,7 +319,7 @@ def rows_of_export() -> pl.DataFrame:
         ],
         schema_overrides={"hidden": pl.List(pl.String), "reply": pl.String},
     )
-    return frame.with_columns(parts=call_parts(frame, ["book", "search"]))
+    return frame.with_columns(parts=call_parts(frame, ["book", "search"]), asked="query")
 
 
 def test_formats_of_rows_without_a_call_and_with_several(tiny: Domain) -> None:

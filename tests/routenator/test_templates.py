@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import shutil
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,7 +218,9 @@ def test_the_fingerprint_covers_the_packages_prompts_where_they_are_used(
 
 
 def test_what_is_installed_includes_the_packages_prompts() -> None:
-    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["routenator"]
+    tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
+    data = next(node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "package_data")
+    found = ast.literal_eval(data.value)["routenator"]
     files = {path.relative_to(ROOT / "routenator").as_posix() for path in template_files._DEFAULTS.iterdir()}
     assert files and all(any(fnmatch.fnmatch(name, pattern) for pattern in found) for name in files)
 
