@@ -34,6 +34,8 @@ from slurm.preflight import doctor
 from slurm.submission.submissions import BusyError, submission_lock
 from tests.jobs import world
 
+pytestmark = pytest.mark.slow
+
 FORK = multiprocessing.get_context("fork")  # children inherit the stand-ins
 
 

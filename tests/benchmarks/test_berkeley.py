@@ -11,6 +11,8 @@ import pytest
 from benchmarks import berkeley
 from tests.leaderboard import need_leaderboard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def leaderboard() -> None:

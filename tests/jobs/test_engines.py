@@ -138,6 +138,7 @@ def begin_task(connection: Connection) -> None:
     os.waitpid(engine, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", ["task", "engine"])
 def test_no_part_of_an_engine_outlives_it_or_its_task(dead: str) -> None:
     context = multiprocessing.get_context("spawn")

@@ -84,6 +84,7 @@ def test_row_ranges_are_even() -> None:
     assert max(sizes) - min(sizes) <= 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sample", "shards"), [(1, 1), (1, 3), (3, 1), (4, 3), (2, 30)])
 def test_shard_counts_change_nothing(tmp_path: Path, sample: int, shards: int) -> None:
     reference = generate(make_run(tmp_path / "one", routes=HEURISTIC))

@@ -16,6 +16,8 @@ from jobs.task import Task
 from tests.browser import WIDTHS, Browser, browser
 from tests.jobs.test_report import NASTY, finished, side
 
+pytestmark = pytest.mark.slow
+
 LONG = "a_category_whose_name_is_far_longer_than_the_room_beside_any_bar"
 # Elements whose content is wider than they are, without a way to scroll to it, and text outside of its chart.
 OVERFLOWING = """

@@ -290,6 +290,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     assert (tmp_path / "mine").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_topics_of_rows_without_a_call_can_be_left_out(tmp_path):
     """A tenth of the rows without a call; alarms and the like may be asked for, or none of their words occurs."""
     without = ["alarms", "reminders", "timers"]

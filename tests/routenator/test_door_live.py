@@ -15,6 +15,8 @@ from routenator.authoring.door.server import read_command, shown
 from routenator.errors import InputError
 from tests.routenator.door_documents import OPENAPI
 
+pytestmark = pytest.mark.slow
+
 SERVER = '''
 import sys
 from mcp.server.mcpserver import MCPServer

@@ -177,6 +177,7 @@ def test_a_killed_actor_is_an_error_and_does_not_hang(model: Path, prompts: list
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_actors_do_not_give_way_to_every_other_process_of_the_node() -> None:
     """Ray makes its workers as nice as 15, so beside another user's job they hardly ran."""
     script = (
@@ -190,6 +191,7 @@ def test_actors_do_not_give_way_to_every_other_process_of_the_node() -> None:
     assert done.stdout.split() == [str(os.nice(0))]
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_start_says_why(prompts: list[list[int]], tmp_path: Path) -> None:
     byte_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no_such_architecture"}')

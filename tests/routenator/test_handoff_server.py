@@ -19,6 +19,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.routenator.handoff import save_adapter
 
+pytestmark = pytest.mark.slow
+
 # A stand-in for vLLM's server: starts an "engine" that writes its id, and is healthy as long as that lives.
 SERVER = """
 import http.server, os, subprocess, sys

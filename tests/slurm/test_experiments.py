@@ -138,6 +138,7 @@ def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
     assert len(list((tmp_path / "domains").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statistics(tmp_path: Path) -> None:
     """A pattern and a value list that somebody wrote are not in it."""
     base = tmp_path / "base"
