@@ -157,7 +157,7 @@ def test_the_card_tells_data_scores_and_limits(model: TrainedModel) -> None:
 CONVERTER = """
 import json, pathlib, sys
 if "refuse" in pathlib.Path(__file__).parent.name:
-    sys.exit("NotImplementedError: no such architecture")
+    sys.exit("unsupported: no such architecture")
 merged, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[sys.argv.index("--outfile") + 1])
 out.write_text(json.dumps([sorted(path.name for path in merged.iterdir()), sys.argv[sys.argv.index("--outtype") + 1]]))
 """
