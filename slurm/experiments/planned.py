@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jobs.entry import read_failure
 from jobs.plan import Plan, Run
-from jobs.stages import DATA_STAGES, STAGES
+from jobs.stages import STAGES, up_to
 from jobs.task import missing_shards
 from routenator.authoring import door
 from routenator.authoring.derive import derive as make_domain
@@ -24,6 +24,8 @@ from routenator.config import RunConfig
 from routenator.domain.loader import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
+from routenator.place import ROOT
+from routenator.trust import check_own, named_group
 from slurm.experiments.child import MODULE
 from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.table import short_scores
@@ -68,14 +70,8 @@ class Entry:
         """Return the command that runs it."""
         config = folder / "configs" / f"{self.name}.yaml"
         write_atomic(config, write_config(self.plan.config))
-        last = list(self.plan.stages)[-1]
-        return [
-            *MODULE,
-            "slurm.commands.main",
-            "run",
-            str(config),
-            *(() if last == list(STAGES)[-1] else ("--until", last)),
-        ]
+        until = () if "evaluate" in self.plan.stages else ("--until", "merge")
+        return [*MODULE, "slurm.commands.main", "run", str(config), *until]
 
     def failure(self) -> str | None:
         """Return the error of the task that failed."""
@@ -107,7 +103,7 @@ def entries_of(experiment: Experiment) -> list[Entry]:
     for name, arm in experiment.arms.items():
         own, _ = run_config(experiment, name, {"golden": config.golden})
         domains[name] = arm_domain(experiment.name, name, arm, Path(own.domain), golden_source(own), Path(own.root))
-    stages = DATA_STAGES if experiment.kind == "distribution" else STAGES
+    stages = up_to("merge") if experiment.kind == "distribution" else STAGES
     entries = []
     for seed in experiment.seeds:
         for name in experiment.arms:
@@ -152,7 +148,7 @@ def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path,
         root: folder of the runs.
 
     Raises:
-        InputError: the domain cannot be derived this way.
+        InputError: the domain cannot be derived this way, or was changed after it was made.
     """
     check_golden(golden)
     folder = root.expanduser().resolve() / "domains"
@@ -167,45 +163,57 @@ def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path,
         else:
             make_domain(source, made, arm.derive.model_copy(update={"golden": golden}))
         stem = f"{experiment}-{name}" if arm.init or arm.derive is not None else source.name
-        # Without the notes, which may name folders.
-        place = folder / f"{stem}-{digest([domain_fingerprint(made), sha256_file(made / 'golden.jsonl')])}"
+        content = _content(made)
+        place = folder / f"{stem}-{content}"
         if not place.is_dir():
-            try:
-                made.rename(place)
-            except OSError:
-                if not place.is_dir():  # another command has created the same
-                    raise
+            _rename(made, place)
+        elif _content(place) != content:
+            raise InputError(
+                "this domain was changed after it was made",
+                file=place,
+                expected=f"what the arm {name} is made of; remove this folder, and it is made again",
+            )
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place, place / "golden.jsonl"
 
 
+def _content(domain: Path) -> str:
+    """Hash a domain and its golden file, without the notes, which may name folders."""
+    return digest([domain_fingerprint(domain), sha256_file(domain / "golden.jsonl")])
+
+
 def _described(source: Path, folder: Path) -> Path:
-    """Return what ``domain init`` makes of a domain's functions and statistics; made once for each version of it."""
-    code = sorted(Path(door.__file__).parent.rglob("*.[py]*"))
+    """Return what ``domain init`` makes of a domain's functions and statistics; made once for each version of it.
+
+    Raises:
+        InputError: it cannot be made of them, or it was made before and somebody else could have changed it.
+    """
+    package = Path(door.__file__).parent
+    code = sorted(path for pattern in ("*.py", "*.yaml") for path in package.rglob(pattern))
     parts = [*code, source / "functions.json", source / "statistics.yaml"]
     place = folder / f".init-{digest([sha256_file(part) for part in parts if part.is_file()])}"
     if not place.is_dir():
         made = folder / f".{uuid.uuid4().hex[:12]}"
-        # In a process of its own: it imports much that an experiment does not need.
-        project = Path(__file__).resolve().parents[2]
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "routenator.authoring.door.init",
-            source / "functions.json",
-            made,
-        ]
-        done = subprocess.run(
-            [*command, source / "statistics.yaml"], cwd=project, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise InputError("domain init failed", file=source, found=done.stderr.strip()[-400:])
-        (made / "run.yaml").unlink()
+        command: list[str | Path] = [sys.executable, "-m", "slurm.commands.main", "domain", "init"]
+        command += [source / "functions.json", made, "--statistics", source / "statistics.yaml"]
         try:
-            made.rename(place)
-        except OSError:
-            shutil.rmtree(made)
-            if not place.is_dir():  # another command has created the same
-                raise
+            # In a process of its own: it imports much that an experiment does not need.
+            done = subprocess.run(command, cwd=ROOT, umask=0o022, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise InputError("domain init failed", file=source, found=done.stderr.strip()[-400:])
+            (made / "run.yaml").unlink()
+            _rename(made, place)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    check_own(place, "this domain made by domain init", named_group())
     return place
+
+
+def _rename(made: Path, place: Path) -> None:
+    """Give a folder its final name, unless another command has created the same meanwhile."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise

@@ -25,6 +25,7 @@ from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
 from routenator.files import sha256_file
+from routenator.trust import TrustError
 from slurm.commands.runs import compose_plan
 from slurm.experiments.collect import publishable
 from slurm.experiments.compare_runs import compare_runs
@@ -128,6 +129,14 @@ def test_runs_of_one_command_share_a_copy_of_the_domain(tmp_path: Path) -> None:
     assert list(entries[0].missing()) == ["sample", "generate", "merge", "train", "evaluate"]
 
 
+@pytest.mark.parametrize("changes", [{}, {"kind": "distribution", "reference": None}])
+def test_a_run_s_command_makes_the_run_that_was_planned(tmp_path: Path, changes: dict[str, Any]) -> None:
+    entry = entries_of(load_experiment(str(world(tmp_path, **changes))))[0]
+    config, *options = entry.command(tmp_path)[entry.command(tmp_path).index("run") + 1 :]
+    until = options[options.index("--until") + 1] if options else None
+    assert compose_plan(config, [], submitting=False, until=until).fingerprint == entry.plan.fingerprint
+
+
 def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
     arms = {"flat": {"derive": {"flat": True}}, "same": {"derive": {"flat": True}, "set": {"train.max_steps": 3}}}
     experiment = load_experiment(str(world(tmp_path, arms=arms, reference=None)))
@@ -136,11 +145,18 @@ def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
     )
     assert first == again and first[1].is_file()
     assert len(list((tmp_path / "domains").iterdir())) == 1
+    with open(first[0] / "statistics.yaml", "a", encoding="utf-8") as file:
+        file.write("# edited\n")
+    with pytest.raises(InputError, match="changed after it was made"):
+        arm_domain("try", "flat", experiment.arms["flat"], TINY, TINY / "golden.jsonl", tmp_path)
 
 
 @pytest.mark.slow
-def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statistics(tmp_path: Path) -> None:
-    """A pattern and a value list that somebody wrote are not in it."""
+def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pattern and a value list that somebody wrote are not in it. It is made once, and believed while it is ours."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     base = tmp_path / "base"
     init_domain(str(write_document("MCP", tmp_path)), base)
     patterns = base / "templates" / "heuristic" / "add_book.yaml"
@@ -150,6 +166,11 @@ def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statist
     assert made.name.startswith("try-door-") and golden.read_bytes() == (base / "golden.jsonl").read_bytes()
     assert "kindly" not in (made / "templates" / "heuristic" / "add_book.yaml").read_text("utf-8")
     assert load_domain(made).functions == load_domain(base).functions
+    (described,) = (tmp_path / "domains").glob(".init-*")
+    assert sorted((tmp_path / "domains").iterdir()) == sorted([described, made])
+    described.chmod(0o777)
+    with pytest.raises(TrustError, match="could have been written by somebody else"):
+        arm_domain("try", "door", Arm(init=True), base, base / "golden.jsonl", tmp_path)
     with pytest.raises(ValidationError, match="init and derive cannot be combined"):
         Experiment.model_validate(
             {"name": "x", "question": "?", "base": "b", "arms": {"a": {"init": True, "derive": {"flat": True}}}}

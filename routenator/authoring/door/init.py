@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,10 +208,3 @@ def _reachable(text: str, measured: Measured, targets: Mapping[str, Mapping[str,
             "statistics.yaml asks for its other lengths instead"
         )
     return comments(text) + dump_yaml(table), notes
-
-
-if __name__ == "__main__":  # SOURCE OUT STATISTICS
-    try:
-        init_domain(sys.argv[1], Path(sys.argv[2]), statistics=Path(sys.argv[3]))
-    except InputError as error:
-        sys.exit(str(error))
