@@ -18,14 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from routenator.config import RunConfig
-from routenator.domain.schema import (
-    DomainFile,
-    Join,
-    LexiconItem,
-    NoCallFile,
-    Statistics,
-    TemplateFile,
-)
+from routenator.domain.rules import DomainFile
+from routenator.domain.schema import Join, LexiconItem, NoCallFile, Statistics, TemplateFile
 from slurm.experiments.config import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from routenator.domain.schema import DomainFile
+from routenator.domain.rules import DomainFile
 from routenator.domain.templates import EVERY_FUNCTION, OLD_SUFFIXES, SUFFIX
 from routenator.errors import InputError
 from routenator.files import check_contained, read_text, write_atomic

@@ -14,7 +14,7 @@ from functools import cache
 
 from routenator import grammar
 from routenator.domain.domain import Phrase
-from routenator.domain.schema import Days, SlotRule
+from routenator.domain.rules import Days, SlotRule
 
 MARK = "@"  # begins the name of a reference to a day
 DATE, TIME, ON, AT = "date", "time", "on", "at"  # names in patterns

@@ -11,7 +11,8 @@ from routenator.domain.functions import Function
 from routenator.domain.graph import Edge, Node
 from routenator.domain.joint import Joint
 from routenator.domain.nocall import NoCall, load_no_call
-from routenator.domain.schema import NO_CATEGORY, Days, FunctionRule, LexiconItem, Statistics
+from routenator.domain.rules import Days, FunctionRule
+from routenator.domain.schema import NO_CATEGORY, LexiconItem, Statistics
 from routenator.domain.slots import Slot, slots_of, spoken
 from routenator.domain.templates import Template
 from routenator.grammar import Node as GrammarNode

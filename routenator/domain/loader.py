@@ -14,7 +14,8 @@ from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.lexicon import parse_lexicon
 from routenator.domain.resolve import resolve
-from routenator.domain.schema import NO_CATEGORY, DomainFile, FunctionRule, LexiconItem, Statistics
+from routenator.domain.rules import DomainFile, FunctionRule
+from routenator.domain.schema import NO_CATEGORY, LexiconItem, Statistics
 from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import default_prompts, load_templates

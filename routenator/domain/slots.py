@@ -15,7 +15,7 @@ from typing import Any
 
 from routenator.domain.functions import Function
 from routenator.domain.kinds import SCALARS, parts_of, types_of
-from routenator.domain.schema import SlotRule
+from routenator.domain.rules import SlotRule
 from routenator.errors import InputError
 
 LEAF, OBJECT, LIST, TUPLE, MAP = "value", "object", "list", "tuple", "map"

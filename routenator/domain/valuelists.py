@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from routenator.domain.graph import Edge, Node
-from routenator.domain.schema import FunctionRule, Step
+from routenator.domain.rules import FunctionRule, Step
 from routenator.errors import InputError
 from routenator.files import read_text
 

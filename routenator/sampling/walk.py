@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from routenator.domain.domain import Domain
 from routenator.domain.graphfile import graph_files
-from routenator.domain.schema import NO_CATEGORY, Step
+from routenator.domain.rules import Step
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.sampling.alias import U64, AliasTable, Ints
 from routenator.sampling.philox import words

@@ -22,7 +22,8 @@ from routenator.domain.calls import Call, calls_text
 from routenator.domain.domain import Domain
 from routenator.domain.functions import Function
 from routenator.domain.graph import Node
-from routenator.domain.schema import NO_CALL, NO_CATEGORY, FunctionRule, Join
+from routenator.domain.rules import FunctionRule
+from routenator.domain.schema import NO_CALL, NO_CATEGORY, Join
 from routenator.sampling.philox import uniforms, words
 from routenator.sampling.records import RecordIndex
 from routenator.sampling.strata import Stratum, able_templates, draw_categories

@@ -15,7 +15,8 @@ from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.graph import Edge, Node
 from routenator.domain.loader import load_domain
-from routenator.domain.schema import NO_CATEGORY, FunctionRule
+from routenator.domain.rules import FunctionRule
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.sampling.alias import AliasTable, units
 from routenator.sampling.coverage import Coverage
