@@ -3,7 +3,8 @@
 Sub-packages: ``domain`` (one product API as files), ``authoring`` (tools to check and derive domains), ``population``
 (statistics from real queries), ``sampling`` (quotas, graph walks, requests), ``wording`` (heuristic drafts),
 ``generation`` (engines and prompts), ``validation`` (checks with typed reasons), ``dataset`` (merge, quotas, export),
-``training``, ``evaluation``, ``report``, ``drafting`` (a language model proposes words for a domain).
+``chat`` (the form of prompts and replies), ``training``, ``evaluation``, ``report``, ``drafting`` (a language model
+proposes words for a domain), ``handoff`` (ask, serve, export and push a trained model).
 
 The names of ``__all__`` can be imported from here (docs/library.md). Each is loaded when it is first used, so that
 ``import routenator`` takes no time; ``__init__.pyi`` says the same to type checkers.

@@ -93,7 +93,7 @@ def model_schema(model: type[BaseModel], title: str) -> Schema:
     """The schema of a model that its docstrings describe."""
     schema = model.model_json_schema()
     parts = {model.__name__: schema, **schema.get("$defs", {})}
-    for part, _ in _each(model):
+    for part in _each(model):
         meanings = stated(part)
         for name, value in parts[part.__name__]["properties"].items():
             if name in meanings:
@@ -101,15 +101,13 @@ def model_schema(model: type[BaseModel], title: str) -> Schema:
     return _finished(schema, title, schema.get("required", []))
 
 
-def _each(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], bool]]:
-    seen: dict[type[BaseModel], bool] = {}
-    left = [model]
-    while left:
-        one = left.pop()
-        if one not in seen:
-            seen[one] = True
-            left += [inner for field in one.model_fields.values() for inner, _ in _models_of(field.annotation, False)]
-    yield from seen.items()
+def _each(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """A model and those in its fields, at any depth; one may contain itself."""
+    found = [model]
+    for one in found:
+        for field in one.model_fields.values():
+            found += [inner for inner, _ in _models_of(field.annotation, False) if inner not in found]
+    return found
 
 
 def _ref(name: str) -> Schema:

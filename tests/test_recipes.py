@@ -219,7 +219,7 @@ def test_the_most_frequent_functions_come_first(tmp_path):
     unneeded=frozenset({"slurm/planning/fingerprints.py"}),
 )
 FORMAT = Recipe(
-    "Add an export format",
+    "Add a training format",
     2,
     {
         "routenator/dataset/export.py": [

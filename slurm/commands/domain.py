@@ -39,7 +39,7 @@ _CHANGES = {
     "removed": "edited, but its function is gone; it is now in .init/removed",
 }
 app = typer.Typer()
-domain_app = typer.Typer(help="Check, fit, derive and convert domains (docs/domains.md).", no_args_is_help=True)
+domain_app = typer.Typer(help="Create, check, fit, derive and convert domains.", no_args_is_help=True)
 app.add_typer(domain_app, name="domain")
 
 

@@ -40,7 +40,7 @@ COMMANDS = {
     "export": ("export", "Export a trained model for use elsewhere."),
     "hub": ("hub", "Push exports and data sets to a model hub."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
-    "domain": ("domain", "Check, fit, derive and convert domains (docs/domains.md)."),
+    "domain": ("domain", "Create, check, fit, derive and convert domains."),
     "golden": ("golden", "Import, join and split golden sets."),
     "models": ("machine", "Prepare weights that come as Python packages."),
     "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
