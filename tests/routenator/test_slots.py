@@ -13,81 +13,16 @@ import pytest
 import yaml
 
 from routenator.authoring.check import check_domain, presence_combinations
-from routenator.authoring.drawn import check_draws, check_rare_calls, draw_all
 from routenator.domain.domain import Domain
-from routenator.domain.functions import check_call
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
-from routenator.sampling.philox import row_seeds
-from routenator.validation.text import find_phrase, words
-from routenator.wording.writer import Writer
 from tests.conftest import TINY
-
-TEXTS = {"type": "array", "items": {"type": "string"}}
+from tests.routenator.slot_domains import ITEM, PLACE, TEXTS, drawn, give, give_back, inspected, said
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TINY, tmp_path / "tiny"))
-
-
-def give(
-    folder: Path, schema: Any, rule: Any, pattern: str = "{slot}", shares: dict[str, float] | None = None, **more: Any
-) -> None:
-    """Make ``ask`` the function of the domain: a required ``slot``, and what ``more`` adds to the schema."""
-    properties = {"slot": schema, **more.pop("properties", {})}
-    parameters = {
-        "type": "object",
-        "properties": properties,
-        "required": ["slot"],
-        "additionalProperties": False,
-        **more,
-    }
-    tool = {"type": "function", "function": {"name": "ask", "description": "", "parameters": parameters}}
-    (folder / "functions.json").write_text(json.dumps([tool]))
-    rules = rule if "slot" in rule and not isinstance(rule, str) else {"slot": rule}
-    asked = {"path": [{"type": "Intent"}, {"type": "City"}, {"type": "Party", "from": "Intent"}],
-             "root": {"attribute": "function", "equals": "book"}, "slots": rules}  # fmt: skip
-    (folder / "domain.yaml").write_text(yaml.safe_dump({"title": "t", "functions": {"ask": asked}}, sort_keys=False))
-    statistics = {"functions": {"ask": 1}, "length_buckets": {"any": [1, 60]}, "lengths": {"ask": {"any": 1}},
-                  "routes": {"ask": {"heuristic": 1}}, "slots": {"ask": shares or {}}}  # fmt: skip
-    (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics))
-    shutil.rmtree(folder / "templates")
-    (folder / "templates/heuristic").mkdir(parents=True)
-    heuristic = {"templates": {"t": {"functions": ["ask"], "text": pattern}}}
-    (folder / "templates/heuristic/t.yaml").write_text(yaml.safe_dump(heuristic))
-    (folder / "metadata.jsonl").write_text("")
-    (folder / "golden.jsonl").write_text("")
-
-
-def inspected(folder: Path) -> Domain:
-    """The domain as ``domain check`` sees it; raises the first error."""
-    domain = check_domain(folder)
-    for found in (*check_draws(domain, draw_all(domain)), *check_rare_calls(domain)):
-        if isinstance(found, InputError):
-            raise found
-    return domain
-
-
-def drawn(domain: Domain, count: int = 400) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
-    """Queries with the record of what is said, and the arguments; each call is valid, and each query says its slots."""
-    writer = Writer(domain, tries=4)
-    made = writer.draw(
-        "ask", row_seeds(7, np.arange(count)), np.full(count, "none", dtype=object),
-        np.full(count, writer.compiled.root["ask", "heuristic/t"]),
-    )  # fmt: skip
-    texts = zip(made.query.to_pylist(), made.slots.to_pylist(), made.arguments.to_pylist(), strict=True)
-    rows = [(query, json.loads(slots), json.loads(arguments)) for query, slots, arguments in texts]
-    for (query, slots, arguments), (size, _, guess, doubt) in zip(rows, made.facts.tolist(), strict=True):
-        assert check_call(domain.functions["ask"], arguments) == []
-        assert all(find_phrase(surface, words(query)) >= 0 for surface in slots.values()), (query, slots)
-        assert size == len(query.split()) and (doubt or guess == size)
-    return rows
-
-
-def said(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
-    for part in parts:
-        assert part in str(error.value), f"{part!r} is not in {error.value}"
 
 
 @pytest.mark.parametrize(
@@ -133,9 +68,6 @@ def test_items_may_be_equal_if_the_rule_says_so(copy: Path) -> None:
 def test_a_list_ends_where_no_other_item_is_left(copy: Path) -> None:
     give(copy, TEXTS, {"items": "[a|b]", "count": {5: 1}})
     assert {len(arguments["slot"]) for _, _, arguments in drawn(load_domain(copy))} <= {1, 2}
-
-
-ITEM = {"type": "object", "properties": {"city": {"type": "string"}, "size": {"type": "integer"}}, "required": ["city"]}
 
 
 def test_an_item_may_be_an_object_that_its_pattern_says(copy: Path) -> None:
@@ -190,23 +122,6 @@ def test_unique_may_name_the_field_in_which_items_differ(copy: Path) -> None:
     same = [sum(len({item["city"] for item in a["slot"]}) < len(a["slot"]) for _, _, a in rows) for rows in both]
     assert same[0] > 0 and same[1] == 0
     assert all(len({json.dumps(item) for item in a["slot"]}) == 2 for _, _, a in both[0])
-
-
-def give_back(folder: Path) -> None:
-    shutil.rmtree(folder)
-    shutil.copytree(TINY, folder)
-
-
-PLACE = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string"},
-        "floor": {"type": ["integer", "null"]},
-        "at": {"type": "object", "properties": {"street": {"type": "string"}, "number": {"type": "integer"}}},
-    },
-    "required": ["city"],
-    "additionalProperties": False,
-}
 
 
 def test_the_fields_of_an_object_are_slots_of_their_own(copy: Path) -> None:
@@ -349,96 +264,6 @@ def test_a_function_may_have_many_slots(copy: Path, count: int) -> None:
         ends[last] += 1
         assert not last or (names[-2] in arguments and names[0] not in arguments)
     assert ends[True]
-
-
-@pytest.mark.parametrize(
-    ("schema", "rule", "parts"),
-    [
-        ({"type": "string"}, {"items": "a"}, ["does not fit the schema", "for a list", "string (value or said)"]),
-        (TEXTS, "a", ["does not fit the schema", "a rule for a single value", "array (items)"]),
-        ({"$ref": "#/$defs/place"}, "a", ["does not fit the schema", "object (fields or entries)"]),
-        (PLACE, {"fields": {"city": "a", "flor": "1"}}, ["not a field of this object", "flor", "nearest:  floor"]),
-        (PLACE, {"fields": {"floor": "1"}}, ["a required field has no slot", "city", "slots.slot.fields"]),
-        (PLACE, {"fields": {"city": "{Citi}"}}, ["unknown variable", "slot.city", "nearest:  City"]),
-        ({"type": "array", "items": PLACE}, {"items": {"fields": {"city": "a"}}}, ["said in one piece", "slot.items"]),
-        (TEXTS, {"items": {"said": {"a": "b", "c": []}}}, ["each item of a list or map is said", "without a phrase"]),
-        ({**TEXTS, "maxItems": 2}, {"items": "a", "count": {3: 1}}, ["this number of items", "slot.count", "0 to 2"]),
-        (TEXTS, {"items": "a", "unique": "city"}, ["`unique`", "city"]),
-        (TEXTS, {"items": "a", "surface": "b"}, ["surface has no meaning beside items"]),
-        (TEXTS, {"items": "a", "value": "b"}, ["value and items given"]),
-        (TEXTS, {"join": ", "}, ["nothing given", "exactly one of value, said, items, fields, entries"]),
-        (PLACE, {"entries": {"key": "a", "value": "b"}}, ["no other fields than its own", "a rule for a map"]),
-        (TEXTS, {"items": {"items": "a", "count": {5000: 1}}}, ["does not fit the schema"]),
-        (TEXTS, {"items": "a", "count": {5000: 1}}, ["too many slots", "more than 4,096"]),
-        (TEXTS, {"items": "a", "count": {2: 0}}, ["all zero"]),
-        ({"type": "boolean"}, {"said": {"true": "a"}, "weights": {"false": 1}}, ["not in said", "false"]),
-    ],
-)  # fmt: skip
-def test_a_rule_that_does_not_fit_its_schema_is_refused(copy: Path, schema: Any, rule: Any, parts: list[str]) -> None:
-    give(copy, schema, rule, **{"$defs": {"place": PLACE}})
-    with pytest.raises(InputError) as error:
-        inspected(copy)
-    said(error, "domain.yaml", "functions.ask.slots", *parts)
-
-
-def test_a_parameter_may_not_have_the_name_of_a_field(copy: Path) -> None:
-    """Patterns could not tell the two apart."""
-    rules = {"slot": {"fields": {"city": "a"}}, "slot.city": "b"}
-    give(copy, PLACE, rules, properties={"slot.city": {"type": "string"}})
-    with pytest.raises(InputError) as error:
-        load_domain(copy)
-    said(error, "two slots have the same name", "functions.ask.slots", "slot.city")
-
-
-@pytest.mark.parametrize("role", ["category", "subprompt"])
-def test_a_parameter_with_a_role_is_a_single_value(copy: Path, role: str) -> None:
-    give(copy, {**TEXTS, "x-role": role}, {"items": "a"})
-    with pytest.raises(InputError) as error:
-        load_domain(copy)
-    said(error, "a parameter with a role is a single value", "functions.ask.slots.slot", "a rule for a list")
-
-
-def test_values_within_lists_and_objects_are_held_to_their_schema(copy: Path) -> None:
-    cities = {"type": "array", "items": {"enum": ["Rome", "oslo"]}}
-    give(copy, cities, {"items": "{City}"})
-    with pytest.raises(InputError) as error:
-        check_domain(copy)
-    said(error, "a value of the slot slot[] of ask violates its schema", "nodes.csv", "node c_oslo", "nearest:  oslo")
-
-
-def test_calls_that_break_a_rule_of_the_whole_list_are_errors_of_the_check(copy: Path) -> None:
-    """Each item is right, but together they are too few: the words run out."""
-    give(copy, {**TEXTS, "minItems": 3}, {"items": "[a|b]", "count": {3: 1}})
-    with pytest.raises(InputError) as error:
-        inspected(copy)
-    said(error, "calls of ask that violate its schema", "too short")
-
-
-def test_calls_with_rare_slots_are_drawn_too(copy: Path) -> None:
-    """A slot that one call in a thousand has is hardly ever among the calls that the check draws."""
-    pair = {"type": "array", "items": {"type": "string"}, "minItems": 3}
-    rules = {"slot": "x", "pair": {"items": "[a|b]", "count": {3: 1}}}
-    give(copy, {"type": "string"}, rules, "{slot}( {pair})", {"pair": 0.001}, properties={"pair": pair})
-    with pytest.raises(InputError) as error:
-        inspected(copy)
-    said(error, "calls of ask that violate its schema", "functions.ask.slots", "too short")
-
-
-def test_a_pattern_that_can_omit_a_field_is_an_error_of_the_check(copy: Path) -> None:
-    """The query would hold the wording of the whole, but not that field of the call."""
-    rule = {"items": {"fields": {"city": "a", "floor": "[1|2]"}, "surface": "{city}[ on {floor}|]"}}
-    give(copy, {"type": "array", "items": PLACE}, rule, shares={"slot[].floor": 0.5})
-    with pytest.raises(InputError) as error:
-        check_domain(copy)
-    said(error, "a pattern of ask can omit a field", "slots.slot[].surface", "floor can be missing")
-
-
-def test_shares_of_fields_are_named_in_full(copy: Path) -> None:
-    rule = {"fields": {"city": "a", "floor": "1"}}
-    give(copy, PLACE, rule, "{slot.city}( {slot.floor})", {"slot.flor": 0.5})
-    with pytest.raises(InputError) as error:
-        load_domain(copy)
-    said(error, "statistics.yaml", "slots.ask.slot.flor", "nearest:  slot.floor")
 
 
 def test_items_may_come_from_a_value_list(copy: Path) -> None:
