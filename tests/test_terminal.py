@@ -55,9 +55,9 @@ def test_what_can_be_given_by_name_is_listed() -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders of three runs; the last is the newest."""
+    """Folders of three runs and a top-up; the last is the newest."""
     monkeypatch.chdir(tmp_path)
-    for age, name in enumerate(["pets-3aa1", "pets-large-0bb2", "pets-0cc3"]):
+    for age, name in enumerate(["pets-3aa1", "pets-large-0bb2", "pets-large-0bb2-topup1", "pets-0cc3"]):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         (folder / "plan.json").write_text("{}")
@@ -67,19 +67,22 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_is_named_by_its_name_or_a_unique_part(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {
-        given: find_run(Path(given)) for given in ("pets", "large", "aa1", "runs/pets-3aa1", "elsewhere/x", "dogs")
+        given: find_run(Path(given))
+        for given in ("pets", "pets-large-0bb2", "large-0bb2-t", "aa1", "runs/pets-3aa1", "elsewhere/x", "dogs")
     }
     assert found == {
         "pets": runs / "pets-0cc3",  # the newest of this name
-        "large": runs / "pets-large-0bb2",
+        "pets-large-0bb2": runs / "pets-large-0bb2",  # and not its top-up
+        "large-0bb2-t": runs / "pets-large-0bb2-topup1",
         "aa1": runs / "pets-3aa1",
         "runs/pets-3aa1": runs / "pets-3aa1",
         "elsewhere/x": Path("elsewhere/x"),  # refused as before: it has no plan
-        "dogs": Path("dogs"),
+        "dogs": runs / "dogs",  # refused too, with the nearest name
     }
     assert find_run(None) == runs / "pets-0cc3" and "the newest run: runs/pets-0cc3" in capsys.readouterr().err
     said = launch_here("status", "pet")
     assert said.returncode == 2 and "several runs" in said.stderr and "pets-large-0bb2" in said.stderr
+    assert "pets-0cc3" in launch_here("status", "pets-0cx3").stderr
     assert launch_here("cancel").returncode == 2
 
 

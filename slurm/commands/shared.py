@@ -97,8 +97,8 @@ def find_run(given: Path | None) -> Path:
     """Return the directory of a run that is given as such, or in ``runs`` by a part of its name.
 
     Args:
-        given: a path; without a slash also the name in runs' configs, which means the newest of them, or a part of one
-            run directory's name. None: the newest run.
+        given: a path; without a slash also a run directory's name, the name in runs' configs, which means the newest
+            of them, or a part of one run directory's name. None: the newest run.
 
     Raises:
         InputError: no run, or several, match.
@@ -112,11 +112,16 @@ def find_run(given: Path | None) -> Path:
             raise InputError("no runs here", file=RUNS, key="RUN", found="none", expected="a run directory")
         put(f"the newest run: {RUNS / names[0]}", err=True)
         return RUNS / names[0]
-    own = [name for name in names if name.rpartition("-")[0] == given.name]
+    # A top-up's name begins with the whole name of its run.
+    own = [name for name in names if name == given.name] or [
+        name for name in names if name.rpartition("-")[0] == given.name
+    ]
     matching = own[:1] or [name for name in names if given.name in name]
     if len(matching) > 1:
         raise InputError("several runs have this in their names", key="RUN", found=given, expected=", ".join(matching))
-    return RUNS / matching[0] if matching else given
+    if not matching:  # to be refused, with the nearest name of those in its folder
+        return RUNS / given if names and not given.exists() else given
+    return RUNS / matching[0]
 
 
 def load_run(run: Path | None) -> Run:
