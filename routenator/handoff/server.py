@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import http.client
 import os
 import secrets
 import shlex
@@ -19,8 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ _POLL_S = 0.5
 _STOP_S = 30.0  # from SIGTERM to SIGKILL
 _SICK_S = 30.0  # without an answer of a server that has answered before
 _LOG_LINES = 15  # shown of a server that died
-# The log's signs of a port that somebody took between our look and the server's.
+# In the log if another process took the port between our check and the server's.
 _TAKEN = "address already in use"
 
 
@@ -68,13 +67,15 @@ class Address:
     def curl(self) -> str:
         """A shell line that sends the example request."""
         words = ["curl", "-s", f"{self.url}/chat/completions", "-H", f"Authorization: Bearer {self.key}"]
+        words += ["--noproxy", HOST]  # clusters set `http_proxy`, often for the loopback address too
         return shlex.join([*words, "-H", "Content-Type: application/json", "-d", f"@{self.request}"])
 
     def python(self) -> str:
         """A shell line that sends it by the ``openai`` client and prints the calls."""
         program = (
             "import json, openai; "
-            f"client = openai.OpenAI(base_url={self.url!r}, api_key={self.key!r}); "
+            f"client = openai.OpenAI(base_url={self.url!r}, api_key={self.key!r}, "
+            "http_client=openai.DefaultHttpxClient(trust_env=False)); "
             f"request = json.load(open({str(self.request)!r})); "
             "print(client.chat.completions.create(**request).choices[0].message.tool_calls)"
         )
@@ -265,11 +266,14 @@ def _watch(process: subprocess.Popen[bytes], address: Address, stop: threading.E
 
 def _healthy(address: Address) -> bool:
     """Whether the server says that its engine is alive."""
+    connection = http.client.HTTPConnection(HOST, address.port, timeout=20)  # urllib would ask a proxy
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{address.port}/health", timeout=20):
-            return True
-    except (OSError, urllib.error.URLError):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def _end_of(log: Path) -> str:

@@ -60,6 +60,9 @@ def world(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         "PYTHONPATH": f"{tmp_path / 'path'}:{ROOT}",
         "MARKS": str(tmp_path / "marks"),
         "TMPDIR": str(tmp_path),
+        "http_proxy": "http://127.0.0.1:9",  # of a cluster; it leads nowhere
+        "no_proxy": "",
+        "NO_PROXY": "",
     }
     yield save_adapter(tmp_path), environment
 
@@ -104,7 +107,7 @@ def test_the_lines_work_as_they_are_and_ctrl_c_leaves_nothing_behind(world: tupl
     adapter, environment = world
     process = start(adapter, environment, "--port", "0")
     lines = lines_of(process)
-    answer = subprocess.run(lines["curl"], shell=True, capture_output=True, text=True, check=True)
+    answer = subprocess.run(lines["curl"], shell=True, env=environment, capture_output=True, text=True, check=True)
     request = json.loads(answer.stdout)  # the stand-in sends it back
     assert request["model"] == "tuned" and request["tools"][0]["function"]["name"] == "search"
     command = Path(environment["MARKS"]).read_text()
@@ -121,9 +124,7 @@ def test_the_lines_work_as_they_are_and_ctrl_c_leaves_nothing_behind(world: tupl
 
 
 @pytest.mark.parametrize("how", ["exits", "hangs"])
-def test_a_dead_engine_ends_the_server_with_the_end_of_its_log(
-    world: tuple[Path, dict[str, str]], how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_engine_ends_the_server_with_the_end_of_its_log(world: tuple[Path, dict[str, str]], how: str) -> None:
     adapter, environment = world
     process = start(adapter, {**environment, "STAND_IN": how}, "--port", "0")
     lines_of(process)
