@@ -27,6 +27,8 @@ QueriesFormat = Annotated[
     str | None,
     typer.Option("--format", help=f"One of {', '.join(FORMATS)}. Default: recognised.", show_default=False),
 ]
+Domain = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")]
+Golden = Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")]
 Answers = Annotated[
     Path | None,
     typer.Option("--answers", help="For bfcl: the possible answers. Default: found beside FILE.", show_default=False),
@@ -76,8 +78,8 @@ def golden_import(
 @golden_app.command("join")
 @with_exit_codes
 def golden_join(
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
-    golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
+    domain: Domain,
+    golden: Golden,
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
     pairs: Annotated[int, typer.Option("--pairs", help="Number of queries to make.", min=1)] = 400,
     seed: Annotated[int, typer.Option("--seed", help="Another seed draws other pairs.", min=0)] = 0,
@@ -95,8 +97,8 @@ def golden_join(
 @golden_app.command("split")
 @with_exit_codes
 def golden_split(
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose API the queries are for.")],
-    golden: Annotated[Path, typer.Argument(metavar="GOLDEN.jsonl", help="A golden file.")],
+    domain: Domain,
+    golden: Golden,
     first: Annotated[Path, typer.Argument(metavar="FIRST.jsonl", help="One part, for error analysis.")],
     second: Annotated[Path, typer.Argument(metavar="SECOND.jsonl", help="The rest, for reported scores.")],
     share: Annotated[float, typer.Option("--share", help="Share of the first part.", min=0.0, max=1.0)] = 0.5,
