@@ -5,8 +5,10 @@ Words and pairs of words, the rare ones with more weight (TF-IDF). No model is l
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from routenator.domain.calls import Call
 from routenator.evaluation.baselines import Example
@@ -26,29 +28,33 @@ class Near:
     likeness: float
 
 
-def nearest_examples(train: Sequence[Example], queries: Sequence[str], count: int) -> list[list[Near]]:
-    """Return the nearest examples of each query, the nearest first; those without a common word are left out.
+class Neighbours:
+    """Training examples that are searched by likeness to a query.
 
     Args:
         train: the training examples, in order; ties go to the first.
-        queries: the queries, each answered for itself.
-        count: most examples of a query.
     """
-    import numpy as np
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if not train or not queries:
-        return [[] for _ in queries]
-    vectors = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+")
-    try:
-        known = vectors.fit_transform([query for query, _ in train])
-    except ValueError:  # no example has a word
-        return [[] for _ in queries]
-    found = []
-    for query in queries:
-        likeness = (known @ vectors.transform([query]).T).toarray().ravel()
+    def __init__(self, train: Sequence[Example]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._train = train
+        self._vectors = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+")
+        self._known: Any = None  # sparse matrix [examples, words]; None without any word
+        if train:
+            with contextlib.suppress(ValueError):  # no example has a word
+                self._known = self._vectors.fit_transform([query for query, _ in train])
+
+    def nearest(self, query: str, count: int) -> list[Near]:
+        """Return at most ``count`` examples, the nearest first; those without a common word are left out."""
+        import numpy as np
+
+        if self._known is None:
+            return []
+        likeness = (self._known @ self._vectors.transform([query]).T).toarray().ravel()
         best = np.argsort(-likeness, kind="stable")[:count].tolist()
-        found.append(
-            [Near(train[at][0], train[at][1], round(float(likeness[at]), 3)) for at in best if likeness[at] > 0]
-        )
-    return found
+        return [
+            Near(self._train[at][0], self._train[at][1], round(float(likeness[at]), 3))
+            for at in best
+            if likeness[at] > 0
+        ]

@@ -70,6 +70,14 @@ class Asker:
         self._tools = {tool["function"]["name"]: tool["function"]["parameters"] or {} for tool in model.card.tools}
         # Threads that wait by spinning take the cores from those that they wait for, if the machine has other work.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(model.base)
+        except (OSError, ValueError) as error:
+            raise InputError("cannot load this model's tokenizer", file=model.base, expected=str(error)) from None
+        self._form = PromptFormat(model.card.prompt, model.card.tools, tokenizer, template=model.template)
+        self._guide = guide_of(self._form)
         self._engine: GreedyEngine = open_engine(
             EngineSpec(
                 base=model.base,
@@ -80,14 +88,6 @@ class Asker:
                 threads=len(os.sched_getaffinity(0)),
             )
         )
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(model.base)
-        except (OSError, ValueError) as error:
-            raise InputError("cannot load this model's tokenizer", file=model.base, expected=str(error)) from None
-        self._form = PromptFormat(model.card.prompt, model.card.tools, tokenizer, template=model.template)
-        self._guide = guide_of(self._form)
 
     @property
     def held(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,8 +17,8 @@ from routenator.domain.calls import Call
 from routenator.domain.dates import asked, is_day
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
-from routenator.evaluation.baselines import Example, read_examples
-from routenator.evaluation.nearest import Near, nearest_examples
+from routenator.evaluation.baselines import read_examples
+from routenator.evaluation.nearest import Near, Neighbours
 from routenator.handoff.asking import Answer, Asker
 from routenator.terminal import put
 from slurm.commands.shared import Cache, with_exit_codes
@@ -67,9 +67,10 @@ def ask(
         raise InputError("not a day", key="--today", found=today, expected="a day such as 2026-03-05")
     if today is None and found.run is not None and load_domain(found.run.domain_dir).today is not None:
         today = date.today().isoformat()
-    train: Sequence[Example] = ()
-    if explain and found.run is not None:
-        train = read_examples(split_files(found.run.path / "dataset", "train"))
+    known = None
+    if explain:
+        files = split_files(found.run.path / "dataset", "train") if found.run is not None else []
+        known = Neighbours(read_examples(files))
     if sys.stderr.isatty():
         put(f"loading {found.model.card.base_model} with {found.model.adapter}", err=True)
     asker = Asker(found.model, found.settings.max_new_tokens)
@@ -80,7 +81,7 @@ def ask(
         for said in [query] if query is not None else _queries():
             answer = replace(asker.ask(asked(said, today)), query=said)
             failed |= answer.problem is not None
-            reasons = _explained(asker, said, today, train) if explain else {}
+            reasons = {} if known is None else _explained(asker, said, today, known)
             if as_json:
                 put(json.dumps({**answer.as_json(), **reasons}, ensure_ascii=False))
             else:
@@ -116,14 +117,13 @@ def _check(query: str) -> None:
         )
 
 
-def _explained(asker: Asker, query: str, today: str | None, train: Sequence[Example]) -> dict[str, Any]:
+def _explained(asker: Asker, query: str, today: str | None, known: Neighbours) -> dict[str, Any]:
     free = asker.ask(asked(query, today), free=True)
-    (near,) = nearest_examples(train, [query], _NEAREST)
     return {
         "prompt": asker.prompt(asked(query, today)),
         "free_reply": free.reply,
         "free_calls": [call._asdict() for call in free.calls],
-        "nearest": [_near(item) for item in near],
+        "nearest": [_near(item) for item in known.nearest(query, _NEAREST)],
     }
 
 

@@ -14,7 +14,7 @@ from routenator.chat.guided import structural_tag
 from routenator.domain.calls import Call
 from routenator.errors import InputError
 from routenator.evaluation.engines import EngineSpec, GreedyEngine
-from routenator.evaluation.nearest import nearest_examples
+from routenator.evaluation.nearest import Neighbours
 from routenator.handoff import asking
 from routenator.handoff.asking import Asker
 from routenator.handoff.trained import open_trained
@@ -97,6 +97,11 @@ def test_what_cannot_be_asked_is_said_before_a_model_is_loaded(tmp_path: Path, a
     assert launch_here("ask", str(adapter), " ").returncode == 2
     assert "not a day" in launch_here("ask", str(adapter), "a query", "--today", "tomorrow").stderr
     assert "too long" in launch_here("ask", str(adapter), "a" * 20_000).stderr
+    tokenizer = tmp_path / "base" / "tokenizer.json"
+    tokenizer.rename(tmp_path / "kept")
+    refused = launch_here("ask", str(adapter), "a query")
+    assert refused.returncode == 2 and "cannot load this model's tokenizer" in refused.stderr
+    (tmp_path / "kept").rename(tokenizer)
     (adapter / "routenator.json").unlink()
     refused = launch_here("ask", str(adapter), "a query")
     assert refused.returncode == 2 and "not trained here" in refused.stderr
@@ -111,7 +116,10 @@ def test_the_nearest_examples_share_words_and_the_rare_ones_count_more() -> None
         ("book a room", (Call("book", {}),)),
         ("show me a logo", (Call("search", {"kind": "logo"}),)),
     ]
-    (found, nothing) = nearest_examples(train, ["a walrus", "zebra"], 2)
+    known = Neighbours(train)
+    found = known.nearest("a walrus", 2)
     assert found[0].query == "show me a walrus" and found[0].calls == train[1][1]
     assert len(found) == 2 and 1 >= found[0].likeness > found[1].likeness > 0
-    assert nothing == [] and nearest_examples([], ["a"], 2) == [[]]
+    assert known.nearest("zebra", 2) == []
+    for wordless in ([], [("?!", (Call("book", {}),))]):
+        assert Neighbours(wordless).nearest("a", 2) == []
