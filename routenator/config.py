@@ -157,7 +157,7 @@ class EvaluateConfig(Section):
     max_new_tokens: Positive = 128
     bootstrap: Positive = 2000  # resamples for the 95% confidence intervals
     guided: bool = False  # also score the trained model with replies restricted to valid calls of the API, or to none
-    match: Literal["own", "berkeley"] = "own"  # whose idea of a right value: this project's, or the leaderboard's
+    match: Literal["own", "berkeley"] = "own"  # the rule for right values: this project's, or the leaderboard's
     before: bool = True  # also score the untrained model
     before_prompt: Literal["compact", "tools"] = "tools"  # an untrained model has to see the API
     baselines: bool = True  # also score majority, keywords and nearest neighbour; takes seconds

@@ -1,9 +1,9 @@
-"""The Berkeley leaderboard's idea of a right value, for figures that are to be compared with the leaderboard's.
+"""Decides as the Berkeley leaderboard does whether a value is right, for scores that can be compared with its own.
 
-What its checker of syntax trees (package bfcl-eval) does was found out by asking it; benchmarks/berkeley.py asks it
-again about thousands of calls. In short: a text is compared without case, spaces and some signs, wherever it is a value
-or stands directly in a list or an object; the type must be the schema's or that of the right values; and all else is
-equal as Python has it.
+The rules were inferred from the answers of its syntax tree checker (package bfcl-eval); benchmarks/berkeley.py compares
+the two on thousands of calls. In short: strings are compared without case, spaces and some punctuation, both as values
+and as direct members of a list or an object; the type must be the schema's or that of the right values; everything else
+is compared by Python's ``==``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CLASSES: dict[str, type] = {
 
 
 def plain(text: str) -> str:
-    """A text as the leaderboard compares it."""
+    """Normalize a string as the leaderboard does before comparing it."""
     return text.translate(_IGNORED).lower()
 
 
 def refusal(said: Any, right: Sequence[Any], schema: Any, optional: bool) -> str | None:
-    """What is wrong with an argument: ``type``, ``value``, or None if it is right.
+    """Return what is wrong with an argument: ``type``, ``value``, or None if it is right.
 
     Args:
         said: the predicted value.
@@ -76,8 +76,6 @@ def _items_fit(said: list[Any], right: Any, inner: type) -> bool:
 
 
 def _same(said: Any, right: Any) -> bool:
-    if isinstance(said, str):
-        return isinstance(right, str) and plain(said) == plain(right)
     if isinstance(said, list) and isinstance(right, list):
         return len(said) == len(right) and all(_same_part(a, b, deep=True) for a, b in zip(said, right, strict=True))
     return _same_part(said, right, deep=True)

@@ -70,7 +70,7 @@ def read_verdicts(
         file: the predictions.
         golden: the golden set that the model was asked, or a superset.
         functions: the API.
-        match: whose idea of a right value.
+        match: the rule for right values.
         side: key of the model's replies; by default a run's trained model.
 
     Returns:

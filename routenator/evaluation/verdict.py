@@ -17,7 +17,7 @@ from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.domain.schema import NO_CALL
 from routenator.evaluation import berkeley
 
-Match = Literal["own", "berkeley"]  # whose idea of a right value: `evaluate.match`
+Match = Literal["own", "berkeley"]  # the rule for right values: `evaluate.match`
 NONE = "(none)"  # label of a call of a function that the API does not have, and of a reply that cannot be read
 ERRORS = (
     "unparsable",
