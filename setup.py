@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the folder ``configs`` is installed as the package ``routenator_configs``."""
+"""Packaging that pyproject.toml cannot express: ``configs`` is installed as the package ``routenator_configs``."""
 
 from setuptools import find_packages, setup
 

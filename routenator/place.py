@@ -1,4 +1,4 @@
-"""Where this code lies, in a checkout or an installed package: its configs, and the command that runs it."""
+"""Location of this code, in a checkout or an installed package: its configs, and the command that runs it."""
 
 from __future__ import annotations
 
