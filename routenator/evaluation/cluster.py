@@ -23,6 +23,7 @@ from pathlib import Path
 
 from routenator.errors import StageError
 from routenator.nodes import ALONE, Nodes
+from routenator.place import ROOT
 
 _STORE_BYTES = 100_000_000  # prompts and answers are small; Ray's default would take a third of the memory
 _START_S = 120.0
@@ -210,9 +211,10 @@ def _handlers_kept() -> Iterator[None]:
 @contextmanager
 def _importable() -> Iterator[None]:
     """Put this checkout first in PYTHONPATH, so that Ray's processes import the same code as this one."""
-    here = str(Path(__file__).resolve().parents[2])
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *filter(None, (before or "").split(os.pathsep))]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys([str(ROOT), *filter(None, (before or "").split(os.pathsep))])
+    )
     try:
         yield
     finally:

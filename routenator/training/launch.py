@@ -27,6 +27,7 @@ from routenator.errors import InputError, StageError
 from routenator.extras import require_training
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
+from routenator.place import ROOT
 from routenator.training.group import FOREIGN, group_environment
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 
@@ -60,9 +61,9 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
     env["TOKENIZERS_PARALLELISM"] = "false"
     env["PYTHONUNBUFFERED"] = "1"
     env[LAUNCHER_VARIABLE] = str(os.getpid())
-    here = str(Path(__file__).resolve().parents[2])  # the workers must run the same code as this process
+    # The workers must run the same code as this process.
     env["PYTHONPATH"] = os.pathsep.join(
-        dict.fromkeys([here, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])
+        dict.fromkeys([str(ROOT), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])
     )
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"

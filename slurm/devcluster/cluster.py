@@ -26,7 +26,7 @@ import psutil
 
 from routenator.errors import InputError
 from routenator.files import read_json, write_json
-from routenator.place import COMMAND
+from routenator.place import COMMAND, ROOT
 from slurm.devcluster.config import MEMORY_GROUPS, ClusterSpec, read_spec, write_files
 from slurm.devcluster.folder import check_folder, make_folder
 from slurm.devcluster.releases import Release
@@ -158,8 +158,7 @@ def up(
     command = [sys.executable, "-m", SUPERVISOR, str(root)]
     if private:
         command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", *command]
-    project = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with open(root / "log" / "supervisor.log", "ab") as log:
         process = subprocess.Popen(
             command,

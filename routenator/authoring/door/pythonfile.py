@@ -10,10 +10,10 @@ from routenator.authoring.door.forms import read_list
 from routenator.authoring.door.tools import Api
 from routenator.errors import InputError
 from routenator.jsontext import BadJsonError, loads
+from routenator.place import ROOT
 
 _SECONDS = 120
 _TAIL = 600
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 def read_python(file: Path, seconds: float = _SECONDS) -> Api:
@@ -27,7 +27,7 @@ def read_python(file: Path, seconds: float = _SECONDS) -> Api:
     command = [sys.executable, "-m", "routenator.authoring.door.pythonworker", str(file.resolve())]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, cwd=_ROOT
+            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, cwd=ROOT
         )
     except subprocess.TimeoutExpired:
         raise InputError(
