@@ -111,8 +111,8 @@ TEMPLATE = """<!doctype html>
 <h2 id="failures">Wrong answers on {{ "the" if summary.scored_on == "golden set" else "a" }} {{ summary.scored_on }}</h2>
 {% if listings.failures.rows %}
 <p class="note">Every query that the trained model answered wrongly{% if listings.failures.total > listings.failures.rows | length %}
-(the first {{ listings.failures.rows | length | count }} of {{ listings.failures.total | count }}){% endif %}, beside the training example
-with the most similar wording. Function and category are those wanted. Errors: <i>unparsable</i> replies cannot be read; <i>missing call</i>: words or too few calls;
+(the first {{ listings.failures.rows | length | count }} of {{ listings.failures.total | count }}){% endif %}, beside the training
+example on this page with the most similar wording. Function and category are those wanted. Errors: <i>unparsable</i> replies cannot be read; <i>missing call</i>: words or too few calls;
 <i>extra call</i>: more calls than wanted; <i>wrong function</i>; and of arguments <i>missing</i>, <i>unexpected</i>, of the <i>wrong type</i>,
 <i>not in enum</i> (a value that the API does not have) or the <i>wrong value</i>.</p>
 {{ search("failures", "wrong answers", summary.places.predictions) }}

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import polars as pl
     from markupsafe import Markup
 
-MOST = 20_000  # rows of a listing; of more, a sample by key
-_MOST_BYTES = 12_000_000  # of a listing's text: a page of more is slow to open
+MOST = 20_000  # examples, rejected rows, or wrong answers; of more rows of data, a random sample
+_MOST_BYTES = 12_000_000  # of text of the examples, and of the rejected rows: a page of more is slow to open
 _BLOCK = 256  # wrong answers compared at once with the training examples
 
 # How a field is shown: the row's heading, text, code, or a name that rows can be filtered by.
@@ -121,16 +121,16 @@ def data_listing(
         frames.append(frame)
     names = ["query", "calls", "why", "split", "reason", "route", "function", "category", "language"]
     for frame in frames:
-        stated = frame.with_columns(query=keys.asked(frame))
+        stated = _within(frame.with_columns(query=keys.asked(frame)), seed)
         cells = stated.select(
             pl.col(name) if name in stated.columns else pl.lit(None, pl.String).alias(name) for name in names
         )
-        listing.rows.extend(map(list, _within(cells).iter_rows()))
+        listing.rows.extend(map(list, cells.iter_rows()))
     return Listing(listing.fields, listing.rows, total)
 
 
 def _sampled(files: Sequence[Path], seed: int, most: int) -> tuple[pl.DataFrame, int]:
-    """Read at most ``most`` rows in index order: those with the smallest keys.
+    """Read at most ``most`` rows in index order: those with the smallest ranks.
 
     Returns:
         (the rows, the number of rows that there are).
@@ -143,19 +143,20 @@ def _sampled(files: Sequence[Path], seed: int, most: int) -> tuple[pl.DataFrame,
     scan = pl.scan_parquet(list(files), glob=False)
     total: int = scan.select(pl.len()).collect().item()
     if total > most:
-        keys, indices = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        ranks, indices = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         for file in files:
             index = pl.read_parquet(file, columns=["index"])["index"].to_numpy()
-            keys, indices = np.append(keys, _keys(index, seed)), np.append(indices, index)
-            if len(keys) > most:
-                place = np.argpartition(keys, most - 1)[:most]
-                keys, indices = keys[place], indices[place]
+            ranks, indices = np.append(ranks, _ranks(index, seed)), np.append(indices, index)
+            if len(ranks) > most:
+                place = np.argpartition(ranks, most - 1)[:most]
+                ranks, indices = ranks[place], indices[place]
         scan = scan.filter(pl.col("index").is_in(indices.tolist()))
     # Runs made before rows had lists of calls have one ``call``.
     return scan.collect(engine="streaming").rename({"call": "calls"}, strict=False).sort("index"), total
 
 
-def _keys(index: np.ndarray, seed: int) -> np.ndarray:
+def _ranks(index: np.ndarray, seed: int) -> np.ndarray:
+    """Return a random number for each row's index."""
     import numpy as np
 
     key = mix(np.array([seed % 2**63], np.uint64))
@@ -175,12 +176,16 @@ def _with_details(rejected: pl.DataFrame, candidates: Sequence[Path]) -> pl.Data
     return rejected.join(details, on="index", how="left").sort("index")
 
 
-def _within(cells: pl.DataFrame) -> pl.DataFrame:
-    """The first rows that stay within the page's limit of bytes."""
+def _within(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Keep the rows of the smallest ranks whose text stays within the page's limit of bytes, in their order."""
     import polars as pl
 
-    size = pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in ("query", "calls", "why"))
-    return cells.filter(size.cum_sum() <= _MOST_BYTES)
+    texts = [name for name in ("query", "calls", "why") if name in frame.columns]
+    size = frame.select(pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in texts)).to_series()
+    order = _ranks(frame["index"].to_numpy(), seed).argsort()
+    kept = order[size.to_numpy()[order].cumsum() <= _MOST_BYTES]
+    kept.sort()
+    return frame[kept]
 
 
 def failure_listing(
@@ -241,7 +246,7 @@ def failure_listing(
     for cells, place in zip(listing.rows, nearest(queries[:MOST], examples), strict=True):
         if place is not None:
             cells[4:6] = examples[place]
-    return Listing(listing.fields, listing.rows, len(listing.rows))
+    return Listing(listing.fields, listing.rows, len(queries))
 
 
 def _calls_text(calls: Sequence[Mapping[str, Any]]) -> str:

@@ -76,7 +76,7 @@ def _grade(items: Sequence[Item], file: Path, as_json: bool) -> None:
             f"{len(todo)} queries to judge, {len(items) - len(todo)} judged before. Would a person write this?",
             err=True,
         )
-        put("y: yes, n: no, q: stop here (the next time goes on from here)", err=True)
+        put("y: yes, n: no, q: stop; the same command continues from there", err=True)
     answers = _answers()
     for number, item in enumerate(todo, len(items) - len(todo) + 1):
         put(f"\n{number} of {len(items)}   {item.query}", err=True)

@@ -17,6 +17,7 @@ from jobs.stages import up_to
 from jobs.task import Task
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, write_atomic, write_json
+from routenator.report import listing
 from routenator.report.listing import data_listing, failure_listing
 from routenator.report.page import render
 from routenator.report.table import print_summary
@@ -310,6 +311,23 @@ def test_a_listing_is_a_sample_that_does_not_depend_on_the_files(tmp_path: Path)
         found.append([row[0] for row in listing.rows])
     assert found[0] == found[1] != [f"query {n}" for n in range(100)]
     assert [row[0] for row in data_listing(folder, [], {}, seed=8, most=100).rows] != found[0]
+
+
+def test_a_listing_of_too_much_text_is_a_sample_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was cut at its end, and what was left was called a random sample."""
+    import polars as pl
+
+    frame = pl.DataFrame({"index": range(1000), "query": [f"query {n:03}" for n in range(1000)], "calls": "[]"})
+    frame.write_parquet(tmp_path / "train.parquet")
+    monkeypatch.setattr(listing, "_MOST_BYTES", 1100)
+    rows = [row[0] for row in data_listing(tmp_path, [], {}, seed=7).rows]
+    assert len(rows) == 100 and rows == sorted(rows) and rows[-1] > "query 900"
+
+
+def test_wrong_answers_that_are_left_out_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MOST", 2)
+    found = failure_listing(PREDICTIONS, {}, [])
+    assert (len(found.rows), found.total) == (2, 3)
 
 
 def test_the_page_holds_what_it_promises(reported: Run) -> None:
