@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=300, help="of each group")
     parser.add_argument("--model", default=MODEL, help="whose perplexity is measured")
     parser.add_argument("--no-model", action="store_true", help="count only")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many faults of each kind")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print at most N faults of each kind")
     options = parser.parse_args()
     if not (options.domain or options.sources or options.run):
         options.domain = list(DOMAINS)
@@ -132,7 +132,7 @@ def of_run(folder: Path, rows: int) -> Iterator[Group]:
 
 
 def _spread(items: Sequence[str], count: int) -> list[str]:
-    """So many items from all over a list, which may be sorted by function."""
+    """This many items from all over a list, which may be sorted by function."""
     return [items[place * len(items) // count] for place in range(count)] if len(items) > count else list(items)
 
 

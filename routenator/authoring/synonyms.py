@@ -22,15 +22,14 @@ def near_synonyms(functions: dict[str, Function]) -> Iterator[tuple[str, str]]:
     ``read_file`` and ``read_text_file`` are such a pair, ``add_user`` and ``create_user`` too. ``get_pet`` and
     ``get_pet_photos`` are none, since they end in another noun, nor are ``get_pet`` and ``list_pets``.
     """
-    split = {name: split_name(name) for name in functions}
-    for one, other in itertools.combinations([name for name, words in split.items() if len(words) > 1], 2):
-        first, second = split[one], split[other]
-        a, b = _content(first), _content(second)
-        if not a or not b or _head(first) != _head(second):
+    split = {name: words for name in functions if len(words := split_name(name)) > 1}
+    parts = {name: (words[0], _content(words), _head(words)) for name, words in split.items()}
+    for (one, (verb, a, noun)), (other, (rival, b, same_noun)) in itertools.combinations(parts.items(), 2):
+        if not a or not b or noun != same_noun:
             continue
-        same = first[0] == second[0] and first[0] in verbs()
+        same = verb == rival and verb in verbs()
         if (same and a != b and (a < b or b < a) and abs(len(a) - len(b)) == 1) or (
-            a == b and (same or _synonymous(first[0], second[0]))
+            a == b and (same or _synonymous(verb, rival))
         ):
             yield one, other
 

@@ -19,10 +19,9 @@ KINDS = ("values", "patterns", "paraphrases", "topics")
 LONGEST = 120  # characters of a proposal
 _TOKENS = 40  # of a proposal, at most
 _SHOWN = 6  # examples in a prompt
+_COUNT = "{#}"  # stands for the number of proposals; no placeholder of a slot reads so
 _REFERENCE = re.compile(r"\{\s*([A-Za-z_]\w*)")
 _CLOSED = {"enum", "const", "format", "pattern"}
-
-
 Said = dict[str, list[tuple[str, set[str]]]]
 
 
@@ -33,10 +32,11 @@ class Ask:
     Attributes:
         kind: one of ``KINDS``.
         name: the value list or function that is asked about; "" for topics.
-        text: the request.
+        text: the request, with ``_COUNT`` for the number of proposals.
         function: whose schema values must satisfy; "" for topics.
         slot: the parameter, for values.
-        origin: what the reply rests on, besides the model: for the header of the file.
+        origin: what the reply rests on, besides the model: for the comment beside what is kept.
+        seed: of the reply.
     """
 
     kind: str
@@ -48,13 +48,13 @@ class Ask:
     seed: int = 0
 
     def prompt(self, count: int, temperature: float, top_p: float) -> Prompt:
-        """The prompt for so many proposals."""
-        messages: list[Message] = [{"role": "user", "content": self.text.replace("{count}", str(count))}]
+        """The prompt for this many proposals."""
+        messages: list[Message] = [{"role": "user", "content": self.text.replace(_COUNT, str(count))}]
         return Prompt(messages, self.seed, _TOKENS * count + 24, temperature, top_p, schema=reply_schema(count))
 
 
 def reply_schema(count: int) -> dict[str, Any]:
-    """The schema of a reply: an object with a list of texts, so many at most."""
+    """The schema of a reply: an object with a list of at most this many texts."""
     item = {"type": "string", "minLength": 1, "maxLength": LONGEST}
     proposals = {"type": "array", "items": item, "minItems": 1, "maxItems": count}
     return {
@@ -115,7 +115,7 @@ def _values(domain: Domain, functions: Sequence[str], draw: random.Random) -> It
         text = (
             f"The parameter `{slot.name}` of the function `{function}` ({_about(domain, function)}) takes a text: "
             f"{described}\nExamples: {json.dumps(shown, ensure_ascii=False)}\n"
-            "Write {count} more values that people would use, each different. "
+            f"Write {_COUNT} more values that people would use, each different. "
             'Answer with JSON: {"proposals": [...]}'
         )
         yield Ask("values", name, text, function, slot.name, f"for {function}, {slot.name}")
@@ -129,7 +129,7 @@ def _patterns(domain: Domain, functions: Sequence[str], said: Said) -> Iterator[
         text = (
             f"People ask an assistant for the function `{function}`: {_about(domain, function)}\n"
             f"Examples of what they say: {json.dumps(shown, ensure_ascii=False)}\n"
-            "Write {count} other ways to ask for it, short and natural. "
+            f"Write {_COUNT} other ways to ask for it, short and natural. "
             f"Use each of these placeholders exactly once, as written: {places}. "
             'Answer with JSON: {"proposals": [...]}'
         )
@@ -142,7 +142,7 @@ def _paraphrases(domain: Domain, functions: Sequence[str], said: Said) -> Iterat
         usable = [text for text, names in said.get(function, []) if names == wanted]
         if usable:
             text = (
-                f"Say this in {{count}} other ways, with the same meaning (the function is `{function}`). Keep the "
+                f"Say this in {_COUNT} other ways, with the same meaning (the function is `{function}`). Keep the "
                 f"verb clear, and keep every part in curly brackets as it is: {usable[0]}\n"
                 'Answer with JSON: {"proposals": [...]}'
             )
@@ -153,7 +153,7 @@ def _topics(domain: Domain) -> Iterator[Ask]:
     every_one = "; ".join(f"{name}: {_about(domain, name)[:80]}" for name in list(domain.rules)[:40])
     text = (
         f"An assistant has only these functions: {every_one}\n"
-        "Write {count} different requests of people that none of these functions can serve. "
+        f"Write {_COUNT} different requests of people that none of these functions can serve. "
         'Answer with JSON: {"proposals": [...]}'
     )
     yield Ask("topics", "", text, origin="from the list of functions")

@@ -1,5 +1,4 @@
-"""Files of what ``domain draft`` keeps: beside the domain's own, read with them, and meant to be read and struck by
-a person."""
+"""Files of what ``domain draft`` keeps: beside the domain's own, loaded with them, for a person to prune."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Judge:
         return grammar
 
     def _told(self, function: str, said: list[str]) -> None:
-        """Refuse what loses the function's verb: its queries would be taken for another function's."""
+        """Refuse a pattern without the function's verb: its queries would be mistaken for another function's."""
         if len(self.domain.rules) < 2:
             return
         others = [guess for guess in self._labeller.guess(said) if guess not in (None, function)]

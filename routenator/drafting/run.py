@@ -67,11 +67,11 @@ def draft(
         StageError: the model cannot be loaded, or died; what was kept before stays.
     """
     require("door", "drafting (inflection of English)", ("inflect",))
-    for names, known, key in ((kinds, KINDS, "--kinds"), (functions, load_domain(path).rules, "--functions")):
+    domain = load_domain(path)
+    for names, known, key in ((kinds, KINDS, "--kinds"), (functions, domain.rules, "--functions")):
         for name in names:
             if name not in known:
                 raise InputError("no such name", key=key, found=name, valid=known)
-    domain = load_domain(path)
     used = [name for name in domain.rules if domain.statistics.functions.get(name, 0) > 0]
     todo = list(asks(domain, kinds, [name for name in used if not functions or name in functions], seed))
     judge, made = Judge(domain), Drafted()

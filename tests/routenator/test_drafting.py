@@ -20,8 +20,9 @@ from routenator.drafting.files import keep
 from routenator.drafting.proposals import Judge, Proposal
 from routenator.errors import InputError
 from routenator.generation.engine import Prompt, Reply
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 from tests.routenator.door_documents import write_document
+from tests.routenator.slot_domains import give
 
 PATTERNS = Ask("patterns", "send_reminder", "", "send_reminder", origin="from its description")
 
@@ -144,6 +145,17 @@ def test_prompts_do_not_depend_on_the_clock(made: Path) -> None:
     domain = load_domain(made)
     both = [list(asks(domain, ["patterns", "topics"], list(domain.rules), 3)) for _ in range(2)]
     assert both[0] == both[1] and len({ask.seed for ask in both[0]}) == len(both[0])
+
+
+def test_a_parameter_may_be_called_count(tmp_path: Path) -> None:
+    """Its placeholder was replaced by the number of proposals, so that each of these lacked it and was refused."""
+    folder = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    rules = {"slot": "[tea|coffee]", "count": "[three|four]"}
+    text = {"type": "string"}
+    give(folder, text, rules, "{count} of {slot}", properties={"count": text}, required=["slot", "count"])
+    for ask in asks(load_domain(folder), ["patterns", "paraphrases"], ["ask"], 0):
+        said = ask.prompt(8, 1.0, 1.0).messages[0]["content"]
+        assert "{count} of {slot}" in said and "8 other ways" in said
 
 
 @pytest.mark.slow
