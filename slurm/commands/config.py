@@ -19,9 +19,7 @@ KINDS = {
 }  # kind -> files in the folder of configs
 
 app = typer.Typer()
-config_app = typer.Typer(
-    help="Show a resolved config, or list what comes with the package.", no_args_is_help=True, rich_markup_mode=None
-)
+config_app = typer.Typer(help="Show a resolved config, or list what comes with the package.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 
@@ -42,7 +40,7 @@ def show(config: Config, overrides: Overrides = None, as_json: AsJson = False) -
 @config_app.command("list")
 @with_exit_codes
 def show_list(as_json: AsJson = False) -> None:
-    """List the configs, domains, profiles, experiments and schemas that come with the package."""
+    """List the configs, domains, profiles, experiments and schemas of the package."""
     found = {
         kind: sorted(path.parent.name if kind == "domains" else path.stem for path in CONFIGS.glob(pattern))
         for kind, pattern in KINDS.items()

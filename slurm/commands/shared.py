@@ -33,7 +33,7 @@ RunDir = Annotated[
 AnyRun = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         help="A run directory, or a part of its name in runs/. Default: the newest.",
         show_default=False,
     ),

@@ -1,6 +1,6 @@
 """Runs the pieces of work of an experiment on this machine, several at once, each on its own cores.
 
-Most are runs, started by ``python launch.py run CONFIG``, so like any run they resume, reuse what is done, and have
+Most are runs, started by the command ``run CONFIG``, so like any run they resume, reuse what is done, and have
 their own logs; runs on a cluster return once they are submitted. The resolved config is written to a file and the code
 is a snapshot from the start of the experiment, so that editing either does not change an experiment that takes hours.
 
