@@ -37,8 +37,9 @@ from routenator.evaluation.embed import sentence_embedder
 from routenator.files import digest, write_atomic, write_json
 from routenator.models import cache_folder, resolve_model
 from routenator.sampling.acceptance import write_text
-from routenator.sampling.calls import AND, row_calls
+from routenator.sampling.calls import row_calls
 from routenator.sampling.strata import target_shares
+from routenator.schemas import AND
 
 VERSION = 5
 _EXAMPLES = 30  # shown in the report

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AND = " + "  # between the functions of a row with several calls
+
 REQUEST_COLUMNS = {
     "index": "int64",  # position in [0, N); the request is a pure function of (plan seed, index, domain)
     "stratum": "int32",  # row of strata.json

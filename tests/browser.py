@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 
 from jobs.plan import Run
-from jobs.report import gather, listings
+from jobs.report import listings
+from jobs.results import gather
 from routenator.report.page import render
 from tests.conftest import ROOT
 

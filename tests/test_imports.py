@@ -377,3 +377,9 @@ def test_help_imports_next_to_nothing() -> None:
 def test_importing_everything_loads_no_heavy_package() -> None:
     modules = [module_name(path) for path in project() if path not in WORKERS_ONLY]
     assert not modules_after("import " + ", ".join(modules)) & HEAVY
+
+
+@pytest.mark.parametrize("command", ["retry", "watch", "monitor"])
+def test_commands_for_the_person_on_call_start_without_numpy(command: str) -> None:
+    """They neither plan nor draw; through the report's page ``retry`` once took twice as long to start."""
+    assert not modules_after(f"import slurm.commands.{command}") & {"numpy", "jinja2", "pyarrow"}

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from routenator.sampling.calls import AND
 from routenator.sampling.strata import KEY
+from routenator.schemas import AND
 
 DIMENSIONS = ("function", "category", "route", "length", "language")
 STEPS = ("requested", "accepted", "final")  # compared with the target

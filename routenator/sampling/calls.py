@@ -18,8 +18,8 @@ from routenator.domain.schema import NO_CALL, NO_CATEGORY
 from routenator.errors import InputError
 from routenator.sampling.philox import row_seeds, words
 from routenator.sampling.shares import largest_remainder, normalise
+from routenator.schemas import AND
 
-AND = " + "  # between the functions of several calls
 NO_LENGTH = "none"  # length of rows without a call or with several: no bucket is theirs
 NEAR = "near/"  # templates of queries whose function is hidden
 SEVERAL = "several"  # template of rows with several calls

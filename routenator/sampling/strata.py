@@ -24,9 +24,10 @@ from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.templates import Template
 from routenator.errors import InputError, StageError
 from routenator.routes import ROUTES
-from routenator.sampling.calls import AND, Cell, call_quotas, no_call_cells, row_calls, several_cells
+from routenator.sampling.calls import Cell, call_quotas, no_call_cells, row_calls, several_cells
 from routenator.sampling.philox import uniforms
 from routenator.sampling.shares import Diffusion, largest_remainder, normalise
+from routenator.schemas import AND
 
 STREAM_CATEGORY = 13  # of random decisions; distinct from those of sampler and composer
 KEY = ("function", "category", "route", "template", "length", "language")  # of a stratum

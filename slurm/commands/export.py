@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.report import gather
+from jobs.results import gather
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_writable

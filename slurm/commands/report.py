@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.report import gather, listings
+from jobs.report import listings
+from jobs.results import gather
 from routenator.files import check_file, write_atomic
 from routenator.report.page import render
 from slurm.commands.shared import AnyRun, AsJson, console_for_output, load_run, print_json, with_exit_codes

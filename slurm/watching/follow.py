@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
-from jobs.report import gather
+from jobs.results import gather
 from routenator.place import COMMAND
 from routenator.report.summary import METRICS
 from routenator.report.table import print_summary, score_text

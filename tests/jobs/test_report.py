@@ -13,6 +13,7 @@ from rich.console import Console
 
 import jobs.report
 from jobs.plan import Run
+from jobs.results import gather
 from jobs.stages import up_to
 from jobs.task import Task
 from routenator.errors import CorruptShardError, StageError
@@ -387,11 +388,11 @@ def test_a_stage_that_is_not_done_is_named(tmp_path: Path) -> None:
 
 def test_gather_shows_a_run_that_has_not_ended(tmp_path: Path) -> None:
     run = make_run(tmp_path, 2)
-    assert jobs.report.gather(run)["seconds"] == 0
-    render(jobs.report.gather(run))
+    assert gather(run)["seconds"] == 0
+    render(gather(run))
     metrics = {"requested": 3, "generated": 3, "accepted": 2, "rejected": {"x": 1}}
     generate(run, [candidate(request) for request in sample(run)], metrics=metrics)
-    summary = jobs.report.gather(run)
+    summary = gather(run)
     assert summary["counts"]["accepted"] == 4
     assert summary["examples"] == []
     page = Page(render(summary))
