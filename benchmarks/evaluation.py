@@ -26,6 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.engines import make_parser, make_report  # noqa: E402
+
 GOAL = 0.9
 WARM = 32  # prompts that the engine is started with
 SIDES = ("stage", "bare")
@@ -34,22 +36,12 @@ PARTS = ("start", "asking", "scoring")
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its table, and return the value that ``--json`` writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--queries", type=int, default=0, help="golden queries; 0: all with one call")
     parser.add_argument("--tokens", type=int, default=32, help="most tokens of a reply")
     parser.add_argument("--bootstrap", type=int, default=2000, help="resamples of the stage's intervals")
     parser.add_argument("--repeat", type=int, default=3, help="turns of each side")
-    parser.add_argument("--model", default="package:smollm2-135m-instruct", help="hub id, folder or package:NAME")
-    parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    load = os.getloadavg()[0]
-    report: dict[str, Any] = {"load_before": load, "cores": len(os.sched_getaffinity(0)), **measure(options)}
-    _print(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1))
-    return report
+    return make_report(parser.parse_args(arguments), measure, _print)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.engines import make_parser, make_report  # noqa: E402
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,22 +41,12 @@ BATCHES = (1, 16)
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print its table, and return the value that ``--json`` writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--prompts", type=int, default=128, help="requests of the text route")
     parser.add_argument("--chunk", type=int, default=64, help="requests a chunk")
     parser.add_argument("--repeat", type=int, default=3, help="turns of each side")
     parser.add_argument("--peer-prompts", type=int, default=16, help="prompts for the transformers loop; 0: none")
-    parser.add_argument("--model", default="package:smollm2-135m-instruct", help="hub id, folder or package:NAME")
-    parser.add_argument("--domain", default="creative", help="a name below configs/domains, or a folder")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    load = os.getloadavg()[0]
-    report: dict[str, Any] = {"load_before": load, "cores": len(os.sched_getaffinity(0)), **measure(options)}
-    _print(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1))
-    return report
+    return make_report(parser.parse_args(arguments), measure, _print)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
