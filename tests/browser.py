@@ -27,6 +27,7 @@ from jobs.report import listings
 from jobs.results import gather
 from routenator.report.page import render
 from tests.conftest import ROOT
+from tests.processes import stop
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "NO PAGE WAS LOOKED AT: Chromium is missing (apt-get install chromium)"
@@ -143,12 +144,7 @@ def browser() -> Iterator[Browser]:
         try:
             yield Browser(process, write, read)
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process, 30)
             os.close(write)
             os.close(read)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from routenator.handoff.server import free_port
+from tests.processes import stop
 
 NAME = "tuned"
 _START_S = 900.0
@@ -27,9 +29,7 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
     """
     from routenator.generation.vllm_engine import prepare_environment
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(0)
     before = dict(os.environ)
     scratch = Path(tempfile.mkdtemp(prefix="rn-"))  # not below ``folder``: a socket's path is limited
     prepare_environment(scratch, cpu=True, kv_cache_gib=1.0)
@@ -39,17 +39,8 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
     os.environ.update(before)
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *(
-            "--model",
-            str(base),
-            "--dtype",
-            "float32",
-            "--max-model-len",
-            "2048",
-            "--enforce-eager",
-            "--generation-config",
-            "vllm",
-        ),
+        *("--model", str(base), "--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"),
+        *("--generation-config", "vllm"),
         *("--enable-lora", "--lora-modules", f"{NAME}={adapter}"),
         *("--chat-template", str(adapter / "chat_template.jinja")),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", *options),
@@ -64,12 +55,7 @@ def served(base: Path, adapter: Path, folder: Path, *options: str) -> Iterator[s
             time.sleep(1.0)
         yield f"{url}/v1"
     finally:
-        process.terminate()
-        try:
-            process.wait(120)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, 120)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
