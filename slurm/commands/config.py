@@ -40,7 +40,7 @@ def show(config: Config, overrides: Overrides = None, as_json: AsJson = False) -
 @config_app.command("list")
 @with_exit_codes
 def show_list(as_json: AsJson = False) -> None:
-    """List the configs, domains, profiles, experiments and schemas of the package."""
+    """List what comes with the package, by kind."""
     found = {
         kind: sorted(path.parent.name if kind == "domains" else path.stem for path in CONFIGS.glob(pattern))
         for kind, pattern in KINDS.items()
