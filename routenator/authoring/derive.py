@@ -21,7 +21,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from routenator.authoring.check import check_domain, probe_config
-from routenator.authoring.families import FILE, Families, make_families
+from routenator.authoring.families import make_families
+from routenator.authoring.membership import FILE, Families
 from routenator.authoring.reweigh import boost, flatten, keep_templates, keep_used, serve_all, set_routes
 from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName

@@ -266,7 +266,7 @@ def domain_draft(
 ) -> None:
     """Let a language model propose values, patterns, paraphrases and topics without a call.
 
-    What passes the checks is kept in files of its own, to be read and struck; see docs/your-api.md.
+    What passes the checks is kept in files of its own: read them, and delete what is wrong; see docs/your-api.md.
     """
 
     def progress(done: int, every: int, made: Drafted) -> None:

@@ -13,7 +13,8 @@ import yaml
 
 from routenator.authoring.check import probe_config
 from routenator.authoring.derive import Derived, DeriveOptions, derive
-from routenator.authoring.families import FILE, Family, free_slots, load_families, make_families
+from routenator.authoring.families import free_slots, make_families
+from routenator.authoring.membership import FILE, Family, load_families
 from routenator.config import RunConfig
 from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain

@@ -15,24 +15,8 @@ _ACRONYMS = {
 }  # fmt: skip
 # Acronyms that are spelled out, though they have vowels.
 _SPELLED = {
-    "api",
-    "url",
-    "urls",
-    "uri",
-    "ip",
-    "ai",
-    "eu",
-    "uk",
-    "us",
-    "usa",
-    "usb",
-    "uuid",
-    "nye",
-    "iban",
-    "oauth",
-    "ui",
-    "ux",
-}
+    "api", "url", "urls", "uri", "ip", "ai", "eu", "uk", "us", "usa", "usb", "uuid", "nye", "iban", "oauth", "ui", "ux",
+}  # fmt: skip
 _PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs"}
 # Third person whose base form is not found by dropping the s.
 _THIRD = {"does": "do", "goes": "go", "has": "have", "is": "be", "applies": "apply", "retries": "retry"}
