@@ -299,7 +299,7 @@ def _berkeley_pairs(gold: GoldenCall, said: Mapping[str, Any], function: Functio
 
 def _berkeley_refused(gold: GoldenCall, said: dict[str, Any], function: Function) -> dict[str, str]:
     refusals = {name: _berkeley_refusal(gold, name, value, function) for name, value in said.items()}
-    return {name: "type" for name, refusal in refusals.items() if refusal == "type" and name in gold.arguments}
+    return {name: "type" for name, refusal in refusals.items() if refusal == "type"}
 
 
 def _berkeley_refusal(gold: GoldenCall, name: str, value: Any, function: Function) -> str | None:

@@ -1,4 +1,4 @@
-"""Puts a trained model into people's hands.
+"""Gives a trained model to its users: asks, serves, exports and pushes it.
 
 trained.py  a trained adapter with its card, its template and its base model
 asking.py   answers one query at a time, with calls held to the API's schema

@@ -1,7 +1,7 @@
 """Writes a trained model so that it works on another machine, without this project and without its paths.
 
 An adapter fits one base model. The export names the base by its hub id only where the weights with that id are those
-that were trained on (by hash, at a fixed revision); otherwise the base comes along, in the folder ``base`` beside the
+that were trained on (by hash, at a fixed revision); otherwise it includes the base, in the folder ``base`` beside the
 adapter's files. Each folder appears complete or not at all.
 """
 

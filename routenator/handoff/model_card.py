@@ -37,7 +37,7 @@ def model_card(card: AdapterCard, origin: Origin, base: str | None, *, kind: str
     Args:
         card: the adapter's card.
         origin: what is known of its making.
-        base: hub id of the base model; None where it comes along.
+        base: hub id of the base model; None if the export includes it.
         kind: what this is, such as ``PEFT adapter``.
         usage: Markdown that shows how it is loaded.
     """

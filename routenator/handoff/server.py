@@ -215,7 +215,7 @@ def _asked_to_stop() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def _process(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server as a session of its own; at the end all of its processes are gone."""
+    """Run the server in a session of its own; on exit all of its processes are gone."""
     prctl = ctypes.CDLL(None).prctl
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(
