@@ -14,13 +14,14 @@ from routenator.authoring.drawn import check_draws, draw_all
 from routenator.authoring.faults import faults
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_value
-from routenator.domain.schema import TemplateHead
+from routenator.domain.schema import NoCallFile, TemplateHead
 from routenator.domain.slots import spoken
-from routenator.domain.templates import Template
+from routenator.domain.templates import DRAFTED_TOPICS, Template
 from routenator.domain.valuelists import load_lists
 from routenator.drafting.asks import LONGEST, Ask, queries, required_slots
-from routenator.grammar import GrammarError, parse
+from routenator.grammar import Choice, GrammarError, Text, parse, parse_or_refuse
 from routenator.jsontext import BadJsonError, is_text, loads
+from routenator.parsing import parse_model, read_yaml
 from routenator.population.labeller import Labeller
 from routenator.validation.text import words
 
@@ -70,7 +71,7 @@ class Judge:
             self._seen["values", name] = {words(text) for value in values for text in (value.value, *value.said)}
         for function, said in queries(self.domain).items():
             self._seen["patterns", function] = {words(text) for text, _ in said}
-        self._seen["topics", ""] = set()
+        self._seen["topics", ""] = _drafted_topics(self.domain)
 
     def judge(self, ask: Ask, reply: str) -> Iterator[Proposal]:
         """The proposals of a reply, kept or refused; a reply that is no JSON is one refused proposal."""
@@ -169,6 +170,17 @@ class Judge:
         ]
         tail = f" <{'|'.join(said)}>" if said else ""
         return f"{made}{tail}" + (f"[{end}|]" if end else "")
+
+
+def _drafted_topics(domain: Domain) -> set[tuple[str, ...]]:
+    """The words of each request that earlier drafts added."""
+    file, found = domain.path / "templates" / DRAFTED_TOPICS, set()
+    entries = parse_model(NoCallFile, read_yaml(file) or {}, file).templates if file.is_file() else {}
+    for name, entry in entries.items():
+        tree = parse_or_refuse(f"[{entry.text}]", file, f"templates.{name}.text")
+        options = tree.options if isinstance(tree, Choice) else (tree,)
+        found |= {words(option.text) for option in options if isinstance(option, Text)}
+    return found
 
 
 def _boolean(schema: object) -> bool:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import launch
 from routenator.authoring.door.init import init_domain
+from routenator.authoring.door.patterns import escaped
 from routenator.config import EngineConfig
 from routenator.domain.loader import load_domain
 from routenator.drafting import run
@@ -106,6 +107,15 @@ def test_what_is_kept_is_read_with_the_domain_and_says_where_it_is_from(judge: J
         assert "Proposed by a language model" in file.read_text() and "for a test; tiny" in file.read_text()
         file.unlink()
     assert load_domain(shelf).templates.keys() == before.templates.keys()
+
+
+def test_topics_of_an_earlier_draft_are_known(shelf: Path) -> None:
+    """Another draft added them again, under another name, and so with twice the weight."""
+    topics = [Proposal("topics", "", text, escaped(text), "", "") for text in ("water my plants", "polish (my) car")]
+    for kept in (topics, topics[:1]):
+        keep(shelf, kept, "tiny")
+    found = judged(Judge(load_domain(shelf)), Ask("topics", "", ""), "Water my plants!", "polish my car")
+    assert [each.reason for each in found] == ["known already"] * 2
 
 
 def test_values_of_no_list_are_refused(shelf: Path) -> None:
