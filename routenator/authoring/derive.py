@@ -286,8 +286,7 @@ def _readme(source: Path, options: DeriveOptions, derived: Derived) -> str:
     lines = [
         f"# Derived from the domain {source.resolve().name}",
         "",
-        "Made by `python launch.py domain derive` from a source with fingerprint "
-        f"`{domain_fingerprint(source)}`, with the options",
+        f"Made by `domain derive` from a source with fingerprint `{domain_fingerprint(source)}`, with the options",
         "",
         *(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in asked.items()),
         "",

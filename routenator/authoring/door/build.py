@@ -222,7 +222,7 @@ def _rules(parts: Parts, source: str) -> str:
     }
     head = (
         "# The rules of the domain: which values each parameter of each function takes.\n"
-        f"# Written by `python launch.py domain init` from {_one_line(source)} ({parts.api.form}). Edit it freely.\n"
+        f"# Written by `domain init` from {_one_line(source)} ({parts.api.form}). Edit it freely.\n"
         "# `{NAME.value}` is a value of the list values/NAME.tsv, `{NAME}` one of its wordings.\n"
     )
     title = parts.api.title or _one_line(source).rpartition("/")[2] or "An API"
@@ -236,7 +236,7 @@ def _values(reasons: list[str], values: list[Drawn]) -> str:
     seen = dict.fromkeys(reasons)
     lines = [
         "# A value list: one value a line; after tabs, how queries say it (default: the value itself).",
-        "# Written by `python launch.py domain init`. Change, add and remove lines freely.",
+        "# Written by `domain init`. Change, add and remove lines freely.",
         *(f"# {_one_line(reason)}" for reason in seen),
     ]
     lines += ["\t".join(each if len(each) > 1 and each[1:] != each[:1] else each[:1]) for each in values]
@@ -257,7 +257,7 @@ def _templates(parts: Parts, name: str, templates: list[Pattern], measured: Meas
             "text": each.text,
         }
     head = (
-        f"# Patterns for {name}, in the form of docs/domains.md. Written by `python launch.py domain init`.\n"
+        f"# Patterns for {name}, in the form of docs/domains.md. Written by `domain init`.\n"
         f"# Words: {phrase.verb} / {_one_line(phrase.object) or '-'}, from {phrase.origin}; other verbs: "
         f"{', '.join(phrase.verbs[1:]) or 'none'}, from the list of synonyms.\n"
         f"# {_one_line(tool.origin)}: {_one_line(tool.summary or tool.description)[:160]}\n"
@@ -297,10 +297,10 @@ def _statistics(parts: Parts, measured: Measured) -> str:
         "noise": {"lowercase": 0.4, "typo": 0.03, "no_punctuation": 0.5},
     }
     head = (
-        "# Population statistics, as shares and weights. These are DEFAULTS of `python launch.py domain init`, and\n"
+        "# Population statistics, as shares and weights. These are DEFAULTS of `domain init`, and\n"
         "# not measured: all functions alike, lengths as the patterns write them, about "
         f"{_EXPECTED_OPTIONAL:g} optional parameters a call.\n"
-        "# `python launch.py domain fit` replaces them as soon as you have real queries.\n"
+        "# `domain fit` replaces them as soon as you have real queries.\n"
     )
     return head + dump_yaml({key: value for key, value in table.items() if value})
 
@@ -344,8 +344,8 @@ def _run(parts: Parts, domain: str) -> str:
         "evaluate": {"workers": 1, "max_new_tokens": 256},
     }  # fmt: skip
     head = (
-        "# A run of this domain, small enough for two cores: python launch.py run THIS_FILE [--until merge]\n"
-        "# Written by `python launch.py domain init`. docs/configuration.md has all keys.\n"
+        "# A run of this domain, small enough for two cores: `run THIS_FILE [--until merge]`\n"
+        "# Written by `domain init`. docs/configuration.md has all keys.\n"
     )
     return head + dump_yaml(value)
 
@@ -355,8 +355,7 @@ def _readme(parts: Parts, source: str) -> str:
     lines = [
         f"# {_one_line(parts.api.title) or 'A domain made by domain init'}",
         "",
-        f"Written by `python launch.py domain init` from `{_one_line(source)}` ({parts.api.form}): "
-        f"{len(chosen)} functions.",
+        f"Written by `domain init` from `{_one_line(source)}` ({parts.api.form}): {len(chosen)} functions.",
         "All files are yours to edit. Run `domain init` again after the API has changed: what you edited stays.",
         "",
         "| file | what it is, and where it comes from |",
