@@ -79,6 +79,7 @@ def test_a_run_is_named_by_its_name_or_a_unique_part(runs: Path, capsys: pytest.
         "elsewhere/x": Path("elsewhere/x"),  # refused as before: it has no plan
         "dogs": runs / "dogs",  # refused too, with the nearest name
     }
+    assert "the newest run of this name: runs/pets-0cc3" in capsys.readouterr().err
     assert find_run(None) == runs / "pets-0cc3" and "the newest run: runs/pets-0cc3" in capsys.readouterr().err
     said = launch_here("status", "pet")
     assert said.returncode == 2 and "several runs" in said.stderr and "pets-large-0bb2" in said.stderr

@@ -87,7 +87,7 @@ def draft(
             progress(made.prompts, len(todo), made)
     finally:
         model.close()
-    load_domain(path)  # what was kept can be read
+    _ = load_domain(path).no_call  # what was kept can be read, topics too, which load at first use
     return made
 
 

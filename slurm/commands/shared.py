@@ -116,6 +116,8 @@ def find_run(given: Path | None) -> Path:
     own = [name for name in names if name == given.name] or [
         name for name in names if name.rpartition("-")[0] == given.name
     ]
+    if len(own) > 1:
+        put(f"the newest run of this name: {RUNS / own[0]}", err=True)
     matching = own[:1] or [name for name in names if given.name in name]
     if len(matching) > 1:
         raise InputError("several runs have this in their names", key="RUN", found=given, expected=", ".join(matching))
