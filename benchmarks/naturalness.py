@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
 
 def _groups(options: argparse.Namespace, scratch: Path) -> Iterator[Group]:
     for name in options.domain:
-        yield drawn(name, load_domain(find_domain(name)), options.rows)
+        yield drawn(Path(name).name, load_domain(find_domain(name)), options.rows)
     for number, source in enumerate(options.sources):
         made = init_domain(source, scratch / f"api{number}")
         yield drawn(f"import of {Path(source).name}", load_domain(made.path), options.rows)

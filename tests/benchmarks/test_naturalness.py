@@ -21,4 +21,4 @@ def test_a_group_with_too_many_faults_misses_the_goal(
     )  # fmt: skip
     assert naturalness.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["people", str(TINY)]
+    assert [line.split()[0] for line in lines[1:]] == ["people", "tiny"]
