@@ -262,7 +262,8 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
             derived.dropped += 1
         else:
             calls = [replace(call, name=name) for call, name in zip(example.calls, names, strict=True) if name]
-            lines.append(golden_line(example.query, calls, example.today))
+            hidden = [name for name in example.hidden if name in derived.functions]
+            lines.append(golden_line(example.query, calls, example.today, hidden))
     derived.golden = len(lines)
     if not lines:
         derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")

@@ -41,7 +41,7 @@ def join_golden(file: Path, functions: Mapping[str, Function], pairs: int, seed:
     Raises:
         InputError / InputErrors: an invalid golden file, or too few queries for so many pairs.
     """
-    single = [example for example in load_golden(file, functions) if len(example.calls) == 1]
+    single = [example for example in load_golden(file, functions) if len(example.calls) == 1 and not example.hidden]
     # Queries that are meant from different days cannot be one.
     by_function = Counter((example.today, example.calls[0].name) for example in single)
     by_day = Counter(example.today for example in single)

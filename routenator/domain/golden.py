@@ -3,6 +3,7 @@
 ``calls`` is empty for a query that wants no call; ``"call": {...}`` is shorthand for one. A call may have other right
 values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or, of a parameter that is not
 in ``arguments``, besides leaving it out. ``"today": "2026-03-05"`` is the day that the prompt states.
+``"hidden": ["name", ...]`` are functions that the prompt does not show, so that the query is not to call them.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ class GoldenExample:
 
     Attributes:
         today: the day that the prompt states, ISO; None: it states none.
+        hidden: functions that the prompt does not show.
     """
 
     query: str
     calls: tuple[GoldenCall, ...]
     today: str | None = None
+    hidden: tuple[str, ...] = ()
 
     @property
     def asked(self) -> str:
@@ -68,13 +71,15 @@ class GoldenExample:
 
     def as_json(self) -> dict[str, Any]:
         """The line of a golden file."""
-        return golden_line(self.query, self.calls, self.today)
+        return golden_line(self.query, self.calls, self.today, self.hidden)
 
 
-def golden_line(query: str, calls: Sequence[GoldenCall], today: str | None = None) -> dict[str, Any]:
-    """The line of a golden file: ``call`` for one call, ``calls`` for none or several; ``today`` if it is stated."""
+def golden_line(
+    query: str, calls: Sequence[GoldenCall], today: str | None = None, hidden: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The line of a golden file: ``call`` for one call, ``calls`` for none or several; other keys where they matter."""
     listed = [call.as_json() for call in calls]
-    stated = {} if today is None else {"today": today}
+    stated = ({} if today is None else {"today": today}) | ({"hidden": list(hidden)} if hidden else {})
     return {"query": query, **stated, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
 
 
@@ -120,6 +125,23 @@ def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: 
     return examples
 
 
+def check_shown(golden: Sequence[GoldenExample], style: str) -> None:
+    """Check that no query hides functions if the prompts show none.
+
+    Args:
+        style: of the prompts, ``compact`` or ``tools``.
+
+    Raises:
+        InputError: a query hides functions, and the style is ``compact``.
+    """
+    hiding = next((example for example in golden if example.hidden), None)
+    if hiding is not None and style != "tools":
+        raise InputError(
+            f"the golden set hides functions ({hiding.query[:60]!r}), but these prompts show none",
+            key="train.prompt", found=style, expected="tools",
+        )  # fmt: skip
+
+
 def has_golden(file: Path) -> bool:
     """Whether a golden file has queries, and not comments alone."""
     lines = read_text(file, "a golden file: JSON lines of query and call").split("\n")
@@ -155,6 +177,7 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             "not a day", file=file, key=f"{where}, today", found=str(today)[:80], expected="a day such as 2026-03-05"
         )
     errors: list[InputError] = []
+    hidden = _hidden(row, file, where, functions)
     read = []
     for place, call in enumerate(calls):
         try:
@@ -164,7 +187,21 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             errors.extend(several.errors)
     if errors:
         raise InputErrors(errors)
-    return GoldenExample(row["query"], tuple(read), today)
+    return GoldenExample(row["query"], tuple(read), today, hidden)
+
+
+def _hidden(row: Mapping[str, Any], file: Path, where: str, functions: Mapping[str, Function]) -> tuple[str, ...]:
+    hidden = row.get("hidden", [])
+    key = f"{where}, hidden"
+    if not isinstance(hidden, list) or not all(isinstance(name, str) for name in hidden):
+        raise InputError("not functions", file=file, key=key, found=str(hidden)[:80], expected="a list of their names")
+    for name in hidden:
+        if name not in functions:
+            raise InputError("the API has no such function", file=file, key=key, found=name, valid=functions)
+    called = sorted({str(call.get("name")) for call in calls_in(row) or ()} & set(hidden))
+    if called:
+        raise InputError("a call of a function that the prompt does not show", file=file, key=key, found=called[0])
+    return tuple(hidden)
 
 
 def calls_in(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

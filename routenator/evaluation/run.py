@@ -16,7 +16,7 @@ from routenator.chat.replies import parse_reply
 from routenator.chat.templates import Style
 from routenator.config import EvaluateConfig
 from routenator.domain.functions import Function
-from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.golden import GoldenExample, check_shown, load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
@@ -128,9 +128,11 @@ def ask_and_judge(
     several = any(len(example.calls) > 1 for example in golden)
     filled = {}
     for name, asked in sets.items():
+        check_shown(golden, asked.style)
         form = form_of(asked, tools, tokenizer, adapter, several=several)
         guide = _guide(form) if asked.guided else None
-        filled[name] = replace(asked, prompts=[form.prompt_ids(example.asked) for example in golden], guide=guide)
+        prompts = [form.prompt_ids(example.asked, example.hidden) for example in golden]
+        filled[name] = replace(asked, prompts=prompts, guide=guide)
     spec = EngineSpec(
         base=base,
         adapter=str(adapter) if adapter is not None else None,
@@ -200,6 +202,8 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
         row: dict[str, Any] = {"query": example.query, "gold": [call.as_json() for call in example.calls]}
         if example.today is not None:
             row["today"] = example.today
+        if example.hidden:
+            row["hidden"] = list(example.hidden)
         for name, said in answers.items():
             reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {

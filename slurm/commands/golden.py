@@ -1,4 +1,4 @@
-"""Commands for golden sets: import, join, split."""
+"""Commands for golden sets: import, join, hide, split."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from routenator.authoring.formats import FORMATS
+from routenator.authoring.goldenhide import hide_called
 from routenator.authoring.goldenjoin import join_golden
 from routenator.authoring.goldenset import import_golden
 from routenator.authoring.records import Source
@@ -20,7 +21,7 @@ from routenator.terminal import put
 from slurm.commands.shared import AsJson, listed, print_json, with_exit_codes
 
 app = typer.Typer()
-golden_app = typer.Typer(help="Import, join and split golden sets.", no_args_is_help=True)
+golden_app = typer.Typer(help="Import, join, hide and split golden sets.", no_args_is_help=True)
 app.add_typer(golden_app, name="golden")
 
 QueriesFormat = Annotated[
@@ -90,6 +91,26 @@ def golden_join(
     """
     check_file(out, "OUT.jsonl")
     lines = join_golden(golden, load_domain(find_domain(domain)).functions, pairs, seed)
+    write_atomic(out, "".join(line + "\n" for line in lines))
+    put(f"{len(lines):,} queries written to {out}")
+
+
+@golden_app.command("hide")
+@with_exit_codes
+def golden_hide(
+    domain: Domain,
+    golden: Golden,
+    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.")],
+    queries: Annotated[int, typer.Option("--queries", help="Number of queries to draw.", min=1)] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed draws other queries.", min=0)] = 0,
+) -> None:
+    """Take the called function away from golden queries.
+
+    Each query's prompt then shows all functions but the one it asks for, so it wants no call. Only for models with the
+    prompt `tools`, which shows functions.
+    """
+    check_file(out, "OUT.jsonl")
+    lines = hide_called(golden, load_domain(find_domain(domain)).functions, queries, seed)
     write_atomic(out, "".join(line + "\n" for line in lines))
     put(f"{len(lines):,} queries written to {out}")
 

@@ -119,7 +119,7 @@ def _train(folder: Path, job: FoldJob, train: list[GoldenExample], tools: list[d
             "query": one.query,
             "calls": calls_text(Call(call.name, call.arguments) for call in one.calls),
             "reply": None if one.calls else WORDS,
-            "hidden": None,
+            "hidden": list(one.hidden) or None,
             "today": one.today,
         }
         for one in train

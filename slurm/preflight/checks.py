@@ -16,7 +16,7 @@ from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
-from routenator.domain.golden import GoldenExample, has_golden, load_golden
+from routenator.domain.golden import GoldenExample, check_shown, has_golden, load_golden
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
@@ -142,6 +142,7 @@ def check_inputs(config: RunConfig) -> Inputs:
     """
     domain = check_domain(config.domain)
     golden = load_golden(golden_source(config), domain.functions, may_be_empty=True)
+    check_shown(golden, config.train.prompt)
     check_models(config)
     return Inputs(domain, golden, build_strata(domain, config))
 

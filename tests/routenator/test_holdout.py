@@ -33,11 +33,12 @@ def test_the_hold_out_is_the_validation_split(tmp_path: Path) -> None:
     functions = load_domain(TINY).functions
     call = '[{"name": "book", "arguments": {"city": "Porto"}}]'
     file = tmp_path / "validation.parquet"
-    # The last row wants no call because its prompt hides the function, and the evaluation shows all functions.
+    # The last row wants no call because its prompt hides the function.
     columns = {"query": ["a table in porto", "hello", "a table"], "calls": [call, "[]", "[]"]}
     pl.DataFrame({**columns, "hidden": [None, None, ["book"]]}).write_parquet(file)
-    example, none = held_out([file], functions)
-    assert (none.query, none.calls) == ("hello", ())
+    example, none, near = held_out([file], functions)
+    assert (none.query, none.calls, none.hidden) == ("hello", (), ())
+    assert (near.query, near.calls, near.hidden) == ("a table", (), ("book",))
     (made,) = example.calls
     assert (example.query, made.name, made.arguments) == ("a table in porto", "book", {"city": "Porto"})
     with pytest.raises(StageError, match="validation_share"):
