@@ -11,6 +11,7 @@ import typer
 from jobs.plan import Plan
 from jobs.stages import STAGES, up_to
 from routenator.compose import load_config
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.terminal import put
 from slurm.commands.retry import go
@@ -80,7 +81,7 @@ def run_command(
     The last line printed is the run directory.
     """
     resolved = compose_plan(config, overrides, submitting=True, until=until)
-    for note in [*feasibility(resolved), *file_system_notes(resolved)]:
+    for note in [*feasibility(resolved, load_domain(resolved.config.domain)), *file_system_notes(resolved)]:
         put(f"note: {note}", err=True)
     go(materialise(resolved), wait, patience=patience)
 
@@ -96,7 +97,8 @@ def plan(
 ) -> None:
     """Show what `run` would do and cost.
 
-    Shows stages, shards, resources, what is reused and node-hours. Writes and submits nothing.
+    Shows stages, shards, resources, what is reused, node-hours at most, and what to expect by earlier runs. Writes and
+    submits nothing.
     """
     resolved = compose_plan(config, overrides, submitting=False, until=until)
     value = forecast(resolved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from jobs.plan import Plan
 from jobs.stages import STAGES
 from jobs.task import missing_shards
 from routenator.config import RunConfig
+from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import nearest_folder
 from routenator.sampling.feasible import notes
 from routenator.trust import group_name, is_open
 from slurm.planning.planner import planned_run
+from slurm.preflight.rates import Estimate, Rates
 from slurm.submission.executor import scripts
 from slurm.submission.options import cluster_name, node_hours, planned_limits, resources
 from slurm.submission.submissions import compact
@@ -26,11 +29,15 @@ if TYPE_CHECKING:
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
-    """Return each stage's shards, resources and maximum node-hours as JSON-compatible values; finished shards are free.
+    """Return each stage's shards, resources and node-hours as JSON-compatible values; finished shards are free.
 
-    ``notes`` are messages for the user.
+    ``node_hours`` and ``gpu_hours`` are upper bounds, by the time limits. ``expected`` holds the lowest and highest
+    values by what earlier runs took (``slurm.preflight.rates``); None where none did the same. ``hours`` are without
+    waiting in the queue. ``notes`` are messages for the user.
     """
     run = planned_run(plan)
+    domain = load_domain(plan.config.domain)
+    rates = Rates(plan, domain)
     stages = []
     for stage, entry in plan.stages.items():
         asked = resources(plan.config, stage)
@@ -52,6 +59,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
                 "minutes": asked.minutes,
                 "node_hours": hours,
                 "gpu_hours": hours * asked.gpus,
+                "expected": _expected(plan, stage, len(todo), rates.estimate(stage) if todo else None),
             }
         )
     return {
@@ -66,8 +74,41 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
         "gpu_hours": sum(stage["gpu_hours"] for stage in stages),
+        "expected": _total(stages),
         "user_defaults": _user_defaults(plan),
-        "notes": feasibility(plan),
+        "notes": feasibility(plan, domain),
+    }
+
+
+def _expected(plan: Plan, stage: str, shards: int, estimate: Estimate | None) -> dict[str, Any] | None:
+    """Return what a stage's remaining shards are expected to take, each as [lowest, highest]; None if unknown."""
+    if estimate is None:
+        return None
+    cluster, asked = plan.config.cluster, resources(plan.config, stage)
+    at_once = cluster.parallel if cluster.kind == "local" else cluster.array_parallelism
+    hours = [seconds / 3600 for seconds in estimate.seconds]
+    return {
+        "shard_seconds": [round(seconds, 1) for seconds in estimate.seconds],
+        "hours": [value * -(-shards // at_once) for value in hours],
+        "node_hours": [value * shards * asked.nodes for value in hours],
+        "gpu_hours": [value * shards * asked.nodes * asked.gpus for value in hours],
+        "from_shards": estimate.shards,
+        "from_runs": estimate.runs,
+    }
+
+
+def _total(stages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what the measured stages are expected to take together; None if none was measured."""
+    measured = [stage["expected"] for stage in stages if stage["expected"] is not None]
+    if not measured:
+        return None
+    return {
+        **{
+            name: [sum(item[name][end] for item in measured) for end in (0, 1)]
+            for name in ("hours", "node_hours", "gpu_hours")
+        },
+        "not_measured": [stage["stage"] for stage in stages if stage["to_do"] and stage["expected"] is None],
+        "from_runs": sorted({name for item in measured for name in item["from_runs"]}),
     }
 
 
@@ -78,9 +119,9 @@ def _user_defaults(plan: Plan) -> list[dict[str, Any]]:
     return [asdict(item) for item in user_defaults(scripts(planned_run(plan), array=1, tasks=1))]
 
 
-def feasibility(plan: Plan) -> list[str]:
+def feasibility(plan: Plan, domain: Domain) -> list[str]:
     """Return a message for each target that the plan's number of rows cannot reach, and for what others can reach."""
-    return [*notes(load_domain(plan.config.domain), plan.config, plan.requested), *exposure(plan.config)]
+    return [*notes(domain, plan.config, plan.requested), *exposure(plan.config)]
 
 
 def exposure(config: RunConfig) -> list[str]:
@@ -131,7 +172,9 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     # Without the fingerprints, which --json has, it fits into 80 columns.
-    for name in ("stage", "shards", "to do", "per task", "limit", "node-h", "GPU-h"):
+    columns = ["stage", "shards", "to do", "per task", "limit", "expected", "node-h"]
+    has_gpus = any(stage["gpus"] for stage in value["stages"])
+    for name in [*columns, "GPU-h"] if has_gpus else columns:
         left = name in ("stage", "per task")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "per task")
     for stage in value["stages"]:
@@ -146,8 +189,9 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
             "reused" if stage["reused"] else str(stage["to_do"]),
             task,
             f"{stage['minutes']} min",
+            _span(stage["expected"]["shard_seconds"]) if stage["expected"] else "",
             f"{stage['node_hours']:,.1f}",
-            f"{stage['gpu_hours']:,.1f}" if stage["gpus"] else "",
+            *([f"{stage['gpu_hours']:,.1f}" if stage["gpus"] else ""] if has_gpus else []),
         )
     console.print(f"{value['name']}: {value['rows']:,} rows on cluster={value['cluster']}", highlight=False)
     console.print(table)
@@ -156,6 +200,8 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
         "(shards to do x nodes x time limit)",
         highlight=False,
     )
+    if any(stage["to_do"] for stage in value["stages"]):
+        console.print(_expectation(value), highlight=False)
     for item in value["user_defaults"]:
         stages = ", ".join(item["stages"])
         used = f"--{item['option']} of {stages}" if stages else "not used; the profile or this program sets it"
@@ -172,3 +218,32 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
     )
     for note in value["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _expectation(value: dict[str, Any]) -> str:
+    """Describe what the run is expected to take."""
+    expected = value["expected"]
+    if expected is None:
+        return "expected: unknown; no earlier run in this folder did the same on the same kind of node"
+    hours = " and ".join(
+        f"{_numbers(expected[key])} {unit}"
+        for key, unit in (("node_hours", "node-hours"), ("gpu_hours", "GPU-hours"))
+        if key == "node_hours" or expected[key][1]
+    )
+    runs = expected["from_runs"]
+    text = f"expected: {_span([hour * 3600 for hour in expected['hours']])} without waiting in the queue, {hours}"
+    text += f" (by {'the run' if len(runs) == 1 else f'{len(runs)} runs, among them'} {runs[-1]})"
+    lacking = expected["not_measured"]
+    return f"{text}; not known, and not included: {', '.join(lacking)}" if lacking else text
+
+
+def _numbers(ends: Sequence[float]) -> str:
+    low, high = (f"{end:,.1f}" if end >= 10 else f"{end:.2f}" for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def _span(seconds: Sequence[float]) -> str:
+    """Format a range of seconds in one unit: ``52-81 s``, ``3.1-4.8 min``, ``2.0-3.1 h``."""
+    size, unit = next((item for item in ((3600, "h"), (60, "min")) if seconds[1] >= 2 * item[0]), (1, "s"))
+    low, high = (f"{end / size:,.0f}" if end / size >= 10 else f"{end / size:.1f}" for end in seconds)
+    return f"{low} {unit}" if low == high else f"{low}-{high} {unit}"

@@ -1,0 +1,244 @@
+"""Estimates what a run will take from what earlier runs took: the same stage, models, domain and cluster profile.
+
+The receipts of finished shards say how long each took and for how much work. What grows with the work is known for
+model calls, training steps and scored queries; what does not, for loading them. Of any other part only two bounds are
+known, that it grows with the work and that it does not: a pilot much smaller than the run gives a wide range.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.plan import Plan, Run
+from jobs.task import Receipt, read_receipt
+from routenator.config import RunConfig
+from routenator.domain.domain import Domain
+from routenator.errors import InputError
+from routenator.files import canonical_json
+from routenator.routes import ROUTES
+from routenator.sampling.strata import build_strata
+from routenator.trust import is_own, named_group
+from slurm.planning.planner import golden_source
+from slurm.submission.options import resources
+from slurm.submission.submissions import load_submissions
+
+Range = tuple[float, float]
+MARGIN = 1.25  # either way: two runs of the same work differ by this much with the load of a machine
+_ALIKE = 2.0  # shards whose amounts of work differ by at most this factor are of one size
+_RUNS = 20  # newest runs that are read
+_SHARDS = 200  # receipts that are read of each run and stage
+
+
+class Part(NamedTuple):
+    """A part of a shard's time.
+
+    Attributes:
+        seconds: how long it took.
+        amount: units of work.
+        grows: whether it is known to grow with the work; otherwise it may also be the same for any amount.
+    """
+
+    seconds: float
+    amount: float
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a shard of a stage is expected to take.
+
+    Attributes:
+        seconds: lowest and highest.
+        shards: earlier shards that it is based on.
+        runs: names of the runs that made them.
+    """
+
+    seconds: Range
+    shards: int
+    runs: list[str]
+
+
+class Rates:
+    """What earlier runs in the plan's folder of runs took.
+
+    Args:
+        plan: the plan of the run to come.
+        domain: its domain.
+    """
+
+    def __init__(self, plan: Plan, domain: Domain) -> None:
+        self._plan = plan
+        self._domain = domain
+        self._runs = _earlier_runs(Path(plan.config.root))
+
+    def estimate(self, stage: str) -> Estimate | None:
+        """Return what a shard of a stage is expected to take; None if no earlier run did the same."""
+        key = _likeness(self._plan.config, stage)
+        found: dict[Path, tuple[str, dict[str, Part]]] = {}
+        for run in self._runs:
+            if stage in run.plan.stages and _likeness(run.config, stage) == key:
+                for receipt in _receipts(run, stage):
+                    path = run.stage_dir(stage) / str(receipt.shard)
+                    found.setdefault(path, (run.path.name, _parts(receipt, run.config)))
+        if not found:
+            return None
+        wanted = self._amounts(stage)
+        names = set(itertools.chain.from_iterable(parts for _, parts in found.values()))
+        ranges = [
+            bounds([parts[name] for _, parts in found.values() if name in parts], wanted.get(name, 0.0))
+            for name in names
+        ]
+        # A part that the run needs and none of the shards had, as text rows after a pilot of drafts alone.
+        if any(amount and name not in names for name, amount in wanted.items()):
+            return None
+        return Estimate(
+            (sum(low for low, _ in ranges), sum(high for _, high in ranges)),
+            len(found),
+            sorted({name for name, _ in found.values()}),
+        )
+
+    def _amounts(self, stage: str) -> dict[str, float]:
+        """Return the amount of work of each part of an average shard of the plan; loading counts as 1."""
+        config, shards = self._plan.config, self._plan.stages[stage].shards
+        if stage in ("sample", "generate", "merge"):
+            rows, replies = self._requests()
+            if stage != "generate":
+                return {"rows": rows / shards}
+            return {"rows": rows / shards, "replies": replies / shards, "engine": float(replies > 0)}
+        if stage == "train":
+            train, steps = config.train, config.train.max_steps
+            rows = config.dataset.size * (1 - config.dataset.validation_share) * train.epochs
+            return {"load": 1.0, "examples": steps * _step_rows(config) if steps > 0 else rows}
+        if stage == "evaluate":
+            return {"load": 1.0, "queries": self._golden() * (1.0 + config.evaluate.before + config.evaluate.guided)}
+        return {"rows": 1.0}
+
+    def _requests(self) -> tuple[float, float]:
+        """Return the plan's requests, and those of them that a model words."""
+        strata = build_strata(self._domain, self._plan.config, self._plan.requested)
+        rows = sum(stratum.requested for stratum in strata)
+        return float(rows), float(sum(row.requested for row in strata if not ROUTES[row.route].is_draft))
+
+    def _golden(self) -> float:
+        """Return the number of queries to score."""
+        with open(golden_source(self._plan.config), "rb") as lines:
+            number = sum(1 for line in lines if line.strip())
+        if not number:  # the validation split stands in
+            number = round(self._plan.config.dataset.size * self._plan.config.dataset.validation_share)
+        limit = self._plan.config.evaluate.limit
+        return float(min(number, limit) if limit else number)
+
+
+def bounds(parts: Sequence[Part], amount: float) -> Range:
+    """Return the lowest and highest seconds of a part for an amount of work, from earlier shards closest in size.
+
+    Args:
+        parts: the part in earlier shards, at least one.
+        amount: the work to come.
+    """
+    if amount <= 0:
+        return (0.0, 0.0)
+    known = [part for part in parts if part.amount > 0]
+    if not known:
+        return (0.0, 0.0)
+    distance = [abs(math.log(part.amount / amount)) for part in known]
+    near = [part for part, far in zip(known, distance, strict=True) if far <= min(distance) + math.log(_ALIKE)]
+    lows, highs = [], []
+    for part in near:
+        scaled = part.seconds * amount / part.amount
+        lows.append(scaled if part.grows else min(part.seconds, scaled))
+        highs.append(scaled if part.grows else max(part.seconds, scaled))
+    return min(lows) / MARGIN, max(highs) * MARGIN
+
+
+def _earlier_runs(root: Path) -> list[Run]:
+    """Return the newest runs of a folder whose records are believed and can be read, newest first."""
+    files = sorted(root.glob("*/plan.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found: list[Run] = []
+    for file in files[:_RUNS]:
+        if is_own(file.parent, named_group()):
+            try:
+                found.append(Run.load(file.parent))
+            except InputError:  # of another version
+                continue
+    return found
+
+
+def _receipts(run: Run, stage: str) -> Iterator[Receipt]:
+    """Yield receipts of the shards that a run made itself; others that it shows may be of another cluster profile."""
+    folder = run.stage_dir(stage)
+    if not folder.is_dir() or not is_own(folder, named_group()):
+        return
+    own = {shard for item in load_submissions(run) if item.stage == stage for shard in item.indices()}
+    for shard in itertools.islice(sorted(own), _SHARDS):
+        receipt = read_receipt(folder, shard)
+        if receipt is not None:
+            yield receipt
+
+
+def _step_rows(config: RunConfig) -> float:
+    """Return the examples of an optimiser step."""
+    train = config.train
+    return float(train.batch_size * train.gradient_accumulation * train.processes * train.nodes)
+
+
+def _parts(receipt: Receipt, config: RunConfig) -> dict[str, Part]:
+    """Split a shard's seconds by what they were spent on."""
+    metrics, seconds = receipt.metrics, receipt.seconds
+    if receipt.stage == "generate":
+        routes: Mapping[str, Any] = metrics.get("by_route", {})
+        replies = sum(value["requested"] for name, value in routes.items() if not ROUTES[name].is_draft)
+        # Of all engines together; without tokens (no engine, or empty replies) what the engines took, one by one.
+        rate = metrics.get("tokens_per_second")
+        asking = metrics["tokens"] / rate if rate else metrics.get("engine_seconds", 0.0)
+        start = metrics.get("engine_start_seconds", 0.0)
+        rest = max(0.0, seconds - asking - start)
+        parts = {"rows": Part(rest, receipt.rows)}
+        return parts | ({"replies": Part(asking, replies, True), "engine": Part(start, 1.0, True)} if replies else {})
+    if receipt.stage == "train":
+        steps = metrics["steps"] - metrics.get("resumed_from", 0)
+        training = metrics["train_seconds"]
+        return {
+            "load": Part(max(0.0, seconds - training), 1.0, True),
+            "examples": Part(training, steps * _step_rows(config), True),
+        }
+    if receipt.stage == "evaluate":
+        asking = metrics["seconds_asking"]
+        return {
+            "load": Part(max(0.0, seconds - asking), 1.0, True),
+            "queries": Part(asking, metrics["queries"], True),
+        }
+    return {"rows": Part(seconds, metrics.get("requested", receipt.rows))}
+
+
+def _likeness(config: RunConfig, stage: str) -> str:
+    """Return text that is equal for stages whose speed can be compared: the same task on the same kind of node."""
+    asked = resources(config, stage).model_dump(exclude={"minutes", "shards_per_task"})
+    cluster = config.cluster
+    node = [cluster.kind, asked["partition"] or cluster.partition, cluster.constraint, cluster.gres, cluster.parallel]
+    train, evaluate, model = config.train, config.evaluate, config.model
+    what: dict[str, Any] = {
+        "sample": config.sample.traversal,
+        "generate": [model.generator.model_dump(), model.vision.model_dump(), config.checks.judge],
+        "merge": [config.merge.near_duplicates, config.merge.ambiguity != "off", sorted(config.merge.formats)],
+        "train": [
+            model.trainee,
+            train.model_dump(
+                include={
+                    "method", "prompt", "batch_size", "gradient_accumulation", "processes", "nodes", "deepspeed",
+                    "zero_stage", "bf16", "gradient_checkpointing", "lora_r", "lora_targets", "max_length",
+                }
+            ),
+        ],
+        "evaluate": [
+            model.trainee,
+            train.prompt,
+            evaluate.model_dump(include={"workers", "engine", "dtype", "max_new_tokens", "before_prompt", "before"}),
+        ],
+    }  # fmt: skip
+    return canonical_json([Path(config.domain).name, asked, node, what.get(stage)])
