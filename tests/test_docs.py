@@ -1,9 +1,11 @@
-"""docs/configuration.md names every key of the config with its true default, and no other key."""
+"""docs/configuration.md names every key of the config with its true default, and no other key; links of all pages lead
+somewhere, and the commands in them exist with the options that they are given."""
 
 from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 from routenator.config import ClusterConfig, ContainerConfig, EngineConfig, Resources, RunConfig, VisionConfig
+from slurm.commands.lazy import COMMANDS, load_command
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -86,11 +90,45 @@ def test_no_key_that_is_gone() -> None:
     assert set(documented()) <= set(KEYS)
 
 
-@pytest.mark.parametrize(
-    "page", sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
-)
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+COMMAND = re.compile(r"^\s*(?:\$ )?(?:python launch\.py|routenator) (\S.*)$", re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
         if "://" not in target:
-            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+            file = (ROOT / page).parent / target if target else ROOT / page
+            assert file.exists(), f"{page} links to {target}"
+            assert not anchor or anchor in anchors(file), f"{page} links to {target}#{anchor}"
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command line in a page: without comments, and one for each of ``a|b``."""
+    for line in COMMAND.findall(text.replace("\\\n", " ")):
+        # Commands are explained after some spaces, or after a number sign.
+        words = re.split(r"\s{2,}| #", line)[0].replace("[", " ").replace("]", " ").split()
+        yield from ([name, *words[1:]] for name in words[0].split("|"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_pages_exist_with_their_options(page: str) -> None:
+    for words in command_lines((ROOT / page).read_text(encoding="utf-8")):
+        if words[0].startswith("-"):
+            continue  # --help, --install-completion
+        assert words[0] in COMMANDS, f"{page}: {' '.join(words)}"
+        command: Any = load_command(words[0])
+        names = words[1].split("|") if isinstance(command, TyperGroup) else []
+        assert all(name in command.commands for name in names), f"{page}: {' '.join(words)}"
+        params = [param for item in ([command.commands[name] for name in names] or [command]) for param in item.params]
+        options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
+        for word in words:
+            if re.fullmatch(r"-{1,2}[a-z][a-z-]*", word):
+                assert word in options, f"{page}: {' '.join(words)}"
