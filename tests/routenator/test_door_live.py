@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,17 @@ def address(server: Path, tmp_path: Path) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+def test_a_server_on_this_machine_is_asked_without_the_proxy(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters set ``http_proxy``, which leads nowhere for a loopback address."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for source in (address, address.replace("127.0.0.1", "localhost")):
+        assert [tool.name for tool in read_source(source).tools] == ["list_books", "delete_book"]
+    assert os.environ["no_proxy"] == "example.org"
 
 
 def test_a_server_is_asked_by_http(address: str) -> None:

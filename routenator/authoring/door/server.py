@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 import os
 import shlex
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit, urlunsplit
@@ -86,6 +89,11 @@ def read_address(source: str, seconds: float = _SECONDS) -> Api:
         InputError: nothing there answers as one of them.
     """
     require("door", "an http address")
+    with _no_proxy_to_this_machine(source):
+        return _read_address(source, seconds)
+
+
+def _read_address(source: str, seconds: float) -> Api:
     name = shown(source)
     text, failure = _download(source, seconds)
     if text is not None:
@@ -98,6 +106,31 @@ def read_address(source: str, seconds: float = _SECONDS) -> Api:
         if isinstance(document, list | dict) and not _is_refusal(document):
             return read_list(document, name)
     return _ask(source, name, None, seconds, failure)
+
+
+@contextlib.contextmanager
+def _no_proxy_to_this_machine(source: str) -> Iterator[None]:
+    """Reach a loopback address directly: clusters set ``http_proxy``, often without excepting it.
+
+    Both urllib and the SDK's client follow ``no_proxy``.
+    """
+    host = urlsplit(source).hostname or ""
+    before = os.environ.get("no_proxy")
+    if _is_loopback(host):
+        os.environ["no_proxy"] = ",".join(filter(None, [before or os.environ.get("NO_PROXY"), host]))
+    try:
+        yield
+    finally:
+        os.environ.pop("no_proxy", None)
+        if before is not None:
+            os.environ["no_proxy"] = before
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_refusal(document: Any) -> bool:
