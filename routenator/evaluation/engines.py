@@ -8,13 +8,15 @@ from that.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +26,6 @@ from routenator.errors import InputError, StageError
 from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, plain_folder, prepare_environment
-from routenator.quiet import is_quiet
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
@@ -91,6 +92,43 @@ def _quiet_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
+@contextlib.contextmanager
+def _spared(*names: str) -> Iterator[None]:
+    """Hide packages that transformers and PEFT import wherever they find them, and that plain weights do not need.
+
+    Their imports take about as long as loading a small model. One that this process has imported already is left alone.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # neither `import` nor `find_spec` finds it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def auto_classes() -> tuple[Any, Any]:
+    """Import and return transformers' ``AutoModelForCausalLM`` and ``AutoTokenizer``."""
+    with _spared("sklearn"):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    return AutoModelForCausalLM, AutoTokenizer
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    """A model in transformers with an adapter, by PEFT."""
+    _quiet_deepspeed()
+    spared = [] if getattr(model, "is_quantized", False) else ["bitsandbytes"]
+    with _spared(*spared):
+        from peft import PeftModel
+        from peft.import_utils import is_bnb_4bit_available, is_bnb_available
+
+        adapted = PeftModel.from_pretrained(model, adapter)
+    for answer in (is_bnb_available, is_bnb_4bit_available):
+        answer.cache_clear()  # another model of this process may need it
+    return adapted
+
+
 def merge_adapter(base: str, adapter: str, folder: Path, *, template: str | None = None, dtype: Dtype = "auto") -> None:
     """Write a model folder with the adapter merged into the base model's weights.
 
@@ -106,17 +144,15 @@ def merge_adapter(base: str, adapter: str, folder: Path, *, template: str | None
         StageError: the adapter does not fit the model.
     """
     require("evaluate", "merging an adapter", ("torch", "transformers", "peft"))
-    _quiet_deepspeed()
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
+    AutoModelForCausalLM, AutoTokenizer = auto_classes()
     disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
     try:
         with torch.inference_mode():
-            merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            merged: Any = _with_adapter(model, adapter).merge_and_unload()
     except (RuntimeError, ValueError, OSError) as error:
         raise StageError(f"the adapter {adapter} does not fit the model {base}: {error}") from error
     merged.save_pretrained(folder)
@@ -185,7 +221,6 @@ class VllmGreedy(GreedyEngine):
                 enable_prefix_caching=True,
                 seed=0,
                 disable_log_stats=False,  # without them it keeps no time of an answer
-                use_tqdm_on_load=not is_quiet(),
                 **more,
             )
         except BaseException:
@@ -228,9 +263,9 @@ class TransformersGreedy(GreedyEngine):
 
     def __init__(self, spec: EngineSpec) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
+        AutoModelForCausalLM, AutoTokenizer = auto_classes()
         disable_progress_bar()
         self._spec = spec
         if not torch.cuda.is_available():
@@ -241,10 +276,7 @@ class TransformersGreedy(GreedyEngine):
         model = model.to(device)
         self._learned_prompt = False
         if spec.adapter is not None:
-            _quiet_deepspeed()
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, spec.adapter)
+            model = _with_adapter(model, spec.adapter)
             self._learned_prompt = _adapter_config(spec.adapter)["peft_type"] != "LORA"
         self._model: Any = model.eval()
         self._compiled: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from routenator.chat.replies import parse_reply
 from routenator.domain.calls import Call
 from routenator.domain.toolschema import validator_of
 from routenator.errors import InputError
-from routenator.evaluation.engines import EngineSpec, GreedyEngine, open_engine
+from routenator.evaluation.engines import EngineSpec, GreedyEngine, auto_classes, open_engine
 from routenator.extras import require
 from routenator.handoff.trained import TrainedModel
 
@@ -70,10 +70,8 @@ class Asker:
         self._tools = {tool["function"]["name"]: tool["function"]["parameters"] or {} for tool in model.card.tools}
         # Threads that wait by spinning take the cores from those that they wait for, if the machine has other work.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from transformers import AutoTokenizer
-
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model.base)
+            tokenizer = auto_classes()[1].from_pretrained(model.base)
         except (OSError, ValueError) as error:
             raise InputError("cannot load this model's tokenizer", file=model.base, expected=str(error)) from None
         self._form = PromptFormat(model.card.prompt, model.card.tools, tokenizer, template=model.template)

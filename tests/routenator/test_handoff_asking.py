@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from routenator.handoff import asking
 from routenator.handoff.asking import Asker
 from routenator.handoff.trained import open_trained
 from tests.conftest import launch_here
-from tests.routenator.handoff import save_adapter
+from tests.routenator.handoff import save_adapter, save_trained
 from tests.routenator.tiny_model import byte_tokenizer
 
 GOOD = '<tool_call>\n{"name": "ping", "arguments": {"host": "h"}}\n</tool_call>'
@@ -109,7 +111,7 @@ def test_what_cannot_be_asked_is_said_before_a_model_is_loaded(tmp_path: Path, a
         open_trained(tmp_path, tmp_path)
 
 
-def test_the_nearest_examples_share_letters_and_the_rare_ones_count_more() -> None:
+def test_the_nearest_examples_share_words_and_the_rare_ones_count_more() -> None:
     train = [
         ("show me a poster", (Call("search", {"kind": "poster"}),)),
         ("show me a walrus", (Call("search", {"kind": "walrus"}),)),
@@ -120,7 +122,22 @@ def test_the_nearest_examples_share_letters_and_the_rare_ones_count_more() -> No
     found = known.nearest("a walrus", 2)
     assert found[0].query == "show me a walrus" and found[0].calls == train[1][1]
     assert len(found) == 2 and 1 >= found[0].likeness > found[1].likeness > 0
-    assert known.nearest("walruses", 1)[0].query == "show me a walrus"  # which no whole word is like
-    assert known.nearest("\u03c8\u03be", 2) == []
-    for wordless in ([], [("", (Call("book", {}),))]):
+    assert known.nearest("zebra", 2) == []
+    for wordless in ([], [("?!", (Call("book", {}),))]):
         assert Neighbours(wordless).nearest("a", 2) == []
+
+
+@pytest.mark.slow
+def test_asking_imports_nothing_that_plain_weights_do_not_need(tmp_path: Path) -> None:
+    """scikit-learn and bitsandbytes came along with transformers and PEFT: 3 of the 11 seconds of a question."""
+    adapter = save_trained(tmp_path)
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from routenator.handoff.asking import Asker\nfrom routenator.handoff.trained import open_trained\n"
+        f"asker = Asker(open_trained(Path({str(adapter)!r}), Path({str(tmp_path)!r})), 4)\n"
+        "asker.ask('a cat poster')\n"
+        "print({'bitsandbytes', 'sklearn'} & set(sys.modules))\n"
+        "import bitsandbytes, sklearn\nfrom peft.import_utils import is_bnb_available\nprint(is_bnb_available())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["set()", "True"], done.stdout + done.stderr[-3000:]
