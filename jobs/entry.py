@@ -24,7 +24,6 @@ from jobs.stages import STAGES
 from jobs.task import FAILURE_SUFFIX, Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
-from routenator.quiet import quiet_libraries
 
 STAGE_PACKAGE = "jobs"
 _RECORD_TRIES = 20
@@ -94,7 +93,6 @@ def run_task(
     Raises:
         StageError: a shard failed; the message lists all failures.
     """
-    quiet_libraries()
     run = Run.load(run_dir)
     run.check_own()
     module = importlib.import_module(f"{package}.{stage}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
 
 import routenator
-from routenator.quiet import quiet_libraries
 from routenator.terminal import put
 from slurm.commands.lazy import LazyGroup
 
@@ -27,7 +27,8 @@ app = typer.Typer(
 def _main(
     version: Annotated[bool, typer.Option("--version", "-v", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    quiet_libraries()
+    # On some CPUs it suggests installing kernels that nothing here needs.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if version:
         put(routenator.__version__)
         raise typer.Exit

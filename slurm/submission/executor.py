@@ -62,7 +62,7 @@ class StageExecutor:
     def script(self, array: str | None) -> str:
         """Return the sbatch script for these array task ids, or for a plain job, to be read; submits nothing."""
         self._set_array(array)
-        return str(self._executor._make_submission_file_text(self._command_line("TASKS"), ""))
+        return str(self._executor._make_submission_file_text(self._command_line(self._start("TASKS")), ""))
 
     def send(
         self, task: StageTask, own: Mapping[int, list[int]], array: str | None, submitted: list[Accepted]
@@ -79,13 +79,30 @@ class StageExecutor:
             RefusedError: Slurm did not take the job.
             UncertainError: nobody said whether it did.
         """
-        self._set_array(array)
         token = uuid.uuid4().hex[:12]
         tasks_name = f"{token}{TASKS_SUFFIX}"
         write_tasks(self.folder, tasks_name, task, own)
+        try:
+            return self.send_module(self._start(tasks_name), token, array, submitted)
+        except UncertainError:
+            raise
+        except RefusedError:
+            (self.folder / tasks_name).unlink(missing_ok=True)
+            raise
+
+    def send_module(self, words: Sequence[str], token: str, array: str | None, submitted: list[Accepted]) -> Accepted:
+        """Submit one job that runs a module. Errors as for ``send``.
+
+        Args:
+            words: the module and its arguments.
+            token: makes the job's name unique.
+            array: the array expression, or None for a plain job.
+            submitted: list that the job is appended to as soon as it is known.
+        """
+        self._set_array(array)
         name = f"{self.parameters['job_name']}.{token[:8]}"
         stage_name, self.parameters["job_name"] = self.parameters["job_name"], name
-        text = str(self._executor._make_submission_file_text(self._command_line(tasks_name), ""))
+        text = str(self._executor._make_submission_file_text(self._command_line(words), ""))
         self.parameters["job_name"] = stage_name
         file = self.folder / f"{token}_submission.sh"
         file.write_text(text, encoding="utf-8")
@@ -95,17 +112,19 @@ class StageExecutor:
         except UncertainError:
             raise
         except RefusedError:
-            (self.folder / tasks_name).unlink(missing_ok=True)
             file.unlink(missing_ok=True)
             raise
         submitted.append(job)
         file.rename(self.folder / f"{job.job}_submission.sh")
         return job
 
-    def _command_line(self, tasks_name: str) -> str:
+    def _start(self, tasks_name: str) -> list[str]:
+        return ["slurm.worker.start", str(self.folder), tasks_name]
+
+    def _command_line(self, words: Sequence[str]) -> str:
         log = script.srun_log(self.folder, self._is_array)
         line = self.command.replace("LOG", log, 1)
-        return f"{line} -u -m slurm.worker.start {shlex.quote(str(self.folder))} {tasks_name} {script.KEEP_CODE}"
+        return f"{line} -u -m {shlex.join(words)} {script.KEEP_CODE}"
 
     @property
     def _is_array(self) -> bool:
@@ -133,12 +152,6 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         attempt: attempt number of its tasks' first start.
     """
     config = run.config
-    exports = [
-        # After the user's own lines, so that the run's snapshot comes first whatever they add to the path.
-        f"export PYTHONPATH={shlex.quote(str(run.path / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        "export PYTHONSAFEPATH=1",
-        *(_lines_of_a_group(run) if config.shared_group else []),
-    ]
     parameters = {
         **sbatch_parameters(config, stage),
         "job_name": job_name(run, stage),
@@ -146,7 +159,22 @@ def make_executor(run: Run, stage: str, dependency: str | None, attempt: int = 1
         "use_srun": False,
     }
     command = srun_command(config, stage, own_folders(run))
-    return StageExecutor(run.log_dir(stage), command, parameters, config.cluster.setup, exports, attempt)
+    lines = exports(run, run.path / "code")
+    return StageExecutor(run.log_dir(stage), command, parameters, config.cluster.setup, lines, attempt)
+
+
+def exports(run: Run, code: Path) -> list[str]:
+    """Return our own lines before a job's Python.
+
+    Args:
+        code: the copy of the code that it runs.
+    """
+    return [
+        # After the user's own lines, so that this copy comes first whatever they add to the path.
+        f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        "export PYTHONSAFEPATH=1",
+        *(_lines_of_a_group(run) if run.config.shared_group else []),
+    ]
 
 
 def _lines_of_a_group(run: Run) -> list[str]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from slurm.watching.serving import RunServer
 from slurm.watching.tasks import RunningTask, Waiting
 from slurm.watching.usage import Usage
 from slurm.watching.wait_reasons import may_start
@@ -136,6 +137,7 @@ class RunStatus:
             being freed), ``stuck`` (nothing can start until a person has done something), ``failed``, ``cancelled``,
             ``unknown`` (Slurm did not say), or ``incomplete`` (nothing is running).
         created: when the plan was made, seconds since the epoch.
+        servers: jobs of this run that serve its model (``serve``).
         time: when it was read, seconds since the epoch.
     """
 
@@ -149,6 +151,7 @@ class RunStatus:
     problem: str | None = None
     driver: dict[str, Any] | None = None
     usage: Usage = field(default_factory=Usage)
+    servers: list[RunServer] = field(default_factory=list)
     time: float = field(default_factory=time.time)
 
     @property

@@ -22,6 +22,7 @@ from slurm.submission.submissions import Submission, latest_submissions, load_su
 from slurm.watching.advice import memory_advice
 from slurm.watching.logs import shard_log, tail
 from slurm.watching.run_status import Failure, RunStatus, StageStatus, run_state
+from slurm.watching.serving import run_servers
 from slurm.watching.setup_failure import SetupFailures
 from slurm.watching.shard_state import ShardState, is_stuck, shard_state
 from slurm.watching.stagefiles import Progress, StageFiles
@@ -119,6 +120,7 @@ class StatusReader:
             problem=queue.problem,
             driver=driver,
             usage=total,
+            servers=run_servers(run, submissions, queue),
         )
 
     def _stage(

@@ -157,7 +157,7 @@ def remarks(status: RunStatus) -> list[str]:
             f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
             for path in stage.unreadable
         ]
-    return lines
+    return [*lines, *(f"serve: {server.told()}" for server in status.servers)]
 
 
 def waits(status: RunStatus) -> list[str]:

@@ -17,54 +17,24 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.routenator.handoff import save_adapter
+from tests.routenator.handoff import save_trained, stand_in_vllm
 
 pytestmark = pytest.mark.slow
-
-# A stand-in for vLLM's server: starts an "engine" that writes its id, and is healthy as long as that lives.
-SERVER = """
-import http.server, os, subprocess, sys
-from pathlib import Path
-arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-port, key = int(sys.argv[sys.argv.index("--port") + 1]), os.environ["VLLM_API_KEY"]
-if os.environ.get("STAND_IN") == "dies":
-    sys.exit("no memory left")
-if os.environ.get("STAND_IN") == "late":
-    sys.exit("OSError: [Errno 98] address already in use")
-engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-Path(os.environ["MARKS"]).write_text(f"{engine.pid} {' '.join(sys.argv)}")
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if engine.poll() is None else 503)
-        self.end_headers()
-        if engine.poll() is not None and os.environ.get("STAND_IN") != "hangs":
-            os._exit(1)
-    def do_POST(self):
-        self.send_response(200 if self.headers["Authorization"] == f"Bearer {key}" else 401)
-        self.end_headers()
-        self.wfile.write(self.rfile.read(int(self.headers["Content-Length"])))
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """An adapter, and an environment in which vLLM is the stand-in."""
-    package = tmp_path / "path" / "vllm" / "entrypoints" / "openai"
-    package.mkdir(parents=True)
-    for folder in (package, package.parent, package.parent.parent):
-        (folder / "__init__.py").write_text("")
-    (package / "api_server.py").write_text(SERVER)
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{tmp_path / 'path'}:{ROOT}",
+        "PYTHONPATH": f"{stand_in_vllm(tmp_path / 'path')}:{ROOT}",
         "MARKS": str(tmp_path / "marks"),
         "TMPDIR": str(tmp_path),
         "http_proxy": "http://127.0.0.1:9",  # of a cluster; it leads nowhere
         "no_proxy": "",
         "NO_PROXY": "",
     }
-    yield save_adapter(tmp_path), environment
+    yield save_trained(tmp_path), environment
 
 
 def start(adapter: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
@@ -112,9 +82,16 @@ def test_the_lines_work_as_they_are_and_ctrl_c_leaves_nothing_behind(world: tupl
     assert request["model"] == "tuned" and request["tools"][0]["function"]["name"] == "search"
     command = Path(environment["MARKS"]).read_text()
     url = lines["curl"].split()[2]
-    key = lines["curl"].split("Bearer ")[1].split("'")[0]
-    assert "http://127.0.0.1:" in url and key not in command  # anyone can read a command line
-    assert f"tuned={adapter}" in command and "--tool-call-parser hermes" in command and "--host 127.0.0.1" in command
+    header = Path(lines["curl"].split("-H @")[1].split()[0])
+    key = header.read_text().split()[-1]
+    assert header.stat().st_mode & 0o777 == 0o600 and len(key) >= 32
+    # Anyone can read a command line.
+    assert "http://127.0.0.1:" in url and not any(key in text for text in (command, *lines.values()))
+    assert (
+        "--served-model-name tuned" in command
+        and "--tool-call-parser hermes" in command
+        and "--host 127.0.0.1" in command
+    )
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(urllib.request.Request(url, b"{}", {"Authorization": "Bearer none"}), timeout=60)
     process.send_signal(signal.SIGINT)
