@@ -24,6 +24,7 @@ from jobs.stages import STAGES
 from jobs.task import FAILURE_SUFFIX, Task, missing_shards, shard_name
 from routenator.errors import RoutenatorError, StageError
 from routenator.files import read_json, write_json
+from routenator.quiet import quiet_libraries
 
 STAGE_PACKAGE = "jobs"
 _RECORD_TRIES = 20
@@ -93,6 +94,7 @@ def run_task(
     Raises:
         StageError: a shard failed; the message lists all failures.
     """
+    quiet_libraries()
     run = Run.load(run_dir)
     run.check_own()
     module = importlib.import_module(f"{package}.{stage}")

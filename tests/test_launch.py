@@ -189,7 +189,9 @@ def test_bad_input_is_exit_2_on_stderr(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..., Run], toys: Path) -> None:
+def test_a_failed_run_says_why_and_ends_with_its_directory(
+    make_run: Callable[..., Run], toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run()
     (toys / "generate-1.fail").touch()
     process = go(run)
@@ -210,6 +212,9 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(make_run: Callable[..
     assert code == 0 and out.count("==>") == 1 and "generate shard 1" in out and "ValueError" in out
     code, out, _ = call("logs", str(run.path), "sample")
     assert code == 0 and out.count("==>") == 2 and "toy sample 1" in out
+    monkeypatch.chdir(run.path.parent.parent)
+    code, out, err = call("logs", "sample")  # was taken for a run
+    assert code == 0 and out.count("==>") == 2 and f"the newest run: runs/{run.path.name}" in err
     code, _, err = call("logs", str(run.path), "smaple")
     assert code == 2 and "nearest:  sample" in err
     assert call("cancel", str(run.path))[:2] == (0, "nothing was running\n")

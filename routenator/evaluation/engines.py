@@ -26,6 +26,7 @@ from routenator.errors import InputError, StageError
 from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, plain_folder, prepare_environment
+from routenator.quiet import is_quiet
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
@@ -221,6 +222,7 @@ class VllmGreedy(GreedyEngine):
                 enable_prefix_caching=True,
                 seed=0,
                 disable_log_stats=False,  # without them it keeps no time of an answer
+                use_tqdm_on_load=not is_quiet(),
                 **more,
             )
         except BaseException:

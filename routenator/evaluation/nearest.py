@@ -1,15 +1,11 @@
-"""Finds the training examples that are most like a query, by its words.
-
-Words and pairs of words, the rare ones with more weight (TF-IDF). No model is loaded, and the likeness can be seen.
-"""
+"""Finds the training examples that are most like a query (``routenator.dataset.likeness``)."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from routenator.dataset.likeness import Likeness
 from routenator.domain.calls import Call
 from routenator.evaluation.baselines import Example
 
@@ -20,7 +16,7 @@ class Near:
 
     Attributes:
         query, calls: the example.
-        likeness: 0 (no word in common) to 1 (the same words).
+        likeness: 0 (no two letters in common) to 1 (the same text).
     """
 
     query: str
@@ -36,25 +32,10 @@ class Neighbours:
     """
 
     def __init__(self, train: Sequence[Example]) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         self._train = train
-        self._vectors = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+")
-        self._known: Any = None  # sparse matrix [examples, words]; None without any word
-        if train:
-            with contextlib.suppress(ValueError):  # no example has a word
-                self._known = self._vectors.fit_transform([query for query, _ in train])
+        self._known = Likeness([query for query, _ in train])
 
     def nearest(self, query: str, count: int) -> list[Near]:
-        """Return at most ``count`` examples, the nearest first; those without a common word are left out."""
-        import numpy as np
-
-        if self._known is None:
-            return []
-        likeness = (self._known @ self._vectors.transform([query]).T).toarray().ravel()
-        best = np.argsort(-likeness, kind="stable")[:count].tolist()
-        return [
-            Near(self._train[at][0], self._train[at][1], round(float(likeness[at]), 3))
-            for at in best
-            if likeness[at] > 0
-        ]
+        """Return at most ``count`` examples, the nearest first; those with nothing in common are left out."""
+        found = next(self._known.nearest([query], count))
+        return [Near(*self._train[at], round(likeness, 3)) for at, likeness in found]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from routenator.config import EngineConfig
 from routenator.errors import StageError
 from routenator.generation.engine import Engine, Message, Prompt, Reply, engine_lost
+from routenator.quiet import is_quiet, quiet_libraries
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -63,7 +64,7 @@ def prepare_environment(scratch: Path, cpu: bool, kv_cache_gib: float | None = N
         VLLM_ENABLE_V1_MULTIPROCESSING="0",
     )
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine never leaves its node
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    quiet_libraries()
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # a script may parse our stdout
     if cpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
@@ -121,6 +122,7 @@ class VllmEngine(Engine):
                     enable_prefix_caching=True,
                     seed=0,
                     disable_log_stats=True,
+                    use_tqdm_on_load=not is_quiet(),
                     **more,
                 )
             _compile_grammars_at_once(self._llm)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from routenator.dataset import keys
 from routenator.dataset.files import split_files
 from routenator.dataset.hashing import mix
+from routenator.dataset.likeness import Likeness
 from routenator.domain.dates import asked
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MOST = 20_000  # examples, rejected rows, or wrong answers; of more rows of data, a random sample
 _MOST_BYTES = 12_000_000  # of text of the examples, and of the rejected rows: a page of more is slow to open
-_BLOCK = 256  # wrong answers compared at once with the training examples
 
 # How a field is shown: the row's heading, text, code, or a name that rows can be filtered by.
 Kind = Literal["head", "text", "code", "pick"]
@@ -243,8 +243,9 @@ def failure_listing(
                 ]
             )
     del listing.rows[MOST:]
-    for cells, place in zip(listing.rows, nearest(queries[:MOST], examples), strict=True):
-        if place is not None:
+    known = Likeness([query for query, _ in examples])
+    for cells, found in zip(listing.rows, known.nearest(queries[:MOST], 1), strict=True):
+        for place, _ in found:
             cells[4:6] = examples[place]
     return Listing(listing.fields, listing.rows, len(queries))
 
@@ -256,26 +257,3 @@ def _calls_text(calls: Sequence[Mapping[str, Any]]) -> str:
 
 def _unique(values: Any) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def nearest(queries: Sequence[str], examples: Sequence[tuple[str, str]]) -> list[int | None]:
-    """Find the most similar example of each query by its letters: the cosine of TF-IDF of runs of two to four.
-
-    Letters instead of embeddings, so that the report needs no model; and a shared wording shows what training taught.
-
-    Returns:
-        The example's place for each query; None if none has anything in common with it.
-    """
-    if not queries or not examples:
-        return [None] * len(queries)
-    import numpy as np
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectoriser = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
-    known = vectoriser.fit_transform([query for query, _ in examples]).T.tocsr()
-    found: list[int | None] = []
-    for low in range(0, len(queries), _BLOCK):
-        likeness = (vectoriser.transform(queries[low : low + _BLOCK]) @ known).toarray()
-        best = likeness.argmax(axis=1)
-        found.extend(int(at) if row[at] > 0 else None for row, at in zip(likeness, best, strict=True))
-    return found

@@ -28,6 +28,7 @@ from routenator.extras import require_training
 from routenator.files import read_json
 from routenator.nodes import ALONE, Nodes
 from routenator.place import ROOT
+from routenator.quiet import quiet_environment
 from routenator.training.group import FOREIGN, group_environment
 from routenator.training.job import LAUNCHER_VARIABLE, TrainingJob, TrainingResult
 
@@ -59,6 +60,7 @@ def environment(processes: int, cpu: bool) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
     env["TOKENIZERS_PARALLELISM"] = "false"
+    env |= quiet_environment()  # before they import torch
     env["PYTHONUNBUFFERED"] = "1"
     env[LAUNCHER_VARIABLE] = str(os.getpid())
     # The workers must run the same code as this process.

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from transformers import (
     AutoTokenizer,
     EvalPrediction,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -216,6 +217,7 @@ class Reporter(TrainerCallback):
         line["seconds"] = round(self.earlier_seconds + now - self._began, 3)
         with open(self.job.metrics_file, "a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
+        print(_told(line), flush=True)
 
     def _must_stop(self) -> bool:
         if self.job.stop_file.exists():
@@ -270,6 +272,7 @@ def fit(job: TrainingJob) -> None:
     model = attach_adapter(load_base(job.base, config, device, max(data.lengths)), config)
     trainer = _trainer(job, arguments, model, tokenizer, data, held_out)
     reporter = Reporter(job, trainer)
+    trainer.remove_callback(PrinterCallback)  # prints the logs as Python's dictionaries; the reporter prints lines
     trainer.add_callback(reporter)
     if config.tracker != "none":
         add_tracker(trainer, config.tracker, job.events, job.metrics_file)
@@ -299,6 +302,13 @@ def fit(job: TrainingJob) -> None:
         )
         write_json(job.result_file, result.model_dump())
     barrier()  # no node exits before the result is written
+
+
+def _told(line: dict[str, Any]) -> str:
+    """Describe a line of the metrics file for the log."""
+    said = [f"{key.replace('_', ' ')} {line[key]:.4g}" for key in ("loss", *_HELD_OUT) if key in line]
+    rate = [f"{line['tokens_per_second']:,.0f} tokens/s"] if "tokens_per_second" in line else []
+    return f"step {line['step']} of {line['max_steps']}: {', '.join([*said, *rate])}"
 
 
 def mean_loss(metrics_file: Path) -> float | None:

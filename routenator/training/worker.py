@@ -14,12 +14,14 @@ from pathlib import Path
 
 from routenator.errors import InputError
 from routenator.files import write_json
+from routenator.quiet import quiet_libraries
 from routenator.training.job import TrainingJob
 from routenator.training.trainer import fit
 
 
 def main(arguments: list[str]) -> int:
     """Run one process of a job; write an exception to ``error-RANK.json`` for the launcher."""
+    quiet_libraries()
     job = TrainingJob.read(Path(arguments[0]))
     rank = int(os.environ.get("RANK", "0"))
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 import routenator
+from routenator.quiet import quiet_libraries
 from routenator.terminal import put
 from slurm.commands.lazy import LazyGroup
 
@@ -27,8 +27,7 @@ app = typer.Typer(
 def _main(
     version: Annotated[bool, typer.Option("--version", "-v", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    # On some CPUs it suggests installing kernels that nothing here needs.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    quiet_libraries()
     if version:
         put(routenator.__version__)
         raise typer.Exit

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.plan import Run
+from jobs.stages import STAGES
 from routenator.errors import InputError
 from routenator.terminal import put
 from slurm import control
@@ -106,8 +107,10 @@ def logs(
 ) -> None:
     """Print the end of each shard's latest log, or follow one.
 
-    Of a shard that has not started it says why it waits.
+    Of a shard that has not started it says why it waits. A stage alone means the newest run's.
     """
+    if run is not None and stage is None and str(run) in STAGES:
+        run, stage = None, str(run)
     loaded = load_run(run)
     _check_shard(loaded, stage, shard)
     if follow:

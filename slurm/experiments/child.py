@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from routenator.errors import RoutenatorError
+from routenator.quiet import quiet_libraries
 from slurm.worker.stage_task import drop_inherited
 
 # Starts a module of the experiment's copy of the code, which PYTHONPATH names; without -P a copy in the current folder
@@ -25,7 +25,7 @@ def child(work: Callable[[Path], None]) -> int:
         Exit code.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as in slurm/commands/main.py
+    quiet_libraries()
     drop_inherited()
     try:
         work(Path(sys.argv[1]))

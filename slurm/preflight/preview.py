@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,9 @@ from routenator.errors import InputError
 from routenator.generation.generator import Generator
 from routenator.models import cache_folder
 from routenator.sampling.sampler import Sampler
+from routenator.terminal import put
 from routenator.wording.composer import Composer
+from slurm.planning.planner import compile_loops
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ _BLOCK = 4096  # requests searched at once for rows to show
 def preview(
     config: RunConfig, count: int, route: str | None = None, template: str | None = None
 ) -> list[dict[str, Any]]:
-    """Generate and check the first requests of a run; writes nothing.
+    """Generate and check the first requests of a run; writes nothing, but says on stderr what it compiles and loads.
 
     Args:
         config: the run's config.
@@ -51,9 +52,9 @@ def preview(
             raise InputError(f"this run has no rows of this {key}", key=f"--{key}", found=name, valid=valid)
         strata = [stratum for stratum in strata if name in (None, getattr(stratum, key))]
     requests = _first(sampler, [stratum.stratum for stratum in strata], count)
+    compile_loops(config)
     composer = Composer(domain, config, sampler.strata)
     wanted = composer.details(requests)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # keep the engine's startup log out of the output
     generator = Generator(composer, cache_folder(config.cache))
     # Rows of one engine are generated together, as in the generate stage.
     groups: dict[str, list[int]] = defaultdict(list)
@@ -62,6 +63,9 @@ def preview(
         groups[engine.model_dump_json() if engine else ""].append(number)
     shown = {}
     for numbers in groups.values():
+        engine = generator.engine_config(wanted["route"][numbers[0]].as_py())
+        if engine is not None:
+            put(f"loading {engine.model} in {engine.engine}", err=True)
         for seen in generator.preview(wanted.take(numbers)):
             row = seen.candidate
             keys = ("function", "category", "route", "template", "length")

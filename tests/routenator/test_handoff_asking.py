@@ -111,7 +111,7 @@ def test_what_cannot_be_asked_is_said_before_a_model_is_loaded(tmp_path: Path, a
         open_trained(tmp_path, tmp_path)
 
 
-def test_the_nearest_examples_share_words_and_the_rare_ones_count_more() -> None:
+def test_the_nearest_examples_share_letters_and_the_rare_ones_count_more() -> None:
     train = [
         ("show me a poster", (Call("search", {"kind": "poster"}),)),
         ("show me a walrus", (Call("search", {"kind": "walrus"}),)),
@@ -122,8 +122,9 @@ def test_the_nearest_examples_share_words_and_the_rare_ones_count_more() -> None
     found = known.nearest("a walrus", 2)
     assert found[0].query == "show me a walrus" and found[0].calls == train[1][1]
     assert len(found) == 2 and 1 >= found[0].likeness > found[1].likeness > 0
-    assert known.nearest("zebra", 2) == []
-    for wordless in ([], [("?!", (Call("book", {}),))]):
+    assert known.nearest("walruses", 1)[0].query == "show me a walrus"  # which no whole word is like
+    assert known.nearest("\u03c8\u03be", 2) == []
+    for wordless in ([], [("", (Call("book", {}),))]):
         assert Neighbours(wordless).nearest("a", 2) == []
 
 
