@@ -17,6 +17,7 @@ from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenExample, check_shown, has_golden, load_golden
+from routenator.embedders import embedder_warnings
 from routenator.errors import InputError, InputErrors
 from routenator.files import canonical_json, check_writable, nearest_folder
 from routenator.models import check_model
@@ -70,6 +71,11 @@ def preflight(plan: Plan, *, submitting: bool = True) -> list[str]:
     warnings = []
     if "train" in plan.stages and missing_shards(planned_run(plan), "train"):
         warnings = check_row_lengths(config, inputs.domain, inputs.golden)
+    languages = inputs.domain.statistics.languages
+    if "merge" in plan.stages and config.merge.ambiguity != "off":
+        warnings += embedder_warnings(config.model.embedder, languages, "merge.ambiguity")
+    if "evaluate" in plan.stages:
+        warnings += embedder_warnings(config.model.embedder, languages, "subprompt similarity")
     # Every row of the OpenAI format repeats the API.
     check_disk(plan, len(canonical_json(inputs.domain.tools()).encode()))
     if submitting:
