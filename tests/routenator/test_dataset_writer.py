@@ -48,6 +48,23 @@ def test_thirds_of_many_rows_agree_with_those_of_single_queries() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("query", "surface", "third"),
+    [
+        ("東京の天気を教えて", "天気", "middle"),
+        ("กินข้าว ที่ กรุงเทพ", "กรุงเทพ", "last"),
+        ("ışık IŞIK aç", "Işık", "first"),
+        ("iPhoneの天気 3日", "天気", "middle"),
+        ("l’été d'or", "l'été", "first"),
+    ],
+)
+def test_thirds_of_other_scripts_are_told_by_letters(query: str, surface: str, third: str) -> None:
+    """A category in a Japanese query was always absent, since the whole query was one word."""
+    frame = pl.DataFrame({"q": [query], "s": [surface]})
+    assert frame.select(third_in(pl.col("q"), pl.col("s"))).item() == third
+    assert third_of(words(query), [words(surface)]) == third
+
+
 def test_the_surface_is_taken_from_the_functions_category_parameter() -> None:
     frame = pl.DataFrame(
         {

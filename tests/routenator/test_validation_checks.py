@@ -291,3 +291,55 @@ def test_drafts_pass_all_checks_but_length(tiny: Domain) -> None:
         )
         reasons.add(verdict[0] if verdict else None)
     assert reasons <= {None, "length"}
+
+
+SHORT = {
+    "da": "vis alarmer; slet alarmen; skru op; book et bord; spil jazz; sluk lyset; stop; annuller min påmindelse",
+    "nl": "weer morgen; wat kost dat; harder; stop; speel podcast af; licht uit; doe de lamp aan; koop kaartjes",
+    "no": "vis alarmer; slett alarmen; skru opp; spill jazz; hva er klokka; slå av lyset",
+    "sv": "visa larm; ta bort larmet; skruva upp; spela jazz; vad är klockan; släck lampan",
+    "tr": "alarm kur; saat kaç; müzik çal; ışığı kapat; on kişi; masa ayırt",
+}
+
+
+@pytest.mark.parametrize("language", SHORT)
+def test_short_queries_are_not_taken_for_a_language_close_by(context: Context, language: str) -> None:
+    """The detector is sure that "vis alarmer" is Norwegian, "weer morgen" Low German and "skru op" Dutch."""
+    for query in SHORT[language].split("; "):
+        assert reason(context, query=query, draft="x", slots=[{}], language=language) is None, query
+    for query in ("please show me the weather with a map", "zeig mir bitte das wetter für den strand", "show the maps"):
+        foreign = reason(context, query=query, draft="x", slots=[{}], language=language)
+        assert foreign == "language" or len(query) < 20, query
+
+
+def test_a_long_query_of_another_language_is_refused_without_words_that_tell(context: Context) -> None:
+    query = "kryptowährungskurse tagesaktuell anzeigen"
+    assert reason(context, query=query, draft="x", slots=[{}], language="da") == "language"
+
+
+def test_words_that_a_language_puts_together_may_be_long(context: Context) -> None:
+    word = "geschwindigkeitsbegrenzungen"
+    assert reason(context, query=f"{word} bitte", draft=f"{word} bitte", slots=[{}], language="de") is None
+    assert reason(context, query=f"{word} please", draft=f"{word} please", slots=[{}], language="en") == "language"
+
+
+def test_german_quotes_close_with_the_sign_that_opens_english_ones(context: Context) -> None:
+    for query, code in (("spiel „Hallo“ bitte", None), ("spiel „Hallo bitte", "quotes"), ("spiel “Hallo“", "quotes")):
+        assert reason(context, query=query, draft=query, slots=[{}], language="de") == code
+
+
+def test_letters_that_are_words_alone_may_be_doubled(context: Context) -> None:
+    """いろいろ and ขาวๆ are words; a model that repeats itself goes on."""
+    for query, code in (("いろいろな店", None), ("ねねねねね", "repetition"), ("東京の店を東京の店を", "repetition")):
+        assert reason(context, query=query, draft=query, slots=[{}], language="xx") == code
+
+
+def test_a_japanese_query_may_share_some_letters_with_its_prompt(tiny: Domain) -> None:
+    context = Context(
+        tiny, ChecksConfig(length=False), {"text/paraphrase": "次の依頼を別の言い方で一文だけで書いてください"}
+    )
+    for query, code in (
+        ("依頼を別の人に送る", None),
+        ("次の依頼を別の言い方で一文だけで書いてください", "prompt_echo"),
+    ):
+        assert reason(context, query=query, draft=query, slots=[{}], language="ja") == code

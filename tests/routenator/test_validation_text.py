@@ -8,7 +8,21 @@ from routenator.validation.text import find_phrase, grams, spoken_share, without
 def test_words_ignore_case_and_punctuation() -> None:
     assert words("Play R&B, at 5:30 — don’t stop!") == ("play", "r", "b", "at", "5", "30", "don't", "stop")
     assert words("") == () and words("...") == ()
-    assert words("Café für Añejo 日本") == ("café", "für", "añejo", "日本")
+    assert words("Café für Añejo") == ("café", "für", "añejo")
+
+
+def test_words_of_scripts_without_spaces_are_letters() -> None:
+    """ "天気" was not found in 今日の天気は, and Thai and Hindi words were torn apart at their vowels."""
+    assert words("iPhoneの天気は？ 3時") == ("iphone", "の", "天", "気", "は", "3", "時")
+    assert words("กินข้าว, हिन्दी") == ("กิ", "น", "ข้", "า", "ว", "हिन्दी")
+    assert find_phrase("天気", words("今日の天気は")) == 3
+
+
+def test_words_are_the_same_in_the_case_of_any_language() -> None:
+    assert words("ISPARTA") == words("ısparta") == words("Isparta") == ("isparta",)
+    assert words("İSTANBUL") == words("istanbul") == words("I\u0307stanbul")
+    assert words("ΟΔΟΣ") == words("οδος") == words("ΟΔΟΣ μου")[:1]
+    assert words("l’été d'Anna’s") == ("l'été", "d'anna", "'s")
 
 
 def test_phrases_match_consecutive_whole_words() -> None:

@@ -1,0 +1,102 @@
+"""Letters of all scripts: which signs make words, which are words alone, and what is compared instead of a letter.
+
+Words of most scripts have spaces between them. Chinese, Japanese, Thai, Lao, Burmese and Khmer have none; there each
+letter counts as a word of its own, so that phrases are found, and places in a query told, letter by letter.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routenator.language import base_code
+
+# Scripts without spaces between words, as a class of regular expressions in Python and in Polars.
+UNSPACED = (
+    r"\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3005-\u3007\u3040-\u30FF\u31F0-\u31FF\u3400-\u4DBF\u4E00-\u9FFF"
+    r"\uA9E0-\uA9FF\uAA60-\uAA7F\uF900-\uFAFF\uFF66-\uFF9F\U00020000-\U0003FFFF"
+)
+# Kinds of signs. A MARK (a vowel of Thai or Hindi, say) belongs to the letter before it; the compiled filter leaves
+# texts with an ODD sign to the checks.
+OTHER, LETTER, ALONE, MARK, ODD = range(5)
+_SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "zh"})
+_POINTS = 0x30000  # code points in the tables; no script that people write queries in lies beyond
+# What is compared instead of letters in lower case; the first is what Unicode makes of a Turkish capital İ.
+_DOTTED = "i\u0307"
+ALIKE = {_DOTTED: "i", "ı": "i", "ς": "σ", "’": "'"}
+_ALIKE = str.maketrans({sign: by for sign, by in ALIKE.items() if sign != _DOTTED})
+# Signs that the checks treat in a way of their own: typographic quotes, which must match, the dot of a decomposed İ and
+# a letter that regular expressions take for an s.
+_SPECIAL = "“”ſ"
+_LATIN_MARKS = range(0x300, 0x370)
+
+
+class Letters(NamedTuple):
+    """Tables by code point.
+
+    Attributes:
+        kinds: one of the kinds above, uint8.
+        folds: the code point that is compared instead, int32.
+    """
+
+    kinds: NDArray[np.uint8]
+    folds: NDArray[np.int32]
+
+
+def folded(text: str) -> str:
+    """The text as it is compared: in lower case, with one form of the letters whose case depends on the language.
+
+    A Turkish I is an ı in lower case and an English one an i, so i and ı are compared as the same letter; so are the
+    two small sigmas of Greek.
+    """
+    lower = text.lower()
+    return lower if text.isascii() else lower.replace(_DOTTED, "i").translate(_ALIKE)
+
+
+def is_latin(point: int) -> bool:
+    """Whether the code point of a letter is of the Latin script."""
+    return point <= 0x24F or 0x1E00 <= point <= 0x1EFF
+
+
+def is_spaceless(language: str) -> bool:
+    """Whether a language is written without spaces between words."""
+    return base_code(language) in _SPACELESS
+
+
+def stands_alone(word: str) -> bool:
+    """Whether a word is a letter of a script without spaces between words."""
+    return re.match(f"[{UNSPACED}]", word) is not None
+
+
+@cache
+def marks() -> str:
+    """All combining marks, as a class of regular expressions."""
+    points = [point for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point))[0] == "M"]
+    starts = [point for point in points if unicodedata.category(chr(point - 1))[0] != "M"]
+    ends = [point for point in points if unicodedata.category(chr(point + 1))[0] != "M"]
+    return "".join(f"\\U{first:08X}-\\U{last:08X}" for first, last in zip(starts, ends, strict=True))
+
+
+@cache
+def letter_tables(points: int = _POINTS) -> Letters:
+    """The tables for code points below ``points``."""
+    kinds, folds = np.zeros(points, dtype=np.uint8), np.arange(points, dtype=np.int32)
+    alone = re.compile(f"[{UNSPACED}]")
+    for point in range(points):
+        sign = chr(point)
+        kind = unicodedata.category(sign)
+        if sign.isspace() or kind in ("Cc", "Cs") or sign in _SPECIAL or point in _LATIN_MARKS:
+            kinds[point] = ODD
+        elif sign.isalnum():
+            kinds[point] = ALONE if alone.match(sign) else LETTER
+        elif kind[0] == "M":
+            kinds[point] = MARK
+        if kinds[point] != ODD:
+            folds[point] = ord(folded(sign))
+    return Letters(kinds, folds)
