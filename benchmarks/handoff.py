@@ -147,7 +147,7 @@ def read_calls(texts: list[str]) -> list[list[dict[str, Any]]]:
     """The calls in each reply."""
     from routenator.chat.replies import parse_reply
 
-    return [[call.as_json() for call in parse_reply(text).calls] for text in texts]
+    return [[call._asdict() for call in parse_reply(text).calls] for text in texts]
 
 
 def run_side(side: str, task: dict[str, Any], scratch: Path) -> dict[str, Any]:

@@ -26,6 +26,11 @@ def test_the_margin_is_that_of_the_token_where_replies_part() -> None:
     assert handoff.margin_where_they_part(tokens, None) == -0.5
 
 
+def test_calls_are_compared_as_the_run_wrote_them() -> None:
+    call = Call("book", {"city": "Bergen"})._asdict()
+    assert handoff.read_calls([f"<tool_call>\n{json.dumps(call)}\n</tool_call>", "no idea"]) == [[call], []]
+
+
 @pytest.mark.slow
 def test_a_difference_is_listed_and_a_missed_goal_fails(
     make_run: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
