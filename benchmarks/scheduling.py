@@ -29,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.start import STARTS, in_turn
 from jobs.plan import Run
 from jobs.task import Receipt, done_shards, receipt_path
 from routenator.config import RunConfig
@@ -262,23 +263,7 @@ def measure_start(repeat: int = 7) -> dict[str, float]:
 
     The best of several runs.
     """
-
-    def best(code: str) -> float:
-        times = []
-        for _ in range(repeat):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, "-c", code], check=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        return round(min(times), 3)
-
-    return {
-        "python": best("pass"),
-        "task": best("import slurm.worker.array_task"),
-        "submitit": best("import submitit.core._submit"),
-        "retry": best("import launch, slurm.commands.retry, submitit.slurm.slurm"),
-        "status": best("import launch, slurm.watching.status, slurm.watching.status_view"),
-    }
+    return {name: round(min(in_turn(repeat, (code, HERE.parent))[0]), 3) for name, code in STARTS.items()}
 
 
 def measure_status(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -20,9 +20,10 @@ import pytest
 from routenator.chat.replies import parse_reply
 from routenator.compose import load_config
 from routenator.domain.domain import Domain
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.domain.functions import check_call
 from routenator.domain.golden import GoldenCall, GoldenExample, load_golden
-from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.predict import Answers
 from routenator.evaluation.run import write_predictions

@@ -27,9 +27,10 @@ from routenator.authoring.reweigh import boost, flatten, keep_templates, keep_us
 from routenator.authoring.templatefiles import dump_yaml, write_templates
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.domain.functions import load_functions
 from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_golden
-from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.loader import load_domain
 from routenator.domain.nocall import FOLDER, TOPICS_FILE
 from routenator.domain.schema import Weight
 from routenator.domain.templates import DRAFTED_TOPICS, OWN_FILES

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from routenator.domain.fingerprint import SUFFIX
 from routenator.domain.rules import DomainFile
-from routenator.domain.templates import EVERY_FUNCTION, OLD_SUFFIXES, SUFFIX
+from routenator.domain.templates import EVERY_FUNCTION, OLD_SUFFIXES
 from routenator.errors import InputError
 from routenator.files import check_contained, read_text, write_atomic
 from routenator.parsing import parse_model, parse_yaml, read_yaml

@@ -18,31 +18,16 @@ from routenator.domain.rules import DomainFile, FunctionRule
 from routenator.domain.schema import NO_CATEGORY, LexiconItem, Statistics
 from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
 from routenator.domain.statistics import check_statistics
-from routenator.domain.templates import default_prompts, load_templates
+from routenator.domain.templates import load_templates
 from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
 from routenator.errors import InputError, InputErrors
-from routenator.files import check_contained, digest, read_text, sha256_file, sha256_tree
+from routenator.files import check_contained, read_text
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references
 from routenator.parsing import parse_json, parse_model, read_yaml
 
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
-_NOT_INPUT = ("golden.jsonl", "README.md", "golden.LICENSE", "run.yaml")
-
-
-def domain_fingerprint(path: Path) -> str:
-    """sha256 of everything that sampling and generation depend on: all files except the golden set and the notes.
-
-    For routes for which the domain has no prompts of its own, the package's count too.
-
-    Raises:
-        InputError: the folder has links that lead out of it.
-    """
-    check_contained(path)
-    own = sha256_tree(path, exclude=lambda name: name in _NOT_INPUT)
-    borrowed = default_prompts(path / "templates")
-    return digest([own, {route: sha256_file(file) for route, file in borrowed.items()}], 64) if borrowed else own
 
 
 def _looks_like_one(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from routenator.config import EngineConfig
+from routenator.domain.fingerprint import SUFFIX, default_prompts
 from routenator.domain.schema import TemplateEntry, TemplateFile, TemplateHead
 from routenator.errors import InputError, InputErrors
 from routenator.grammar import Node, parse_or_refuse
@@ -16,12 +17,10 @@ from routenator.parsing import lines_of_keys, parse_model, read_yaml
 from routenator.place import COMMAND
 from routenator.routes import ROUTES
 
-SUFFIX = ".yaml"
 EVERY_FUNCTION = "*"
 OLD_SUFFIXES = (".txt", ".j2")  # files of one template each
 OWN_FILES = ("no_call.yaml", "replies.yaml", "joins.yaml")  # see nocall.py
 DRAFTED_TOPICS = "no_call.drafted.yaml"  # topics that a model proposed (``domain draft``)
-_DEFAULTS = Path(__file__).resolve().parent / "prompts"  # ROUTE.yaml
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -149,16 +148,6 @@ def load_templates(directory: Path, functions: Collection[str], routes: Collecti
         if route in routes:
             templates |= {template.name: template for template in _load(route, file, functions)}
     return dict(sorted(templates.items()))
-
-
-def default_prompts(directory: Path) -> dict[str, Path]:
-    """The package's files of prompts, by route, for the routes without a template file in a domain's folder."""
-    files = {route: _DEFAULTS / f"{route}{SUFFIX}" for route in ROUTES}
-    return {
-        route: file
-        for route, file in files.items()
-        if file.is_file() and not any((directory / route).glob(f"*{SUFFIX}"))
-    }
 
 
 def _files(directory: Path) -> Iterator[Path]:

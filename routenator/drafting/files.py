@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from routenator.domain.templates import DRAFTED_TOPICS, SUFFIX
+from routenator.domain.fingerprint import SUFFIX
+from routenator.domain.templates import DRAFTED_TOPICS
 from routenator.domain.valuelists import DRAFTED, FOLDER
 from routenator.domain.valuelists import SUFFIX as LIST_SUFFIX
 from routenator.drafting.proposals import Proposal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ import routenator
 from routenator.quiet import quiet_libraries
 from routenator.terminal import put
 from slurm.commands.lazy import LazyGroup
+
+# To look for plugins, of which we use none, pydantic reads a file of every installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 app = typer.Typer(
     name="routenator",

@@ -21,7 +21,7 @@ from routenator.authoring import door
 from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
-from routenator.domain.loader import domain_fingerprint
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
 from routenator.place import ROOT

@@ -25,7 +25,7 @@ from jobs.stages import STAGES
 from routenator.compiled import is_ready, make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
-from routenator.domain.loader import domain_fingerprint
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.errors import InputError
 from routenator.files import canonical_json, digest, sha256_file, sha256_tree, write_atomic, write_json
 from routenator.trust import make_folder

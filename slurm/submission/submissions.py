@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -22,16 +23,14 @@ _ATTEMPT = re.compile(r"(\d+)(?:_\d+)*\.attempt-(\d+)\.log$")
 
 def compact(indices: Iterable[int]) -> str:
     """Return the shortest ``--array`` expression for a set of indices: ``{0, 1, 2, 7}`` -> ``0-2,7``."""
-    parts: list[str] = []
     ordered = sorted(set(indices))
-    start = 0
-    for position, value in enumerate(ordered):
-        last = position + 1 == len(ordered)
-        if last or ordered[position + 1] != value + 1:
-            first = ordered[start]
-            parts.append(str(first) if first == value else f"{first}-{value}")
-            start = position + 1
-    return ",".join(parts)
+    if not ordered:
+        return ""
+    gaps = [(low, high) for low, high in itertools.pairwise(ordered) if high != low + 1]
+    firsts, lasts = [ordered[0], *(high for _, high in gaps)], [*(low for low, _ in gaps), ordered[-1]]
+    return ",".join(
+        str(first) if first == last else f"{first}-{last}" for first, last in zip(firsts, lasts, strict=True)
+    )
 
 
 def expand(expression: str) -> list[int]:
@@ -102,10 +101,13 @@ class Submission:
 
     def tasks(self) -> dict[int, list[int]]:
         """Return array task id -> its shards, in order; a job that is no array has a single task, 0."""
-        found: dict[int, list[int]] = {}
-        for shard in self.indices():
-            found.setdefault(shard // self.per_task - self.offset if self.array else 0, []).append(shard)
-        return found
+        shards = self.indices()
+        if not self.array:
+            return {0: shards}
+        if self.per_task == 1:
+            return {shard - self.offset: [shard] for shard in shards}
+        grouped = itertools.groupby(shards, lambda shard: shard // self.per_task - self.offset)
+        return {task: list(own) for task, own in grouped}
 
     def log(self, folder: Path, shard: int) -> Path | None:
         """Return the log of the shard's newest start; None if none has written one.

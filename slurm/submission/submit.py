@@ -9,6 +9,7 @@ of shards, because a chunk of generate can span several files of sample. Slurm r
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -61,8 +62,12 @@ class StageJobs:
 def blocks(shards: set[int], limit: int, per_task: int = 1) -> dict[int, set[int]]:
     """Split shards into arrays: offset -> shards. Every task id (shard // per_task - offset) is below the limit."""
     found: dict[int, set[int]] = {}
-    for shard in sorted(shards):
-        found.setdefault(shard // per_task // limit * limit, set()).add(shard)
+    ordered, start = sorted(shards), 0
+    while start < len(ordered):
+        offset = ordered[start] // per_task // limit * limit
+        end = bisect_left(ordered, (offset + limit) * per_task)
+        found[offset] = set(ordered[start:end])
+        start = end
     return found
 
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from jobs.plan import Run
-from routenator.domain.loader import domain_fingerprint
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.errors import InputError
 from routenator.place import COMMAND
 

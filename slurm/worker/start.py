@@ -5,9 +5,13 @@ kills the process. The warning may arrive that early: before a short time limit,
 ``scancel --signal``. So nothing but the standard library is imported before the handler is set.
 """
 
+import os
 import signal
 import sys
 import types
+
+# To look for plugins, of which we use none, pydantic reads a file of every installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 early: list[int] = []
 

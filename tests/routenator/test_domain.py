@@ -11,9 +11,10 @@ import pytest
 from routenator.authoring.check import check_domain, presence_combinations
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.inspection import inspect_domain
+from routenator.domain.fingerprint import domain_fingerprint
 from routenator.domain.functions import check_call, load_functions
 from routenator.domain.golden import load_golden
-from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from tests.conftest import ROOT, TINY
 

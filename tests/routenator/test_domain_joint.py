@@ -13,7 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.fingerprint import domain_fingerprint
+from routenator.domain.loader import load_domain
 from routenator.domain.quantiles import shares_from_quantiles
 from routenator.errors import InputError
 from routenator.sampling.strata import build_strata, target_shares

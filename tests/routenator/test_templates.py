@@ -15,9 +15,10 @@ from routenator.authoring.check import check_domain
 from routenator.authoring.derive import DeriveOptions, derive
 from routenator.authoring.templatefiles import convert_templates
 from routenator.config import RunConfig
-from routenator.domain import templates as template_files
+from routenator.domain import fingerprint
 from routenator.domain.domain import Domain
-from routenator.domain.loader import domain_fingerprint, load_domain
+from routenator.domain.fingerprint import domain_fingerprint
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.sampling.strata import target_shares
 from tests.conftest import ROOT, TINY
@@ -210,10 +211,10 @@ def test_the_fingerprint_covers_the_packages_prompts_where_they_are_used(
 ) -> None:
     bare = without_prompts(Path(shutil.copytree(copy, tmp_path / "bare")))
     before = domain_fingerprint(copy), domain_fingerprint(bare)
-    changed = Path(shutil.copytree(template_files._DEFAULTS, tmp_path / "prompts"))
+    changed = Path(shutil.copytree(fingerprint._DEFAULTS, tmp_path / "prompts"))
     text = (changed / "text.yaml").read_text()
     (changed / "text.yaml").write_text(text.replace("Say the request", "Write the request"))
-    monkeypatch.setattr(template_files, "_DEFAULTS", changed)
+    monkeypatch.setattr(fingerprint, "_DEFAULTS", changed)
     assert domain_fingerprint(copy) == before[0] and domain_fingerprint(bare) != before[1]
 
 
@@ -221,7 +222,7 @@ def test_what_is_installed_includes_the_packages_prompts() -> None:
     tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
     data = next(node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "package_data")
     found = ast.literal_eval(data.value)["routenator"]
-    files = {path.relative_to(ROOT / "routenator").as_posix() for path in template_files._DEFAULTS.iterdir()}
+    files = {path.relative_to(ROOT / "routenator").as_posix() for path in fingerprint._DEFAULTS.iterdir()}
     assert files and all(any(fnmatch.fnmatch(name, pattern) for pattern in found) for name in files)
 
 
