@@ -200,6 +200,7 @@ def test_a_run_says_all_that_it_lacks_before_anything_starts(bare: Path, config:
     assert not list((config.parent / "runs").glob("more-*"))
 
 
+@pytest.mark.slow
 def test_a_command_says_what_it_lacks(bare: Path, config: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()

@@ -221,7 +221,9 @@ def test_a_failed_run_says_why_and_ends_with_its_directory(
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_stopping_ends_the_tasks_and_says_how_to_resume(
     make_run: Callable[..., Run], toys: Path, number: signal.Signals, expected: int
 ) -> None:

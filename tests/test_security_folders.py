@@ -138,6 +138,7 @@ def test_finding_20_plan_warns_of_a_secret_on_the_command_line(tmp_path: Path, m
     assert SECRETS["HF_TOKEN"] not in told.stderr
 
 
+@pytest.mark.slow
 def test_finding_20_a_run_directory_holds_no_value_of_the_environment(tmp_path: Path) -> None:
     """A run up to its data set, by its own process as from a shell; all files, names and links are searched."""
     file = run_config(tmp_path, TINY)

@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 TINY = ROOT / "tests" / "domains" / "tiny"
 
 
+@pytest.mark.slow
 def test_a_group_with_too_many_faults_misses_the_goal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

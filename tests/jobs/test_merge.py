@@ -115,7 +115,7 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     assert not golden & set(queries)
 
 
-@pytest.mark.parametrize("near", ["off", "bag", "minhash"])
+@pytest.mark.parametrize("near", ["bag", *(pytest.param(near, marks=pytest.mark.slow) for near in ("off", "minhash"))])
 def test_the_shard_count_changes_no_byte(tmp_path: Path, near: str) -> None:
     folders = []
     for shards in (1, 7, 50):

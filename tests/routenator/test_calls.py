@@ -131,7 +131,7 @@ def test_near_misses_need_a_prompt_that_shows_tools(tiny: Domain) -> None:
         build_strata(tiny, config(500, "compact", no_call={"near": 1.0}))
 
 
-@pytest.mark.parametrize("name", ["assistant", "creative"])
+@pytest.mark.parametrize("name", [pytest.param("assistant", marks=pytest.mark.slow), "creative"])
 def test_the_checks_accept_nearly_all_of_them(name: str) -> None:
     domain = load_domain(ROOT / "configs" / "domains" / name)
     settings = probe_config(domain, 1500)

@@ -37,7 +37,7 @@ def test_the_tiny_domain_is_sound(tiny):
     assert "x-role" not in json.dumps(tiny.tools())
 
 
-@pytest.mark.parametrize("name", ["creative", "assistant"])
+@pytest.mark.parametrize("name", ["creative", pytest.param("assistant", marks=pytest.mark.slow)])
 def test_the_shipped_domains_are_sound(name):
     report = inspect_domain(ROOT / "configs" / "domains" / name)
     assert report.facts["heuristic templates"] >= 10

@@ -53,7 +53,7 @@ def assistant() -> Domain:
     return load_domain(DOMAINS / "assistant")
 
 
-@pytest.mark.parametrize("name", ["creative", "assistant"])
+@pytest.mark.parametrize("name", ["creative", pytest.param("assistant", marks=pytest.mark.slow)])
 def test_plain_and_flat(name, tmp_path):
     derived, domain = made(
         DOMAINS / name,
@@ -107,6 +107,7 @@ def test_templates_keep_their_weight_and_the_statistics_stay(tmp_path):
         assert sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_cells_without_a_template_widen_front_matter_or_drop_categories(tmp_path):
     kept = [name for name in load_domain(DOMAINS / "assistant").templates if name.endswith("_plain")]
     derived, domain = made(
@@ -119,6 +120,7 @@ def test_cells_without_a_template_widen_front_matter_or_drop_categories(tmp_path
     assert all(note in (tmp_path / "out" / "README.md").read_text() for note in derived.notes)
 
 
+@pytest.mark.slow
 def test_boost_multiplies_a_share(tmp_path, assistant):
     _, domain = made(
         DOMAINS / "assistant", tmp_path / "out", boost={"play_music.album": 3, "book_restaurant.food truck": 2}
@@ -173,6 +175,7 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     )
 
 
+@pytest.mark.slow
 def test_fewer_functions(assistant, tmp_path):
     check_families(assistant, tmp_path / "out", 2, rows=300)
 
@@ -184,6 +187,7 @@ def test_more_functions(count, assistant, tmp_path):
     check_families(assistant, tmp_path / "out", count, rows=1000, least=0.95 if count < 100 else 0.9)
 
 
+@pytest.mark.slow
 def test_functions_of_a_closed_category(tmp_path):
     derived, domain = made(DOMAINS / "creative", tmp_path / "out", functions=32)
     assert len(derived.functions) == 32

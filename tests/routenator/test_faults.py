@@ -54,7 +54,7 @@ def test_articles_follow_the_sound_of_numbers_and_letters() -> None:
     assert [word for word in a if article_of(word) != "a"] == []
 
 
-@pytest.mark.parametrize("name", ["creative", "assistant"])
+@pytest.mark.parametrize("name", ["creative", pytest.param("assistant", marks=pytest.mark.slow)])
 def test_drafts_of_the_domains_have_few_faults(name: str) -> None:
     """'a dancing tacos', 'an logo', 'for our our wedding': articles before nouns of the other number, doubled words."""
     rows = drawn(name, load_domain(find_domain(name)), 400).rows

@@ -239,7 +239,7 @@ def in_old_form(domain: Path) -> Path:
     return domain
 
 
-@pytest.mark.parametrize("name", ["tiny", "assistant"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("assistant", marks=pytest.mark.slow)])
 def test_converted_templates_are_the_same(name: str, tmp_path: Path) -> None:
     source = TINY if name == "tiny" else DOMAINS / name
     before = load_domain(source).templates

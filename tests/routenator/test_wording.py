@@ -230,7 +230,7 @@ def test_rows_do_not_depend_on_other_rows():
     assert composer.details(requests.slice(0, 0)).num_rows == 0
 
 
-@pytest.mark.parametrize("name", ["creative", "assistant"])
+@pytest.mark.parametrize("name", ["creative", pytest.param("assistant", marks=pytest.mark.slow)])
 def test_positions_of_the_category_word_follow_the_statistics(name):
     """Chi-square test of the thirds (two degrees of freedom, 1%), on 20,000 heuristic rows of each function that has
     keyword positions in its statistics.
