@@ -76,6 +76,7 @@ def _evaluate(task: Task, nodes: Nodes) -> None:
     scratch = task.work_dir / task.token
     scratch.mkdir()
     embed = sentence_embedder(resolve_model(config.model.embedder, cache))
+    task.progress(0, len(golden) * len(sets), "queries", doing="loading the engine")
     found, answers = evaluate(
         sets,
         golden,

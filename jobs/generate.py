@@ -9,7 +9,9 @@ draft is the query depend only on themselves and are generated in large blocks.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +57,9 @@ def _run(task: Task) -> None:
     generator, composer = open_shard(task)
     paths: list[Path] = []
     done, cost, start_seconds, engines = 0, Cost(), 0.0, 0
-    for config, chunks in groups(generator, composer, requests, start, size):
+    work = list(groups(generator, composer, requests, start, size))
+    replies = Replies(sum(rows.num_rows for config, chunks in work if config is not None for _, rows in chunks))
+    for config, chunks in work:
         orders = {task.work_dir / f"{name}.parquet": rows for name, rows in chunks}
         kept = [path for path in orders if path.exists()]
         missing = {path: rows for path, rows in orders.items() if path not in kept}
@@ -64,11 +68,21 @@ def _run(task: Task) -> None:
             places = engine_places(config)
             engines = max(engines, len(places))
             pool = _pool(generator, config, places) if missing else None
+        began, loaded = time.time(), generator.start_seconds
+        loading = "loading the engine" if config is not None and missing else ""
+        if loading:
+            task.progress(done, requests.num_rows, doing=loading, **replies.report())
         for path in chain(kept, _make(task, generator, composer, pool, missing)):
             paths.append(path)
             done += orders[path].num_rows
             cost.add(path)
-            task.progress(done, requests.num_rows, tokens_per_second=cost.a_second(cost.tokens))
+            if config is not None:
+                replies.add(
+                    orders[path].num_rows, began + (pool.start_seconds if pool else generator.start_seconds - loaded)
+                )
+            speed = cost.a_second(cost.tokens)
+            doing = "" if path in missing else loading
+            task.progress(done, requests.num_rows, doing=doing, tokens_per_second=speed, **replies.report())
         start_seconds += pool.start_seconds if pool else 0.0
     table = _gather(paths)
     data = task.output(".parquet")
@@ -78,6 +92,28 @@ def _run(task: Task) -> None:
         numbers |= {"engines": engines, "engine_start_seconds": round(start_seconds + generator.start_seconds, 1)}
     if task.commit({"data": data}, rows=table.num_rows, metrics=numbers):
         shutil.rmtree(task.work_dir, ignore_errors=True)
+
+
+@dataclass
+class Replies:
+    """A shard's rows that a model words, which take nearly all of the time; those of drafts come first.
+
+    Attributes:
+        total, done: rows.
+        since: when the first model began to answer, seconds since the epoch; 0 if none has.
+    """
+
+    total: int
+    done: int = 0
+    since: float = 0.0
+
+    def add(self, rows: int, since: float) -> None:
+        self.done += rows
+        self.since = self.since or since
+
+    def report(self) -> dict[str, Any]:
+        """Return what progress says of them; nothing without any."""
+        return {"slow_done": self.done, "slow_total": self.total, "slow_since": self.since} if self.total else {}
 
 
 def _pool(generator: Generator, config: EngineConfig, places: Sequence[Place]) -> EnginePool | None:

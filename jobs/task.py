@@ -148,6 +148,7 @@ class Task:
     started: float = field(default_factory=time.time)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     _last_progress: float = 0.0
+    _doing: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -182,13 +183,20 @@ class Task:
         """Remove the files of this failed attempt, but not the shard's checkpoints."""
         self._sweep(lambda name: self.token in name)
 
-    def progress(self, done: int, total: int, unit: str = "rows", **more: float) -> None:
-        """Report progress, at most once a second and when done."""
+    def progress(self, done: int, total: int, unit: str = "rows", doing: str = "", **more: float) -> None:
+        """Report progress, at most once a second, when done, and when the task turns to something else.
+
+        Args:
+            done, total: of the unit.
+            doing: what the task does meanwhile, for people: "loading the engine".
+            more: further numbers, as ``slurm.watching.stagefiles`` reads them.
+        """
         now = time.time()
-        if now - self._last_progress < 1.0 and done < total:
+        if now - self._last_progress < 1.0 and done < total and doing == self._doing:
             return
-        self._last_progress = now
-        value = {"done": done, "total": total, "unit": unit, "time": now, "started": self.started, **more}
+        self._last_progress, self._doing = now, doing
+        value: dict[str, Any] = {"done": done, "total": total, "unit": unit, "time": now, "started": self.started}
+        value |= {**({"doing": doing} if doing else {}), **more}
         path = self._progress_path
         temporary = path.with_name(f".{path.name}.{self.token}")
         # No fsync: progress is only informative and may be lost in a crash. The rename keeps readers from seeing half.

@@ -69,6 +69,8 @@ def _train(task: Task) -> None:
                 line["step"], line["max_steps"], "steps", loss=line["loss"], tokens_per_second=line["tokens_per_second"]
             )
 
+    if nodes.index == 0:
+        task.progress(0, 1, "steps", doing="loading the model")
     try:
         result = launch(job, progress, nodes, out=sys.stdout)
         if nodes.index == 0:

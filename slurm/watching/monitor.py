@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -22,60 +21,20 @@ from textual.widgets import DataTable, Footer, Static
 
 from routenator.terminal import shown
 from slurm.watching.logs import tail
+from slurm.watching.losses import loss_line, read_losses
+from slurm.watching.monitor_table import Table, stage_columns, stage_row, task_row, text_of
 from slurm.watching.patience import exit_code as outcome
 from slurm.watching.run_status import RunStatus, StageStatus
 from slurm.watching.status import StatusReader
-from slurm.watching.status_view import STYLES, bar, counts, duration, failure_line, hours, rate, remarks
+from slurm.watching.status_view import STYLES, counts, duration, failure_line, hours, rate, remarks
 from slurm.watching.tasks import job_list
 from slurm.watching.wait_reasons import explained
 
 LOG_LINES = 2000
-_MARK = "▸"
 _BACK: list[BindingType] = [
     Binding("escape,left,backspace", "app.pop_screen", "back"),
     Binding("q", "app.leave", "quit"),
 ]
-
-
-class Table(DataTable[Text]):
-    """A table that also marks the selected row with a symbol, for terminals without color."""
-
-    def __init__(self, columns: Sequence[tuple[str, int]], name: str) -> None:
-        super().__init__(cursor_type="row", cell_padding=0, id=name, zebra_stripes=False)
-        self._titles = columns
-        self._shown: list[list[Text]] = []
-        self._marked = 0
-
-    def on_mount(self) -> None:
-        self.add_column("", width=2, key="mark")
-        for title, width in self._titles:
-            self.add_column(title, width=width + 1, key=title)
-
-    def show(self, lines: list[list[Text]]) -> None:
-        """Show these rows. Redraws only cells that differ and keeps the selection."""
-        while self.row_count > len(lines):
-            self.remove_row(str(self.row_count - 1))
-            self._shown.pop()
-        for number, line in enumerate(lines):
-            if number == self.row_count:
-                self.add_row(self._mark(number), *line, key=str(number))
-                self._shown.append(line)
-                continue
-            for (title, _), old, new in zip(self._titles, self._shown[number], line, strict=True):
-                if old != new or old.style != new.style:
-                    self.update_cell(str(number), title, new)
-            self._shown[number] = line
-        self.marked()
-
-    def marked(self) -> None:
-        """Move the symbol to the selected row."""
-        for number in {self._marked, self.cursor_row}:
-            if 0 <= number < self.row_count:
-                self.update_cell(str(number), "mark", self._mark(number))
-        self._marked = self.cursor_row
-
-    def _mark(self, number: int) -> Text:
-        return _text(_MARK if number == self.cursor_row else " ", style="bold")
 
 
 class LogScreen(Screen[None]):
@@ -98,7 +57,7 @@ class LogScreen(Screen[None]):
         self._text: str | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(_text(self._title), id="title")
+        yield Static(text_of(self._title), id="title")
         yield Static("", id="path")
         with VerticalScroll(id="log", can_focus=True):
             yield Static("", id="lines")
@@ -124,9 +83,9 @@ class LogScreen(Screen[None]):
         view = self.query_one("#log", VerticalScroll)
         at_end = self._text is None or view.scroll_y >= view.max_scroll_y
         self._text = text
-        self.query_one("#path", Static).update(_text(str(path or "no log"), style="dim", overflow="fold"))
+        self.query_one("#path", Static).update(text_of(str(path or "no log"), style="dim", overflow="fold"))
         nothing = "the log is empty" if path else "it has written no log in this run"
-        self.query_one("#lines", Static).update(_text(text or nothing))
+        self.query_one("#lines", Static).update(text_of(text or nothing))
         if at_end:
             self.call_after_refresh(view.scroll_end, animate=False)
 
@@ -159,22 +118,24 @@ class TasksScreen(Screen[None]):
         lines, self._rows = [], []
         for failure in stage.failures:
             why = failure.reason.splitlines()[0]
-            lines.append(_task_row(str(failure.shard), "failed", failure.job, failure.host, why))
+            lines.append(task_row(str(failure.shard), "failed", failure.job, failure.host, why))
             self._rows.append((failure.shard, failure_line(failure), failure.log))
         for task in stage.tasks:
             since = "" if task.started is None else f"since {_clock(task.started)}"
-            lines.append(_task_row(str(task.shard), task.state, task.job, task.nodes, since))
+            lines.append(task_row(str(task.shard), task.state, task.job, task.nodes, since))
             self._rows.append((task.shard, f"{stage.stage} shard {task.shard} is {task.state}", None))
         for group in stage.waiting:
             if group.state in ("pending", "stuck"):
                 why = explained(group.reason, job_list(group.jobs, " "))
-                lines.append(_task_row(group.shards, group.state, job_list(group.jobs), None, why))
+                lines.append(task_row(group.shards, group.state, job_list(group.jobs), None, why))
                 self._rows.append((None, f"{stage.stage} shards {group.shards}, {', '.join(group.jobs)}: {why}", None))
         for receipt in self._reader.finished(stage.stage):
             why = f"finished {_clock(receipt.moment())}, attempt {receipt.attempt}"
-            lines.append(_task_row(str(receipt.shard), "done", receipt.job, receipt.host, why))
+            lines.append(task_row(str(receipt.shard), "done", receipt.job, receipt.host, why))
             self._rows.append((receipt.shard, f"{stage.stage} shard {receipt.shard} is done: {why}", None))
-        self.query_one("#title", Static).update(_text(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold"))
+        self.query_one("#title", Static).update(
+            text_of(f"{status.name} · {stage.stage}: {counts(stage)}", style="bold")
+        )
         self.query_one(Table).show(lines)
         self._reason()
 
@@ -196,7 +157,7 @@ class TasksScreen(Screen[None]):
     def _reason(self) -> None:
         row = self.query_one(Table).cursor_row
         said = self._rows[row][1] if row < len(self._rows) else "no tasks"
-        self.query_one("#reason", Static).update(_text(said))
+        self.query_one("#reason", Static).update(text_of(said))
 
 
 class Monitor(App[int]):
@@ -236,25 +197,17 @@ class Monitor(App[int]):
 
     def compose(self) -> ComposeResult:
         yield Static("reading ...", id="title")
-        yield Table(
-            [
-                ("stage", 9),
-                ("state", 9),
-                ("done", 15),
-                ("shards", 12),
-                ("run", 6),
-                ("wait", 6),
-                ("fail", 6),
-                ("ETA", 7),
-            ],
-            "stages",
-        )
+        yield Table(stage_columns(self.app.size.width), "stages")
         yield VerticalScroll(Static("", id="about"), id="details", can_focus=False)
         yield Static("", id="problem")
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
         self.run_worker(self._look_again_and_again(), exit_on_error=True)
+
+    def on_resize(self) -> None:
+        if self.status is not None:
+            self.show(self.status)
 
     async def _look_again_and_again(self) -> None:
         while True:
@@ -288,9 +241,11 @@ class Monitor(App[int]):
             ("  ended; q quits" if status.ended else ""),
         )
         main.query_one("#title", Static).update(said)
-        main.query_one("#stages", Table).show([_stage_row(stage) for stage in status.stages])
+        table, width = main.query_one("#stages", Table), self.size.width
+        table.use(stage_columns(width))
+        table.show([stage_row(stage, width) for stage in status.stages])
         problem = f"the queue could not be read: {status.problem}" if status.problem else ""
-        main.query_one("#problem", Static).update(_text(problem, style="yellow"))
+        main.query_one("#problem", Static).update(text_of(problem, style="yellow"))
         self._details()
         if isinstance(self.screen, TasksScreen):
             self.screen.show(status)
@@ -330,14 +285,18 @@ class Monitor(App[int]):
     def _details(self) -> None:
         stage = self._chosen()
         if stage is not None and self.status is not None:
-            self.screen_stack[0].query_one("#about", Static).update(_text("\n".join(details(self.status, stage))))
+            self.screen_stack[0].query_one("#about", Static).update(
+                text_of("\n".join(details(self.status, stage, self.size.width)))
+            )
 
 
-def details(status: RunStatus, stage: StageStatus) -> list[str]:
-    """Return the lines that describe one stage."""
+def details(status: RunStatus, stage: StageStatus, width: int) -> list[str]:
+    """Return the lines that describe one stage; ``width``: columns of the terminal."""
     usage = stage.usage
     lines = [f"{stage.stage}: {counts(stage)}{' (reused)' if stage.reused else ''}"]
     lines.append(f"{stage.rows:,} rows, {rate(stage)}, ETA {duration(stage.eta_s)}")
+    if losses := read_losses(Path(stage.dir)) if stage.stage == "train" else []:
+        lines.append(loss_line(losses, width))
     if usage.attempts:
         lines.append(
             f"{usage.attempts:,} attempts, {usage.requeued:,} requeued, {hours(usage.node_hours)} node-hours, "
@@ -352,27 +311,8 @@ def details(status: RunStatus, stage: StageStatus) -> list[str]:
     return lines + remarks(alone)
 
 
-def _task_row(shard: str, state: str, job: str | None, nodes: str | None, why: str) -> list[Text]:
-    return [_text(shard), _text(state, style=STYLES[state]), _text(job or "-"), _text(nodes or "-"), _text(why)]
-
-
 def _clock(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))
-
-
-def _stage_row(stage: StageStatus) -> list[Text]:
-    cells = [
-        stage.stage,
-        stage.state,
-        f"{bar(stage.fraction)} {stage.fraction:4.0%}",
-        f"{stage.done:,}/{stage.shards:,}",
-        f"{stage.running:,}",
-        f"{stage.pending:,}",
-        f"{stage.failed:,}",
-        duration(stage.eta_s),
-    ]
-    styles = {1: STYLES.get(stage.state, "dim"), 6: STYLES["failed"] if stage.failed else ""}
-    return [_text(cell, style=styles.get(number, "")) for number, cell in enumerate(cells)]
 
 
 def exit_code(status: RunStatus | None) -> int:
@@ -380,8 +320,3 @@ def exit_code(status: RunStatus | None) -> int:
     if status is None or not (status.ended or status.state == "stuck"):
         return 130
     return outcome(status)
-
-
-def _text(text: str, **options: Any) -> Text:
-    """Text to draw; names, logs and messages come from elsewhere, and textual sends what it gets."""
-    return Text(shown(text), **options)

@@ -68,6 +68,7 @@ class StageStatus:
         waiting: all of these with the state, the shards and the ids of their tasks; also finished shards whose task is
             held, because later stages wait for the task.
         tasks: the running and ending shards, with their tasks and nodes.
+        doing: what running shards do before their next unit (load a model) -> number of shards.
         failure_reasons: first line of why shards failed -> number of shards.
         failures: the first failures, with the ends of their logs.
         unreadable: receipts that cannot be read: their shards count as done, their rows do not count.
@@ -101,6 +102,7 @@ class StageStatus:
     unknown_reasons: dict[str, int] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
     tasks: list[RunningTask] = field(default_factory=list)
+    doing: dict[str, int] = field(default_factory=dict)
     failure_reasons: dict[str, int] = field(default_factory=dict)
     running_shards: list[int] = field(default_factory=list)
     failed_shards: list[int] = field(default_factory=list)

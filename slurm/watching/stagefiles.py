@@ -31,6 +31,9 @@ class Progress(NamedTuple):
         time: when it was reported, seconds since the epoch.
         started: when the attempt started, seconds since the epoch.
         tokens_per_second: rate of the model; 0 if there is none.
+        doing: what the task does before the next unit, such as loading a model; empty: nothing else.
+        slow: of a shard some of whose units take nearly all of the time: the progress of those, by which the rest of
+            the time is estimated; None if all are alike.
     """
 
     done: float
@@ -39,6 +42,8 @@ class Progress(NamedTuple):
     time: float
     started: float
     tokens_per_second: float
+    doing: str = ""
+    slow: Progress | None = None
 
 
 class StageFiles:
@@ -89,14 +94,7 @@ class StageFiles:
             wanted, _read_all([f"{self.dir}/{shard_name(index)}{PROGRESS_SUFFIX}" for index in wanted]), strict=True
         ):
             if isinstance(value, dict):
-                found[index] = Progress(
-                    done=float(value["done"]),
-                    total=float(value["total"]),
-                    unit=str(value["unit"]),
-                    time=float(value["time"]),
-                    started=float(value["started"]),
-                    tokens_per_second=float(value.get("tokens_per_second", 0.0)),
-                )
+                found[index] = _progress(value)
         return found
 
     # Strings: creating ten thousand Path objects would take a third as long as reading the files.
@@ -153,6 +151,24 @@ def _read(path: str) -> Any:
         return json.loads(data)
     except ValueError:
         return "no JSON"
+
+
+def _progress(value: dict[str, Any]) -> Progress:
+    progress = Progress(
+        done=float(value["done"]),
+        total=float(value["total"]),
+        unit=str(value["unit"]),
+        time=float(value["time"]),
+        started=float(value["started"]),
+        tokens_per_second=float(value.get("tokens_per_second", 0.0)),
+        doing=str(value.get("doing", "")),
+    )
+    if not value.get("slow_total"):
+        return progress
+    slow = progress._replace(
+        done=float(value["slow_done"]), total=float(value["slow_total"]), started=float(value["slow_since"])
+    )
+    return progress._replace(slow=slow)
 
 
 def _receipt(value: Any) -> Receipt:

@@ -60,7 +60,7 @@ class StatusReader:
         self._looks = Looks()
         self._files = {stage: StageFiles(run, stage) for stage in run.plan.stages}
         self._setup = {stage: SetupFailures(run, stage) for stage in run.plan.stages}
-        self._seen: dict[tuple[str, int], deque[Progress]] = {}
+        self._seen: dict[tuple[str, int, str], deque[Progress]] = {}
 
     def log(self, stage: str, shard: int) -> Path | None:
         """Return the path of the log of a shard's newest start; None if it has not started."""
@@ -216,11 +216,15 @@ class StatusReader:
         parts = shards_a_second = rate = tokens = 0.0
         for shard, progress in files.progress(at_work).items():
             status.progressed = max(status.progressed or 0.0, progress.time)
-            share = progress.done / max(progress.total, 1)
-            speed = self._speed((status.stage, shard), progress)
-            parts += share
+            speed = self._speed((status.stage, shard, "all"), progress)
             rate += speed
-            shards_a_second += speed / max(progress.total, 1)
+            # Rows of drafts are done in no time: they say nothing of how long those take that a model words.
+            part = progress.slow or progress
+            pace = self._speed((status.stage, shard, "slow"), part) if progress.slow else speed
+            parts += part.done / max(part.total, 1)
+            shards_a_second += pace / max(part.total, 1)
+            if progress.doing:
+                status.doing[progress.doing] = status.doing.get(progress.doing, 0) + 1
             tokens += progress.tokens_per_second
             status.unit = progress.unit
             if progress.unit == "rows":
@@ -243,7 +247,7 @@ class StatusReader:
             elif status.done:
                 status.eta_s = left * (status.seconds / status.done) / len(at_work)
 
-    def _speed(self, key: tuple[str, int], now: Progress) -> float:
+    def _speed(self, key: tuple[str, int, str], now: Progress) -> float:
         """Return units per second of one shard over the last minute seen, so that uneven work has a steady rate.
 
         At the first look it is the mean since the attempt started, which is too high for one that resumed from chunks

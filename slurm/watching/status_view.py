@@ -90,7 +90,7 @@ def status_table(status: RunStatus, bars: bool = False) -> RenderableType:
         if stage.reused:
             shards += " (reused)"
         if bars and stage.state == "running":
-            shards = f"{bar(stage.fraction)} {stage.fraction:4.0%}  {shards}"
+            shards = ", ".join([f"{bar(stage.fraction)} {stage.fraction:4.0%}  {shards}", *stage.doing])
         rows = f"{stage.rows:,}" if stage.rows else "-"
         table.add_row(
             stage.stage,
@@ -143,6 +143,8 @@ def remarks(status: RunStatus) -> list[str]:
     for stage in status.stages:
         if stage.tasks:
             lines.append(f"{stage.stage}: running: {task_list(stage.tasks, _MAX_TASKS)}")
+        for doing, count in stage.doing.items():
+            lines.append(f"{stage.stage}: {doing}{f' ({count:,} tasks)' if count > 1 else ''}")
         if stage.starts is not None and stage.starts > status.time:
             lines.append(f"{stage.stage}: Slurm expects the next start in {duration(stage.starts - status.time)}")
         lines += [f"{stage.stage}: {count:,} unknown: {reason}" for reason, count in stage.unknown_reasons.items()]
@@ -304,6 +306,7 @@ def plain_line(stage: StageStatus) -> str:
         parts.append("reused")
     if stage.state == "running":
         parts.append(f"{stage.fraction:.0%}")
+        parts += stage.doing
     if stage.rows:
         parts.append(f"{stage.rows:,} rows")
     if stage.rate is not None and not stage.reused:

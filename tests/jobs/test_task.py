@@ -269,6 +269,12 @@ def test_progress_is_written_sparsely_and_ends_with_the_commit(tmp_path: Path) -
     assert (first["done"], first["total"], first["unit"], first["speed"]) == (1, 10, "tokens", 2.5)
     task.progress(2, 10)  # within a second of the first
     assert json.loads(path.read_text())["done"] == 1
+    task.progress(3, 10, doing="loading the engine")  # something else begins
+    assert json.loads(path.read_text())["doing"] == "loading the engine"
+    task.progress(4, 10, doing="loading the engine")
+    assert json.loads(path.read_text())["done"] == 3
+    task.progress(5, 10)
+    assert "doing" not in json.loads(path.read_text())
     task.progress(10, 10)  # the last one is always written
     assert json.loads(path.read_text())["done"] == 10
     task.commit({"data": write(task)}, rows=1)

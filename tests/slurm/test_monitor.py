@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -119,6 +120,35 @@ def test_on_call_1_and_4_the_monitor_names_jobs_and_nodes_and_opens_a_finished_t
             await pilot.pause()
             assert "all went well" in text_of(app, "#lines")
             await pilot.press("q")
+
+    asyncio.run(use())
+
+
+def test_a_wide_terminal_shows_more_and_training_its_losses(run: Run) -> None:
+    """It took 80 columns of any width, and showed nothing of how training goes."""
+    losses = [{"step": step, "loss": 4.0 / step} for step in range(1, 201)]
+    stage = run.stage_dir("train")
+    (stage / "attempt-1").mkdir(parents=True)
+    lines = [json.dumps(line) for line in [*losses, {"step": 200, "eval_loss": 9.0}]]
+    (stage / "attempt-1" / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 201, "lo']))
+
+    async def use() -> None:
+        app = monitor(run)
+        async with app.run_test(size=(160, 40)) as pilot:
+            while app.status is None:
+                await pilot.pause(0.05)
+            table = app.screen.query_one(DataTable)
+            titles = [str(column.label) for column in table.ordered_columns]
+            assert titles[-4:] == ["ETA", "rows", "rate", "tokens/s"]
+            assert str(table.get_cell("0", "done")).count("╌") == 48
+            await pilot.press("down", "down", "down")
+            line = next(line for line in text_of(app, "#about").splitlines() if line.startswith("loss"))
+            assert line.startswith("loss 4 █") and line.endswith("▁ 0.0201 at step 200") and 80 < len(line) <= 160
+            await pilot.resize_terminal(80, 24)
+            await pilot.pause(0.3)
+            assert [str(column.label) for column in table.ordered_columns][-1] == "ETA"
+            assert str(table.get_cell("0", "done")).count("╌") == 10
+            assert table.cursor_row == 3 and str(table.get_cell("3", "mark")) == "▸"
 
     asyncio.run(use())
 

@@ -23,7 +23,7 @@ from slurm.submission.answers import QueueEntry
 from slurm.submission.queue import QueueView
 from slurm.submission.submissions import Submission, append_submission, attempt_log
 from slurm.watching.logs import select_logs, tail
-from slurm.watching.run_status import RunStatus
+from slurm.watching.run_status import RunStatus, StageStatus
 from slurm.watching.status import MAX_FAILURES, StatusReader
 from slurm.watching.status_view import duration, plain_line, print_status
 
@@ -201,6 +201,29 @@ def test_the_rate_is_that_of_the_last_minute_once_two_looks_can_be_compared(
     assert look(74, 1009.0) == pytest.approx(3.0), "lumps are evened out"
     assert look(74 + 18, 1069.0) == pytest.approx(18 / 60), "reports older than a minute are dropped"
     assert reader.read().stage("generate").tokens_per_second == 40.0
+
+
+def test_the_rest_of_the_time_is_that_of_the_rows_a_model_words(make_run: Callable[..., Run], queue: Queue) -> None:
+    """With 1,500 drafts of 1,600 rows done in a second, the ETA was 0s while a model was loaded and answered."""
+    run = make_run(cluster={"kind": "slurm"}, generate__shards=1)
+    append_submission(run, Submission("slurm", "generate", "5", "0"))
+    queue["5"] = QueueEntry("RUNNING")
+    reader = StatusReader(run, queue.view)
+    path = run.stage_dir("generate") / "shard-00000.progress.json"
+
+    def look(done: int, at: float, slow: int, since: float, **more: str) -> StageStatus:
+        value = {"done": done, "total": 1600, "unit": "rows", "time": at, "started": 1000.0, **more}
+        path.write_text(json.dumps({**value, "slow_done": slow, "slow_total": 100, "slow_since": since}))
+        return reader.read().stage("generate")
+
+    drafts = look(1500, 1001.0, 0, 0.0)
+    assert drafts.eta_s is None and drafts.fraction == 0.0 and drafts.rate == pytest.approx(1500)
+    loading = look(1500, 1001.5, 0, 0.0, doing="loading the engine")
+    assert loading.eta_s is None and loading.doing == {"loading the engine": 1}
+    assert "loading the engine" in plain_line(loading) and "generate: loading the engine" in shown(reader.read())
+    first = look(1510, 1035.0, 10, 1030.0)  # two a second since the engine was up
+    assert first.doing == {} and first.fraction == pytest.approx(0.1) and first.eta_s == pytest.approx(45.0)
+    assert look(1520, 1045.0, 20, 1030.0).eta_s == pytest.approx(80.0), "the last minute's pace: one a second"
 
 
 def test_tokens_a_second_are_the_reports_number(make_run: Callable[..., Run], queue: Queue) -> None:
