@@ -21,7 +21,7 @@ from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain, with_statistics
 from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
-from routenator.population.histograms import Histograms, cells, count, nearest_bucket, noisy
+from routenator.population.histograms import Histograms, cells, nearest_bucket
 from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
 from routenator.population.tables import Fitter
@@ -29,44 +29,10 @@ from routenator.sampling.sampler import Sampler
 from routenator.validation.text import third_of
 from routenator.wording.composer import Composer
 from tests.conftest import ROOT, TINY, make_config
+from tests.routenator.population import SAMPLE, book, loaded, search, write
 
 CREATIVE = ROOT / "configs" / "domains" / "creative"
 ASSISTANT = ROOT / "configs" / "domains" / "assistant"
-
-
-def search(query: str, category: str, prompt: str = "red beach") -> dict[str, Any]:
-    return {
-        "query": query,
-        "call": {"name": "search", "arguments": {"content_type": category, "extracted_prompt": prompt}},
-    }
-
-
-def book(query: str, **arguments: Any) -> dict[str, Any]:
-    return {"query": query, "call": {"name": "book", "arguments": {"city": "Oslo", **arguments}}}
-
-
-SAMPLE = [
-    *[search("poster of a red beach", "poster")] * 30,  # 5 words, category first
-    *[search("Show me the wonderful red beach, as a wall poster!", "poster")] * 20,  # 10 words, last
-    *[search("logo red beach", "logo")] * 15,
-    *[search("red beach card please", "card")] * 4,
-    *[book("a bistro table in Oslo for two people tonight", place="bistro", people=2)] * 12,
-    *[book("a table in Oslo near the lake", near="the lake")] * 11,
-    *[book("somewhere nice in Oslo", place="palace")] * 10,  # no node stands for palace
-]
-
-
-def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    file = folder / "queries.jsonl"
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return file
-
-
-def loaded(folder: Path, text: str, source: Path = TINY) -> Domain:
-    """The domain with this statistics.yaml, loaded the regular way."""
-    copy = Path(shutil.copytree(source, folder / "domain"))
-    (copy / "statistics.yaml").write_text(text)
-    return load_domain(copy)
 
 
 def shares(table: dict[str, float]) -> dict[str, float]:
@@ -335,66 +301,6 @@ def test_tables_never_contradict_each_other(tiny: Domain) -> None:
         with_statistics(tiny, found)
         quantiles += len(found.get("word_quantiles", {}))
     assert quantiles > 50
-
-
-# Differential privacy
-
-
-def test_a_query_adds_at_most_one_to_each_histogram(tiny: Domain, tmp_path: Path) -> None:
-    for row in SAMPLE:
-        table = count(tiny, Observer(tiny, Labeller(tiny)).count(write(tmp_path, [row]))).tables
-        for name, histogram in table.items():
-            if name != "slots":
-                assert sum(histogram.values()) <= 1
-        pairs = Counter(key[:2] for key, value in table.get("slots", Counter()).items() for _ in range(value))
-        assert all(times == 1 for times in pairs.values()) and len({function for function, _ in pairs}) <= 1
-
-
-def test_the_cells_do_not_depend_on_the_data(tiny: Domain, tmp_path: Path) -> None:
-    fixed = cells(tiny, labelled=True)
-    for rows in (SAMPLE, SAMPLE[:1], SAMPLE[-1:]):
-        table = count(tiny, Observer(tiny, Labeller(tiny)).count(write(tmp_path, rows))).tables
-        assert {name: set(histogram) for name, histogram in table.items()} == {
-            name: set(keys) for name, keys in fixed.items()
-        }
-
-
-def test_the_parts_of_epsilon_add_up_and_set_the_noise_scale(tiny: Domain) -> None:
-    """Discrete Laplace noise of parameter e has the variance 2 a / (1 - a)**2 with a = exp(-e)."""
-    import math
-
-    exact = Histograms({name: Counter(dict.fromkeys(keys, 1000)) for name, keys in cells(tiny, labelled=True).items()})
-    draws = [noisy(tiny, exact, 4.0) for _ in range(200)]  # so that the tolerance is six standard deviations
-    assert sum(draws[0].budget.values()) == pytest.approx(4.0) and set(draws[0].budget) == set(exact.tables)
-    for name, divisor in (("words", 1), ("slots", 3)):  # book has three optional slots
-        errors = [value - 1000 for draw in draws for value in draw.tables[name].values()]
-        a = math.exp(-draws[0].budget[name] / divisor)
-        assert sum(e * e for e in errors) / len(errors) == pytest.approx(2 * a / (1 - a) ** 2, rel=0.4)
-
-
-@pytest.mark.parametrize("size", [40, 400])
-def test_noisy_statistics_are_always_accepted(tiny: Domain, tmp_path: Path, size: int) -> None:
-    draw = random.Random(size)
-    rows = [draw.choice(SAMPLE) for _ in range(size)]
-    file = write(tmp_path, rows)
-    for epsilon in (0.3, 1.0, 5.0, 50.0):
-        for _ in range(5):
-            try:
-                found = fit(tiny, file, min_count=5, epsilon=epsilon)
-            except InputError as error:
-                assert "too few queries" in str(error)  # the noise of a small budget outweighs so small a sample
-    assert found.statistics["functions"]["search"] == pytest.approx(
-        sum(r["call"]["name"] == "search" for r in rows) / size, abs=0.05
-    )
-
-
-def test_with_noise_the_file_contains_no_exact_count(tiny: Domain, tmp_path: Path) -> None:
-    found = fit(tiny, write(tmp_path, SAMPLE), epsilon=2.0, min_count=5)
-    text = render(found, tiny, min_count=5, epsilon=2.0)
-    comments = [line for line in text.splitlines() if line.startswith("#")]
-    assert "epsilon 2" in text and not any("102" in line for line in comments)
-    assert "functions 0.1905, categories 0.381" in text  # 1 and 2 of 10.5 parts
-    loaded(tmp_path, text)
 
 
 # Bad input
