@@ -8,6 +8,7 @@ measurements behind this threshold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,12 @@ _RELATED = (
 SURE = 0.7  # at this score no English query of our golden sets or drafts is misdetected; at 0.5 some are
 _GUESSES = 5
 _ALIASES = {"nb": "no"}  # the detector's code for Norwegian Bokmal
+_CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
+
+
+def is_language(code: str) -> bool:
+    """True if a text has the form of a language code, such as ``en`` or ``pt-BR``."""
+    return _CODE.match(code) is not None
 
 
 def detect(text: str) -> tuple[str, float]:

@@ -264,7 +264,7 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
         else:
             calls = [replace(call, name=name) for call, name in zip(example.calls, names, strict=True) if name]
             hidden = [name for name in example.hidden if name in derived.functions]
-            lines.append(golden_line(example.query, calls, example.today, hidden))
+            lines.append(golden_line(example.query, calls, example.today, hidden, example.language))
     derived.golden = len(lines)
     if not lines:
         derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")

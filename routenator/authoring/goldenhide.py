@@ -43,4 +43,5 @@ def hide_called(file: Path, functions: Mapping[str, Function], queries: int, see
         )
     keys = [digest([seed, normal_form(one.query)]) for one in single]
     drawn = sorted(sorted(range(len(single)), key=keys.__getitem__)[:queries])
-    return [dump_line(golden_line(single[at].query, (), single[at].today, single[at].labels)) for at in drawn]
+    chosen = [single[at] for at in drawn]
+    return [dump_line(golden_line(one.query, (), one.today, one.labels, one.language)) for one in chosen]

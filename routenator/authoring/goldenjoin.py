@@ -66,5 +66,6 @@ def join_golden(file: Path, functions: Mapping[str, Function], pairs: int, seed:
             continue
         seen.add(key)
         query = first.query.strip().rstrip(_ENDS) + CONNECTIVES[len(lines) % len(CONNECTIVES)] + second.query.strip()
-        lines.append(dump_line(golden_line(query, (*first.calls, *second.calls), first.today)))
+        language = first.language if first.language == second.language else None
+        lines.append(dump_line(golden_line(query, (*first.calls, *second.calls), first.today, language=language)))
     return lines

@@ -4,6 +4,7 @@
 values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or, of a parameter that is not
 in ``arguments``, besides leaving it out. ``"today": "2026-03-05"`` is the day that the prompt states.
 ``"hidden": ["name", ...]`` are functions that the prompt does not show, so that the query is not to call them.
+``"language": "de"`` is the query's language, by which scores are also given.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from routenator.domain.functions import CallError, Function, check_call
 from routenator.domain.schema import NO_CALL
 from routenator.errors import InputError, InputErrors
 from routenator.files import digest, read_text
+from routenator.language import is_language
 from routenator.normalform import normal_form
 from routenator.parsing import parse_json
 
@@ -52,12 +54,14 @@ class GoldenExample:
     Attributes:
         today: the day that the prompt states, ISO; None: it states none.
         hidden: functions that the prompt does not show.
+        language: code of the query's language; None: the file does not say it.
     """
 
     query: str
     calls: tuple[GoldenCall, ...]
     today: str | None = None
     hidden: tuple[str, ...] = ()
+    language: str | None = None
 
     @property
     def asked(self) -> str:
@@ -71,15 +75,20 @@ class GoldenExample:
 
     def as_json(self) -> dict[str, Any]:
         """The line of a golden file."""
-        return golden_line(self.query, self.calls, self.today, self.hidden)
+        return golden_line(self.query, self.calls, self.today, self.hidden, self.language)
 
 
 def golden_line(
-    query: str, calls: Sequence[GoldenCall], today: str | None = None, hidden: Sequence[str] = ()
+    query: str,
+    calls: Sequence[GoldenCall],
+    today: str | None = None,
+    hidden: Sequence[str] = (),
+    language: str | None = None,
 ) -> dict[str, Any]:
     """The line of a golden file: ``call`` for one call, ``calls`` for none or several; other keys where they matter."""
     listed = [call.as_json() for call in calls]
     stated = ({} if today is None else {"today": today}) | ({"hidden": list(hidden)} if hidden else {})
+    stated |= {} if language is None else {"language": language}
     return {"query": query, **stated, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
 
 
@@ -176,6 +185,12 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
         raise InputError(
             "not a day", file=file, key=f"{where}, today", found=str(today)[:80], expected="a day such as 2026-03-05"
         )
+    language = row.get("language")
+    if language is not None and not (isinstance(language, str) and is_language(language)):
+        raise InputError(
+            "not a language code", file=file, key=f"{where}, language", found=str(language)[:80],
+            expected="a code such as en or pt-BR",
+        )  # fmt: skip
     errors: list[InputError] = []
     hidden = _hidden(row, file, where, functions)
     read = []
@@ -187,7 +202,7 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             errors.extend(several.errors)
     if errors:
         raise InputErrors(errors)
-    return GoldenExample(row["query"], tuple(read), today, hidden)
+    return GoldenExample(row["query"], tuple(read), today, hidden, language)
 
 
 def _hidden(row: Mapping[str, Any], file: Path, where: str, functions: Mapping[str, Function]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from routenator.domain.quantiles import in_order
 from routenator.domain.resolve import TOLERANCE
 from routenator.domain.slots import every
 from routenator.errors import InputError
-
-_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*\Z")
+from routenator.language import is_language
 
 
 def check_statistics(domain: Domain) -> None:
@@ -78,7 +76,7 @@ def _positive(table: Mapping[Any, float], key: str, file: Path) -> None:
 
 def _check_languages(languages: Mapping[str, float], file: Path) -> None:
     for name in languages:
-        if not _LANGUAGE.match(name):
+        if not is_language(name):
             raise InputError(
                 "not a language code",
                 file=file,

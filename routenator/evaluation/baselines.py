@@ -71,7 +71,9 @@ def baseline_scores(
         verdicts = [
             judge_reply(example, reply, functions, match) for example, reply in zip(golden, replies, strict=True)
         ]
-        scores[name] = score(verdicts, functions, embed, resamples=resamples, seed=seed)
+        scores[name] = score(
+            verdicts, functions, embed, resamples=resamples, seed=seed, languages=[one.language for one in golden]
+        )
     return scores
 
 

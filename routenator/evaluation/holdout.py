@@ -32,15 +32,16 @@ def held_out(files: Sequence[Path], functions: Mapping[str, Function]) -> list[G
     frame = None
     if files:
         rows = pl.scan_parquet(list(files), glob=False).head(_MOST)
-        if "today" not in rows.collect_schema().names():  # of an earlier version
-            rows = rows.with_columns(today=pl.lit(None, dtype=pl.String))
-        frame = rows.select("query", "calls", "hidden", "today").collect()
+        known = rows.collect_schema().names()
+        lacking = [name for name in ("today", "language") if name not in known]  # of an earlier version
+        rows = rows.with_columns(**{name: pl.lit(None, dtype=pl.String) for name in lacking})
+        frame = rows.select("query", "calls", "hidden", "today", "language").collect()
     examples = []
-    for query, text, hidden, today in [] if frame is None else frame.iter_rows():
+    for query, text, hidden, today, language in [] if frame is None else frame.iter_rows():
         calls = read_calls(text)
         if all(name in functions for name in (*(call.name for call in calls), *(hidden or ()))):
             golden = tuple(GoldenCall(call.name, call.arguments) for call in calls)
-            examples.append(GoldenExample(query, golden, today, tuple(hidden or ())))
+            examples.append(GoldenExample(query, golden, today, tuple(hidden or ()), language))
     if not examples:
         raise StageError(
             "there is no golden set, and the data set has no validation split to score on: set dataset.validation_share"

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from routenator.domain.functions import Function
 from routenator.domain.schema import NO_CALL
@@ -31,6 +31,7 @@ from routenator.evaluation.verdict import ERRORS, NONE, CallVerdict, Verdict
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 Embed = Callable[[list[str]], "np.ndarray"]  # texts -> float32 of shape (texts, dimensions), rows of length 1
 
 _SHOWN_CATEGORIES = 30  # rows of the category confusion matrix; the rest are pooled
@@ -44,6 +45,7 @@ def score(
     *,
     resamples: int,
     seed: int,
+    languages: Sequence[str | None] = (),
 ) -> dict[str, Any]:
     """Compute the scores of one model in the format of ``scores.json``, without the speed.
 
@@ -53,11 +55,60 @@ def score(
         embed: sentence embeddings for SS.
         resamples: bootstrap samples for the intervals, which draw queries.
         seed: seed of the bootstrap.
+        languages: of the queries, in the same order, where the golden file says them.
     """
-    import numpy as np
 
     labels = labels_of(verdicts, functions)
     gold, said = function_counts(verdicts, labels)
+    similarity = similarities(verdicts, embed)
+    found = _measures(verdicts, labels, gold, said, similarity, resamples, seed)
+    by_language = {
+        language: _measures(own, *_counted(own, functions), similarities(own, embed), resamples, seed)
+        for language, own in by_language_of(verdicts, languages).items()
+    }
+    return {
+        **found,
+        **({"per_language": by_language} if by_language else {}),
+        "per_function": _per_function(verdicts, labels, gold, said, similarity),
+        "per_category": _per_category(verdicts),
+        "confusion": _confusion([*labels, *(name for name in functions if name not in labels)], verdicts),
+        "confusion_categories": _category_confusion(verdicts),
+        "errors": _errors(verdicts),
+    }
+
+
+def by_language_of(values: Sequence[T], languages: Sequence[str | None]) -> dict[str, list[T]]:
+    """Group values of queries by language, in the order of the codes; empty if fewer than two languages are known.
+
+    Args:
+        values: one for each query.
+        languages: of the queries, in the same order; empty: none is known.
+    """
+    groups: dict[str, list[T]] = {}
+    for value, language in zip(values, languages, strict=False):
+        if language is not None:
+            groups.setdefault(language, []).append(value)
+    return dict(sorted(groups.items())) if len(groups) > 1 else {}
+
+
+def _counted(
+    verdicts: Sequence[Verdict], functions: Mapping[str, Function]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    labels = labels_of(verdicts, functions)
+    return (labels, *function_counts(verdicts, labels))
+
+
+def _measures(
+    verdicts: Sequence[Verdict],
+    labels: Sequence[str],
+    gold: np.ndarray,
+    said: np.ndarray,
+    similarity: np.ndarray,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All measures with their intervals, and what they count."""
+    import numpy as np
 
     def estimate(statistic: Statistic, n: int) -> dict[str, float | None]:
         return interval(statistic, n, resamples, seed).as_dict()
@@ -71,7 +122,7 @@ def score(
         measured = count > 0
         return estimate(ratio_of(total[measured], count[measured]), int(measured.sum()))
 
-    category, similarity = categories_right(verdicts), similarities(verdicts, embed)
+    category = categories_right(verdicts)
     matched = np.array([2 * sum(call.matched for call in verdict.calls) for verdict in verdicts], dtype=float)
     pairs = np.array([sum(call.predicted + call.wanted for call in verdict.calls) for verdict in verdicts], dtype=float)
     n = len(verdicts)
@@ -91,11 +142,6 @@ def score(
         "n_cta": int((~np.isnan(category)).sum()),
         "n_ss": int((~np.isnan(similarity)).sum()),
         "n_no_call": len(no_call),
-        "per_function": _per_function(verdicts, labels, gold, said, similarity),
-        "per_category": _per_category(verdicts),
-        "confusion": _confusion([*labels, *(name for name in functions if name not in labels)], verdicts),
-        "confusion_categories": _category_confusion(verdicts),
-        "errors": _errors(verdicts),
     }
 
 

@@ -11,7 +11,7 @@ from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
-from routenator.evaluation.metrics import Embed, calls_of, similarities
+from routenator.evaluation.metrics import Embed, by_language_of, calls_of, similarities
 from routenator.evaluation.verdict import Match, Verdict, judge_reply
 from routenator.files import read_text
 from routenator.parsing import parse_json
@@ -112,6 +112,8 @@ def compare_files(
 ) -> dict[str, Any]:
     """Apply ``paired`` to two predictions files, on the queries that are in both.
 
+    With golden queries of several languages, ``languages`` has the same of each language's queries.
+
     Raises:
         InputError: they have no query in common.
     """
@@ -123,4 +125,11 @@ def compare_files(
         )
     first_said, second_said = ([table[query] for query in common] for table in (one, two))
     counts = {"n": len(common), "only_first": len(one) - len(common), "only_second": len(two) - len(common)}
-    return {**counts, **paired(first_said, second_said, embed, resamples=resamples, seed=seed)}
+    language = {example.query: example.language for example in golden}
+    both = by_language_of(list(zip(first_said, second_said, strict=True)), [language[query] for query in common])
+    by_language = {}
+    for name, own in both.items():
+        own_first, own_second = ([pair[place] for pair in own] for place in (0, 1))
+        by_language[name] = {"n": len(own), **paired(own_first, own_second, embed, resamples=resamples, seed=seed)}
+    found = paired(first_said, second_said, embed, resamples=resamples, seed=seed)
+    return {**counts, **found, **({"languages": by_language} if by_language else {})}

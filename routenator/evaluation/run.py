@@ -93,8 +93,11 @@ def evaluate(
         nodes=nodes,
     )
     scores = {}
+    languages = [example.language for example in golden]
     for name, said in answers.items():
-        scores[name] = score(said.verdicts, functions, embed, resamples=config.bootstrap, seed=seed) | {
+        scores[name] = score(
+            said.verdicts, functions, embed, resamples=config.bootstrap, seed=seed, languages=languages
+        ) | {
             "seconds": said.seconds,
             "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
             "latency": latency_of(said.latencies),
@@ -204,6 +207,8 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
             row["today"] = example.today
         if example.hidden:
             row["hidden"] = list(example.hidden)
+        if example.language is not None:
+            row["language"] = example.language
         for name, said in answers.items():
             reply, verdict = said.replies[number], said.verdicts[number]
             row[name] = {

@@ -170,6 +170,14 @@ common call, <i>keywords</i> goes by the most reliable word of the query, <i>nea
 {% endfor %}
 </table>{% if functions.more %}<p class="note">and {{ functions.more }} more, in summary.json</p>{% endif %}</div>
 {% endif %}
+{% if languages %}
+<div class="card scroll" tabindex="0" role="group" aria-label="table"><h3>By language</h3><table>
+<tr><th>language</th><th class="n">queries</th>{% for column in languages.columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
+{% for name, queries, values in languages.rows %}
+<tr><td>{{ name }}</td><td class="n">{{ queries | count }}</td>{% for value in values %}<td class="n">{{ value | score }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+{% endif %}
 {% if categories %}
 <div class="card scroll" tabindex="0" role="group" aria-label="table"><h3>By content type</h3><table>
 <tr><th>content type</th><th class="n">queries</th>{% for side in sides %}<th class="n">accuracy {{ side }}</th>{% endfor %}

@@ -200,6 +200,7 @@ def failure_listing(
         categories: function -> its category parameter, if any.
         examples: (query, calls as JSON) of training examples.
     """
+    spoken = any("language" in row for row in predictions)  # golden queries need not say theirs
     listing = Listing(
         {
             "query": "head",
@@ -213,6 +214,7 @@ def failure_listing(
             "parameter": "pick",
             "function": "pick",
             "category": "pick",
+            **({"language": "pick"} if spoken else {}),
         }
     )
     queries: list[str] = []
@@ -240,6 +242,7 @@ def failure_listing(
                     _unique(error["parameter"] for error in answer["errors"] if error["parameter"]),
                     _unique(call["name"] for call in gold) or ["none"],
                     _unique(str(value) for value in values if value is not None),
+                    *([row.get("language")] if spoken else []),
                 ]
             )
     del listing.rows[MOST:]

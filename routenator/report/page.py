@@ -14,7 +14,7 @@ from routenator.report.layout import STYLE, TEMPLATE
 from routenator.report.listing import Listing, listings_json
 from routenator.report.script import POLICY, SCRIPT
 from routenator.report.summary import EXPLAINED, METRICS, interval, rate_text, rejections, seconds_text
-from routenator.report.table import score_text
+from routenator.report.table import languages_table, score_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -65,6 +65,7 @@ def render(summary: Mapping[str, Any], listings: Mapping[str, Listing] | None = 
         confusions=_confusions(summary),
         functions=_functions(summary),
         categories=_categories(summary),
+        languages=languages_table(summary["scores"]),
         short=sorted((row for row in summary["deficits"] if row["missing"]), key=lambda row: -row["missing"]),
         errors=_errors(summary),
         loss_chart=_loss_chart(summary["training"]["steps"]),

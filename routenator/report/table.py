@@ -25,6 +25,12 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     console.print(f"{run['name']}  {run['title']}", style="bold", markup=False, highlight=False)
     if summary["scores"]["after"] or summary["scores"]["before"]:
         console.print(scores_table(summary["scores"], summary.get("scored_on", "golden set")))
+        found = languages_table(summary["scores"])
+        if found is not None:
+            table = _table("By language, with 95% intervals", "language", "queries", *found["columns"])
+            for name, queries, values in found["rows"]:
+                table.add_row(name, f"{queries:,}", *map(score_text, values))
+            console.print(table)
     if summary["baselines"]:
         console.print(baselines_table(summary["baselines"]))
     console.print(counts_table(summary))
@@ -69,6 +75,23 @@ def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Ta
         if key in shown:
             table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in sides.values()))
     return table
+
+
+LANGUAGE_MEASURES = ("function_f1_micro", "cta", "argument_f1", "exact_match")
+
+
+def languages_table(scores: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The trained model's scores by language: names of the columns, and rows of language, queries and scores.
+
+    Args:
+        scores: by side, as in summary.json.
+    """
+    table = (scores.get("after") or scores.get("before") or {}).get("per_language")
+    if not table:
+        return None
+    shown = [key for key in LANGUAGE_MEASURES if any(interval(row.get(key)) for row in table.values())]
+    rows = [(name, row["n"], [row.get(key) for key in shown]) for name, row in table.items()]
+    return {"columns": [METRICS[key] for key in shown], "rows": rows}
 
 
 def baselines_table(baselines: Mapping[str, Any]) -> Table:

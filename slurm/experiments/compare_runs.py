@@ -70,9 +70,13 @@ def print_comparison(value: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"{value['second']} minus {value['first']}, on {value['n']} common queries", markup=False, highlight=False
     )
-    table = Table("metric", "difference [95% interval]", "McNemar p", box=box.SIMPLE_HEAD, pad_edge=False)
-    for key, name in _NAMES.items():
-        if key in value:
-            p = value[key].get("p_value")
-            table.add_row(name, score_text(value[key]["difference"]), "" if p is None else f"{p:.2g}")
-    console.print(table)
+    for title, found in {"": value, **value.get("languages", {})}.items():
+        table = Table(
+            "metric", "difference [95% interval]", "McNemar p", box=box.SIMPLE_HEAD, pad_edge=False,
+            title=f"{title}: {found['n']} queries" if title else None, title_justify="left",
+        )  # fmt: skip
+        for key, name in _NAMES.items():
+            if key in found:
+                p = found[key].get("p_value")
+                table.add_row(name, score_text(found[key]["difference"]), "" if p is None else f"{p:.2g}")
+        console.print(table)

@@ -290,6 +290,9 @@ def test_listings_show_the_day_that_a_prompt_stated(tmp_path: Path) -> None:
     answer = {"calls": [], "exact": False, "errors": [], "reply": "?"}
     row = {"query": "tomorrow", "today": "2026-03-03", "gold": [search("logo")], "after": answer}
     assert failure_listing([row], {}, []).rows[0][0] == said
+    assert "language" not in failure_listing([row], {}, []).fields
+    spoken = failure_listing([{**row, "language": "de"}], {}, [])
+    assert list(spoken.fields)[-1] == "language" and spoken.rows[0][-1] == "de"
     rows = {"index": [0, 1], "query": ["tomorrow", "now"], "today": ["2026-03-03", None], "calls": ["[]", "[]"]}
     pl.DataFrame(rows).write_parquet(tmp_path / "train.parquet")
     assert {row[0] for row in data_listing(tmp_path, [], {}, seed=7).rows} == {said, "now"}

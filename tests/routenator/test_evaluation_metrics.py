@@ -385,3 +385,21 @@ def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
     assert alone.high is not None
     assert alone.low is not None
     assert found.high - found.low < alone.high - alone.low
+
+
+def test_scores_by_language_are_those_of_each_languages_queries_alone() -> None:
+    """Each language's measures and intervals equal those of a set with its queries alone; without languages none."""
+    gold = [example("find"), example("make"), example("find"), example("make"), example("drop")]
+    said = [right(gold[0]), right(gold[1]), reply("make"), right(gold[3]), Reply(())]
+    verdicts = [judge_reply(one, answer, API) for one, answer in zip(gold, said, strict=True)]
+    languages = ["de", "en", "de", "en", None]
+    settings: dict[str, Any] = {"resamples": 50, "seed": 3}
+    plain = score(verdicts, API, embed, **settings)
+    found = score(verdicts, API, embed, languages=languages, **settings)
+    by_language = found.pop("per_language")
+    assert found == plain and list(by_language) == ["de", "en"]
+    for language, numbers in (("de", (0, 2)), ("en", (1, 3))):
+        alone = score([verdicts[number] for number in numbers], API, embed, **settings)
+        assert by_language[language] == {key: alone[key] for key in by_language[language]}
+        assert by_language[language]["n"] == 2 and "cta" in by_language[language]
+    assert "per_language" not in score(verdicts, API, embed, languages=["de"] * 5, **settings), "one language is all"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar
 from routenator.evaluation.paired import compare_files, read_verdicts
+from slurm.experiments.compare_runs import print_comparison
 from tests.routenator.test_evaluation_metrics import embed, example, function
 
 FUNCTIONS: dict[str, Function] = {"find": function("find"), "make": function("make")}
@@ -41,6 +45,21 @@ def test_the_difference_is_the_second_minus_the_first(tmp_path: Path) -> None:
     assert value["function"]["difference"]["value"] == pytest.approx(0.5)
     assert value["function"]["p_value"] == mcnemar(np.array(first), np.array(second))
     assert value["function"]["difference"]["low"] > 0
+
+
+def test_the_difference_is_also_given_by_language(tmp_path: Path) -> None:
+    golden = [replace(one, language="de" if number < 4 else "en") for number, one in enumerate(GOLDEN)]
+    first, second = write(tmp_path / "a", [True] * 12), write(tmp_path / "b", [False] * 4 + [True] * 8)
+    value = compare_files(first, second, golden, FUNCTIONS, embed, seed=1, resamples=50)
+    assert list(value["languages"]) == ["de", "en"]
+    assert {name: found["n"] for name, found in value["languages"].items()} == {"de": 4, "en": 8}
+    assert value["languages"]["de"]["exact_match"]["difference"]["value"] == -1.0
+    assert value["languages"]["en"]["exact_match"]["difference"]["value"] == 0.0
+    console = Console(file=io.StringIO(), width=100)
+    print_comparison({"first": "a", "second": "b", **value}, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "de: 4 queries" in text and "en: 8 queries" in text
+    assert "languages" not in compare_files(first, second, GOLDEN, FUNCTIONS, embed, seed=1, resamples=50)
 
 
 def test_only_common_queries_count(tmp_path: Path) -> None:

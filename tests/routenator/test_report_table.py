@@ -127,3 +127,12 @@ def test_score_text() -> None:
     assert score_text({"value": 1 / 3, "low": 0, "high": 1}) == "0.333 [0.000, 1.000]"
     assert score_text(0.5) == "0.500"
     assert score_text(None) == "-"
+
+
+def test_scores_by_language_have_a_table_of_their_own() -> None:
+    one = {"value": 0.75, "low": 0.5, "high": 0.9}
+    scores = {"n": 6, "exact_match": one, "per_language": {"de": {"n": 4, "exact_match": one, "cta": {"value": None}},
+                                                           "en": {"n": 2, "exact_match": one}}}  # fmt: skip
+    text = printed(summary(scores={"before": None, "after": scores}))
+    assert "By language" in text and line(text, "de  ")[:3] == ["de", "4", "0.750"] and line(text, "en  ")[1] == "2"
+    assert "By language" not in printed(summary())
