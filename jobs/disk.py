@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from jobs.plan import Run
@@ -129,7 +130,7 @@ def estimate_bytes(config: RunConfig, tools_bytes: int, requested: Sequence[int]
     requests = int(size * max(used, default=1.0)) if requested is None else sum(requested)
     formats = config.merge.formats
     example = EXAMPLE_BYTES * (1 + len(formats)) + tools_bytes * sum(bool(FORMATS[name].lines) for name in formats)
-    volume = Volume(requests, size, example)
+    volume = Volume(requests, ceil(requests * config.generate.refill), size, example)
     return {name: stage.disk_bytes(volume) for name, stage in STAGES.items()}
 
 

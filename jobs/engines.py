@@ -43,9 +43,10 @@ _PARENT_DIED = signal.SIGHUP  # tells the guard that its parent died; no schedul
 
 @dataclass(frozen=True)
 class Order:
-    """A chunk to generate: its shard, the path of its checkpoint, and its requests."""
+    """A chunk to generate: its stage and shard, the path of its checkpoint, and its requests."""
 
     run_dir: str
+    stage: str
     shard: int
     path: Path
     requests: pa.Table
@@ -214,9 +215,9 @@ def _serve(connection: Connection, place: Place, engines: int, scratch: Path, pa
                 order: Order = connection.recv()
             except EOFError:
                 return
-            if shard != (order.run_dir, order.shard):
-                shard = (order.run_dir, order.shard)
-                made_by = open_shard(Task(Run.load(order.run_dir), "generate", order.shard))
+            if shard != (order.run_dir, order.stage, order.shard):
+                shard = (order.run_dir, order.stage, order.shard)
+                made_by = open_shard(Task(Run.load(order.run_dir), order.stage, order.shard))
             assert made_by is not None
             write_chunk(order.path, *made_by, order.requests, engines)
             connection.send(made_by[0].start_seconds)

@@ -36,24 +36,33 @@ DRAFT_ROWS = 65_536  # requests per checkpoint where the draft is the query
 
 def run(task: Task) -> None:
     """Write the shard's candidates as one parquet file (role ``data``), ordered by index."""
+    make_candidates(task, "sample")
+
+
+def make_candidates(task: Task, source: str) -> None:
+    """Turn this shard's part of the requests of a stage into candidates.
+
+    Args:
+        source: the stage that wrote the requests.
+    """
     if task.is_done():
         return
     try:
-        _run(task)
+        _make_candidates(task, source)
     except FileNotFoundError:
         # Another attempt of this shard won and removed the checkpoints.
         if not task.is_done():
             raise
 
 
-def _run(task: Task) -> None:
+def _make_candidates(task: Task, source: str) -> None:
     import pyarrow.parquet as pq
 
     size = task.config.generate.chunk_rows
     start, stop = row_range(
-        sum(receipt.rows for receipt, _ in task.input_receipts("sample")), size, task.index, task.shards
+        sum(receipt.rows for receipt, _ in task.input_receipts(source)), size, task.index, task.shards
     )
-    requests = read_rows(task, start, stop)
+    requests = read_rows(task, start, stop, source)
     generator, composer = open_shard(task)
     paths: list[Path] = []
     done, cost, start_seconds, engines = 0, Cost(), 0.0, 0
@@ -133,7 +142,8 @@ def _make(
 ) -> Iterator[Path]:
     """Generate these chunks and yield each path once it is written."""
     if pool is not None:
-        yield from pool.make([Order(str(task.run.path), task.index, path, rows) for path, rows in chunks.items()])
+        run = str(task.run.path)
+        yield from pool.make([Order(run, task.stage, task.index, path, rows) for path, rows in chunks.items()])
         return
     for path, rows in chunks.items():
         write_chunk(path, generator, composer, rows)
@@ -149,11 +159,11 @@ def row_range(rows: int, chunk_rows: int, shard: int, shards: int) -> tuple[int,
     return min(rows, chunks * shard // shards * chunk_rows), min(rows, chunks * (shard + 1) // shards * chunk_rows)
 
 
-def read_rows(task: Task, start: int, stop: int) -> pa.Table:
-    """Read requests start..stop-1, numbered across sample's shards; reads and verifies only the files that hold some.
+def read_rows(task: Task, start: int, stop: int, source: str = "sample") -> pa.Table:
+    """Read requests start..stop-1, numbered across a stage's shards; reads and verifies only the files that hold some.
 
     Raises:
-        StageError: a shard of sample is missing.
+        StageError: a shard of that stage is missing.
         CorruptShardError: a file differs from its receipt.
     """
     import pyarrow as pa
@@ -161,7 +171,7 @@ def read_rows(task: Task, start: int, stop: int) -> pa.Table:
 
     tables = [arrow_schema(REQUEST_COLUMNS).empty_table()]
     offset = 0
-    for receipt, directory in task.input_receipts("sample"):
+    for receipt, directory in task.input_receipts(source):
         low, high = max(start, offset), min(stop, offset + receipt.rows)
         if low < high:
             path = receipt.path(directory)

@@ -1,4 +1,4 @@
-"""Reads the output of earlier stages: the strata, and the candidates of a run and of the runs a top-up builds on."""
+"""Reads the output of earlier stages: strata, candidates and decisions of a run, and of the runs a top-up builds on."""
 
 from __future__ import annotations
 
@@ -7,34 +7,74 @@ from pathlib import Path
 
 from jobs.plan import Run, StagePlan
 from jobs.task import Receipt, Task, read_receipt, receipt_path, verify_file
+from routenator.dataset.decisions import CODES, Decisions
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json
 from routenator.sampling.strata import KEY, Stratum
 
+SECOND = "second round"
 
-def candidate_files(task: Task) -> tuple[list[tuple[str, Path]], list[int]]:
+
+def candidate_files(task: Task, second_round: bool = True) -> tuple[list[tuple[str, Path]], dict[str, int]]:
     """Return (label, path) of every shard of candidates, in index order and verified, and the rows of each round.
+
+    Args:
+        second_round: whether to include the run's own second round, if it has one that requested anything.
+
+    Returns:
+        (files, name of the round -> its rows).
 
     Raises:
         StageError: a shard is missing, or a stage has another number of rows than the plan says.
         CorruptShardError: a file is missing or its size or sha256 differs.
     """
     files: list[tuple[str, Path]] = []
-    rounds: list[int] = []
+    rounds: dict[str, int] = {}
     plan = task.run.plan
-    for part in plan.base:
+
+    def add(name: str, receipts: Iterator[tuple[Receipt, Path]], owner: str = "") -> int:
         rows = 0
-        for receipt, directory in part_receipts(task.run, part.generate, f"generate of {part.run}"):
+        for receipt, directory in receipts:
             path = receipt.path(directory)
             verify_file(path, receipt)
-            files.append((f"generate shard {receipt.shard} of {part.run}", path))
+            files.append((f"{receipt.stage} shard {receipt.shard}{owner}", path))
             rows += receipt.rows
+        if rows or name != SECOND:
+            rounds[name] = rows
+        return rows
+
+    for number, part in enumerate(plan.base):
+        owner = f" of {part.run}"
+        rows = add(_round(number), part_receipts(task.run, part.generate, f"generate{owner}"), owner)
+        if part.refill is not None:
+            rows += add(SECOND, part_receipts(task.run, part.refill, f"refill{owner}"), owner)
         if rows != part.rows:
             raise StageError(f"generate of {part.run} has {rows} candidates, but this plan was made for {part.rows}")
-        rounds.append(rows)
-    own = list(task.input_receipts("generate"))
-    files += [(f"generate shard {number}", path) for number, path in enumerate(task.input_files("generate"))]
-    return files, [*rounds, sum(receipt.rows for receipt, _ in own)]
+    add(_round(len(plan.base)), task.input_receipts("generate"))
+    if second_round and "refill" in plan.stages:
+        add(SECOND, task.input_receipts("refill"))
+    return files, rounds
+
+
+def _round(number: int) -> str:
+    return f"top-up {number}" if number else "first run"
+
+
+def earlier_decisions(task: Task) -> Decisions | None:
+    """Return the decisions of the run's ``shortfall`` on the same candidates; None if a second round added some.
+
+    Raises:
+        StageError: a shard is missing.
+        CorruptShardError: a file is missing or its size or sha256 differs.
+    """
+    if "shortfall" not in task.run.plan.stages:
+        return None
+    ((receipt, directory),) = task.input_receipts("shortfall")
+    if CODES not in receipt.files:
+        return None
+    for role in receipt.files:
+        verify_file(receipt.path(directory, role), receipt, role)
+    return Decisions.load(directory, receipt.files[CODES]["name"].removesuffix(CODES))
 
 
 def part_receipts(run: Run, stage: StagePlan, label: str) -> Iterator[tuple[Receipt, Path]]:

@@ -9,33 +9,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.inputs import candidate_files, check_same_strata, read_strata
+from jobs.deciding import decided
+from jobs.inputs import candidate_files, check_same_strata, earlier_decisions, read_strata
 from jobs.scratch import Scratch
+from jobs.stages import SECOND_ROUND
 from jobs.task import Task
 from routenator.config import RunConfig
-from routenator.dataset.ambiguity import Ambiguity
 from routenator.dataset.card import dataset_card
 from routenator.dataset.decisions import DROPPED, KEPT, Decision, Decisions
 from routenator.dataset.distribution import distribution, marginals, positions, word_quartiles
 from routenator.dataset.export import FORMATS
 from routenator.dataset.files import SplitWriter
-from routenator.dataset.merge import count_passes, decide
-from routenator.dataset.near import row_bytes
+from routenator.dataset.merge import count_passes
 from routenator.dataset.rounds import measure, round_tables
-from routenator.dataset.sources import Source, open_sources
-from routenator.dataset.spill import check_spill
+from routenator.dataset.sources import open_sources
 from routenator.dataset.writer import Survey, write_dataset
 from routenator.domain.domain import Domain
-from routenator.domain.golden import GoldenExample, load_golden
+from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import StageError
-from routenator.evaluation.embed import sentence_embedder
-from routenator.files import digest, write_atomic, write_json
-from routenator.models import cache_folder, resolve_model
+from routenator.files import write_atomic, write_json
 from routenator.sampling.acceptance import write_text
 from routenator.sampling.calls import row_calls
 from routenator.sampling.strata import target_shares
@@ -91,14 +87,16 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     build = work / "dataset"
     build.mkdir(parents=True)
 
-    files, rounds = candidate_files(task)  # for a top-up, including those of the runs it builds on
+    files, rounds = candidate_files(task)  # including the second round, and for a top-up the runs that it builds on
     check_same_strata(task.run, named)
     sources = open_sources(files)
     total = sum(source.rows for source in sources)
     # Deciding reads the candidates one or more times, and writing reads them once more; progress is reported in
     # candidates, each counted as a fraction of these passes.
     passes = 1 + count_passes(config.merge.near_duplicates, config.merge.ambiguity != "off")
-    decisions = _decide(task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total))
+    decisions = earlier_decisions(task) or decided(
+        task, scratch, own, sources, strata, golden, lambda done: task.progress(done // passes, total)
+    )
     found, splits = write_dataset(
         sources,
         decisions,
@@ -116,56 +114,12 @@ def _build(task: Task, scratch: Scratch, own: Path, work: Path) -> None:
     summary = _summary(task, domain, strata, decisions, found, splits)
     summary["golden_words"] = _golden_words(golden)
     note = {"likeness": task.run.plan.acceptance_key, "size": config.dataset.size, "seed": config.seed}
-    acceptance, summary["rounds"] = measure(strata, round_tables(decisions, rounds), note)
-    write_atomic(work / "acceptance.json", write_text(acceptance))
+    acceptance, steps = measure(strata, round_tables(decisions, list(rounds.values())), note)
+    summary["rounds"] = [{"name": name, **row} for name, row in zip(rounds, steps, strict=True)]
+    write_atomic(work / "acceptance.json", write_text(acceptance.as_dict()))
     write_json(work / "merge.json", summary)
     _side_files(task, domain, build, splits, summary)
     _commit(task, work, build, summary)
-
-
-def _decide(
-    task: Task,
-    scratch: Scratch,
-    own: Path,
-    sources: list[Source],
-    strata: list[dict[str, Any]],
-    golden: list[GoldenExample],
-    progress: Callable[[int], None],
-) -> Decisions:
-    """Return the decision on every candidate, from an earlier attempt if it got that far with the same files."""
-    config = task.config
-    rows = sum(source.rows for source in sources)
-    # A shard's file name includes its attempt's token, so another attempt's files have other names.
-    step = scratch.step(
-        "decisions", digest([[str(source.path), source.rows, source.path.stat().st_size] for source in sources])
-    )
-    if not step.is_dir():
-        minhash = config.merge.near_duplicates == "minhash"
-        check_spill(scratch.root, "merge.spill_dir", rows, row_bytes(config.merge.near_threshold) if minhash else 0)
-        made = decide(
-            sources,
-            strata,
-            [example.query for example in golden],
-            own,
-            near_duplicates=config.merge.near_duplicates,
-            near_threshold=config.merge.near_threshold,
-            ambiguity=_ambiguity(task),
-            seed=config.seed,
-            backfill=config.merge.backfill,
-            progress=lambda done, of: progress(done),
-        )
-        made.save()
-        scratch.finish(made.folder, step)
-    return Decisions.load(step)
-
-
-def _ambiguity(task: Task) -> Ambiguity | None:
-    """Return the ambiguity check if it is configured; the embedder is loaded on first use."""
-    merge = task.config.merge
-    if merge.ambiguity == "off":
-        return None
-    embed = sentence_embedder(resolve_model(task.config.model.embedder, cache_folder(task.config.cache)))
-    return Ambiguity(embed, merge.ambiguity, merge.ambiguity_neighbours)
 
 
 def _why_empty(found: Survey, decisions: Decisions, total: int) -> str:
@@ -259,7 +213,11 @@ def _side_files(
             "made by": f"RouteNator {task.run.plan.version}"
             + (f", commit {task.run.plan.commit}" if task.run.plan.commit else ""),
             "plan": f"`{task.run.plan.fingerprint}` ({config.name})",
-            "stages": ", ".join(f"{name} `{stages[name].fingerprint}`" for name in ("sample", "generate", "merge")),
+            "stages": ", ".join(
+                f"{name} `{stages[name].fingerprint}`"
+                for name in ("sample", "generate", *SECOND_ROUND, "merge")
+                if name in stages
+            ),
             **(
                 {"tops up": ", ".join(f"{part.run} (generate `{part.generate.fingerprint}`)" for part in base)}
                 if base

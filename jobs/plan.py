@@ -32,14 +32,20 @@ class StagePlan(BaseModel):
 
 
 class Part(BaseModel):
-    """The finished sample and generate stages of an earlier run, whose candidates a top-up's merge reads in place."""
+    """The finished stages of an earlier run whose candidates a top-up's merge reads in place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     run: str  # the run directory's name, for people
     sample: StagePlan
     generate: StagePlan
-    rows: int  # of generate, all shards together
+    refill: StagePlan | None = None  # its second round, if it had one
+    rows: int  # of all shards together
+
+    @property
+    def candidates(self) -> list[StagePlan]:
+        """The stages that made candidates, in the order of their indices."""
+        return [self.generate, *([self.refill] if self.refill is not None else [])]
 
 
 class Measured(BaseModel):
@@ -162,7 +168,7 @@ class Run:
         group = trusted_group(nearest_folder(self.path)) if self.config.shared_group else None
         if self.path.exists():
             check_own(self.path, "this run", group)
-        parts = [part for base in self.plan.base for part in (base.sample, base.generate)]
+        parts = [part for base in self.plan.base for part in (base.sample, *base.candidates)]
         for part in (*self.plan.stages.values(), *parts):
             if os.path.lexists(folder := self.part_dir(part)):
                 check_own(folder, "the store of a stage", group)

@@ -69,7 +69,8 @@ def listings(run: Run) -> dict[str, Listing]:
 def _candidates(run: Run) -> list[Path]:
     """The files of candidates of the run and of the runs that it tops up; none if any is gone."""
     files = []
-    for stage in [part.generate for part in run.plan.base] + [run.plan.stages["generate"]]:
+    own = [run.plan.stages[stage] for stage in ("generate", "refill") if stage in run.plan.stages]
+    for stage in [*(stage for part in run.plan.base for stage in part.candidates), *own]:
         directory = run.part_dir(stage)
         receipts = [read_receipt(directory, index) for index in range(stage.shards)]
         files += [receipt.path(directory) if receipt is not None else directory for receipt in receipts]

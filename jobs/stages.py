@@ -6,9 +6,12 @@ slurm/planning/fingerprints.py lists what a stage's output depends on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import NamedTuple
+
+from routenator.config import RunConfig
 
 MIB = 1024**2
 GIB = 1024**3
@@ -17,6 +20,7 @@ GIB = 1024**3
 # replies and other domains' arguments are longer.
 REQUEST_BYTES = 60
 CANDIDATE_BYTES = 500
+DECISION_BYTES = 21
 EXAMPLE_BYTES = 600
 PREDICTION_BYTES = 2000
 # An adapter, its optimizer's state and three checkpoints. A guess: the model's size is unknown until it is loaded.
@@ -29,11 +33,13 @@ class Volume(NamedTuple):
 
     Attributes:
         requests: rows of the sample stage, and so of the generate stage.
+        further: rows of the second round, at most.
         examples: rows of the data set.
         example_bytes: bytes per example, all formats together.
     """
 
     requests: int
+    further: int
     examples: int
     example_bytes: int
 
@@ -45,7 +51,8 @@ class Stage:
     Attributes:
         needs: the stages whose output it reads; all of them must be done before it starts.
         published: links in the run directory to a finished stage's outputs: name -> path in the stage's directory.
-        is_sharded: whether it has as many shards as the config's ``NAME.shards``; otherwise it has one.
+        shards: its number of shards by the config; None: it has one.
+        like: the stage whose resources it takes, except for those that a profile sets for it.
         is_brief: whether a shard takes only seconds, so that a task should work through many.
         takes_nodes: whether a task can use several nodes.
         disk_bytes: estimates the bytes that it writes, all shards together.
@@ -53,17 +60,38 @@ class Stage:
 
     needs: tuple[str, ...] = ()
     published: Mapping[str, str] = field(default_factory=dict)
-    is_sharded: bool = False
+    shards: Callable[[RunConfig], int] | None = None
+    like: str | None = None
     is_brief: bool = False
     takes_nodes: bool = False
     disk_bytes: Callable[[Volume], int] = lambda volume: SMALL_BYTES
 
 
 _BEFORE_REPORT: dict[str, Stage] = {
-    "sample": Stage(is_sharded=True, is_brief=True, disk_bytes=lambda volume: volume.requests * REQUEST_BYTES),
-    "generate": Stage(needs=("sample",), is_sharded=True, disk_bytes=lambda volume: volume.requests * CANDIDATE_BYTES),
-    "merge": Stage(
+    "sample": Stage(
+        shards=lambda config: config.sample.shards,
+        is_brief=True,
+        disk_bytes=lambda volume: volume.requests * REQUEST_BYTES,
+    ),
+    "generate": Stage(
+        needs=("sample",),
+        shards=lambda config: config.generate.shards,
+        disk_bytes=lambda volume: volume.requests * CANDIDATE_BYTES,
+    ),
+    "shortfall": Stage(
         needs=("generate", "sample"),
+        like="merge",
+        disk_bytes=lambda volume: volume.requests * DECISION_BYTES + volume.further * REQUEST_BYTES,
+    ),
+    "refill": Stage(
+        needs=("shortfall", "sample"),
+        # So many that a shard has no more requests than one of generate.
+        shards=lambda config: max(1, ceil(config.generate.shards * config.generate.refill)),
+        like="generate",
+        disk_bytes=lambda volume: volume.further * CANDIDATE_BYTES,
+    ),
+    "merge": Stage(
+        needs=("refill", "shortfall", "generate", "sample"),
         published={"dataset": "dataset"},
         disk_bytes=lambda volume: volume.examples * volume.example_bytes,
     ),
@@ -91,4 +119,10 @@ def up_to(last: str) -> tuple[str, ...]:
     return stages if "merge" not in stages or "report" in stages else (*stages, "report")
 
 
-DATA_STAGES = ("sample", "generate", "merge")  # what makes a data set
+SECOND_ROUND = ("shortfall", "refill")  # asks once more for the strata that are short of their quota
+DATA_STAGES = ("sample", "generate", "merge")  # what makes a data set in one round
+
+
+def planned_stages(config: RunConfig, stages: Iterable[str]) -> tuple[str, ...]:
+    """Return these stages without the second round where the config has none."""
+    return tuple(stage for stage in stages if config.generate.refill or stage not in SECOND_ROUND)

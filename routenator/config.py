@@ -66,6 +66,9 @@ class GenerateConfig(Section):
     oversample_limit: Annotated[float, Field(ge=1)] = (
         20.0  # at most this many requests per example of a stratum's quota, in one run
     )
+    refill: Share = (
+        0.25  # requests of a second round for short strata, at most, per request of the first; 0: no second round
+    )
     routes: dict[RouteName, Annotated[float, Field(ge=0.0)]] | None = None
     # replaces the route shares of every function (for an ablation, or a cheaper run)
     examples: Annotated[int, Field(ge=0)] = 3  # few-shot examples available to a prompt
@@ -227,7 +230,7 @@ class Resources(Section):
     extra: dict[str, str | int | bool] = Field(default_factory=dict)  # more sbatch options, by long name
 
 
-StageName = Literal["sample", "generate", "merge", "train", "evaluate", "report"]
+StageName = Literal["sample", "generate", "shortfall", "refill", "merge", "train", "evaluate", "report"]
 
 
 class ContainerConfig(Section):

@@ -130,7 +130,7 @@ def launch_here(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def make_config(**changes: object) -> RunConfig:
-    """A valid config on the tiny domain; ``changes`` replace whole sections."""
+    """A valid config on the tiny domain, of one round; ``changes`` replace whole sections."""
     base: dict[str, object] = {
         "name": "test",
         "domain": str(TINY),
@@ -142,4 +142,6 @@ def make_config(**changes: object) -> RunConfig:
             "embedder": "package:all-minilm-l6-v2",
         },
     }
-    return RunConfig.model_validate({**base, **changes})
+    value = {**base, **changes}
+    value["generate"] = {"refill": 0, **dict(value.get("generate", {}))}  # type: ignore[call-overload]
+    return RunConfig.model_validate(value)

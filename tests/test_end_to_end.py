@@ -24,7 +24,8 @@ from tests.routenator.tiny_model import save_tiny_model
 from tests.serving import NAME, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # minutes on idle cores, but CI's are not
-STAGES = ["sample", "generate", "merge", "train", "evaluate", "report"]
+STAGES = ["sample", "generate", "shortfall", "refill", "merge", "train", "evaluate", "report"]
+DATA = STAGES[:5]
 
 
 def launch(*arguments: str, timeout: int = 3600) -> subprocess.CompletedProcess[str]:
@@ -274,8 +275,8 @@ def test_changing_training_reuses_the_data_and_changing_a_template_does_not(firs
         return {stage["stage"]: stage["reused"] for stage in json.loads(result.stdout)["stages"]}
 
     assert reused() == dict.fromkeys(STAGES, True)
-    assert reused("train.learning_rate=0.002") == {s: s in ("sample", "generate", "merge") for s in STAGES}
-    assert reused("evaluate.bootstrap=100") == {s: s in ("sample", "generate", "merge", "train") for s in STAGES}
+    assert reused("train.learning_rate=0.002") == {s: s in DATA for s in STAGES}
+    assert reused("evaluate.bootstrap=100") == {s: s in (*DATA, "train") for s in STAGES}
     template = folder / "domain" / "templates" / "text" / "shared.yaml"
     text = template.read_text()
     try:

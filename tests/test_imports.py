@@ -63,6 +63,7 @@ WORKERS_ONLY = {
     "jobs/chunks.py",
     "jobs/engines.py",
     "jobs/generate.py",
+    "jobs/refill.py",
     "routenator/authoring/door/init.py",
     "routenator/authoring/drawn.py",
     "routenator/authoring/inspection.py",

@@ -84,7 +84,7 @@ def test_plan_writes_nothing_and_says_what_would_run(tmp_path: Path) -> None:
     assert [(stage["stage"], stage["shards"], stage["to_do"]) for stage in value["stages"]][:3] == [
         ("sample", 1, 1),
         ("generate", 3, 3),
-        ("merge", 1, 1),
+        ("shortfall", 1, 1),
     ]
     assert (
         value["node_hours"] == pytest.approx(sum(stage["node_hours"] for stage in value["stages"]))
@@ -126,7 +126,7 @@ def test_on_call_7_plan_takes_until_and_explains_the_words_in_its_scripts(
     file = str(config_file(tmp_path))
     code, out, _ = call("plan", file, "--until", "merge", "--json")
     assert code == 0 and [stage["stage"] for stage in json.loads(out)["stages"]] == [
-        "sample", "generate", "merge", "report",
+        "sample", "generate", "shortfall", "refill", "merge", "report",
     ]  # fmt: skip
     code, _, err = call("plan", file, "--until", "marge")
     assert code == 2 and "merge" in err
@@ -134,7 +134,10 @@ def test_on_call_7_plan_takes_until_and_explains_the_words_in_its_scripts(
     assert code == 0
     explained, _, scripts = out.partition("# ---- sample ----")
     assert " TASKS" in scripts and "# TASKS stands for the name of a file" in explained
-    assert "$SAMPLE" in scripts and "# $SAMPLE, $GENERATE, $MERGE stand for the ids of that stage's jobs" in explained
+    assert (
+        "$SAMPLE" in scripts
+        and "# $SAMPLE, $GENERATE, $SHORTFALL, $REFILL, $MERGE stand for the ids of that stage's jobs" in explained
+    )
     assert "# each job's name gets a random ending when it is submitted" in explained
 
 

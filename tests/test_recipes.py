@@ -177,7 +177,7 @@ def run(task: Task) -> None:
             )
         ],
         "routenator/config.py": [
-            Edit('StageName = Literal["sample", "generate", "merge", ', '"audit", '),
+            Edit('StageName = Literal["sample", "generate", "shortfall", "refill", "merge", ', '"audit", '),
             Edit(
                 "class TrainConfig(",
                 "class AuditConfig(Section):\n    functions: Positive = 5\n\n\nclass TrainConfig(",

@@ -51,6 +51,7 @@ MEANINGS: dict[Decision, str] = {
     Decision.AMBIGUOUS: "its nearest queries belong to another function",
     Decision.SURPLUS: "nothing is wrong with it, but its stratum's quota is already full",
 }
+CODES = "codes.bin"  # the file of ``Decisions.codes``
 NAMED = 3  # how many neighbours of another function an ambiguous row's detail names
 
 
@@ -92,7 +93,7 @@ class Decisions:
         folder.mkdir(parents=True, exist_ok=True)
         return Decisions(
             folder,
-            codes=new_array(folder / "codes.bin", np.uint8, rows),
+            codes=new_array(folder / CODES, np.uint8, rows),
             strata=new_array(folder / "strata.bin", np.int32, rows),
             kept=new_array(folder / "kept.bin", np.int64, rows),
             groups=new_array(folder / "groups.bin", np.uint64, rows),
@@ -114,20 +115,28 @@ class Decisions:
         write_json(self.folder / "deficits.json", self.deficits)
 
     @staticmethod
-    def load(folder: Path) -> Decisions:
-        """Read what ``save`` wrote."""
+    def load(folder: Path, stem: str = "") -> Decisions:
+        """Read what ``save`` wrote.
+
+        Args:
+            folder: holds the files.
+            stem: what their names begin with, if they were copied.
+        """
         import numpy as np
+
+        def file(name: str) -> Path:
+            return folder / f"{stem}{name}"
 
         return Decisions(
             folder,
-            codes=old_array(folder / "codes.bin", np.uint8),
-            strata=old_array(folder / "strata.bin", np.int32),
-            kept=old_array(folder / "kept.bin", np.int64),
-            groups=old_array(folder / "groups.bin", np.uint64),
-            joined_groups=np.load(folder / "joined_groups.npy"),
-            neighbours=np.load(folder / "neighbours.npy"),
-            table=np.load(folder / "table.npy"),
-            deficits=read_json(folder / "deficits.json"),
+            codes=old_array(file(CODES), np.uint8),
+            strata=old_array(file("strata.bin"), np.int32),
+            kept=old_array(file("kept.bin"), np.int64),
+            groups=old_array(file("groups.bin"), np.uint64),
+            joined_groups=np.load(file("joined_groups.npy")),
+            neighbours=np.load(file("neighbours.npy")),
+            table=np.load(file("table.npy")),
+            deficits=read_json(file("deficits.json")),
         )
 
     def group_of(self, low: int, high: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Measures a merge for the closed loop: acceptance by stratum, and the yield of each round of requests.
 
-Round 1 is the first run; each top-up adds one. Candidates are numbered consecutively, so a round is a range of the
-index.
+Round 1 is the first run's; its second round and each top-up add one. Candidates are numbered consecutively, so a round
+is a range of the index.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def round_tables(decisions: Decisions, rounds: Sequence[int]) -> list[np.ndarray
 
 def measure(
     strata: Sequence[Mapping[str, Any]], tables: Sequence[np.ndarray], note: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, int]]]:
-    """Return the content of acceptance.json, and one row per round for merge.json.
+) -> tuple[Acceptance, list[dict[str, int]]]:
+    """Return the measured acceptance, and one row per round for merge.json.
 
     Args:
         strata: rows of strata.json.
         tables: from ``round_tables``.
-        note: additional entries of the file.
+        note: additional entries of acceptance.json.
     """
     whole, newest = sum(tables[1:], start=tables[0]), tables[-1]
     counted = {step: whole[:, list(decided)].sum(axis=1).tolist() for step, decided in STEPS.items()}
@@ -70,7 +70,7 @@ def measure(
             found["newest"] = {"requested": asked[number], "kept": kept[number]}
         rows.append(found)
     rounds = [{step: int(table[:, list(decided)].sum()) for step, decided in STEPS.items()} for table in tables]
-    return Acceptance(rows, {**note, "rounds": len(tables)}).as_dict(), rounds
+    return Acceptance(rows, {**note, "rounds": len(tables)}), rounds
 
 
 def rejections(

@@ -217,7 +217,7 @@ template of the same function, category, length and language could not supply.</
 {% if summary.rounds | length > 1 %}<table>
 <tr><th>round</th><th class="n">requested</th><th class="n">accepted</th><th class="n">kept after dedup</th><th class="n">final</th></tr>
 {% for row in summary.rounds %}
-<tr><td>{{ "first run" if loop.first else "top-up %d" % loop.index0 }}</td><td class="n">{{ row.requested | count }}</td>
+<tr><td>{{ row.name }}</td><td class="n">{{ row.requested | count }}</td>
 <td class="n">{{ row.accepted | count }}</td><td class="n">{{ row.kept | count }}</td><td class="n">{{ row.final | count }}</td></tr>
 {% endfor %}
 </table>{% endif %}</div>

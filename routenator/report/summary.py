@@ -87,7 +87,7 @@ def build_summary(
         "baselines": (scores or {}).get("baselines", {}),
         "training": {"steps": thin(training, _POINTS), "rows": len(training)},
         "distribution": merge["distribution"] if merge else None,
-        "rounds": merge["rounds"] if merge else [],
+        "rounds": _named(merge["rounds"]) if merge else [],
         "deficits": merge["deficits"] if merge else [],
         "words": merge["words"] if merge else {},
         "golden_words": merge.get("golden_words", {}) if merge else {},
@@ -96,6 +96,11 @@ def build_summary(
         "examples": merge["examples"] if merge else [],
         "places": dict(PLACES),
     }
+
+
+def _named(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rounds of a merge; one of an earlier version has no names, and no second round in a run."""
+    return [{"name": f"top-up {number}" if number else "first run", **row} for number, row in enumerate(rounds)]
 
 
 def _counts(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -138,12 +138,12 @@ def counts_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def rounds_table(rounds: Sequence[Mapping[str, int]]) -> Table:
-    """Rows requested, accepted, kept and used from the first run and from each top-up."""
+def rounds_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows requested, accepted, kept and used from each round: the first run, its second round, and each top-up."""
     steps = ("requested", "accepted", "kept", "final")
     table = _table("Rounds (kept: after checks and dedup)", "round", *steps)
-    for number, row in enumerate(rounds):
-        table.add_row("first run" if number == 0 else f"top-up {number}", *(f"{row[step]:,}" for step in steps))
+    for row in rounds:
+        table.add_row(row["name"], *(f"{row[step]:,}" for step in steps))
     return table
 
 

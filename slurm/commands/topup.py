@@ -15,6 +15,7 @@ from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
 from routenator.place import COMMAND
+from routenator.sampling.needs import Need
 from routenator.terminal import put
 from slurm.commands.retry import start
 from slurm.commands.shared import (
@@ -30,7 +31,6 @@ from slurm.commands.shared import (
 )
 from slurm.planning.planner import make_plan, materialise
 from slurm.planning.topup import (
-    Need,
     builds_on,
     given_up,
     later_stages,

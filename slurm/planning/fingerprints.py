@@ -39,11 +39,12 @@ def _version(module: str) -> int:
 
 def shard_counts(config: RunConfig) -> dict[str, int]:
     """Return the number of shards of each stage."""
-    return {name: getattr(config, name).shards if stage.is_sharded else 1 for name, stage in STAGES.items()}
+    return {name: stage.shards(config) if stage.shards is not None else 1 for name, stage in STAGES.items()}
 
 
-# Keys that determine how many rows of each stratum are requested; sample's fingerprint includes their result instead.
-_REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample_limit")
+# Keys that determine how many rows of each stratum are requested: sample's fingerprint includes their result instead,
+# and shortfall's those that it uses.
+_REQUEST_KEYS = ("oversample", "routes", "acceptance", "confidence", "oversample_limit", "refill")
 
 
 def acceptance_key(config: RunConfig, domain_sha256: str, versions: Mapping[str, int]) -> str:
@@ -182,12 +183,29 @@ def stage_fingerprints(
         generate={key: item for key, item in generate.items() if key not in _REQUEST_KEYS},
         checks=value["checks"],
     )
-    before = [part.generate.fingerprint for part in base]
+    before = [stage.fingerprint for part in base for stage in part.candidates]
     merge = {
         key: item for key, item in value["merge"].items() if key != "spill_dir" and not key.startswith("ambiguity")
     }
     merge |= _ambiguity(value)
-    add("merge", generate=prints["generate"], base=before, dataset=value["dataset"], merge=merge, golden=golden_sha256)
+    add(
+        "shortfall",
+        generate=prints["generate"],
+        requests={key: generate[key] for key in ("oversample", "confidence", "oversample_limit", "refill")},
+        merge={key: item for key, item in merge.items() if key != "formats"},
+        golden=golden_sha256,
+    )
+    add("refill", shortfall=prints["shortfall"], shards=shard_counts(config)["refill"])
+    second = {"refill": prints["refill"]} if "refill" in stages else {}
+    add(
+        "merge",
+        generate=prints["generate"],
+        base=before,
+        dataset=value["dataset"],
+        merge=merge,
+        golden=golden_sha256,
+        **second,
+    )
     add("train", merge=prints["merge"], train=train, trainee=model["trainee"])
     add("evaluate", train=prints["train"], evaluate=evaluate, golden=golden_sha256, embedder=model["embedder"])
     for stage, declared in STAGES.items():

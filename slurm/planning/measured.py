@@ -6,7 +6,6 @@ file, so later changes to the file have no effect.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from routenator.config import RunConfig
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import sha256_file
-from routenator.sampling.acceptance import HOPELESS_AFTER, LEVELS, Acceptance, load_acceptance, read_note
+from routenator.sampling.acceptance import LEVELS, Acceptance, load_acceptance, read_note
+from routenator.sampling.needs import requests
 from routenator.sampling.strata import KEY, Stratum, build_strata
 from routenator.trust import is_own, named_group
 
@@ -91,29 +91,6 @@ def plan_requests(config: RunConfig, file: Path) -> tuple[Measured, list[int]]:
     return Measured(file=str(file), sha256=sha256_file(file)), requests(
         acceptance, strata, [row.quota for row in strata], config
     )
-
-
-def requests(acceptance: Acceptance, strata: Sequence[Stratum], wanted: Sequence[int], config: RunConfig) -> list[int]:
-    """Return the requests of each stratum for the wanted rows; 0 for 0.
-
-    A stratum with no survivors so far is only probed, with just enough requests to tell whether it is hopeless, or two
-    per wanted row. A hopeless one gets ``generate.oversample``, as if nothing were known.
-    """
-    import numpy as np
-
-    rows, generate = [row.as_dict() for row in strata], config.generate
-    most = np.ceil(np.array([row.quota for row in strata]) * generate.oversample_limit).astype(np.int64)
-    found: list[int] = (
-        acceptance.posterior(rows).requests(np.array(wanted, dtype=np.int64), generate.confidence, most).tolist()
-    )
-    for number, (row, rows_wanted) in enumerate(zip(rows, wanted, strict=True)):
-        kept, requested = acceptance.counts.get(tuple(str(row[name]) for name in KEY), (0, 0))
-        if kept or not requested or not rows_wanted:
-            continue
-        flat = math.ceil(rows_wanted * generate.oversample.get(row["route"], 1.0))
-        probe = max(HOPELESS_AFTER, 2 * rows_wanted)
-        found[number] = flat if requested >= HOPELESS_AFTER else min(found[number], probe)
-    return found
 
 
 def acceptance_note(asked: str | None, plan: Plan) -> str | None:

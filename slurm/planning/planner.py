@@ -21,7 +21,7 @@ import routenator
 import slurm
 from jobs.entry import STAGE_PACKAGE, publish_if_done
 from jobs.plan import Measured, Part, Plan, Run, StagePlan
-from jobs.stages import STAGES
+from jobs.stages import STAGES, planned_stages
 from routenator.compiled import is_ready, make_ready
 from routenator.compose import write_config
 from routenator.config import RunConfig
@@ -120,13 +120,15 @@ def make_plan(
         config: as composed; its ``domain`` is an existing folder.
         command: the command line, kept as a note.
         package: package of the stage modules; only tests use another one.
-        stages: the run's stages, from the first up to some stage, perhaps with the report.
+        stages: the run's stages, from the first up to some stage, perhaps with the report. A second round is left out
+            if the config has none.
         topup: set for a top-up only.
 
     Raises:
         InputError: the golden file is missing, or ``generate.acceptance`` names a run without measured acceptance.
     """
     config = with_absolute_paths(config)
+    stages = planned_stages(config, stages)
     golden = golden_source(config)
     check_golden(golden)
     domain_sha256 = domain_fingerprint(Path(config.domain))

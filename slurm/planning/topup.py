@@ -19,7 +19,7 @@ from typing import Any
 from jobs.entry import STAGE_PACKAGE
 from jobs.inputs import part_receipts, read_strata, same_strata
 from jobs.plan import Measured, Part, Plan, Run, StagePlan
-from jobs.stages import STAGES
+from jobs.stages import SECOND_ROUND, STAGES
 from jobs.task import Receipt, read_receipt, verify_file
 from routenator.config import RunConfig
 from routenator.dataset.rounds import rejections
@@ -27,38 +27,14 @@ from routenator.dataset.sources import MEND
 from routenator.domain.loader import load_domain
 from routenator.errors import CorruptShardError, InputError
 from routenator.files import read_json, sha256_file
-from routenator.sampling.acceptance import HOPELESS_AFTER, Acceptance, load_acceptance
+from routenator.sampling.acceptance import Acceptance, load_acceptance
+from routenator.sampling.needs import Need, find_need
 from routenator.sampling.strata import Stratum, build_strata
 from routenator.schemas import CANDIDATE_COLUMNS, NEWER_COLUMNS
-from slurm.planning.measured import FILE, requests
+from slurm.planning.measured import FILE
 from slurm.planning.planner import TopUp, make_plan
 
 _NAME = re.compile(r"(?P<stem>.+?)-topup(?P<number>\d+)(-data)?")
-
-
-@dataclass(frozen=True)
-class Need:
-    """The rows that a finished merge lacks, and the requests to fill them.
-
-    Attributes:
-        strata: the run's strata.
-        wanted: rows that each stratum is short of its quota, including those filled from other strata.
-        asked: requests of each stratum for them; 0 where nothing is missing or the stratum is hopeless.
-        hopeless: strata that are short and had no survivor among ``HOPELESS_AFTER`` or more requests, in the newest
-            round or in all: number -> those requests.
-        limited: number of strata that would need more requests than ``generate.oversample_limit`` allows.
-    """
-
-    strata: list[Stratum]
-    wanted: list[int]
-    asked: list[int]
-    hopeless: dict[int, int]
-    limited: int
-
-    @property
-    def short(self) -> list[int]:
-        """Numbers of the strata that are short of their quota."""
-        return [number for number, rows in enumerate(self.wanted) if rows]
 
 
 @dataclass(frozen=True)
@@ -100,9 +76,6 @@ def merge_receipt(run: Run) -> Receipt:
 def look(run: Run) -> Need:
     """Return the rows that the run's data set lacks, by stratum, and the requests that would fill them.
 
-    Acceptance is taken from the newest round alone, because a stratum's distinct queries may be used up: then later
-    requests yield only duplicates.
-
     Raises:
         InputError: the merge is not done, or this version cannot read the run's domain or candidates, or builds
             different strata from the domain.
@@ -111,25 +84,8 @@ def look(run: Run) -> Need:
     receipt, directory = merge_receipt(run), run.stage_dir("merge")
     for role in ("summary", "acceptance"):
         verify_file(receipt.path(directory, role), receipt, role)
-    strata = _strata(run)
-    wanted = [0] * len(strata)
-    for row in read_json(receipt.path(directory, "summary"))["deficits"]:
-        wanted[row["stratum"]] = row["quota"] - row["own"]
-    measured = load_acceptance(directory / FILE)
-    newest = measured.newest()
-    hopeless = {}
-    for number, rows in enumerate(wanted):
-        if rows:
-            last, whole = newest.rows[number], measured.rows[number]
-            if last["requested"] >= HOPELESS_AFTER and not last["kept"]:
-                hopeless[number] = int(last["requested"])
-            elif whole["requested"] >= HOPELESS_AFTER and not whole["kept"]:
-                hopeless[number] = int(whole["requested"])
-    hope = [0 if number in hopeless else rows for number, rows in enumerate(wanted)]
-    asked = requests(newest, strata, hope, run.config)
-    limit = run.config.generate.oversample_limit
-    limited = sum(rows > 0 and ask >= row.quota * limit for row, rows, ask in zip(strata, hope, asked, strict=True))
-    return Need(strata, wanted, asked, hopeless, limited)
+    deficits = read_json(receipt.path(directory, "summary"))["deficits"]
+    return find_need(_strata(run), deficits, load_acceptance(directory / FILE), run.config)
 
 
 def _strata(run: Run) -> list[Stratum]:
@@ -178,10 +134,11 @@ def _check_columns(run: Run, made_by: str) -> None:
 
 
 def _generated(run: Run) -> Iterator[tuple[str, StagePlan]]:
-    """Yield the generate stages that a top-up of the run builds on, with their names for messages; the run's first."""
-    yield f"generate of {run.path.name}", run.plan.stages["generate"]
-    for part in run.plan.base:
+    """Yield the stages of candidates that a top-up of the run builds on, with names for messages; its own first."""
+    for part in (_own_stages(run), *run.plan.base):
         yield f"generate of {part.run}", part.generate
+        if part.refill is not None:
+            yield f"refill of {part.run}", part.refill
 
 
 def topup_path(run: Run, data_only: bool = False) -> Path:
@@ -248,10 +205,20 @@ def _config(run: Run, path: Path, rows: int, shards: int | None) -> RunConfig:
     )
 
 
+def _own_stages(run: Run) -> Part:
+    stages = run.plan.stages
+    return Part(
+        run=run.path.name, sample=stages["sample"], generate=stages["generate"], refill=stages.get("refill"), rows=0
+    )
+
+
 def _own_part(run: Run) -> Part:
-    sample, generate = (run.plan.stages[stage] for stage in ("sample", "generate"))
-    part = Part(run=run.path.name, sample=sample, generate=generate, rows=0)
-    rows = sum(receipt.rows for receipt, _ in part_receipts(run, generate, f"generate of {run.path.name}"))
+    part = _own_stages(run)
+    rows = sum(
+        receipt.rows
+        for stage in part.candidates
+        for receipt, _ in part_receipts(run, stage, f"the candidates of {run.path.name}")
+    )
     return part.model_copy(update={"rows": rows})
 
 
@@ -261,7 +228,8 @@ def _part(part: Part, run: Run, path: Path) -> Part:
     def moved(stage: StagePlan) -> StagePlan:
         return stage.model_copy(update={"dir": os.path.relpath(run.part_dir(stage), path)})
 
-    return part.model_copy(update={"sample": moved(part.sample), "generate": moved(part.generate)})
+    named = {"sample": part.sample, "generate": part.generate, "refill": part.refill}
+    return part.model_copy(update={name: moved(stage) for name, stage in named.items() if stage is not None})
 
 
 def builds_on(topup: Run, run: Run) -> bool:
@@ -269,7 +237,8 @@ def builds_on(topup: Run, run: Run) -> bool:
     base = topup.plan.base
     return (
         bool(base)
-        and base[-1].generate.fingerprint == run.plan.stages["generate"].fingerprint
+        and [stage.fingerprint for stage in base[-1].candidates]
+        == [stage.fingerprint for stage in _own_stages(run).candidates]
         and len(base) == len(run.plan.base) + 1
     )
 
@@ -302,8 +271,11 @@ def pilot_config(config: RunConfig, rows: int) -> RunConfig:
 
 
 def later_stages(run: Run) -> tuple[str, ...]:
-    """Return the stages of a top-up: those of the run, so a pilot's top-up ends with merge too."""
-    return tuple(stage for stage in STAGES if stage in run.plan.stages)
+    """Return the stages of a top-up: those of the run, so a pilot's top-up ends with merge too.
+
+    A top-up is itself a further round, so it has no second one.
+    """
+    return tuple(stage for stage in STAGES if stage in run.plan.stages and stage not in SECOND_ROUND)
 
 
 def given_up(run: Run, need: Need) -> Iterator[GivenUp]:

@@ -85,32 +85,33 @@ def preflight(plan: Plan, *, submitting: bool = True) -> list[str]:
 
 
 def check_engines(config: RunConfig) -> None:
-    """Check that a generate task has enough GPUs for its engines; on CPUs the processes share the cores.
+    """Check that tasks of generate and refill have enough GPUs for their engines; on CPUs they share the cores.
 
     Raises:
         InputError: the engines need more GPUs than a task requests.
     """
-    gpus = resources(config, "generate").gpus
-    vision = config.model.vision.engine
-    for key, engine in (("model.generator", config.model.generator), ("model.vision.engine", vision)):
-        if engine is None or not gpus:
-            continue
-        if engine.tensor_parallel_size > gpus:
-            raise InputError(
-                "an engine is split over more GPUs than its task requests",
-                key=f"{key}.tensor_parallel_size",
-                found=engine.tensor_parallel_size,
-                expected=f"at most {gpus}, or cluster.stages.generate.gpus={engine.tensor_parallel_size}",
-            )
-        needed = engine.tensor_parallel_size * (1 if engine.engines == "auto" else engine.engines)
-        if needed > gpus:
-            raise InputError(
-                "the engines need more GPUs than their task requests",
-                key=f"{key}.engines",
-                found=engine.engines,
-                expected=f"auto, at most {gpus // engine.tensor_parallel_size}, "
-                f"or cluster.stages.generate.gpus={needed}",
-            )
+    for stage in ("generate", "refill"):
+        gpus = resources(config, stage).gpus
+        vision = config.model.vision.engine
+        for key, engine in (("model.generator", config.model.generator), ("model.vision.engine", vision)):
+            if engine is None or not gpus:
+                continue
+            if engine.tensor_parallel_size > gpus:
+                raise InputError(
+                    "an engine is split over more GPUs than its task requests",
+                    key=f"{key}.tensor_parallel_size",
+                    found=engine.tensor_parallel_size,
+                    expected=f"at most {gpus}, or cluster.stages.{stage}.gpus={engine.tensor_parallel_size}",
+                )
+            needed = engine.tensor_parallel_size * (1 if engine.engines == "auto" else engine.engines)
+            if needed > gpus:
+                raise InputError(
+                    "the engines need more GPUs than their task requests",
+                    key=f"{key}.engines",
+                    found=engine.engines,
+                    expected=f"auto, at most {gpus // engine.tensor_parallel_size}, "
+                    f"or cluster.stages.{stage}.gpus={needed}",
+                )
 
 
 def check_machine(plan: Plan) -> None:

@@ -70,6 +70,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "cluster": plan.config.cluster.kind,
         "rows": plan.config.dataset.size,
         "requests": None if plan.requested is None else sum(plan.requested),
+        "more_requests": plan.config.generate.refill if "refill" in plan.stages else 0,
         "acceptance": None if plan.acceptance is None else plan.acceptance.file,
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
@@ -202,6 +203,13 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
     )
     if any(stage["to_do"] for stage in value["stages"]):
         console.print(_expectation(value), highlight=False)
+    if value["more_requests"]:
+        console.print(
+            f"refill requests at most {value['more_requests']:.0%} more, for strata short of their quota; "
+            "it ends at once where none is",
+            highlight=False,
+            soft_wrap=True,
+        )
     for item in value["user_defaults"]:
         stages = ", ".join(item["stages"])
         used = f"--{item['option']} of {stages}" if stages else "not used; the profile or this program sets it"

@@ -105,7 +105,7 @@ class Rates:
     def _amounts(self, stage: str) -> dict[str, float]:
         """Return the amount of work of each part of an average shard of the plan; loading counts as 1."""
         config, shards = self._plan.config, self._plan.stages[stage].shards
-        if stage in ("sample", "generate", "merge"):
+        if stage in ("sample", "generate", "shortfall", "merge"):
             rows, replies = self._requests()
             if stage != "generate":
                 return {"rows": rows / shards}
@@ -213,6 +213,8 @@ def _parts(receipt: Receipt, config: RunConfig) -> dict[str, Part]:
             "load": Part(max(0.0, seconds - asking), 1.0, True),
             "queries": Part(asking, metrics["queries"], True),
         }
+    if receipt.stage == "refill":
+        return {"rows": Part(seconds, 1.0)}  # what a run lacks is not known before, so the work is not either
     return {"rows": Part(seconds, metrics.get("requested", receipt.rows))}
 
 
@@ -225,6 +227,11 @@ def _likeness(config: RunConfig, stage: str) -> str:
     what: dict[str, Any] = {
         "sample": config.sample.traversal,
         "generate": [model.generator.model_dump(), model.vision.model_dump(), config.checks.judge],
+        "shortfall": [config.merge.near_duplicates, config.merge.ambiguity != "off"],
+        "refill": [
+            model.generator.model_dump(), model.vision.model_dump(), config.checks.judge, config.dataset.size,
+            config.generate.routes, config.generate.refill,
+        ],
         "merge": [config.merge.near_duplicates, config.merge.ambiguity != "off", sorted(config.merge.formats)],
         "train": [
             model.trainee,

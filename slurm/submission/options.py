@@ -66,7 +66,17 @@ JOBS_PART = 4  # one stage takes at most a quarter of the controller's MaxJobCou
 
 def resources(config: RunConfig, stage: str) -> Resources:
     """Return the resources of one task of a stage; the defaults where the profile names none."""
-    return {str(name): value for name, value in config.cluster.stages.items()}.get(stage, Resources())
+    return _asked(config.cluster, stage)
+
+
+def _asked(cluster: ClusterConfig, stage: str) -> Resources:
+    named = {str(name): value for name, value in cluster.stages.items()}
+    own, like, default = named.get(stage, Resources()), STAGES[stage].like, Resources()
+    if like is None or like not in named:
+        return own
+    # By value: a plan's config names every key, so it does not tell which ones were set.
+    changed = {name: value for name, value in own if value != getattr(default, name)}
+    return named[like].model_copy(update=changed)
 
 
 def check_resources(config: RunConfig) -> None:
@@ -97,6 +107,8 @@ def check_resources(config: RunConfig) -> None:
             )
         )
     for stage, declared in STAGES.items():
+        if declared.like and stage not in cluster.stages:
+            continue  # what it takes is checked as that stage's
         asked = resources(config, stage)
         key = f"cluster.stages.{stage}"
         errors += _extra_errors(asked.extra, f"{key}.extra")
@@ -118,7 +130,7 @@ def check_resources(config: RunConfig) -> None:
                     expected="1",
                 )
             )
-        if asked.shards_per_task is not None and not declared.is_sharded:
+        if asked.shards_per_task is not None and declared.shards is None:
             errors.append(
                 InputError(
                     f"{stage} has only one shard",
@@ -245,7 +257,7 @@ def shards_per_task(config: RunConfig, stage: str, shards: int, tasks: int) -> i
 
 def node_hours(cluster: ClusterConfig, stage: str, tasks: int) -> float:
     """Return the upper bound in node-hours: tasks x nodes x time limit. The report shows what was really used."""
-    asked = {str(name): value for name, value in cluster.stages.items()}.get(stage, Resources())
+    asked = _asked(cluster, stage)
     return tasks * asked.nodes * asked.minutes / 60
 
 

@@ -71,6 +71,7 @@ class StageStatus:
         doing: what running shards do before their next unit (load a model) -> number of shards.
         failure_reasons: first line of why shards failed -> number of shards.
         failures: the first failures, with the ends of their logs.
+        notes: what finished shards say of their result, in one line each.
         unreadable: receipts that cannot be read: their shards count as done, their rows do not count.
         usage: resources used.
     """
@@ -107,6 +108,7 @@ class StageStatus:
     running_shards: list[int] = field(default_factory=list)
     failed_shards: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 

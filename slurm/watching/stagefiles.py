@@ -19,7 +19,7 @@ from jobs.task import FAILURE_SUFFIX, PROGRESS_SUFFIX, RECEIPT_SUFFIX, Receipt, 
 # A network file system serves many concurrent opens about as fast as one. Below _FEW files threads do not pay off.
 _THREADS = 16
 _FEW = 200
-_METRICS = ("tokens", "tokens_per_second")  # of a receipt, for the status
+_METRICS = ("tokens", "tokens_per_second", "note")  # of a receipt, for the status
 _T = TypeVar("_T")
 
 

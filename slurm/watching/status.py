@@ -213,6 +213,8 @@ class StatusReader:
             status.rows += receipt.rows
             status.seconds += receipt.seconds
             status.tokens += receipt.tokens
+            if "note" in receipt.metrics:
+                status.notes.append(str(receipt.metrics["note"]))
         parts = shards_a_second = rate = tokens = 0.0
         for shard, progress in files.progress(at_work).items():
             status.progressed = max(status.progressed or 0.0, progress.time)

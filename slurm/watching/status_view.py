@@ -155,6 +155,7 @@ def remarks(status: RunStatus) -> list[str]:
             lines.append(
                 f"{stage.stage}: {rate_text(stage.tokens_per_second)} tokens/s{'' if stage.running else ' per task'}"
             )
+        lines += [f"{stage.stage}: {note}" for note in stage.notes]
         lines += [
             f"{stage.stage}: this receipt cannot be read; remove it and run `retry`: {path}"
             for path in stage.unreadable
@@ -315,4 +316,5 @@ def plain_line(stage: StageStatus) -> str:
         parts.append(duration(stage.seconds))
     if stage.eta_s is not None:
         parts.append(f"ETA {duration(stage.eta_s)}")
+    parts += stage.notes
     return "  ".join(parts)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from routenator.sampling.acceptance import SHOWN_CONFIDENCE, Acceptance
-from slurm.planning.topup import GivenUp, Need, stratum_name
+from routenator.sampling.needs import Need
+from slurm.planning.topup import GivenUp, stratum_name
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -17,7 +17,7 @@ import yaml
 
 from jobs.entry import run_task
 from jobs.plan import Run
-from jobs.stages import STAGES
+from jobs.stages import SECOND_ROUND, STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
@@ -178,7 +178,7 @@ def test_the_data_set_is_made_without_a_driver(submitted: Run, config: Path) -> 
 
     # Neither the number of shards nor the scheduler matters: a local run, one task at a time, gives the same rows.
     alone = materialise(make_plan(load_config(config, ["sample.shards=1", "generate.shards=1", "cluster=local"])))
-    for stage in ("sample", "generate", "merge"):
+    for stage in ("sample", "generate", *SECOND_ROUND, "merge"):
         run_task(alone.path, stage, [0])
     for split in ("train", "validation"):
         here, there = (pl.read_parquet(one.path / "dataset" / f"{split}.parquet").sort("index") for one in (alone, run))

@@ -243,8 +243,10 @@ def test_E1_the_users_defaults_count_where_the_profile_is_silent_and_plan_shows_
     }
     (tmp_path / "shown.yaml").write_text(yaml.safe_dump(config))
     said = launch_here("plan", str(tmp_path / "shown.yaml")).stdout
-    assert "from your shell: SBATCH_ACCOUNT=proj (--account of sample, generate, merge, train" in said
-    assert "from your shell: SBATCH_PARTITION=gpu (--partition of sample, generate, train" in said
+    assert (
+        "from your shell: SBATCH_ACCOUNT=proj (--account of sample, generate, shortfall, refill, merge, train" in said
+    )
+    assert "from your shell: SBATCH_PARTITION=gpu (--partition of sample, generate, refill, train" in said
     assert "from your shell: SBATCH_TIMELIMIT=0:01 (not used; the profile or this program sets it)" in said
     shown = json.loads(launch_here("plan", str(tmp_path / "shown.yaml"), "--json").stdout)["user_defaults"]
     assert [item["variable"] for item in shown] == ["SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT"]

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+import jobs.deciding
 import jobs.merge
 from jobs.inputs import read_strata
 from jobs.scratch import Scratch
@@ -334,7 +335,7 @@ def test_an_attempt_that_was_killed_while_it_wrote_leaves_its_verdicts(
     assert len(list(root.glob("decisions-*"))) == 1
     assert list(root.glob("attempt-*"))
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.merge, "decide", kill)  # must not be asked again
+        patch.setattr(jobs.deciding, "decide", kill)  # must not be asked again
         merge(run)
     for name in ("dataset/train.jsonl", "dataset/train.parquet", "dataset/rejected.parquet", "merge.json"):
         assert sha256_file(run.stage_dir("merge") / name) == sha256_file(whole / name)

@@ -14,7 +14,7 @@ from rich.console import Console
 import jobs.report
 from jobs.plan import Run
 from jobs.results import gather
-from jobs.stages import up_to
+from jobs.stages import DATA_STAGES
 from jobs.task import Task
 from routenator.errors import CorruptShardError, StageError
 from routenator.files import read_json, write_atomic, write_json
@@ -264,7 +264,7 @@ def test_a_missing_row_is_said_once(reported: Run) -> None:
 
 def test_a_run_that_ends_with_its_data_set_has_a_report(tmp_path: Path) -> None:
     """`--until merge` made no page, so the data could not be looked at before training."""
-    run = make_run(tmp_path, planned=up_to("merge"))
+    run = make_run(tmp_path, planned=(*DATA_STAGES, "report"))
     generate(run, [candidate(request) for request in sample(run)])
     merge(run)
     assert tuple(run.plan.stages) == ("sample", "generate", "merge", "report")

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from jobs.plan import Plan, Run
-from jobs.stages import STAGES
 from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_files, shard_name, verify_file
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import sha256_file, write_atomic, write_json
-from tests.jobs.world import make_run
+from tests.jobs.world import ONE_ROUND, make_run
 
 
 def write(task: Task, text: str = "data", suffix: str = ".txt") -> Path:
@@ -321,7 +320,7 @@ def test_publish_links_relative_and_repeats(tmp_path: Path) -> None:
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     run = make_run(tmp_path, 3)
     assert Run.load(run.path).plan == run.plan
-    assert set(run.plan.stages) == set(STAGES)
+    assert set(run.plan.stages) == set(ONE_ROUND)
     assert Plan.model_validate_json((run.path / "plan.json").read_text()) == run.plan
 
 

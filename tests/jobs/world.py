@@ -10,7 +10,7 @@ from typing import Any
 import jobs.merge
 import jobs.sample
 from jobs.plan import Plan, Run, StagePlan
-from jobs.stages import STAGES
+from jobs.stages import SECOND_ROUND, STAGES
 from jobs.task import Task
 from routenator.domain.loader import load_domain
 from routenator.files import write_atomic
@@ -19,11 +19,12 @@ from routenator.schemas import CANDIDATE_COLUMNS, DETAIL_COLUMNS, arrow_schema
 from routenator.wording.composer import Composer
 from tests.conftest import TINY, make_config
 
+ONE_ROUND = tuple(stage for stage in STAGES if stage not in SECOND_ROUND)
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def make_run(
-    folder: Path, shards: int = 1, domain: Path = TINY, planned: Collection[str] = STAGES, **config: Any
+    folder: Path, shards: int = 1, domain: Path = TINY, planned: Collection[str] = ONE_ROUND, **config: Any
 ) -> Run:
     """A run directory with a plan of some stages and a domain; ``shards`` for sample and generate."""
     run_dir = folder / "runs" / "test"
@@ -35,15 +36,16 @@ def make_run(
             dir=f"../stages/{name}-{number:012x}",
             shards=shards if name in ("sample", "generate") else 1,
         )
-        for number, name in enumerate(STAGES)
-        if name in planned
+        for number, name in enumerate(stage for stage in STAGES if stage in planned)
     }
     plan = Plan(
         fingerprint="abcdef012345",
         created="2025-01-01T00:00:00Z",
         version="0.1.0",
         commit="1234567",
-        config=make_config(sample={"shards": shards}, generate={"shards": shards}, **config),
+        config=make_config(
+            sample={"shards": shards}, **{**config, "generate": {"shards": shards, **config.get("generate", {})}}
+        ),
         domain_sha256="0" * 64,
         golden_sha256="1" * 64,
         stages=stages,

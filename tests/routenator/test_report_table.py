@@ -13,7 +13,7 @@ from routenator.report.table import print_summary, score_text
 from tests.routenator.test_report_summary import receipt
 
 
-def summary(**changes: Any) -> dict[str, Any]:
+def summary(rounds: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     scores = {
         "n": 200,
         "function_f1_macro": {"value": 0.9123, "low": 0.87, "high": 0.95},
@@ -27,7 +27,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "dropped": {"duplicate": 220, "conflict": 0},
     }  # fmt: skip
     merge: dict[str, Any] = {
-        "counts": counts, "distribution": None, "deficits": [], "rounds": [], "words": {}, "positions": {},
+        "counts": counts, "distribution": None, "deficits": [], "rounds": rounds or [], "words": {}, "positions": {},
         "generators": {}, "examples": [],
     }  # fmt: skip
     given: dict[str, Any] = {
@@ -101,13 +101,16 @@ def test_stages_and_places(tmp_path: Path) -> None:
     assert "report/index.html" in printed(summary())
 
 
-def test_rounds_are_shown_only_after_a_topup() -> None:
-    value = summary()
-    assert "Rounds" not in printed(value)
-    value["rounds"] = [{"requested": n * 1000, "accepted": n * 100, "kept": n * 10, "final": n} for n in (1, 2)]
-    text = printed(value)
+def test_rounds_are_shown_where_there_was_more_than_one() -> None:
+    assert "Rounds" not in printed(summary())
+    rows = [{"requested": n * 1000, "accepted": n * 100, "kept": n * 10, "final": n} for n in (1, 2, 3)]
+    names = ("first run", "second round", "top-up 1")
+    text = printed(summary(rounds=[{"name": name, **row} for name, row in zip(names, rows, strict=True)]))
     assert line(text, "first run")[2:] == ["1,000", "100", "10", "1"]
-    assert line(text, "top-up 1")[2:] == ["2,000", "200", "20", "2"]
+    assert line(text, "second round")[2:] == ["2,000", "200", "20", "2"]
+    assert line(text, "top-up 1")[2:] == ["3,000", "300", "30", "3"]
+    old = printed(summary(rounds=rows[:2]))  # merged before rounds had names: a run had one, and each top-up another
+    assert line(old, "first run")[2:] == ["1,000", "100", "10", "1"] and line(old, "top-up 1")[2] == "2,000"
 
 
 def test_names_are_not_markup() -> None:

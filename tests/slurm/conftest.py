@@ -20,7 +20,7 @@ PACKAGE = "toystages"
 
 
 def make_config(folder: Path, **changes: Any) -> RunConfig:
-    """A valid config whose domain is two small files; only ``check_inputs`` would read them."""
+    """A valid config of one round, whose domain is two small files; only ``check_inputs`` would read them."""
     domain = folder / "domain"
     if not domain.exists():
         domain.mkdir(parents=True)
@@ -42,6 +42,7 @@ def make_config(folder: Path, **changes: Any) -> RunConfig:
             value.setdefault(section, {})[name] = item
         else:
             value[section] = item
+    value["generate"] = {"refill": 0, **value["generate"]}
     return RunConfig.model_validate(value)
 
 

@@ -65,7 +65,7 @@ def pickles(folder: Path) -> list[Path]:
 
 
 def test_runs_every_stage_and_publishes(make_run: Callable[..., Run]) -> None:
-    run = make_run()
+    run = make_run(generate__refill=0.25)
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 0
     for stage in STAGES:

@@ -49,7 +49,7 @@ def world(folder: Path, model: str | None = None, **changes: Any) -> Path:
         "root": str(folder / "runs"),
         "cluster": "local",
         "dataset": {"size": 60, "validation_share": 0},
-        "generate": {"routes": {"heuristic": 1}},
+        "generate": {"routes": {"heuristic": 1}, "refill": 0},
         "checks": {"length": False},
         "model": {"generator": engine, "trainee": engine["model"], "embedder": "package:all-minilm-l6-v2"},
         "train": {"prompt": "compact", "method": "lora", "deepspeed": False, "max_steps": 2, "batch_size": 2},

@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 
 from routenator.compose import load_config
+from routenator.config import RunConfig
 from routenator.errors import InputError, InputErrors
 from slurm.devcluster.config import CORES, MEMORY_MB
-from slurm.submission.options import MANAGED_OPTIONS, SBATCH_OPTIONS, check_resources, node_hours, sbatch_parameters
+from slurm.submission.options import (
+    MANAGED_OPTIONS,
+    SBATCH_OPTIONS,
+    check_resources,
+    node_hours,
+    resources,
+    sbatch_parameters,
+)
 from tests.slurm.conftest import make_config
 
 
@@ -75,6 +83,17 @@ def test_nothing_is_both_free_and_managed() -> None:
 def test_node_hours_are_an_upper_bound(tmp_path: Path) -> None:
     cluster = config(tmp_path, {"generate": {"minutes": 90}}).cluster
     assert node_hours(cluster, "generate", 4) == 6.0
+
+
+def test_a_second_round_has_the_resources_of_the_first(tmp_path: Path) -> None:
+    """A profile written before there was one must not send a model's task to a node without GPUs."""
+    profile = {"generate": {"gpus": 4, "minutes": 90, "partition": "gpu"}, "merge": {"memory_gib": 64}}
+    one = config(tmp_path, {**profile, "refill": {"minutes": 30}})
+    assert resources(one, "refill") == resources(one, "generate").model_copy(update={"minutes": 30})
+    assert resources(one, "shortfall") == resources(one, "merge")
+    assert node_hours(one.cluster, "refill", 4) == 2.0
+    again = RunConfig.model_validate(one.model_dump())
+    assert resources(again, "refill") == resources(one, "refill"), "a plan's config says the same"
 
 
 def test_the_test_clusters_profile_fits_its_nodes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.plan import Run
-from jobs.stages import STAGES, up_to
+from jobs.stages import DATA_STAGES, SECOND_ROUND, STAGES, up_to
 from jobs.task import Task, missing_shards
 from routenator.errors import InputError
 from slurm.planning.fingerprints import stage_fingerprints
@@ -47,8 +47,10 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"checks": {"grounding": 0.5}}, ALL - {"sample"}),
     ({"model__generator": {"model": "org/other"}}, ALL - {"sample"}),
     ({"model__generator": {"model": "org/generator", "guided": False}}, ALL),  # other templates serve
-    ({"dataset__validation_share": 0.3}, ALL - {"sample", "generate"}),
-    ({"merge": {"formats": ["bfcl"]}}, ALL - {"sample", "generate"}),
+    ({"generate__refill": 0.5}, ALL - {"sample", "generate"}),
+    ({"generate__confidence": 0.5}, ALL - {"sample", "generate"}),
+    ({"dataset__validation_share": 0.3}, ALL - {"sample", "generate", *SECOND_ROUND}),
+    ({"merge": {"formats": ["bfcl"]}}, ALL - {"sample", "generate", *SECOND_ROUND}),
     ({"merge": {"ambiguity": 0.9}}, ALL - {"sample", "generate"}),
     ({"merge": {"ambiguity_neighbours": 3}}, set()),  # irrelevant while ambiguity is off
     ({"train": {"epochs": 1}}, {"train", "evaluate", "report"}),
@@ -80,8 +82,19 @@ def test_a_report_depends_on_the_stages_that_it_shows(tmp_path: Path) -> None:
     assert list(data) == ["sample", "generate", "merge", "report"]
     assert {name for name in data if data[name].fingerprint != whole[name].fingerprint} == {"report"}
     assert make_plan(config, stages=up_to("merge")).stages == data
-    assert up_to("train") == ("sample", "generate", "merge", "train", "report")
+    assert up_to("train") == ("sample", "generate", *SECOND_ROUND, "merge", "train", "report")
     assert up_to("generate") == ("sample", "generate") and up_to("report") == tuple(STAGES)
+
+
+def test_a_second_round_is_planned_at_once_and_changes_nothing_before_it(tmp_path: Path) -> None:
+    """What is missing is known only after the first round, and a plan never changes: a run ended with 998 of 1,000."""
+    one = make_plan(make_config(tmp_path, generate__shards=9)).stages
+    two = make_plan(make_config(tmp_path, generate__shards=9, generate__refill=0.25)).stages
+    assert tuple(two) == tuple(STAGES) and set(STAGES) - set(one) == set(SECOND_ROUND)
+    assert {name for name in one if one[name] == two[name]} == {"sample", "generate"}
+    assert (two["shortfall"].shards, two["refill"].shards) == (1, 3)
+    data = make_plan(make_config(tmp_path, generate__shards=9, generate__refill=0.25), stages=DATA_STAGES).stages
+    assert data == {name: one[name] for name in DATA_STAGES}, "a pilot has one round, like a run without a second"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +183,7 @@ def test_changed_training_reuses_the_data(make_run: Callable[..., Run], tmp_path
     assert not unfinished()
     assert unfinished(train={"epochs": 1}) == {"train", "evaluate", "report"}
     (tmp_path / "domain" / "template.txt").write_text("changed")
-    assert unfinished() == set(STAGES)
+    assert unfinished() == set(run.plan.stages)
 
 
 def test_notes_beside_the_golden_set_change_nothing(make_run: Callable[..., Run], tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def test_the_attempt_in_the_logs_name_counts_requeues(make_run: Callable[..., Ru
 
 
 def test_scripts_of_the_whole_dag_wait_for_each_other(make_run: Callable[..., Run]) -> None:
-    texts = scripts(make_run(cluster={"kind": "slurm"}, generate__shards=9), array=4, tasks=16)
+    run = make_run(cluster={"kind": "slurm"}, generate__shards=9, generate__refill=0.25)
+    texts = scripts(run, array=4, tasks=16)
     assert list(texts) == list(STAGES)
     assert "--dependency" not in texts["sample"] and "#SBATCH --array=0-1%64" in texts["sample"]
     assert "afterok:$SAMPLE" in texts["generate"] and "--array=0-3%64" in texts["generate"]

@@ -1,0 +1,3 @@
+from jobs.refill import VERSION, run
+
+__all__ = ["VERSION", "run"]

@@ -1,0 +1,3 @@
+from jobs.shortfall import VERSION, run
+
+__all__ = ["VERSION", "run"]

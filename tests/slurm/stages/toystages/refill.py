@@ -1,0 +1,3 @@
+from toystages.common import VERSION, run
+
+__all__ = ["VERSION", "run"]
