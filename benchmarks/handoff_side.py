@@ -74,10 +74,13 @@ def by_llama(task: dict[str, Any], prompts: list[list[int]], scratch: Path) -> l
     params.n_parallel = 1
     params.cpuparams.n_threads = task["threads"]
     server = xllamacpp.Server(params)
-    return [
-        server.handle_completions({"prompt": prompt, "n_predict": task["tokens"], "temperature": 0})["content"]
-        for prompt in prompts
-    ]
+    texts = []
+    for prompt in prompts:
+        made = server.handle_completions({"prompt": prompt, "max_tokens": task["tokens"], "temperature": 0})
+        if "choices" not in made:
+            raise RuntimeError(f"llama.cpp gave no completion: {made}")
+        texts.append(made["choices"][0]["text"])
+    return texts
 
 
 def margins(task: dict[str, Any]) -> dict[str, list[tuple[str, float]]]:
