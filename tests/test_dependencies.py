@@ -222,7 +222,7 @@ def test_a_command_says_what_it_lacks(bare: Path, config: Path, tmp_path: Path) 
     ]
     answers, _ = commands(bare, *(arguments for arguments, _, _ in expected))
     for (code, _, error), (_, what, extra) in zip(answers, expected, strict=True):
-        assert code == 2 and re.match(rf"error: {what}, which is not installed here\n", error), error
+        assert code == 2 and re.search(rf"(?m)^error: {what}, which is not installed here\n", error), error
         assert re.search(missing(extra), error)
 
 
