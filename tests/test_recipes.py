@@ -376,7 +376,7 @@ def test_the_new_stage_runs_and_shows(tree: Path, run: Path) -> None:
     assert set(json.loads((run / "audit.json").read_text())) == {"search", "book"}
     status = json.loads(python(tree, "launch.py", "status", str(run), "--json"))
     assert [(stage["stage"], stage["state"]) for stage in status["stages"]] == [
-        (name, "done") for name in ("sample", "generate", "merge", "audit", "report")
+        (name, "done") for name in ("sample", "generate", "shortfall", "refill", "merge", "audit", "report")
     ]
     assert "audit" in python(tree, "launch.py", "report", str(run))
     plan = json.loads((run / "plan.json").read_text())
