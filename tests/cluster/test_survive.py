@@ -77,7 +77,7 @@ def make(
         "root": str(folder / name),
         "seed": 3,
         "dataset": {"size": 300},
-        "generate": {"chunk_rows": 3, "routes": {"heuristic": 1}},
+        "generate": {"chunk_rows": 3, "routes": {"heuristic": 1}, "refill": 0},
         "train": {
             "prompt": "compact",
             "max_steps": STEPS,
