@@ -65,7 +65,7 @@ def test_each_hop_is_called_by_the_one_that_the_page_says(number: int) -> None:
     before = hops()[:number]
     if caller == BY_SCRIPT:
         module = file.removesuffix(".py").replace("/", ".")
-        assert f"-m {module} " in (ROOT / "slurm/submission/executor.py").read_text()
+        assert f'"{module}"' in (ROOT / "slurm/submission/executor.py").read_text()
     elif caller == BY_RECEIPT:
         for side in ("jobs/task.py", "slurm/watching/stagefiles.py"):
             assert "RECEIPT_SUFFIX" in (ROOT / side).read_text()
