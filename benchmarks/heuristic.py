@@ -7,6 +7,9 @@ strings), compared with the same grammars expanded row by row in plain Python (t
 redrawn until the length fits; it aims at no keyword position and adds no noise); then rows per second of the whole
 generate stage (reading, words, all checks, parquet, receipt). Seconds are CPU seconds of this process; compilation is
 excluded and shown separately.
+
+`tables-de` and `tables-tr` are the small domain of benchmarks/languages.py in German and in Turkish; the last lines
+compare them with the same domain in English, which has no letter beyond ASCII.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.languages import write_domain  # noqa: E402
 from routenator import grammar  # noqa: E402
 from routenator.domain.dates import MARK, day_texts  # noqa: E402
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from routenator.sampling.strata import Stratum
 
 WARM_ROWS = 256
+TABLES = "tables-"  # the domain of benchmarks/languages.py, before a language's code
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -48,7 +53,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--peer-rows", type=int, default=2000, help="rows that the peer writes")
     parser.add_argument(
-        "--domains", nargs="+", default=["creative", "assistant"], help="names below configs/domains, or folders"
+        "--domains",
+        nargs="+",
+        default=["creative", "assistant", *(TABLES + language for language in ("en", "de", "tr"))],
+        help="names below configs/domains, folders, or tables- and a language of benchmarks/languages.py",
     )
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many counts, for both sides")
     parser.add_argument("--json", type=Path)
@@ -67,6 +75,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             f"{result['stage_rows_per_s']:>13,.0f} {result['accepted']:>9.1%} {result['compile_s']:>10.1f}",
             flush=True,
         )
+    rates = {result["domain"]: result for result in results}
+    english = rates.get(f"{TABLES}en")
+    for name, rate in rates.items():
+        if english and name.startswith(TABLES) and rate is not english:
+            queries, rows = (rate[key] / english[key] for key in ("queries_per_s", "stage_rows_per_s"))
+            print(f"{name}: {queries:.2f} of the queries, {rows:.2f} of the stage's rows per second of {TABLES}en")
     report = {"results": results}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
@@ -76,11 +90,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def measure(name: str, rows: int, peer_rows: int, repeat: int) -> dict[str, Any]:
     """Measure all figures of one domain."""
     from routenator.compose import find_domain
-    from routenator.config import RunConfig
     from routenator.domain.loader import load_domain
+
+    with tempfile.TemporaryDirectory(prefix="tables-") as folder:
+        if name.startswith(TABLES):
+            domain = load_domain(write_domain(Path(folder) / name, name.removeprefix(TABLES)))
+        else:
+            domain = load_domain(find_domain(name))
+        return _measured(name, domain, rows, peer_rows, repeat)
+
+
+def _measured(name: str, domain: Domain, rows: int, peer_rows: int, repeat: int) -> dict[str, Any]:
+    from routenator.config import RunConfig
     from routenator.wording.composer import Composer
 
-    domain = load_domain(find_domain(name))
     config = RunConfig.model_validate(
         {
             "name": "benchmark",

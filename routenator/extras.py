@@ -39,6 +39,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "metrics": {"prometheus_client": "prometheus-client"},
     "privacy": {"opendp": "opendp"},
     "hub": {"huggingface_hub": "huggingface_hub"},
+    "languages": {"budoux": "budoux"},
     "door": {"faker": "Faker", "inflect": "inflect", "rstr": "rstr", "mcp": "mcp"},
 }
 _TRAIN = ("torch", "transformers", "accelerate", "peft")  # whatever the method and the tracker

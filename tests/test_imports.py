@@ -87,6 +87,7 @@ WORKERS_ONLY = {
     "routenator/validation/prefilter.py",
     "routenator/validation/prefilter_call.py",
     "routenator/validation/prefilter_kernel.py",
+    "routenator/validation/segments_kernel.py",
     "routenator/wording/composer.py",
     "routenator/wording/expand.py",
     "routenator/wording/kernel.py",

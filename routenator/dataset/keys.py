@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routenator.domain.dates import statement
+from routenator.validation.segments import count_words, segmenter
 
 if TYPE_CHECKING:
     import polars as pl
 
 HASH_BITS = 64
+
+
+def word_counts(frame: pl.DataFrame) -> pl.Series:
+    """Numbers of words of a table's queries, by their language."""
+    counts = frame.select(words=word_count("query")).to_series()
+    spaceless = [language for language in frame["language"].unique() if segmenter(language) is not None]
+    rows = frame["language"].is_in(spaceless).arg_true()
+    if len(rows):
+        pairs = frame[rows].select("query", "language").iter_rows()
+        counts = counts.scatter(rows, [count_words(query, language) for query, language in pairs])
+    return counts
 
 
 def word_count(column: str) -> pl.Expr:

@@ -327,7 +327,7 @@ class _Block:
         import polars as pl
 
         parts = call_parts(frame, list(self._categories))
-        frame = frame.with_columns(words=keys.word_count("query"), parts=parts, asked=keys.asked(frame))
+        frame = frame.with_columns(words=keys.word_counts(frame), parts=parts, asked=keys.asked(frame))
         single = frame.filter(pl.col("number") == 1)
         for function, words, count in single.group_by("function", "words").len().iter_rows():
             found.words.setdefault(function, Counter())[words] += count

@@ -35,6 +35,7 @@ from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REP
 from routenator.routes import ROUTES
 from routenator.schemas import arrow_schema
 from routenator.validation.checks import Context, first_failure
+from routenator.validation.segments import count_words
 from routenator.validation.text import third_of, words
 from routenator.wording.composer import Composer
 
@@ -215,7 +216,7 @@ class Generator:
         assert config is not None
         slots: dict[str, str] = json.loads(request["slots"])[0]
         pool, gaps = self._pool(request["function"], request["language"], derive(seed, STREAM_POOL) % _POOLS)
-        examples = self._examples(pool, seed, (low, high))
+        examples = self._examples(pool, seed, (low, high), request["language"])
         record = self.domain.records.get(request["record"] or "", {})
         keyword = slots.get(self.domain.functions[request["function"]].category or "", "")
         variables: dict[str, Any] = {
@@ -246,7 +247,13 @@ class Generator:
         grammar = None
         if template.guide == "slots" and config.guided:
             grammar = build_grammar(
-                slots, request["draft"], (low, high), gaps, seed, QUERY_KEY if json_output else None
+                slots,
+                request["draft"],
+                (low, high),
+                gaps,
+                seed,
+                QUERY_KEY if json_output else None,
+                request["language"],
             )
         # A grammar ends the reply by itself and a cut would break it, so a template's limit applies to free replies
         # only.
@@ -271,12 +278,14 @@ class Generator:
             (text, example["slots"]) for example in pool for text in {example["draft"], example["query"]}
         )
 
-    def _examples(self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int]) -> list[dict[str, Any]]:
+    def _examples(
+        self, pool: list[dict[str, Any]], seed: int, bounds: tuple[int, int], language: str
+    ) -> list[dict[str, Any]]:
         """Draw few-shot examples by the seed; those closest in length to the request come last and count most."""
         mixed = shuffled(seed, STREAM_EXAMPLES, pool)
 
         def outside(example: dict[str, Any]) -> int:
-            count = len(example["query"].split())
+            count = count_words(example["query"], language)
             return max(bounds[0] - count, count - bounds[1], 0)
 
         return sorted(mixed, key=outside)[: self.config.generate.examples][::-1]

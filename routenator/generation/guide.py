@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from routenator.generation.seeds import STREAM_FRAMES, STREAM_GAPS, STREAM_ORDER, pick, shuffled
+from routenator.validation.segments import count_words
 from routenator.validation.text import words
 
 START, END = "^", "$"  # the query's ends, in place of a slot in a pair
@@ -110,7 +111,13 @@ def split_at_slots(text: str, slots: Mapping[str, str], only: bool = False) -> l
 
 
 def build_grammar(
-    slots: Mapping[str, str], draft: str, bounds: tuple[int, int], gaps: Gaps, seed: int, json_key: str | None = None
+    slots: Mapping[str, str],
+    draft: str,
+    bounds: tuple[int, int],
+    gaps: Gaps,
+    seed: int,
+    json_key: str | None = None,
+    language: str = "en",
 ) -> str:
     """Build the grammar of the replies to one request.
 
@@ -122,6 +129,7 @@ def build_grammar(
         gaps: from queries for the same function.
         seed: the row's seed; it decides which gaps are offered.
         json_key: if given, the reply is a JSON object with the query under this key; else just the query.
+        language: of the query; its words are counted accordingly.
     """
     own = split_at_slots(draft, slots)
     if own is None:
@@ -129,8 +137,9 @@ def build_grammar(
         names = list(slots)
         own = [((before, after), " ") for before, after in itertools.pairwise([START, *names, END])]
         own[0], own[-1] = (own[0][0], ""), (own[-1][0], "")
-    lows, highs = _room([gap for _, gap in own], sum(len(surface.split()) for surface in slots.values()), bounds, seed)
-    maker = _Maker(slots, own, lows, highs, gaps, seed, json_key is not None)
+    spoken = sum(count_words(surface, language) for surface in slots.values())
+    lows, highs = _room([count_words(gap, language) for _, gap in own], spoken, bounds, seed)
+    maker = _Maker(slots, own, lows, highs, gaps, seed, json_key is not None, language)
     options = [
         option for order in _orders([pair[1] for pair, _ in own[:-1]], seed) if (option := maker.sequence(order))
     ]
@@ -152,6 +161,7 @@ class _Maker:
     gaps: Gaps
     seed: int
     inside_json: bool
+    language: str
     rules: dict[str, str] = field(default_factory=dict)
 
     def sequence(self, order: Sequence[str]) -> str:
@@ -185,7 +195,7 @@ class _Maker:
         return " | ".join(f"{_literal(a, self.inside_json)} {core} {_literal(b, self.inside_json)}" for a, b in chosen)
 
     def _fits(self, text: str, place: int) -> bool:
-        return self.lows[place] <= len(text.split()) <= self.highs[place]
+        return self.lows[place] <= count_words(text, self.language) <= self.highs[place]
 
     def _rule(self, place: int, pair: Pair, fitting: Sequence[str]) -> str:
         """Name of the rule for the text between two slots at the ``place``-th gap; made on first use."""
@@ -215,19 +225,18 @@ def _orders(own: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     )
 
 
-def _room(own: Sequence[str], spoken: int, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
+def _room(shape: Sequence[int], spoken: int, bounds: tuple[int, int], seed: int) -> tuple[list[int], list[int]]:
     """Minimum and maximum words of each gap, modelled on the draft's gaps.
 
     Any choice within them keeps the query within ``bounds``, if that is possible at all.
 
     Args:
-        own: the draft's gaps.
+        shape: words of each of the draft's gaps.
         spoken: words of the slots' surfaces.
         bounds: lowest and highest number of words of the query.
         seed: the row's seed; it decides which gaps get the words that are left over.
     """
     need, free = max(0, bounds[0] - spoken), max(0, bounds[1] - spoken)
-    shape = [len(gap.split()) for gap in own]
     lows = list(shape)
     while sum(lows) > need:
         lows[lows.index(max(lows))] -= 1

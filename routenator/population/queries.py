@@ -18,6 +18,7 @@ from routenator.errors import InputError, InputErrors
 from routenator.jsontext import BadJsonError, loads
 from routenator.language import SURE, base_code, detect, detect_among
 from routenator.population.labeller import Labeller
+from routenator.validation.segments import count_words
 from routenator.validation.text import find_words, third_of
 
 _PUNCTUATION = frozenset(",.?!;:")
@@ -223,15 +224,16 @@ class Observer:
         third: str | None,
         calls: int | None = None,
     ) -> Observation:
+        language = self._language(query)
         return Observation(
             function=function,
             calls=calls,
             guessed=guessed,
             category=category,
             slots=slots,
-            words=len(query.split()),
+            words=count_words(query, language or ""),
             third=third,
-            language=self._language(query),
+            language=language,
             lowercase=query == query.lower() and any(sign.isalpha() for sign in query),
             bare=not _PUNCTUATION & set(query),
         )

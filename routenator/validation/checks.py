@@ -19,6 +19,7 @@ from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
 from routenator.language import SURE, base_code, detect, known, related
 from routenator.validation.letters import is_latin, is_spaceless, stands_alone
+from routenator.validation.segments import count_words
 from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
 from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, OWN_WORDS, TELLING_WORDS, longest_word
 
@@ -307,7 +308,7 @@ def _names(surface: str, glue: list[str]) -> bool:
 def length(candidate: Candidate, context: Context) -> str | None:
     if not context.config.length:
         return None
-    count, (low, high) = len(candidate.query.split()), candidate.bounds
+    count, (low, high) = count_words(candidate.query, candidate.language), candidate.bounds
     return None if low <= count <= high else f"{count} words, not {low} to {high}"
 
 

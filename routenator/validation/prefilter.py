@@ -62,7 +62,9 @@ def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
     bounds = np.array(
         list(buckets.values()) if context.config.length else [(0, 1 << 30)] * len(buckets), dtype=np.int64
     )
-    rules = make_rules(languages, context.config.language, context.domain.functions)
+    columns = [_bytes(details[name]) for name in ("draft", "slots", "calls")]
+    ascii_only = not any(_has_others(data, ends) for data, ends in columns[:2])
+    rules = make_rules(languages, context.config.language, context.domain.functions, ascii_only=ascii_only)
 
     def numbers(name: str, known: list[str]) -> NDArray[np.int64]:
         found = pc.index_in(details[name], value_set=pa.array(known, pa.string()))
@@ -73,8 +75,9 @@ def surely_accepted(details: pa.Table, context: Context) -> NDArray[np.bool_]:
     rows = np.column_stack(
         [function, numbers("language", languages), bounds[numbers("length", list(buckets))], skipped]
     )
-    texts = [part for name in ("draft", "slots", "calls") for part in _bytes(details[name])]
-    mask: NDArray[np.bool_] = sure_rows(rules, np.ascontiguousarray(rows), *texts)
+    mask: NDArray[np.bool_] = sure_rows(
+        rules, np.ascontiguousarray(rows), *(part for column in columns for part in column)
+    )
     return mask
 
 
@@ -86,3 +89,8 @@ def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int32
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, dtype=np.int32)[array.offset : array.offset + len(array) + 1]
     return np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8), ends
+
+
+def _has_others(data: NDArray[np.uint8], ends: NDArray[np.int32]) -> bool:
+    """Whether texts have bytes beyond ASCII."""
+    return bool((data[ends[0] : ends[-1]] >= 0x80).any())

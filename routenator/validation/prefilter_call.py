@@ -37,13 +37,13 @@ _DIGITS = 15  # of a number that is read exactly
 
 @njit(cache=True)
 def string_end(text: Any, i: Any, stop: Any) -> Any:
-    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not a plain ASCII string."""
+    """Position of the closing quote of the JSON string that starts at ``i``; -1 if it is not plain text."""
     if i >= stop or text[i] != _QUOTE:
         return -1
     for k in range(i + 1, stop):
         if text[k] == _QUOTE:
             return k
-        if text[k] < 32 or text[k] > 126 or text[k] == 92:
+        if text[k] < 32 or text[k] == 127 or text[k] == 92:
             return -1
     return -1
 

@@ -225,7 +225,7 @@ def expand(
         if piece >= 0:
             items[at] = piece
             at += 1
-            facts = program.pieces[piece, 4]
+            facts = program.pieces[piece, p.FACTS]
             words += (facts & 0xFFFF) - (edge & facts >> 16)
             doubt += (facts >> 20) + (facts >> 18 & 1 & (1 - edge))
             edge = edge if facts >> 19 & 1 else facts >> 17 & 1

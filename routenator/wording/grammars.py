@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from routenator import grammar
+from routenator.casing import is_dotless, lowered
 from routenator.domain.dates import MARK, day_texts
 from routenator.domain.domain import Domain
 from routenator.wording.tables import (
@@ -61,6 +62,7 @@ class Grammars:
         nodes: kind, three operands, and the slots needed, by node.
         pieces: number of each piece.
         sizes: maximum bytes that each node produces.
+        cases: a language for each kind of lower case that the domain's languages have; the first is not Turkish.
         depths: maximum stack entries that each node needs.
     """
 
@@ -74,6 +76,7 @@ class Grammars:
         self.types: dict[str, list[Any]] = {}
         for node in domain.nodes.values():
             self.types.setdefault(node.type, []).append(node)
+        self.cases = ["en", *[language for language in domain.statistics.languages if is_dotless(language)][:1]]
         self._runs: dict[tuple[Any, ...], int] = {}
         # Name in a template -> where the pieces of its texts are in the table, and the maximum bytes of one.
         self._lists: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -106,7 +109,10 @@ class Grammars:
         return self.pieces.setdefault(text, len(self.pieces))
 
     def _bytes(self, piece_texts: Sequence[str]) -> int:
-        return max((len(variant.encode()) for text in piece_texts for variant in (text, text.lower())), default=0)
+        return max(
+            (len(form.encode()) for text in piece_texts for form in (text, *(lowered(text, c) for c in self.cases))),
+            default=0,
+        )
 
     def _list(self, key: tuple[str, ...], texts: Callable[[], list[str]]) -> tuple[int, int]:
         """Return where the pieces of some texts are in ``table``, and the maximum bytes of one.

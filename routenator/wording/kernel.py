@@ -4,8 +4,8 @@ Rejection sampling keeps the joint distribution right: slot presence, slot value
 the query is in the row's length bucket. The first half of the attempts also require the target position of the category
 word. A draw is a list of pieces whose word counts are precomputed, so most draws are judged without touching a byte;
 only the accepted one is written out. The exception is a draw with free-standing punctuation, which tidying and noise
-may remove: its text must be written to count its words. Draws are pure functions of (seed, stream, attempt), so the
-best earlier attempt is not stored but drawn again.
+may remove: its text must be written to count its words. So must every draw in a script without spaces between words.
+Draws are pure functions of (seed, stream, attempt), so the best earlier attempt is not stored but drawn again.
 
 Written by hand for numba because each row draws until it fits, which whole-array operations cannot express. All helpers
 that take arrays are inlined into one function, since a call would count references for each array. Grammars are walked
@@ -21,12 +21,14 @@ import numpy as np
 from numba import njit
 
 from routenator.compiled import discard_stale
+from routenator.validation.segments import Segments
+from routenator.validation.segments_kernel import count_segments
 from routenator.wording import tables as p
 from routenator.wording.expand import below_sum, expand
 from routenator.wording.memory import bare_of, room
 from routenator.wording.parts import is_there, of_parts
 from routenator.wording.random import begin, word
-from routenator.wording.text import CLOSING, OPENING, copy, third_at, tidy, typo
+from routenator.wording.text import CLOSING, OPENING, copy, third_at, third_by_letters, tidy, typo
 from routenator.wording.writing import piece, say, write_slots
 
 discard_stale(Path(__file__).parent)
@@ -55,9 +57,10 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
     """
     # The owners (arguments of this function, all_...) stay alive to the end, so bare arrays are safe here.
     program = p.Program(
-        bare_of(program.pool), bare_of(program.pieces), bare_of(program.nodes), bare_of(program.table),
-        bare_of(program.slots), bare_of(program.functions), bare_of(program.noise), bare_of(program.alpha),
-        bare_of(program.longest),
+        bare_of(program.pool), bare_of(program.pieces), bare_of(program.lower), bare_of(program.nodes),
+        bare_of(program.table), bare_of(program.slots), bare_of(program.functions), bare_of(program.noise),
+        bare_of(program.alpha), bare_of(program.longest),
+        Segments(bare_of(program.segments.keys), bare_of(program.segments.scores), bare_of(program.segments.spans)),
     )  # fmt: skip
     work = p.Work(
         bare_of(work.items), bare_of(work.places), bare_of(work.raw), bare_of(work.spoken), bare_of(work.stack),
@@ -82,12 +85,14 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
         # Noise is drawn once per row, apart from the attempts, so that it does not depend on which attempt fits.
         begin(state, seed, STREAM_NOISE, 0)
         low, slip, bare = np.int64(word(state) < noise[0]), word(state) < noise[1], word(state) < noise[2]
+        low *= program.lower[rows[row, 8]]
         position, where, kind = word(state), word(state), word(state)
         wanted: Any = -1  # target position, -1 for none
         if rows[row, 7] >= 0:
             wanted = np.int64(position >= rows[row, 6]) + np.int64(position >= rows[row, 7])
         today = rows[row, 9]
         language, category = rows[row, 8], functions[function, p.CATEGORY_SLOT]
+        spaceless = program.segments.spans[language, 1] > 0
         first, row_count = functions[function, p.FIRST_SLOT], functions[function, p.SLOTS]
         for k in range(starts[row + 1] - starts[row]):
             work.steps[k] = walks[starts[row] + k]
@@ -98,7 +103,7 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
             # Slots in the call, and those of them that are said, as bits.
             present, voiced = 0, 0
             at, words, doubt, before, inside, begun, spoken = 0, 0, 0, -1, 0, 0, 0
-            most = _NO_BOUND if again else rows[row, 5]
+            most = _NO_BOUND if again or spaceless else rows[row, 5]
             # For each row of slots its value, then its surface; the template comes last.
             job = 0
             while job <= 2 * row_count:
@@ -162,6 +167,8 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                     places[number, p.COUNT], places[number, p.DOUBT] = words, doubt
                     if not surface:
                         places[number, p.VALUE_AT], places[number, p.VALUE_AT + 1] = begun, at
+            if spaceless:
+                words, doubt = _NO_BOUND, _NO_BOUND  # only the written text can be counted
             guess, doubts = words, doubt
             if not again:
                 fits = rows[row, 4] <= words <= rows[row, 5]
@@ -209,6 +216,12 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                 if last and slip:
                     end = typo(work.raw, end, where, kind, program.alpha, work.letters)
                 stop, words, third = tidy(work.raw, 0, end, last and bare, work.spoken, said)
+                if last and spaceless:
+                    third = third_by_letters(work.raw, 0, end, program.alpha)
+                    words = count_segments(
+                        program.segments.keys, program.segments.scores, program.segments.spans, language, work.spoken,
+                        said, stop,
+                    )  # fmt: skip
                 if not last:
                     places[number, p.SURFACE_SAID], places[number, p.SURFACE_SAID + 1] = said, stop
                     if not surface:

@@ -90,7 +90,8 @@ class OtherWriter:
             slots = [json.loads(said) for _, said, _ in parts]
             surfaces = [surface for said in slots for surface in said.values()]
             calls = [Call(name, json.loads(text)) for name, (_, _, text) in zip(stratum.functions, parts, strict=True)]
-            query = joined([draft for draft, _, _ in parts], surfaces, self._join(stratum.language, joins[number]))
+            join = self._join(stratum.language, joins[number])
+            query = joined([draft for draft, _, _ in parts], surfaces, join, stratum.language)
             rows.append(OtherRow(query, json.dumps(slots, ensure_ascii=False), calls_text(calls), None))
         return rows
 

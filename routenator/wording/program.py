@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routenator.casing import is_dotless, lowered
 from routenator.domain.domain import Domain
 from routenator.domain.templates import Template
 from routenator.sampling.walk import Graph
+from routenator.validation import letters
+from routenator.validation.segments import segment_tables
 from routenator.wording.grammars import Grammars
 from routenator.wording.layout import Layout
-from routenator.wording.tables import NEED, PLACE_COLUMNS, SLOT_COLUMNS, Program, Work, counting, threshold
+from routenator.wording.tables import (
+    ALONE,
+    IN_WORD,
+    NEED,
+    PLACE_COLUMNS,
+    SLOT_COLUMNS,
+    TYPED,
+    Program,
+    Work,
+    counting,
+    threshold,
+)
 
 _LETTERS = 1 << 16  # typos are made in letters below this code point
 
@@ -81,17 +97,18 @@ class Compiler:
         return Compiled(program, work, {name: number for number, name in enumerate(domain.rules)}, roots, language)
 
     def _program(self, slots: list[Any], functions: list[Any], longest: list[int]) -> Program:
+        grammars, languages = self.grammars, list(self.domain.statistics.languages)
         pool, places = bytearray(), []
-        for text in self.grammars.pieces:
-            place: list[int] = []
-            for variant in (text, text.lower()):
-                place += [len(pool), len(variant.encode())]
-                pool += variant.encode()
-            places.append([*place, counting(text)])
+        for texts in (grammars.pieces, *([lowered(text, case) for text in grammars.pieces] for case in grammars.cases)):
+            for text in texts:
+                data = text.encode()
+                places.append([len(pool), len(data), counting(text)])
+                pool += data
         noise = self.domain.statistics.noise
         return Program(
             pool=np.frombuffer(bytes(pool) or b"\0", dtype=np.uint8).copy(),
-            pieces=np.array(places or [[0] * 5], dtype=np.int32).reshape(-1, 5),
+            pieces=np.array(places, dtype=np.int32),
+            lower=np.array([len(grammars.pieces) * (1 + is_dotless(each)) for each in languages or ["en"]], np.int64),
             nodes=np.array(self.grammars.nodes or [(0,) * 5], dtype=np.int64).reshape(-1, 5)[:, :NEED].copy(),
             table=np.array(self.grammars.table or [0], dtype=np.int64),
             # The loop also reads the row after a function's last one.
@@ -100,9 +117,10 @@ class Compiler:
             noise=np.array(
                 [threshold(share) for share in (noise.lowercase, noise.typo, noise.no_punctuation)], dtype=np.int64
             ),
-            alpha=np.array([chr(point).isalpha() for point in range(_LETTERS)], dtype=np.bool_),
+            alpha=letter_bits(),
             # Room for a typo that doubles a letter, which has up to four bytes.
             longest=np.array([longest[0] + 8, *longest[1:]], dtype=np.int64),
+            segments=segment_tables(languages or ["en"]),
         )
 
     def _work(self, program: Program, items: int, numbers: int, walk: int) -> Work:
@@ -136,3 +154,17 @@ class Compiler:
 def serving_templates(domain: Domain, function: str) -> list[Template]:
     """The heuristic templates of a function with a weight above 0."""
     return [t for t in domain.templates.values() if t.grammar is not None and function in t.functions and t.weight > 0]
+
+
+@cache
+def letter_bits() -> NDArray[np.uint8]:
+    """``Program.alpha``. A mark is typed by a key of its own, so typing can slip at it as at a letter."""
+    kinds = letters.letter_tables().kinds[:_LETTERS]
+    typed = [chr(point).isalpha() or unicodedata.category(chr(point))[0] == "M" for point in range(_LETTERS)]
+    alone = kinds == letters.ALONE
+    bits: NDArray[np.uint8] = (
+        TYPED * np.array(typed, dtype=np.uint8)
+        | ALONE * alone.astype(np.uint8)
+        | IN_WORD * (alone | (kinds == letters.LETTER) | (kinds == letters.MARK)).astype(np.uint8)
+    )
+    return bits

@@ -1,9 +1,10 @@
 """The program of the loop in kernel.py: flat integer tables and one pool of bytes.
 
 Every text that a grammar can produce is a *piece* of the pool, stored unchanged and in lower case (lower case in
-Unicode is done here, as it can change a text's length). A grammar is a tree of nodes; a node is a row of ``nodes``:
-kind and three operands. Lists are runs of integers in ``table``: a node's children followed by their needs (the slots
-that each requires), the pieces of a step's nodes, of a word list, and of the metadata records.
+Unicode is done here, as it can change a text's length and depends on the language). A grammar is a tree of nodes; a
+node is a row of ``nodes``: kind and three operands. Lists are runs of integers in ``table``: a node's children followed
+by their needs (the slots that each requires), the pieces of a step's nodes, of a word list, and of the metadata
+records.
 
 Slots are rows too, in the order in which their texts are drawn and their arguments written: a row for each value, and
 rows that open and close what has parts. Each item of a list has rows of its own, as many as the list can have items, so
@@ -22,6 +23,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from routenator.validation.segments import Segments
+
+# Columns of pieces.
+START, SIZE, FACTS = range(3)
+
+# What the letters of a text are, as bits: typing can slip at it; it is a word alone; it is part of words.
+TYPED, ALONE, IN_WORD = 1, 2, 4
 
 # Columns of nodes; then the kinds of nodes, with their operands A, B, C.
 KIND, A, B, C, NEED = range(5)
@@ -78,6 +87,7 @@ ABSENT, SILENT, SAID = range(3)  # values of THERE
 FIRST_SLOT, SLOTS, FIRST_STEP, CATEGORY_SLOT = range(4)
 
 PUNCTUATION = ",.?!;:"
+WIDE_PUNCTUATION = "¿¡،؛؟।。、，！？：；"  # what other scripts have instead
 _WORD = 1 << 32  # random words are below this; a share becomes a threshold on them
 SPACE_PIECE = 0
 BITS = 62  # slots that are bits of an int64
@@ -88,25 +98,29 @@ class Program(NamedTuple):
 
     Attributes:
         pool: bytes of all pieces.
-        pieces: start and size unchanged, start and size in lower case, and the facts for counting words (``counting``);
-            shape (pieces, 5).
+        pieces: start, size, and the facts for counting words (``counting``), int32; first all pieces unchanged, then in
+            lower case, then in Turkish lower case if a language has it; shape (rows, 3).
+        lower: for each language, how many rows after a piece it stands in lower case.
         nodes: kind and operands, shape (nodes, 4).
         table: runs of integers that the nodes point into.
         slots, functions: shape (rows of all functions, SLOT_COLUMNS), (functions, 4).
         noise: thresholds on 32 random bits for lower case, typo, no punctuation, shape (3,).
-        alpha: code point -> whether it is a letter.
+        alpha: code point -> the bits TYPED, ALONE and IN_WORD.
+        segments: models that count words where a script has no spaces, by language.
         longest: maximum bytes of a query, of the JSON of slots, of arguments, and of a path, shape (4,).
     """
 
     pool: NDArray[np.uint8]
     pieces: NDArray[np.int32]
+    lower: NDArray[np.int64]
     nodes: NDArray[np.int64]
     table: NDArray[np.int64]
     slots: NDArray[np.int64]
     functions: NDArray[np.int64]
     noise: NDArray[np.int64]
-    alpha: NDArray[np.bool_]
+    alpha: NDArray[np.uint8]
     longest: NDArray[np.int64]
+    segments: Segments
 
 
 class Work(NamedTuple):
@@ -146,7 +160,7 @@ def counting(text: str) -> int:
     punctuation only, which tidying and noise may remove.
     """
     tokens = text.split()
-    signs = [not token.strip(PUNCTUATION) for token in tokens]
+    signs = [not token.strip(PUNCTUATION + WIDE_PUNCTUATION) for token in tokens]
     begins, ends = bool(text) and text[0] != " ", bool(text) and text[-1] != " "
     first = bool(begins and signs[0])
     return len(tokens) | begins << 16 | ends << 17 | first << 18 | (not text) << 19 | (sum(signs) - first) << 20

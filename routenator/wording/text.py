@@ -12,10 +12,12 @@ from typing import Any
 from numba import njit
 
 from routenator.domain.kinds import BOOLEAN, LITERALS, NULLABLE, NUMBER, STRING
+from routenator.wording.tables import ALONE, IN_WORD, TYPED, WIDE_PUNCTUATION
 
 SPACE, OPEN, CLOSE, OPEN_CATEGORY = 32, 1, 2, 3
 COMMA, OPENING, CLOSING = 44, 123, 125
 _QUOTE, _BACKSLASH = 34, 92
+_WIDE = tuple(map(ord, WIDE_PUNCTUATION))
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
 
 
@@ -54,7 +56,7 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
 
     Args:
         raw: the text is ``raw[start:stop]``.
-        bare: drop punctuation outside the slots.
+        bare: drop punctuation outside the slots, of any script.
         out: receives the tidy text, from ``at`` on.
 
     Returns:
@@ -62,6 +64,7 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
     """
     first, token, words = at, -1, 0
     inside, before, spoken = False, -1, -1
+    dropped = start  # bytes before this place belong to a sign that is dropped
     for i in range(start, stop):
         sign = raw[i]
         if sign in (OPEN, OPEN_CATEGORY):
@@ -77,7 +80,10 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
                 end = _glue(out, first, token, at)
                 words -= at - end
                 at, token = end, -1
-        elif not (bare and not inside and is_punctuation(sign)):
+        elif bare and not inside and (i < dropped or is_punctuation(sign) or (sign >= 0xC2 and _is_wide(raw, i))):
+            if i >= dropped:
+                dropped = i + _width(sign)
+        else:
             if token < 0:
                 if at > first:
                     out[at] = SPACE
@@ -94,6 +100,47 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
 
 
 @njit(cache=True)
+def _is_wide(raw: Any, i: Any) -> Any:
+    """True if a punctuation mark of another script begins at ``i``."""
+    return _code_point(raw, i, _width(raw[i])) in _WIDE
+
+
+@njit(cache=True)
+def third_by_letters(raw: Any, start: Any, stop: Any, alpha: Any) -> Any:
+    """The third of the middle of the category's words, with each letter of a script without spaces as a word.
+
+    ``routenator.validation.text.third_of`` counts so, too. Words, and not bytes, are counted in other scripts.
+
+    Args:
+        raw: the text, with markers, is ``raw[start:stop]``.
+        alpha: ``Program.alpha``.
+
+    Returns:
+        0, 1 or 2; -1 if the category does not occur.
+    """
+    words, before, spoken, going = 0, -1, -1, False
+    i = start
+    while i < stop:
+        width = _width(raw[i])
+        point = _code_point(raw, i, width)
+        i += width
+        if point == OPEN_CATEGORY and before < 0:
+            before = words
+        elif point == CLOSE and before >= 0 and spoken < 0:
+            spoken = words - before
+        bits = alpha[point] if point < alpha.size else IN_WORD
+        if bits & ALONE:
+            words += 1
+            going = False
+        elif bits & IN_WORD:
+            words += not going
+            going = True
+        else:
+            going = False
+    return third_at(words, before, spoken)
+
+
+@njit(cache=True)
 def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) -> Any:
     """Make one typo in a word of at least four letters outside the slots: a swapped, dropped or doubled letter.
 
@@ -101,7 +148,7 @@ def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) ->
         raw: the text is ``raw[:stop]``; changed in place, with room for one more character.
         where: 32 random bits that choose the letter.
         kind: 32 random bits: swapped (2 of 5), dropped (3 of 10), doubled (3 of 10).
-        alpha: code point -> whether it is a letter, for those below 2**16.
+        alpha: ``Program.alpha``.
         places: int64, with room for as many letters as the text has.
 
     Returns:
@@ -119,7 +166,7 @@ def typo(raw: Any, stop: Any, where: Any, kind: Any, alpha: Any, places: Any) ->
             inside = True
         if point == CLOSE:
             inside = False
-        run = run + 1 if not inside and point < alpha.size and alpha[point] else 0
+        run = run + 1 if not inside and point < alpha.size and alpha[point] & TYPED else 0
         if run >= 4:
             places[found] = last2
             found += 1

@@ -12,9 +12,9 @@ from routenator.wording.text import CLOSE, COMMA, OPEN, OPEN_CATEGORY, SPACE, co
 
 @njit(cache=True, inline="always")
 def piece(program: Any, number: Any, low: Any, out: Any, at: Any) -> Any:
-    """Append a piece of text, unchanged or in lower case; return the new end."""
-    first = program.pieces[number, 2 * low]
-    return copy(program.pool, first, first + program.pieces[number, 2 * low + 1], out, at)
+    """Append a piece of text, unchanged (0) or in lower case (an offset of ``Program.lower``); return the new end."""
+    first = program.pieces[number + low, p.START]
+    return copy(program.pool, first, first + program.pieces[number + low, p.SIZE], out, at)
 
 
 @njit(cache=True, inline="always")

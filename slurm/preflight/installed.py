@@ -13,6 +13,7 @@ from routenator.extras import require, require_engine, require_evaluation, requi
 from routenator.generation.imaging import check_torchvision
 from routenator.models import cache_folder, check_weights
 from routenator.sampling.strata import Stratum
+from routenator.validation.segments import require_segmenter
 from slurm.planning.planner import planned_run
 
 
@@ -37,21 +38,25 @@ def check_installed(plan: Plan, strata: Collection[Stratum]) -> None:
     run = planned_run(plan)
     stages = {stage for stage in plan.stages if missing_shards(run, stage)}
     counts = plan.requested or [stratum.requested for stratum in strata]
-    check_packages(plan.config, stages, {stratum.route for stratum, count in zip(strata, counts, strict=True) if count})
+    own = [stratum for stratum, count in zip(strata, counts, strict=True) if count]
+    check_packages(plan.config, stages, {stratum.route for stratum in own}, {stratum.language for stratum in own})
 
 
-def check_packages(config: RunConfig, stages: Collection[str], routes: Collection[str] = ()) -> None:
+def check_packages(
+    config: RunConfig, stages: Collection[str], routes: Collection[str] = (), languages: Collection[str] = ()
+) -> None:
     """Check that the packages and packaged weights that some stages need are installed here; report all missing ones.
 
     Args:
         stages: names of the stages.
         routes: routes that have rows, if ``generate`` is among the stages.
+        languages: languages that have rows.
 
     Raises:
         InputError / InputErrors: something is missing; each error has the command that installs it.
     """
     errors: dict[str, InputError] = {}
-    for check in _checks(config, stages, routes):
+    for check in _checks(config, stages, routes, languages):
         try:
             check()
         except InputError as error:
@@ -61,13 +66,17 @@ def check_packages(config: RunConfig, stages: Collection[str], routes: Collectio
         raise found[0] if len(found) == 1 else InputErrors(found)
 
 
-def _checks(config: RunConfig, stages: Collection[str], routes: Collection[str]) -> Iterator[Callable[[], None]]:
+def _checks(
+    config: RunConfig, stages: Collection[str], routes: Collection[str], languages: Collection[str]
+) -> Iterator[Callable[[], None]]:
     """Yield the checks for these stages; each raises an ``InputError`` if something is missing."""
     cache, model = cache_folder(config.cache), config.model
 
     def weights(source: str, key: str) -> Callable[[], None]:
         return partial(check_weights, source, cache, key)
 
+    if not {"generate", "merge"}.isdisjoint(stages):
+        yield from (partial(require_segmenter, language) for language in sorted(languages))
     if "generate" in stages:
         for route in sorted(routes):
             engine = model.engine_for(route)
