@@ -274,7 +274,8 @@ def test_tokens_agree_with_the_words_of_the_checks(text):
     expected = words(text)
     if end < 0:
         assert any(
-            sign.isspace() or sign in "“”ſ" or not sign.isprintable() or unicodedata.combining(sign) for sign in text
+            sign.isspace() or sign in "“”ſ" or not sign.isprintable() or unicodedata.category(sign)[0] == "M"
+            for sign in text
         )
         return
     assert [int(value) for value in out[:end, 0]] == [hashed(word) for word in expected]
