@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ text { font: 11.5px system-ui, sans-serif; fill: #1b2430; } .heading { font-weig
 .count.on { fill: #ffffff; }
 """
 _HEADING = 26
+_LINE = 18
+_LETTER = 8  # width of a heading's letter, generously
 _PAIRS = 15
 _MARGIN = 10
 _VIEW = re.compile(r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)"')
@@ -65,8 +68,10 @@ def _stack(charts: Sequence[tuple[str, Markup]]) -> str:
     for heading, chart in charts:
         found = _VIEW.match(chart)
         assert found is not None
-        parts.append(element("text", heading, x=_MARGIN, y=y + 14, class_="heading"))
-        y += _HEADING
+        for line in textwrap.wrap(heading, int(float(found[1]) / _LETTER)):
+            parts.append(element("text", line, x=_MARGIN, y=y + 14, class_="heading"))
+            y += _LINE
+        y += _HEADING - _LINE
         parts.append(
             Markup(
                 str(chart).replace("<svg ", f'<svg x="{_MARGIN}" y="{y}" width="{found[1]}" height="{found[2]}" ', 1)
@@ -154,7 +159,7 @@ def _pairs(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
                 )
         rows = [(f"{gold} → {said}", [float(count)]) for (gold, said), count in counts.most_common(_PAIRS) if count]
         if rows:
-            heading = f"{arm['title']}: functions that were wanted → called, golden queries"
+            heading = f"{arm['title']}: functions wanted → called, golden queries"
             charts.append((heading, bars(heading, rows, {"golden queries": "c1"}, style="count")))
     return charts
 

@@ -54,6 +54,19 @@ def test_without_curves_all_arms_stand_over_their_functions(tmp_path: Path) -> N
     assert dots(tmp_path / "functions.svg") == 3
 
 
+def test_a_heading_that_is_wider_than_its_chart_takes_two_lines(tmp_path: Path) -> None:
+    long = results({})
+    next(iter(long["arms"].values()))["title"] = "an arm whose title is as long as titles of arms become"
+    write_charts(long, tmp_path)
+    headings = [
+        element.text or ""
+        for element in ElementTree.parse(tmp_path / "pairs.svg").iter()
+        if element.get("class") == "heading"
+    ]
+    assert "an arm whose title is as long as titles of arms" in headings[0] and len(headings[0]) < 60
+    assert headings[1].endswith("golden queries")
+
+
 def test_a_curve_of_an_unknown_arm_is_refused() -> None:
     arms: dict[str, dict[str, Any]] = {"small": {}, "large": {}}
     value = {"name": "x", "question": "?", "base": "b", "arms": arms, "curves": {"rows": ["lrge"]}}
