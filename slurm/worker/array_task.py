@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,7 +172,7 @@ def main(arguments: list[str], early: Sequence[int] = ()) -> None:
     signal.signal(signal.SIGCONT, lambda number, frame: None)
     stopper = Stopper(task, folder, name)
     signal.signal(signal.SIGUSR2, stopper)
-    say(f"{task.stage} on {os.environ.get('SLURMD_NODENAME', 'an unknown node')}, job {job_id()}")
+    say(f"{task.stage} on {os.environ.get('SLURMD_NODENAME') or socket.gethostname()}, job {job_id()}")
     if early:
         # The signal came while modules were being imported. Slurm sends it once, so handle it now.
         stopper(early[0], None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ _SLACK_S = 60.0
 def main(folder: Path) -> int:
     """Serve until a signal, and record how the server stands. Returns the exit code."""
     asked = Serving.read(folder)
-    node, began = os.environ.get("SLURMD_NODENAME", "an unknown node"), time.monotonic()
+    node, began = os.environ.get("SLURMD_NODENAME") or socket.gethostname(), time.monotonic()
 
     def note(state: str, **more: Any) -> None:
         ServerState(state, node, **more).write(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -170,5 +171,5 @@ def test_it_runs_the_stage_and_imports_no_submitit(run: Run, toys: Path) -> None
     environment = os.environ | code_environment(run)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "sample on an unknown node, job 40_3" in done.stderr
+    assert f"sample on {socket.gethostname()}, job 40_3" in done.stderr
     assert Task(run, "sample", 1).is_done()
