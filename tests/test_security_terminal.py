@@ -17,7 +17,7 @@ from jobs.entry import write_failure
 from routenator.console import PlainConsole
 from routenator.terminal import shown
 from slurm.submission.submissions import Submission, append_submission, local_log
-from slurm.watching.monitor import _text
+from slurm.watching.monitor_table import text_of
 from tests.conftest import ROOT, launch_here
 from tests.jobs.world import make_run
 
@@ -39,7 +39,7 @@ def test_finding_11_control_characters_are_shown_and_letters_are_kept() -> None:
     assert shown(EVIL) == SAFE and harmless(shown("".join(map(chr, range(0x3000)))))
     kept = "tab\tline\nÄöß ελ 日本 עברית 👩‍👩‍👧 é"
     assert shown(kept) == kept
-    assert harmless(_text(EVIL).plain)  # what `monitor` draws
+    assert harmless(text_of(EVIL).plain)  # what `monitor` draws
     assert json.loads(shown(json.dumps(EVIL, ensure_ascii=False))) == EVIL
 
 
@@ -89,7 +89,8 @@ def test_finding_11_all_text_for_the_terminal_goes_one_way() -> None:
     """What a user sees is printed by `put` and `PlainConsole`; other prints go to a task's log."""
     logs = {
         "slurm/worker", "slurm/local", "slurm/experiments/child.py", "slurm/devcluster", "slurm/planning",
-        "routenator/generation/engine.py", "routenator/training/worker.py", "routenator/authoring/door/pythonworker.py",
+        "routenator/generation/engine.py", "routenator/training/trainer.py", "routenator/training/worker.py",
+        "routenator/authoring/door/pythonworker.py",
     }  # fmt: skip
     paths = [ROOT / "launch.py", *(ROOT / "slurm").rglob("*.py"), *(ROOT / "routenator").rglob("*.py")]
     for path in paths:

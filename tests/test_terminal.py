@@ -100,7 +100,7 @@ def test_a_plan_is_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = "cluster.stages={train: {gpus: 4, nodes: 2, cpus: 64, memory_gib: 480}}"
     lines = launch_here("plan", "quickstart", "cluster=slurm", "train.nodes=2", stages).stdout.splitlines()
     head = next(line for line in lines if line.startswith("stage"))
-    assert head.split() == ["stage", "shards", "to", "do", "per", "task", "limit", "node-h", "GPU-h"]
+    assert head.split() == ["stage", "shards", "to", "do", "per", "task", "limit", "expected", "node-h", "GPU-h"]
     assert len(head) <= 80 and not any("…" in line for line in lines)
     train = next(number for number, line in enumerate(lines) if line.startswith("train"))
-    assert "2 nodes of 64 cores, 480 GiB, 4 " in lines[train] and lines[train + 1].strip() == "GPU"
+    assert "2 nodes of 64 cores, " in lines[train] and lines[train + 1].strip() == "480 GiB, 4 GPU"

@@ -41,7 +41,7 @@ COMMANDS = {
     "hub": ("hub", "Push exports and data sets to a model hub."),
     "doctor": ("machine", "Check what this machine and its cluster provide."),
     "domain": ("domain", "Create, check, fit, derive and convert domains."),
-    "golden": ("golden", "Import, join and split golden sets."),
+    "golden": ("golden", "Import, join, hide and split golden sets."),
     "models": ("machine", "Prepare weights that come as Python packages."),
     "devcluster": ("machine", "Start and stop a test Slurm on this machine."),
 }

@@ -311,7 +311,7 @@ def test_a_full_disk_fails_clearly_and_retry_goes_on_when_there_is_space(
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     with open(ballast, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free - 64 * 1024)
+        os.posix_fallocate(file.fileno(), 0, free - 256 * 1024)
     job = next(item.job for item in load_submissions(run) if item.stage == "generate")
     subprocess.run(["scontrol", "release", job], check=True)
     status = wait_for(run, lambda seen: seen.stage("generate").failed == 2)

@@ -97,7 +97,7 @@ def test_two_engines_write_the_rows_of_one_and_a_dead_one_ends_the_task(
     killed: list[float] = []
 
     def kill_one(self: Task, done: int, total: int, **more: Any) -> None:
-        if not killed:
+        if done and not killed:
             os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
             killed.append(time.monotonic())
 
@@ -175,7 +175,7 @@ def test_an_engine_over_two_devices_says_when_one_dies(
     others: list[psutil.Process] = []
 
     def kill_a_part(self: Task, done: int, total: int, **more: Any) -> None:
-        if not killed:
+        if done and not killed:
             (engine,) = multiprocessing.active_children()
             parts = [child for child in psutil.Process(engine.pid).children() if "VLLM" in " ".join(child.cmdline())]
             assert len(parts) == 2, "one process a device"

@@ -117,7 +117,7 @@ def test_a_prompt_shows_examples_of_the_same_function_and_similar_length(domain:
     for row in rows:
         pool, _ = generator._pool(row["function"], "en", 0)
         low, high = domain.statistics.length_buckets[row["length"]]
-        shown = generator._examples(pool, row["seed"], (low, high))
+        shown = generator._examples(pool, row["seed"], (low, high), "en")
         assert all(set(example["arguments"]) <= set(domain.functions[row["function"]].properties) for example in shown)
         near += [low <= len(example["query"].split()) <= high for example in shown]
         seen.add(tuple(example["query"] for example in shown))
