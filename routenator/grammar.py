@@ -147,10 +147,16 @@ def references(node: Node) -> Iterator[Reference]:
         yield from references(node.part)
 
 
+def slot_of(name: str, slots: frozenset[str]) -> str:
+    """The slot that a reference says: ``{room}``, or ``{room.dat}``, which says it by an attribute; else ""."""
+    base = name.rpartition(".")[0]
+    return name if name in slots else base if base in slots else ""
+
+
 def demanded(node: Node, slots: frozenset[str]) -> frozenset[str]:
     """Slots that must be present for this node to be usable: those that it names unconditionally."""
     if isinstance(node, Reference):
-        return slots & {node.name}
+        return slots & {slot_of(node.name, slots)}
     if isinstance(node, Sequence):
         return frozenset().union(*(demanded(part, slots) for part in node.parts))
     return frozenset()
@@ -159,7 +165,8 @@ def demanded(node: Node, slots: frozenset[str]) -> frozenset[str]:
 def skeleton(node: Node, slots: frozenset[str]) -> Node:
     """The grammar reduced to its slots: ``said`` and ``demanded`` are the same for it, and far quicker."""
     if isinstance(node, Reference):
-        return node if node.name in slots else _NOTHING
+        slot = slot_of(node.name, slots)
+        return Reference(slot) if slot else _NOTHING
     if isinstance(node, Conditional):
         part = skeleton(node.part, slots)
         return Conditional(part) if part != _NOTHING else _NOTHING
@@ -175,11 +182,11 @@ def skeleton(node: Node, slots: frozenset[str]) -> Node:
 def said(node: Node, slots: frozenset[str], present: frozenset[str]) -> frozenset[str]:
     """Slots that every draw of ``node`` mentions when exactly the slots in ``present`` are present."""
     if isinstance(node, Reference):
-        return present & {node.name}
+        return present & {slot_of(node.name, slots)}
     if isinstance(node, Sequence):
         return frozenset().union(*(said(part, slots, present) for part in node.parts))
     if isinstance(node, Conditional):
-        inner = frozenset(r.name for r in references(node.part)) & slots
+        inner = frozenset(slot_of(r.name, slots) for r in references(node.part)) & slots
         return said(node.part, slots, present) if inner <= present else frozenset()
     if isinstance(node, Permutation):
         usable = [part for part in node.parts if demanded(part, slots) <= present]

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from routenator.config import RunConfig
-from routenator.domain.rules import DomainFile
-from routenator.domain.schema import Join, LexiconItem, NoCallFile, Statistics, TemplateFile
+from routenator.domain.rules import DomainFile, LanguageFile
+from routenator.domain.schema import Join, LanguageStatistics, LexiconItem, NoCallFile, Statistics, TemplateFile
 from slurm.experiments.config import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,6 +186,8 @@ def schemas() -> dict[str, Schema]:
         "experiment.json": model_schema(Experiment, "Experiment"),
         "domain.json": _domain(),
         "statistics.json": model_schema(Statistics, "statistics.yaml of a domain"),
+        "language.json": model_schema(LanguageFile, "languages/CODE/domain.yaml of a domain"),
+        "language_statistics.json": model_schema(LanguageStatistics, "languages/CODE/statistics.yaml of a domain"),
         "lexicon.json": _words("lexicon.yaml of a domain", word, {"LexiconItem": item}),
         "templates.json": _templates(),
         "no_call.json": model_schema(NoCallFile, "templates/no_call.yaml of a domain"),

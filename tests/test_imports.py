@@ -71,6 +71,7 @@ WORKERS_ONLY = {
     "routenator/drafting/files.py",
     "routenator/drafting/proposals.py",
     "routenator/drafting/run.py",
+    "routenator/drafting/translating.py",
     "routenator/generation/generator.py",
     "routenator/generation/heuristic.py",
     "routenator/generation/precompile.py",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from routenator.authoring.values import check_schemas, check_values
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
-from routenator.domain.loader import load_domain
+from routenator.domain.loader import in_language, load_domain
 from routenator.domain.schema import NO_CATEGORY
 from routenator.domain.slots import ENTRY, MAP, OBJECT, Slot, every, spoken
 from routenator.domain.templates import Template
@@ -24,6 +25,7 @@ from routenator.generation.prompts import check_template
 from routenator.grammar import said, skeleton
 from routenator.sampling.feasible import check_walks
 
+T = TypeVar("T")
 _SHOWN = 20
 _ALL_COMBINATIONS = 8  # with up to this many optional slots, every combination is tried
 _RANDOM_COMBINATIONS = 128
@@ -36,14 +38,25 @@ def check_domain(path: str | Path) -> Domain:
         InputError / InputErrors: with file, key, found, expected, nearest valid name.
     """
     domain = load_domain(path)
-    errors: list[InputError] = []
-    for check in (check_schemas, check_walks, _check_patterns, check_coverage, _check_prompts):
-        errors.extend(check(domain))
+    errors: list[InputError] = list(check_schemas(domain))
+    for check in (check_walks, _check_patterns, check_coverage, _check_prompts):
+        errors.extend(in_every_language(domain, check))
     if not errors:
-        errors.extend(check_values(domain))  # reads schemas and walks that are in order
+        errors.extend(in_every_language(domain, check_values))  # reads schemas and walks that are in order
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     return domain
+
+
+def in_every_language(domain: Domain, check: Callable[[Domain], Iterable[T]]) -> Iterator[T]:
+    """What a check finds in each of the domain's languages; an error names the language and its file."""
+    names = {id(view): code for code, view in domain.views.items() if code in domain.languages}
+    for view in domain.every_view:
+        code = names.get(id(view))
+        for found in check(view):
+            if code is not None and isinstance(found, InputError):
+                in_language(found, domain, code)
+            yield found
 
 
 def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:

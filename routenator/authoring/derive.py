@@ -117,6 +117,11 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
             expected="a new or empty folder",
         )
     domain = load_domain(source)
+    if domain.languages:
+        raise InputError(
+            "a domain with languages of its own cannot be derived from", file=domain.path / "languages",
+            found=", ".join(domain.languages), expected="a domain in one language",
+        )  # fmt: skip
     notes: list[str] = []
     if options.only_used:
         domain = keep_used(domain, notes)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routenator.authoring.check import check_domain, probe_config
+from routenator.authoring.check import check_domain, in_every_language, probe_config
 from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
 from routenator.authoring.synonyms import synonym_warnings
+from routenator.authoring.untranslated import language_warnings
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError, InputErrors
@@ -53,21 +54,30 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
     domain = check_domain(path)
     build_strata(domain, probe_config(domain))
     report = DomainReport(domain)
+    templates = {name: t for view in domain.every_view for name, t in view.templates.items()}
     report.facts = {
         "functions": len(domain.functions),
         "node types": len({node.type for node in domain.nodes.values()}),
         "nodes": len(domain.nodes),
         "edges": len(domain.edges),
         "records": len(domain.records),
-        **{f"{route} templates": sum(t.route == route for t in domain.templates.values()) for route in ROUTES},
+        **{f"{route} templates": sum(t.route == route for t in templates.values()) for route in ROUTES},
         "requests to walk every edge": rows_to_cover(domain),
     }
     known = load_golden(domain.path / "golden.jsonl", domain.functions, may_be_empty=True) if golden else []
     if golden:
         report.facts["golden queries"] = len(known)
-    report.draws = draws = draw_all(domain)
-    found = list(check_draws(domain, draws))
-    errors = [each for each in found if isinstance(each, InputError)] or list(check_rare_calls(domain))
+    lengths: list[str] = []
+
+    def drawn(view: Domain) -> Iterator[InputError | str]:
+        draws = draw_all(view)
+        report.draws += draws
+        lengths.extend(_length_warnings(view, draws))
+        yield from check_draws(view, draws)
+
+    found = list(in_every_language(domain, drawn))
+    errors = [each for each in found if isinstance(each, InputError)]
+    errors = errors or list(in_every_language(domain, check_rare_calls))
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     report.warnings = [
@@ -75,10 +85,11 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         *_function_warnings(domain),
         *synonym_warnings(domain.functions, _PAIRS),
         *_weight_warnings(domain),
+        *language_warnings(domain),
         *_graph_warnings(domain),
         *_category_warnings(domain),
         *(each for each in found if isinstance(each, str)),
-        *_length_warnings(domain, draws),
+        *lengths,
         *_topic_warnings(domain),
         *check_others(domain),
     ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from routenator.domain.functions import Function
 from routenator.domain.graph import Edge, Node
 from routenator.domain.joint import Joint
+from routenator.domain.languages import Language
 from routenator.domain.nocall import NoCall, load_no_call
 from routenator.domain.rules import Days, FunctionRule
 from routenator.domain.schema import NO_CATEGORY, LexiconItem, Statistics
@@ -40,6 +41,8 @@ class Domain:
     Attributes:
         values, surfaces, phrases: grammars of slots by (function, full name of the slot). ``surfaces`` also has the
             patterns of objects that are said in one piece, and under ``name[]`` those of a map's entries.
+        languages: the files of each language that has some.
+        views: by language; empty if no language has files of its own.
     """
 
     path: Path
@@ -58,6 +61,17 @@ class Domain:
     values: dict[tuple[str, str], GrammarNode] = field(default_factory=dict)
     surfaces: dict[tuple[str, str], GrammarNode | None] = field(default_factory=dict)
     phrases: dict[tuple[str, str], tuple[Phrase, ...]] = field(default_factory=dict)
+    languages: dict[str, Language] = field(default_factory=dict)
+    views: dict[str, Domain] = field(default_factory=dict)
+
+    def view(self, language: str) -> Domain:
+        """The domain as queries in a language see it: with that language's words, patterns and statistics."""
+        return self.views.get(language, self)
+
+    @property
+    def every_view(self) -> list[Domain]:
+        """The domain as each of its languages sees it; one for all languages without files of their own."""
+        return list({id(view): view for view in self.views.values()}.values()) or [self]
 
     @property
     def name(self) -> str:
@@ -99,7 +113,7 @@ class Domain:
         rule = self.rules[function].category
         if rule is None:
             return NO_CATEGORY
-        return node.label if rule.attribute is None else node.attributes.get(rule.attribute, "")
+        return node.named if rule.attribute is None else node.attributes.get(rule.attribute, "")
 
     @cached_property
     def nodes_by_category(self) -> dict[tuple[str, str], list[Node]]:

@@ -22,6 +22,7 @@ class Node:
         aliases: other wordings of the label; label and aliases are equally likely to be drawn.
         weight: relative frequency as the start of a walk.
         attributes: non-empty values of the other columns of the nodes' file.
+        original: the label in nodes.csv, if a language has put another in its place.
     """
 
     id: str
@@ -30,6 +31,12 @@ class Node:
     aliases: tuple[str, ...] = ()
     weight: float = 1.0
     attributes: dict[str, str] = field(default_factory=dict)
+    original: str = ""
+
+    @property
+    def named(self) -> str:
+        """The label that stands for the node in every language."""
+        return self.original or self.label
 
     @property
     def surfaces(self) -> tuple[str, ...]:

@@ -9,9 +9,12 @@ from typing import Any
 
 from routenator.domain.dates import relative_phrases
 from routenator.domain.domain import Domain, Phrase
+from routenator.domain.forms import form_step
 from routenator.domain.functions import Function, load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
+from routenator.domain.languages import FOLDER as LANGUAGES
+from routenator.domain.languages import Language, load_languages
 from routenator.domain.lexicon import parse_lexicon
 from routenator.domain.resolve import resolve
 from routenator.domain.rules import DomainFile, FunctionRule
@@ -20,10 +23,12 @@ from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import load_templates
 from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
+from routenator.domain.views import view_in, view_without
 from routenator.errors import InputError, InputErrors
 from routenator.files import check_contained, read_text
 from routenator.grammar import Node as GrammarNode
-from routenator.grammar import parse_or_refuse, references
+from routenator.grammar import parse_or_refuse, references, slot_of
+from routenator.language import is_language
 from routenator.parsing import parse_json, parse_model, read_yaml
 
 LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
@@ -70,6 +75,7 @@ def load_domain(path: str | Path) -> Domain:
             templates=load_templates(root / "templates", list(spec.functions), _used_routes(statistics)),
             records=_records(root / "metadata.jsonl", nodes),
             today=spec.today,
+            languages=load_languages(root, list(spec.functions)),
         )
     )
 
@@ -111,7 +117,7 @@ def with_statistics(domain: Domain, statistics: Mapping[str, Any]) -> Domain:
         InputError / InputErrors: as ``load_domain``.
     """
     parsed = parse_model(Statistics, dict(statistics), domain.path / "statistics.yaml")
-    return _checked(replace(domain, statistics=parsed, joint=None))
+    return _checked(replace(domain, statistics=parsed, joint=None, views={}))
 
 
 def _checked(domain: Domain) -> Domain:
@@ -129,10 +135,60 @@ def _checked(domain: Domain) -> Domain:
             check(complete)
         except InputError as error:
             errors.extend(_each(error))
+    if not errors and domain.languages:
+        complete = replace(complete, views=_views(complete, errors))
     if errors:
         errors = list({str(error): error for error in errors}.values())  # slots are looked at by several checks
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     return complete
+
+
+def _views(domain: Domain, errors: list[InputError]) -> dict[str, Domain]:
+    """The domain as each of its languages sees it; adds the errors that are found there."""
+    shares = {code: share for code, share in domain.statistics.languages.items() if share > 0}
+    others = {code: share for code, share in shares.items() if code not in domain.languages}
+    views = dict.fromkeys(others, view_without(domain, others))
+    for code in shares:
+        if code not in domain.languages:
+            continue
+        language = domain.languages[code]
+        try:
+            view = view_in(domain, language)
+            _check_rules(view)
+            check_statistics(view)
+            _check_templates(view)
+            views[code] = view
+        except InputError as error:
+            errors.extend(in_language(each, domain, code) for each in _each(error))
+    return {code: views[code] for code in shares if code in views}
+
+
+def speaking(domain: Domain, code: str) -> tuple[Domain, Language]:
+    """The domain as a language sees it, whether or not it has a share or files; and its files.
+
+    Raises:
+        InputError / InputErrors: the language's files do not fit the domain, or its code is none.
+    """
+    if not is_language(code):
+        raise InputError("not a language code", key="--translate", found=code, expected="a code such as de or pt-BR")
+    language = domain.languages.get(code) or Language(code, domain.path / LANGUAGES / code)
+    if code in domain.views and code in domain.languages:
+        return domain.view(code), language
+    errors: list[InputError] = []
+    alone = domain.statistics.model_copy(update={"languages": {code: 1.0}})
+    views = _views(replace(domain, statistics=alone, languages={**domain.languages, code: language}, views={}), errors)
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
+    return views[code], language
+
+
+def in_language(error: InputError, domain: Domain, code: str) -> InputError:
+    """The error as found in one language: with that language's file, if it has one of the name."""
+    error.message = f"{error.message} ({code})"
+    if error.file is not None and Path(error.file).parent == domain.path:
+        own = domain.languages[code].path / Path(error.file).name
+        error.file = str(own) if own.is_file() else error.file
+    return error
 
 
 def _each(error: InputError) -> list[InputError]:
@@ -358,9 +414,15 @@ def _check_templates(domain: Domain) -> None:
         if template.grammar is not None:
             for function in head.functions:
                 rule = domain.rules[function]
-                slots = {slot.local for slot in domain.spoken(function)}
-                known = {step.name for step in rule.path} | slots | set(domain.lexicon) | {"record"}
+                named = {slot.local: slot for slot in domain.spoken(function)}
+                known = {step.name for step in rule.path} | set(named) | set(domain.lexicon) | {"record"}
                 for reference in references(template.grammar):
+                    slot = slot_of(reference.name, frozenset(named))
+                    if slot and slot != reference.name and not form_step(domain, function, named[slot]):
+                        raise InputError(
+                            f"the slot {slot} of {function} has one form: it does not say a node of the graph, or more",
+                            file=file, key=template.place(), found=reference.name, expected=slot,
+                        )  # fmt: skip
                     _check_reference(reference.name, known, attributes, file, template.place)
 
 

@@ -238,6 +238,76 @@ class SlotRule(Closed):
             raise ValueError(f'at has times of day such as "09:30", in quotes, not {wrong[0]!r}')
 
 
+class DayNames(Closed):
+    """Names of days and months in one language.
+
+    Attributes:
+        weekdays: seven, Monday first.
+        months: twelve.
+    """
+
+    weekdays: Annotated[list[str], Field(min_length=7, max_length=7)] | None = None
+    months: Annotated[list[str], Field(min_length=12, max_length=12)] | None = None
+
+
+def _from_surface(value: Any) -> Any:
+    """Words that are only a surface may be written as that surface."""
+    return {"surface": value} if isinstance(value, str) else value
+
+
+WordsOf = Annotated["SlotWords", BeforeValidator(_from_surface)]
+
+
+class EntryWords(Closed):
+    """How the entries of a map are said in one language.
+
+    Attributes:
+        key: words of the keys.
+        value: words of the values.
+        surface: a pattern over {key} and {value}.
+    """
+
+    key: WordsOf | None = None
+    value: WordsOf | None = None
+    surface: str | None = None
+
+
+class SlotWords(Closed):
+    """How a slot is said in one language. What is not given here is as in the domain's own domain.yaml.
+
+    Attributes:
+        value: grammar of a value that is copied from the query.
+        surface: as in domain.yaml. A slot may be written as its surface alone.
+        said: phrases by value. Numbers of days may be others than in domain.yaml, other values may not.
+        at: phrases by time of day.
+        join: put between items: one text, or one and another for the last.
+        items: words of a list's items, or of each element of a tuple.
+        fields: words of an object's fields.
+        entries: words of a map's keys and values.
+    """
+
+    value: str | None = None
+    surface: str | None = None
+    said: _Phrases = None
+    at: _Phrases = None
+    join: str | list[str] | None = None
+    items: WordsOf | list[WordsOf] | None = None
+    fields: dict[str, WordsOf] | None = None
+    entries: EntryWords | None = None
+
+
+class LanguageFile(Closed):
+    """languages/CODE/domain.yaml: how slots are said in one language.
+
+    Attributes:
+        today: names of days and months.
+        functions: words of slots, by function and slot.
+    """
+
+    today: DayNames | None = None
+    functions: dict[str, dict[str, WordsOf]] = {}
+
+
 SHAPES = ("value", "said", "items", "fields", "entries")
 
 

@@ -96,6 +96,24 @@ class Statistics(Closed):
     no_call: dict[NoCallKind, Weight] = {}
 
 
+class LanguageStatistics(Closed):
+    """languages/CODE/statistics.yaml: what differs in one language. Other tables are those of statistics.yaml.
+
+    Attributes:
+        lengths: weights of each function's length buckets.
+        word_quantiles: by function, quantile to the least number of words that this share of queries does not exceed.
+        slots: by function, the share of calls that have an optional slot; not of the category's.
+        keyword_position: weights of the third of the query that has the category word, by function.
+        noise: typing habits, applied to heuristic queries outside the slots.
+    """
+
+    lengths: dict[str, Weights] = {}
+    word_quantiles: dict[str, dict[Annotated[float, Field(gt=0, lt=1)], Annotated[int, Field(ge=1)]]] = {}
+    slots: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]] = {}
+    keyword_position: dict[str, dict[Literal["first", "middle", "last"], Weight]] = {}
+    noise: Noise = Noise()
+
+
 class NoCallEntry(Closed):
     """A topic of queries without a call.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from routenator.config import EngineConfig
@@ -148,6 +148,31 @@ def load_templates(directory: Path, functions: Collection[str], routes: Collecti
         if route in routes:
             templates |= {template.name: template for template in _load(route, file, functions)}
     return dict(sorted(templates.items()))
+
+
+def load_own_templates(directory: Path, functions: Collection[str], language: str) -> dict[str, Template]:
+    """Load the templates of one language's folder, by name; each serves this language alone.
+
+    Raises:
+        InputError / InputErrors: as ``load_templates``; a template names another language.
+    """
+    templates: dict[str, Template] = {}
+    for file in _files(directory):
+        for template in _load(file.parent.name, file, functions):
+            if template.languages not in (None, [language]):
+                raise InputError(
+                    "a template in a language's folder serves that language", file=file,
+                    key=template.place("languages"), found=", ".join(template.languages or ()), expected=language,
+                )  # fmt: skip
+            if template.name in templates:
+                raise InputError(
+                    "two templates of a route have the same name", file=file, key=template.place("text"),
+                    found=template.key, expected=f"another name than in {templates[template.name].file.name}",
+                )  # fmt: skip
+            templates[template.name] = replace(
+                template, head=template.head.model_copy(update={"languages": [language]})
+            )
+    return templates
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -40,8 +40,12 @@ class Value(NamedTuple):
     said: tuple[str, ...]
 
 
-def load_lists(root: Path) -> dict[str, list[Value]]:
+def load_lists(root: Path, *, drafted_alone: bool = False) -> dict[str, list[Value]]:
     """Load the value lists of a domain's folder, by name; empty if it has none.
+
+    Args:
+        root: the folder that has ``values/``.
+        drafted_alone: a list may consist of what a model proposed alone, as in the folder of a language.
 
     Raises:
         InputError: a name that rules cannot refer to, an empty list, or a value that is listed twice.
@@ -60,9 +64,9 @@ def load_lists(root: Path) -> dict[str, list[Value]]:
         lists[file.stem] = _load(file)
     for file in sorted(folder.glob(f"*{DRAFTED}{SUFFIX}")):
         name = file.name.removesuffix(DRAFTED + SUFFIX)
-        if name not in lists:
+        if name not in lists and not drafted_alone:
             raise InputError("no such value list", file=file, found=name, valid=lists)
-        known = {value.value for value in lists[name]}
+        known = {value.value for value in lists.setdefault(name, [])}
         lists[name] += [value for value in _load(file) if value.value not in known]
     return lists
 

@@ -30,13 +30,14 @@ class Ask:
     """One prompt.
 
     Attributes:
-        kind: one of ``KINDS``.
-        name: the value list or function that is asked about; "" for topics.
+        kind: one of ``KINDS``, or of ``translating.TRANSLATED``.
+        name: the value list or function that is asked about; "" for topics and labels.
         text: the request, with ``_COUNT`` for the number of proposals.
         function: whose schema values must satisfy; "" for topics.
         slot: the parameter, for values.
         origin: what the reply rests on, besides the model: for the comment beside what is kept.
         seed: of the reply.
+        wanted: keys of the texts to translate, in the order of the proposals; empty: as many proposals as asked for.
     """
 
     kind: str
@@ -46,17 +47,20 @@ class Ask:
     slot: str = ""
     origin: str = ""
     seed: int = 0
+    wanted: tuple[str, ...] = ()
 
     def prompt(self, count: int, temperature: float, top_p: float) -> Prompt:
-        """The prompt for this many proposals."""
+        """The prompt for this many proposals, or for one of each text to translate."""
+        count = len(self.wanted) or count
         messages: list[Message] = [{"role": "user", "content": self.text.replace(_COUNT, str(count))}]
-        return Prompt(messages, self.seed, _TOKENS * count + 24, temperature, top_p, schema=reply_schema(count))
+        schema = reply_schema(count, least=len(self.wanted) or 1)
+        return Prompt(messages, self.seed, _TOKENS * count + 24, temperature, top_p, schema=schema)
 
 
-def reply_schema(count: int) -> dict[str, Any]:
-    """The schema of a reply: an object with a list of at most this many texts."""
+def reply_schema(count: int, least: int = 1) -> dict[str, Any]:
+    """The schema of a reply: an object with a list of at most ``count`` texts."""
     item = {"type": "string", "minLength": 1, "maxLength": LONGEST}
-    proposals = {"type": "array", "items": item, "minItems": 1, "maxItems": count}
+    proposals = {"type": "array", "items": item, "minItems": least, "maxItems": count}
     return {
         "type": "object",
         "properties": {"proposals": proposals},
@@ -72,8 +76,15 @@ def required_slots(domain: Domain, function: str) -> list[str]:
     return [slot.local for slot in sure if not (slot.rule.excludes or slot.rule.needs)]
 
 
-def asks(domain: Domain, kinds: Sequence[str], functions: Sequence[str], seed: int) -> Iterator[Ask]:
-    """All prompts, in the order of the kinds; each with a seed of its own."""
+def asks(
+    domain: Domain, kinds: Sequence[str], functions: Sequence[str], seed: int, language: str = ""
+) -> Iterator[Ask]:
+    """All prompts, in the order of the kinds; each with a seed of its own.
+
+    Args:
+        language: in which to write, if it is not that of the domain's own words.
+    """
+    spoken = f' Write in the language "{language}".' if language else ""
     draw = random.Random(seed)
     said = queries(domain) if {"patterns", "paraphrases"} & set(kinds) else {}
     for each in said.values():
@@ -88,7 +99,7 @@ def asks(domain: Domain, kinds: Sequence[str], functions: Sequence[str], seed: i
         else:
             made = _topics(domain)
         for ask in made:
-            yield replace(ask, seed=draw.getrandbits(31))
+            yield replace(ask, text=ask.text + spoken, seed=draw.getrandbits(31))
 
 
 def open_lists(domain: Domain, functions: Sequence[str]) -> dict[str, tuple[str, Slot]]:

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from routenator.authoring.door.patterns import escaped
+from routenator.authoring.templatefiles import dump_yaml
 from routenator.domain.fingerprint import SUFFIX
 from routenator.domain.templates import DRAFTED_TOPICS
 from routenator.domain.valuelists import DRAFTED, FOLDER
 from routenator.domain.valuelists import SUFFIX as LIST_SUFFIX
 from routenator.drafting.proposals import Proposal
 from routenator.files import read_text, write_atomic
+from routenator.parsing import read_yaml
 
 _ABOUT = (
     "# Proposed by a language model (`domain draft`) and checked by program alone: read it, and delete what is wrong.\n"
 )
 
 
-def keep(domain: Path, proposals: Sequence[Proposal], model: str) -> list[Path]:
+def keep(domain: Path, proposals: Sequence[Proposal], model: str, language: str = "") -> list[Path]:
     """Add kept proposals, all of one kind and name, to their file; return the files that changed.
 
     Args:
-        domain: the domain's folder.
+        domain: the domain's folder, or that of a language.
         model: whose they are, for the comment beside them.
+        language: code of the language whose folder it is.
     """
     kept = [each for each in proposals if each.kept]
     if not kept:
         return []
     first = kept[0]
-    if first.kind == "values":
+    if first.kind == "labels":
+        file = domain / f"labels{DRAFTED}.csv"
+        rows = "".join(_row(each.key, each.kept, f"{each.origin}; {model}") for each in kept)
+        _append(file, "id,label,origin\n", rows)
+    elif first.kind == "words":
+        file = domain / f"lexicon{DRAFTED}.yaml"
+        table = _table(file)
+        # A long list needs several prompts; the file has it once.
+        table[first.name] = list(dict.fromkeys([*table.get(first.name, []), *(each.kept for each in kept)]))
+        _put(file, table, model)
+    elif first.kind == "phrases":
+        file = domain / f"domain{DRAFTED}.yaml"
+        function, _, slot = first.name.partition(".")
+        table = _table(file)
+        said = table.setdefault("functions", {}).setdefault(function, {}).setdefault(slot, {}).setdefault("said", {})
+        said.update({each.key: [escaped(each.kept)] for each in kept})
+        _put(file, table, model)
+    elif first.kind == "values":
         file = domain / FOLDER / f"{first.name}{DRAFTED}{LIST_SUFFIX}"
         added = _origin(first, model, "") + "".join(f"{each.kept}\n" for each in kept)
         _append(file, _ABOUT, added)
@@ -40,7 +64,7 @@ def keep(domain: Path, proposals: Sequence[Proposal], model: str) -> list[Path]:
             file, f"{_ABOUT}templates:\n", _entry(f"drafted_{_next(file)}", text, first, model, min(1.0, len(kept) / 5))
         )
     else:
-        safe = re.sub(r"[^A-Za-z0-9_-]", "_", first.name)
+        safe = re.sub(r"[^A-Za-z0-9_-]", "_", "_".join(filter(None, (language, first.name))))
         file = domain / "templates" / "heuristic" / f"{safe}{DRAFTED}{SUFFIX}"
         begin = _next(file)
         entries = [
@@ -48,6 +72,21 @@ def keep(domain: Path, proposals: Sequence[Proposal], model: str) -> list[Path]:
         ]
         _append(file, f"{_ABOUT}functions: [{first.name}]\ntemplates:\n", "".join(entries))
     return [file]
+
+
+def _row(*cells: str) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(cells)
+    return stream.getvalue()
+
+
+def _table(file: Path) -> dict[str, Any]:
+    return dict(read_yaml(file) or {}) if file.is_file() else {}
+
+
+def _put(file: Path, table: dict[str, Any], model: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, f"{_ABOUT}# Translated from English; {model}\n{dump_yaml(table)}")
 
 
 def _append(file: Path, head: str, text: str) -> None:

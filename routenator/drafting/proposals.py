@@ -14,6 +14,7 @@ from routenator.authoring.drawn import check_draws, draw_all
 from routenator.authoring.faults import faults
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_value
+from routenator.domain.languages import FOLDER as LANGUAGES
 from routenator.domain.schema import NoCallFile, TemplateHead
 from routenator.domain.slots import spoken
 from routenator.domain.templates import DRAFTED_TOPICS, Template
@@ -44,6 +45,7 @@ class Proposal(NamedTuple):
         kept: a value, a grammar or a request, as files have it; "" if it is refused.
         reason: why it is refused, "" if it is kept.
         origin: what it rests on.
+        key: of the text that it translates.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Proposal(NamedTuple):
     kept: str
     reason: str
     origin: str
+    key: str = ""
 
 
 @dataclass
@@ -59,15 +62,18 @@ class Judge:
     """Judges proposals for one domain, and remembers them.
 
     Args:
-        domain: the domain with what earlier drafts added.
+        domain: the domain with what earlier drafts added, as the language of the proposals sees it.
+        language: of the proposals, if it is not that of the domain's own words.
     """
 
     domain: Domain
+    language: str = ""
     _seen: dict[tuple[str, str], set[tuple[str, ...]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._labeller = Labeller(self.domain)
-        for name, values in load_lists(self.domain.path).items():
+        lists = self.domain.path / LANGUAGES / self.language if self.language else self.domain.path
+        for name, values in load_lists(lists, drafted_alone=bool(self.language)).items():
             self._seen["values", name] = {words(text) for value in values for text in (value.value, *value.said)}
         for function, said in queries(self.domain).items():
             self._seen["patterns", function] = {words(text) for text, _ in said}
@@ -81,12 +87,17 @@ class Judge:
             yield Proposal(ask.kind, ask.name, reply[:LONGEST], "", f"not JSON: {error}", ask.origin)
             return
         items = value.get("proposals") if isinstance(value, dict) else None
-        for text in items if isinstance(items, list) else []:
+        items = items if isinstance(items, list) else []
+        if ask.wanted and len(items) != len(ask.wanted):
+            found = f"{len(items)} translations of {len(ask.wanted)} texts"
+            yield Proposal(ask.kind, ask.name, reply[:LONGEST], "", found, ask.origin)
+            return
+        for text, key in zip(items, ask.wanted or [""] * len(items), strict=True):
             try:
                 kept, reason = self._checked(ask, text), ""
             except Refusal as refusal:
                 kept, reason = "", str(refusal)
-            yield Proposal(ask.kind, ask.name, str(text), kept, reason, ask.origin)
+            yield Proposal(ask.kind, ask.name, str(text), kept, reason, ask.origin, key)
 
     def _checked(self, ask: Ask, text: object) -> str:
         if not isinstance(text, str) or not is_text(text) or not text.strip():
@@ -94,6 +105,8 @@ class Judge:
         text = " ".join(text.split())
         if len(text) > LONGEST or not text.isprintable():
             raise Refusal("too long, or control characters")
+        if ask.wanted:
+            return self._translation(text)
         family = "patterns" if ask.kind == "paraphrases" else ask.kind
         seen = self._seen.setdefault((family, ask.name), set())
         key = words(text)
@@ -116,6 +129,14 @@ class Judge:
             raise Refusal("looks like a comment or a placeholder")
         return text
 
+    @staticmethod
+    def _translation(text: str) -> str:
+        if not words(text):
+            raise Refusal("no words")
+        if re.search(r"[|{}\[\]<>\t]", text):
+            raise Refusal("signs that a label cannot have")
+        return text
+
     def _topic(self, text: str) -> str:
         if not _FEWEST <= len(words(text)) <= _MOST:
             raise Refusal("no request: too few or too many words")
@@ -132,7 +153,7 @@ class Judge:
         if not words(_PLACE.sub(" ", text)):
             raise Refusal("no words but the placeholders")
         grammar = self._grammar(function, text, required)
-        template = _template(function, grammar)
+        template = _template(function, grammar, self.language)
         alone = replace(
             self.domain, rules={function: self.domain.rules[function]}, templates={template.name: template}
         )  # fmt: skip
@@ -144,6 +165,8 @@ class Judge:
         said = [query for each in drawn if each.words is not None for query in each.words.query.to_pylist()]
         if not said:
             raise Refusal("no row could use it")
+        if self.language:
+            return grammar
         self._told(function, said)
         wrong = [shown for query in said for _, shown in faults(query)]
         if len(wrong) > _MOST_FAULTS * len(said):
@@ -166,7 +189,8 @@ class Judge:
         properties = self.domain.functions[function].properties
         rest = [slot.local for slot in spoken(self.domain.slots[function]) if slot.local not in required]
         said = [
-            f"{{{name}}}" if _boolean(properties.get(name)) else f"with {label_of(name)} {{{name}}}" for name in rest
+            f"{{{name}}}" if self.language or _boolean(properties.get(name)) else f"with {label_of(name)} {{{name}}}"
+            for name in rest
         ]
         tail = f" <{'|'.join(said)}>" if said else ""
         return f"{made}{tail}" + (f"[{end}|]" if end else "")
@@ -187,11 +211,10 @@ def _boolean(schema: object) -> bool:
     return isinstance(schema, dict) and schema.get("type") == "boolean"
 
 
-def _template(function: str, grammar: str) -> Template:
+def _template(function: str, grammar: str, language: str = "") -> Template:
     try:
         tree = parse(grammar)
     except GrammarError as error:
         raise Refusal(f"no grammar: {error}") from None
-    return Template(
-        "heuristic/drafted", "heuristic", Path("drafted"), TemplateHead(functions=[function]), grammar, tree
-    )
+    head = TemplateHead(functions=[function], languages=[language] if language else None)
+    return Template("heuristic/drafted", "heuristic", Path("drafted"), head, grammar, tree)

@@ -28,7 +28,7 @@ from routenator.generation.guide import Gaps, build_grammar, collect_gaps
 from routenator.generation.heuristic import candidates
 from routenator.generation.imaging import find_torchvision
 from routenator.generation.loading import use_engine
-from routenator.generation.prompts import DrawnWords, PromptError, render_messages, with_image
+from routenator.generation.prompts import DrawnWords, PromptError, in_language, render_messages, with_image
 from routenator.generation.query import clean_query
 from routenator.generation.render import data_url, render
 from routenator.generation.seeds import STREAM_EXAMPLES, STREAM_POOL, STREAM_REPLY, derive, shuffled
@@ -99,7 +99,8 @@ class Generator:
 
     def __init__(self, composer: Composer, cache: Path) -> None:
         self.domain, self.config, self.cache = composer.domain, composer.config, cache
-        texts = {t.name: f"{t.system or ''}\n{t.body}" for t in self.domain.templates.values() if t.grammar is None}
+        templates = {name: t for view in self.domain.every_view for name, t in view.templates.items()}
+        texts = {name: f"{t.system or ''}\n{t.body}" for name, t in templates.items() if t.grammar is None}
         self.context = Context(self.domain, self.config.checks, texts)
         self.engine_seconds = 0.0  # waiting for replies, not counting loading
         self.start_seconds = 0.0  # loading models
@@ -209,7 +210,8 @@ class Generator:
         return engine
 
     def _prompt(self, request: Request) -> Prompt:
-        template = self.domain.templates[request["template"]]
+        domain = self.domain.view(request["language"])
+        template = domain.templates[request["template"]]
         seed = request["seed"]
         low, high = self.domain.statistics.length_buckets[request["length"]]
         config = self.engine_config(request["route"])
@@ -226,14 +228,14 @@ class Generator:
             },
             "slots": slots,
             "arguments": read_calls(request["calls"])[0].arguments,
-            "path": {step: self.domain.nodes[node].label for step, node in json.loads(request["path"]).items()},
+            "path": {step: domain.nodes[node].label for step, node in json.loads(request["path"]).items()},
             "record": record,
             "length": {"name": request["length"], "low": low, "high": high},
             "language": request["language"],
             "keyword": {"text": keyword, "place": third_of(words(request["draft"]), [words(keyword)]) or "absent"},
             "draft": request["draft"],
             "examples": examples,
-            "lexicon": DrawnWords(self.domain.lexicon, seed),
+            "lexicon": DrawnWords(domain.lexicon, seed),
         }
         if ROUTES[request["route"]].has_image:
             variables["image"] = self._image(record)
@@ -241,6 +243,8 @@ class Generator:
             messages = render_messages(template, variables, seed)
         except PromptError as error:
             raise _Refused("prompt", str(error)) from None
+        if request["language"] in self.domain.languages and template.languages is None:
+            messages = in_language(messages, request["language"])
         if ROUTES[request["route"]].has_image and self.config.model.vision.kind == "vlm":
             messages = with_image(messages, data_url(self._drawn(record)))
         json_output = template.output == "json"
@@ -324,7 +328,8 @@ class Generator:
             return
         # Parquet holds UTF-8 only; what cannot be written becomes a question mark.
         row.raw, row.completion_tokens = reply.text.encode(errors="replace").decode(), reply.completion_tokens
-        query = clean_query(reply.text, self.domain.templates[request["template"]].output, QUERY_KEY)
+        template = self.domain.view(request["language"]).templates[request["template"]]
+        query = clean_query(reply.text, template.output, QUERY_KEY)
         if query is None:
             row.refuse("unparsable", row.raw[:200])
             return

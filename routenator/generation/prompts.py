@@ -111,6 +111,17 @@ def render_messages(template: Template, variables: Mapping[str, Any], seed: int)
     return messages
 
 
+def in_language(messages: Sequence[Message], language: str) -> list[Message]:
+    """Return the messages with a sentence in the system message that says which language to write.
+
+    For prompts that were written for all languages, and may not say it.
+    """
+    first, rest = "", list(messages)
+    if rest[0]["role"] == "system":
+        first, rest = f"{rest[0]['content']}\n", rest[1:]
+    return [{"role": "system", "content": f'{first}Write the query in the language "{language}".'}, *rest]
+
+
 def with_image(messages: Sequence[Message], url: str) -> list[Message]:
     """Return the messages with an image put before the text of the last one, as OpenAI-style parts."""
     last = {

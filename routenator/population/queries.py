@@ -256,7 +256,8 @@ def _surfaces(domain: Domain, function: str) -> dict[tuple[str, ...], str]:
     table: dict[tuple[str, ...], str] = {}
     for category in domain.categories_of(function):
         if category != NO_CATEGORY:
-            for surface in (category, *domain.category_surfaces(function, category)):
+            own = (surface for view in domain.every_view for surface in view.category_surfaces(function, category))
+            for surface in (category, *own):
                 table.setdefault(_words(surface), category)
     return table
 

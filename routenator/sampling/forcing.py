@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,24 +49,23 @@ class Cover:
     computed without any other request.
     """
 
-    def __init__(self, strata: Sequence[Stratum], walkers: Mapping[str, Walker], times: int) -> None:
-        members: dict[tuple[str, str], list[int]] = {}
-        for stratum in strata:
-            if stratum.calls != 1:
-                continue
-            members.setdefault((stratum.function, stratum.category), []).append(stratum.stratum)
-        wanted: dict[str, list[int]] = {}
-        for function, category in members:
-            wanted.setdefault(function, []).append(walkers[function].require(category))
-        self._walks = {function: Coverage(walkers[function], categories) for function, categories in wanted.items()}
+    def __init__(self, strata: Sequence[Stratum], walkers: Sequence[Walker | None], times: int) -> None:
+        members: dict[tuple[Walker, str], list[int]] = {}
+        for stratum, own in zip(strata, walkers, strict=True):
+            if stratum.calls == 1 and own is not None:
+                members.setdefault((own, stratum.category), []).append(stratum.stratum)
+        wanted: dict[Walker, list[int]] = {}
+        for walker, category in members:
+            wanted.setdefault(walker, []).append(walker.require(category))
+        self._walks = {walker: Coverage(walker, categories) for walker, categories in wanted.items()}
         self.groups: list[Group] = []
         # By stratum: the offset between image and rank, and the group's size, edges and forced rows.
         self._shift, self._size, self._edges, self._forced = np.zeros((4, len(strata)), dtype=np.int64)
         starts = np.cumsum([0, *(stratum.requested for stratum in strata)])
-        for (function, category), numbers in members.items():
+        for (walker, category), numbers in members.items():
             rows = sum(strata[number].requested for number in numbers)
-            edges = int(self._walks[function].count[walkers[function].require(category)])
-            group = Group(function, category, edges, rows, times * edges)
+            edges = int(self._walks[walker].count[walker.require(category)])
+            group = Group(walker.function, category, edges, rows, times * edges)
             self.groups.append(group)
             before = 0
             for number in numbers:
@@ -75,14 +74,14 @@ class Cover:
             self._size[numbers], self._edges[numbers], self._forced[numbers] = rows, edges, group.forced
 
     def force(
-        self, function: str, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
+        self, walker: Walker, stratum: Ints, image: Ints, category: Ints, draws: list[U64], path: list[Ints]
     ) -> None:
-        """Write forced rows' walks into ``path``. All arguments cover one function's rows, see ``Walker.draw``."""
+        """Write forced rows' walks into ``path``. All arguments cover one walker's rows, see ``Walker.draw``."""
         chosen, number = spread(image - self._shift.take(stratum), self._size.take(stratum), self._forced.take(stratum))
         rows = np.flatnonzero(chosen)
         edge = number.take(rows) % self._edges.take(stratum.take(rows))
         for nodes, forced in zip(
-            path, self._walks[function].draw(category.take(rows), edge, [w.take(rows) for w in draws]), strict=False
+            path, self._walks[walker].draw(category.take(rows), edge, [w.take(rows) for w in draws]), strict=False
         ):
             nodes[rows] = forced
 

@@ -45,28 +45,33 @@ class Sampler:
     ) -> None:
         self.domain, self.config, self.first = domain, config, first
         self.strata = build_strata(domain, config, requested)
-        self.graph = Graph(domain)
-        self.records = RecordIndex(domain)
+        # A language with files of its own has a graph of its own: other words, and other values in value lists.
+        views = domain.every_view
+        place = {id(view): number for number, view in enumerate(views)}
+        self.graphs = [Graph(view) for view in views]
+        self.records = [RecordIndex(view) for view in views]
         rows = np.array([stratum.requested for stratum in self.strata], dtype=np.int64)
         self.size = int(rows.sum())
         self._ends = np.cumsum(rows)
         self._permutation = Permutation(self.size, config.seed)
         # Rows without a call or with several have no walk of their own; the composer draws those of their calls.
-        self._functions = list(dict.fromkeys(stratum.function for stratum in self.strata if stratum.calls == 1))
-        walkers = {name: self.graph.walker(name) for name in self._functions}
+        kinds = [(place[id(domain.view(s.language))], s.function) for s in self.strata]
+        self._functions = list(dict.fromkeys(kind for kind, s in zip(kinds, self.strata, strict=True) if s.calls == 1))
+        walkers = {kind: self.graphs[kind[0]].walker(kind[1]) for kind in self._functions}
         # By stratum: function number (one past the last for those without a walk), and category number
         # for the function's walker and for the records.
-        number = {name: place for place, name in enumerate(self._functions)}
-        self._function = np.array(
-            [number[s.function] if s.calls == 1 else len(number) for s in self.strata], dtype=np.int16
-        )
+        number = {kind: place for place, kind in enumerate(self._functions)}
+        both = list(zip(kinds, self.strata, strict=True))
+        self._function = np.array([number[kind] if s.calls == 1 else len(number) for kind, s in both], dtype=np.int16)
         self._category = np.array(
-            [walkers[s.function].require(s.category) if s.calls == 1 else -1 for s in self.strata], dtype=np.int64
+            [walkers[kind].require(s.category) if s.calls == 1 else -1 for kind, s in both], dtype=np.int64
         )
-        self._block = np.array([self.records.number.get(s.category, -1) for s in self.strata], dtype=np.int64)
-        self._steps = np.array([*(walkers[name].steps for name in self._functions), 0], dtype=np.int32)
+        self._block = np.array([self.records[0].number.get(s.category, -1) for s in self.strata], dtype=np.int64)
+        self._steps = np.array([*(walkers[kind].steps for kind in self._functions), 0], dtype=np.int32)
         self.coverage = (
-            Cover(self.strata, walkers, config.sample.coverage) if config.sample.traversal == "coverage" else None
+            Cover(self.strata, [walkers.get(kind) for kind in kinds], config.sample.coverage)
+            if config.sample.traversal == "coverage"
+            else None
         )
 
     def slice(self, shard: int, shards: int) -> tuple[int, int]:
@@ -90,18 +95,18 @@ class Sampler:
         # Group rows by function; numpy sorts 16-bit keys with a radix sort.
         order = np.argsort(function, kind="stable")
         cuts = np.searchsorted(function[order], np.arange(len(self._functions) + 1))
-        for number, name in enumerate(self._functions):
+        for number, (view, name) in enumerate(self._functions):
             rows = order[cuts[number] : cuts[number + 1]]
             if not rows.size:
                 continue
-            walker = self.graph.walker(name)
+            walker = self.graphs[view].walker(name)
             draws = walk_words(seeds.take(rows), walker.steps + 1)
             own = stratum.take(rows)
             category = self._category.take(own)
             path = walker.draw(category, draws)
             if self.coverage is not None:
-                self.coverage.force(name, own, image.take(rows), category, draws, path)
-            records[rows] = self.records.join(
+                self.coverage.force(walker, own, image.take(rows), category, draws, path)
+            records[rows] = self.records[view].join(
                 self._block.take(own), [step.type for step in walker.path], path, draws[-1]
             )
             target = offsets.take(rows)

@@ -2,7 +2,7 @@
 
 A stratum is function x category x route x template x length bucket x language, and the number of calls of its rows. For
 strata of no call or several see calls.py; of rows with one call, quotas are assigned top down: function,
-then category within the function (both by largest remainder, so exact at every size), then length and language within
+then category within the function (both by largest remainder, so exact at every size), then language and length within
 the category, route within that cell, template within the route. A cell can have fewer rows than parts; its parts are
 rounded with error diffusion: each share is rounded down or up, and up where the totals over the previous cells are
 furthest behind. So the totals by length, language, route and template also stay within a row or two of their shares.
@@ -145,7 +145,7 @@ def _single_cells(domain: Domain, config: RunConfig, quotas: Mapping[str, int], 
         quotas: rows of each function.
         share: of the rows that have one call.
     """
-    functions = normalise(domain.statistics.functions)
+    functions, tongues = normalise(domain.statistics.functions), Diffusion()
     for function, quota in quotas.items():
         categories = category_shares(domain, function)
         cells, routes, templates = Diffusion(), Diffusion(), Diffusion()
@@ -153,7 +153,7 @@ def _single_cells(domain: Domain, config: RunConfig, quotas: Mapping[str, int], 
             categories.items(), largest_remainder(list(categories.values()), quota), strict=True
         ):
             inner = length_language_shares(domain, function, category)
-            for (length, language), count in cells.split(inner, rows_of).items():
+            for (length, language), count in _split(inner, rows_of, tongues, cells).items():
                 parts = _route_template_shares(domain, config, function, category, length, language)
                 by_route: dict[str, dict[str, float]] = {}
                 for (route, template), q in parts.items():
@@ -164,6 +164,27 @@ def _single_cells(domain: Domain, config: RunConfig, quotas: Mapping[str, int], 
                         target = share * functions[function] * p * inner[length, language] * parts[route, template]
                         key = (function, category, route, template, length, language)
                         yield Cell(key, target, final)
+
+
+def _split(
+    inner: Mapping[tuple[str, str], float], rows: int, tongues: Diffusion, cells: Diffusion
+) -> dict[tuple[str, str], int]:
+    """Split the rows of a function and category among its cells of length and language.
+
+    Args:
+        tongues: of all functions, so that the languages' totals stay within a row or two of their shares.
+        cells: of one function.
+    """
+    languages: dict[str, float] = {}
+    for (_, language), share in inner.items():
+        languages[language] = languages.get(language, 0.0) + share
+    if len(languages) == 1:
+        return cells.split(inner, rows)
+    found: dict[tuple[str, str], int] = {}
+    for language, count in tongues.split(languages, rows).items():
+        lengths = {length: share for (length, spoken), share in inner.items() if spoken == language}
+        found |= {(length, language): part for length, part in cells.split(lengths, count, (language,)).items()}
+    return found
 
 
 def with_requested(strata: Sequence[Stratum], requested: Sequence[int]) -> list[Stratum]:
@@ -193,12 +214,18 @@ def target_shares(domain: Domain, config: RunConfig) -> dict[tuple[str, str, str
 
 def length_language_shares(domain: Domain, function: str, category: str) -> dict[tuple[str, str], float]:
     """P(length, language | function, category); without a joint target, the same for all categories."""
+    languages = normalise(domain.statistics.languages)
     if domain.joint is not None:
-        return domain.joint.cells(function, category)
+        cells = domain.joint.cells(function, category)
+        own = {cell: share for cell, share in cells.items() if cell[1] in languages}  # a view has not all languages
+        return cells if len(own) == len(cells) else own
+    tables = {language: normalise(domain.view(language).statistics.lengths[function]) for language in languages}
+    lengths = dict.fromkeys(length for table in tables.values() for length in table)
     return {
-        (length, language): q * r
-        for length, q in normalise(domain.statistics.lengths[function]).items()
-        for language, r in normalise(domain.statistics.languages).items()
+        (length, language): tables[language][length] * share
+        for length in lengths
+        for language, share in languages.items()
+        if length in tables[language]
     }
 
 
@@ -206,7 +233,7 @@ def heuristic_templates(domain: Domain, function: str, language: str) -> list[Te
     """Heuristic templates that can draft a query of this function in this language."""
     return [
         template
-        for template in domain.templates.values()
+        for template in domain.view(language).templates.values()
         if template.grammar is not None
         and function in template.functions
         and template.weight > 0
@@ -242,7 +269,10 @@ def _check_routes(domain: Domain, config: RunConfig) -> None:
         )
     for function in normalise(domain.statistics.functions):
         served = {
-            t.route for t in domain.templates.values() if function in t.functions and t.weight > 0 and _suits(t, config)
+            t.route
+            for view in domain.every_view
+            for t in view.templates.values()
+            if function in t.functions and t.weight > 0 and _suits(t, config)
         }
         for route in route_shares(domain, config, function):
             if route not in served:
@@ -275,7 +305,7 @@ def _route_template_shares(
     for route, share in route_shares(domain, config, function).items():
         serving = {
             t.name: t.weight
-            for t in domain.templates.values()
+            for t in domain.view(language).templates.values()
             if t.route == route and t.serves(function, category, length, language) and _suits(t, config)
         }
         for name, part in normalise(serving).items() if serving else ():

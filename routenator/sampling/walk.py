@@ -254,7 +254,7 @@ class Walker:
         weights = np.array([node.weight for node in nodes], dtype=np.float64)
         if self.rule.root is not None:
             key, wanted = self.rule.root.attribute, self.rule.root.equals
-            builtin = {"id": lambda n: n.id, "label": lambda n: n.label}
+            builtin = {"id": lambda n: n.id, "label": lambda n: n.named}
             read = builtin.get(key, lambda n: n.attributes.get(key, ""))
             weights *= [wanted in read(node).split("|") for node in nodes]
         return weights

@@ -112,7 +112,7 @@ class Context:
     config: ChecksConfig
     prompt_texts: Mapping[str, str]
     _echoes: dict[tuple[str, int], set[tuple[str, ...]]] = field(default_factory=dict)
-    _surfaces: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    _surfaces: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
 
     def echoes(self, template: str, size: int = ECHO) -> set[tuple[str, ...]]:
         """Runs of ``size`` words of a template's prompt."""
@@ -121,10 +121,10 @@ class Context:
             self._echoes[key] = grams(words(self.prompt_texts.get(template, "")), size)
         return self._echoes[key]
 
-    def surfaces(self, function: str, category: str) -> list[str]:
-        key = (function, category)
+    def surfaces(self, function: str, category: str, language: str) -> list[str]:
+        key = (function, category, language)
         if key not in self._surfaces:
-            self._surfaces[key] = self.domain.category_surfaces(function, category)
+            self._surfaces[key] = self.domain.view(language).category_surfaces(function, category)
         return self._surfaces[key]
 
     @cached_property
@@ -267,7 +267,8 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
             if find_phrase(surface, candidate.words) >= 0:
                 continue
             if name == category and any(
-                find_phrase(other, candidate.words) >= 0 for other in context.surfaces(call.name, candidate.category)
+                find_phrase(other, candidate.words) >= 0
+                for other in context.surfaces(call.name, candidate.category, candidate.language)
             ):
                 continue
             if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
@@ -283,11 +284,11 @@ def contradicts(candidate: Candidate, context: Context) -> str | None:
     category = context.domain.functions[name].category
     if category is None or category not in candidate.slots[0]:
         return None
-    mine = {words(surface) for surface in context.surfaces(name, candidate.category)}
+    mine = {words(surface) for surface in context.surfaces(name, candidate.category, candidate.language)}
     for other in context.categories.get(name, []):
         if other == candidate.category:
             continue
-        for surface in context.surfaces(name, other):
+        for surface in context.surfaces(name, other, candidate.language):
             # A word that the draft also has between its slots is not used as a category: "sketch a poster".
             if (
                 words(surface) not in mine

@@ -61,7 +61,18 @@ class Composer:
 
     def __init__(self, domain: Domain, config: RunConfig, strata: Sequence[Stratum]) -> None:
         self.domain, self.config, self.strata = domain, config, strata
-        self.writer = Writer(domain, config.sample.tries)
+        # A language with files of its own has a composer of its own, which writes the rows of its strata.
+        self._parts = [Composer(view, config, strata) for view in domain.every_view] if domain.views else []
+
+    @cached_property
+    def writer(self) -> Writer:
+        return Writer(self.domain, self.config.sample.tries)
+
+    @cached_property
+    def _part(self) -> Ints:
+        """Number of the composer in ``_parts`` that writes the rows of each stratum, shape (strata,)."""
+        numbers = {id(part.domain): number for number, part in enumerate(self._parts)}
+        return np.array([numbers[id(self.domain.view(s.language))] for s in self.strata], dtype=np.int64)
 
     @cached_property
     def position_targets(self) -> dict[tuple[str, str, str], tuple[int, int]]:
@@ -114,7 +125,7 @@ class Composer:
         sums: list[float] = []
         entries: list[tuple[int, ...]] = []
         for number, s in enumerate(self.strata):
-            if s.calls != 1:
+            if s.calls != 1 or s.language not in self.domain.statistics.languages:
                 first.append(first[-1])
                 continue
             key = (
@@ -161,6 +172,12 @@ class Composer:
         return pa.Table.from_batches(blocks, schema=schema)
 
     def _block(self, requests: pa.Table) -> pa.RecordBatch:
+        if self._parts:
+            part = self._part[requests["stratum"].to_numpy()]
+            rows = {number: np.flatnonzero(part == number) for number in np.unique(part).tolist()}
+            made = [self._parts[number]._block(requests.take(own)) for number, own in rows.items()]
+            order = np.argsort(np.concatenate(list(rows.values())))
+            return pa.Table.from_batches(made).take(order).combine_chunks().to_batches()[0]
         single = self._single[requests["stratum"].to_numpy()]
         if single.all():
             return self._single_block(requests)
@@ -217,6 +234,9 @@ class Composer:
         """
         if count == 0:
             return []
+        for part in self._parts:
+            if part.domain is self.domain.view(language):
+                return part.examples(seed, function, language, count)
         seeds = row_seeds(seed, np.arange(count) + (STREAM_CATEGORY << 32))
         categories = draw_categories(self.domain, function, seeds)
         roots = np.empty((2, count), dtype=np.int64)

@@ -184,8 +184,11 @@ def expand(
                 stack[top] = table[first + k]
                 top += 1
         elif kind == p.SLOT:
-            slot = nodes[node, p.A]
+            slot, form = nodes[node, p.A], nodes[node, p.C]
             if work.places[slot, p.THERE] == p.SAID:
+                if form > 0:  # from here on this is the slot's surface: a template says a slot once
+                    for k in (p.SURFACE_AT, p.SURFACE_AT + 1, p.COUNT, p.DOUBT):
+                        work.places[slot, k] = work.places[form, k]
                 items[at] = -1 - slot
                 at += 1
                 count = work.places[slot, p.COUNT]

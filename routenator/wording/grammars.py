@@ -41,6 +41,7 @@ class Scope:
         bits: number of a slot -> its bit, where it has one.
         said: number of a slot -> maximum bytes of its surface.
         category: number of the category's slot, -1 if it has none.
+        forms: number of each slot in another form, such as ``room.dat``; never 0.
     """
 
     function: str
@@ -49,6 +50,7 @@ class Scope:
     bits: dict[int, int] = field(default_factory=dict)
     said: dict[int, int] = field(default_factory=dict)
     category: int = -1
+    forms: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -124,11 +126,28 @@ class Grammars:
             self._lists[key] = self.run([self.piece(text) for text in made]), self._bytes(made)
         return self._lists[key]
 
-    def _surfaces(self, nodes: Sequence[Any]) -> tuple[int, int]:
-        """Return where the nodes' lists of surfaces are in ``table``, and the maximum bytes of one."""
-        entries = [(self.run([self.piece(surface) for surface in n.surfaces]), len(n.surfaces)) for n in nodes]
-        size = self._bytes([surface for n in nodes for surface in n.surfaces])
+    def _texts(self, lists: Sequence[Sequence[str]]) -> tuple[int, int]:
+        """Return where lists of texts, one for each node, are in ``table``, and the maximum bytes of a text."""
+        entries = [(self.run([self.piece(text) for text in texts]), len(texts)) for texts in lists]
+        size = self._bytes([text for texts in lists for text in texts])
         return self.run([value for entry in entries for value in entry]), size
+
+    def form(self, step: int, kind: str, attribute: str) -> int:
+        """Add the node that says a step's node by an attribute, of which ``|`` separates the wordings.
+
+        A node without the attribute is said by its label.
+        """
+        key = ("form", kind, attribute)
+        if key not in self._lists:
+            said = [
+                tuple(text.strip() for text in node_attribute(n, attribute).split("|"))
+                if node_attribute(n, attribute)
+                else (n.label,)
+                for n in self.types[kind]
+            ]
+            self._lists[key] = self._texts(said)
+        run, size = self._lists[key]
+        return self._add(STEP, step, run, size=size)
 
     def run(self, values: Sequence[int]) -> int:
         """Return where a run of integers is in ``table``; equal runs are stored once."""
@@ -152,7 +171,7 @@ class Grammars:
         if isinstance(node, grammar.Reference):
             return self._reference(node, scope, need)
         if isinstance(node, grammar.Conditional):
-            named = [reference.name for reference in grammar.references(node)]
+            named = [grammar.slot_of(reference.name, scope.names) for reference in grammar.references(node)]
             bits = self.need((scope.slots[name] for name in named if name in scope.slots), scope.bits)
             child = self.node(node.part, scope)
             return self._add(CONDITIONAL, child, bits, size=self.sizes[child], depth=1 + self.depths[child])
@@ -170,9 +189,10 @@ class Grammars:
 
     def _reference(self, node: grammar.Reference, scope: Scope, need: int) -> int:
         name, _, attribute = node.name.partition(".")
-        if node.name in scope.slots:
-            number = scope.slots[node.name]
-            return self._add(SLOT, number, int(number == scope.category), need=need, size=scope.said[number] + 2)
+        slot = grammar.slot_of(node.name, scope.names)
+        if slot:
+            number, form = scope.slots[slot], 0 if node.name == slot else scope.forms[node.name]
+            return self._add(SLOT, number, int(number == scope.category), form, need, scope.said[number] + 2)
         if name.startswith(MARK):
             days = self.domain.today
             assert days is not None
@@ -191,7 +211,7 @@ class Grammars:
                 return self._add(ATTRIBUTE, number, run, size=size)
             key = ("surfaces", kind)
             if key not in self._lists:
-                self._lists[key] = self._surfaces(nodes)
+                self._lists[key] = self._texts([n.surfaces for n in nodes])
             run, size = self._lists[key]
             return self._add(STEP, number, run, size=size)
         items = self.domain.lexicon[name]

@@ -149,6 +149,10 @@ def compose(program: Any, work: Any, seeds: Any, rows: Any, starts: Any, walks: 
                     root = slots[here, p.SURFACE]
                     if places[number, p.THERE] != p.SAID:
                         continue
+                elif form == p.FORM:
+                    root = slots[here, p.VALUE]
+                    if surface or places[slots[here, p.LIST], p.THERE] != p.SAID:
+                        continue
                 else:
                     if not surface:
                         job, at, present = of_parts(program, work, here, job, at, present, named, state)

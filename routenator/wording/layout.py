@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from routenator import grammar
 from routenator.domain.domain import Domain
+from routenator.domain.forms import form_step
 from routenator.domain.kinds import kind_of
 from routenator.domain.slots import ENTRY, LEAF, LIST, MAP, OBJECT, TUPLE, Slot, every, spoken
 from routenator.errors import InputError
@@ -40,14 +41,23 @@ class Layout:
         texts: maximum bytes of all values and surfaces together.
         written: maximum bytes of the JSON of arguments, and of that of surfaces.
         depth: maximum pieces of a draw of all slots.
+
+    Args:
+        grammars: of the domain.
+        graph: of the domain.
+        function: name.
+        forms: forms of slots that the function's templates name, such as ``room.dat``.
     """
 
-    def __init__(self, grammars: Grammars, graph: Graph, function: str) -> None:
+    def __init__(self, grammars: Grammars, graph: Graph, function: str, forms: Collection[str] = ()) -> None:
         self.domain: Domain = grammars.domain
         self.function = self.domain.functions[function]
         self.rule = self.domain.rules[function]
         self._shares = self.domain.statistics.slots.get(function, {})
         self._grammars, self._graph = grammars, graph
+        self._forms: dict[str, list[str]] = {}  # attributes, by slot
+        for slot, _, attribute in (form.rpartition(".") for form in forms):
+            self._forms.setdefault(slot, []).append(attribute)
         self.rows: list[list[int]] = []
         self._latest: dict[str, int] = {}  # the latest number of each slot, by full name
         self._reached: dict[tuple[int, frozenset[str]], int] = {}
@@ -106,10 +116,23 @@ class Layout:
         if slot.whole:
             if slot.local:
                 scope.slots[slot.local] = number
+            if top and slot.shape == LEAF:
+                said = max([said, *(self._form(slot, scope, number, each) for each in self._forms.get(slot.local, ()))])
             scope.said[number] = said
             if flags & t.NAMED:
                 self.written[1] += 2 * said + len(json.dumps(slot.local, ensure_ascii=False).encode()) + 8
         return number
+
+    def _form(self, slot: Slot, scope: Scope, number: int, attribute: str) -> int:
+        """The row of another form of a slot's surface; return its maximum bytes."""
+        step = form_step(self.domain, scope.function, slot)
+        kind = next(each.type for each in self.rule.path if each.name == step)
+        node = self._grammars.form(scope.steps[step], kind, attribute)
+        scope.forms[f"{slot.local}.{attribute}"] = form = self._numbered(f"{slot.name}.{attribute}")
+        self._add({t.ROW: t.FORM, t.NUMBER: form, t.LIST: number, t.VALUE: node})
+        self.depth += 1
+        self.texts += self._grammars.sizes[node]
+        return self._grammars.sizes[node]
 
     def _leaf(self, slot: Slot, scope: Scope, key: str, row: dict[int, int]) -> int:
         """The row of a value; return the maximum bytes of its surface."""
@@ -117,10 +140,13 @@ class Layout:
         kind = kind_of(self.function.parameters, slot.schema)
         phrases, sizes = -1, self._grammars.sizes
         if slot.rule.said is None:
-            surface = self.domain.surfaces[name]
-            node = self._node(self.domain.values[name], bare)
+            surface, value = self.domain.surfaces[name], self.domain.values[name]
+            if surface is None and slot.local in self._forms:
+                # What is said in several forms has a value apart from them: the node's label.
+                value = surface = grammar.Reference(f"{form_step(self.domain, scope.function, slot)}.label")
+            node = self._node(value, bare)
             said_node = -1 if surface is None else self._node(surface, bare)
-            value, said = sizes[node], sizes[node if surface is None else said_node]
+            longest, said = sizes[node], sizes[node if surface is None else said_node]
         else:
             options = [option for option in self.domain.phrases[name] if option.weight > 0]
             pairs = [
@@ -134,14 +160,14 @@ class Layout:
             sums = [t.threshold(total / running[-1]) for total in running]
             phrases = self._run([len(pairs), *sums, *(node for pair in pairs for node in pair)])
             node, said_node = pairs[0][0], 0  # any node: PHRASES says which one it is
-            value = max(sizes[first] for first, _ in pairs)
+            longest = max(sizes[first] for first, _ in pairs)
             said = max(sizes[second] if second >= 0 else 0 for _, second in pairs)
         self._add(
             {**row, t.ROW: t.LEAF, t.VALUE: node, t.SURFACE: said_node, t.TYPE: kind, t.KEY: self._piece(key),
              t.PHRASES: phrases}
         )  # fmt: skip
-        self.texts += value + said
-        self.written[0] += 2 * value + len(key.encode()) + 4
+        self.texts += longest + said
+        self.written[0] += 2 * longest + len(key.encode()) + 4
         return said
 
     def _with_parts(self, slot: Slot, scope: Scope, key: str, row: dict[int, int], number: int, *, top: bool) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from routenator.casing import is_dotless, lowered
 from routenator.domain.domain import Domain
+from routenator.domain.forms import forms_of
 from routenator.domain.templates import Template
 from routenator.sampling.walk import Graph
 from routenator.validation import letters
@@ -75,7 +76,7 @@ class Compiler:
         longest, items, numbers, walk = [1, 1, 1, 1], 64, 1, 1
         tongues = {language: number for number, language in enumerate(domain.statistics.languages)}
         for name in domain.rules:
-            layout = Layout(grammars, self.graph, name)
+            layout = Layout(grammars, self.graph, name, forms_of(domain, name))
             for template in domain.templates.values():
                 if template.grammar is not None and name in template.functions:
                     roots[name, template.name] = root = grammars.node(template.grammar, layout.scope)

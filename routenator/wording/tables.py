@@ -39,7 +39,7 @@ SEQUENCE = 1  # children: first in table, count
 CHOICE = 2  # children: first in table, count; 1 if none needs a slot
 CONDITIONAL = 3  # child; the slots that must be present
 PARTS = 4  # children: first in table, count
-SLOT = 5  # number of the slot; 1 if it is the category's
+SLOT = 5  # number of the slot; 1 if it is the category's; number of the form that says it, 0 for its surface
 STEP = 6  # position in the walk; where its nodes' pairs (first piece in table, count) begin in table
 ATTRIBUTE = 7  # position in the walk; where its nodes' pieces begin in table
 # Pieces: first in table, count; where the running sums of the weights (32 bits) begin in table, -1 for equal weights.
@@ -73,6 +73,8 @@ ITEM = 3  # an item of a list begins, if the list has that many; END is the list
 # each node of the parent a triple (first in table, count, running sums); the triples begin in table at SUMS.
 AGAIN = 4
 END_ITEM = 5
+# Another form of a slot's surface (VALUE), such as {room.dat}, drawn after it; LIST is the slot's number.
+FORM = 6
 # Flags of slots: templates can name it, so its surface is recorded; no comma before it.
 NAMED, GLUED = 1, 2
 NO_BIT = -1

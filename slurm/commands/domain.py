@@ -21,6 +21,7 @@ from routenator.domain.dates import asked
 from routenator.domain.loader import load_domain
 from routenator.drafting.asks import KINDS
 from routenator.drafting.run import Drafted, draft
+from routenator.drafting.translating import TRANSLATED
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
@@ -73,6 +74,15 @@ def domain_init(
             show_default=False,
         ),
     ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--languages",
+            metavar="de,it",
+            help="Also make names, places and days of these languages.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a domain of an API's description.
@@ -86,6 +96,7 @@ def domain_init(
         exclude=listed(exclude or []),
         deprecated=deprecated,
         statistics=statistics,
+        languages=listed(languages or []),
     )
     if as_json:
         print_json({**asdict(made), "path": str(made.path)})
@@ -254,8 +265,21 @@ def domain_draft(
         typer.Option("--model", metavar="PROFILE", help="A profile in configs/model, or a YAML file: its generator."),
     ],
     kinds: Annotated[
-        list[str] | None, typer.Option("--kinds", metavar="A,B", help=f"Only some of {', '.join(KINDS)}.")
+        list[str] | None,
+        typer.Option(
+            "--kinds",
+            metavar="A,B",
+            help=f"Only some of {', '.join(KINDS)}; with --translate of {', '.join(TRANSLATED)}.",
+        ),
     ] = None,
+    translate: Annotated[
+        str,
+        typer.Option(
+            "--translate",
+            metavar="CODE",
+            help="Propose what the language with this code (de) lacks: labels, words, phrases, values, patterns.",
+        ),
+    ] = "",
     functions: Annotated[
         list[str] | None, typer.Option("--functions", metavar="A,B", help="Only for these functions.")
     ] = None,
@@ -277,10 +301,11 @@ def domain_draft(
         find_domain(directory),
         generator_of(model),
         cache,
-        kinds=listed(kinds or list(KINDS)),
+        kinds=listed(kinds or []),
         functions=listed(functions or []),
         count=count,
         seed=seed,
+        translate=translate,
         progress=progress,
     )
     if as_json:

@@ -209,7 +209,7 @@ def covering(domain: Domain, size: int, times: int) -> tuple[Sampler, Counter[tu
     used: Counter[tuple[str, str, int, int, int]] = Counter()
     for row in sampler.requests(0, sampler.size).to_pylist():
         stratum = sampler.strata[row["stratum"]]
-        walker = sampler.graph.walker(stratum.function)
+        walker = sampler.graphs[0].walker(stratum.function)
         used.update((stratum.function, stratum.category, *edge) for edge in edges_of(walker, tuple(row["path"])))
     return sampler, used
 
@@ -225,7 +225,7 @@ def test_every_usable_edge_is_walked_often_enough_given_enough_rows(tiny, times)
     sampler, used = covering(tiny, 600, times)
     for group in sampler.coverage.groups:
         assert group.forced == times * group.edges < group.rows, "there are enough rows"
-        walker = sampler.graph.walker(group.function)
+        walker = sampler.graphs[0].walker(group.function)
         for edge in set().union(*(edges_of(walker, path) for path in all_paths(walker, group.category))):
             assert used[group.function, group.category, *edge] >= times
     assert Counter(sampler.requests(0, sampler.size)["stratum"].to_pylist()) == {

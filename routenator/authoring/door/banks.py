@@ -68,12 +68,13 @@ def _clock(hour: int, minute: int) -> list[str]:
     return [exact, f"{hour:02d}:{minute:02d}"]
 
 
-def _day(draw: random.Random) -> datetime.date:
+def any_day(draw: random.Random) -> datetime.date:
+    """A day of four years."""
     return _START + datetime.timedelta(days=draw.randrange(1460))
 
 
 def _date(draw: random.Random) -> Drawn:
-    day = _day(draw)
+    day = any_day(draw)
     return (day.isoformat(), *said_date(day))
 
 
@@ -82,12 +83,13 @@ def _birth_date(draw: random.Random) -> Drawn:
     return (day.isoformat(), *said_date(day))
 
 
-def _time(draw: random.Random) -> tuple[int, int]:
+def any_time(draw: random.Random) -> tuple[int, int]:
+    """Hour and minute, round ones more often."""
     return draw.randrange(24), draw.choice((0, 0, 15, 30, 45, 5, 10, 20, 40, 50))
 
 
 def _date_time(draw: random.Random) -> Drawn:
-    day, (hour, minute) = _day(draw), _time(draw)
+    day, (hour, minute) = any_day(draw), any_time(draw)
     clock = _clock(hour, minute)
     value = f"{day.isoformat()}T{hour:02d}:{minute:02d}:00Z"
     return (value, f"{said_date(day)[0]} at {clock[0]}", f"{clock[0]} on {said_date(day)[1]}", f"{day} {clock[1]}")
@@ -105,7 +107,7 @@ def _clock_time_of_format(draw: random.Random) -> Drawn:
 
 def _loose_date(draw: random.Random) -> Drawn:
     """A day as said, for parameters that take any text."""
-    day = _day(draw)
+    day = any_day(draw)
     kind = draw.random()
     if kind < 0.15:
         return (f"{draw.choice(('next', 'this', 'last'))} {draw.choice(_DAYS)}",)
@@ -301,6 +303,21 @@ def _base64(draw: random.Random) -> Drawn:
     return (base64.b64encode(next(filler("slug")(draw)).encode()).decode(),)
 
 
+# What a Faker of any locale makes, by kind.
+NAMES: dict[str, Callable[[Any], str]] = {
+    "person": lambda faker: f"{faker.first_name()} {faker.last_name()}",
+    "first_name": lambda faker: str(faker.first_name()),
+    "last_name": lambda faker: str(faker.last_name()),
+    "company": lambda faker: str(faker.company()),
+    "job": lambda faker: str(faker.job()).replace("/", " or "),
+    "city": lambda faker: str(faker.city()),
+    "state": lambda faker: str(faker.administrative_unit()),
+    "street": lambda faker: str(faker.street_address()),
+    "address": lambda faker: str(faker.address()),
+    "postcode": lambda faker: str(faker.postcode()),
+}
+_ENGLISH = {"job": 1.0, "state": 0.5, "address": 1.0}  # shares of English ones, where others than 0.6
+
 _TYPED: dict[str, Bank] = {
     "date": _loop(_date),
     "birth_date": _loop(_birth_date),
@@ -326,16 +343,7 @@ _TYPED: dict[str, Bank] = {
     "hex_colour": _loop(_hex_colour),
     "colour": _loop(_colour),
     "base64": _loop(_base64),
-    "person": _faked(lambda faker: f"{faker.first_name()} {faker.last_name()}"),
-    "first_name": _faked(lambda faker: str(faker.first_name())),
-    "last_name": _faked(lambda faker: str(faker.last_name())),
-    "company": _faked(lambda faker: str(faker.company())),
-    "job": _faked(lambda faker: str(faker.job()).replace("/", " or "), 1.0),
-    "city": _faked(lambda faker: str(faker.city())),
-    "state": _faked(lambda faker: str(faker.administrative_unit()), 0.5),
-    "street": _faked(lambda faker: str(faker.street_address())),
-    "address": _faked(lambda faker: str(faker.address()), 1.0),
-    "postcode": _faked(lambda faker: str(faker.postcode())),
+    **{kind: _faked(make, _ENGLISH.get(kind, 0.6)) for kind, make in NAMES.items()},
     "place": _loop(_place),
     "country": _country_names,
     "country_code": _coded(_countries),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Drawn
+from routenator.authoring.door.locales import locale_of
 from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, fields_surface, patterns
 from routenator.authoring.door.phrases import Phrase, named_parameter, phrases
 from routenator.authoring.door.select import Selection
@@ -36,6 +37,7 @@ class Parts:
 
     Attributes:
         lists: value lists by name, each with the sentences of its header.
+        local: value lists of other languages: language -> name -> values.
         lists_of: by function and single value (its identity), the value list.
         templates: by function.
         phrases: by function.
@@ -44,6 +46,7 @@ class Parts:
     api: Api
     selection: Selection
     lists: dict[str, tuple[list[str], list[Drawn]]] = field(default_factory=dict)
+    local: dict[str, dict[str, tuple[Drawn, ...]]] = field(default_factory=dict)
     lists_of: dict[str, dict[int, str]] = field(default_factory=dict)
     templates: dict[str, list[Pattern]] = field(default_factory=dict)
     phrases: dict[str, Phrase] = field(default_factory=dict)
@@ -135,6 +138,8 @@ def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
         assert source is not None
         places = dict.fromkeys(f"Used by {use.function}.{use.parameter}." for use in users)
         parts.lists[name] = ([f"Values: {source.reason}.", *places], users[0].values)
+        for language, own_values in source.local.items():
+            parts.local.setdefault(language, {})[name] = own_values
         for use in users:
             parts.lists_of[use.function][id(use.leaf)] = name
 
@@ -191,6 +196,10 @@ def files(parts: Parts, measured: Measured, domain: str, source: str, statistics
     }
     for name, (reasons, values) in parts.lists.items():
         made[f"values/{name}.tsv"] = _values(reasons, values)
+    for language, lists in parts.local.items():
+        for name, local in lists.items():
+            origin = f"In {language}, from Faker's {locale_of(language)}; in place of values/{name}.tsv."
+            made[f"languages/{language}/values/{name}.tsv"] = _values([origin], list(local))
     for name, templates in parts.templates.items():
         made[f"templates/heuristic/{name}.yaml"] = _templates(parts, name, templates, measured)
     return made
@@ -288,7 +297,8 @@ def _statistics(parts: Parts, measured: Measured) -> str:
         if inner:
             slots[name] = {**slots.get(name, {}), **dict.fromkeys(inner, _INNER_SHARE)}
     table = {
-        "languages": {"en": 1.0},
+        # Other languages have values, but no patterns yet.
+        "languages": {"en": 1.0, **dict.fromkeys(parts.selection.languages, 0.0)},
         "functions": shares,
         "length_buckets": {name: list(bounds) for name, bounds in measured.buckets.items()},
         "lengths": {name: measured.lengths.get(name) or dict.fromkeys(measured.buckets, 1.0) for name in shares},

@@ -65,6 +65,7 @@ def init_domain(
     exclude: Sequence[str] = (),
     deprecated: bool = False,
     statistics: Path | None = None,
+    languages: Sequence[str] = (),
 ) -> Made:
     """Make a domain, or bring one up to date that was made before.
 
@@ -74,6 +75,7 @@ def init_domain(
         include, exclude, deprecated: see ``select``; without any of them those of the last time.
         statistics: a file of the population's statistics, as docs/domains.md describes it; default: defaults, or the
             file of the last time.
+        languages: codes of languages, beside English, in which to make values too; default: those of the last time.
 
     Raises:
         InputError: the source, the choice or the place is not usable; then nothing is written.
@@ -85,10 +87,15 @@ def init_domain(
     options: dict[str, Any] = {"include": list(include), "exclude": list(exclude), "deprecated": deprecated}
     if before is not None and not any(options.values()):
         options = {**options, **before.options}
+    known = before.options.get("languages", []) if before is not None else []
+    options.pop("languages", None)
+    spoken = list(dict.fromkeys(languages or known))
+    if spoken:
+        options["languages"] = spoken
     given = _given(statistics, before)
     options["statistics"] = given is not None
     api = read_source(source)
-    selection = select(api, shown(source), options["include"], options["exclude"], options["deprecated"], _SEED)
+    selection = select(api, shown(source), options["include"], options["exclude"], options["deprecated"], _SEED, spoken)
     parts = build(api, selection, before.files if before else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

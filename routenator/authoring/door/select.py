@@ -47,14 +47,22 @@ class Selection:
 
     Attributes:
         left_out: tool -> why it is no function.
+        languages: codes of the languages, beside English, that have values.
     """
 
     chosen: list[Chosen]
     left_out: dict[str, str]
+    languages: list[str] = field(default_factory=list)
 
 
 def select(
-    api: Api, source: str, include: Sequence[str], exclude: Sequence[str], deprecated: bool, seed: int
+    api: Api,
+    source: str,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    deprecated: bool,
+    seed: int,
+    languages: Sequence[str] = (),
 ) -> Selection:
     """Choose tools and find values for their parameters.
 
@@ -62,6 +70,7 @@ def select(
         source: for messages.
         include, exclude: patterns such as ``get_*`` of names; without ``include`` all tools.
         deprecated: also take tools that the API calls deprecated.
+        languages: codes of other languages in which to make values too.
 
     Raises:
         InputError: a pattern that fits no tool, two tools of one name, too many, or none that can be written.
@@ -87,7 +96,7 @@ def select(
             file=source, found=f"{len(kept):,}",
             expected=f"at most {MOST_FUNCTIONS}; choose with --include and --exclude, such as {_families(kept)}",
         )  # fmt: skip
-    sources = Sources(seed)
+    sources = Sources(seed, languages)
     chosen: list[Chosen] = []
     names: dict[str, Tool] = {}
     for tool in kept:
@@ -106,7 +115,7 @@ def select(
     if not chosen:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3]) or "none was chosen"
         raise InputError("no function can be taken in", file=source, found=reasons, expected="at least one")
-    return Selection(chosen, left_out)
+    return Selection(chosen, left_out, list(languages))
 
 
 def _fits(tool: Tool, patterns: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Bank, Drawn, banks
 from routenator.authoring.door.english import in_words, split_name, spoken
+from routenator.authoring.door.locales import local_banks
 from routenator.authoring.values import takes_any_text
 from routenator.domain.functions import Function, check_value
 from routenator.domain.kinds import json_value, refusal, types_of, value_name, values_of
@@ -41,11 +42,13 @@ class Source:
         kind: bank, or ``enum``, ``boolean``, ``number``, ``pattern``, ``examples``.
         values: value and wordings.
         reason: why this kind, in words.
+        local: those of other languages, by code, where they differ.
     """
 
     kind: str
     values: tuple[Drawn, ...]
     reason: str
+    local: dict[str, tuple[Drawn, ...]] = field(default_factory=dict)
 
 
 _ISO = re.compile(r"ISO|YYYY|RFC ?3339", re.IGNORECASE)
@@ -90,10 +93,16 @@ def _kinds() -> _Kinds:
 
 
 class Sources:
-    """Finds the values of parameters; the same seed gives the same values."""
+    """Finds the values of parameters; the same seed gives the same values.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of the values.
+        languages: codes of the languages for which there are to be values beside the English ones.
+    """
+
+    def __init__(self, seed: int, languages: Sequence[str] = ()) -> None:
         self._seed = seed
+        self._local = {language: local_banks(language) for language in languages}
         self._drawn: dict[str, list[Drawn]] = {}
 
     def find(self, function: Function, parameter: str, about: str, used: Counter[str] | None = None) -> Source | None:
@@ -112,8 +121,18 @@ class Sources:
             kept = self._kept(function, parameter, values)
             if len(kept) >= (1 if kind in ("enum", "boolean", "number", "examples", "pattern") else _SHORTEST):
                 used[kind] += 1
-                return Source(kind, tuple(kept), reason)
+                return Source(kind, tuple(kept), reason, self._in_languages(function, parameter, kind, used[kind]))
         return None
+
+    def _in_languages(self, function: Function, parameter: str, kind: str, use: int) -> dict[str, tuple[Drawn, ...]]:
+        found = {}
+        for language, local in self._local.items():
+            if kind in local:
+                drawn = distinct(local[kind], random.Random(f"{self._seed}:{kind}:{use}:{language}"))
+                kept = self._kept(function, parameter, drawn)
+                if len(kept) >= _SHORTEST:
+                    found[language] = tuple(kept)
+        return found
 
     def _candidates(
         self, function: Function, parameter: str, about: str, used: Counter[str]
