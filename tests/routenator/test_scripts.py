@@ -5,6 +5,7 @@ The domains are those of benchmarks/languages.py, the same one in each language.
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from benchmarks.languages import write_domain
+from benchmarks.languages import WORDS, write_domain
 from routenator.casing import capitalised, lowered
 from routenator.config import ChecksConfig
 from routenator.domain.domain import Domain
@@ -43,9 +45,33 @@ def made(folder: Path, language: str, noise: Noise | None = None, rows: int = RO
     domain = load_domain(write_domain(folder / language, language))
     if noise is not None:
         domain = replace(domain, statistics=domain.statistics.model_copy(update={"noise": noise}))
+    return domain, worded(domain, rows)
+
+
+def worded(domain: Domain, rows: int) -> Any:
+    """Rows with words."""
     config = make_config(domain=str(domain.path), dataset={"size": rows})
     sampler = Sampler(domain, config)
-    return domain, Composer(domain, config, sampler.strata).details(sampler.requests(0, rows))
+    return Composer(domain, config, sampler.strata).details(sampler.requests(0, rows))
+
+
+def add_language(folder: Path, language: str) -> None:
+    """Give the domain a further language, in files of its own."""
+    words, english = (yaml.safe_load(WORDS.read_text(encoding="utf-8"))[code] for code in (language, "en"))
+    own = folder / "languages" / language
+    (own / "templates" / "heuristic").mkdir(parents=True)
+    with (own / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("id", "label", "aliases"))
+        for kind, name in (("Cuisine", "cuisines"), ("City", "cities"), ("Party", "parties"), ("Time", "times")):
+            assert len(words[name]) == len(english[name])
+            table.writerows((f"{kind}{number}", *text.partition("|")[::2]) for number, text in enumerate(words[name]))
+    (own / "lexicon.yaml").write_text(yaml.safe_dump({name: words[name] for name in ("polite", "wish")}))
+    templates = {f"{language}_{number}": {"text": text} for number, text in enumerate(words["patterns"])}
+    functions = ["book_table", "find_restaurant"]
+    (own / "templates" / "heuristic" / "own.yaml").write_text(
+        yaml.safe_dump({"functions": functions, "templates": templates}, allow_unicode=True), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -82,6 +108,37 @@ def test_lower_case_is_that_of_the_language(tmp_path: Path) -> None:
     _, table = made(tmp_path / "other", "de", Noise(lowercase=1.0))
     text = " ".join(table["draft"].to_pylist())
     assert text == text.lower() and "köln" in text
+
+
+@needs_budoux
+def test_each_language_of_a_domain_has_its_own_letter_case_and_words(tmp_path: Path) -> None:
+    """One domain, one table of rows: in Turkish I becomes ı, in English i, and Japanese is counted without spaces."""
+    folder = write_domain(tmp_path / "tables", "en")
+    for language in ("tr", "ja"):
+        add_language(folder, language)
+    statistics = yaml.safe_load((folder / "statistics.yaml").read_text())
+    statistics |= {"languages": {"en": 0.4, "tr": 0.3, "ja": 0.3}, "noise": {"lowercase": 1.0}}
+    statistics["length_buckets"] = {"short": [1, 5], "long": [6, 18]}
+    (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics))
+    domain = load_domain(folder)
+    table = worded(domain, 600)
+    rows = table.to_pylist()
+    said = {language: [row["draft"] for row in rows if row["language"] == language] for language in ("en", "tr", "ja")}
+    english, turkish = " ".join(said["en"]), " ".join(said["tr"])
+    assert "ı" not in english and "italian" in english and "i would like you to" in english
+    assert "ığdır" in turkish and "izmir" in turkish and not {"I", "İ", "\u0307"} & {*turkish}
+    assert "東京" in " ".join(said["ja"])
+    for row in rows:
+        low, high = domain.statistics.length_buckets[row["length"]]
+        row["fits"] = low <= count_words(row["draft"], row["language"]) <= high
+        assert json.loads(row["slots"])[0]["city"] in row["draft"]
+    for language in said:
+        # Buckets are common, so some patterns of each language are too short or too long for one of them.
+        assert np.mean([row["fits"] for row in rows if row["language"] == language]) > 0.5
+    context = Context(domain, ChecksConfig(), {})
+    accepted = np.array([first_failure(to_check(domain, row, row["draft"]), context) is None for row in rows])
+    sure = surely_accepted(table, context)
+    assert sure.sum() > 0.95 * accepted.sum() and not (sure & ~accepted).any()
 
 
 @pytest.mark.parametrize(
