@@ -29,6 +29,10 @@ def own_files() -> Iterator[tuple[str, Path]]:
         for name in ("no_call", "joins"):
             yield from ((name, file) for file in (domain / "templates").glob(f"{name}.yaml"))
         yield from (("templates", file) for file in (domain / "templates").glob("*/*.yaml"))
+        for language in (domain / "languages").glob("*"):
+            for name, stem in (("language", "domain"), ("language_statistics", "statistics"), ("lexicon", "lexicon")):
+                yield from ((name, file) for file in language.glob(f"{stem}.yaml"))
+            yield from (("templates", file) for file in (language / "templates").glob("*/*.yaml"))
     yield from ((name, ROOT / "routenator" / "domain" / "queries" / f"{name}.yaml") for name in ("no_call", "joins"))
 
 

@@ -243,7 +243,7 @@ def test_rare_edges_are_walked_only_because_they_are_forced():
     (group,) = sampler.coverage.groups
     assert len(used) == group.edges
     weighted = Sampler(domain, make_config(domain=str(domain.path), dataset={"size": 12_000}))
-    walker, paths = weighted.graph.walker("search"), weighted.requests(0, weighted.size)["path"].to_pylist()
+    walker, paths = weighted.graphs[0].walker("search"), weighted.requests(0, weighted.size)["path"].to_pylist()
     seen = set().union(*(edges_of(walker, tuple(path)) for path in paths))
     assert len(seen) < group.edges
 
