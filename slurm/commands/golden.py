@@ -91,8 +91,7 @@ def golden_join(
     """
     check_file(out, "OUT.jsonl")
     lines = join_golden(golden, load_domain(find_domain(domain)).functions, pairs, seed)
-    write_atomic(out, "".join(line + "\n" for line in lines))
-    put(f"{len(lines):,} queries written to {out}")
+    _write(out, lines)
 
 
 @golden_app.command("hide")
@@ -111,8 +110,7 @@ def golden_hide(
     """
     check_file(out, "OUT.jsonl")
     lines = hide_called(golden, load_domain(find_domain(domain)).functions, queries, seed)
-    write_atomic(out, "".join(line + "\n" for line in lines))
-    put(f"{len(lines):,} queries written to {out}")
+    _write(out, lines)
 
 
 @golden_app.command("split")
@@ -137,5 +135,9 @@ def golden_split(
         )
     parts = split_golden(golden, load_domain(find_domain(domain)).functions, share, seed)
     for file, lines in zip((first, second), parts, strict=True):
-        write_atomic(file, "".join(line + "\n" for line in lines))
-        put(f"{len(lines):,} queries written to {file}")
+        _write(file, lines)
+
+
+def _write(file: Path, lines: list[str]) -> None:
+    write_atomic(file, "".join(line + "\n" for line in lines))
+    put(f"{len(lines):,} queries written to {file}")
