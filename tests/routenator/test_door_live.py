@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,7 +117,8 @@ def address(server: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_server_on_this_machine_is_asked_without_the_proxy(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clusters set ``http_proxy``, which leads nowhere for a loopback address."""
+    """Clusters set ``http_proxy``, which leads nowhere for a loopback address; later requests do not go there either."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # as in a process that has asked for nothing yet
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
@@ -123,6 +126,10 @@ def test_a_server_on_this_machine_is_asked_without_the_proxy(address: str, monke
     for source in (address, address.replace("127.0.0.1", "localhost")):
         assert [tool.name for tool in read_source(source).tools] == ["list_books", "delete_book"]
     assert os.environ["no_proxy"] == "example.org"
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name)
+    with pytest.raises(urllib.error.HTTPError):  # the server's own answer to a request of this kind
+        urllib.request.urlopen(address, timeout=60)
 
 
 def test_a_server_is_asked_by_http(address: str) -> None:

@@ -141,8 +141,10 @@ def _is_refusal(document: Any) -> bool:
 def _download(source: str, seconds: float) -> tuple[str | None, str]:
     """The text at an address, or None and what went wrong."""
     request = urllib.request.Request(source, headers={"Accept": "application/json, application/yaml, text/*;q=0.5"})
+    # `urlopen` would keep the proxies of its first call for the whole process.
+    opener = urllib.request.build_opener()
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
+        with opener.open(request, timeout=seconds) as answer:
             if answer.headers.get_content_type() == "text/event-stream":
                 return None, "a stream of events"
             raw = answer.read(_MOST_BYTES + 1)
