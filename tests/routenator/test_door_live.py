@@ -117,7 +117,7 @@ def address(server: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_server_on_this_machine_is_asked_without_the_proxy(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clusters set ``http_proxy``, which leads nowhere for a loopback address; later requests do not go there either."""
+    """Clusters set ``http_proxy``, which leads nowhere for a loopback address; later ones do not go there."""
     monkeypatch.setattr(urllib.request, "_opener", None)  # as in a process that has asked for nothing yet
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
