@@ -151,6 +151,7 @@ class SlotRule(Closed):
         entries: the rules of a map's keys and values.
         surface: how the value is said: a grammar for a single value, a pattern over the fields for an object, a pattern
             over {on} and {at} for a relative time.
+        copied: the value is what the query says, in whatever form a pattern asks for (``{city.loc}``), not the label.
         count: number of items or entries -> weight.
         join: put between items: one text, or one and another for the last; by language, where there are several.
         unique: no two items are equal, or, if it names a field, no two have the same value there.
@@ -168,6 +169,7 @@ class SlotRule(Closed):
     fields: dict[str, Rule] | None = None
     entries: EntryRule | None = None
     surface: str | None = None
+    copied: bool = False
     count: dict[Annotated[int, Field(ge=0)], Weight] = {}
     join: str | list[str] | dict[str, list[str]] | None = None
     unique: bool | str = True
@@ -198,7 +200,7 @@ class SlotRule(Closed):
         shape = given[0]
         tuple_like = isinstance(self.items, list)
         allowed = {
-            "value": {"surface"},
+            "value": {"surface"} if not self.copied else {"copied"},
             "said": {"weights", *({"relative", "sent"} if self.relative else ())}
             | ({"at", "surface"} if self.relative == "time" else set()),
             "items": {"join"} if tuple_like else {"count", "join", "unique"},
@@ -278,6 +280,7 @@ class SlotWords(Closed):
     Attributes:
         value: grammar of a value that is copied from the query.
         surface: as in domain.yaml. A slot may be written as its surface alone.
+        copied: as in domain.yaml.
         said: phrases by value. Numbers of days may be others than in domain.yaml, other values may not.
         at: phrases by time of day.
         join: put between items: one text, or one and another for the last.
@@ -288,6 +291,7 @@ class SlotWords(Closed):
 
     value: str | None = None
     surface: str | None = None
+    copied: bool = False
     said: _Phrases = None
     at: _Phrases = None
     join: str | list[str] | None = None

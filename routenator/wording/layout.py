@@ -105,7 +105,7 @@ class Layout:
         number = self._numbered(slot.name)
         if top and len(scope.bits) < t.BITS:
             scope.bits[number] = len(scope.bits)
-        flags = t.GLUED * glued + t.NAMED * (top and slot.whole)
+        flags = t.GLUED * glued + t.NAMED * (top and slot.whole) + t.COPIED * slot.rule.copied
         row = {**when, t.NUMBER: number, t.FLAGS: flags, t.BIT: scope.bits.get(number, t.NO_BIT)}
         if flags & t.NAMED:
             row[t.NAME] = self._piece(f"{json.dumps(slot.local, ensure_ascii=False)}: ")
@@ -119,6 +119,8 @@ class Layout:
             if top and slot.shape == LEAF:
                 said = max([said, *(self._form(slot, scope, number, each) for each in self._forms.get(slot.local, ()))])
             scope.said[number] = said
+            if flags & t.COPIED:
+                self.written[0] += 2 * said
             if flags & t.NAMED:
                 self.written[1] += 2 * said + len(json.dumps(slot.local, ensure_ascii=False).encode()) + 8
         return number

@@ -75,8 +75,8 @@ AGAIN = 4
 END_ITEM = 5
 # Another form of a slot's surface (VALUE), such as {room.dat}, drawn after it; LIST is the slot's number.
 FORM = 6
-# Flags of slots: templates can name it, so its surface is recorded; no comma before it.
-NAMED, GLUED = 1, 2
+# Flags of slots: templates can name it, so its surface is recorded; no comma before it; its value is its surface.
+NAMED, GLUED, COPIED = 1, 2, 4
 NO_BIT = -1
 
 # Columns of Work.places; of a pair, the start (the next column is the end).

@@ -68,10 +68,8 @@ def write_slots(
         at = piece(program, slots[here, p.KEY], 0, arguments, at)
         some = form != p.OPEN
         if form == p.LEAF:
-            at = typed(
-                work.spoken, places[number, p.VALUE_SAID], places[number, p.VALUE_SAID + 1], slots[here, p.TYPE],
-                arguments, at,
-            )  # fmt: skip
+            said = p.SURFACE_SAID if flags & p.COPIED else p.VALUE_SAID
+            at = typed(work.spoken, places[number, said], places[number, said + 1], slots[here, p.TYPE], arguments, at)
         if form != p.OPEN and heard == p.SAID and flags & p.NAMED:
             if some_said:
                 surfaces[end], surfaces[end + 1] = COMMA, SPACE

@@ -130,6 +130,26 @@ def test_patterns_ask_for_a_form_of_a_slot(rows: list[dict[str, Any]]) -> None:
                        "in the living room", "in the bathroom"}  # fmt: skip
 
 
+def test_the_value_of_a_copied_slot_is_the_form_that_the_query_says(copy: Path) -> None:
+    """A language whose words take endings copies them with these; without ``copied`` the value would be the label."""
+    german = copy / "languages" / "de"
+    (german / "domain.yaml").write_text('functions: {remind: {task: {value: "{task}", copied: true}}}')
+    forms = "zwei Liter Milch zu kaufen|Milch und Brot zu kaufen"
+    (german / "labels.csv").write_text(f"id,label,long,in\ntask:Milch zu kaufen,,{forms},\nbath,,,im Bad\n")
+    pattern = german / "templates" / "heuristic" / "deutsch.yaml"
+    pattern.write_text(pattern.read_text().replace("{task}", "[{task}|{task.long}]"))
+    domain = inspect_domain(copy).domain
+    config = make_config(dataset={"size": 1500})
+    sampler = Sampler(domain, config)
+    details = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size)).to_pylist()
+    german_rows = [row for row in details if row["language"] == "de" and row["function"] == "remind"]
+    assert {arguments(row)["task"].lower() for row in german_rows} == {
+        "milch zu kaufen", "zwei liter milch zu kaufen", "milch und brot zu kaufen", "die tür abzuschließen",
+        "die blumen zu gießen", "die katze zu füttern", "die bank anzurufen",
+    }  # fmt: skip
+    assert all(arguments(row)["task"] in row["draft"] for row in german_rows)
+
+
 def test_rows_of_all_languages_pass_the_checks_and_their_schemas(rooms: Domain, rows: list[dict[str, Any]]) -> None:
     rejected = Counter((row["language"], row["reason"]) for row in rows if row["reason"])
     assert sum(rejected.values()) < len(rows) / 50, rejected
