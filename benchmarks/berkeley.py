@@ -113,7 +113,7 @@ def load(data: Path, files: Sequence[str] = SINGLE_TURN) -> Loaded:
         try:
             found = list(zip(rows, read_bfcl(Source(file)), strict=True))
             with tempfile.TemporaryDirectory() as folder:
-                written = import_golden(Source(file), Path(folder) / "golden.jsonl")
+                written = import_golden([Source(file)], Path(folder) / "golden.jsonl")
         except InputError as error:
             left[name] = {str(error).splitlines()[0]: len(rows)}
             continue

@@ -89,7 +89,7 @@ def test_a_key_twice_in_functions_json_is_refused(tmp_path: Path) -> None:
 def test_a_key_twice_in_a_file_of_the_benchmark_is_refused(tmp_path: Path) -> None:
     (tmp_path / "validate_AddToPlaylist.json").write_text('{"AddToPlaylist": [], "AddToPlaylist": []}')
     with pytest.raises(InputError, match="the key 'AddToPlaylist' appears twice"):
-        import_golden(Source(tmp_path), tmp_path / "golden.jsonl", "snips")
+        import_golden([Source(tmp_path)], tmp_path / "golden.jsonl", "snips")
 
 
 def test_a_reply_with_a_key_twice_has_no_call() -> None:

@@ -17,8 +17,9 @@ from routenator.authoring.records import (
     wrong_shape,
 )
 from routenator.domain.dates import is_day
-from routenator.domain.golden import SHAPE, GoldenCall, accepted_in, calls_in
+from routenator.domain.golden import SHAPE, GoldenCall, accepted_in, calls_in, is_id
 from routenator.errors import InputError
+from routenator.language import is_language
 
 _XLAM = '{"query": text, "answers": [{"name": text, "arguments": {...}}]}'
 _QUESTION = '{"id": ..., "question": [[{"role": "user", "content": ...}]], "function": [...]}'
@@ -38,6 +39,10 @@ def read_golden(source: Source) -> Iterator[Record]:
         today = row.get("today")
         if today is not None and not is_day(today):
             raise wrong_shape(source, f"{place}, today", today, "a day such as 2026-03-05")
+        language, identity = row.get("language"), row.get("id")
+        identity = identity if is_id(identity) else None
+        if language is not None and not (isinstance(language, str) and is_language(language)):
+            raise wrong_shape(source, f"{place}, language", language, "a code such as en or pt-BR")
         if "call" not in row and "calls" not in row:
             yield Record(place, row["query"], None)
             continue
@@ -46,7 +51,8 @@ def read_golden(source: Source) -> Iterator[Record]:
         if read is None or None in read:
             key = "call" if "call" in row else "calls"
             raise wrong_shape(source, f"{place}, {key}", row[key], SHAPE)
-        yield Record(place, row["query"], tuple(call for call in read if call is not None), today=today)
+        found = tuple(call for call in read if call is not None)
+        yield Record(place, row["query"], found, today=today, language=language, id=identity)
 
 
 def _golden_call(value: dict[str, Any]) -> GoldenCall | None:

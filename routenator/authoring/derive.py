@@ -1,10 +1,11 @@
 """``domain derive``: makes one domain from another by rule, as a basis for experiments.
 
-The steps, each optional, in this order: leave out unused functions (``only_used``), keep some templates and set the
-shares of routes (``templates``, ``routes``), drop the population statistics (``flat``), make some categories more
-frequent (``boost``), change the number of functions (``functions``, families.py), leave out topics of rows without a
-call (``without_topics``). The result is a complete folder that
-is checked before it appears under its name; its README records the source and the options.
+The steps, each optional, in this order: keep some languages (``languages``), leave out unused functions
+(``only_used``), keep some templates and set the shares of routes (``templates``, ``routes``), drop the population
+statistics (``flat``), make some categories more frequent (``boost``), change the number of functions (``functions``,
+families.py), leave out topics of rows without a call (``without_topics``). A domain that still has languages of its
+own takes no other step. The result is a complete folder that is checked before it appears under its name; its README
+records the source and the options.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from routenator.domain.domain import Domain
 from routenator.domain.fingerprint import domain_fingerprint
 from routenator.domain.functions import load_functions
 from routenator.domain.golden import GoldenCall, golden_line, has_golden, load_golden
+from routenator.domain.joint import Joint
+from routenator.domain.languages import FOLDER as LANGUAGES
 from routenator.domain.loader import load_domain
 from routenator.domain.nocall import FOLDER, TOPICS_FILE
 from routenator.domain.schema import Weight
@@ -50,12 +53,14 @@ _WRITTEN = {
     "templates",
     FILE,
 }
+_IMPLIED = ("functions", "categories", "lengths", "languages", "word_quantiles")  # by a joint target
 
 
 class DeriveOptions(Closed):
     """The changes to make; see docs/domains.md.
 
     Attributes:
+        languages: languages to keep; their shares keep their proportions.
         only_used: leave out functions that have no share.
         templates: templates to keep: names, "route/name", or patterns such as basic_*.
         routes: weights of the routes, for all functions.
@@ -66,6 +71,7 @@ class DeriveOptions(Closed):
         golden: golden file to use instead of the domain's own.
     """
 
+    languages: list[str] | None = None
     only_used: bool = False
     templates: list[str] | None = None
     routes: dict[RouteName, Weight] | None = None
@@ -116,13 +122,53 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
             found=str(out),
             expected="a new or empty folder",
         )
-    domain = load_domain(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        derived = _derive(source, made / "out", options, made)
+        derived.path = out
+        _check(made / "out")
+        (made / "out").chmod(0o755)
+        os.replace(made / "out", out)  # only a complete, checked folder gets the final name
+    except OSError as error:
+        raise InputError("cannot write the derived domain", key="OUT", found=f"{out}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return derived
+
+
+def _derive(source: Path, out: Path, options: DeriveOptions, scratch: Path) -> Derived:
+    """Write the derived domain to ``out``; ``scratch`` is a folder for what lies between."""
+    domain, notes, kept = load_domain(source), list[str](), source
+    if options.languages is not None:
+        kept = scratch / "languages"
+        _keep_languages(domain, kept, options.languages)
+        domain = load_domain(kept)
+    others = options.model_copy(update={"languages": None, "golden": None})
+    if options.languages is not None and others == DeriveOptions():
+        os.replace(kept, out)
+        derived = Derived(out, list(domain.functions), len(domain.templates), notes)
+        golden = out / "golden.jsonl"
+        if options.golden is not None:
+            shutil.copyfile(options.golden, golden)
+        if golden.is_file() and has_golden(golden):
+            derived.golden = len(load_golden(golden, domain.functions))
+    else:
+        domain, families = _changed(domain, options, notes)
+        derived = Derived(out, list(domain.functions), len(domain.templates), notes, families)
+        out.mkdir()
+        _write(domain, kept, out, options, derived)
+    (out / "README.md").write_text(_readme(source, options, derived), encoding="utf-8")
+    return derived
+
+
+def _changed(domain: Domain, options: DeriveOptions, notes: list[str]) -> tuple[Domain, Families | None]:
+    """The domain after all steps but that of languages."""
     if domain.languages:
         raise InputError(
-            "a domain with languages of its own cannot be derived from", file=domain.path / "languages",
-            found=", ".join(domain.languages), expected="a domain in one language",
+            "a domain with languages of its own cannot be derived from", file=domain.path / LANGUAGES,
+            found=", ".join(domain.languages), expected="a domain in one language; the option languages keeps one",
         )  # fmt: skip
-    notes: list[str] = []
     if options.only_used:
         domain = keep_used(domain, notes)
     if options.templates is not None:
@@ -135,22 +181,36 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
         domain = serve_all(domain, notes)
     if options.boost:
         domain = boost(domain, options.boost)
-    families = None
-    if options.functions is not None:
-        domain, families = make_families(domain, options.functions, notes)
-    derived = Derived(out, list(domain.functions), len(domain.templates), notes, families)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        _write(domain, source, made, options, derived)
-        _check(made)
-        made.chmod(0o755)  # mkdtemp creates it private to its owner
-        os.replace(made, out)  # only a complete, checked folder gets the final name
-    except OSError as error:
-        raise InputError("cannot write the derived domain", key="OUT", found=f"{out}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return derived
+    return (domain, None) if options.functions is None else make_families(domain, options.functions, notes)
+
+
+def _keep_languages(domain: Domain, out: Path, languages: Sequence[str]) -> None:
+    """Copy a domain with these of its languages alone.
+
+    Raises:
+        InputError: no language is named, or one that has no share.
+    """
+    shares = {code: share for code, share in domain.statistics.languages.items() if share > 0}
+    for code in languages:
+        if code not in shares:
+            raise InputError("this language has no share", key="languages", found=code, valid=shares)
+    if not languages:
+        raise InputError("no language is left", key="languages", found="none", valid=shares)
+    shutil.copytree(domain.path, out, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    kept = {code: share for code, share in shares.items() if code in languages}
+    table = read_yaml(out / "statistics.yaml")
+    if domain.joint is None:
+        table["languages"] = kept
+    else:
+        table["joint"] = [cell for cell in _cells(domain.joint) if cell["language"] in kept]
+        # These follow from the joint, and are not what they were in all languages together.
+        table = {key: value for key, value in table.items() if key not in _IMPLIED}
+    _write_yaml(out / "statistics.yaml", table)
+    for folder in (out / LANGUAGES).iterdir() if domain.languages else ():
+        if folder.name not in kept:
+            shutil.rmtree(folder)
+    if (out / LANGUAGES).is_dir() and not any((out / LANGUAGES).iterdir()):
+        (out / LANGUAGES).rmdir()
 
 
 def _check(path: Path) -> None:
@@ -190,7 +250,6 @@ def _write(domain: Domain, source: Path, out: Path, options: DeriveOptions, deri
     _write_golden(source, options.golden, out, derived)
     if derived.families is not None:
         write_json(out / FILE, derived.families.as_list())
-    (out / "README.md").write_text(_readme(source, options, derived), encoding="utf-8")
 
 
 def statistics_document(domain: Domain) -> dict[str, Any]:
@@ -199,19 +258,23 @@ def statistics_document(domain: Domain) -> dict[str, Any]:
     table["length_buckets"] = {name: list(bounds) for name, bounds in table["length_buckets"].items()}
     if domain.joint is not None:
         # These follow from the joint, so they are not written a second time.
-        for name in ("functions", "categories", "lengths", "languages", "word_quantiles"):
+        for name in _IMPLIED:
             del table[name]
         for function, shares in table["slots"].items():
             shares.pop(domain.functions[function].category, None)
-        table["joint"] = [
-            {"function": f, "category": c, "length": length, "language": language, "share": weight}
-            for f, categories in domain.joint.weights.items()
-            for c, cells in categories.items()
-            for (length, language), weight in cells.items()
-        ]
+        table["joint"] = _cells(domain.joint)
     if table["calls"] == {1: 1.0}:
         del table["calls"]  # the default
     return {name: value for name, value in table.items() if value}
+
+
+def _cells(joint: Joint) -> list[dict[str, Any]]:
+    return [
+        {"function": f, "category": c, "length": length, "language": language, "share": weight}
+        for f, categories in joint.weights.items()
+        for c, cells in categories.items()
+        for (length, language), weight in cells.items()
+    ]
 
 
 def _write_yaml(path: Path, value: Any) -> None:
@@ -269,7 +332,7 @@ def _write_golden(source: Path, golden: Path | None, out: Path, derived: Derived
         else:
             calls = [replace(call, name=name) for call, name in zip(example.calls, names, strict=True) if name]
             hidden = [name for name in example.hidden if name in derived.functions]
-            lines.append(golden_line(example.query, calls, example.today, hidden, example.language))
+            lines.append(golden_line(example.query, calls, example.today, hidden, example.language, example.id))
     derived.golden = len(lines)
     if not lines:
         derived.notes.append("no golden set: no golden query belongs to one of the remaining functions")

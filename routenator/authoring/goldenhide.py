@@ -44,4 +44,4 @@ def hide_called(file: Path, functions: Mapping[str, Function], queries: int, see
     keys = [digest([seed, normal_form(one.query)]) for one in single]
     drawn = sorted(sorted(range(len(single)), key=keys.__getitem__)[:queries])
     chosen = [single[at] for at in drawn]
-    return [dump_line(golden_line(one.query, (), one.today, one.labels, one.language)) for one in chosen]
+    return [dump_line(golden_line(one.query, (), one.today, one.labels, one.language, one.id)) for one in chosen]

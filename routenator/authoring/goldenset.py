@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from routenator.authoring.formats import FORMATS, format_of
 from routenator.authoring.records import REASONS, Record, Source
@@ -53,17 +54,20 @@ def records_of(source: Source, forced: str | None) -> tuple[str, Iterator[Record
     return name, FORMATS[name].read(source)
 
 
-def usable(records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None) -> Iterator[Record]:
+def usable(
+    records: Iterable[Record], left: LeftOut, functions: Mapping[str, Function] | None, at: str = ""
+) -> Iterator[Record]:
     """Yield the records that can be used; their calls are None where the file does not say any.
 
     Args:
         left: gets the others.
         functions: the API that calls must satisfy; None: any calls will do.
+        at: put before a record's place, where there are several files.
     """
     for record in records:
         reason = record.problem or _reason(record, functions)
         if reason:
-            left.add(reason, record.place)
+            left.add(reason, at + record.place)
         else:
             yield record
 
@@ -85,7 +89,7 @@ class Imported:
     """What an import wrote.
 
     Attributes:
-        format: the file's format.
+        format: the files' format, or formats.
         written: queries written.
     """
 
@@ -94,43 +98,57 @@ class Imported:
     left: LeftOut
 
 
-def import_golden(source: Source, out: Path, forced: str | None = None, no_call: Collection[str] = ()) -> Imported:
-    """Write a golden file of the queries of another file whose right calls are known.
+def import_golden(
+    sources: Sequence[Source], out: Path, forced: str | None = None, no_call: Collection[str] = ()
+) -> Imported:
+    """Write a golden file of the queries of other files whose right calls are known.
 
-    With ``source.functions``, calls that violate the API are left out. Of queries with the same normal form the first
-    is kept.
+    With ``functions`` of a source, calls that violate the API are left out. Of queries with the same normal form the
+    first is kept. Queries whose language is known keep the id that joins them to their translations.
 
     Args:
-        forced: the format; None: recognise it.
+        forced: the format; None: recognise each file's.
         no_call: write only the queries that call one of these functions, as queries that want no call.
 
     Raises:
         InputError: what is not of the format, or no query to write; nothing is written then.
     """
-    name, records = records_of(source, forced)
-    left, seen, lines = LeftOut(), set(), []
+    left, seen, lines, names = LeftOut(), set(), [], list[str]()
     called: set[str] = set()
-    for record in usable(records, left, None if no_call else source.functions):
-        called.update(call.name for call in record.calls or ())
-        key = normal_form(record.query)
-        if record.calls is None:
-            left.add("no answer", record.place)
-        elif no_call and not any(call.name in no_call for call in record.calls):
-            left.add("other function", record.place)
-        elif key in seen:
-            left.add("duplicate", record.place)
-        else:
-            seen.add(key)
-            lines.append(dump_line(golden_line(record.query, () if no_call else record.calls, record.today)) + "\n")
+    for source in sources:
+        name, records = records_of(source, forced)
+        names.append(name)
+        at = f"{source.file.name}, " if len(sources) > 1 else ""
+        for record in usable(records, left, None if no_call else source.functions, at):
+            called.update(call.name for call in record.calls or ())
+            key = normal_form(record.query)
+            if record.calls is None:
+                left.add("no answer", at + record.place)
+            elif no_call and not any(call.name in no_call for call in record.calls):
+                left.add("other function", at + record.place)
+            elif key in seen:
+                left.add("duplicate", at + record.place)
+            else:
+                seen.add(key)
+                lines.append(dump_line(_line(record, source.language, no_call)) + "\n")
+    files = ", ".join(str(source.file) for source in sources)
     for function in no_call:
         if function not in called:
-            raise InputError("no query calls this function", file=source.file, found=function, valid=called)
+            raise InputError("no query calls this function", file=files, found=function, valid=called)
     if not lines:
         raise InputError(
             "no query to import",
-            file=source.file,
+            file=files,
             found="; ".join(left.lines()) or "no queries",
             expected="queries whose calls are known",
         )
     write_atomic(out, "".join(lines))
-    return Imported(name, len(lines), left)
+    return Imported(", ".join(dict.fromkeys(names)), len(lines), left)
+
+
+def _line(record: Record, language: str | None, no_call: Collection[str]) -> dict[str, Any]:
+    """A record's golden line. Without a language, an id is of another tool and joins no translations."""
+    spoken = language or record.language
+    calls = () if no_call else record.calls or ()
+    identity = None if spoken is None else record.id
+    return golden_line(record.query, calls, record.today, language=spoken, identity=identity)

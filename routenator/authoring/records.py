@@ -65,6 +65,8 @@ class Record:
         calls: its calls; empty if it is known to be answered without one; None if the file does not say.
         problem: why the record cannot be used: one of ``REASONS``.
         today: the day that the query is meant from, ISO, if the file says.
+        language: code of the query's language, if the file says.
+        id: the same for a query and its translations, if the file has one.
     """
 
     place: str
@@ -72,6 +74,8 @@ class Record:
     calls: tuple[GoldenCall, ...] | None
     problem: str | None = None
     today: str | None = None
+    language: str | None = None
+    id: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ class Source:
         functions: the domain's API, by which the cells of a table get their types; None: they stay text.
         answers: the second file of formats that have two; None: found beside the first.
         part: the part of a benchmark that comes in parts.
+        language: code of all queries' language; None: as the file says, if it does.
     """
 
     file: Path
     functions: Mapping[str, Function] | None = None
     answers: Path | None = None
     part: str = "validate"
+    language: str | None = None
 
     @cached_property
     def text(self) -> str:

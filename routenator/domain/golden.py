@@ -4,7 +4,8 @@
 values, ``"accepted": {"unit": ["cm", "centimetres"]}``: besides that in ``arguments``, or, of a parameter that is not
 in ``arguments``, besides leaving it out. ``"today": "2026-03-05"`` is the day that the prompt states.
 ``"hidden": ["name", ...]`` are functions that the prompt does not show, so that the query is not to call them.
-``"language": "de"`` is the query's language, by which scores are also given.
+``"language": "de"`` is the query's language, by which scores are also given. ``"id": 17`` is the same for a query and
+its translations, so that languages are compared on the same queries.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class GoldenExample:
         today: the day that the prompt states, ISO; None: it states none.
         hidden: functions that the prompt does not show.
         language: code of the query's language; None: the file does not say it.
+        id: the same for a query and its translations; None: the file has none.
     """
 
     query: str
@@ -62,6 +64,7 @@ class GoldenExample:
     today: str | None = None
     hidden: tuple[str, ...] = ()
     language: str | None = None
+    id: int | str | None = None
 
     @property
     def asked(self) -> str:
@@ -75,7 +78,7 @@ class GoldenExample:
 
     def as_json(self) -> dict[str, Any]:
         """The line of a golden file."""
-        return golden_line(self.query, self.calls, self.today, self.hidden, self.language)
+        return golden_line(self.query, self.calls, self.today, self.hidden, self.language, self.id)
 
 
 def golden_line(
@@ -84,11 +87,14 @@ def golden_line(
     today: str | None = None,
     hidden: Sequence[str] = (),
     language: str | None = None,
+    identity: int | str | None = None,
 ) -> dict[str, Any]:
     """The line of a golden file: ``call`` for one call, ``calls`` for none or several; other keys where they matter."""
     listed = [call.as_json() for call in calls]
-    stated = ({} if today is None else {"today": today}) | ({"hidden": list(hidden)} if hidden else {})
+    stated: dict[str, Any] = {} if today is None else {"today": today}
+    stated |= {"hidden": list(hidden)} if hidden else {}
     stated |= {} if language is None else {"language": language}
+    stated |= {} if identity is None else {"id": identity}
     return {"query": query, **stated, **({"call": listed[0]} if len(listed) == 1 else {"calls": listed})}
 
 
@@ -111,6 +117,7 @@ def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: 
     examples: list[GoldenExample] = []
     errors: list[InputError] = []
     seen: dict[str, int] = {}
+    translated: dict[tuple[int | str | None, str | None], int] = {}
     for number, line in enumerate(read_text(file, _FILE).split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -122,6 +129,14 @@ def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: 
                     "duplicate query", file=file, key=f"line {number}", found=f"{example.query} (line {seen[key]})"
                 )
             seen[key] = number
+            pair = (example.id, example.language)
+            same = translated.setdefault(pair, number) if None not in pair else number
+            if same != number:
+                raise InputError(
+                    "two queries of one language have the same id",
+                    file=file, key=f"line {number}, id", found=f"{example.id} (line {same})",
+                    expected="an id that a query shares with its translations alone",
+                )  # fmt: skip
             examples.append(example)
         except InputErrors as several:
             errors.extend(several.errors)
@@ -191,6 +206,11 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             "not a language code", file=file, key=f"{where}, language", found=str(language)[:80],
             expected="a code such as en or pt-BR",
         )  # fmt: skip
+    identity = row.get("id")
+    if not is_id(identity):
+        raise InputError(
+            "not an id", file=file, key=f"{where}, id", found=str(identity)[:80], expected="a number or a text"
+        )
     errors: list[InputError] = []
     hidden = _hidden(row, file, where, functions)
     read = []
@@ -202,7 +222,12 @@ def parse_example(line: str, file: Path, number: int, functions: Mapping[str, Fu
             errors.extend(several.errors)
     if errors:
         raise InputErrors(errors)
-    return GoldenExample(row["query"], tuple(read), today, hidden, language)
+    return GoldenExample(row["query"], tuple(read), today, hidden, language, identity)
+
+
+def is_id(value: Any) -> bool:
+    """Whether this may be the ``id`` of a golden query; None stands for none."""
+    return value is None or (isinstance(value, int | str) and not isinstance(value, bool))
 
 
 def _hidden(row: Mapping[str, Any], file: Path, where: str, functions: Mapping[str, Function]) -> tuple[str, ...]:

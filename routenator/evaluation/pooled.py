@@ -119,6 +119,22 @@ def outcomes(verdicts: Sequence[Verdict], functions: Mapping[str, Function], emb
     )
 
 
+def of_queries(found: Outcomes, rows: np.ndarray) -> Outcomes:
+    """The results of one run on some of its queries; as in a golden set of these, only functions that they want count.
+
+    Args:
+        rows: int of shape (queries to keep,).
+    """
+    wanted = found.gold[rows].any(axis=0)
+    return Outcomes(
+        gold=found.gold[rows][:, wanted],
+        said=found.said[rows][:, wanted],
+        right=found.right[rows],
+        sums={measure: values[rows] for measure, values in found.sums.items()},
+        counts={measure: values[rows] for measure, values in found.counts.items()},
+    )
+
+
 def weighed(found: Outcomes, measure: str, places: np.ndarray, queries: int) -> Weighed | None:
     """Return a measure of one run as a function of query weights; None if no query of its golden set has it.
 
@@ -149,15 +165,23 @@ class Pooled:
         mean: mean over runs, with its interval.
         runs: value of each run, in the order given.
         difference: difference from the reference arm on the same queries; None for the reference itself.
+        ratio: to the reference arm, likewise; None also where the reference is 0, in a resample or as a whole.
     """
 
     mean: Estimate
     runs: list[float]
     difference: Estimate | None
+    ratio: Estimate | None = None
 
 
 def pool(
-    arms: Mapping[str, Sequence[Weighed]], reference: str, queries: int, *, resamples: int, seed: int
+    arms: Mapping[str, Sequence[Weighed]],
+    reference: str,
+    queries: int,
+    *,
+    resamples: int,
+    seed: int,
+    together: bool = False,
 ) -> dict[str, Pooled]:
     """Compute one measure for all arms.
 
@@ -167,35 +191,39 @@ def pool(
         queries: number of golden queries.
         resamples: bootstrap samples.
         seed: seed of the draws.
+        together: the arms are parts of the same runs, so each resample draws the same runs for all.
     """
     import numpy as np
 
     once = np.ones((1, queries))
     values = {name: np.array([float(run(once)[0]) for run in runs]) for name, runs in arms.items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in arms}
-    for weights, picks in draws(queries, {name: len(runs) for name, runs in arms.items()}, resamples, seed):
+    for weights, picks in draws(
+        queries, {name: len(runs) for name, runs in arms.items()}, resamples, seed, together=together
+    ):
         for name, runs in arms.items():
             each = np.stack([run(weights) for run in runs], axis=1)  # (resamples, runs)
             drawn[name].append(np.take_along_axis(each, picks[name], axis=1).mean(axis=1))
     luck = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    return {
-        name: Pooled(
-            mean=_estimate(float(values[name].mean()), luck[name]),
-            runs=[float(value) for value in values[name]],
-            difference=None
-            if name == reference or reference not in arms
-            else _estimate(float(values[name].mean() - values[reference].mean()), luck[name] - luck[reference]),
-        )
-        for name in arms
-    }
+    found = {}
+    for name in arms:
+        mean, difference, ratio = float(values[name].mean()), None, None
+        if name != reference and reference in arms:
+            base = float(values[reference].mean())
+            difference = _estimate(mean - base, luck[name] - luck[reference])
+            if base > 0 and luck[reference].all():
+                ratio = _estimate(mean / base, luck[name] / luck[reference])
+        found[name] = Pooled(_estimate(mean, luck[name]), [float(value) for value in values[name]], difference, ratio)
+    return found
 
 
 def draws(
-    queries: int, runs: Mapping[str, int], resamples: int, seed: int
+    queries: int, runs: Mapping[str, int], resamples: int, seed: int, *, together: bool = False
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Draw the bootstrap samples, in parts to bound memory.
 
-    The weights are the same for every measure and arm. The runs drawn for an arm do not depend on the other arms.
+    The weights are the same for every measure and arm. The runs drawn for an arm do not depend on the other arms; with
+    ``together`` they are the same for all arms.
 
     Yields:
         Weights of the queries, float64 of shape (part, queries), and for each arm the runs drawn, int64 of shape
@@ -209,7 +237,9 @@ def draws(
         generator = np.random.default_rng([seed, part])
         weights = generator.multinomial(queries, np.full(queries, 1 / queries), size=count).astype(float)
         picks = {
-            name: np.random.default_rng([seed, part, int(digest(name), 16)]).integers(0, number, size=(count, number))
+            name: np.random.default_rng([seed, part, int(digest("" if together else name), 16)]).integers(
+                0, number, size=(count, number)
+            )
             for name, number in runs.items()
         }
         yield weights, picks

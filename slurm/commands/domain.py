@@ -196,6 +196,10 @@ def domain_fit(
 def domain_derive(
     directory: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain to start from.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create.", show_default=False)],
+    languages: Annotated[
+        list[str] | None,
+        typer.Option("--languages", metavar="EN,DE", help="Keep only these of the domain's languages."),
+    ] = None,
     only_used: Annotated[bool, typer.Option("--only-used", help="Only functions with a share.")] = False,
     templates: Annotated[
         list[str] | None,
@@ -228,6 +232,7 @@ def domain_derive(
     Experiments use it to make their arms; see docs/domains.md.
     """
     asked = {
+        "languages": None if languages is None else listed(languages),
         "only_used": only_used,
         "templates": None if templates is None else listed(templates),
         "routes": None if routes is None else _numbers(routes, "routes"),

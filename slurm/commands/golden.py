@@ -17,6 +17,7 @@ from routenator.domain.golden import split_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
+from routenator.language import is_language
 from routenator.terminal import put
 from slurm.commands.shared import AsJson, listed, print_json, with_exit_codes
 
@@ -39,8 +40,13 @@ Answers = Annotated[
 @golden_app.command("import")
 @with_exit_codes
 def golden_import(
-    source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Labelled queries; a folder for snips and hwu64.", show_default=False)
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Labelled queries, in one file or several; a folder for snips and hwu64.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The golden file to write.", show_default=False)],
     form: QueriesFormat = None,
@@ -59,6 +65,14 @@ def golden_import(
             help="Only queries that call these functions, as queries that want no call: your API lacks them.",
         ),
     ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--languages",
+            metavar="EN,DE",
+            help="Language of each FILE, in the same order. Queries with the same id are then translations.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a golden file of queries and calls in another format.
@@ -66,14 +80,38 @@ def golden_import(
     A query may have one call, several, or none. What cannot be used is left out, and counted by reason.
     """
     check_file(out, "OUT.jsonl")
+    spoken: list[str | None] = [*languages_of(languages, sources)] or [None] * len(sources)
     functions = load_domain(find_domain(domain)).functions if domain is not None else None
-    made = import_golden(Source(source, functions, answers, part), out, form, listed(no_call or []))
+    given = [Source(file, functions, answers, part, language) for file, language in zip(sources, spoken, strict=True)]
+    made = import_golden(given, out, form, listed(no_call or []))
     if as_json:
         print_json({"format": made.format, "written": made.written, "left_out": made.left.counts(), "out": str(out)})
         return
     put(f"{made.written:,} queries written to {out} (read as {made.format})")
     for line in made.left.lines():
         put(line)
+
+
+def languages_of(languages: list[str] | None, sources: list[Path]) -> list[str]:
+    """The language of each file; empty if none is given.
+
+    Raises:
+        InputError: not a language code, or not one for each file.
+    """
+    codes = listed(languages or [])
+    for code in codes:
+        if not is_language(code):
+            raise InputError(
+                "not a language code", key="--languages", found=code, expected="a code such as de or pt-BR"
+            )
+    if codes and len(codes) != len(sources):
+        raise InputError(
+            "not one language for each file",
+            key="--languages",
+            found=", ".join(codes),
+            expected=f"{len(sources)} codes",
+        )
+    return codes
 
 
 @golden_app.command("join")

@@ -130,6 +130,6 @@ def _read(folds: Sequence[Fold]) -> Any:
             "seconds": fmean(one["training"]["train_seconds"] for one in done),
         },
         "scores": publishable(score(verdicts, functions, embed, resamples=RESAMPLES, seed=job.seed)),
-        "queries": by_query(places, found),
+        "queries": by_query(places, golden, found),
     }
-    return Result(CEILING, job.seed, [golden[number].query for number in places], found, value)
+    return Result(CEILING, job.seed, [golden[number] for number in places], found, value)

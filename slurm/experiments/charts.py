@@ -49,6 +49,7 @@ def write_charts(results: Mapping[str, Any], folder: Path) -> list[str]:
             "scores.svg": _scores(results),
             "functions.svg": _curves(results, "functions", "functions of the API"),
             "rows.svg": _curves(results, "rows", "examples for training"),
+            "languages.svg": _languages(results),
             "confusion.svg": _confusion(results),
             "pairs.svg": _pairs(results),
         }
@@ -105,6 +106,20 @@ def _scores(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         ]
         if rows:
             charts.append((name, intervals(name, rows, {"mean over seeds, 95% interval": "after"})))
+    return charts
+
+
+def _languages(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    found = results.get("languages", {})
+    arms = [name for name in results["arms"] if any(table["arms"].get(name) for table in found.values())]
+    series = {results["arms"][name]["title"]: f"c{number % 4}" for number, name in enumerate(arms)}
+    charts = []
+    for measure, name in METRICS.items():
+        rows = [
+            (code, [interval(table["arms"].get(arm, {}).get(measure)) for arm in arms]) for code, table in found.items()
+        ]
+        if any(any(points) for _, points in rows):
+            charts.append((f"{name}, by language", intervals(name, rows, series)))
     return charts
 
 

@@ -16,6 +16,7 @@ from routenator.domain.functions import Function, load_functions
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.languages import Answered, by_language
 from routenator.evaluation.metrics import Embed
 from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, outcomes, pool, weighed
@@ -41,16 +42,21 @@ class Result:
     """The result of one finished run.
 
     Attributes:
-        keys: keys that match queries across arms. They are the queries themselves, so they are only kept in memory.
+        examples: the golden queries that it answered; they are only kept in memory.
         found: the outcome for each query.
         value: its part of results.json.
     """
 
     arm: str
     seed: int
-    keys: list[str]
+    examples: list[GoldenExample]
     found: Outcomes
     value: dict[str, Any]
+
+    @property
+    def keys(self) -> list[str]:
+        """What matches queries across arms."""
+        return [example.query for example in self.examples]
 
 
 class Reader:
@@ -88,9 +94,9 @@ class Reader:
             "data": data_of(entry),
             "training": training_of(entry),
             "scores": publishable(read_json(run.stage_dir("evaluate") / "scores.json")["after"]),
-            "queries": by_query(places, found),
+            "queries": by_query(places, golden, found),
         }
-        return Result(entry.arm, entry.seed, [query for query, _ in said], found, value)
+        return Result(entry.arm, entry.seed, [golden[number] for number in places], found, value)
 
     def api(self, domain: str) -> dict[str, Function]:
         """Return the functions of a domain, by name."""
@@ -159,8 +165,12 @@ def _common_matrix(matrix: Mapping[str, Any], table: Mapping[str, Mapping[str, A
     return {"labels": labels, "counts": counts}
 
 
-def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
-    """Return each query's position in the golden file and whether the reply was right, but none of its text."""
+def by_query(places: list[int], golden: Sequence[GoldenExample], found: Outcomes) -> dict[str, list[Any]]:
+    """Return each query's position in the golden file and whether the reply was right, but none of its text.
+
+    Args:
+        places: of the queries in ``golden``.
+    """
 
     def listed(measure: str) -> list[float | None]:
         """Means over the calls of each query; of one call, 0 and 1 as integers."""
@@ -168,8 +178,10 @@ def by_query(places: list[int], found: Outcomes) -> dict[str, list[Any]]:
         means = [None if count == 0 else round(total / count, 4) for total, count in pairs]
         return [int(mean) if mean in (0.0, 1.0) and measure != "ss" else mean for mean in means]
 
+    languages = [golden[place].language for place in places]
     return {
         "golden_index": places,
+        **({"language": languages} if any(languages) else {}),
         "function_right": found.right.astype(int).tolist(),
         "category_right": listed("cta"),
         "ss": listed("ss"),
@@ -265,6 +277,17 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
     """
     seed = int(digest(experiment.name), 16)
     pooled = pooled_of(results, experiment, seed)
+    arms = {
+        name: [Answered(result.examples, result.found) for result in results if result.arm == name]
+        for name in experiment.rows
+    }
+    languages = by_language(
+        {name: runs for name, runs in arms.items() if runs},
+        experiment.measures,
+        experiment.reference,
+        resamples=RESAMPLES,
+        seed=seed,
+    )
     return {
         "format": FORMAT,
         "name": experiment.name,
@@ -295,6 +318,7 @@ def results_of(experiment: Experiment, results: Sequence[Result], missing: Seque
             for name in experiment.rows
         },
         "verdicts": verdicts_of(pooled, experiment),
+        **({"languages": languages} if languages else {}),
         "runs": [result.value for result in results],
         "missing": list(missing),
     }

@@ -156,9 +156,9 @@ def read_confirmations(confirmations: Sequence[Confirmation]) -> tuple[list[Resu
             "data": data_of(one.entry),
             "training": training_of(one.entry),
             "scores": publishable(score(verdicts, functions, embed, resamples=RESAMPLES, seed=one.entry.seed)),
-            "queries": by_query(places, found),
+            "queries": by_query(places, golden, found),
         }
-        results.append(Result(one.entry.arm, one.entry.seed, [golden[number].query for number in places], found, value))
+        results.append(Result(one.entry.arm, one.entry.seed, [golden[number] for number in places], found, value))
     return results, left_out
 
 

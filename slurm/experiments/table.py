@@ -50,6 +50,7 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
             ],
         )
         lines += ["", *(f"- {found['sentence']}" for found in results["verdicts"]), ""]
+    lines += _languages(results, measures)
     lines += ["## Each run", ""]
     lines += markdown(
         [
@@ -77,6 +78,42 @@ def _method(results: Mapping[str, Any]) -> str:
         "(the same for all arms) and seeds (of each arm). "
         "So an interval covers chance in the golden set, in sampling and in training, but only roughly with few seeds."
     )
+
+
+def _languages(results: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
+    """The scores by language, and their differences to English on the same queries."""
+    found = results.get("languages")
+    if not found:
+        return []
+    titles = {name: arm["title"] for name, arm in results["arms"].items()}
+    rows = [(code, table, name) for name in titles for code, table in found.items() if table["arms"].get(name)]
+    lines = ["## By language", ""]
+    lines += markdown(
+        ["arm", "language", "queries", *(METRICS[name] for name in measures)],
+        [
+            [titles[name], code, f"{table['queries']:,}"]
+            + [score_text(table["arms"][name].get(measure)) for measure in measures]
+            for code, table, name in rows
+        ],
+    )
+    compared = []
+    for code, table, name in rows:
+        english = [(table["arms"][name].get(measure) or {}).get("english") or {} for measure in measures]
+        queries = next((one["queries"] for one in english if one), None)
+        if queries is not None:
+            differences = [_signed(one.get("difference")) for one in english]
+            ratios = [score_text(one.get("ratio")) for one in english]
+            compared.append([titles[name], code, f"{queries:,}", *differences, *ratios])
+    if compared:
+        lines += ["", "## Against English, on the same queries", ""]
+        heads = [*(METRICS[name] for name in measures), *(f"{METRICS[name]}, ratio" for name in measures)]
+        lines += markdown(["arm", "language", "queries", *heads], compared)
+        lines += [
+            "",
+            "These are of the queries that have the same id in both languages. "
+            "Each resample draws the same of these for both, and the same seeds.",
+        ]
+    return [*lines, ""]
 
 
 def _signed(score: Mapping[str, Any] | None) -> str:

@@ -81,7 +81,7 @@ def imported(
     file: Path, domain: Domain | None = None, form: str | None = None
 ) -> tuple[Imported, list[dict[str, Any]]]:
     out = file.with_name("out.jsonl")
-    made = import_golden(Source(file, domain.functions if domain else None), out, form)
+    made = import_golden([Source(file, domain.functions if domain else None)], out, form)
     rows = read(out)
     assert len(rows) == made.written
     return made, rows

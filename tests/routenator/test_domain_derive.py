@@ -320,3 +320,50 @@ def test_topics_of_rows_without_a_call_can_be_left_out(tmp_path):
     assert found[DOMAINS / "assistant"] > 30 and found[derived.path] == 0
     with pytest.raises(InputError, match="no such topic"):
         derive(DOMAINS / "assistant", tmp_path / "bad", DeriveOptions(without_topics=["alarm"]))
+
+
+def test_languages_are_kept_with_their_files_and_shares(tmp_path: Path) -> None:
+    """English alone is a domain of one language; German alone still has English for what it lacks."""
+    rooms = ROOT / "tests" / "domains" / "rooms"
+    derived, english = made(rooms, tmp_path / "en", languages=["en"])
+    assert english.languages == {} and english.statistics.languages == {"en": 0.6}
+    assert derived.golden == 6 and not (tmp_path / "en" / "languages").exists()
+    details, _ = rows_of(english, 30)
+    assert set(details["language"]) == {"en"}
+    _, german = made(rooms, tmp_path / "de", languages=["de"])
+    assert set(german.languages) == {"de"}
+    source, _ = rows_of(load_domain(rooms), 60)
+    details, _ = rows_of(german, 30)
+    assert set(details["language"]) == {"de"} and set(source["language"]) == {"en", "de"}
+    _, both = made(rooms, tmp_path / "both", languages=["de", "en"])
+    assert both.statistics == load_domain(rooms).statistics
+    assert "`domain derive`" in (tmp_path / "en" / "README.md").read_text()
+
+
+def test_languages_of_a_joint_target_are_its_cells(tmp_path: Path) -> None:
+    source = shutil.copytree(TINY, tmp_path / "source")
+    statistics = yaml.safe_load((source / "statistics.yaml").read_text())
+    kept = {name: statistics[name] for name in ("length_buckets", "routes") if name in statistics}
+    cells = [
+        {"function": "search", "category": category, "length": length, "language": language, "share": share}
+        for category, length, language, share in [("poster", "short", "en", 0.4), ("poster", "long", "de", 0.6)]
+    ]
+    (source / "statistics.yaml").write_text(yaml.safe_dump({**kept, "joint": cells}))
+    _, german = made(source, tmp_path / "de", languages=["de"])
+    assert german.joint is not None and german.joint.cells("search", "poster") == {("long", "de"): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"languages": ["fr"]}, ["this language has no share", "fr", "de"]),
+        ({"languages": []}, ["no language is left"]),
+        ({"languages": ["de"], "flat": True}, ["languages of its own", "de", "`languages`|languages keeps one"]),
+        ({"flat": True}, ["languages of its own"]),
+    ],
+)
+def test_what_cannot_be_done_with_languages_is_refused(tmp_path: Path, options: dict, parts: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        made(ROOT / "tests" / "domains" / "rooms", tmp_path / "out", **options)
+    assert all(re.search(part, str(error.value)) for part in parts)
+    assert sorted(tmp_path.iterdir()) == []

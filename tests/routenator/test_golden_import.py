@@ -212,7 +212,7 @@ def test_bad_files_are_refused_with_file_and_line(
 def test_no_file_under_any_format_ends_in_a_traceback(tmp_path: Path, text: str, form: str) -> None:
     (tmp_path / "in").write_text(text)
     try:
-        import_golden(Source(tmp_path / "in"), tmp_path / "out.jsonl", form)
+        import_golden([Source(tmp_path / "in")], tmp_path / "out.jsonl", form)
     except InputError as error:
         assert error.key == "line 1" or error.found is not None
 

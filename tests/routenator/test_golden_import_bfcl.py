@@ -117,7 +117,7 @@ def test_the_leaderboards_own_entries_are_read_and_every_right_value_of_them_is_
         source = data / f"BFCL_v4_{name}.json"
         lines = source.read_text(encoding="utf-8").splitlines()[:questions]
         file.write_text("\n".join(lines), encoding="utf-8")
-        import_golden(Source(file, answers=data / "possible_answer" / source.name), tmp_path / "out.jsonl")
+        import_golden([Source(file, answers=data / "possible_answer" / source.name)], tmp_path / "out.jsonl")
         rows = read(tmp_path / "out.jsonl")
         assert len(rows) > questions * 0.9 and any("accepted" in row["call"] for row in rows)
         truths = {row["id"]: row["ground_truth"] for row in read(data / "possible_answer" / source.name)}

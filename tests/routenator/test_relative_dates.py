@@ -172,7 +172,7 @@ def test_a_golden_query_states_its_day(tmp_path: Path) -> None:
     friday = next(example for example in examples if "on Friday" in example.query)
     assert friday.asked == f"Today is Tuesday, 2026-03-03. {friday.query}"
     assert friday.as_json()["today"] == "2026-03-03"
-    import_golden(Source(ORDERS / "golden.jsonl"), tmp_path / "out.jsonl")
+    import_golden([Source(ORDERS / "golden.jsonl")], tmp_path / "out.jsonl")
     assert load_golden(tmp_path / "out.jsonl", orders().functions) == examples
     for bad in ("2026-3-3", "today", "2026-02-29", 20260303):
         line = {**friday.as_json(), "today": bad}
@@ -180,7 +180,7 @@ def test_a_golden_query_states_its_day(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not a day"):
             load_golden(tmp_path / "bad.jsonl", orders().functions)
         with pytest.raises(InputError):
-            import_golden(Source(tmp_path / "bad.jsonl"), tmp_path / "out2.jsonl")
+            import_golden([Source(tmp_path / "bad.jsonl")], tmp_path / "out2.jsonl")
 
 
 def test_the_same_words_on_another_day_are_another_query() -> None:

@@ -29,7 +29,7 @@ def write_all(folder: Path, encoding: str = "utf-8", **queries: list[dict[str, A
 
 
 def import_snips(folder: Path, out: Path, part: str = "validate") -> tuple[int, dict[str, int]]:
-    made = import_golden(Source(folder, part=part), out)
+    made = import_golden([Source(folder, part=part)], out)
     assert made.format == "snips"
     return made.written, made.left.counts()
 
