@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from routenator.domain.functions import Function
@@ -170,26 +171,41 @@ def categories_right(verdicts: Sequence[Verdict]) -> np.ndarray:
 
 
 def similarities(verdicts: Sequence[Verdict], embed: Embed) -> np.ndarray:
-    """Cosine similarity of gold and predicted subprompts.
+    """Cosine similarity of gold and predicted subprompts; embeds nothing where ``with_similarities`` was applied.
 
     Returns:
         float64 of shape (calls of all verdicts,); NaN where the gold call has no subprompt, 0 where none was predicted.
     """
     import numpy as np
 
-    pairs = [call.subprompt for call in calls_of(verdicts)]
-    result = np.full(len(pairs), np.nan)
+    calls = list(calls_of(verdicts))
+    result = np.array([np.nan if call.similarity is None else call.similarity for call in calls])
     texts: dict[str, int] = {}
-    for pair in pairs:
-        if pair is not None and pair[1] is not None:
-            for text in pair:
+    for call in calls:
+        if call.similarity is None and call.subprompt is not None and call.subprompt[1] is not None:
+            for text in call.subprompt:
                 texts.setdefault(str(text), len(texts))
     vectors = embed(list(texts)) if texts else np.zeros((0, 1))
-    for number, pair in enumerate(pairs):
-        if pair is not None:
-            gold, said = pair
+    for number, call in enumerate(calls):
+        if call.similarity is None and call.subprompt is not None:
+            gold, said = call.subprompt
             result[number] = 0.0 if said is None else float(np.dot(vectors[texts[gold]], vectors[texts[said]]))
     return result
+
+
+def with_similarities(verdicts: Sequence[Verdict], embed: Embed) -> list[Verdict]:
+    """Return the verdicts with the similarity of each pair of subprompts, so that no one needs to embed them again."""
+    values = iter(similarities(verdicts, embed).tolist())
+    return [
+        replace(
+            verdict,
+            calls=tuple(
+                replace(call, similarity=None if call.subprompt is None else value)
+                for call, value in zip(verdict.calls, values, strict=False)
+            ),
+        )
+        for verdict in verdicts
+    ]
 
 
 def per_query(verdicts: Sequence[Verdict], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

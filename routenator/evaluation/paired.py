@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,7 @@ def read_verdicts(
     match: Match = "own",
     *,
     side: str = SIDE,
+    similarities_too: bool = True,
 ) -> list[tuple[str, Verdict]]:
     """Read the replies of a predictions.jsonl and judge them again.
 
@@ -72,12 +75,14 @@ def read_verdicts(
         functions: the API.
         match: the rule for right values.
         side: key of the model's replies; by default a run's trained model.
+        similarities_too: whether to take the similarities of subprompts that the file holds. They are those of the
+            embedder that evaluated it; files of older versions hold none.
 
     Returns:
         (query, verdict) in the order of the file.
 
     Raises:
-        InputError: the file has no such replies, or a query that is not in the golden set.
+        InputError: the file has no such replies, similarities that are none, or a query that is not in the golden set.
     """
     gold = {example.query: example for example in golden}
     found = []
@@ -95,8 +100,32 @@ def read_verdicts(
         if row["query"] not in gold:
             raise InputError("this query is not in the golden set", file=file, key=f"line {number}", found=row["query"])
         reply = parse_reply(row[side]["reply"])
-        found.append((row["query"], judge_reply(gold[row["query"]], reply, functions, match)))
+        verdict = judge_reply(gold[row["query"]], reply, functions, match)
+        if similarities_too and "subprompts" in row[side]:
+            verdict = _with_stored(verdict, row[side]["subprompts"], file, number)
+        found.append((row["query"], verdict))
     return found
+
+
+def _with_stored(verdict: Verdict, stored: Any, file: Path, line: int) -> Verdict:
+    """Add the similarities of a file's row, by the texts: by another rule, another call may be the partner."""
+    try:
+        known: dict[tuple[str, str | None], float] = {
+            (pair["gold"], pair["said"]): float(pair["similarity"]) for pair in stored
+        }
+    except (TypeError, KeyError, ValueError):
+        raise InputError(
+            "not similarities of subprompts",
+            file=file,
+            key=f"line {line}: subprompts",
+            found=json.dumps(stored)[:100],
+            expected="a list of objects with gold, said and similarity",
+        ) from None
+    calls = (
+        call if call.subprompt is None else replace(call, similarity=known.get(call.subprompt))
+        for call in verdict.calls
+    )
+    return replace(verdict, calls=tuple(calls))
 
 
 def compare_files(
@@ -109,15 +138,24 @@ def compare_files(
     seed: int,
     resamples: int,
     match: Match = "own",
+    same_embedder: bool = True,
 ) -> dict[str, Any]:
     """Apply ``paired`` to two predictions files, on the queries that are in both.
 
     With golden queries of several languages, ``languages`` has the same of each language's queries.
 
+    Args:
+        first, second: the files.
+        golden, functions, match: as for ``read_verdicts``.
+        embed: sentence embeddings for similarities that the files do not hold.
+        seed, resamples: of the bootstrap.
+        same_embedder: whether both files were evaluated with ``embed``; if not, only the first was.
+
     Raises:
         InputError: they have no query in common.
     """
-    one, two = (dict(read_verdicts(file, golden, functions, match)) for file in (first, second))
+    one = dict(read_verdicts(first, golden, functions, match))
+    two = dict(read_verdicts(second, golden, functions, match, similarities_too=same_embedder))
     common = [query for query in one if query in two]
     if not common:
         raise InputError(

@@ -21,9 +21,9 @@ from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
 from routenator.evaluation.engines import EngineSpec
-from routenator.evaluation.metrics import Embed, score
+from routenator.evaluation.metrics import Embed, score, with_similarities
 from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet, ask
-from routenator.evaluation.verdict import judge_reply
+from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.extras import require_evaluation
 from routenator.files import digest, write_atomic, write_json
 from routenator.jsontext import dump_line
@@ -92,6 +92,7 @@ def evaluate(
         progress=progress,
         nodes=nodes,
     )
+    answers = {name: replace(said, verdicts=with_similarities(said.verdicts, embed)) for name, said in answers.items()}
     scores = {}
     languages = [example.language for example in golden]
     for name, said in answers.items():
@@ -199,7 +200,10 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapping[str, Answers]) -> None:
-    """Write JSON lines with query, gold calls, and for each set of prompts the reply, its calls and the verdict."""
+    """Write JSON lines with query, gold calls, and for each set of prompts the reply, its calls and the verdict.
+
+    Where the verdicts have similarities of subprompts, these are written too, so that readers need no embedder.
+    """
     lines = []
     for number, example in enumerate(golden):
         row: dict[str, Any] = {"query": example.query, "gold": [call.as_json() for call in example.calls]}
@@ -218,8 +222,19 @@ def write_predictions(file: Path, golden: Sequence[GoldenExample], answers: Mapp
                 "problem": reply.problem,
                 "reply": said.texts[number],
             }
+            if pairs := _subprompts(verdict):
+                row[name]["subprompts"] = pairs
         lines.append(dump_line(row))
     write_atomic(file, "\n".join(lines) + "\n")
+
+
+def _subprompts(verdict: Verdict) -> list[dict[str, Any]]:
+    """Pairs of subprompts with their similarity; ``paired.read_verdicts`` reads them."""
+    return [
+        {"gold": call.subprompt[0], "said": call.subprompt[1], "similarity": call.similarity}
+        for call in verdict.calls
+        if call.subprompt is not None and call.subprompt[1] is not None and call.similarity is not None
+    ]
 
 
 def evaluate_model(

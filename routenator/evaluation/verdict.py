@@ -64,6 +64,7 @@ class CallVerdict:
         subprompt: gold and predicted text of the subprompt parameter; None if the gold call has none. The predicted
             text is the *predicted* function's subprompt, None if it is blank or missing. So a wrong function is
             penalised by F1 and not here again.
+        similarity: of the two subprompts, once ``metrics.with_similarities`` has computed it.
         matched, predicted, wanted: number of argument pairs (name and value) in common, in the predicted call, and in
             the gold call; none are in common if the function differs.
         errors: (kind, parameter) in a stable order; kinds are ``ERRORS``.
@@ -74,6 +75,7 @@ class CallVerdict:
     exact: bool = False
     category: tuple[str, str] | None = None
     subprompt: tuple[str, str | None] | None = None
+    similarity: float | None = None
     matched: int = 0
     predicted: int = 0
     wanted: int = 0

@@ -13,13 +13,14 @@ from typing import Any
 
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
+from routenator.evaluation.embed import remembering
 from routenator.evaluation.metrics import score
 from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import outcomes
 from routenator.files import canonical_json, digest, read_json, sha256_file, write_json
 from routenator.models import model_identity
 from slurm.experiments.child import MODULE
-from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable, remembering
+from slurm.experiments.collect import RESAMPLES, Result, by_query, publishable
 from slurm.experiments.config import CEILING, Arm, Experiment, run_config
 from slurm.experiments.fold import DONE, FoldJob
 from slurm.experiments.planned import arm_domain, work_folder

@@ -15,21 +15,20 @@ from jobs.task import read_receipt
 from routenator.domain.functions import Function, load_functions
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError
-from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.embed import remembering
 from routenator.evaluation.languages import Answered, by_language
 from routenator.evaluation.metrics import Embed
 from routenator.evaluation.paired import read_verdicts
 from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, outcomes, pool, weighed
 from routenator.evaluation.verdict import Verdict
 from routenator.files import digest, read_json, sha256_file
-from routenator.models import cache_folder, resolve_model
 from routenator.report.summary import METRICS
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry
 from slurm.planning.planner import golden_source
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 FORMAT = 1
 RESAMPLES = 2000
@@ -115,24 +114,6 @@ class Reader:
         if name not in self._embed:
             self._embed[name] = remembering(name, cache)
         return self._embed[name]
-
-
-def remembering(name: str, cache: str) -> Embed:
-    """Return an embedder that embeds each text once: runs share their gold subprompts and most predicted ones."""
-    import numpy as np
-
-    inner: list[Embed] = []
-    known: dict[str, np.ndarray] = {}
-
-    def embed(texts: list[str]) -> np.ndarray:
-        new = list(dict.fromkeys(text for text in texts if text not in known))
-        if new:
-            if not inner:
-                inner.append(sentence_embedder(resolve_model(name, cache_folder(cache))))
-            known.update(zip(new, inner[0](new), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    return embed
 
 
 def publishable(scores: dict[str, Any]) -> dict[str, Any]:

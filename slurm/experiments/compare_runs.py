@@ -9,9 +9,8 @@ from jobs.plan import Run
 from routenator.domain.functions import load_functions
 from routenator.domain.golden import load_golden
 from routenator.errors import InputError
-from routenator.evaluation.embed import sentence_embedder
+from routenator.evaluation.embed import remembering
 from routenator.evaluation.paired import compare_files
-from routenator.models import cache_folder, resolve_model
 from routenator.report.table import score_text
 
 if TYPE_CHECKING:
@@ -48,16 +47,16 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
             found=", ".join(others),
             expected=", ".join(functions),
         )
-    embed = sentence_embedder(resolve_model(first.config.model.embedder, cache_folder(first.config.cache)))
     found = compare_files(
         first.path / "predictions.jsonl",
         second.path / "predictions.jsonl",
         load_golden(first.golden_file, functions),
         functions,
-        embed,
+        remembering(first.config.model.embedder, first.config.cache),
         seed=first.config.seed,
         resamples=first.config.evaluate.bootstrap,
         match=first.config.evaluate.match,
+        same_embedder=first.config.model.embedder == second.config.model.embedder,
     )
     return {"first": first.path.name, "second": second.path.name, **found}
 

@@ -11,25 +11,26 @@ import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs.entry import read_failure
 from jobs.plan import Plan, Run
 from jobs.stages import STAGES, up_to
 from jobs.task import missing_shards
-from routenator.authoring import door
 from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.domain.fingerprint import domain_fingerprint
 from routenator.errors import InputError
-from routenator.files import check_contained, digest, read_json, sha256_file, write_atomic
+from routenator.extras import EXTRAS, require
+from routenator.files import check_contained, digest, read_json, sha256_file, sha256_tree, write_atomic
 from routenator.place import ROOT
-from routenator.trust import check_own, named_group
+from routenator.trust import check_own, is_own, named_group
 from slurm.experiments.child import MODULE
 from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.table import short_scores
-from slurm.planning.planner import check_golden, golden_source, make_plan, planned_run
+from slurm.planning.planner import check_golden, code_folders, golden_source, make_plan, planned_run
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,15 @@ def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path,
     check_golden(golden)
     folder = root.expanduser().resolve() / "domains"
     folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{experiment}-{name}" if arm.init or arm.derive is not None else source.name
+    record = None
+    if arm.derive is not None:
+        inputs = [_library(), sha256_tree(source), sha256_file(golden), arm.derive.model_dump(mode="json")]
+        record = folder / f".derived-{digest(inputs)}"
+        place = folder / f"{stem}-{_recorded(record)}"
+        if place.is_dir():
+            _check_unchanged(place, _recorded(record), name)
+            return place, place / "golden.jsonl"
     made = folder / f".{uuid.uuid4().hex[:12]}"
     try:
         if arm.derive is None:
@@ -162,20 +172,41 @@ def arm_domain(experiment: str, name: str, arm: Arm, source: Path, golden: Path,
             shutil.copyfile(golden, made / "golden.jsonl")
         else:
             make_domain(source, made, arm.derive.model_copy(update={"golden": golden}))
-        stem = f"{experiment}-{name}" if arm.init or arm.derive is not None else source.name
         content = _content(made)
         place = folder / f"{stem}-{content}"
         if not place.is_dir():
             _rename(made, place)
-        elif _content(place) != content:
-            raise InputError(
-                "this domain was changed after it was made",
-                file=place,
-                expected=f"what the arm {name} is made of; remove this folder, and it is made again",
-            )
+        else:
+            _check_unchanged(place, content, name)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    if record is not None:
+        write_atomic(record, content)
+        record.chmod(0o644)  # only its owner may say what a domain should be
     return place, place / "golden.jsonl"
+
+
+def _recorded(record: Path) -> str:
+    """Return the hash of the domain that was derived from these inputs before; empty if there is none that we trust.
+
+    Deriving takes seconds for each arm, and an experiment plans all arms each time it is called.
+    """
+    return record.read_text() if record.is_file() and is_own(record) else ""
+
+
+def _check_unchanged(place: Path, content: str, arm: str) -> None:
+    """Check that a domain still has the content that it was named by."""
+    if _content(place) != content:
+        raise InputError(
+            "this domain was changed after it was made",
+            file=place,
+            expected=f"what the arm {arm} is made of; remove this folder, and it is made again",
+        )
+
+
+def _library() -> str:
+    """Hash the code that makes domains; all of the library, as ``derive`` and ``domain init`` draw on most of it."""
+    return sha256_tree(code_folders()["routenator"])
 
 
 def _content(domain: Path) -> str:
@@ -188,11 +219,13 @@ def _described(source: Path, folder: Path) -> Path:
 
     Raises:
         InputError: it cannot be made of them, or it was made before and somebody else could have changed it.
+        MissingPackageError: a package that ``domain init`` needs is missing.
     """
-    package = Path(door.__file__).parent
-    code = sorted(path for pattern in ("*.py", "*.yaml") for path in package.rglob(pattern))
-    parts = [*code, source / "functions.json", source / "statistics.yaml"]
-    place = folder / f".init-{digest([sha256_file(part) for part in parts if part.is_file()])}"
+    require("door", "an arm with init")
+    # Other versions of the packages write other values.
+    made_by = [_library(), *(version(name) for name in EXTRAS["door"].values())]
+    parts = [source / "functions.json", source / "statistics.yaml"]
+    place = folder / f".init-{digest([*made_by, *(sha256_file(part) for part in parts if part.is_file())])}"
     if not place.is_dir():
         made = folder / f".{uuid.uuid4().hex[:12]}"
         command: list[str | Path] = [sys.executable, "-m", "slurm.commands.main", "domain", "init"]

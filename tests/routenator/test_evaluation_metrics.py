@@ -370,6 +370,10 @@ def test_mcnemar_counts_only_queries_on_which_the_models_differ() -> None:
     assert mcnemar(first, second) == pytest.approx(binomtest(2, 14, 0.5).pvalue)
     assert mcnemar(first, second) == mcnemar(second, first)
     assert mcnemar(first, first) == 1.0
+    for n in (1, 2, 7, 40, 400):
+        for wins in range(0, n + 1, max(1, n // 10)):
+            right = np.arange(n) < wins
+            assert mcnemar(right, ~right) == pytest.approx(binomtest(wins, n, 0.5).pvalue), (wins, n)
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals() -> None:

@@ -15,9 +15,13 @@ from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError
 from routenator.evaluation.bootstrap import mcnemar
+from routenator.evaluation.metrics import with_similarities
 from routenator.evaluation.paired import compare_files, read_verdicts
+from routenator.evaluation.predict import Answers
+from routenator.evaluation.run import write_predictions
+from routenator.evaluation.verdict import judge_reply
 from slurm.experiments.compare_runs import print_comparison
-from tests.routenator.test_evaluation_metrics import embed, example, function
+from tests.routenator.test_evaluation_metrics import embed, example, function, reply
 
 FUNCTIONS: dict[str, Function] = {"find": function("find"), "make": function("make")}
 GOLDEN: list[GoldenExample] = [
@@ -86,3 +90,51 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         read_verdicts(untrained, GOLDEN, FUNCTIONS)
     with pytest.raises(InputError, match="not in the golden set"):
         read_verdicts(a, [example()], FUNCTIONS)
+
+
+def written(file: Path, texts: list[str], *, stored: bool) -> Path:
+    """Predictions of queries with one call each; the texts are the predicted subprompts."""
+    replies = [reply(kind="cat", text=text) for text in texts]
+    verdicts = [judge_reply(gold, said, FUNCTIONS) for gold, said in zip(GOLDEN, replies, strict=True)]
+    verdicts = with_similarities(verdicts, embed) if stored else verdicts
+    raw = [json.dumps({"name": "find", "arguments": said.calls[0].arguments}) for said in replies]
+    answers = Answers(raw, engine="x", seconds=1.0, latencies=[1.0], replies=replies, verdicts=verdicts)
+    write_predictions(file, GOLDEN, {"after": answers})
+    return file
+
+
+def no_embedder(texts: list[str]) -> np.ndarray:
+    raise AssertionError(f"{texts} were embedded again")
+
+
+def test_similarities_that_evaluation_stored_are_read_and_not_computed_again(tmp_path: Path) -> None:
+    """It took 16 seconds to import and load an embedder that had nothing new to say."""
+    texts = {"a": ["red"] * 11 + [" "], "b": ["crimson", "so ü \u2028 red", *["red"] * 10]}
+    old = [written(tmp_path / f"old-{name}", said, stored=False) for name, said in texts.items()]
+    new = [written(tmp_path / name, said, stored=True) for name, said in texts.items()]
+    assert "subprompts" not in old[0].read_text()
+    assert json.loads(new[1].read_text().split("\n")[0])["after"]["subprompts"] == [
+        {"gold": "red", "said": "crimson", "similarity": pytest.approx(np.cos(0.4))}
+    ]
+    found = compare_files(*new, GOLDEN, FUNCTIONS, no_embedder, seed=1, resamples=50)
+    assert found == compare_files(*old, GOLDEN, FUNCTIONS, embed, seed=1, resamples=50)
+    assert found["ss"]["difference"]["value"] == pytest.approx((np.cos(0.4) + np.cos(0.7) - 1) / 12)
+    with pytest.raises(AssertionError, match="embedded again"):
+        compare_files(new[0], old[1], GOLDEN, FUNCTIONS, no_embedder, seed=1, resamples=50)
+    with pytest.raises(AssertionError, match="embedded again"):  # those of another embedder are no use
+        compare_files(*new, GOLDEN, FUNCTIONS, no_embedder, seed=1, resamples=50, same_embedder=False)
+    # Another golden text than the one that was measured.
+    other = [replace(one, calls=(GoldenCall("find", {"text": "blue"}),)) for one in GOLDEN]
+    with pytest.raises(AssertionError, match="blue"):
+        compare_files(*new, other, FUNCTIONS, no_embedder, seed=1, resamples=50)
+
+
+@pytest.mark.parametrize("stored", [1, ["red"], [{"gold": "red", "said": "red"}], [{"similarity": 1}]])
+def test_similarities_of_another_form_are_refused(tmp_path: Path, stored: object) -> None:
+    file = written(tmp_path / "a", ["red"] * 12, stored=True)
+    rows = [json.loads(line) for line in file.read_text().rstrip("\n").split("\n")]
+    rows[2]["after"]["subprompts"] = stored
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="not similarities of subprompts") as error:
+        read_verdicts(file, GOLDEN, FUNCTIONS)
+    assert error.value.key == "line 3: subprompts"

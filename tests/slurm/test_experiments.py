@@ -21,12 +21,14 @@ from typer.testing import CliRunner
 
 from launch import app
 from routenator.authoring.door.init import init_domain
+from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.folds import stratified_folds
 from routenator.files import sha256_file
 from routenator.trust import TrustError
 from slurm.commands.runs import compose_plan
+from slurm.experiments import planned
 from slurm.experiments.collect import publishable
 from slurm.experiments.compare_runs import compare_runs
 from slurm.experiments.config import Arm, Experiment, load_experiment, run_config
@@ -144,11 +146,52 @@ def test_derived_domains_are_named_by_what_is_in_them(tmp_path: Path) -> None:
         arm_domain("try", "flat", experiment.arms["flat"], TINY, TINY / "golden.jsonl", tmp_path) for _ in range(2)
     )
     assert first == again and first[1].is_file()
-    assert len(list((tmp_path / "domains").iterdir())) == 1
+    (record,) = (tmp_path / "domains").glob(".derived-*")
+    assert sorted((tmp_path / "domains").iterdir()) == [record, first[0]]
     with open(first[0] / "statistics.yaml", "a", encoding="utf-8") as file:
         file.write("# edited\n")
     with pytest.raises(InputError, match="changed after it was made"):
         arm_domain("try", "flat", experiment.arms["flat"], TINY, TINY / "golden.jsonl", tmp_path)
+
+
+def test_a_domain_is_derived_once_for_each_version_of_what_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call of `experiment`, also one with --collect, derived the domains of all arms again."""
+    base = tmp_path / "base"
+    shutil.copytree(TINY, base)
+    arm, golden, calls = Arm.model_validate({"derive": {"flat": True}}), base / "golden.jsonl", []
+    derive = planned.make_domain
+    monkeypatch.setattr(planned, "make_domain", lambda *given: (calls.append(given), derive(*given)))
+
+    def made(times: int, arm: Arm = arm) -> Path:
+        calls.clear()
+        place, own_golden = arm_domain("try", "flat", arm, base, golden, tmp_path)
+        assert len(calls) == times and own_golden.is_file()
+        return place
+
+    first = made(1)
+    assert made(0) == first
+    assert made(1, Arm.model_validate({"derive": {"flat": True, "templates": ["*"]}})) == first, "in other words"
+    with monkeypatch.context() as changed:
+        changed.setattr(planned, "code_folders", lambda: {"routenator": tmp_path / "base"})
+        assert made(1) == first and made(0) == first
+    shutil.rmtree(first)
+    assert made(1) == first
+    # A record that somebody else could have written is not believed, and replaced.
+    for record in (tmp_path / "domains").glob(".derived-*"):
+        record.chmod(0o666)
+    assert made(1) == first and made(0) == first
+    lines = golden.read_text().splitlines(keepends=True)
+    golden.write_text("".join(lines[:-1]))
+    shorter = made(1)
+    assert shorter != first
+    (base / "statistics.yaml").write_text((base / "statistics.yaml").read_text() + "# newer\n")
+    assert made(1) == shorter, "statistics are written anew"
+    file = shorter / "golden.jsonl"
+    file.write_text("")
+    with pytest.raises(InputError, match="changed after it was made"):
+        made(0)
 
 
 @pytest.mark.slow
@@ -168,6 +211,11 @@ def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statist
     assert load_domain(made).functions == load_domain(base).functions
     (described,) = (tmp_path / "domains").glob(".init-*")
     assert sorted((tmp_path / "domains").iterdir()) == sorted([described, made])
+    # Made again by another version of any module or package that it comes from; only the door's own modules counted.
+    with monkeypatch.context() as changed:
+        changed.setattr(planned, "version", lambda name: "another")
+        assert arm_domain("try", "door", Arm(init=True), base, base / "golden.jsonl", tmp_path) == (made, golden)
+    assert len(list((tmp_path / "domains").glob(".init-*"))) == 2
     described.chmod(0o777)
     with pytest.raises(TrustError, match="could have been written by somebody else"):
         arm_domain("try", "door", Arm(init=True), base, base / "golden.jsonl", tmp_path)
@@ -439,3 +487,26 @@ def test_runs_whose_domain_has_templates_of_an_earlier_version_can_be_compared(t
     with pytest.raises(InputError, match="different APIs") as error:
         compare_runs(*runs)
     assert error.value.found == "search, reserve" and error.value.expected == "search, book"
+
+
+def test_comparing_runs_loads_no_model_and_nothing_that_could(tmp_path: Path) -> None:
+    """Evaluation stored the similarities of subprompts; the comparison took 17 seconds to import an embedder."""
+    run = make_run(tmp_path)
+    functions = load_domain(run.domain_dir).functions
+    rows = []
+    for example in load_golden(run.golden_file, functions):
+        (call,) = example.calls
+        text = functions[call.name].subprompt
+        said = {"name": call.name, "arguments": {**call.arguments, text: "else"}}
+        side: dict[str, Any] = {"reply": f"<tool_call>{json.dumps(said)}</tool_call>"}
+        if text in call.arguments:
+            side["subprompts"] = [{"gold": call.arguments[text], "said": "else", "similarity": 0.5}]
+        rows.append({"query": example.query, "after": side})
+    (run.path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code = (
+        "import sys\nfrom jobs.plan import Run\nfrom slurm.experiments.compare_runs import compare_runs\n"
+        "run = Run.load(sys.argv[1])\nfound = compare_runs(run, run)\nheavy = {'torch', 'transformers', 'sklearn'}\n"
+        "print(found['n'], 'ss' in found, heavy & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, run.path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(len(rows)), "True", "set()"]
