@@ -79,6 +79,21 @@ def test_the_experiments_that_come_with_it_are_whole() -> None:
             run_config(experiment, arm, {"seed": 1})
 
 
+def test_methods_are_compared_on_one_data_set_and_epochs_on_that_of_sizes(tmp_path: Path) -> None:
+    """Otherwise chance in the rows would be taken for a difference between methods or epochs."""
+    root = [f"root={tmp_path}", "seeds=[1]"]
+    methods = entries_of(load_experiment("methods", root))
+    assert {entry.plan.config.train.method for entry in methods} == {"qlora", "lora", "prompt"}
+    assert len({entry.plan.stages["merge"].fingerprint for entry in methods}) == 1
+    assert len({entry.plan.stages["train"].fingerprint for entry in methods}) == 3
+    merges = {
+        entry.arm: entry.plan.stages["merge"].fingerprint for entry in entries_of(load_experiment("epochs", root))
+    }
+    sizes = {entry.arm: entry.plan.stages["merge"].fingerprint for entry in entries_of(load_experiment("sizes", root))}
+    assert merges["plain-1"] == merges["plain-4"] == sizes["heuristic-only-1500"]
+    assert merges["routed-1"] == merges["routed-4"] == sizes["routed-1500"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
