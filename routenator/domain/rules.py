@@ -200,7 +200,7 @@ class SlotRule(Closed):
         shape = given[0]
         tuple_like = isinstance(self.items, list)
         allowed = {
-            "value": {"surface"} if not self.copied else {"copied"},
+            "value": {"surface", "copied"},
             "said": {"weights", *({"relative", "sent"} if self.relative else ())}
             | ({"at", "surface"} if self.relative == "time" else set()),
             "items": {"join"} if tuple_like else {"count", "join", "unique"},
@@ -210,6 +210,8 @@ class SlotRule(Closed):
         extra = self.model_fields_set - {shape, "excludes", "needs"} - allowed
         if extra:
             raise ValueError(f"{', '.join(sorted(extra))} has no meaning beside {shape}")
+        if self.copied and self.surface is not None:
+            raise ValueError("a copied value is what the query says: it has no surface of its own")
         if self.count and not any(self.count.values()):
             raise ValueError("the weights of count are all zero")
         if self.said is not None:

@@ -256,6 +256,8 @@ def edited(copy: Path, file: str, old: str, new: str) -> None:
         ("domain.yaml", "loud:", "lout:", ["no such slot", "lout", "loud"]),
         ("domain.yaml", "    loud: {said: {true: [laut, in voller Lautstärke]}}", '    title: {value: "{sang}"}',
          ["unknown variable", "languages/de/domain.yaml", "sang", "(de)"]),
+        ("domain.yaml", "    loud: {said: {true: [laut, in voller Lautstärke]}}",
+         '    title: {copied: true, surface: "das Lied {song}"}', ["a copied value is what the query says", "title"]),
         ("statistics.yaml", "switch_light", "switch_ligt", ["the API has no such function", "(de)", "switch_ligt"]),
         ("statistics.yaml", "noise: {lowercase: 0.1}", "routes: {}", ["statistics.yaml", "routes"]),
         ("templates/heuristic/deutsch.yaml", "    functions: [play_song]",
