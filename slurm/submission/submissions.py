@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,8 +107,14 @@ class Submission:
             return {0: shards}
         if self.per_task == 1:
             return {shard - self.offset: [shard] for shard in shards}
-        grouped = itertools.groupby(shards, lambda shard: shard // self.per_task - self.offset)
-        return {task: list(own) for task, own in grouped}
+        found: dict[int, list[int]] = {}
+        start = 0
+        while start < len(shards):
+            block = shards[start] // self.per_task
+            end = bisect_left(shards, (block + 1) * self.per_task, start)
+            found[block - self.offset] = shards[start:end]
+            start = end
+        return found
 
     def log(self, folder: Path, shard: int) -> Path | None:
         """Return the log of the shard's newest start; None if none has written one.
