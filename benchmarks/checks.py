@@ -9,8 +9,9 @@ reason. They were written for this benchmark before the checks were run on them;
 candidates in view. ``--data benchmarks/data/candidates-unseen.jsonl`` uses 60 others, written after that and not used
 for any fix.
 
-Each check judges every candidate alone. Reasons that depend on other rows (duplicates, leaks, ambiguity) come from the
-merge, which sees the domain's golden set and ``--rows`` heuristic drafts before the candidates, as in a data set.
+Each check judges every candidate alone; so does the guess of the function (``mistaken``), which has no label of its
+own. Reasons that depend on other rows (duplicates, leaks, ambiguity) come from the merge, which sees the domain's
+golden set and ``--rows`` heuristic drafts before the candidates, as in a data set.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from routenator.domain.loader import load_domain
 from routenator.files import write_json
 from routenator.schemas import CANDIDATE_COLUMNS, arrow_schema
 from routenator.validation.checks import CHECKS, Candidate, Context, first_failure
+from routenator.wording.labeller import Labeller
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "data" / "candidates.jsonl"
@@ -128,6 +130,12 @@ def merged(
     return [code.reason if code.reason in MERGE else None for code in codes]
 
 
+def mistaken(rows: Sequence[Row], domain: Domain) -> list[bool]:
+    """Whether another function would be guessed from the query."""
+    guesses = Labeller(domain).guess([row["query"] for row in rows])
+    return [guess not in (None, row["function"]) for row, guess in zip(rows, guesses, strict=True)]
+
+
 def asked(rows: Sequence[Row], domain: Domain) -> list[bool]:
     """Whether the model of the profile smollm2-135m judges that query and call disagree."""
     import yaml
@@ -195,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     rule = Ambiguity(embedder(), options.share, options.neighbours) if options.share else None
-    rows, alone, reasons, accepted, disagree = [], [], [], [], []
+    rows, alone, reasons, accepted, misread, disagree = [], [], [], [], [], []
     for name in ("creative", "assistant"):
         domain = load_domain(ROOT / "configs" / "domains" / name)
         own = [row for row in read_labelled(options.data) if row["domain"] == name]
@@ -205,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         alone += [fired for fired, _ in verdicts]
         accepted += [good for _, good in verdicts]
         reasons += merged(own, accepted[-len(own) :], domain, before, rule)
+        misread += mistaken(own, domain)
         if options.judge:
             disagree += asked(own, domain)
     codes = [*CHECKS, *(reason for reason in MERGE if rule or reason != Decision.AMBIGUOUS.reason)]
@@ -212,8 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         measure(code, rows, [code in fired or reason == code for fired, reason in zip(alone, reasons, strict=True)])
         for code in codes
     ]
-    together = [not good or reason is not None for good, reason in zip(accepted, reasons, strict=True)]
-    totals = [measure("all together", rows, together)]
+    together = [
+        not good or reason is not None or other for good, reason, other in zip(accepted, reasons, misread, strict=True)
+    ]
+    totals = [measure("mistaken", rows, misread), measure("all together", rows, together)]
     if options.judge:
         totals.append(measure("the model's judge", rows, disagree))
         left = [number for number, no in enumerate(together) if not no]

@@ -30,22 +30,21 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.diversity import frame, measures
-from routenator.authoring.check import probe_config
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.faults import KINDS, faults
 from routenator.authoring.goldenset import records_of
 from routenator.authoring.records import Source
-from routenator.compose import find_domain
+from routenator.compose import find_domain, probe_config
 from routenator.dataset.files import split_files
 from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.generation.heuristic import candidates
 from routenator.models import cache_folder, resolve_model
-from routenator.population.labeller import Labeller
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import Context
 from routenator.wording.composer import Composer
+from routenator.wording.labeller import Labeller
 
 MODEL = "package:smollm2-135m-instruct"
 DOMAINS = ("creative", "assistant")
@@ -111,7 +110,7 @@ def _groups(options: argparse.Namespace, scratch: Path) -> Iterator[Group]:
 
 def drawn(name: str, domain: Domain, rows: int) -> Group:
     """Heuristic rows of a domain as a run would make them; only what the checks accept."""
-    config = probe_config(domain, rows)
+    config = probe_config(domain.path, rows)
     changed = {"routes": {"heuristic": 1.0}, "oversample": {"heuristic": 2.0}}
     config = config.model_copy(update={"generate": config.generate.model_copy(update=changed)})
     sampler = Sampler(domain, config)

@@ -30,7 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from routenator.authoring.check import probe_config
+from routenator.compose import probe_config
 from routenator.config import ChecksConfig
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
@@ -41,12 +41,12 @@ from routenator.files import write_json
 from routenator.language import SURE, detect
 from routenator.population.fit import UNWRITABLE, fit, fit_counted
 from routenator.population.histograms import Noise
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
 from routenator.sampling.sampler import Sampler
 from routenator.validation.checks import Candidate, Context, language
 from routenator.validation.words import FUNCTION_WORDS
 from routenator.wording.composer import Composer
+from routenator.wording.labeller import Labeller
 
 DOMAINS = Path(__file__).resolve().parent.parent / "configs" / "domains"
 WAYS = ("function words", "detector", "check")
@@ -129,7 +129,7 @@ def detector(one: Candidate) -> bool:
 
 def drafts(domain: Domain, rows: int) -> list[dict[str, Any]]:
     """Accepted rows of one call of the domain by its own statistics, with their heuristic drafts."""
-    config = probe_config(domain, rows)
+    config = probe_config(domain.path, rows)
     flat = config.generate.model_copy(update={"oversample": dict.fromkeys(config.generate.oversample, 1.0)})
     single = config.dataset.model_copy(update={"calls": {1: 1.0}})
     config = config.model_copy(update={"generate": flat, "dataset": single})

@@ -30,7 +30,7 @@ from routenator.wording.composer import Composer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 6
+VERSION = 7
 DRAFT_ROWS = 65_536  # requests per checkpoint where the draft is the query
 
 

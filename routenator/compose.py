@@ -24,6 +24,18 @@ _OTHER_KEY = re.compile(r"\s*\.*[\w-]+(?:\.[\w-]+|\[\w+\])*\s*\}")
 _MOST_REFERENCES = 32
 
 
+def probe_config(domain: Path, size: int = 1_000_000) -> RunConfig:
+    """A minimal config for inspecting a domain; everything else is at its default."""
+    return RunConfig.model_validate(
+        {
+            "name": "check",
+            "domain": str(domain),
+            "dataset": {"size": size},
+            "model": {"generator": {"model": "none"}, "trainee": "none", "embedder": "none"},
+        }
+    )
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path = CONFIGS) -> RunConfig:
     """Compose and validate a run's config.
 

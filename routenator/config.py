@@ -81,6 +81,7 @@ class ChecksConfig(Section):
     max_repetition: Annotated[int, Field(ge=1)] = 3  # one word repeated this many times in a row is degenerate
     length: bool = True  # reject queries outside their length bucket
     language: bool = True
+    function: bool = True  # reject model-written queries that read like a request for another function
     judge: bool = (
         False  # ask the generator whether query and call agree, for model-written rows that pass the other checks
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from routenator.authoring.values import check_schemas, check_values
-from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import in_language, load_domain
 from routenator.domain.schema import NO_CATEGORY
@@ -57,18 +56,6 @@ def in_every_language(domain: Domain, check: Callable[[Domain], Iterable[T]]) ->
             if code is not None and isinstance(found, InputError):
                 in_language(found, domain, code)
             yield found
-
-
-def probe_config(domain: Domain, size: int = 1_000_000) -> RunConfig:
-    """A minimal config for inspecting a domain; everything else is at its default."""
-    return RunConfig.model_validate(
-        {
-            "name": "check",
-            "domain": str(domain.path),
-            "dataset": {"size": size},
-            "model": {"generator": {"model": "none"}, "trainee": "none", "embedder": "none"},
-        }
-    )
 
 
 def presence_combinations(domain: Domain, function: str) -> list[frozenset[str]]:

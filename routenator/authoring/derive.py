@@ -21,11 +21,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from routenator.authoring.check import check_domain, probe_config
+from routenator.authoring.check import check_domain
 from routenator.authoring.families import make_families
 from routenator.authoring.membership import FILE, Families
 from routenator.authoring.reweigh import boost, flatten, keep_templates, keep_used, serve_all, set_routes
 from routenator.authoring.templatefiles import dump_yaml, write_templates
+from routenator.compose import probe_config
 from routenator.config import RouteName
 from routenator.domain.domain import Domain
 from routenator.domain.fingerprint import domain_fingerprint
@@ -220,7 +221,7 @@ def _check(path: Path) -> None:
     domain = check_domain(path)
     if (path / "golden.jsonl").is_file():
         load_golden(path / "golden.jsonl", domain.functions)
-    config = probe_config(domain)
+    config = probe_config(domain.path)
     free = config.model.model_copy(update={"generator": config.model.generator.model_copy(update={"guided": False})})
     try:
         build_strata(domain, config)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routenator.authoring.check import probe_config
+from routenator.compose import probe_config
 from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
@@ -154,7 +154,7 @@ def check_others(domain: Domain) -> Iterator[str]:
     shares = {number: share for number, share in domain.statistics.calls.items() if number != 1 and share > 0}
     if not shares:
         return
-    config = probe_config(domain, _OTHERS)
+    config = probe_config(domain.path, _OTHERS)
     config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"calls": shares})})
     sampler = Sampler(domain, config)
     drawn = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size))
@@ -175,7 +175,7 @@ def check_others(domain: Domain) -> Iterator[str]:
 
 def _rejections(domain: Domain, draws: Sequence[Drawn]) -> Iterator[tuple[dict[str, str], str, str]]:
     """Draws that a check rejects: the row, the reason, and what the check found."""
-    config = probe_config(domain).checks.model_copy(update={"length": False})
+    config = probe_config(domain.path).checks.model_copy(update={"length": False})
     context = Context(domain, config, {})
     bucket, tongue = next(iter(domain.statistics.length_buckets)), next(iter(domain.statistics.languages))
     for drawn in draws:

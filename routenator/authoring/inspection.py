@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routenator.authoring.check import check_domain, in_every_language, probe_config
+from routenator.authoring.check import check_domain, in_every_language
 from routenator.authoring.drawn import Drawn, check_draws, check_others, check_rare_calls, draw_all
 from routenator.authoring.synonyms import synonym_warnings
 from routenator.authoring.untranslated import language_warnings
+from routenator.compose import probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError, InputErrors
@@ -52,7 +53,7 @@ def inspect_domain(path: str | Path, *, golden: bool = True) -> DomainReport:
         InputError / InputErrors: as ``check_domain``.
     """
     domain = check_domain(path)
-    build_strata(domain, probe_config(domain))
+    build_strata(domain, probe_config(domain.path))
     report = DomainReport(domain)
     templates = {name: t for view in domain.every_view for name, t in view.templates.items()}
     report.facts = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from routenator.authoring.check import probe_config
 from routenator.chat.prompts import PromptFormat
 from routenator.chat.templates import STYLES, Style
+from routenator.compose import probe_config
 from routenator.domain.calls import Call, calls_text
 from routenator.domain.domain import Domain
 from routenator.errors import InputError
@@ -98,7 +98,7 @@ def row_lengths(
 
 def length_warnings(domain: Domain, lengths: Sequence[RowLength]) -> list[str]:
     """Sentences for styles whose rows are longer than the default of ``train.max_length``."""
-    config = probe_config(domain).train
+    config = probe_config(domain.path).train
     return [
         f"with train.prompt={each.style}, rows have {each.total:,} tokens ({each.prompt:,} of them prompt), more than "
         f"train.max_length={config.max_length:,}, its default; training refuses them. Set {each.advice(domain.path)}"

@@ -23,8 +23,8 @@ from routenator.drafting.asks import LONGEST, Ask, queries, required_slots
 from routenator.grammar import Choice, GrammarError, Text, parse, parse_or_refuse
 from routenator.jsontext import BadJsonError, is_text, loads
 from routenator.parsing import parse_model, read_yaml
-from routenator.population.labeller import Labeller
 from routenator.validation.text import words
+from routenator.wording.labeller import Labeller
 
 _PLACE = re.compile(r"(\{[^{}]*\})")
 _LEAST = 0.75  # share of a pattern's queries that must not be taken for another function's

@@ -1,6 +1,9 @@
-"""A language model as the last check: do query and call agree? The generator's own engine answers yes or no.
+"""The last checks: do query and call agree? First by the domain's own words, then by a language model.
 
 Only model-written rows that pass every other check are asked about: a heuristic query states its call by construction.
+A paraphrase may lose the verb that told the function; ``routenator.wording.labeller`` then guesses another one. The
+model is the generator's own engine, which answers yes or no.
+
 Measure a model's judgement before trusting it: ``benchmarks/checks.py --judge`` tests it on labelled candidates.
 """
 
@@ -17,8 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-REASON = "judge"
-MEANING = "the generator, asked whether query and call agree, answered no (only with `checks.judge`)"
+MISTAKEN, JUDGE = "mistaken", "judge"
+MEANINGS = {
+    MISTAKEN: "reads like a request for another function, by the domain's own wording",
+    JUDGE: "the generator, asked whether query and call agree, answered no (only with `checks.judge`)",
+}
 _GRAMMAR = 'root ::= "yes" | "no"'
 _SYSTEM = "You check training data of an assistant that turns what people type into function calls. Answer yes or no."
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from routenator.config import EngineConfig
 from routenator.domain.calls import read_calls
-from routenator.generation.agreement import REASON, agreement_prompt, disagrees
+from routenator.generation.agreement import JUDGE, MISTAKEN, agreement_prompt, disagrees
 from routenator.generation.candidate import WRITTEN_COLUMNS, candidate_table, to_check
 from routenator.generation.describe import Describer, Description, UnreadableImageError
 from routenator.generation.engine import Engine, Prompt, Reply
@@ -38,6 +38,7 @@ from routenator.validation.checks import Context, first_failure
 from routenator.validation.segments import count_words
 from routenator.validation.text import third_of, words
 from routenator.wording.composer import Composer
+from routenator.wording.labeller import Labeller
 
 Request = Mapping[str, Any]  # a row of DETAIL_COLUMNS; path, slots and calls are JSON text
 Row = dict[str, Any]  # a row of CANDIDATE_COLUMNS
@@ -107,6 +108,7 @@ class Generator:
         self._describer: Describer | None = None
         self._images: dict[str, Any] = {}
         self._composer = composer
+        self._labeller = Labeller(self.domain)
         self._pool = lru_cache(maxsize=16 * _POOLS)(self._make_pool)
 
     def engine_config(self, route: str) -> EngineConfig | None:
@@ -183,10 +185,18 @@ class Generator:
             else:
                 self._read(row, request, replies[number])
             rows.append(row)
+        if self.config.checks.function:
+            self._refuse_mistaken(_passed(requests, rows))
         if engine is not None and self.config.checks.judge:
-            good = [number for number in prompts if rows[number].reason is None]
-            self._refuse_disagreeing(engine, [(requests[number], rows[number]) for number in good])
+            self._refuse_disagreeing(engine, _passed(requests, rows))
         return rows, prompts
+
+    def _refuse_mistaken(self, rows: Sequence[tuple[Request, _Written]]) -> None:
+        """Refuse queries from which another function than the called one would be guessed."""
+        guesses = self._labeller.guess([row.query for _, row in rows]) if rows else []
+        for (request, row), guess in zip(rows, guesses, strict=True):
+            if guess not in (None, request["function"]):
+                row.refuse(MISTAKEN, f"reads like {guess}")
 
     def _refuse_disagreeing(self, engine: Engine, rows: Sequence[tuple[Request, _Written]]) -> None:
         """Refuse candidates whose query and call do not agree in the opinion of the model that wrote them."""
@@ -197,7 +207,7 @@ class Generator:
             row.prompt_tokens += reply.prompt_tokens
             row.completion_tokens += reply.completion_tokens
             if disagrees(reply.text):
-                row.refuse(REASON, f"{engine.name} says the query and the call do not agree")
+                row.refuse(JUDGE, f"{engine.name} says the query and the call do not agree")
 
     def _open(self, routes: Sequence[str]) -> Engine:
         configs = {config.model_dump_json(): config for config in map(self.engine_config, routes) if config is not None}
@@ -337,3 +347,8 @@ class Generator:
         failure = first_failure(to_check(self.domain, request, query), self.context)
         if failure is not None:
             row.refuse(*failure)
+
+
+def _passed(requests: Sequence[Request], rows: Sequence[_Written]) -> list[tuple[Request, _Written]]:
+    """The requests and rows that no check has refused so far."""
+    return [(request, row) for request, row in zip(requests, rows, strict=True) if row.reason is None]

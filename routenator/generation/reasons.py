@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from routenator.dataset.decisions import MEANINGS
+from routenator.dataset import decisions
 from routenator.generation import agreement
 from routenator.validation.checks import CHECKS, EARLY_REASONS
 
@@ -20,8 +20,8 @@ class Reason:
     Attributes:
         code: short name.
         meaning: explanation in a few words.
-        where: "before" there is a query, by a "check" of the query, by the generator's own "agreement" check, or in the
-            "merge", which sees all rows.
+        where: "before" there is a query, by a "check" of the query, by an "agreement" check of query and call, or in
+            the "merge", which sees all rows.
     """
 
     code: str
@@ -32,6 +32,6 @@ class Reason:
 REASONS: tuple[Reason, ...] = (
     *(Reason(code, meaning, "before") for code, meaning in EARLY_REASONS.items()),
     *(Reason(code, meaning, "check") for code, (_, meaning) in CHECKS.items()),
-    Reason(agreement.REASON, agreement.MEANING, "agreement"),
-    *(Reason(decision.reason, meaning, "merge") for decision, meaning in MEANINGS.items()),
+    *(Reason(code, meaning, "agreement") for code, meaning in agreement.MEANINGS.items()),
+    *(Reason(decision.reason, meaning, "merge") for decision, meaning in decisions.MEANINGS.items()),
 )

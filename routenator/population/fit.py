@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.check import probe_config
 from routenator.authoring.goldenset import LeftOut
 from routenator.authoring.records import REASONS
+from routenator.compose import probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.loader import with_statistics
 from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError
 from routenator.population.histograms import Histograms, Noise, count, noisy, opendp_noise
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
 from routenator.population.tables import Fitter
 from routenator.sampling.feasible import check_walks
 from routenator.sampling.strata import build_strata
+from routenator.wording.labeller import Labeller
 
 UNWRITABLE = "the domain cannot write all of this"  # prefix of warnings about what `domain check` would refuse
 
@@ -180,7 +180,7 @@ def _unwritable(domain: Domain, statistics: Mapping[str, Any]) -> list[str]:
     fitted = with_statistics(domain, statistics)
     errors = list(check_walks(fitted))
     try:
-        build_strata(fitted, probe_config(fitted))
+        build_strata(fitted, probe_config(fitted.path))
     except InputError as error:
         errors.append(error)
     return [f"{UNWRITABLE}: {' '.join(str(error).split())}" for error in errors]

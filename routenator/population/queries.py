@@ -17,9 +17,9 @@ from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, InputErrors
 from routenator.jsontext import BadJsonError, loads
 from routenator.language import SURE, base_code, detect, detect_among
-from routenator.population.labeller import Labeller
 from routenator.validation.segments import count_words
 from routenator.validation.text import find_words, third_of
+from routenator.wording.labeller import Labeller
 
 _PUNCTUATION = frozenset(",.?!;:")
 _SHOWN = 20

@@ -12,4 +12,5 @@ text.py      works on the bytes of a query: tidying, typos, word counts, JSON
 kernel.py    the compiled loop over rows: draw, count words, draw again until the query fits, write
 expand.py    draws from a grammar inside it; parts.py draws what is in a list or object; writing.py writes the JSON
 composer.py  turns requests (lean rows) into details (rows with words); draws few-shot examples
+labeller.py  guesses the function of a query, trained on what the composer writes
 """

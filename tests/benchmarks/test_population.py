@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import population
 from routenator.domain.loader import load_domain
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observer
+from routenator.wording.labeller import Labeller
 from tests.conftest import ROOT
 
 

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import yaml
 
-from routenator.authoring.check import probe_config
 from routenator.authoring.inspection import inspect_domain
+from routenator.compose import probe_config
 from routenator.config import RunConfig
 from routenator.dataset import export
 from routenator.dataset.calls import call_parts
@@ -134,7 +134,7 @@ def test_near_misses_need_a_prompt_that_shows_tools(tiny: Domain) -> None:
 @pytest.mark.parametrize("name", [pytest.param("assistant", marks=pytest.mark.slow), "creative"])
 def test_the_checks_accept_nearly_all_of_them(name: str) -> None:
     domain = load_domain(ROOT / "configs" / "domains" / name)
-    settings = probe_config(domain, 1500)
+    settings = probe_config(domain.path, 1500)
     dataset = settings.dataset.model_copy(update={"calls": {0: 0.6, 2: 0.3, 3: 0.1}})
     settings = settings.model_copy(update={"dataset": dataset})
     sampler = Sampler(domain, settings)

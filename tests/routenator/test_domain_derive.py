@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from routenator.authoring.check import probe_config
 from routenator.authoring.derive import Derived, DeriveOptions, derive
 from routenator.authoring.families import free_slots, make_families
 from routenator.authoring.membership import FILE, Family, load_families
+from routenator.compose import probe_config
 from routenator.config import RunConfig
 from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
@@ -40,7 +40,7 @@ def made(source: Path, out: Path, **options: object) -> tuple[Derived, Domain]:
 def rows_of(domain: Domain, count: int) -> tuple[dict[str, list], float]:
     """Composed requests of a run, and the share of their drafts that passes the checks."""
     config = RunConfig.model_validate(
-        {**probe_config(domain, count).model_dump(), "generate": {"routes": {"heuristic": 1}}}
+        {**probe_config(domain.path, count).model_dump(), "generate": {"routes": {"heuristic": 1}}}
     )
     sampler = Sampler(domain, config)
     details = Composer(domain, config, sampler.strata).details(sampler.requests(0, sampler.size))
@@ -66,7 +66,7 @@ def test_plain_and_flat(name, tmp_path):
     assert derived.functions == list(source.functions)
     assert {t.route for t in domain.templates.values()} == {"heuristic", "text"}
     assert {t.weight for t in domain.templates.values()} == {1.0}
-    assert {route for _, _, route, _, _, _ in target_shares(domain, probe_config(domain))} == {"text"}
+    assert {route for _, _, route, _, _, _ in target_shares(domain, probe_config(domain.path))} == {"text"}
     functions = list(domain.statistics.functions.values())
     assert len(set(functions)) == 1
     for function in domain.functions:
@@ -145,9 +145,9 @@ def check_families(source: Domain, out: Path, count: int, rows: int, least: floa
     kept = set(parent.values())
     # The target equals the source's for every function, category and template.
     target: Counter = Counter()
-    for (function, *cell), share in target_shares(domain, probe_config(domain)).items():
+    for (function, *cell), share in target_shares(domain, probe_config(domain.path)).items():
         target[parent[function], *cell] += share
-    expected = {key: share for key, share in target_shares(source, probe_config(source)).items() if key[0] in kept}
+    expected = {key: share for key, share in target_shares(source, probe_config(source.path)).items() if key[0] in kept}
     whole = sum(expected.values())
     assert target.keys() == expected.keys()
     assert all(target[key] == pytest.approx(share / whole, abs=1e-9) for key, share in expected.items())
@@ -208,7 +208,7 @@ def joint(tmp_path) -> Path:
     shutil.copytree(TINY, copied)
     domain = load_domain(TINY)
     cells: Counter = Counter()
-    for (function, category, _, _, length, language), share in target_shares(domain, probe_config(domain)).items():
+    for (function, category, _, _, length, language), share in target_shares(domain, probe_config(domain.path)).items():
         cells[function, category, length, language] += share * (3 if (category, length) == ("poster", "short") else 1)
     statistics = yaml.safe_load((TINY / "statistics.yaml").read_text())
     for given in ("functions", "categories", "lengths", "languages", "word_quantiles"):
@@ -307,7 +307,7 @@ def test_topics_of_rows_without_a_call_can_be_left_out(tmp_path):
         domain = load_domain(folder)
         config = RunConfig.model_validate(
             {
-                **probe_config(domain, 4000).model_dump(),
+                **probe_config(domain.path, 4000).model_dump(),
                 "dataset": {"size": 4000, "calls": {0: 0.5, 1: 0.5}},
                 "generate": {"routes": {"heuristic": 1}},
             }

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from routenator.config import RunConfig
+from routenator.config import ChecksConfig, RunConfig
 from routenator.domain.domain import Domain
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.generation.agreement import agreement_prompt, disagrees
 from routenator.generation.describe import Describer
+from routenator.generation.engine import Prompt, Reply
 from routenator.generation.generator import Generator
 from routenator.sampling.sampler import Sampler
 from routenator.schemas import DETAIL_COLUMNS, arrow_schema
@@ -189,3 +191,41 @@ def test_the_error_names_a_missing_model(tiny: Domain, requests: list[dict[str, 
     generator = generator_of(tiny, config(generator={"model": "/no/such/model"}))
     with pytest.raises(InputError, match="/no/such/model"):
         generator.candidates(table_of(of_route(requests, "text", 1)))
+
+
+@pytest.fixture(scope="module")
+def creative() -> Domain:
+    return load_domain(ROOT / "configs" / "domains" / "creative")
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_paraphrase_that_loses_its_functions_verb_is_refused(
+    creative: Domain, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
+    """The engine is a stand-in that asks for each call's design to be searched for, or to be made."""
+    settings = config().model_copy(update={"checks": ChecksConfig(length=False, function=checked)})
+    sampler = Sampler(creative, settings)
+    details = (
+        Composer(creative, settings, sampler.strata).details(sampler.requests(0, min(400, sampler.size))).to_pylist()
+    )
+    rows = [row for row in details if row["route"] == "text"]
+
+    class StandIn:
+        name = "stand-in"
+
+        def generate(self, prompts: list[Prompt]) -> list[Reply]:
+            said = [" ".join(json.loads(row["slots"])[0].values()) for row in rows]
+            return [Reply(json.dumps({"query": f"{opening} {text}"}), 1, 1) for text in said]
+
+    monkeypatch.setattr("routenator.generation.generator.use_engine", lambda engine, cache: StandIn())
+    refused: dict[tuple[str, str], list[bool]] = {}
+    for opening in ("find me an existing", "use ai to create a completely new"):
+        for made in generator_of(creative, settings).candidates(table_of(rows)).to_pylist():
+            assert made["accepted"] or made["reason"] != "mistaken" or made["detail"].startswith("reads like ")
+            if made["reason"] in (None, "mistaken"):
+                refused.setdefault((made["function"], opening.split()[0]), []).append(made["reason"] == "mistaken")
+    shares = {key: sum(found) / len(found) for key, found in refused.items()}
+    assert len(shares) == 4 and all(len(found) >= 5 for found in refused.values())
+    wrong = shares["search", "use"], shares["generate", "find"]
+    assert shares["search", "find"] == shares["generate", "use"] == 0
+    assert min(wrong) > 0.6 if checked else max(wrong) == 0, shares

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 import yaml
 
-from routenator.authoring.check import probe_config
 from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.untranslated import language_warnings
+from routenator.compose import probe_config
 from routenator.dataset.files import split_files
 from routenator.domain.domain import Domain
 from routenator.domain.functions import check_call
@@ -328,4 +328,4 @@ def test_the_domain_passes_the_check_with_counts_of_all_languages() -> None:
     report = inspect_domain(ROOMS)
     assert report.facts["heuristic templates"] == 6 and report.facts["golden queries"] == 6
     assert not [warning for warning in report.warnings if "reject" in warning], report.warnings
-    assert build_strata(report.domain, probe_config(report.domain))
+    assert build_strata(report.domain, probe_config(report.domain.path))

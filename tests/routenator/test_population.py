@@ -22,12 +22,12 @@ from routenator.domain.loader import load_domain, with_statistics
 from routenator.errors import InputError
 from routenator.population.fit import Fit, fit, render
 from routenator.population.histograms import Histograms, cells, nearest_bucket
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observation, Observer
 from routenator.population.tables import Fitter
 from routenator.sampling.sampler import Sampler
 from routenator.validation.text import third_of
 from routenator.wording.composer import Composer
+from routenator.wording.labeller import Labeller
 from tests.conftest import ROOT, TINY, make_config
 from tests.routenator.population import SAMPLE, book, loaded, search, write
 

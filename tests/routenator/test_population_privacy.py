@@ -13,8 +13,8 @@ from routenator.domain.domain import Domain
 from routenator.errors import InputError
 from routenator.population.fit import fit, render
 from routenator.population.histograms import Histograms, cells, count, noisy
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observer
+from routenator.wording.labeller import Labeller
 from tests.routenator.population import SAMPLE, loaded, write
 
 

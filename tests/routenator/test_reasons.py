@@ -16,7 +16,9 @@ WHERE = {"before": "before there is a query", "check": "check", "agreement": "ag
 
 def test_every_code_is_listed_once() -> None:
     codes = [reason.code for reason in REASONS]
-    assert sorted(codes) == sorted({*EARLY_REASONS, *CHECKS, "judge", *(decision.reason for decision in DROPPED)})
+    assert sorted(codes) == sorted(
+        {*EARLY_REASONS, *CHECKS, "mistaken", "judge", *(decision.reason for decision in DROPPED)}
+    )
     assert all(len(reason.meaning) > 5 for reason in REASONS)
 
 

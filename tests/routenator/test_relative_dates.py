@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routenator.authoring.check import probe_config
 from routenator.authoring.goldenset import import_golden
 from routenator.authoring.records import Source
+from routenator.compose import probe_config
 from routenator.dataset.decisions import Decision
 from routenator.dataset.sources import open_sources, stream
 from routenator.domain.dates import asked
@@ -45,7 +45,7 @@ def orders() -> Domain:
 
 
 def details(domain: Domain, calls: dict[int, float] | None = None, rows: int = 1500) -> pa.Table:
-    config = probe_config(domain, rows)
+    config = probe_config(domain.path, rows)
     if calls is not None:
         config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"calls": calls})})
     sampler = Sampler(domain, config)
@@ -109,7 +109,7 @@ def test_all_calls_of_a_row_are_meant_from_the_same_day() -> None:
 
 
 def test_a_rows_day_depends_on_the_row_alone() -> None:
-    config = probe_config(orders(), 300)
+    config = probe_config(orders().path, 300)
     sampler = Sampler(orders(), config)
     requests = sampler.requests(0, 300)
     composer = Composer(orders(), config, sampler.strata)

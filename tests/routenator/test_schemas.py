@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routenator.authoring.check import check_domain, probe_config
+from routenator.authoring.check import check_domain
 from routenator.authoring.inspection import inspect_domain
+from routenator.compose import probe_config
 from routenator.dataset import export
 from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
@@ -343,7 +344,7 @@ def test_an_enum_of_any_type_can_be_the_category(copy: Path, values: dict[str, A
     numbered(copy, values)
     domain = inspect_domain(copy).domain
     assert list(domain.statistics.categories["search"]) == [json.dumps(value) for value in values.values()]
-    config = probe_config(domain, 600)
+    config = probe_config(domain.path, 600)
     sampler = Sampler(domain, config)
     rows = Composer(domain, config, sampler.strata).details(sampler.requests(0, 600)).to_pylist()
     made = [(row["category"], read_calls(row["calls"])[0].arguments) for row in rows if row["function"] == "search"]

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from routenator.authoring.check import probe_config
+from routenator.compose import probe_config
 from routenator.domain.domain import Domain
 from routenator.sampling.strata import heuristic_templates
 from routenator.wording.composer import Composer
 
-_DRAFTS = 400  # per function and language; each gives two texts
+_DRAFTS = 400  # at most, per function and language; each gives two texts
+_ALL_DRAFTS = 8000  # of all functions in a language: with many functions, training takes a minute
 _SURE = 0.5  # minimum probability of a guess
 _MARGIN = 0.2  # minimum lead over the second guess
 _SEED = 0  # fixed, so that the same domain gives the same guesses
@@ -55,7 +56,7 @@ class Labeller:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
-        composer = Composer(self.domain, probe_config(self.domain), [])
+        composer = Composer(self.domain, probe_config(self.domain.path), [])
         texts: list[str] = []
         labels: list[str] = []
         for function in functions:
@@ -68,8 +69,9 @@ class Labeller:
 
     def _texts(self, composer: Composer, function: str) -> list[str]:
         texts = [self.domain.functions[function].description]
+        count = min(_DRAFTS, _ALL_DRAFTS // len(self.domain.functions) + 1)
         for language, share in self.domain.statistics.languages.items():
             if share > 0 and heuristic_templates(self.domain, function, language):
-                for example in composer.examples(_SEED, function, language, _DRAFTS):
+                for example in composer.examples(_SEED, function, language, count):
                     texts += [example["draft"], example["query"]]
         return texts
