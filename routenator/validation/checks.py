@@ -20,8 +20,16 @@ from routenator.domain.functions import check_call
 from routenator.language import SURE, base_code, detect, known, related
 from routenator.validation.letters import is_latin, is_spaceless, stands_alone
 from routenator.validation.segments import count_words
-from routenator.validation.text import find_phrase, grams, spoken_share, without_phrases, words
-from routenator.validation.words import DANGLING, FUNCTION_WORDS, OBJECTS, OWN_WORDS, TELLING_WORDS, longest_word
+from routenator.validation.text import find_phrase, find_words, grams, spoken_share, without_phrases, words
+from routenator.validation.words import (
+    DANGLING,
+    ELIDING,
+    FUNCTION_WORDS,
+    OBJECTS,
+    OWN_WORDS,
+    TELLING_WORDS,
+    longest_word,
+)
 
 _LONGEST = 600  # characters; no user types more into one line
 ECHO = 6  # this many consecutive words of the prompt are no coincidence
@@ -264,7 +272,7 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
     for call, slots in zip(candidate.calls, candidate.slots, strict=True):
         category = context.domain.functions[call.name].category
         for name, surface in slots.items():
-            if find_phrase(surface, candidate.words) >= 0:
+            if find_phrase(surface, candidate.words) >= 0 or _elided(surface, candidate):
                 continue
             if name == category and any(
                 find_phrase(other, candidate.words) >= 0
@@ -274,6 +282,14 @@ def ungrounded(candidate: Candidate, context: Context) -> str | None:
             if context.config.grounding >= 1.0 or spoken_share(surface, candidate.words) < context.config.grounding:
                 return f"{name}: {surface!r} is not in the query"
     return None
+
+
+def _elided(surface: str, candidate: Candidate) -> bool:
+    """True if an article or preposition has grown together with the surface: "album" in "l'album"."""
+    if candidate.language not in ELIDING:
+        return False
+    query = [part for word in candidate.words for part in word.split("'")]
+    return find_words(tuple(part for word in words(surface) for part in word.split("'")), query) >= 0
 
 
 def contradicts(candidate: Candidate, context: Context) -> str | None:

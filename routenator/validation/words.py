@@ -94,5 +94,8 @@ _DANGLING_TEXT = {
 
 DANGLING: dict[str, frozenset[str]] = {language: frozenset(text.split()) for language, text in _DANGLING_TEXT.items()}
 
+# Languages in which an article or preposition grows together with a vowel after it: "l'album", "all'una".
+ELIDING = frozenset({"ca", "fr", "it"})
+
 # A word before one of these is a verb, not a noun: "show me", "sketch a", "play the".
 OBJECTS = frozenset({"a", "an", "the", "me", "us", "my", "our", "some"})

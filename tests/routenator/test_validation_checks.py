@@ -138,6 +138,16 @@ def test_a_category_word_that_is_also_in_the_draft_is_not_a_contradiction(contex
     assert reason(context, query="poster logo on a red beach", slots=[slots]) is None
 
 
+def test_an_article_may_have_grown_together_with_a_value(tiny: Domain) -> None:
+    """In Italian the value "album rosso" is in "l'album rosso"; in English an apostrophe joins a word."""
+    context = Context(tiny, ChecksConfig(language=False), {})
+    said = {"query": "poster dell'album rosso", "slots": [{"extracted_prompt": "album rosso"}]}
+    assert reason(context, **said, language="it", bounds=(1, 9)) is None
+    assert reason(context, **said, language="en", bounds=(1, 9)) == "ungrounded"
+    other = {"query": "poster dell'album rosso", "slots": [{"extracted_prompt": "bum rosso"}]}
+    assert reason(context, **other, language="it", bounds=(1, 9)) == "ungrounded"
+
+
 def test_length_counts_words_of_the_bucket(context: Context) -> None:
     assert reason(context, bounds=(8, 8)) is None
     assert reason(context, bounds=(9, 12)) == "length"
