@@ -27,6 +27,7 @@ from routenator.errors import InputError, RoutenatorError
 from routenator.extras import require
 from routenator.files import read_json, sha256_file, write_json
 from routenator.locks import hold
+from routenator.quiet import name_accelerator
 from routenator.terminal import put
 from routenator.trust import check_own, named_group
 
@@ -87,6 +88,7 @@ def _prepare_smollm2(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    name_accelerator()
     gguf = "SmolLM2-135M-Instruct.Q4_1.gguf"
     model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.bfloat16)
     # transformers remembers that the weights were quantised and would refuse to save them unquantised.

@@ -24,6 +24,9 @@ def quiet_environment() -> dict[str, str]:
     quiet = {
         "VLLM_LOGGING_LEVEL": "ERROR" if is_quiet() else "INFO",
         "TORCH_CPP_LOG_LEVEL": "ERROR" if is_quiet() else "INFO",
+        "TRANSFORMERS_VERBOSITY": "error" if is_quiet() else "info",
+        # Bars of transformers' conversions and writers; one that redraws itself is a single long line of a log.
+        **({"TQDM_DISABLE": "1"} if is_quiet() else {}),
         # Of libraries about each other's functions. Processes that they start get these too.
         **({"PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning"} if is_quiet() else {}),
     }
@@ -38,3 +41,11 @@ def quiet_libraries() -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
         for category in (FutureWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)
+
+
+def name_accelerator() -> None:
+    """Name the accelerator to DeepSpeed, which PEFT and transformers import, and which otherwise warns on stdout."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")

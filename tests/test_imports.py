@@ -83,7 +83,6 @@ WORKERS_ONLY = {
     "routenator/training/model.py",
     "routenator/training/trackers.py",
     "routenator/training/trainer.py",
-    "routenator/training/worker.py",
     "routenator/validation/prefilter.py",
     "routenator/validation/prefilter_call.py",
     "routenator/validation/prefilter_kernel.py",

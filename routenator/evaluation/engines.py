@@ -26,7 +26,7 @@ from routenator.errors import InputError, StageError
 from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, plain_folder, prepare_environment
-from routenator.quiet import is_quiet
+from routenator.quiet import is_quiet, name_accelerator
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
@@ -87,12 +87,6 @@ def max_lora_rank(adapter: str) -> int:
     return allowed[0]
 
 
-def _quiet_deepspeed() -> None:
-    """Name the accelerator to DeepSpeed, which PEFT imports, and which otherwise prints a warning to stdout."""
-    if on_cpu():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-
-
 @contextlib.contextmanager
 def _spared(*names: str) -> Iterator[None]:
     """Hide packages that transformers and PEFT import wherever they find them, and that plain weights do not need.
@@ -118,7 +112,7 @@ def auto_classes() -> tuple[Any, Any]:
 
 def _with_adapter(model: Any, adapter: str) -> Any:
     """A model in transformers with an adapter, by PEFT."""
-    _quiet_deepspeed()
+    name_accelerator()
     spared = [] if getattr(model, "is_quantized", False) else ["bitsandbytes"]
     with _spared(*spared):
         from peft import PeftModel

@@ -5,6 +5,7 @@ python -m routenator.training.worker JOB.json
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -16,7 +17,6 @@ from routenator.errors import InputError
 from routenator.files import write_json
 from routenator.quiet import quiet_libraries
 from routenator.training.job import TrainingJob
-from routenator.training.trainer import fit
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     job = TrainingJob.read(Path(arguments[0]))
     rank = int(os.environ.get("RANK", "0"))
     try:
-        fit(job)
+        # Only now: it imports the libraries, some of which report on themselves while they are imported.
+        importlib.import_module("routenator.training.trainer").fit(job)
     except BaseException as error:
         value = {
             "rank": rank,
