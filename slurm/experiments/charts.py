@@ -181,7 +181,7 @@ def _pairs(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 def _series(results: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "population": "target",
+        results["population"]["title"]: "target",
         **{arm["title"]: f"c{number % 4}" for number, arm in enumerate(results["arms"].values())},
     }
 
@@ -201,7 +201,7 @@ def _shares(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 def _words(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     charts = []
     for function, target in results["population"]["words"].items():
-        rows = [("population", "target", target)]
+        rows = [(results["population"]["title"], "target", target)]
         for number, arm in enumerate(results["arms"].values()):
             if function in arm["words"]:
                 rows.append((arm["title"], f"c{number % 4}", arm["words"][function]))

@@ -18,7 +18,7 @@ from slurm.experiments.collect import Reader, golden_file, results_of
 from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.confirm import Confirmation, confirmations_of, read_confirmations
 from slurm.experiments.distribution import distributions_of, render_distributions
-from slurm.experiments.planned import Entry, check_routes, entries_of, work_folder
+from slurm.experiments.planned import Entry, check_fit, check_routes, entries_of, work_folder
 from slurm.experiments.provenance import provenance
 from slurm.experiments.runner import Ended, Stopped, Work, run_all, why
 from slurm.experiments.table import render_table
@@ -162,7 +162,7 @@ def _write(experiment: Experiment, works: Sequence[Piece], folder: Path, commit:
     if not done:
         return
     missing = [work.name for work in works if work.missing()]
-    files = {_golden(work) for work in done}
+    files = {_golden(work) for work in done} | ({Path(experiment.fit)} if experiment.fit is not None else set())
     root = Path(_config(done[0]).root)
     origin = provenance(experiment, [golden_file(file, root) for file in sorted(files)], commit)
     entries = [work for work in done if isinstance(work, Entry)]
@@ -201,6 +201,7 @@ def print_runs(experiment: Experiment, console: Console, only: Sequence[str]) ->
     from rich.table import Table
 
     check_arms(experiment, only)
+    check_fit(experiment)
     changes = {} if experiment.golden is None else {"golden": experiment.golden}
     table = Table("arm", "seed", "domain", "settings", box=box.SIMPLE_HEAD, pad_edge=False)
     for seed in experiment.seeds:
@@ -215,6 +216,7 @@ def print_runs(experiment: Experiment, console: Console, only: Sequence[str]) ->
             arm = experiment.arms[name] if experiment.arms else Arm()
             changed = "" if arm.derive is None else f" with {arm.derive.model_dump_json(exclude_defaults=True)}"
             changed = " by domain init" if arm.init else changed
+            changed += "" if experiment.fit is None else f", fitted to {Path(experiment.fit).name}"
             table.add_row(name, str(seed), Path(composed.domain).name + changed, " ".join(overrides))
     console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
     console.print(table, markup=False)

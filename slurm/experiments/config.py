@@ -30,7 +30,7 @@ Measure = Literal[
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CEILING = "real"  # name used in place of an arm if there are none
 # Keys of the experiment that the command line may change.
-OWN = ("name", "golden", "seeds", "reference", "measures", "folds")
+OWN = ("name", "golden", "fit", "seeds", "reference", "measures", "folds")
 # Settings that the experiment itself sets for its runs.
 _OURS = ("name", "seed", "golden", "run_dir")
 _COMMON = (*_OURS, "root", "cluster")  # must be equal for all arms
@@ -63,6 +63,8 @@ class Experiment(Section):
         base: the run config that all runs start from: a file, or the name of one in configs.
         set: settings of all runs, dotted keys.
         golden: golden file of all arms; default: as in the base.
+        fit: for kind: distribution, a file of queries to which ``domain fit`` fits the statistics of all arms; the data
+            are then compared with the queries of ``golden`` instead of the statistics.
         seeds: seeds; each arm is run once with each.
         arms: the ways to compare, by name.
         reference: the arm that the others are compared to.
@@ -77,6 +79,7 @@ class Experiment(Section):
     base: str
     set: dict[str, Any] = Field(default_factory=dict)
     golden: str | None = None
+    fit: str | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1, 2, 3]
     arms: dict[Name, Arm] = Field(default_factory=dict)
     reference: str | None = None
@@ -90,6 +93,8 @@ class Experiment(Section):
             raise ValueError("kind: ceiling has no arms, and every other kind needs some")
         if self.kind == "distribution" and self.reference is not None:
             raise ValueError("kind: distribution compares each arm with the population, so it has no reference")
+        if self.fit is not None and (self.kind != "distribution" or self.golden is None):
+            raise ValueError("fit: needs kind: distribution, and golden with the queries to compare with")
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f"reference: {self.reference} is not one of the arms: {', '.join(self.arms)}")
         for name, arm in self.arms.items():

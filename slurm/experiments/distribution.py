@@ -1,5 +1,7 @@
 """``kind: distribution``: measures how close each arm's data is to the population's statistics. Trains no model.
 
+With ``fit``, the arms have statistics of some real queries, and their data are compared with others (queries.py).
+
 An arm's domain may lack population statistics (``derive: {flat: true}``), so every arm is compared with the statistics
 of the base's domain, and its queries count in the length bucket of their actual words, not the one requested.
 """
@@ -22,9 +24,12 @@ from routenator.sampling.strata import category_shares, length_language_shares
 from slurm.experiments.collect import FORMAT
 from slurm.experiments.config import Experiment, run_config
 from slurm.experiments.planned import Entry
+from slurm.experiments.queries import FEW, PLACE, Counts, bucket_of, count_queries, pooled, same_source
 from slurm.experiments.table import markdown
+from slurm.planning.planner import golden_source
 
-OUTSIDE = "(no bucket)"
+QUERIES = "queries"
+FITTED = "the queries fitted to"
 _SCALE = 10**6  # resolution of shares in a histogram
 
 
@@ -47,65 +52,48 @@ def population(domain: Domain) -> dict[str, Any]:
         wanted = normalise(
             {str(third): weight for third, weight in domain.statistics.keyword_position[function].items()}
         )
-        shares[f"place of the content type, {function}"] = dict(wanted)
-    return {"shares": shares, "words": words}
+        shares[PLACE + function] = dict(wanted)
+    return {"title": "population", "shares": shares, "words": words}
 
 
 def _add(table: dict[str, float], name: str, share: float) -> None:
     table[name] = table.get(name, 0.0) + share
 
 
-def counted(entries: Sequence[Entry], domain: Domain) -> dict[str, Any]:
+def counted(entries: Sequence[Entry], domain: Domain) -> Counts:
     """Return rows of an arm's data sets by dimension, over all seeds, and histograms of query lengths by function."""
     import pyarrow.parquet as pq
 
-    buckets = domain.statistics.length_buckets
-    rows: dict[str, Counter[str]] = {"function": Counter(), "content type": Counter(), "length": Counter()}
-    words: dict[str, Counter[int]] = {}
+    found = Counts({"function": Counter(), "content type": Counter(), "length": Counter()}, {})
     for entry in entries:
         merge = entry.run.stage_dir("merge")
         for file in (path for split in ("train", "validation") for path in split_files(merge / "dataset", split)):
             for row in pq.read_table(file, columns=["function", "category", "words"]).to_pylist():
                 function = row["function"]
-                length = next((name for name, (low, high) in buckets.items() if low <= row["words"] <= high), OUTSIDE)
-                rows["function"][function] += 1
-                rows["content type"][f"{function}/{row['category']}"] += 1
-                rows["length"][f"{function}/{length}"] += 1
-                words.setdefault(function, Counter())[row["words"]] += 1
-        for function, found in read_json(merge / "merge.json")["positions"].items():
-            thirds = rows.setdefault(f"place of the content type, {function}", Counter())
-            thirds.update({third["name"]: third["rows"] for third in found["rows"]})
-    return {"rows": rows, "words": words}
+                found.rows["function"][function] += 1
+                found.rows["content type"][f"{function}/{row['category']}"] += 1
+                found.rows["length"][f"{function}/{bucket_of(domain, row['words'])}"] += 1
+                found.words.setdefault(function, Counter())[row["words"]] += 1
+        for function, said in read_json(merge / "merge.json")["positions"].items():
+            thirds = found.rows.setdefault(PLACE + function, Counter())
+            thirds.update({third["name"]: third["rows"] for third in said["rows"]})
+    return found
 
 
 def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: Sequence[str]) -> dict[str, Any]:
     """results.json."""
-    base, _ = run_config(experiment, None, {})
+    base, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     domain = load_domain(base.domain)
-    target = population(domain)
+    real = None if experiment.fit is None else count_queries(domain, golden_source(base))
+    target = population(domain) if real is None else _queries(real)
     arms = {}
+    if experiment.fit is not None:
+        arms["(fitted)"] = _arm(FITTED, [], count_queries(domain, Path(experiment.fit)), target, real)
     for name in experiment.arms:
         own = [entry for entry in entries if entry.arm == name]
-        if not own:
-            continue
-        found = counted(own, domain)
-        arms[name] = {
-            "title": experiment.title(name),
-            "seeds": [entry.seed for entry in own],
-            "rows": found["rows"]["function"].total(),
-            "measures": {
-                dimension: _measured(target["shares"][dimension], found["rows"][dimension])
-                for dimension in target["shares"]
-            },
-            "shares": {
-                dimension: {
-                    label: count / max(1, found["rows"][dimension].total())
-                    for label, count in found["rows"][dimension].items()
-                }
-                for dimension in target["shares"]
-            },
-            "words": {function: quartiles(histogram) for function, histogram in sorted(found["words"].items())},
-        }
+        if own:
+            seeds = [entry.seed for entry in own]
+            arms[name] = _arm(experiment.title(name), seeds, counted(own, domain), target, real)
     return {
         "format": FORMAT,
         "name": experiment.name,
@@ -116,6 +104,40 @@ def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: 
         "arms": arms,
         "missing": list(missing),
     }
+
+
+def _arm(
+    title: str, seeds: Sequence[int], found: Counts, target: Mapping[str, Any], real: Counts | None
+) -> dict[str, Any]:
+    rows = {dimension: found.rows.get(dimension, Counter()) for dimension in target["shares"]}
+    if real is not None:
+        rows = {dimension: pooled(table, real.rows[dimension]) for dimension, table in rows.items()}
+    compared = {dimension: _measured(target["shares"][dimension], table) for dimension, table in rows.items()}
+    for dimension, one in compared.items() if real is not None else ():
+        if one["chi_square"] is not None:
+            own = real.rows[dimension] if real is not None else {}
+            one["chi_square"] = same_source(pooled(own, own), rows[dimension])
+    return {
+        "title": title,
+        "seeds": list(seeds),
+        "rows": found.rows["function"].total(),
+        "measures": compared,
+        "shares": {
+            dimension: {label: count / max(1, table.total()) for label, count in table.items()}
+            for dimension, table in rows.items()
+        },
+        "words": {function: quartiles(histogram) for function, histogram in sorted(found.words.items())},
+    }
+
+
+def _queries(real: Counts) -> dict[str, Any]:
+    """What ``population`` returns, of real queries."""
+    shares = {}
+    for dimension, own in real.rows.items():
+        table = pooled(own, own)
+        shares[dimension] = {name: count / table.total() for name, count in table.items()}
+    words = {function: quartiles(histogram) for function, histogram in sorted(real.words.items())}
+    return {"title": QUERIES, "queries": real.rows["function"].total(), "shares": shares, "words": words}
 
 
 def _measured(target: Mapping[str, float], rows: Mapping[str, int]) -> dict[str, Any]:
@@ -130,7 +152,12 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
     lines += [f"Domain {results['domain']}. Commit {provenance['commit']}, {provenance['date']}.", ""]
     if results["missing"]:
         lines += [f"**Not complete**: missing are {', '.join(results['missing'])}.", ""]
-    lines += ["## Distance from the population's statistics", ""]
+    target = results["population"]
+    of_queries = target["title"] == QUERIES
+    if of_queries:
+        lines += [f"## Distance from {target['queries']:,} queries that nothing was fitted to", ""]
+    else:
+        lines += ["## Distance from the population's statistics", ""]
     rows = [
         [dimension, arm["title"], *_numbers(arm["measures"][dimension])]
         for dimension in results["population"]["shares"]
@@ -140,7 +167,12 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
     lines += [
         "",
         "Total variation: the share of rows that would have to move to another cell. "
-        "p: how often a random draw would be as far off.",
+        + (
+            "p: how often two samples of one population would differ as much. "
+            f"Cells with fewer than {FEW} of the queries are pooled."
+            if of_queries
+            else "p: how often a random draw would be as far off."
+        ),
         "",
     ]
     lines += ["## Words of a query", ""]
@@ -149,9 +181,9 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
         ["function", "data", *keys],
         [
             [function, title, *(f"{table[key]:.1f}" for key in keys)]
-            for function, target in results["population"]["words"].items()
+            for function, words in target["words"].items()
             for title, table in [
-                ("population", target),
+                (target["title"], words),
                 *(
                     (arm["title"], arm["words"][function])
                     for arm in results["arms"].values()
@@ -160,7 +192,8 @@ def render_distributions(results: Mapping[str, Any], provenance: Mapping[str, An
             ]
         ],
     )
-    lines += ["", "The population's are those of its length buckets, evenly within each."]
+    if not of_queries:
+        lines += ["", "The population's are those of its length buckets, evenly within each."]
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,10 +23,12 @@ from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.domain.fingerprint import domain_fingerprint
+from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.extras import EXTRAS, require
 from routenator.files import check_contained, digest, read_json, sha256_file, sha256_tree, write_atomic
 from routenator.place import ROOT
+from routenator.population.fit import MIN_COUNT, fit, render
 from routenator.trust import check_own, is_own, named_group
 from slurm.experiments.child import MODULE
 from slurm.experiments.config import Arm, Experiment, run_config
@@ -103,7 +106,9 @@ def entries_of(experiment: Experiment) -> list[Entry]:
     domains = {}
     for name, arm in experiment.arms.items():
         own, _ = run_config(experiment, name, {"golden": config.golden})
-        domains[name] = arm_domain(experiment.name, name, arm, Path(own.domain), golden_source(own), Path(own.root))
+        with tempfile.TemporaryDirectory() as scratch:
+            source = _fitted(experiment, Path(own.domain), Path(scratch))
+            domains[name] = arm_domain(experiment.name, name, arm, source, golden_source(own), Path(own.root))
     stages = up_to("merge") if experiment.kind == "distribution" else STAGES
     entries = []
     for seed in experiment.seeds:
@@ -116,6 +121,33 @@ def entries_of(experiment: Experiment) -> list[Entry]:
                 Entry(name, seed, overrides, make_plan(composed, sys.argv, stages=stages), tuple(experiment.measures))
             )
     return entries
+
+
+def check_fit(experiment: Experiment) -> None:
+    """Check that the queries to fit statistics to are there, if the experiment wants any.
+
+    Raises:
+        InputError: they are not.
+    """
+    if experiment.fit is not None and not Path(experiment.fit).is_file():
+        raise InputError(
+            "the file to fit statistics to is missing", key="fit", found=experiment.fit,
+            expected="queries with their calls, as `golden import` and `golden split` write them",
+        )  # fmt: skip
+
+
+def _fitted(experiment: Experiment, source: Path, scratch: Path) -> Path:
+    """The domain with statistics fitted to the experiment's queries, below ``scratch``; itself if there are none."""
+    if experiment.fit is None:
+        return source
+    check_fit(experiment)
+    check_contained(source)
+    domain = load_domain(source)
+    made = scratch / source.resolve().name
+    shutil.copytree(source, made, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    found = fit(domain, Path(experiment.fit))
+    write_atomic(made / "statistics.yaml", render(found, domain, min_count=MIN_COUNT, epsilon=None))
+    return made
 
 
 def work_folder(experiment: Experiment, root: str) -> Path:

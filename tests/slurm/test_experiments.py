@@ -104,6 +104,8 @@ def test_methods_are_compared_on_one_data_set_and_epochs_on_that_of_sizes(tmp_pa
         ({"set": {"seed": 3}}, "the experiment sets it"),
         ({"arms": {"plain": {"set": {"cluster": "slurm"}}}}, "the experiment sets it"),
         ({"arms": {"plain": {"derive": {"golden": "x.jsonl"}}}}, "an arm cannot set"),
+        ({"fit": "first.jsonl"}, "needs kind: distribution"),
+        ({"fit": "first.jsonl", "kind": "distribution", "reference": None}, "with the queries to compare with"),
         ({"measures": ["accuracy"]}, "function_f1_macro"),
         ({"question": None}, "question"),
     ],
