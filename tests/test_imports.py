@@ -101,6 +101,7 @@ WORKERS_ONLY = {
     "routenator/wording/writing.py",
     "slurm/commands/domain.py",
     "slurm/commands/preview.py",
+    "slurm/experiments/observe.py",
     "slurm/preflight/preview.py",
 }
 # Packages of others that a layer may not import anywhere.

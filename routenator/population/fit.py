@@ -24,7 +24,6 @@ from routenator.sampling.strata import build_strata
 from routenator.wording.labeller import Labeller
 
 UNWRITABLE = "the domain cannot write all of this"  # prefix of warnings about what `domain check` would refuse
-MIN_COUNT = 10  # cells with fewer queries are pooled
 
 
 @dataclass
@@ -72,7 +71,7 @@ def fit(
     *,
     form: str | None = None,
     answers: Path | None = None,
-    min_count: int = MIN_COUNT,
+    min_count: int = 10,
     epsilon: float | None = None,
 ) -> Fit:
     """Fit population statistics to a file of queries.

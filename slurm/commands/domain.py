@@ -26,7 +26,7 @@ from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
 from routenator.place import COMMAND
-from routenator.population.fit import MIN_COUNT, fit, render
+from routenator.population.fit import fit, render
 from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
 from slurm.commands.shared import AsJson, Cache, listed, print_json, with_exit_codes
@@ -163,7 +163,7 @@ def domain_fit(
     form: QueriesFormat = None,
     answers: Answers = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write. Default: stdout.")] = None,
-    min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = MIN_COUNT,
+    min_count: Annotated[int, typer.Option("--min-count", help="Cells with fewer queries are pooled.")] = 10,
     epsilon: Annotated[
         float | None, typer.Option("--epsilon", help="Differential privacy budget. Default: exact counts.")
     ] = None,

@@ -1,13 +1,17 @@
-"""Main function of a process started by an experiment: cleans up on SIGTERM, and reports errors in one line."""
+"""Processes of an experiment: their main function, which cleans up on SIGTERM and reports errors in one line, and a
+process for what imports much.
+"""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from routenator.errors import RoutenatorError
+from routenator.errors import InputError, RoutenatorError
+from routenator.place import ROOT
 from routenator.quiet import quiet_libraries
 from slurm.worker.stage_task import drop_inherited
 
@@ -33,3 +37,23 @@ def child(work: Callable[[Path], None]) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
+
+
+def apart(what: str, module: str, arguments: Sequence[object], file: Path) -> str:
+    """Run a module in a process of its own, because it imports much that an experiment does not need.
+
+    Args:
+        what: what it does, for the message.
+        file: the input at fault if it fails.
+
+    Returns:
+        What it prints.
+
+    Raises:
+        InputError: it failed.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, umask=0o022, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"{what} failed", file=file, found=done.stderr.strip()[-400:])
+    return done.stdout

@@ -84,11 +84,11 @@ def distributions_of(experiment: Experiment, entries: Sequence[Entry], missing: 
     """results.json."""
     base, _ = run_config(experiment, None, {} if experiment.golden is None else {"golden": experiment.golden})
     domain = load_domain(base.domain)
-    real = None if experiment.fit is None else count_queries(domain, golden_source(base))
+    real = None if experiment.fit is None else count_queries(Path(base.domain), golden_source(base))
     target = population(domain) if real is None else _queries(real)
     arms = {}
     if experiment.fit is not None:
-        arms["(fitted)"] = _arm(FITTED, [], count_queries(domain, Path(experiment.fit)), target, real)
+        arms["(fitted)"] = _arm(FITTED, [], count_queries(Path(base.domain), Path(experiment.fit)), target, real)
     for name in experiment.arms:
         own = [entry for entry in entries if entry.arm == name]
         if own:

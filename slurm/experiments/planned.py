@@ -7,7 +7,6 @@ command use the same domain even if the original changes meanwhile, and identica
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -23,14 +22,11 @@ from routenator.authoring.derive import derive as make_domain
 from routenator.compose import write_config
 from routenator.config import RunConfig
 from routenator.domain.fingerprint import domain_fingerprint
-from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.extras import EXTRAS, require
 from routenator.files import check_contained, digest, read_json, sha256_file, sha256_tree, write_atomic
-from routenator.place import ROOT
-from routenator.population.fit import MIN_COUNT, fit, render
 from routenator.trust import check_own, is_own, named_group
-from slurm.experiments.child import MODULE
+from slurm.experiments.child import MODULE, apart
 from slurm.experiments.config import Arm, Experiment, run_config
 from slurm.experiments.table import short_scores
 from slurm.planning.planner import check_golden, code_folders, golden_source, make_plan, planned_run
@@ -142,11 +138,11 @@ def _fitted(experiment: Experiment, source: Path, scratch: Path) -> Path:
         return source
     check_fit(experiment)
     check_contained(source)
-    domain = load_domain(source)
+    queries = Path(experiment.fit)
     made = scratch / source.resolve().name
     shutil.copytree(source, made, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    found = fit(domain, Path(experiment.fit))
-    write_atomic(made / "statistics.yaml", render(found, domain, min_count=MIN_COUNT, epsilon=None))
+    arguments = ["domain", "fit", source.resolve(), queries.resolve(), "--out", made / "statistics.yaml"]
+    apart("domain fit", "slurm.commands.main", arguments, queries)
     return made
 
 
@@ -260,13 +256,9 @@ def _described(source: Path, folder: Path) -> Path:
     place = folder / f".init-{digest([*made_by, *(sha256_file(part) for part in parts if part.is_file())])}"
     if not place.is_dir():
         made = folder / f".{uuid.uuid4().hex[:12]}"
-        command: list[str | Path] = [sys.executable, "-m", "slurm.commands.main", "domain", "init"]
-        command += [source / "functions.json", made, "--statistics", source / "statistics.yaml"]
+        arguments = ["domain", "init", source / "functions.json", made, "--statistics", source / "statistics.yaml"]
         try:
-            # In a process of its own: it imports much that an experiment does not need.
-            done = subprocess.run(command, cwd=ROOT, umask=0o022, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise InputError("domain init failed", file=source, found=done.stderr.strip()[-400:])
+            apart("domain init", "slurm.commands.main", arguments, source)
             (made / "run.yaml").unlink()
             _rename(made, place)
         finally:

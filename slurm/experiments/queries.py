@@ -6,6 +6,7 @@ words.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.domain.domain import Domain
-from routenator.population.labeller import Labeller
-from routenator.population.queries import Observer
+from slurm.experiments.child import apart
 
 RARE = "(rare)"
 OUTSIDE = "(no bucket)"
@@ -42,23 +42,17 @@ def bucket_of(domain: Domain, words: int) -> str:
     return next((name for name, (low, high) in buckets.items() if low <= words <= high), OUTSIDE)
 
 
-def count_queries(domain: Domain, file: Path) -> Counts:
-    """Count the queries of a file that have one call.
+def count_queries(domain: Path, file: Path) -> Counts:
+    """Count the queries of a file that have one call, in a process of its own.
 
     Raises:
-        InputError / InputErrors: as ``Observer.count``.
+        InputError: the file cannot be read, or is not of the domain's API.
     """
-    found = Counts({"function": Counter(), "content type": Counter(), "length": Counter()}, {})
-    for one, times in Observer(domain, Labeller(domain)).count(file).items():
-        if one.function is None or one.guessed:
-            continue
-        found.rows["function"][one.function] += times
-        found.rows["content type"][f"{one.function}/{one.category or UNKNOWN}"] += times
-        found.rows["length"][f"{one.function}/{bucket_of(domain, one.words)}"] += times
-        found.words.setdefault(one.function, Counter())[one.words] += times
-        if one.third is not None:
-            found.rows.setdefault(PLACE + one.function, Counter())[one.third] += times
-    return found
+    found = json.loads(apart("counting", "slurm.experiments.observe", [domain.resolve(), file.resolve()], file))
+    words = {
+        name: Counter({int(number): rows for number, rows in table.items()}) for name, table in found["words"].items()
+    }
+    return Counts({name: Counter(table) for name, table in found["rows"].items()}, words)
 
 
 def pooled(counts: Mapping[str, int], queries: Mapping[str, int]) -> Counter[str]:

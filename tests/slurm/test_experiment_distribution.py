@@ -47,7 +47,7 @@ def experiment(folder: Path) -> Path:
 
 
 def test_real_queries_are_counted_by_what_data_are_counted_by(tmp_path: Path) -> None:
-    found = count_queries(load_domain(TINY), queries(tmp_path / "golden.jsonl", 6, 3))
+    found = count_queries(TINY, queries(tmp_path / "golden.jsonl", 6, 3))
     assert found.rows["function"] == {"search": 6, "book": 3}
     assert found.rows["content type"] == {"search/poster": 6, "book/none": 3}
     assert found.rows["place of the content type, search"] == {"first": 6}
