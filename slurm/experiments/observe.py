@@ -13,8 +13,8 @@ from pathlib import Path
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
 from routenator.errors import RoutenatorError
-from routenator.population.labeller import Labeller
 from routenator.population.queries import Observer
+from routenator.wording.labeller import Labeller
 from slurm.experiments.queries import PLACE, UNKNOWN, Counts, bucket_of
 
 
