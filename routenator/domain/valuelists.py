@@ -113,9 +113,9 @@ def with_lists(
         present = {step.name for step in rule.path}
         wanted = [each for each in _named(rule) if each in lists and each not in present]
         path = list(rule.path)
+        if path and path[0].type != HUB and (wanted or HUB in present):
+            starts.add(path[0].type)
         if (wanted or not path) and HUB not in present:
-            if path:
-                starts.add(path[0].type)
             path.append(_step(HUB, path[0].name if path else None))
         path += [_step(each, HUB) for each in wanted]
         completed[name] = rule if path == rule.path else rule.model_copy(update={"path": path})

@@ -367,3 +367,11 @@ def test_what_cannot_be_done_with_languages_is_refused(tmp_path: Path, options: 
         made(ROOT / "tests" / "domains" / "rooms", tmp_path / "out", **options)
     assert all(re.search(part, str(error.value)) for part in parts)
     assert sorted(tmp_path.iterdir()) == []
+
+
+def test_a_domain_of_a_graph_and_value_lists_can_be_derived_from(tmp_path: Path) -> None:
+    """Its rules are written with the steps to the lists, so the edges to these must be there when it is read."""
+    _, domain = made(ROOT / "tests" / "domains" / "rooms", tmp_path / "out", languages=["en"], flat=True)
+    details, accepted = rows_of(domain, 60)
+    assert set(details["function"]) == {"switch_light", "play_song", "remind"}
+    assert accepted > 0.9
