@@ -60,6 +60,11 @@ def days_of(domain: Domain, seeds: Ints) -> Ints:
     return (uniforms(seeds, STREAM_TODAY) * domain.today.count).astype(np.int64)
 
 
+def _writable(values: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """Copy an array that cannot be written to, such as one of Arrow's: numba compiles a loop for each kind of array."""
+    return np.require(values, dtype, ["C", "W"])
+
+
 class Writer:
     """Writes words for rows of one domain.
 
@@ -90,10 +95,9 @@ class Writer:
         # Sort rows by template, so that its part of the tables stays in the CPU cache.
         order = np.argsort(rows[:, 3], kind="stable")
         *texts, ends, facts = compose(
-            self.compiled.program, self.compiled.work, np.ascontiguousarray(seeds, dtype=np.int64),
-            np.ascontiguousarray(np.column_stack([rows, languages, days]), dtype=np.int64),
-            np.ascontiguousarray(starts, dtype=np.int64), np.ascontiguousarray(walks, dtype=np.int32), order,
-            self.tries,
+            self.compiled.program, self.compiled.work, _writable(seeds, np.int64),
+            _writable(np.column_stack([rows, languages, days]), np.int64),
+            _writable(starts, np.int64), _writable(walks, np.int32), order, self.tries,
         )  # fmt: skip
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))

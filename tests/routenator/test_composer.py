@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from routenator.config import RunConfig
 from routenator.domain.calls import Call, calls_text, read_calls
 from routenator.domain.domain import Domain
@@ -11,6 +13,7 @@ from routenator.domain.functions import check_call
 from routenator.domain.schema import NO_CATEGORY
 from routenator.sampling.sampler import Sampler
 from routenator.wording.composer import Composer
+from routenator.wording.kernel import compose
 from tests.conftest import make_config
 
 
@@ -34,6 +37,20 @@ def test_calls_are_valid(tiny):
         else:
             assert call.get("place", NO_CATEGORY) == category or call["place"].lower() == category
             assert not ({"people", "near"} <= set(call)), "near excludes people"
+
+
+def test_the_loop_is_compiled_once_for_arrays_of_arrow_and_of_numpy(tiny):
+    """After `domain check`, which compiled it for one kind, each run's first task compiled it for the other: 20 s."""
+    config = make_config()
+    sampler = Sampler(tiny, config)
+    requests = sampler.requests(0, 20)
+    assert not requests["seed"].to_numpy().flags.writeable
+    composer = Composer(tiny, config, sampler.strata)
+    composer.details(requests)
+    seeds = np.arange(1, 4)
+    root = composer.writer.compiled.root["book", "heuristic/book_plain"]
+    composer.writer.draw("book", seeds, np.full(3, NO_CATEGORY, dtype=object), np.full(3, root))
+    assert len(compose.signatures) == 1
 
 
 def test_every_draft_contains_every_present_slot(tiny):
