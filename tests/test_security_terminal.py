@@ -90,7 +90,7 @@ def test_finding_11_all_text_for_the_terminal_goes_one_way() -> None:
     logs = {
         "slurm/worker", "slurm/local", "slurm/experiments/child.py", "slurm/devcluster", "slurm/planning",
         "routenator/generation/engine.py", "routenator/training/trainer.py", "routenator/training/worker.py",
-        "routenator/authoring/door/pythonworker.py",
+        "routenator/authoring/door/pythonworker.py", "slurm/experiments/observe.py",
     }  # fmt: skip
     paths = [ROOT / "launch.py", *(ROOT / "slurm").rglob("*.py"), *(ROOT / "routenator").rglob("*.py")]
     for path in paths:

@@ -26,7 +26,7 @@ def test_experiments_read_the_examples_and_not_the_messages(tmp_path: Path, tiny
     run = merged(tmp_path, distinct, dataset={"size": 200, "rows_per_file": per_file}, merge={"formats": formats})
     merge = run.stage_dir("merge")
     entry: Any = SimpleNamespace(run=run, plan=run.plan)
-    found = counted([entry], tiny)["rows"]["function"]
+    found = counted([entry], tiny).rows["function"]
     counts = read_json(merge / "merge.json")["counts"]
     files = [path for split in ("train", "validation") for path in split_files(merge / "dataset", split)]
     own = Counter(name for file in files for name in pq.read_table(file)["function"].to_pylist())
