@@ -10,12 +10,13 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40
 
-.PHONY: help install bfcl quickstart test fast coverage mutants screenshots lint schemas clean
+.PHONY: help install bfcl quickstart test fast test-python coverage mutants screenshots lint schemas clean
 
 help:
 	@echo "make quickstart   install, then the main job end to end with small real models; prints the result table"
 	@echo "make test         install, then format, lint, types and all tests"
 	@echo "make fast         the tests without models and clusters"
+	@echo "make test-python PYTHON=python3.13   the tests that need no torch, by another Python, in an environment of its own"
 	@echo "make coverage     all tests, and the share of lines that they run, in all processes"
 	@echo "make mutants      plants faults in copies of the code; do the fast tests see them? (SEED=1: others)"
 	@echo "make bfcl         the Berkeley leaderboard's package in an environment of its own, for benchmarks/berkeley.py"
@@ -41,6 +42,10 @@ test: lint
 
 fast: $(STAMP)
 	$(BIN)/python $(PYTEST) -m "not slow"
+
+# The lock file is of one Python; pyproject.toml allows others, with the newest versions of the base dependencies.
+test-python:
+	@bash requirements/test_python.sh "$(PYTHON)" ".cache/$(notdir $(PYTHON))" -n $(WORKERS) --dist loadfile
 
 # Of the lines that any process of the tests runs, also one that runs a run's copy of the code.
 coverage: $(STAMP)

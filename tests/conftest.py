@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from launch import app
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
+from routenator.extras import MissingPackageError, is_installed
 from slurm.planning.planner import compile_loops
 from tests.strangers import Stranger, second_user
 
@@ -35,6 +36,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parent.parent
+# `make test-python`: only the base dependencies are there, and tests of the others are skipped, not failed.
+BASE_ONLY = os.environ.get("ROUTENATOR_TEST_BASE") == "1"
 UMASK = os.umask(0o077)
 os.umask(UMASK)
 TINY = ROOT / "tests" / "domains" / "tiny"
@@ -98,6 +101,39 @@ def interruptible() -> Iterator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start each test with the session's umask: a command on a run that a group shares narrows it for the process."""
     os.umask(UMASK)
+
+
+def missing_module(error: BaseException | None) -> str | None:
+    """Return the module that is not installed and that an exception comes from; None if it comes from anything else."""
+    while error is not None:
+        if isinstance(error, MissingPackageError):
+            return str(error)
+        if isinstance(error, ModuleNotFoundError) and not is_installed(str(error.name).partition(".")[0]):
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if BASE_ONLY and report.failed and "ModuleNotFoundError: No module named" in str(report.longrepr):
+        last = str(report.longrepr).strip().splitlines()[-1]
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, f"Skipped: {last}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    missing = missing_module(call.excinfo.value) if BASE_ONLY and report.failed and call.excinfo else None
+    if missing is not None:
+        report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: needs {missing}")
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:
