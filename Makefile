@@ -43,7 +43,7 @@ test: lint
 fast: $(STAMP)
 	$(BIN)/python $(PYTEST) -m "not slow"
 
-# The lock file is of one Python; pyproject.toml allows others, with the newest versions of the base dependencies.
+# cpu.txt is of one Python; base.txt has the same versions for the others, without torch and what needs it.
 test-python:
 	@bash requirements/test_python.sh "$(PYTHON)" ".cache/$(notdir $(PYTHON))" -n $(WORKERS) --dist loadfile
 

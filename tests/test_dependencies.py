@@ -57,7 +57,7 @@ def base_names(*extras: str) -> set[str]:
 def lock(name: str) -> dict[str, str]:
     """Package -> version."""
     lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
-    pairs = (line.removesuffix(" \\").split("==") for line in lines if "==" in line and line[0].isalpha())
+    pairs = (line.removesuffix(" \\").split("==", 1) for line in lines if "==" in line and line[0].isalpha())
     return {canonical(package): version.partition(";")[0].strip() for package, version in pairs}
 
 
@@ -102,6 +102,16 @@ def test_the_lock_holds_all_that_is_needed_and_nothing_else() -> None:
     needed = closure(requirements(*HERE))
     assert set(lock("cpu.txt")) - needed == ONLY_LOCKED
     assert needed - set(lock("cpu.txt")) == LEFT_OUT
+
+
+def test_the_lock_for_other_pythons_has_the_same_versions_and_all_that_the_base_needs() -> None:
+    """`make test-python` installs it without a resolver; torch and what needs it are not in it."""
+    main, other = lock("cpu.txt"), lock("base.txt")
+    assert {name: version for name, version in other.items() if main.get(name, version) != version} == {}
+    light = [extra for extra in EXTRAS if "torch" not in closure(requirements(extra))]
+    assert set(light) >= {"monitor", "metrics", "privacy", "hub", "languages", "door"}
+    needed = closure(requirements(*(set(light) - {"vision"})))
+    assert needed - set(other) == set() and not set(other) & {"torch", "transformers", "vllm", "ray"}
 
 
 @pytest.fixture(scope="module")
