@@ -19,6 +19,7 @@ from launch import app
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
+from routenator.errors import InputErrors
 from routenator.extras import MissingPackageError, is_installed
 from slurm.planning.planner import compile_loops
 from tests.strangers import Stranger, second_user
@@ -106,8 +107,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def missing_module(error: BaseException | None) -> str | None:
     """Return the module that is not installed and that an exception comes from; None if it comes from anything else."""
     while error is not None:
-        if isinstance(error, MissingPackageError):
-            return str(error)
+        several = error.errors if isinstance(error, InputErrors) else [error]
+        if all(isinstance(one, MissingPackageError) for one in several):
+            return str(several[0]).partition("\n")[0]
         if isinstance(error, ModuleNotFoundError) and not is_installed(str(error.name).partition(".")[0]):
             return error.name
         error = error.__cause__ or error.__context__
