@@ -57,6 +57,7 @@ def spec(model: Path, adapter: Path | None = None, **changes: Any) -> EngineSpec
     )
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list[list[int]]) -> None:
     engine = open_engine(spec(model, adapter))
     together = engine.answer(prompts[:5], adapted=True)
@@ -66,6 +67,7 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_structural_tag_restricts_the_answers_of_transformers(model: Path, prompts: list[list[int]]) -> None:
     engine = open_engine(spec(model, max_new_tokens=12))
     assert engine.answer(prompts[:3], adapted=False, guide=SAYS_HELLO) == ["hello"] * 3
@@ -79,6 +81,7 @@ def test_latency_has_mean_and_percentiles() -> None:
     assert latency_of([0.5]) == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
 
 
+@pytest.mark.slow
 def test_a_merged_adapter_answers_like_the_adapter(
     model: Path, adapter: Path, prompts: list[list[int]], tmp_path: Path
 ) -> None:
@@ -96,6 +99,7 @@ def test_a_merged_adapter_answers_like_the_adapter(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.slow
 def test_weights_are_merged_in_the_precision_that_is_asked_for(
     model: Path, adapter: Path, tmp_path: Path, dtype: Dtype
 ) -> None:
@@ -106,6 +110,7 @@ def test_weights_are_merged_in_the_precision_that_is_asked_for(
     assert {str(weight.dtype) for weight in weights.values()} == {f"torch.{dtype}"}
 
 
+@pytest.mark.slow
 def test_a_learned_prompt_is_run_by_transformers_and_not_shifted_by_padding(
     model: Path, prompts: list[list[int]], tmp_path: Path
 ) -> None:
@@ -261,6 +266,7 @@ def test_a_subset_is_keyed_nested_and_in_order() -> None:
     assert subset(golden, 0, seed=1) == subset(golden, 99, seed=1) == golden
 
 
+@pytest.mark.slow
 def test_a_model_is_an_adapter_by_its_card_or_a_base_model(model: Path, adapter: Path, tmp_path: Path) -> None:
     assert which_model(str(model), None) == (str(model), None, "tools")
     assert which_model(str(adapter), "compact") == (str(model), adapter, "compact")
@@ -280,6 +286,7 @@ def test_a_model_is_an_adapter_by_its_card_or_a_base_model(model: Path, adapter:
         which_model(str(tmp_path), None)
 
 
+@pytest.mark.slow
 def test_a_plain_adapter_needs_a_style_and_a_wrong_path_is_refused(adapter: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no routenator\.json") as caught:
         which_model(str(adapter), None)
@@ -296,6 +303,7 @@ def test_a_model_without_a_tokenizer_is_bad_input(tmp_path: Path) -> None:
     assert caught.value.found == str(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_model_is_an_error(model: Path, adapter: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -309,6 +317,7 @@ def test_an_adapter_of_another_model_is_an_error(model: Path, adapter: Path, tmp
         merge_adapter(str(tmp_path / "other"), str(adapter), tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_an_adapted_side_needs_an_adapter(model: Path, prompts: list[list[int]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter"):
         ask({"after": PromptSet("tools", True, prompts=prompts)}, spec(model), workers=1, scratch=tmp_path)

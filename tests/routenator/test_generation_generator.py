@@ -198,12 +198,11 @@ def creative() -> Domain:
     return load_domain(ROOT / "configs" / "domains" / "creative")
 
 
-@pytest.mark.parametrize("checked", [True, False])
 def test_a_paraphrase_that_loses_its_functions_verb_is_refused(
-    creative: Domain, monkeypatch: pytest.MonkeyPatch, checked: bool
+    creative: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine is a stand-in that asks for each call's design to be searched for, or to be made."""
-    settings = config().model_copy(update={"checks": ChecksConfig(length=False, function=checked)})
+    settings = config().model_copy(update={"checks": ChecksConfig(length=False)})
     sampler = Sampler(creative, settings)
     details = (
         Composer(creative, settings, sampler.strata).details(sampler.requests(0, min(400, sampler.size))).to_pylist()
@@ -228,4 +227,8 @@ def test_a_paraphrase_that_loses_its_functions_verb_is_refused(
     assert len(shares) == 4 and all(len(found) >= 5 for found in refused.values())
     wrong = shares["search", "use"], shares["generate", "find"]
     assert shares["search", "find"] == shares["generate", "use"] == 0
-    assert min(wrong) > 0.6 if checked else max(wrong) == 0, shares
+    assert min(wrong) > 0.6, shares
+    opening = "find me an existing"
+    off = settings.model_copy(update={"checks": ChecksConfig(length=False, function=False)})
+    made = generator_of(creative, off).candidates(table_of(rows))["reason"].to_pylist()
+    assert "mistaken" not in made and made.count(None) > 10

@@ -96,6 +96,7 @@ def test_an_export_answers_elsewhere_by_its_own_readme(
     assert open_trained(there / "adapter", tmp_path).base == str(there / "adapter" / "base")
 
 
+@pytest.mark.slow
 def test_a_base_is_named_only_where_its_weights_are_those_trained_on(
     model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_base_is_named_only_where_its_weights_are_those_trained_on(
     assert not (tmp_path / "wrong").exists()
 
 
+@pytest.mark.slow
 def test_the_card_tells_data_scores_and_limits(model: TrainedModel) -> None:
     interval = {"value": 0.75, "low": 0.7, "high": 0.8}
     rows = [{"name": "a|b", "final": {"rows": 90}}]

@@ -79,6 +79,7 @@ def test_the_experiments_that_come_with_it_are_whole() -> None:
             run_config(experiment, arm, {"seed": 1})
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_one_data_set_and_epochs_on_that_of_sizes(tmp_path: Path) -> None:
     """Otherwise chance in the rows would be taken for a difference between methods or epochs."""
     root = [f"root={tmp_path}", "seeds=[1]"]
