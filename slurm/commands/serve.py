@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -129,11 +130,16 @@ def _as_job(run: Run, config: RunConfig, serving: Serving, detach: bool) -> None
 
 
 def _example(run: Run | None) -> str:
-    """A query for the example request: the first golden one."""
-    if run is None:
-        return "what would you like to do?"
-    golden = load_golden(run.golden_file, load_domain(run.domain_dir).functions, may_be_empty=True)
-    return golden[0].asked if golden else "what would you like to do?"
+    """A query for the example request: the first golden one, or the first of the hold-out that stood in for them."""
+    if run is not None:
+        golden = load_golden(run.golden_file, load_domain(run.domain_dir).functions, may_be_empty=True)
+        if golden:
+            return golden[0].asked
+        predictions = run.path / "predictions.jsonl"
+        if predictions.exists():
+            with open(predictions, encoding="utf-8") as file:
+                return str(json.loads(file.readline())["query"])
+    return "what would you like to do?"
 
 
 def _tell(address: Address) -> None:

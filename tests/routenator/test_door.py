@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from routenator.authoring.door.build import _said
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name
 from routenator.authoring.door.patterns import Slot, patterns
@@ -248,3 +249,9 @@ def test_statistics_that_someone_counted_take_the_place_of_the_defaults(tmp_path
     assert "tiny" not in statistics.lengths["add_book"] and statistics.lengths["add_book"]["usual"] == 0.7
     init_domain(source, out)  # which keeps them
     assert (out / "statistics.yaml").read_text("utf-8") == text
+
+
+def test_values_in_the_golden_files_examples_are_words() -> None:
+    """A list stood there as Python writes it: "add pet doggie ['https://...']"."""
+    assert _said(["a.org/x", "b.org/y"]) == "a.org/x and b.org/y"
+    assert _said({"name": "Max", "tags": ["old", "shy"]}) == "Max old and shy" and _said(5) == "5"

@@ -326,12 +326,19 @@ def _golden(parts: Parts) -> str:
             for parameter, shape in each.shapes.items()
             if parameter in each.function.required
         }
-        said = " ".join(str(value) for value in arguments.values())
+        said = " ".join(_said(value) for value in arguments.values())
         phrase = parts.phrases[each.function.name]
         query = f"{phrase.verbs[0]} {phrase.object} {said}".strip()
         line = {"query": query, "call": {"name": each.function.name, "arguments": arguments}}
         lines.append("# " + json.dumps(line, ensure_ascii=False))
     return "\n".join(lines) + "\n"
+
+
+def _said(value: Any) -> str:
+    """A value in a sentence."""
+    if isinstance(value, list):
+        return " and ".join(map(_said, value))
+    return " ".join(map(_said, value.values())) if isinstance(value, dict) else str(value)
 
 
 def _run(parts: Parts, domain: str) -> str:
