@@ -12,7 +12,7 @@ guide.py                grammars that make a small model say the words a query m
 render.py               draws a metadata record as an image
 describe.py             describes an image in words: OCR, colours, layout (no vision-language model)
 query.py                extracts the query from a model's reply
-agreement.py            whether query and call agree, asked of the generator
+agreement.py            the last checks, of query and call: the question that the generator is asked
 candidate.py            builds candidate rows, and the view of them that the checks read
 heuristic.py            candidates of the heuristic route, whole tables at once
 generator.py            requests to candidates: prompt, reply, query, checks
