@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.task import read_receipt
 from routenator.domain.functions import Function, load_functions
@@ -26,9 +26,6 @@ from routenator.report.summary import METRICS
 from slurm.experiments.config import Experiment
 from slurm.experiments.planned import Entry
 from slurm.planning.planner import golden_source
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 RESAMPLES = 2000
