@@ -2,7 +2,8 @@
 
 An adapter fits one base model. The export names the base by its hub id only where the weights with that id are those
 that were trained on (by hash, at a fixed revision); otherwise it includes the base, in the folder ``base`` beside the
-adapter's files. Each folder appears complete or not at all.
+adapter's files. Weights are written and copied as safetensors only: other formats are Python pickles, which run code
+where they are loaded. Each folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ from routenator.models import MARKER, hub_snapshot, weights_identity
 from routenator.training.adapter import BASE, CARD, TEMPLATE_FILE, AdapterCard
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_config.json")
-# Of a hub snapshot: weights in other formats, and what the hub keeps for itself.
-_NOT_COPIED = (MARKER, ".*", "*.gguf", "*.onnx", "*.pth", "original", "onnx", "coreml", "openvino", "README.md")
+# Of a base model: weights, configuration, tokenizer and terms. The index of pickled weights names files not copied.
+_COPIED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm", "LICENSE*", "NOTICE*")
+_NOT_COPIED = (MARKER, ".*", "*.bin.index.json")
+_TEMPLATES = "additional_chat_templates"  # a folder of *.jinja beside chat_template.jinja
 
 
 @dataclass(frozen=True)
@@ -64,29 +68,33 @@ def named_base(model: TrainedModel) -> NamedBase | None:
     return NamedBase(model.base, snapshot.name)
 
 
-def export_adapter(model: TrainedModel, out: Path, origin: Origin) -> None:
+def export_adapter(model: TrainedModel, out: Path, origin: Origin) -> list[str]:
     """Write a PEFT adapter that loads on another machine.
 
     Args:
         out: a new folder.
         origin: for the model card.
 
+    Returns:
+        Files and folders of the base model that are not in the copy; none if the base is named.
+
     Raises:
-        InputError: ``out`` exists, or the base model is not the one trained on.
+        InputError: ``out`` exists, the base model is not the one trained on, or weights are not safetensors.
     """
     base = named_base(model)
     with _new_folder(out) as folder:
         for name in _WEIGHTS:
-            if (model.adapter / name).is_file():
-                shutil.copyfile(model.adapter / name, folder / name)
+            if not (model.adapter / name).is_file():
+                raise InputError("this adapter lacks a file", file=model.adapter, key="RUN", expected=name)
+            shutil.copyfile(model.adapter / name, folder / name)
         config: dict[str, Any] = read_json(folder / "adapter_config.json")
         config["base_model_name_or_path"] = base.name if base else BASE
         config["revision"] = base.revision if base else None
         write_json(folder / "adapter_config.json", config)
-        if base is None:
-            source = hub_snapshot(model.base) or Path(model.base)
-            shutil.copytree(source, folder / BASE, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        left_out = [] if base else _copy_base(hub_snapshot(model.base) or Path(model.base), folder / BASE)
         card = _portable(model.card, base.name if base else BASE)
+        if base is None and card.base_sha256 is not None:
+            card = card.model_copy(update={"base_sha256": weights_identity(str(folder / BASE))})  # of what was copied
         usage = _ADAPTER_USE.format(
             base=repr(base.name) if base else 'f"{folder}/base"',
             more=f', revision="{base.revision}"' if base else "",
@@ -99,6 +107,7 @@ def export_adapter(model: TrainedModel, out: Path, origin: Origin) -> None:
         _describe(folder, card, model.template, model_card(
             card, origin, base.name if base else None, kind="PEFT adapter", usage=usage
         ))  # fmt: skip
+        return left_out
 
 
 def export_merged(model: TrainedModel, out: Path, origin: Origin) -> None:
@@ -147,6 +156,38 @@ def export_gguf(model: TrainedModel, out: Path, origin: Origin, converter: Path)
         shutil.rmtree(merged)
         readme = model_card(card, origin, base.name if base else None, kind="GGUF model", usage=_GGUF_USE)
         _describe(folder, card, model.template, readme)
+
+
+def _copy_base(source: Path, target: Path) -> list[str]:
+    """Copy a base model's folder without weights in other formats than safetensors; return what stays behind.
+
+    Raises:
+        InputError: no weights are safetensors.
+    """
+    if not any(source.glob("*.safetensors")):
+        raise InputError(
+            "an export holds weights as safetensors only, and this base model has none; other formats are Python "
+            "pickles, which run code where they are loaded",
+            file=source,
+            key="base model",
+            found=", ".join(sorted(path.name for path in source.glob("*.bin"))) or "no weights",
+            expected="a base model saved as safetensors, and an adapter trained on it; or `export --merged`, which "
+            "writes the whole model as safetensors",
+        )
+    target.mkdir()
+    left_out = []
+    for path in sorted(source.iterdir()):
+        if path.is_file() and _matches(path.name, _COPIED) and not _matches(path.name, _NOT_COPIED):
+            shutil.copyfile(path, target / path.name)
+        elif path.name == _TEMPLATES and path.is_dir():
+            shutil.copytree(path, target / path.name)
+        elif not _matches(path.name, (MARKER, ".*", "README.md")):
+            left_out.append(path.name + ("/" if path.is_dir() else ""))
+    return left_out
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _describe(folder: Path, card: AdapterCard, template: str, readme: str) -> None:

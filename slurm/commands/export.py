@@ -53,7 +53,10 @@ def export(
     found = find_trained(run, base, cache)
     origin = _origin(found)
     if adapter:
-        export_adapter(found.model, out / "adapter", origin)
+        left_out = export_adapter(found.model, out / "adapter", origin)
+        if left_out:
+            note = "weights are copied as safetensors only"
+            put(f"note: not copied from the base model: {', '.join(left_out)} ({note})", err=True)
     if merged:
         export_merged(found.model, out / "merged", origin)
     if gguf:

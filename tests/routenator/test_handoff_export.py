@@ -132,6 +132,37 @@ def test_a_base_is_named_only_where_its_weights_are_those_trained_on(
 
 
 @pytest.mark.slow
+def test_pickled_weights_of_a_base_stay_behind(model: TrainedModel, tmp_path: Path) -> None:
+    """``pytorch_model.bin`` was copied beside the safetensors, and alone where there were none."""
+    base = tmp_path / "model"
+    shutil.copytree(model.base, base)
+    odd = ["flax_model.msgpack", "original/", "pytorch_model.bin", "pytorch_model.bin.index.json", "training_args.bin"]
+    for name in odd:
+        if name.endswith("/"):
+            (base / name).mkdir()
+            (base / name / "consolidated.00.pth").write_bytes(b"pickle")
+        else:
+            (base / name).write_bytes(b"pickle")
+    for name in ("LICENSE.txt", "additional_chat_templates/rag.jinja", ".gitattributes", "README.md"):
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text("text")
+    card = model.card.model_copy(update={"base_sha256": weights_identity(str(base))})
+    own = replace(model, base=str(base), card=card)
+    assert export_adapter(own, tmp_path / "out", Origin("t")) == odd
+    carried = {path.relative_to(tmp_path / "out" / "base").as_posix() for path in (tmp_path / "out/base").rglob("*")}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "LICENSE.txt"} <= carried
+    assert "additional_chat_templates/rag.jinja" in carried
+    assert not carried & {*odd, ".gitattributes", "README.md", "original"}
+    assert named_base(open_trained(tmp_path / "out", tmp_path)) is None  # and the base is still the one trained on
+    (base / "model.safetensors").unlink()
+    unknown = replace(own, card=card.model_copy(update={"base_sha256": None}))  # as in earlier versions
+    with pytest.raises(InputError, match="safetensors only") as refused:
+        export_adapter(unknown, tmp_path / "none", Origin("t"))
+    assert "pytorch_model.bin, training_args.bin" in str(refused.value) and "--merged" in str(refused.value)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
 def test_the_card_tells_data_scores_and_limits(model: TrainedModel) -> None:
     interval = {"value": 0.75, "low": 0.7, "high": 0.8}
     rows = [{"name": "a|b", "final": {"rows": 90}}]
