@@ -33,7 +33,8 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
     ``node_hours`` and ``gpu_hours`` are upper bounds, by the time limits. ``expected`` holds the lowest and highest
     values by what earlier runs took (``slurm.preflight.rates``); None where none did the same. ``hours`` are without
-    waiting in the queue. ``notes`` are messages for the user.
+    waiting in the queue. ``second_rounds`` are the requests of earlier second rounds per request of the first round.
+    ``notes`` are messages for the user.
     """
     run = planned_run(plan)
     domain = load_domain(plan.config.domain)
@@ -71,6 +72,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "rows": plan.config.dataset.size,
         "requests": None if plan.requested is None else sum(plan.requested),
         "more_requests": plan.config.generate.refill if "refill" in plan.stages else 0,
+        "second_rounds": [one.requests for one in rates.second_rounds()] if "refill" in plan.stages else [],
         "acceptance": None if plan.acceptance is None else plan.acceptance.file,
         "stages": stages,
         "node_hours": sum(stage["node_hours"] for stage in stages),
@@ -206,7 +208,7 @@ def print_forecast(value: dict[str, Any], console: Console) -> None:
     if value["more_requests"]:
         console.print(
             f"refill requests at most {value['more_requests']:.0%} more, for strata short of their quota; "
-            "it ends at once where none is",
+            f"it ends at once where none is{_second_rounds(value['second_rounds'])}",
             highlight=False,
             soft_wrap=True,
         )
@@ -243,6 +245,17 @@ def _expectation(value: dict[str, Any]) -> str:
     text += f" (by {'the run' if len(runs) == 1 else f'{len(runs)} runs, among them'} {runs[-1]})"
     lacking = expected["not_measured"]
     return f"{text}; not known, and not included: {', '.join(lacking)}" if lacking else text
+
+
+def _second_rounds(shares: Sequence[float]) -> str:
+    """Describe the second rounds of earlier runs."""
+    if not shares:
+        return ""
+    low, high = (
+        "nothing" if not end else f"{end:.1%}" if end >= 0.001 else "<0.1%" for end in (min(shares), max(shares))
+    )
+    runs = "an earlier run" if len(shares) == 1 else f"{len(shares)} runs"
+    return f"; {runs} like this requested {low if low == high else f'between {low} and {high}'}"
 
 
 def _numbers(ends: Sequence[float]) -> str:

@@ -3,6 +3,9 @@
 The receipts of finished shards say how long each took and for how much work. What grows with the work is known for
 model calls, training steps and scored queries; what does not, for loading them. Of any other part only two bounds are
 known, that it grows with the work and that it does not: a pilot much smaller than the run gives a wide range.
+
+How much the second round (refill) will request is not known before: it is taken from earlier runs with the same
+settings for requests, as a share of their first round.
 """
 
 from __future__ import annotations
@@ -63,6 +66,20 @@ class Estimate:
     runs: list[str]
 
 
+class Round(NamedTuple):
+    """What the second round of an earlier run requested, per request of its first round.
+
+    Attributes:
+        size: rows of the data set.
+        requests: requests.
+        replies: those of them that a model words.
+    """
+
+    size: int
+    requests: float
+    replies: float
+
+
 class Rates:
     """What earlier runs in the plan's folder of runs took.
 
@@ -78,29 +95,54 @@ class Rates:
 
     def estimate(self, stage: str) -> Estimate | None:
         """Return what a shard of a stage is expected to take; None if no earlier run did the same."""
-        key = _likeness(self._plan.config, stage)
-        found: dict[Path, tuple[str, dict[str, Part]]] = {}
+        amounts = self._second_round_amounts() if stage == "refill" else [self._amounts(stage)]
+        # A second round does what the first does, mostly with few rows; its own shards are closest to it in size.
+        found = self._measured(*(("refill", "generate") if stage == "refill" else (stage,)))
+        ranges = [_seconds([parts for _, parts in found.values()], wanted) for wanted in amounts]
+        known = [seconds for seconds in ranges if seconds is not None]
+        if not found or not ranges or len(known) < len(ranges):
+            return None
+        return Estimate(
+            (min(low for low, _ in known), max(high for _, high in known)),
+            len(found),
+            sorted({name for name, _ in found.values()}),
+        )
+
+    def second_rounds(self) -> list[Round]:
+        """Return the second rounds of the earlier runs that are closest in size and request as this plan does."""
+        key = _second_round_likeness(self._plan)
+        found: dict[Path, Round] = {}
         for run in self._runs:
+            if "refill" in run.plan.stages and _second_round_likeness(run.plan) == key:
+                one = _second_round(run)
+                if one is not None:
+                    found.setdefault(run.stage_dir("shortfall"), one)
+        size = self._plan.config.dataset.size
+        distance = {path: abs(math.log(one.size / size)) for path, one in found.items()}
+        nearest = min(distance.values(), default=0.0)
+        return [one for path, one in found.items() if distance[path] <= nearest + math.log(_ALIKE)]
+
+    def _measured(self, *stages: str) -> dict[Path, tuple[str, dict[str, Part]]]:
+        """Return the parts of earlier shards that did what the first of these stages does, with their runs' names."""
+        key = _likeness(self._plan.config, stages[0])
+        found: dict[Path, tuple[str, dict[str, Part]]] = {}
+        for run, stage in itertools.product(self._runs, stages):
             if stage in run.plan.stages and _likeness(run.config, stage) == key:
                 for receipt in _receipts(run, stage):
                     path = run.stage_dir(stage) / str(receipt.shard)
                     found.setdefault(path, (run.path.name, _parts(receipt, run.config)))
-        if not found:
-            return None
-        wanted = self._amounts(stage)
-        names = set(itertools.chain.from_iterable(parts for _, parts in found.values()))
-        ranges = [
-            bounds([parts[name] for _, parts in found.values() if name in parts], wanted.get(name, 0.0))
-            for name in names
-        ]
-        # A part that the run needs and none of the shards had, as text rows after a pilot of drafts alone.
-        if any(amount and name not in names for name, amount in wanted.items()):
-            return None
-        return Estimate(
-            (sum(low for low, _ in ranges), sum(high for _, high in ranges)),
-            len(found),
-            sorted({name for name, _ in found.values()}),
-        )
+        return found
+
+    def _second_round_amounts(self) -> list[dict[str, float]]:
+        """Return the amounts of work of each part of a refill shard, if the second round is as one of earlier runs."""
+        first, _ = self._requests()
+        shards, found = self._plan.stages["refill"].shards, []
+        for one in self.second_rounds():
+            replies = one.replies * first / shards
+            # At least 1: a shard without requests takes its time, too.
+            rows = max(1.0, one.requests * first / shards)
+            found.append({"rows": rows, "replies": replies, "engine": float(replies > 0)})
+        return found
 
     def _amounts(self, stage: str) -> dict[str, float]:
         """Return the amount of work of each part of an average shard of the plan; loading counts as 1."""
@@ -156,6 +198,16 @@ def bounds(parts: Sequence[Part], amount: float) -> Range:
     return min(lows) / MARGIN, max(highs) * MARGIN
 
 
+def _seconds(shards: Sequence[Mapping[str, Part]], wanted: Mapping[str, float]) -> Range | None:
+    """Return the lowest and highest seconds for these amounts of work; None if a part of it was never measured."""
+    names = set(itertools.chain.from_iterable(shards))
+    # A part that the run needs and none of the shards had, as text rows after a pilot of drafts alone.
+    if any(amount and name not in names for name, amount in wanted.items()):
+        return None
+    ranges = [bounds([parts[name] for parts in shards if name in parts], wanted.get(name, 0.0)) for name in names]
+    return sum(low for low, _ in ranges), sum(high for _, high in ranges)
+
+
 def _earlier_runs(root: Path) -> list[Run]:
     """Return the newest runs of a folder whose records are believed and can be read, newest first."""
     files = sorted(root.glob("*/plan.json"), key=lambda file: file.stat().st_mtime, reverse=True)
@@ -181,6 +233,22 @@ def _receipts(run: Run, stage: str) -> Iterator[Receipt]:
             yield receipt
 
 
+def _second_round(run: Run) -> Round | None:
+    """Return what a run's second round requested; None if it has not been measured."""
+    short = next(_receipts(run, "shortfall"), None)
+    if short is None or not short.metrics.get("requested"):
+        return None
+    by_route = [receipt.metrics.get("by_route", {}) for receipt in _receipts(run, "refill")] if short.rows else []
+    counts = {True: 0, False: 0}  # by whether a draft is enough
+    for name, value in itertools.chain.from_iterable(routes.items() for routes in by_route):
+        counts[ROUTES[name].is_draft] += value["requested"]
+    total = sum(counts.values())
+    if short.rows and not total:
+        return None
+    share = short.rows / short.metrics["requested"]
+    return Round(run.config.dataset.size, share, share * counts[False] / total if total else 0.0)
+
+
 def _step_rows(config: RunConfig) -> float:
     """Return the examples of an optimiser step."""
     train = config.train
@@ -190,7 +258,7 @@ def _step_rows(config: RunConfig) -> float:
 def _parts(receipt: Receipt, config: RunConfig) -> dict[str, Part]:
     """Split a shard's seconds by what they were spent on."""
     metrics, seconds = receipt.metrics, receipt.seconds
-    if receipt.stage == "generate":
+    if receipt.stage in ("generate", "refill"):
         routes: Mapping[str, Any] = metrics.get("by_route", {})
         replies = sum(value["requested"] for name, value in routes.items() if not ROUTES[name].is_draft)
         # Of all engines together; without tokens (no engine, or empty replies) what the engines took, one by one.
@@ -198,7 +266,7 @@ def _parts(receipt: Receipt, config: RunConfig) -> dict[str, Part]:
         asking = metrics["tokens"] / rate if rate else metrics.get("engine_seconds", 0.0)
         start = metrics.get("engine_start_seconds", 0.0)
         rest = max(0.0, seconds - asking - start)
-        parts = {"rows": Part(rest, receipt.rows)}
+        parts = {"rows": Part(rest, max(1, receipt.rows))}
         return parts | ({"replies": Part(asking, replies, True), "engine": Part(start, 1.0, True)} if replies else {})
     if receipt.stage == "train":
         steps = metrics["steps"] - metrics.get("resumed_from", 0)
@@ -213,8 +281,6 @@ def _parts(receipt: Receipt, config: RunConfig) -> dict[str, Part]:
             "load": Part(max(0.0, seconds - asking), 1.0, True),
             "queries": Part(asking, metrics["queries"], True),
         }
-    if receipt.stage == "refill":
-        return {"rows": Part(seconds, 1.0)}  # what a run lacks is not known before, so the work is not either
     return {"rows": Part(seconds, metrics.get("requested", receipt.rows))}
 
 
@@ -224,14 +290,12 @@ def _likeness(config: RunConfig, stage: str) -> str:
     cluster = config.cluster
     node = [cluster.kind, asked["partition"] or cluster.partition, cluster.constraint, cluster.gres, cluster.parallel]
     train, evaluate, model = config.train, config.evaluate, config.model
+    wording = [model.generator.model_dump(), model.vision.model_dump(), config.checks.judge]
     what: dict[str, Any] = {
         "sample": config.sample.traversal,
-        "generate": [model.generator.model_dump(), model.vision.model_dump(), config.checks.judge],
+        "generate": wording,
+        "refill": wording,
         "shortfall": [config.merge.near_duplicates, config.merge.ambiguity != "off"],
-        "refill": [
-            model.generator.model_dump(), model.vision.model_dump(), config.checks.judge, config.dataset.size,
-            config.generate.routes, config.generate.refill,
-        ],
         "merge": [config.merge.near_duplicates, config.merge.ambiguity != "off", sorted(config.merge.formats)],
         "train": [
             model.trainee,
@@ -249,3 +313,11 @@ def _likeness(config: RunConfig, stage: str) -> str:
         ],
     }  # fmt: skip
     return canonical_json([Path(config.domain).name, asked, node, what.get(stage)])
+
+
+def _second_round_likeness(plan: Plan) -> str:
+    """Return text that is equal for plans that leave about the same share of their rows to a second round."""
+    config = plan.config
+    generate = config.generate.model_dump(include={"routes", "oversample", "confidence", "oversample_limit", "refill"})
+    checks, near = config.checks.model_dump(), config.merge.near_duplicates
+    return canonical_json([Path(config.domain).name, generate, plan.acceptance is not None, checks, near])

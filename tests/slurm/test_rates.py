@@ -23,13 +23,13 @@ from tests.conftest import TINY, make_config
 ROUTES = {"heuristic": 0.5, "text": 0.5}
 
 
-def plan_of(folder: Path, size: int = 100, **changes: Any) -> Plan:
+def plan_of(folder: Path, size: int = 100, refill: float = 0.0, **changes: Any) -> Plan:
     """A plan whose runs are in this folder; a fifth of its rows or more are worded by a model."""
     config = make_config(
         root=str(folder / "runs"),
         domain=str(TINY),
         dataset={"size": size},
-        generate={"shards": 2, "routes": ROUTES},
+        generate={"shards": 2, "routes": ROUTES, "refill": refill},
         **changes,
     )
     return make_plan(config)
@@ -105,6 +105,40 @@ def test_training_and_evaluation_scale_with_steps_and_queries(tmp_path: Path) ->
     golden = sum(1 for line in (TINY / "golden.jsonl").read_text().splitlines() if line.strip())
     found = rates.estimate("evaluate")
     assert found is not None and found.seconds[1] == pytest.approx((10 + 2 * golden * 4) * MARGIN, rel=0.01)
+
+
+def second_round(plan: Plan, requests: int, replies: int, seconds: float, start: float = 0.0) -> None:
+    """Commit the second round of a run whose first round had 200 requests."""
+    ran(plan, "shortfall", 1.0, {"requested": 200}, rows=requests)
+    by_route = {"heuristic": {"requested": requests - replies}, "text": {"requested": replies}} if requests else {}
+    metrics = {"tokens": 10 * replies, "tokens_per_second": 10.0, "engine_start_seconds": start, "by_route": by_route}
+    ran(plan, "refill", seconds, metrics, rows=requests)
+
+
+def test_the_second_round_is_expected_to_be_as_large_as_in_earlier_runs(tmp_path: Path) -> None:
+    """Refill's range was that of all earlier ones, whatever they had to do: 1 to 90 s for a run without an engine."""
+    domain = load_domain(TINY)
+    plan = plan_of(tmp_path, refill=0.2)
+    assert plan.stages["refill"].shards == 1
+    assert Rates(plan, domain).second_rounds() == [] and Rates(plan, domain).estimate("refill") is None
+    # A run that asks for more in the first place leaves less to the second round: it says nothing of this plan's.
+    other = plan_of(tmp_path, refill=0.3, seed=1)
+    second_round(other, 60, 40, 90.0, start=40.0)
+    assert Rates(plan, domain).estimate("refill") is None
+    second_round(plan_of(tmp_path, refill=0.2, seed=2), 0, 0, 3.0)
+    found = Rates(plan, domain).estimate("refill")
+    assert found is not None and found.seconds == pytest.approx((3 / MARGIN, 3 * MARGIN), rel=0.01)
+    second_round(plan_of(tmp_path, refill=0.2, seed=3), 10, 0, 4.0)
+    found = Rates(plan, domain).estimate("refill")
+    assert found is not None and found.seconds[0] == pytest.approx(3 / MARGIN, rel=0.01)
+    first = requests(plan)[0]
+    assert found.seconds[1] == pytest.approx(4 * max(1, first * 10 / 200 / 10) * MARGIN, rel=0.01)
+    text = StringIO()
+    print_forecast(forecast(plan), Console(file=text, width=80))
+    assert "2 runs like this requested between nothing and 5.0%" in " ".join(text.getvalue().split())
+    second_round(plan_of(tmp_path, refill=0.2, seed=4), 40, 30, 75.0, start=40.0)
+    found = Rates(plan, domain).estimate("refill")  # 30 replies took 30 s, and the engine is loaded
+    assert found is not None and 40 + first * 30 / 200 < found.seconds[1] / MARGIN < 40 + first * 40 / 200 + 15
 
 
 @pytest.mark.parametrize(
