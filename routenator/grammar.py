@@ -8,6 +8,7 @@ routenator/wording compiles the trees of a domain and draws from them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,8 +124,11 @@ class _Parser:
         return Conditional(options[0])
 
 
+@functools.lru_cache(1024)
 def parse(text: str) -> Node:
     """Parse a grammar; line breaks count as spaces.
+
+    A command may load a domain, its copy in a run and what was derived from it, whose texts are mostly the same.
 
     Raises:
         GrammarError: unbalanced or stray brackets, brackets nested too deeply, or invalid references.
@@ -135,16 +139,19 @@ def parse(text: str) -> Node:
 
 def references(node: Node) -> Iterator[Reference]:
     """All references of a grammar, in order."""
-    if isinstance(node, Reference):
-        yield node
-    elif isinstance(node, Sequence | Permutation):
-        for part in node.parts:
-            yield from references(part)
-    elif isinstance(node, Choice):
-        for option in node.options:
-            yield from references(option)
-    elif isinstance(node, Conditional):
-        yield from references(node.part)
+    left = [node]  # the next one last
+    while left:
+        node = left.pop()
+        if isinstance(node, Reference):
+            yield node
+        elif isinstance(node, Sequence):
+            left.extend(reversed(node.parts))
+        elif isinstance(node, Choice):
+            left.extend(reversed(node.options))
+        elif isinstance(node, Conditional):
+            left.append(node.part)
+        elif isinstance(node, Permutation):
+            left.extend(reversed(node.parts))
 
 
 def slot_of(name: str, slots: frozenset[str]) -> str:

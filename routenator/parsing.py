@@ -6,19 +6,24 @@ follow, so both have bounds. They are far above what any real file needs.
 
 from __future__ import annotations
 
+import contextlib
 import typing
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 from routenator.errors import InputError, InputErrors
 from routenator.files import read_text
 from routenator.jsontext import MOST_DEPTH, BadJsonError, is_text, loads
 
 MOST_VALUES = 2_000_000  # of a YAML file, with every alias counted as what it stands for
+_MOST_SMALL = 20_000  # of a config, whose values are merged by code that is slower than the parser
 _MOST_BYTES = 64 * 1024**2
 
 _MOST_KEYS = 8  # keys to a value of which ``lines_of_keys`` knows the line
@@ -30,13 +35,21 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader with bounds that refuses duplicate keys; the standard loader silently takes the last one."""
+class _Strict(Composer, SafeConstructor, Resolver):
+    """The part of a YAML loader after the parser, with bounds. It refuses duplicate keys.
 
-    most = MOST_VALUES
+    The standard loader silently takes the last one.
+    """
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
+    check_event: Callable[..., bool]  # the parser's
+    peek_event: Callable[[], Any]
+
+    def __init__(self, most: int) -> None:
+        """Args: most: values, with every alias counted as what it stands for."""
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+        self._most = most
         self._depth, self._total = 0, 0
         self._extents: dict[int, tuple[int, int]] = {}  # node -> values in it and its height, once it is complete
 
@@ -62,8 +75,8 @@ class _StrictLoader(yaml.SafeLoader):
         else:
             self._total += 1
             self._extents[id(node)] = (self._total - before, 1 + self._tallest(node))
-        if self._total > self.most:
-            raise _BoundError(None, None, f"more than {self.most:,} values, with aliases written out", mark)
+        if self._total > self._most:
+            raise _BoundError(None, None, f"more than {self._most:,} values, with aliases written out", mark)
         return node
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
@@ -84,17 +97,31 @@ class _StrictLoader(yaml.SafeLoader):
         return 0
 
 
-class _SmallLoader(_StrictLoader):
-    """For configs, whose values are merged by code that is slower than the parser."""
+class _Loader(_Strict, yaml.SafeLoader):
+    """PyYAML's own parser."""
 
-    most = 20_000
+    def __init__(self, text: str, most: int) -> None:
+        yaml.SafeLoader.__init__(self, text)
+        _Strict.__init__(self, most)
+
+
+# PyYAML may have been built without libyaml.
+_WithLibyaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _QuickLoader(_Strict, _WithLibyaml):
+    """The parser of libyaml, which takes a fraction of the time."""
+
+    def __init__(self, text: str, most: int) -> None:
+        _WithLibyaml.__init__(self, text)
+        _Strict.__init__(self, most)
 
 
 class _BoundError(yaml.MarkedYAMLError):
     """YAML beyond the bounds."""
 
 
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -106,7 +133,18 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Strict.add_constructor(Resolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _load(text: str, most: int) -> Any:
+    """Load one document.
+
+    What libyaml refuses is read again by PyYAML's own parser: it knows an emoji that is written as two escapes, and its
+    messages are better.
+    """
+    with contextlib.suppress(yaml.YAMLError, ValueError):
+        return _QuickLoader(text, most).get_single_data()
+    return _Loader(text, most).get_single_data()
 
 
 def read_yaml(file: Path, small: bool = False) -> Any:
@@ -143,8 +181,9 @@ def parse_yaml(
             found=f"{len(text):,} characters",
             expected=f"<= {_MOST_BYTES:,}",
         )
+    most = _MOST_SMALL if small else MOST_VALUES
     try:
-        return yaml.load(text, Loader=_SmallLoader if small else _StrictLoader)
+        return _load(text, most)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + first_line}, column {mark.column + 1}" if mark and key is None else key
@@ -154,9 +193,7 @@ def parse_yaml(
             file=file,
             key=where,
             found=getattr(error, "problem", None) or str(error),
-            expected=f"at most {(_SmallLoader if small else _StrictLoader).most:,} values and {MOST_DEPTH} levels"
-            if bound
-            else "YAML",
+            expected=f"at most {most:,} values and {MOST_DEPTH} levels" if bound else "YAML",
         ) from None
     except ValueError as error:  # a date that does not exist, or a number of thousands of digits
         raise InputError("not YAML", file=file, key=key, found=str(error), expected="YAML") from None

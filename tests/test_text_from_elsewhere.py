@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from routenator import parsing
 from routenator.authoring.goldenset import LeftOut, import_golden
 from routenator.authoring.records import Source
 from routenator.chat.replies import Reply, parse_reply
@@ -118,3 +119,26 @@ def test_a_lone_surrogate_in_yaml_is_refused(text: str) -> None:
 
 def test_a_pair_of_escapes_in_yaml_is_one_character() -> None:
     assert parse_yaml('{"a": "\\ud83d\\ude00", b: \\ud83d}') == {"a": "😀", "b": "\\ud83d"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a:b, 'c':d]", "{a:1, b: 2}", "a: |2\n   x\n\n", "a: >-\n  x\n\n  y", "a: &b [1, *c]", "a: &b 1\nc: *b",
+        "%YAML 1.2\n---\na: 1", "--- 1\n--- 2", "a: 1\na: 2", "a: @b", "a: \x07", "a: 2025-02-30", "? - a\n: b",
+        "!!python/name:os.system", "\ufeffa: 1", "a: b: c", "a: \u2028b",
+        '"\\x41\\U0001F600"', '"\\q"', "a#b: c #d", "", "- :a",
+    ],
+)  # fmt: skip
+def test_both_yaml_parsers_find_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libyaml reads first, and what it refuses PyYAML reads again. Where it is missing, PyYAML reads everything."""
+
+    def found() -> object:
+        try:
+            return parse_yaml(text)
+        except InputError as error:
+            return str(error)
+
+    both = found()
+    monkeypatch.setattr(parsing, "_QuickLoader", parsing._Loader)
+    assert both == found()

@@ -412,18 +412,19 @@ def _check_templates(domain: Domain) -> None:
                         f"unknown name in {key}", file=file, key=template.place(key), found=name, valid=valid
                     )
         if template.grammar is not None:
+            names = list(dict.fromkeys(reference.name for reference in references(template.grammar)))
             for function in head.functions:
                 rule = domain.rules[function]
                 named = {slot.local: slot for slot in domain.spoken(function)}
                 known = {step.name for step in rule.path} | set(named) | set(domain.lexicon) | {"record"}
-                for reference in references(template.grammar):
-                    slot = slot_of(reference.name, frozenset(named))
-                    if slot and slot != reference.name and not form_step(domain, function, named[slot]):
+                for name in names:
+                    slot = slot_of(name, frozenset(named))
+                    if slot and slot != name and not form_step(domain, function, named[slot]):
                         raise InputError(
                             f"the slot {slot} of {function} has one form: it does not say a node of the graph, or more",
-                            file=file, key=template.place(), found=reference.name, expected=slot,
+                            file=file, key=template.place(), found=name, expected=slot,
                         )  # fmt: skip
-                    _check_reference(reference.name, known, attributes, file, template.place)
+                    _check_reference(name, known, attributes, file, template.place)
 
 
 def _check_records(domain: Domain) -> None:
