@@ -102,7 +102,7 @@ def domain_init(
         print_json({**asdict(made), "path": str(made.path)})
         return
     put(
-        f"{made.path}: {len(made.functions)} functions of {made.form}, {made.templates} patterns, "
+        f"{made.path}: {len(made.functions)} functions of {made.form}, {made.templates} templates, "
         f"{len(made.values)} value lists with {sum(made.values.values()):,} values"
     )
     for name, why in made.left_out.items():

@@ -41,6 +41,7 @@ class Made:
         silent: "function.parameter" -> why no query says it.
         notes: of the source.
         values: value lists, and how many values they hold.
+        templates: of the domain as it is now, as ``domain check`` counts them.
         warnings: of the check.
         changes: against the domain that was there before; None if there was none.
     """
@@ -139,7 +140,7 @@ def init_domain(
         {f"{c.function.name}.{name}": why for c in selection.chosen for name, why in c.silent.items()},
         [*notes, *(f"{c.function.name}: {note}" for c in selection.chosen for note in c.tool.notes)],
         {name: len(values) for name, (_, values) in parts.lists.items()},
-        sum(map(len, parts.templates.values())),
+        sum(count for fact, count in found.facts.items() if fact.endswith(" templates")),
         found.warnings,
         changes,
     )
