@@ -3,8 +3,9 @@
 Everything that asks whether two queries are the same asks here: golden sets for duplicates, the merge for duplicates,
 conflicts and leakage. The form is the query's words with single spaces between them, after NFKC and case folding, so
 that composed and decomposed letters, full-width letters, ``ß`` and ``ss`` are the same, and without what cannot be
-seen. Punctuation is no part of it. Combining marks are, since they are vowels in Hindi and Thai, and so are signs that
-carry meaning:
+seen. The dotted and the dotless i of Turkish are one letter: the language is not known here, I is the capital of one or
+the other, and many people type i for both. Punctuation is no part of the form. Combining marks are, since they are
+vowels in Hindi and Thai, and so are signs that carry meaning:
 
 * currencies, arithmetic and other symbols (``+ < = >``, emoji), each a word of its own: ``C++``, ``$5``;
 * ``#`` after a letter or digit, ``%`` after a digit, ``*``, ``/`` and ``^`` between numbers, also words of their own;
@@ -43,6 +44,7 @@ _BEFORE = (
     (r"([0-9])([\u00B2\u00B3\u00B9\u2070-\u2079])", r"\1^\2"),  # NFKC makes 22 of 2²
     (r"([\u00BC-\u00BE\u2150-\u215E\u2189])", r" \1"),  # and 11/2 of 1½
 )
+_DOTS = (("\u0131", "i"), ("i\u0307", "i"))  # after case folding, which leaves ı as it is and makes i and a dot of İ
 _AT_START = r"(^|[ \t\n\r(\[{<=>+*/^,;:$\u00A3\u00A5\u20AC\u20B9\"'\u201C\u2018])"
 _SIGNS = (
     (r"[\u2010\u2012\u2013\u2212]", "-"),
@@ -70,7 +72,10 @@ def normal_form(query: str) -> str:
     """Return the normal form of a query."""
     for pattern, by in _BEFORE:
         query = re.sub(pattern, by, query)
-    query = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", query).casefold())
+    query = unicodedata.normalize("NFKC", query).casefold()
+    for pattern, by in _DOTS:
+        query = query.replace(pattern, by)
+    query = unicodedata.normalize("NFKC", query)
     for pattern, by in _SIGNS:
         query = re.sub(pattern, by, query)
     return " ".join("".join(map(_kept, query)).split())
@@ -91,7 +96,7 @@ def with_plain_words(queries: pl.Series) -> pl.Series:
         return lower
     signs, folded = _case_folding()
     forms = _applied(_BEFORE, queries.filter(odd)).str.normalize("NFKC")
-    forms = forms.str.replace_many(signs, folded).str.normalize("NFKC")
+    forms = _applied(_DOTS, forms.str.replace_many(signs, folded)).str.normalize("NFKC")
     signed = forms.str.contains(_SIGNED)
     forms = forms.scatter(signed.arg_true(), _applied(_SIGNS, forms.filter(signed)))
     forms = forms.str.replace_all(rf"({_SYMBOLS})", " ${1} ")

@@ -45,6 +45,10 @@ SAME = {
     "an emoji set close": ("dogs🐶!", "dogs 🐶"),
     "an emoji as text or picture": ("i \u2764 dogs", "i \u2764\ufe0f dogs"),
     "spaces around a sign": ("2+3", "2 + 3"),
+    "the capital of a dotless i": ("Işıkları aç", "ışıkları aç"),
+    "the capital of a dotted i": ("İzmir'e uçak bul", "izmir'e uçak bul"),
+    "a dotted capital in NFD": ("I\u0307zmir", "izmir"),
+    "a dotless i typed with a dot": ("ışıkları kapat", "işikları kapat"),
     "a trademark": ("LEGO® bricks", "lego bricks"),
 }
 DIFFERENT = {
@@ -155,7 +159,7 @@ def test_python_and_polars_agree_on_every_character() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet=string.printable + "éÅ\u00a0–’“”…¿ßﬁΣς½²\u0301\u200b\ufe0f🏽🐶दीก้", max_size=40))
+@given(st.text(alphabet=string.printable + "éÅıİiI\u0307\u00a0–’“”…¿ßﬁΣς½²\u0301\u200b\ufe0f🏽🐶दीก้", max_size=40))
 def test_python_and_polars_agree_on_texts(text: str) -> None:
     assert normal_forms(pl.Series([text, None], dtype=pl.String)).to_list() == [normal_form(text), None]
 
