@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py
 
 Both sides ask the same model the same prompts greedily and score the replies; each loads its engine in a process of
-its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of 32 to an actor of Ray and scores with
+its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of 64 to an actor of Ray and scores with
 intervals. The peer, benchmarks/evaluation_peer.py, gives all prompts to ``LLM.generate`` at once and scores by
 ``json``, scikit-learn and sentence-transformers, without intervals. Engines start with some other prompts, so that
 starting is told apart; so is loading the embedder. The sides alternate, and the ratio is that of their medians.

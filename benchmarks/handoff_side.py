@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-AT_ONCE = 32  # prompts in a batch, as in the evaluation
+AT_ONCE = 64  # prompts in a batch, as in the evaluation
 
 
 def main(side: str, task: dict[str, Any]) -> dict[str, Any]:

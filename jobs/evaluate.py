@@ -27,7 +27,7 @@ from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
 from routenator.training.adapter import read_card
 
-VERSION = 5
+VERSION = 6
 
 
 def run(task: Task) -> None:

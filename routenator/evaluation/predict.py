@@ -23,8 +23,8 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-# Queries in one batch. Fixed, because an answer must not depend on the number of actors.
-AT_ONCE = 32
+# Queries in one batch, as many as vLLM decodes together on a CPU. Fixed: an answer must not depend on the number of actors.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True)
