@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-# Queries in one batch, as many as vLLM decodes together on a CPU. Fixed: an answer must not depend on the number of actors.
+# Queries in one batch: what vLLM decodes together on a CPU. Fixed: the number of workers changes no answer.
 AT_ONCE = 64
 
 
