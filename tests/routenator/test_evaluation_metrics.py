@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from routenator.chat.replies import Reply, parse_reply
 from routenator.domain.calls import Call
@@ -72,6 +71,8 @@ def random_case() -> tuple[list[GoldenExample], list[Verdict]]:
 
 
 def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
+    from sklearn.metrics import confusion_matrix, f1_score
+
     golden, verdicts = random_case
     scores = score(verdicts, API, embed, resamples=50, seed=1)
     true, said = [e.labels[0] for e in golden], [v.said[0] for v in verdicts]
@@ -88,6 +89,8 @@ def test_f1_and_confusion_equal_scikit_learn(random_case: tuple[list[GoldenExamp
 
 
 def test_cta_equals_scikit_learns_accuracy(random_case: tuple[list[GoldenExample], list[Verdict]]) -> None:
+    from sklearn.metrics import accuracy_score, confusion_matrix
+
     _, verdicts = random_case
     scores = score(verdicts, API, embed, resamples=50, seed=1)
     pairs = [v.calls[0].category for v in verdicts if v.calls[0].category is not None]
@@ -349,6 +352,8 @@ def test_drawing_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_resampled_f1_equals_scikit_learn_on_each_resample() -> None:
+    from sklearn.metrics import f1_score
+
     generator = np.random.default_rng(5)
     gold, said = generator.integers(0, 3, 40), generator.integers(0, 4, 40)
     rows = generator.integers(0, 40, size=(20, 40))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 
 from routenator.evaluation.bootstrap import Estimate
 from routenator.evaluation.pooled import Outcomes, Pooled, compare_arms, draws, pool, weighed
@@ -60,6 +59,8 @@ def with_measure(found: Outcomes, measure: str, values: np.ndarray) -> Outcomes:
 def plain(found: Outcomes, measure: str, rows: list[int]) -> float:
     """The measure of drawn rows, straight from its definition."""
     if measure.startswith("function_f1"):
+        from sklearn.metrics import f1_score
+
         gold = found.gold.argmax(axis=1)
         predicted = np.where(found.said.any(axis=1), found.said.argmax(axis=1), LABELS)
         used = [label for label in range(LABELS) if any(label in (gold[row], predicted[row]) for row in rows)]

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-
 
 def _model(dtype: Any, dropout: float, bias: bool = True) -> Any:
+    import torch
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
@@ -33,6 +32,8 @@ def _gradients(model: Any, x: Any) -> tuple[Any, dict[str, Any], Any]:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_same_output_and_gradients_as_peft(bias: bool) -> None:
+    import torch
+
     from routenator.training.fused import fuse_lora
 
     x = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(1))
@@ -47,6 +48,8 @@ def test_same_output_and_gradients_as_peft(bias: bool) -> None:
 
 
 def test_dropout_equals_pefts_and_affects_only_the_adapter() -> None:
+    import torch
+
     from routenator.training.fused import fuse_lora
 
     x = torch.randn(4, 12, generator=torch.Generator().manual_seed(1))
@@ -66,6 +69,8 @@ def test_dropout_equals_pefts_and_affects_only_the_adapter() -> None:
 
 
 def test_with_its_adapter_disabled_the_base_model_is_unchanged() -> None:
+    import torch
+
     from routenator.training.fused import fuse_lora
 
     x = torch.randn(4, 12, generator=torch.Generator().manual_seed(1))
@@ -77,6 +82,8 @@ def test_with_its_adapter_disabled_the_base_model_is_unchanged() -> None:
 
 
 def test_adapter_weights_stay_float32_beside_a_bfloat16_base() -> None:
+    import torch
+
     from routenator.training.fused import fuse_lora
 
     model = _model(torch.bfloat16, 0.0)
@@ -86,6 +93,7 @@ def test_adapter_weights_stay_float32_beside_a_bfloat16_base() -> None:
 
 
 def test_other_lora_variants_keep_pefts_forward_pass() -> None:
+    import torch
     from peft import LoraConfig, get_peft_model
 
     from routenator.training.fused import fuse_lora
@@ -96,6 +104,7 @@ def test_other_lora_variants_keep_pefts_forward_pass() -> None:
 
 def test_four_bit_weights() -> None:
     import bitsandbytes as bnb
+    import torch
 
     from routenator.training.fused import fuse_lora
 
