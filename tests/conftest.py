@@ -148,7 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector of garbage what was imported, and let it look more rarely: it took a tenth of the CPU time."""
+    """Spare the garbage collector what was imported, and let it run more rarely: it took a tenth of the CPU time."""
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
 
