@@ -53,7 +53,7 @@ LONGEST = [
     "jobs/test_engines",
     "cluster/test_survive",
     "cluster/test_other_versions",
-    "slurm/test_experiments",
+    "slurm/test_experiment_runs",
     "cluster/test_queue",
     "routenator/test_training_runs",
     "cluster/test_experiment",

@@ -16,7 +16,7 @@ from slurm.devcluster.cluster import DevCluster
 from tests.cluster.conftest import SMALL, ended, slurm_profile, wait_for
 from tests.conftest import ROOT
 from tests.routenator.tiny_model import save_tiny_model
-from tests.slurm.test_experiments import world
+from tests.slurm.experiments import world
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ from slurm.experiments.config import load_experiment
 from slurm.experiments.planned import entries_of
 from slurm.experiments.queries import RARE, count_queries, pooled, same_source
 from tests.conftest import TINY, launch_here
-from tests.slurm.test_experiments import world
+from tests.slurm.experiments import world
 
 ARMS = {"unrouted": {"derive": {"flat": True}}, "routed": {}}
 

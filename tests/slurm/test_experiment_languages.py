@@ -14,7 +14,7 @@ from slurm.experiments.config import load_experiment
 from slurm.experiments.planned import entries_of
 from tests.conftest import ROOT, launch_here
 from tests.routenator.tiny_model import save_tiny_model
-from tests.slurm.test_experiments import world
+from tests.slurm.experiments import world
 
 ROOMS = ROOT / "tests" / "domains" / "rooms"
 MEASURES = ["function_f1_micro", "argument_f1", "exact_match"]
