@@ -57,12 +57,16 @@ def read_rows(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
 
 def _csv(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
     with io.StringIO(read_text(file, "CSV with " + ", ".join(columns)), newline="") as handle:
-        reader: Any = csv.DictReader(handle, restkey="", restval="")
-        _need(reader.fieldnames or [], columns, file, "line 1")
-        for row in reader:
-            if "" in row:
-                raise InputError("more values than columns", file=file, key=f"line {reader.line_num}", found=row[""])
-            yield f"line {reader.line_num}", row
+        reader = csv.reader(handle)  # csv.DictReader takes twice the time
+        names = next(reader, [])
+        _need(names, columns, file, "line 1")
+        for values in reader:
+            more = len(values) - len(names)
+            if more > 0:
+                found = values[len(names) :]
+                raise InputError("more values than columns", file=file, key=f"line {reader.line_num}", found=found)
+            if values:
+                yield f"line {reader.line_num}", dict(zip(names, values + [""] * -more, strict=True))
 
 
 def _parquet(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:

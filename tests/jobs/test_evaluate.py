@@ -132,6 +132,7 @@ def test_before_can_be_left_out_and_the_golden_set_limited(model: Path, tmp_path
     assert "before" not in json.loads((task.dir / "predictions.jsonl").read_text().splitlines()[0])
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_not_there_or_damaged_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="train shard 0 is not done"):
         jobs.evaluate.run(Task(make_run(tmp_path / "empty"), "evaluate", 0))

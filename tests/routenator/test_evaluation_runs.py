@@ -182,7 +182,6 @@ def test_a_killed_actor_is_an_error_and_does_not_hang(model: Path, prompts: list
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_actors_do_not_give_way_to_every_other_process_of_the_node() -> None:
     """Ray makes its workers as nice as 15, so beside another user's job they hardly ran."""
     script = (
@@ -296,6 +295,7 @@ def test_a_plain_adapter_needs_a_style_and_a_wrong_path_is_refused(adapter: Path
     assert caught.value.key == "MODEL"
 
 
+@pytest.mark.slow
 def test_a_model_without_a_tokenizer_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(InputError, match="tokenizer") as caught:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routenator.domain.graphfile import read_rows
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from tests.conftest import TINY
@@ -128,3 +129,16 @@ def test_a_missing_graph_is_expected_as_csv(folder: Path) -> None:
     with pytest.raises(InputError, match="not found") as error:
         load_domain(folder)
     assert str(error.value.file).endswith("nodes.csv")
+
+
+def test_rows_of_csv_may_be_short_or_blank_but_not_long(tmp_path: Path) -> None:
+    file = tmp_path / "nodes.csv"
+    file.write_text('id,type,label,colour\na,b\n\n"c","d","e\nf",red\n')
+    assert list(read_rows(file, "nodes", ("id", "type", "label"))) == [
+        ("line 2", {"id": "a", "type": "b", "label": "", "colour": ""}),
+        ("line 5", {"id": "c", "type": "d", "label": "e\nf", "colour": "red"}),
+    ]
+    file.write_text("id,type,label\na,b,c,d,e\n")
+    with pytest.raises(InputError, match="more values than columns") as caught:
+        list(read_rows(file, "nodes", ("id",)))
+    assert caught.value.key == "line 2" and caught.value.found == ["d", "e"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # they load PEFT and bitsandbytes
+
 
 def _model(dtype: Any, dropout: float, bias: bool = True) -> Any:
     import torch

@@ -148,6 +148,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [True, False])
 def test_the_loss_equals_transformers_loss_on_the_answers(tiny_model: Path, keeps: bool) -> None:
     import torch
@@ -200,6 +201,7 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path) -> None:
     assert (caught.value.key, caught.value.found) == ("train.tracker", "wandb")
 
 
+@pytest.mark.slow
 def test_a_layer_that_the_model_does_not_have_is_refused(tiny_model: Path) -> None:
     from routenator.training.model import attach_adapter, load_base
 
@@ -209,6 +211,7 @@ def test_a_layer_that_the_model_does_not_have_is_refused(tiny_model: Path) -> No
     assert (caught.value.key, caught.value.found, caught.value.nearest) == ("train.lora_targets", "k_porj", "k_proj")
 
 
+@pytest.mark.slow
 def test_evaluating_in_between_leaves_a_4_bit_model_trainable(tiny_model: Path) -> None:
     import torch
 

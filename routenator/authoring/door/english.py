@@ -35,9 +35,15 @@ _MASS = {
 
 @cache
 def engine() -> Any:
-    """inflect's engine."""
-    import inflect
+    """inflect's engine, without the checks of types that it would compile into itself: they take two seconds."""
+    import typeguard
 
+    checked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        import inflect
+    finally:
+        typeguard.typechecked = checked
     return inflect.engine()
 
 
