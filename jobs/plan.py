@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.stages import STAGES
 from routenator.config import RunConfig
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import NO_LINKS, nearest_folder, read_text
 from routenator.trust import check_own, trusted_group
 
@@ -141,7 +141,7 @@ class Run:
             raise InputError(
                 "this plan cannot be read", file=file, key=f"line {error.lineno}", found=error.msg, expected="JSON"
             ) from None
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        found = raw.get("format") if isinstance(raw, dict) else value_kind(raw)
         if found != PLAN_FORMAT:
             raise InputError(
                 "this plan has another format", file=file, key="format", found=found, expected=str(PLAN_FORMAT)

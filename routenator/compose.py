@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.config import EngineConfig, RunConfig
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.parsing import parse_model, parse_yaml, read_yaml
 from routenator.place import CONFIGS
 
@@ -53,7 +53,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
     file = _find(Path(path), configs)
     raw = read_yaml(file, small=True)
     if not isinstance(raw, dict):
-        raise InputError("not a config", file=file, found=type(raw).__name__, expected="a mapping")
+        raise InputError("not a config", file=file, found=value_kind(raw), expected="a mapping")
     dotted = [split_override(override) for override in overrides]
     chosen: dict[str, str] = {}
     for group in GROUPS:
@@ -167,8 +167,13 @@ def _find(path: Path, configs: Path) -> Path:
     for candidate in (path, configs / path, configs / f"{path}.yaml"):
         if candidate.is_file():
             return candidate
-    known = [p.name for p in configs.glob("*.yaml")]
-    raise InputError("no such config", file=path, found=path.name, valid=known)
+    if path.is_dir() or (path.parent != Path() and path.parent.is_dir()):  # a place of the user's own: what it has
+        place = path if path.is_dir() else path.parent
+        own = [str(place / file.name) for file in place.glob("*.yaml")]
+        raise InputError(
+            "no such config", file=path, found=path, valid=own, expected=None if own else "a YAML file; here is none"
+        )
+    raise InputError("no such config", file=path, found=path, valid=[p.name for p in configs.glob("*.yaml")])
 
 
 def _profiles(configs: Path, group: str) -> list[str]:
@@ -181,7 +186,7 @@ def _profile(configs: Path, group: str, name: str) -> dict[str, Any]:
         raise InputError(f"no such {group} profile", key=group, found=name, valid=_profiles(configs, group))
     value = read_yaml(file, small=True)
     if not isinstance(value, dict):
-        raise InputError("not a profile", file=file, found=type(value).__name__, expected="a mapping")
+        raise InputError("not a profile", file=file, found=value_kind(value), expected="a mapping")
     return value
 
 

@@ -17,6 +17,15 @@ class RoutenatorError(Exception):
     exit_code = 1
 
 
+def value_kind(value: object) -> str:
+    """Name the kind of a value that was read from YAML or JSON, for ``found``: ``text``, ``a list``, ``nothing``."""
+    for kinds, name in ((type(None), "nothing"), (bool, "true or false"), ((int, float), "a number"), (str, "text")):
+        if isinstance(value, kinds):
+            return name
+    name = "mapping" if isinstance(value, dict) else "list"
+    return f"a {name}" if value else f"an empty {name}"
+
+
 class InputError(RoutenatorError):
     """Invalid input, refused before anything is written or submitted (exit code 2).
 

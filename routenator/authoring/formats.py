@@ -16,7 +16,7 @@ from routenator.authoring.intents import LISTS, read_hwu64, read_xsid
 from routenator.authoring.records import Record, Source, json_values
 from routenator.authoring.snips import INTENTS, read_snips
 from routenator.authoring.tables import read_csv, separator_of
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 
 _Value = dict[str, Any]
 
@@ -131,7 +131,7 @@ def format_of(source: Source, forced: str | None) -> str:
         names = [name for name, one in FORMATS.items() if isinstance(value, dict) and one.has(value)]
         if len(names) == 1:
             return names[0]
-        keys = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        keys = ", ".join(map(str, value)) if isinstance(value, dict) else value_kind(value)
         found = f"{keys[:80]}" + (f" (may be {' or '.join(names)})" if names else "")
     raise InputError(
         "cannot tell in which format this file is",

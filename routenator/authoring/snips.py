@@ -18,7 +18,7 @@ from typing import Any
 from routenator.authoring.intents import snake_case, spaced
 from routenator.authoring.records import Record, Source
 from routenator.domain.golden import GoldenCall
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.parsing import parse_json
 
 INTENTS = (
@@ -74,7 +74,7 @@ def _queries(file: Path, intent: str) -> Iterator[Record]:
     value = parse_json(text, file, _SHAPE)
     entries = value.get(intent) if isinstance(value, dict) else None
     if not isinstance(entries, list):
-        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        found = ", ".join(map(str, value)) if isinstance(value, dict) else value_kind(value)
         raise InputError("not a SNIPS benchmark file", file=file, found=found, expected=_SHAPE)
     for number, entry in enumerate(entries):
         segments = entry.get("data") if isinstance(entry, dict) else None

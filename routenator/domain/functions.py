@@ -11,7 +11,7 @@ from typing import Any
 from routenator.domain.foreign import foreign_text, foreign_value
 from routenator.domain.kinds import kind_of, value_name, values_of
 from routenator.domain.toolschema import check_bounds, check_schema, validator_of
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import read_text
 from routenator.parsing import parse_json
 
@@ -145,7 +145,7 @@ def load_functions(file: Path) -> dict[str, Function]:
     if not isinstance(tools, list) or not tools:
         _refuse_foreign(file, foreign_value(tools))
         raise InputError(
-            "no functions", file=file, found=type(tools).__name__, expected="a non-empty list of OpenAI tools"
+            "no functions", file=file, found=value_kind(tools), expected="a non-empty list of OpenAI tools"
         )
     if not (isinstance(tools[0], dict) and isinstance(tools[0].get("function"), dict)):
         _refuse_foreign(file, foreign_value(tools))

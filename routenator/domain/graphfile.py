@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import read_text
 from routenator.parsing import parse_json
 
@@ -120,7 +120,7 @@ def _json(file: Path, part: str, columns: tuple[str, ...]) -> Iterator[Row]:
             "not a list of objects",
             file=file,
             key=part,
-            found=type(items).__name__,
+            found=value_kind(items),
             expected="node-link data, as networkx writes it",
         )
     if value.get("directed") is False:

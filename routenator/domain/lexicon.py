@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from routenator.domain.schema import LexiconItem
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.parsing import parse_model
 
 
@@ -22,7 +22,7 @@ def parse_lexicon(raw: Any, file: Path, key: str = "") -> dict[str, list[Lexicon
         InputError: no such lists, or a word that YAML reads as a boolean or null.
     """
     if not isinstance(raw, dict):
-        raise InputError("not a mapping", file=file, found=type(raw).__name__, expected="name: [words]")
+        raise InputError("not a mapping", file=file, found=value_kind(raw), expected="name: [words]")
     lexicon = {}
     for name, items in raw.items():
         if not isinstance(items, list) or not items:
@@ -30,7 +30,7 @@ def parse_lexicon(raw: Any, file: Path, key: str = "") -> dict[str, list[Lexicon
                 "not a list of words",
                 file=file,
                 key=f"{key}{name}",
-                found=type(items).__name__,
+                found=value_kind(items),
                 expected="a non-empty list",
             )
         odd = next((item for item in items if isinstance(item, bool | None)), "")

@@ -24,7 +24,7 @@ from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import load_templates
 from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
 from routenator.domain.views import view_in, view_without
-from routenator.errors import InputError, InputErrors
+from routenator.errors import InputError, InputErrors, value_kind
 from routenator.files import check_contained, read_text
 from routenator.grammar import Node as GrammarNode
 from routenator.grammar import parse_or_refuse, references, slot_of
@@ -215,9 +215,7 @@ def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
         record = parse_json(line, file, "a JSON object", line=number)
         where = f"line {number}"
         if not isinstance(record, dict):
-            raise InputError(
-                "invalid record", file=file, key=where, found=type(record).__name__, expected="a JSON object"
-            )
+            raise InputError("invalid record", file=file, key=where, found=value_kind(record), expected="a JSON object")
         record = {key: value for key, value in record.items() if value is not None}  # null is as good as missing
         for key, kind in (
             ("id", str),

@@ -11,7 +11,7 @@ from typing import Any
 from routenator.chat.replies import parse_reply
 from routenator.domain.functions import Function
 from routenator.domain.golden import GoldenExample
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.evaluation.bootstrap import mcnemar, paired_difference
 from routenator.evaluation.metrics import Embed, by_language_of, calls_of, similarities
 from routenator.evaluation.verdict import Match, Verdict, judge_reply
@@ -91,7 +91,7 @@ def read_verdicts(
         row = parse_json(line, file, "predictions as evaluation writes them", line=number)
         if not isinstance(row, dict):
             raise InputError(
-                "not a prediction", file=file, key=f"line {number}", found=type(row).__name__, expected="a JSON object"
+                "not a prediction", file=file, key=f"line {number}", found=value_kind(row), expected="a JSON object"
             )
         if side not in row:
             raise InputError(

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import read_json
 from routenator.sampling.strata import KEY
 
@@ -272,7 +272,7 @@ def load_acceptance(file: Path) -> Acceptance:
             "cannot read this file", file=file, key="generate.acceptance", found=error, expected=expected
         ) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else type(value).__name__
+        found = value.get("format") if isinstance(value, dict) else value_kind(value)
         raise InputError(
             "not an acceptance file", file=file, key="format", found=found, expected=f"{FORMAT}: {expected}"
         )

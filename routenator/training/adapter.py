@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routenator.chat.templates import TEMPLATE_FILE, Style
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import read_json, read_text, write_atomic, write_json
 
 CARD = "routenator.json"
@@ -93,7 +93,7 @@ def read_card(folder: Path) -> AdapterCard | None:
     if not file.is_file():
         return None
     raw = read_json(file)
-    found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+    found = raw.get("format") if isinstance(raw, dict) else value_kind(raw)
     if found != CARD_FORMAT:
         raise InputError(
             "this adapter was trained on prompts of another form; train it again",

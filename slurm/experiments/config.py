@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from routenator.authoring.derive import DeriveOptions
 from routenator.compose import load_config, split_override
 from routenator.config import RunConfig, Section
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.parsing import parse_model, read_yaml
 from routenator.place import CONFIGS
 
@@ -142,7 +142,7 @@ def load_experiment(path: str, overrides: Sequence[str] = (), configs: Path = CO
     file = _find(path, configs / "experiments")
     value = read_yaml(file, small=True)
     if not isinstance(value, dict):
-        raise InputError("not an experiment", file=file, found=type(value).__name__, expected="a mapping")
+        raise InputError("not an experiment", file=file, found=value_kind(value), expected="a mapping")
     for override in overrides:
         key, given = split_override(override)
         if key in OWN:

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.disk import estimate_bytes
+from jobs.disk import estimate_bytes, size
 from jobs.plan import Plan
-from jobs.stages import GIB
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
@@ -209,11 +209,11 @@ def check_disk(
     root = Path(plan.config.root)
     free = free_bytes(nearest_folder(root))
     if need > free:
-        parts = ", ".join(f"{stage} {estimate[stage] / GIB:.1f}" for stage, shards in missing.items() if shards)
+        parts = ", ".join(f"{stage} {size(estimate[stage])}" for stage, shards in missing.items() if shards)
         raise InputError(
             "not enough disk space for the planned output",
             file=root,
             key="dataset.size",
-            found=f"{free / GIB:.1f} GiB free",
-            expected=f"{need / GIB:.1f} GiB ({parts}; times {DISK_MARGIN:g} for temporary files and logs)",
+            found=f"{size(free)} free",
+            expected=f"{size(ceil(need))} ({parts}; times {DISK_MARGIN:g} for temporary files and logs)",
         )

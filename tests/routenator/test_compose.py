@@ -94,6 +94,28 @@ def test_a_missing_config_is_refused(configs):
         load_config("runn.yaml", [], configs)
 
 
+def test_a_missing_config_is_sought_where_the_path_leads(configs, tmp_path):
+    """``plan lib/runn.yaml`` proposed the configs of the package instead of lib/run.yaml."""
+    (tmp_path / "lib").mkdir()
+    for path in (tmp_path / "lib" / "runn.yaml", tmp_path / "lib"):
+        with pytest.raises(InputError, match="a YAML file; here is none"):
+            load_config(path, [], configs)
+    (tmp_path / "lib" / "run.yaml").write_text("name: x\n")
+    for path in (tmp_path / "lib" / "runn.yaml", tmp_path / "lib"):
+        with pytest.raises(InputError, match="no such config") as caught:
+            load_config(path, [], configs)
+        assert caught.value.expected == f"one of {tmp_path / 'lib' / 'run.yaml'}"
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("just text", "text"), ("- a", "a list")])
+def test_what_is_no_mapping_is_named_in_words_of_yaml(configs, text, found):
+    """An empty config was refused with ``found: NoneType``."""
+    (configs / "odd.yaml").write_text(text)
+    with pytest.raises(InputError, match="not a config") as caught:
+        load_config("odd", [], configs)
+    assert caught.value.found == found
+
+
 def test_every_shipped_config_is_valid():
     files = sorted((ROOT / "configs").glob("*.yaml"))
     assert files

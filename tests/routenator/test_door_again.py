@@ -83,6 +83,14 @@ def test_edits_stay_and_the_apis_changes_come_in(shelf: Path, tmp_path: Path) ->
     assert not (shelf / "templates" / "heuristic" / "delete_book.yaml").exists()
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A read-only folder was reported as no permission for a temporary name, with exit code 1."""
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(TOOLS))
+    with pytest.raises(InputError, match=r"no permission to write here[\s\S]*/proc/shelf\n  key: *OUT"):
+        init_domain(str(file), Path("/proc/shelf"))
+
+
 def test_what_both_sides_changed_is_a_conflict_and_the_persons_stays(shelf: Path, tmp_path: Path) -> None:
     file = shelf / "functions.json"
     file.write_text(file.read_text().replace("Delete a book.", "Throw a book away."))

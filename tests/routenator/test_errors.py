@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 
-from routenator.errors import CorruptShardError, InputError, InputErrors, RoutenatorError, StageError
+from routenator.errors import CorruptShardError, InputError, InputErrors, RoutenatorError, StageError, value_kind
+from tests.conftest import ROOT
 
 
 def test_all_parts_in_order() -> None:
@@ -78,3 +80,16 @@ def test_exit_codes() -> None:
     assert issubclass(InputErrors, InputError)
     assert issubclass(CorruptShardError, StageError)
     assert issubclass(StageError, RoutenatorError)
+
+
+def test_a_value_is_named_in_words_of_yaml_and_json() -> None:
+    values = {None: "nothing", True: "true or false", 1.5: "a number", "": "text", (1,): "a list", (): "an empty list"}
+    assert {key: value_kind(list(key) if isinstance(key, tuple) else key) for key in values} == values
+    assert (value_kind({}), value_kind({"a": 1})) == ("an empty mapping", "a mapping")
+
+
+def test_no_message_shows_pythons_name_of_a_kind() -> None:
+    """``found: NoneType`` for an empty file. Names of exceptions may stand in messages."""
+    shown = re.compile(r"\bfound *=.*\btype\((?!error\b)\w+\)\.__name__")
+    files = [file for folder in ("routenator", "jobs", "slurm") for file in (ROOT / folder).rglob("*.py")]
+    assert [str(file) for file in files if shown.search(file.read_text(encoding="utf-8"))] == []

@@ -41,6 +41,9 @@ def test_too_little_disk_is_refused_with_both_numbers(tmp_path: Path, toys: Path
     check_disk(plan, 2000, lambda path: 10**15)
     with pytest.raises(InputError, match=r"1\.0 GiB free[\s\S]*GiB \(sample"):
         check_disk(plan, 2000, lambda path: GIB)
+    small = make_plan(make_config(tmp_path, dataset__size=50), package=PACKAGE)
+    with pytest.raises(InputError, match=r"5\.0 KiB free[\s\S]*expected: [1-9][\d.]* [MG]iB \(sample"):
+        check_disk(small, 2000, lambda path: 5 * 1024)  # was: 0.0 GiB free, expected 0.0 GiB
 
 
 def test_the_real_disk_is_asked(tmp_path: Path, toys: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.door.dialect import Dialect
 from routenator.authoring.door.tools import Api, Tool
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 from routenator.files import read_text
 from routenator.jsontext import BadJsonError, loads
 from routenator.parsing import parse_json, parse_yaml
@@ -142,7 +142,7 @@ def read_list(value: Any, file: Path | str) -> Api:
     """
     items = items_of(value)
     if not items:
-        found = "an empty list" if items is not None else type(value).__name__
+        found = "an empty list" if items is not None else value_kind(value)
         if isinstance(value, dict):
             found = "a mapping with the keys " + ", ".join(map(str, list(value)[:8])) if value else "an empty mapping"
         raise InputError("this is no description of an API", file=file, found=found, expected=EXPECTED)

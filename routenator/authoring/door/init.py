@@ -21,7 +21,7 @@ from routenator.authoring.templatefiles import dump_yaml
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.extras import require
-from routenator.files import read_text
+from routenator.files import check_writable, read_text
 from routenator.parsing import parse_yaml
 
 _SEED = 7
@@ -84,6 +84,7 @@ def init_domain(
     require("door", "domain init")
     if out.exists() and not out.is_dir():
         raise InputError("this is no folder", key="OUT", found=out, expected="a new or empty folder")
+    check_writable(out, "OUT")
     before = load_before(out) if out.is_dir() and any(out.iterdir()) else None
     options: dict[str, Any] = {"include": list(include), "exclude": list(exclude), "deprecated": deprecated}
     if before is not None and not any(options.values()):

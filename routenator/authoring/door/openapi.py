@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from routenator.authoring.door.dialect import Dialect
 from routenator.authoring.door.english import split_name
 from routenator.authoring.door.tools import Api, Tool
-from routenator.errors import InputError
+from routenator.errors import InputError, value_kind
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _VERBS = {"get": "get", "post": "create", "put": "replace", "patch": "update", "delete": "delete", "head": "check"}
@@ -67,7 +67,7 @@ def read_openapi(document: dict[str, Any], file: Path | str) -> Api:
         )  # fmt: skip
     paths = document.get("paths")
     if not isinstance(paths, dict) or not paths:
-        raise InputError("no paths", file=file, key="paths", found=type(paths).__name__, expected="at least one path")
+        raise InputError("no paths", file=file, key="paths", found=value_kind(paths), expected="at least one path")
     reader = _Reader(document, file)
     tools = [tool for path, item in paths.items() for tool in reader.operations(str(path), item)]
     if not tools:
