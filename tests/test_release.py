@@ -32,6 +32,8 @@ def test_the_workflow_calls_the_two_commands_and_no_others() -> None:
 
 def test_the_images_hold_the_whole_package_and_the_lock() -> None:
     docker, apptainer = text("containers/Dockerfile"), text("containers/routenator.def")
+    assert "ARG LOCK=gpu\n" in docker
+    docker = docker.replace("${LOCK}", "gpu")
     copied = {
         word.rstrip("/")
         for line in re.findall(r"^COPY (.*) /source\S*$", docker, re.MULTILINE)
@@ -39,6 +41,10 @@ def test_the_images_hold_the_whole_package_and_the_lock() -> None:
     }
     assert copied == set(re.findall(r"^    (\S+) /source/\1$", apptainer, re.MULTILINE))
     assert copied == {*SOURCE, "requirements/gpu.txt"} and all((ROOT / name).exists() for name in copied)
+    assert (ROOT / "requirements" / "base.txt").exists()  # the other lock that the Dockerfile speaks of
+    run = {step for line in re.findall(r"^RUN (.*)$", docker, re.MULTILINE) for step in line.split(" && ")}
+    post = apptainer.partition("%post\n")[2].partition("\n%")[0].splitlines()
+    assert run == {line.strip() for line in post if line.strip() and not line.strip().startswith("#")}
 
 
 def test_the_hooks_are_those_of_make_lint() -> None:
