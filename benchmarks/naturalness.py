@@ -5,7 +5,11 @@
 For each group of rows: faults in 100 rows (wrong articles, wrong numbers, repeated words, prepositions without an
 object, and queries from which the function cannot be told), the median perplexity under a small model as a share of
 that of people's queries, and distinct-2 (benchmarks/diversity.py). A query does not tell its function if a classifier
-that was trained on the domain's own drafts is sure of another one. Without --domain, --import and --run, the two
+that was trained on the domain's own drafts is sure of another one.
+
+Short queries have a far higher perplexity than long ones, and some subjects a higher one than others. Two more shares
+show what is due to that: of people's queries weighted to the group's numbers of words, and of the domain's golden
+queries weighted in the same way. Without --domain, --import and --run, the two
 domains creative and assistant are measured. Domains and imports give heuristic rows, drawn here; a run gives the rows
 of its data set by route. People's queries are only read, for comparison; any file that
 `golden import` reads will do, such as those of the SNIPS benchmark.
@@ -16,9 +20,11 @@ Returns 1 if a group has more than 5 faults in 100 rows, or a perplexity not bet
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -38,6 +44,7 @@ from routenator.compose import find_domain, probe_config
 from routenator.dataset.files import split_files
 from routenator.domain.calls import read_calls
 from routenator.domain.domain import Domain
+from routenator.domain.golden import has_golden, load_golden
 from routenator.domain.loader import load_domain
 from routenator.generation.heuristic import candidates
 from routenator.models import cache_folder, resolve_model
@@ -49,6 +56,8 @@ from routenator.wording.labeller import Labeller
 MODEL = "package:smollm2-135m-instruct"
 DOMAINS = ("creative", "assistant")
 MOST_FAULTS, PERPLEXITY = 5.0, (0.7, 1.5)
+WIDTHS = (4, 6, 9, 14, 19)
+"""Queries are compared with those in the same bucket of words: up to 4, 5 and 6, ..., 20 and more."""
 _BATCH = 32
 UNTOLD = "untold"
 
@@ -65,6 +74,34 @@ class Group(NamedTuple):
     domain: Domain | None
     rows: list[tuple[str, str]]
 
+    @property
+    def queries(self) -> list[str]:
+        return [query for query, _ in self.rows]
+
+
+class Reference(NamedTuple):
+    """What the perplexities of a group are compared with.
+
+    Attributes:
+        widths: the number of words of each query, as a place in ``WIDTHS``.
+        perplexities: of each query.
+    """
+
+    widths: list[int]
+    perplexities: list[float]
+
+    def median(self, widths: Sequence[int]) -> float:
+        """The median perplexity, with queries weighted so that their numbers of words are shared as in ``widths``."""
+        theirs, wanted = Counter(self.widths), Counter(widths)
+        pairs = sorted(zip(self.perplexities, self.widths, strict=True))
+        weights = [wanted[width] / theirs[width] for _, width in pairs]
+        half, passed = sum(weights) / 2, 0.0
+        for (perplexity, _), weight in zip(pairs, weights, strict=True):
+            passed += weight
+            if weight and passed >= half:
+                return perplexity
+        return float("nan")
+
 
 def main() -> int:
     """Measure each group and print a line for it."""
@@ -72,13 +109,13 @@ def main() -> int:
     human = [record.query for record in records_of(Source(options.human), None)[1] if record.query.strip()]
     people = Group("people", None, [(query, "[]") for query in _spread(human, options.rows)])
     likelihood = None if options.no_model else Likelihood(options.model)
-    base = likelihood.median([query for query, _ in people.rows]) if likelihood else None
-    print(f"{'group':32} {'rows':>5}" + "".join(f"{kind:>10}" for kind in (*KINDS, UNTOLD, "faults"))
-          + f"{'perplexity':>12}{'of people':>10}{'distinct-2':>11}")  # fmt: skip
+    base = likelihood.reference(people.queries) if likelihood else None
+    print(f"{'group':32} {'rows':>5}" + "".join(f"{kind:>9}" for kind in (*KINDS, UNTOLD, "faults"))
+          + f"{'perplexity':>11}{'of people':>10}{'by length':>10}{'of golden':>10}{'distinct-2':>11}")  # fmt: skip
     missed = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for group in (people, *_groups(options, Path(scratch))):
-            missed += _measure(group, likelihood, base, options.show)
+        for group in itertools.chain((people,), _groups(options, Path(scratch))):
+            missed += _measure(group, likelihood, base, options)
     return int(missed > 0)
 
 
@@ -153,30 +190,41 @@ def untold(group: Group) -> list[str]:
     ]
 
 
-def _measure(group: Group, likelihood: Likelihood | None, base: float | None, show: int) -> bool:
+def _golden(likelihood: Likelihood, domain: Domain | None, rows: int) -> Reference | None:
+    """The golden queries of a domain, at most this many; None if it has none."""
+    if domain is None or not has_golden(domain.path / "golden.jsonl"):
+        return None
+    golden = load_golden(domain.path / "golden.jsonl", domain.functions)
+    return likelihood.reference(_spread([example.query for example in golden], rows))
+
+
+def _measure(group: Group, likelihood: Likelihood | None, base: Reference | None, options: argparse.Namespace) -> bool:
     """Print a group's line; return whether it misses a goal."""
-    queries = [query for query, _ in group.rows]
+    queries = group.queries
     found = [(kind, said, query) for query in queries for kind, said in faults(query)]
     found += [(UNTOLD, "", line) for line in untold(group)]
     counts = Counter(kind for kind, _, _ in found)
     share = 100 / max(1, len(queries))
     total = len(found) * share
     line = f"{group.name[:32]:32} {len(queries):5}"
-    line += "".join(f"{counts[kind] * share:10.1f}" for kind in (*KINDS, UNTOLD)) + f"{total:10.1f}"
+    line += "".join(f"{counts[kind] * share:9.1f}" for kind in (*KINDS, UNTOLD)) + f"{total:9.1f}"
     fine = group.domain is None or total <= MOST_FAULTS
     if likelihood is not None and base is not None:
-        perplexity = likelihood.median(queries)
-        line += f"{perplexity:12.0f}{perplexity / base:10.2f}"
-        fine = fine and (group.domain is None or PERPLEXITY[0] <= perplexity / base <= PERPLEXITY[1])
+        own = likelihood.reference(queries)
+        perplexity, golden = statistics.median(own.perplexities), _golden(likelihood, group.domain, options.rows)
+        ratio = perplexity / statistics.median(base.perplexities)
+        line += f"{perplexity:11.0f}{ratio:10.2f}{perplexity / base.median(own.widths):10.2f}"
+        line += f"{perplexity / golden.median(own.widths):10.2f}" if golden else f"{'-':>10}"
+        fine = fine and (group.domain is None or PERPLEXITY[0] <= ratio <= PERPLEXITY[1])
     else:
-        line += " " * 22
+        line += " " * 41
     values = [[value for call in read_calls(calls) for value in call.arguments.values()] for _, calls in group.rows]
     frames = [frame(query, each) for query, each in zip(queries, values, strict=True)]
     print(f"{line}{measures(frames)['distinct_2']:11.3f}{'' if fine else '  MISSED'}", flush=True)
     shown: Counter[str] = Counter()
     for kind, said, query in found:
         shown[kind] += 1
-        if shown[kind] <= show:
+        if shown[kind] <= options.show:
             print(f"    {kind}: {said + ': ' if said else ''}{query}")
     return not fine
 
@@ -193,19 +241,18 @@ class Likelihood:
 
         folder = resolve_model(source, cache_folder(".cache"))
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
 
-    def median(self, texts: Sequence[str]) -> float:
-        """The median over texts of exp(mean negative log-likelihood of a token), the first token included."""
-        return statistics.median(self._perplexity(texts))
+    def reference(self, texts: Sequence[str]) -> Reference:
+        """exp(mean negative log-likelihood of a token) of each text, the first token included."""
+        texts = sorted(texts, key=len)
+        return Reference([bisect_left(WIDTHS, len(text.split())) for text in texts], list(self._perplexity(texts)))
 
     def _perplexity(self, texts: Sequence[str]) -> Iterator[float]:
         import torch
 
         start = self._tokenizer.bos_token_id
-        rows = sorted(
-            ([start, *self._tokenizer(text, add_special_tokens=False)["input_ids"]] for text in texts), key=len
-        )
+        rows = [[start, *self._tokenizer(text, add_special_tokens=False)["input_ids"]] for text in texts]
         for first in range(0, len(rows), _BATCH):
             batch = rows[first : first + _BATCH]
             width = max(map(len, batch))

@@ -23,3 +23,12 @@ def test_a_group_with_too_many_faults_misses_the_goal(
     assert naturalness.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["people", "tiny"]
+
+
+def test_perplexities_are_compared_at_equal_numbers_of_words() -> None:
+    """Short queries have a far higher perplexity: a group of more of them would look unnatural beside the rest."""
+    people = naturalness.Reference([0, 2, 2, 2, 2], [9000.0, 100.0, 200.0, 300.0, 400.0])
+    assert people.median([2, 2]) == 200.0
+    assert people.median([0, 0, 0, 2]) == 9000.0
+    assert people.median([0, 2, 2, 2, 2]) == 300.0
+    assert people.median([2, 2, 5, 5, 5, 5]) == 200.0, "lengths that people's queries lack are left out"
