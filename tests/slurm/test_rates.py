@@ -125,20 +125,21 @@ def test_the_second_round_is_expected_to_be_as_large_as_in_earlier_runs(tmp_path
     other = plan_of(tmp_path, refill=0.3, seed=1)
     second_round(other, 60, 40, 90.0, start=40.0)
     assert Rates(plan, domain).estimate("refill") is None
-    second_round(plan_of(tmp_path, refill=0.2, seed=2), 0, 0, 3.0)
+    second_round(plan_of(tmp_path, refill=0.2, seed=2), 0, 0, 60.0)
     found = Rates(plan, domain).estimate("refill")
-    assert found is not None and found.seconds == pytest.approx((3 / MARGIN, 3 * MARGIN), rel=0.01)
-    second_round(plan_of(tmp_path, refill=0.2, seed=3), 10, 0, 4.0)
+    assert found is not None and found.seconds == pytest.approx((60 / MARGIN, 60 * MARGIN), rel=0.1)
+    second_round(plan_of(tmp_path, refill=0.2, seed=3), 10, 0, 80.0)
     found = Rates(plan, domain).estimate("refill")
-    assert found is not None and found.seconds[0] == pytest.approx(3 / MARGIN, rel=0.01)
+    assert found is not None and found.seconds[0] == pytest.approx(60 / MARGIN, rel=0.1)
     first = requests(plan)[0]
-    assert found.seconds[1] == pytest.approx(4 * max(1, first * 10 / 200 / 10) * MARGIN, rel=0.01)
+    assert found.seconds[1] == pytest.approx(80 * max(1, first * 10 / 200 / 10) * MARGIN, rel=0.1)
     text = StringIO()
     print_forecast(forecast(plan), Console(file=text, width=80))
     assert "2 runs like this requested between nothing and 5.0%" in " ".join(text.getvalue().split())
-    second_round(plan_of(tmp_path, refill=0.2, seed=4), 40, 30, 75.0, start=40.0)
-    found = Rates(plan, domain).estimate("refill")  # 30 replies took 30 s, and the engine is loaded
-    assert found is not None and 40 + first * 30 / 200 < found.seconds[1] / MARGIN < 40 + first * 40 / 200 + 15
+    second_round(plan_of(tmp_path, refill=0.2, seed=4), 40, 30, 170.0, start=40.0)
+    found = Rates(plan, domain).estimate("refill")  # of 170 s 30 were for 30 replies, and 40 to load the engine
+    assert found is not None and found.seconds[0] == pytest.approx(60 / MARGIN, rel=0.1)
+    assert found.seconds[1] / MARGIN > 40 + first * 30 / 200 + 60
 
 
 @pytest.mark.parametrize(
