@@ -29,7 +29,10 @@ def share() -> None:
     def position_targets(self: Any) -> Any:
         if not self.domain.statistics.keyword_position:
             return made(self)  # there is no pilot
-        key = pickle.dumps((_without_paths(self.domain), self.writer.tries))
+        try:
+            key = pickle.dumps((_without_paths(self.domain), self.writer.tries))
+        except (AttributeError, TypeError, pickle.PicklingError):  # its functions have compiled their schemas
+            return made(self)
         if key not in _known:
             _known[key] = made(self)
         return dict(_known[key])
