@@ -35,15 +35,9 @@ _MASS = {
 
 @cache
 def engine() -> Any:
-    """inflect's engine, without the checks of types that it would compile into itself: they take two seconds."""
-    import typeguard
+    """inflect's engine; importing it takes two seconds."""
+    import inflect
 
-    checked = typeguard.typechecked
-    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
-    try:
-        import inflect
-    finally:
-        typeguard.typechecked = checked
     return inflect.engine()
 
 
