@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,16 @@ def task_nodes(folder: Path) -> Nodes:
     return Nodes(count, index, place["address"], place["port"], place["secret"])
 
 
-def wait_for_end(why: str) -> None:
-    """Wait for the scheduler to stop this task, since exiting first would count as a failure. Gives up eventually."""
+def wait_for_end(why: str, is_done: Callable[[], bool] = lambda: False) -> None:
+    """Wait for the scheduler to stop this task, since exiting first would count as a failure. Gives up eventually.
+
+    Args:
+        why: for the log.
+        is_done: whether there is nothing left to wait for.
+    """
     print(f"{why}; waiting for the scheduler to stop this task", file=sys.stderr, flush=True)
     deadline = time.monotonic() + _WAIT_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not is_done():
         time.sleep(_POLL_S)
 
 

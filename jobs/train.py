@@ -16,7 +16,7 @@ from routenator.errors import StageError
 from routenator.models import cache_folder, resolve_model
 from routenator.training import checkpoints
 from routenator.training.job import TrainingJob, TrainingResult
-from routenator.training.launch import StoppedError, launch
+from routenator.training.launch import FirstNodeLeftError, StoppedError, launch
 
 VERSION = 3
 
@@ -80,10 +80,18 @@ def _train(task: Task) -> None:
             # We are still here, so the handler has not requeued the job and exited: either it could not, or this is not
             # the first node. Exiting now would count as a failure, and would make srun kill the first node's task while
             # it requeues. So wait for Slurm to stop this task.
-            wait_for_end(str(stop))
+            wait_for_end(str(stop), task.is_done)
+        raise
+    except FirstNodeLeftError as left:
+        # The first node was stopped, failed or has committed; it alone requeues the job or records why it failed. It
+        # does not leave its folder to the others: it may have been warned before it made one, it cannot wait for a node
+        # that has not come yet, and processes that found the folder would wait half an hour for those of a node that
+        # has gone.
+        wait_for_end(str(left), task.is_done)
         raise
     finally:
         if nodes.index == 0:
+            job.file.unlink(missing_ok=True)  # before all else, because by it the other nodes tell that this one left
             shutil.rmtree(job.root, ignore_errors=True)
 
 

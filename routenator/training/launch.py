@@ -3,6 +3,9 @@
 A process that trains alone without DeepSpeed needs no group; the others join one by ``group.py``. On a signal, the
 processes are asked (by a file) to write a checkpoint and exit; then the previous handler of the signal is called. A
 failure is reported with the exception of the process that failed first, or else the end of the log.
+
+On several nodes, an attempt begins when the first node writes ``job.json`` and ends when it removes it. The other nodes
+may see either late: they wait for the file, and whatever fails once it is gone is no failure of theirs.
 """
 
 from __future__ import annotations
@@ -38,12 +41,17 @@ _TRACE = 12  # lines of traceback in an error; the log has all of it
 _POLL_S = 0.2
 _STOP_GRACE_S = 600.0  # for a step and a checkpoint of a large model; the scheduler's own limit is usually shorter
 _KILL_GRACE_S = 5.0
+_FIRST_NODE_S = 600.0  # the nodes start within minutes of each other; each checks the data and a checkpoint first
 
 Progress = Callable[[dict[str, Any]], None]
 
 
 class StoppedError(StageError):
     """Training was asked to stop; a checkpoint was written."""
+
+
+class FirstNodeLeftError(StageError):
+    """The first node has ended the attempt while this node took part in it, and decides what becomes of it."""
 
 
 def command(job: TrainingJob) -> list[str]:
@@ -105,8 +113,9 @@ def launch(
 
     Raises:
         InputError: a worker rejected its input, or a package is missing.
-        StageError: a worker failed.
+        StageError: a worker failed, or the first node did not begin.
         StoppedError: a signal stopped the training, and its previous handler, if any, returned.
+        FirstNodeLeftError: the first node ended the attempt before this one was through; only on the others.
     """
     require_training(job.config.method, job.config.deepspeed, job.config.tracker)
     if nodes.index == 0:
@@ -115,6 +124,8 @@ def launch(
     tail: deque[str] = deque(maxlen=_TAIL)
     # Only this user may enter the folder, through which the processes of one node meet.
     with tempfile.TemporaryDirectory(prefix="routenator-") as folder, _Signals() as signals:
+        if nodes.index:
+            _wait_for_first(job, nodes, out or sys.stdout)
         workers = _start(job, nodes, Path(folder))
         readers = [
             threading.Thread(target=_copy, args=(worker.stdout, out or sys.stdout, tail), daemon=True)
@@ -128,19 +139,50 @@ def launch(
             _end(workers)
             for reader in readers:
                 reader.join(timeout=_KILL_GRACE_S)
-        if signals.caught is not None:
-            result = TrainingResult.model_validate(read_json(job.result_file)) if job.result_file.is_file() else None
-            if result is None or not result.finished:
-                signals.pass_on()
-                # Node 0's processes write the result, perhaps later than those of another node exit.
-                unknown = "before its first step" if nodes.index == 0 else "(the first node's log names the step)"
-                reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else unknown
-                raise StoppedError(
-                    f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to resume"
-                )
-    if any(codes):
-        raise _failure(job, codes, tail)
-    return TrainingResult.model_validate(read_json(job.result_file))
+        result = _result(job)
+        if signals.caught is not None and (result is None or not result.finished):
+            signals.pass_on()
+            # Node 0's processes write the result, perhaps later than those of another node exit.
+            unknown = "before its first step" if nodes.index == 0 else "(the first node's log names the step)"
+            reached = f"at step {result.step} of {result.max_steps}, with a checkpoint" if result else unknown
+            raise StoppedError(
+                f"training was stopped by {signal.Signals(signals.caught).name} {reached}; run it again to resume"
+            )
+    if result is not None and not any(codes):
+        return result
+    if nodes.index and not job.file.is_file():
+        # The processes of this node failed for want of the folder or of those on the first node, or the result has
+        # been removed before it could be read.
+        raise FirstNodeLeftError(f"node {nodes.index} of {nodes.count}: the first node has ended this attempt")
+    raise _failure(job, codes, tail)
+
+
+def _wait_for_first(job: TrainingJob, nodes: Nodes, out: IO[str]) -> None:
+    """Wait until the first node has written the job, which the processes of this node read as soon as they start.
+
+    A first node that has already left is waited for too, until the scheduler ends this task.
+
+    Raises:
+        StageError: it did not write the job in time.
+    """
+    if not job.file.is_file():
+        out.write(f"node {nodes.index} of {nodes.count}: waiting for the first node to begin\n")
+        out.flush()
+    deadline = time.monotonic() + _FIRST_NODE_S
+    while not job.file.is_file():
+        if time.monotonic() > deadline:
+            raise StageError(
+                f"node {nodes.index} of {nodes.count}: the first node did not begin within {_FIRST_NODE_S:g} s, "
+                f"or has left ({job.file})"
+            )
+        time.sleep(_POLL_S)
+
+
+def _result(job: TrainingJob) -> TrainingResult | None:
+    try:
+        return TrainingResult.model_validate(read_json(job.result_file))
+    except FileNotFoundError:
+        return None
 
 
 def _on_cpu() -> bool:
@@ -183,11 +225,12 @@ class _Metrics:
         self._at = 0
 
     def new(self) -> list[dict[str, Any]]:
-        if not self.file.is_file():
+        try:
+            with open(self.file, "rb") as source:
+                source.seek(self._at)
+                text = source.read()
+        except FileNotFoundError:  # not yet there, or removed by the first node
             return []
-        with open(self.file, "rb") as source:
-            source.seek(self._at)
-            text = source.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._at += len(whole)
         return [json.loads(line) for line in whole.splitlines()]
@@ -296,7 +339,8 @@ def _failure(job: TrainingJob, codes: Sequence[int], tail: deque[str]) -> StageE
         return StageError(f"a training process was killed (did the node run out of memory?); {end}")
     found = sorted((read_json(file) for file in job.root.glob("error-*.json")), key=lambda error: error["time"])
     if not found:
-        return StageError(f"training ended with exit code {next(filter(None, codes))}; {end}")
+        code = next(filter(None, codes), None)
+        return StageError(f"training ended {f'with exit code {code}' if code else 'without a result'}; {end}")
     first = found[0]
     if first["input"]:
         return InputError(first["message"])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import jobs.train
+from jobs.entry import read_failure
 from jobs.outputs import attempt_folder, commit_folder
 from jobs.plan import Run
 from jobs.task import Task, read_receipt
@@ -21,6 +26,8 @@ from routenator.chat.templates import choose_template
 from routenator.errors import CorruptShardError, StageError
 from routenator.training.adapter import base_model_of, read_card
 from routenator.training.launch import StoppedError
+from slurm.worker.array_task import requeue_mark, write_tasks
+from slurm.worker.stage_task import StageTask
 from tests.conftest import ROOT
 from tests.jobs.world import make_run, merged
 from tests.routenator.tiny_model import byte_tokenizer, save_tiny_model
@@ -192,3 +199,79 @@ def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pyte
     receipt = read_receipt(task.dir, 0)
     assert receipt is not None
     assert receipt.metrics["processes"] == 2
+
+
+# As sitecustomize.py, in the first moment of a training process: it goes on when the pipe's other end is closed.
+HELD = """import os, sys
+if "routenator.training.worker" in sys.orig_argv:
+    open(os.environ["GATE"]).read()
+"""
+
+
+@contextlib.contextmanager
+def node(run: Run, index: int, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One of two nodes of a job's train task, with its log in a file; as in a container, without Slurm's commands."""
+    place = {"SLURM_NTASKS": "2", "SLURM_PROCID": str(index), "SLURM_JOB_ID": "5", "SLURMD_NODENAME": "127.0.0.1"}
+    command = [sys.executable, "-u", "-m", "slurm.worker.start", str(run.log_dir("train")), "tasks.json"]
+    environment = {**os.environ, **place, **variables, "PATH": os.fspath(Path(sys.executable).parent)}
+    with open(log(run, index), "wb") as out:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for member in (*psutil.Process(process.pid).children(recursive=True), process):
+                member.kill()
+        process.wait()
+
+
+def log(run: Run, index: int) -> Path:
+    return run.log_dir("train") / f"{index}.log"
+
+
+def seen(run: Run, index: int, process: subprocess.Popen[bytes], look: Callable[[], Any]) -> Any:
+    """Wait for what only a node that is still running shows."""
+    for _ in range(3000):
+        if found := look():
+            return found
+        assert process.poll() is None, log(run, index).read_text()
+        time.sleep(0.1)
+    raise AssertionError(log(run, index).read_text())
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "routenator.training.worker" in child.cmdline()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [True, False])
+def test_a_node_that_starts_while_the_first_one_requeues_is_no_failure(model: Path, tmp_path: Path, late: bool) -> None:
+    """The first node is warned and leaves before the second comes, or while the process of the second starts."""
+    run = run_on(tmp_path, model)
+    write_tasks(run.log_dir("train"), "tasks.json", StageTask(run.path, "train", [0]), {0: [0]})
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "sitecustomize.py").write_text(HELD)
+    held = {"GATE": str(gate), "PYTHONPATH": str(tmp_path)}
+    with contextlib.ExitStack() as both:
+        first = both.enter_context(node(run, 0))
+        (worker,) = seen(run, 0, first, lambda: workers(first))
+        assert list(run.stage_dir("train").glob("attempt-*/job.json"))
+        if not late:
+            second = both.enter_context(node(run, 1, **held))
+            seen(run, 1, second, lambda: workers(second))
+            closed = os.open(gate, os.O_WRONLY)  # returns when it reads
+        first.send_signal(signal.SIGUSR2)
+        worker.kill()
+        assert first.wait() == 1
+        assert (run.log_dir("train") / requeue_mark("5")).exists(), log(run, 0).read_text()
+        assert not list(run.stage_dir("train").glob("attempt-*"))
+        if late:
+            second = both.enter_context(node(run, 1))
+        else:
+            os.close(closed)
+        waits = "waiting for the first node" if late else "waiting for the scheduler"
+        seen(run, 1, second, lambda: waits in log(run, 1).read_text())
+        assert not workers(second)
+    assert read_failure(run, "train", 0) is None

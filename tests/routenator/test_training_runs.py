@@ -6,12 +6,13 @@ import contextlib
 import io
 import ipaddress
 import json
-import multiprocessing
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -207,22 +208,22 @@ def test_the_store_of_several_nodes_listens_on_the_first_nodes_address_alone(mod
         probe.bind(("127.0.0.2", 0))
         port = probe.getsockname()[1]
     job = make_job(model, tmp_path, max_steps=3, processes=1)
-    other = multiprocessing.get_context("spawn").Process(
-        target=launch, args=(job,), kwargs={"nodes": Nodes(2, 1, "127.0.0.2", port)}
-    )
-    job.root.mkdir(parents=True)
-    job.write()
-    other.start()
     stores: list[set[str]] = []
 
     def look() -> None:
         found = [place.laddr for child in children() for place in child.net_connections("tcp")]
         stores.append({place.ip for place in found if place.port == port})
 
-    launch(job, at_step(1, look), nodes=Nodes(2, 0, "127.0.0.2", port), out=io.StringIO())
-    other.join()
+    out = io.StringIO()
+    with ThreadPoolExecutor() as pool:
+        # The other node comes before the first one has written the job.
+        other = pool.submit(launch, job, nodes=Nodes(2, 1, "127.0.0.2", port), out=out)
+        while "waiting for the first node" not in out.getvalue():
+            assert not other.done()
+            time.sleep(0.05)
+        launch(job, at_step(1, look), nodes=Nodes(2, 0, "127.0.0.2", port), out=io.StringIO())
+        assert other.result().finished
     assert stores == [{"127.0.0.2"}]
-    assert other.exitcode == 0
 
 
 def test_a_killed_process_is_an_error_and_no_process_is_left(model: Path, tmp_path: Path) -> None:
