@@ -1,37 +1,33 @@
-"""Loads a domain and checks that its files agree: every name that one file refers to must exist in the other."""
+"""Loads a domain: reads its files, completes its statistics, and sees it as each of its languages does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routenator.domain.dates import relative_phrases
-from routenator.domain.domain import Domain, Phrase
-from routenator.domain.forms import form_step
-from routenator.domain.functions import Function, load_functions
+from routenator.domain.agreement import check_records, check_rules, check_templates
+from routenator.domain.domain import Domain
+from routenator.domain.functions import load_functions
 from routenator.domain.graph import Edge, Node, load_edges, load_nodes
 from routenator.domain.graphfile import graph_files
 from routenator.domain.languages import FOLDER as LANGUAGES
 from routenator.domain.languages import Language, load_languages
 from routenator.domain.lexicon import parse_lexicon
+from routenator.domain.records import load_records
 from routenator.domain.resolve import resolve
 from routenator.domain.rules import DomainFile, FunctionRule
-from routenator.domain.schema import NO_CATEGORY, LexiconItem, Statistics
-from routenator.domain.slots import ENTRY, LEAF, Slot, every, spoken
+from routenator.domain.schema import LexiconItem, Statistics
 from routenator.domain.statistics import check_statistics
 from routenator.domain.templates import load_templates
 from routenator.domain.valuelists import HUB, list_nodes, load_lists, with_lists
 from routenator.domain.views import view_in, view_without
-from routenator.errors import InputError, InputErrors, value_kind
-from routenator.files import check_contained, read_text
-from routenator.grammar import Node as GrammarNode
-from routenator.grammar import parse_or_refuse, references, slot_of
+from routenator.errors import InputError, InputErrors
+from routenator.files import check_contained
 from routenator.language import is_language
-from routenator.parsing import parse_json, parse_model, read_yaml
+from routenator.parsing import parse_model, read_yaml
 
-LAYOUTS = ("centered", "split", "grid", "banner", "full-bleed", "framed", "columns", "minimal")
 _SHOWN = 20
 
 
@@ -73,7 +69,7 @@ def load_domain(path: str | Path) -> Domain:
             statistics=statistics,
             lexicon=lexicon,
             templates=load_templates(root / "templates", list(spec.functions), _used_routes(statistics)),
-            records=_records(root / "metadata.jsonl", nodes),
+            records=load_records(root / "metadata.jsonl", nodes),
             today=spec.today,
             languages=load_languages(root, list(spec.functions)),
         )
@@ -125,12 +121,12 @@ def _checked(domain: Domain) -> Domain:
     errors: list[InputError] = []
     complete = domain
     try:
-        _check_rules(domain)
+        check_rules(domain)
         complete = resolve(domain)
         check_statistics(complete)
     except InputError as error:
         errors.extend(_each(error))
-    for check in (_check_templates, _check_records):
+    for check in (check_templates, check_records):
         try:
             check(complete)
         except InputError as error:
@@ -154,9 +150,9 @@ def _views(domain: Domain, errors: list[InputError]) -> dict[str, Domain]:
         language = domain.languages[code]
         try:
             view = view_in(domain, language)
-            _check_rules(view)
+            check_rules(view)
             check_statistics(view)
-            _check_templates(view)
+            check_templates(view)
             views[code] = view
         except InputError as error:
             errors.extend(in_language(each, domain, code) for each in _each(error))
@@ -201,235 +197,3 @@ def _used_routes(statistics: Statistics) -> set[str]:
 
 def _lexicon(file: Path) -> dict[str, list[LexiconItem]]:
     return parse_lexicon(read_yaml(file) or {}, file) if file.exists() else {}
-
-
-def _records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:
-    records: dict[str, dict[str, Any]] = {}
-    if not file.exists():
-        return records
-    for number, line in enumerate(
-        read_text(file, "JSON lines, one metadata record each; it may be empty").split("\n"), 1
-    ):
-        if not line.strip():
-            continue
-        record = parse_json(line, file, "a JSON object", line=number)
-        where = f"line {number}"
-        if not isinstance(record, dict):
-            raise InputError("invalid record", file=file, key=where, found=value_kind(record), expected="a JSON object")
-        record = {key: value for key, value in record.items() if value is not None}  # null is as good as missing
-        for key, kind in (
-            ("id", str),
-            ("title", str),
-            ("category", str),
-            ("keywords", list),
-            ("colours", list),
-            ("nodes", list),
-        ):
-            if not isinstance(record.get(key), kind):
-                raise InputError(
-                    "invalid record", file=file, key=f"{where}, {key}", found=record.get(key), expected=kind.__name__
-                )
-        for key in ("keywords", "colours", "nodes", "topics"):
-            texts = record.get(key, [])
-            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise InputError(
-                    "invalid record", file=file, key=f"{where}, {key}", found=texts, expected="a list of texts"
-                )
-        if record["id"] in records:
-            raise InputError("duplicate record", file=file, key=where, found=record["id"])
-        for node in record["nodes"]:
-            if node not in nodes:
-                raise InputError(
-                    "this record names an unknown node", file=file, key=f"{where}, nodes", found=node, valid=nodes
-                )
-        if record.get("layout", "minimal") not in LAYOUTS:
-            raise InputError("unknown layout", file=file, key=f"{where}, layout", found=record["layout"], valid=LAYOUTS)
-        records[record["id"]] = record
-    return records
-
-
-def _check_rules(domain: Domain) -> None:
-    file = domain.path / "domain.yaml"
-    types = {node.type for node in domain.nodes.values()}
-    attributes = {name for node in domain.nodes.values() for name in node.attributes}
-    for name, rule in domain.rules.items():
-        where = f"functions.{name}"
-        if name not in domain.functions:
-            raise InputError("the API has no such function", file=file, key=where, found=name, valid=domain.functions)
-        names: list[str] = []
-        for number, step in enumerate(rule.path):
-            if step.type not in types:
-                raise InputError(
-                    "no node has this type", file=file, key=f"{where}.path[{number}].type", found=step.type, valid=types
-                )
-            if step.from_ is not None and step.from_ not in names:
-                raise InputError(
-                    "`from` must name an earlier step",
-                    file=file, key=f"{where}.path[{number}].from", found=step.from_, valid=names or ["(none)"],
-                )  # fmt: skip
-            if step.name in names:
-                raise InputError(
-                    "two steps have the same name", file=file, key=f"{where}.path[{number}].name", found=step.name
-                )
-            names.append(step.name)
-        if rule.root and rule.root.attribute not in attributes | {"id", "label"}:
-            raise InputError(
-                "no node has this attribute",
-                file=file,
-                key=f"{where}.root",
-                found=rule.root.attribute,
-                valid=attributes,
-            )
-        if rule.category is not None:
-            if rule.category.step not in names:
-                raise InputError(
-                    "no such step", file=file, key=f"{where}.category.step", found=rule.category.step, valid=names
-                )
-            if rule.category.attribute and rule.category.attribute not in attributes:
-                raise InputError(
-                    "no node has this attribute",
-                    file=file,
-                    key=f"{where}.category",
-                    found=rule.category.attribute,
-                    valid=attributes,
-                )
-            _check_category_nodes(domain, name, file)
-    for name, slots in domain.slots.items():
-        known = {step.name for step in domain.rules[name].path} | set(domain.lexicon)
-        for slot in every(slots):
-            _parse_slot(domain, name, slot, known, attributes)
-        _check_roles(domain.functions[name], domain.rules[name], slots, file)
-
-
-def _check_roles(function: Function, rule: FunctionRule, slots: tuple[Slot, ...], file: Path) -> None:
-    """Refuse a category or subprompt that is not a single value, and a category that does not follow from its step."""
-    for slot in slots:
-        if slot.key not in (function.category, function.subprompt):
-            continue
-        said = slot.key == function.category and rule.category is not None and slot.rule.said is not None
-        if said or slot.shape != LEAF:
-            raise InputError(
-                "the category follows from its step" if said else "a parameter with a role is a single value",
-                file=file, key=f"functions.{function.name}.slots.{slot.name}",
-                found="said" if said else f"a rule for a {slot.shape}", expected="value",
-            )  # fmt: skip
-
-
-def _parse_slot(domain: Domain, function: str, slot: Slot, known: set[str], attributes: set[str]) -> None:
-    """Parse the grammars of a slot.
-
-    Args:
-        known: names of steps and word lists.
-        attributes: names of the nodes' attributes.
-    """
-    file, key, where = domain.path / "domain.yaml", (function, slot.name), f"functions.{function}.slots.{slot.name}"
-    rule = slot.rule
-    if rule.value is not None:
-        domain.values[key] = _slot_grammar(rule.value, file, f"{where}.value", known, attributes)
-        domain.surfaces[key] = (
-            None if rule.surface is None else _slot_grammar(rule.surface, file, f"{where}.surface", known, attributes)
-        )
-    elif rule.relative is not None:
-        if domain.today is None:
-            raise InputError(
-                "values relative to today, of which the domain says nothing", file=file, key=f"{where}.relative",
-                found=rule.relative, expected="today: {from: 2025-01-01, to: 2027-12-31} at the top of the file",
-            )  # fmt: skip
-
-        def read(text: str, place: str, names: Collection[str]) -> GrammarNode:
-            return _slot_grammar(text, file, f"{where}.{place}", {*names}, attributes)
-
-        domain.phrases[key] = tuple(relative_phrases(rule, domain.today, known, read))
-    elif rule.said is not None:
-        domain.phrases[key] = tuple(
-            Phrase(
-                value,
-                rule.weights.get(value, 0.0 if rule.weights else 1.0) / len(phrases or [""]),
-                _slot_grammar(phrase, file, f"{where}.said.{value}", known, attributes) if phrase.strip() else None,
-            )
-            for value, phrases in rule.said.items()
-            for phrase in phrases or [""]
-        )
-    elif rule.fields is not None and rule.surface is not None:
-        inner = known | {part.local for part in spoken(slot.parts)}
-        domain.surfaces[key] = _slot_grammar(rule.surface, file, f"{where}.surface", inner, attributes)
-    elif rule.entries is not None:
-        inner = known | {"key", "value"}
-        place = f"{where}.entries.surface"
-        domain.surfaces[function, f"{slot.name}{ENTRY}"] = _slot_grammar(
-            rule.entries.surface, file, place, inner, attributes
-        )
-
-
-def _check_category_nodes(domain: Domain, function: str, file: Path) -> None:
-    """Refuse nodes that stand for a value outside the API's enum: no call could express them."""
-    parameter = domain.functions[function].category
-    enum = domain.functions[function].names(parameter) if parameter else None
-    if enum is None:
-        return
-    for name, category in [key for key in domain.nodes_by_category if key[0] == function]:
-        if category not in enum:
-            node = domain.category_nodes(name, category)[0]
-            raise InputError(
-                "this node stands for a category that the API does not have",
-                file=graph_files(domain.path)[0], key=f"node {node.id}", found=category, valid=enum,
-            )  # fmt: skip
-
-
-def _slot_grammar(text: str, file: Path, key: str, known: set[str], attributes: set[str]) -> GrammarNode:
-    grammar = parse_or_refuse(text, file, key)
-    for reference in references(grammar):
-        _check_reference(reference.name, known, attributes, file, lambda: key)
-    return grammar
-
-
-def _check_reference(name: str, known: set[str], attributes: set[str], file: Path, key: Callable[[], str]) -> None:
-    base, _, attribute = name.partition(".")
-    if name in known:
-        return
-    if base not in known:
-        raise InputError("unknown variable", file=file, key=key(), found=name, valid=known)
-    if attribute and base != "record" and attribute not in attributes | {"label", "id", "type"}:
-        raise InputError("no node has this attribute", file=file, key=key(), found=name, valid=attributes | {"label"})
-
-
-def _check_templates(domain: Domain) -> None:
-    attributes = {name for node in domain.nodes.values() for name in node.attributes}
-    categories = {name for table in domain.statistics.categories.values() for name in table} | {NO_CATEGORY}
-    for template in domain.templates.values():
-        head, file = template.head, template.file
-        for key, names, valid in (
-            ("functions", head.functions, domain.rules),
-            ("lengths", head.lengths or [], domain.statistics.length_buckets),
-            ("categories", head.categories or [], categories),
-            ("languages", head.languages or [], domain.statistics.languages),
-        ):
-            for name in names:
-                if name not in valid:
-                    raise InputError(
-                        f"unknown name in {key}", file=file, key=template.place(key), found=name, valid=valid
-                    )
-        if template.grammar is not None:
-            names = list(dict.fromkeys(reference.name for reference in references(template.grammar)))
-            for function in head.functions:
-                rule = domain.rules[function]
-                named = {slot.local: slot for slot in domain.spoken(function)}
-                known = {step.name for step in rule.path} | set(named) | set(domain.lexicon) | {"record"}
-                for name in names:
-                    slot = slot_of(name, frozenset(named))
-                    if slot and slot != name and not form_step(domain, function, named[slot]):
-                        raise InputError(
-                            f"the slot {slot} of {function} has one form: it does not say a node of the graph, or more",
-                            file=file, key=template.place(), found=name, expected=slot,
-                        )  # fmt: skip
-                    _check_reference(name, known, attributes, file, template.place)
-
-
-def _check_records(domain: Domain) -> None:
-    valid = {category for _, category in domain.nodes_by_category}
-    for record in domain.records.values():
-        if valid and record["category"] not in valid:
-            raise InputError(
-                "this record has an unknown category",
-                file=domain.path / "metadata.jsonl", key=record["id"], found=record["category"], valid=valid,
-            )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from routenator.domain.loader import LAYOUTS
+from routenator.domain.records import LAYOUTS
 from routenator.generation.describe import (
     Describer,
     TextBox,

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from routenator.domain.domain import Domain
 from routenator.domain.joint import Joint
-from routenator.domain.loader import NO_CATEGORY, Domain
+from routenator.domain.schema import NO_CATEGORY
 from routenator.errors import InputError, StageError
 from routenator.sampling.strata import (
     Diffusion,
