@@ -6,7 +6,6 @@ follow, so both have bounds. They are far above what any real file needs.
 
 from __future__ import annotations
 
-import contextlib
 import typing
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -140,10 +139,14 @@ def _load(text: str, most: int) -> Any:
     """Load one document.
 
     What libyaml refuses is read again by PyYAML's own parser: it knows an emoji that is written as two escapes, and its
-    messages are better.
+    messages are better. What is beyond the bounds is not: that would take long, twice.
     """
-    with contextlib.suppress(yaml.YAMLError, ValueError):
+    try:
         return _QuickLoader(text, most).get_single_data()
+    except _BoundError:
+        raise
+    except (yaml.YAMLError, ValueError):
+        pass
     return _Loader(text, most).get_single_data()
 
 
