@@ -1,12 +1,13 @@
 """Speed of the evaluate stage with one worker against bare vLLM and scikit-learn on the same queries.
 
-    python benchmarks/evaluation.py
+    python benchmarks/evaluation.py [--model MERGED-EXPORT --tokens 128]
 
-Both sides ask the same model the same prompts greedily and score the replies; each loads its engine in a process of
+All sides ask the same model the same prompts greedily and score the replies; each loads its engine in a process of
 its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of 64 to an actor of Ray and scores with
 intervals. The peer, benchmarks/evaluation_peer.py, gives all prompts to ``LLM.generate`` at once and scores by
-``json``, scikit-learn and sentence-transformers, without intervals. Engines start with some other prompts, so that
-starting is told apart; so is loading the embedder. The sides alternate, and the ratio is that of their medians.
+``json``, scikit-learn and sentence-transformers, without intervals. It runs as vLLM starts by default, with a process
+of its own for the engine, and with the engine in the same process, as the stage has it. Engines start with some other
+prompts, so that starting is told apart; so is loading the embedder. The sides alternate; a ratio is that of medians.
 Queries with one gold call are used, because scikit-learn's scores are defined for these alone.
 """
 
@@ -30,7 +31,7 @@ from benchmarks.engines import make_parser, make_report  # noqa: E402
 
 GOAL = 0.9
 WARM = 32  # prompts that the engine is started with
-SIDES = ("stage", "bare")
+SIDES = ("stage", "bare", "bare, one process")
 PARTS = ("start", "asking", "scoring")
 
 
@@ -82,7 +83,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 scratch = Path(folder) / f"{side}-{number}"
                 scratch.mkdir()
                 made = (
-                    _bare(task, scratch) if side == "bare" else _stage(task, golden, domain.functions, config, scratch)
+                    _stage(task, golden, domain.functions, config, scratch)
+                    if side == "stage"
+                    else _bare(task, scratch, one_process=side != "bare")
                 )
                 turns[side].append(made)
     medians = {
@@ -97,9 +100,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": medians,
         "turns": {side: [turn["seconds"] for turn in turns[side]] for side in SIDES},
         "scores": {side: turns[side][0]["scores"] for side in SIDES},
-        "same_replies": sum(map(str.__eq__, texts["stage"], texts["bare"])) / len(golden),
-        "ratio": sum(medians["bare"][part] for part in PARTS[1:]) / sum(medians["stage"][part] for part in PARTS[1:]),
-        "ratio_asking": medians["bare"]["asking"] / medians["stage"]["asking"],
+        "peers": {
+            side: {
+                "same_replies": sum(map(str.__eq__, texts["stage"], texts[side])) / len(golden),
+                "ratio": sum(medians[side][part] for part in PARTS[1:])
+                / sum(medians["stage"][part] for part in PARTS[1:]),
+                "ratio_asking": medians[side]["asking"] / medians["stage"]["asking"],
+            }
+            for side in SIDES[1:]
+        },
     }
 
 
@@ -136,11 +145,12 @@ def _stage(task: dict[str, Any], golden: Any, functions: Any, config: Any, scrat
     return {"seconds": seconds, "texts": answers.texts, "scores": kept}
 
 
-def _bare(task: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def _bare(task: dict[str, Any], scratch: Path, one_process: bool) -> dict[str, Any]:
     given, made = scratch / "task.json", scratch / "out.json"
     given.write_text(json.dumps(task))
     command = [sys.executable, str(ROOT / "benchmarks" / "evaluation_peer.py"), str(given), str(made)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    more = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if one_process else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **more})
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     answer: dict[str, Any] = json.loads(made.read_text())
@@ -153,8 +163,12 @@ def _print(report: dict[str, Any]) -> None:
     for side, seconds in report["seconds"].items():
         rate = report["queries"] / (seconds["asking"] + seconds["scoring"])
         print(f"{side:<18}" + "".join(f"{seconds[part]:>10.2f}" for part in PARTS) + f"{rate:>12.2f}")
-    print(f"\nspeed without the engine's start: {report['ratio']:.3f} of the peer's (goal: {GOAL} or more)")
-    print(f"asking alone: {report['ratio_asking']:.3f}; the same reply to {report['same_replies']:.1%} of the queries")
+    print(f"\nspeed without the engine's start, beside the peer's (goal: {GOAL} or more):")
+    for side, found in report["peers"].items():
+        print(
+            f"{side:<18}{found['ratio']:.3f}; asking alone {found['ratio_asking']:.3f}; "
+            f"the same reply to {found['same_replies']:.1%} of the queries"
+        )
     for side, scores in report["scores"].items():
         print(f"{side:<18}" + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
 

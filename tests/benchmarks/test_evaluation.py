@@ -44,6 +44,7 @@ def test_all_figures_are_there(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model", head_dim=32)
     small = ["--queries", "4", "--tokens", "4", "--repeat", "1", "--bootstrap", "10", "--domain", str(TINY)]
     report = evaluation.main([*small, "--model", str(model), "--json", str(tmp_path / "report.json")])
-    assert json.loads((tmp_path / "report.json").read_text())["ratio"] == report["ratio"] > 0
-    assert report["queries"] == 4 and report["same_replies"] == 1
+    assert json.loads((tmp_path / "report.json").read_text())["peers"] == report["peers"]
+    assert report["queries"] == 4 and set(report["peers"]) == set(evaluation.SIDES[1:])
+    assert all(found["ratio"] > 0 and found["same_replies"] == 1 for found in report["peers"].values())
     assert all(seconds[part] > 0 for seconds in report["seconds"].values() for part in evaluation.PARTS)
