@@ -37,7 +37,7 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     if len(summary["rounds"]) > 1:
         console.print(rounds_table(summary["rounds"]))
     console.print(stages_table(summary))
-    console.print(places_table(summary["places"], run_dir))
+    print_places(summary["places"], run_dir, console)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -163,16 +163,13 @@ def stages_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def places_table(places: Mapping[str, str], run_dir: str | Path | None) -> Table:
-    """Paths of the run's output."""
-    from rich.table import Table
+def print_places(places: Mapping[str, str], run_dir: str | Path | None, console: Console) -> None:
+    """Print the paths of the run's output, each on a line that is never broken: people copy them."""
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    for name, place in places.items():
-        # A pilot has no adapter, and a running one has none yet.
-        if run_dir is None or (Path(run_dir) / place).exists():
-            table.add_row(
-                Text(name), Text(str(Path(run_dir) / place) if run_dir is not None else place, overflow="fold")
-            )
-    return table
+    # A pilot has no adapter, and a running one has none yet.
+    there = {name: place for name, place in places.items() if run_dir is None or (Path(run_dir) / place).exists()}
+    width = max(map(len, there), default=0)
+    for name, place in there.items():
+        path = place if run_dir is None else str(Path(run_dir) / place)
+        console.print(Text(f"{name:{width}}  {path}"), soft_wrap=True)

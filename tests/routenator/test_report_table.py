@@ -92,10 +92,12 @@ def test_counts_at_each_step() -> None:
 
 
 def test_stages_and_places(tmp_path: Path) -> None:
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "index.html").touch()
-    text = printed(summary(), run_dir=tmp_path)
-    assert "index.html" in text and "adapter" not in text  # paths that do not exist are left out
+    run = tmp_path / ("a folder whose path is longer than the terminal is wide, " * 2)
+    (run / "report").mkdir(parents=True)
+    (run / "report" / "index.html").touch()
+    text = printed(summary(), run_dir=run)
+    assert str(run / "report" / "index.html") in text  # on one line
+    assert "adapter" not in text  # paths that do not exist are left out
     assert line(text, "generate ") == ["generate", "2", "of", "3", "20", "4.0", "s", "1,234"]
     assert line(text, "all")[1:] == ["8.0", "s"]
     assert "report/index.html" in printed(summary())
