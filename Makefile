@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/cpu.txt
 STAMP := $(VENV)/.installed
+# Set in many containers. The tests start hundreds of interpreters, which would all compile the same sources.
+unexport PYTHONDONTWRITEBYTECODE
 
 # More than two cores need: the tests on a cluster mostly wait. Each worker that has any starts a cluster of its own.
 WORKERS ?= 3

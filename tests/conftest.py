@@ -24,6 +24,7 @@ from routenator.errors import InputErrors
 from routenator.extras import MissingPackageError, is_installed
 from slurm.planning.planner import compile_loops
 from tests import pilots
+from tests.snapshots import SharedCode
 from tests.strangers import Stranger, second_user
 
 # Ray reads these once, when it is imported, and vLLM imports Ray: in a run of the suite an engine's test may come
@@ -45,7 +46,7 @@ UMASK = os.umask(0o077)
 os.umask(UMASK)
 TINY = ROOT / "tests" / "domains" / "tiny"
 # Files in the order in which workers take them: those that take minutes, such that compute and such that wait for a
-# cluster in turn.
+# cluster in turn; then those of the fast tests that take longest.
 LONGEST = [
     "test_end_to_end",
     "cluster/test_misfortune",
@@ -66,6 +67,35 @@ LONGEST = [
     "jobs/test_evaluate",
     "jobs/test_train",
     "test_closed_loop",
+    "routenator/test_calls",
+    "slurm/test_driver",
+    "routenator/test_door_again",
+    "routenator/test_drafting",
+    "routenator/test_population",
+    "test_launch",
+    "routenator/test_generation_generator",
+    "jobs/test_merge",
+    "routenator/test_door",
+    "routenator/test_schemas",
+    "test_dependencies",
+    "benchmarks/test_population",
+    "routenator/test_domain_derive",
+    "slurm/test_planner",
+    "slurm/test_status",
+    "slurm/test_submit",
+    "slurm/test_topup",
+    "routenator/test_wording",
+    "slurm/test_experiment_distribution",
+    "benchmarks/test_merge",
+    "routenator/test_generation_describe",
+    "routenator/test_templates",
+    "routenator/test_sampling",
+    "routenator/test_door_languages",
+    "routenator/test_chat_replies",
+    "routenator/test_validation_prefilter",
+    "routenator/test_domain",
+    "routenator/test_languages",
+    "test_trust",
 ]
 
 
@@ -73,6 +103,12 @@ LONGEST = [
 def tiny() -> Domain:
     """A small domain: `search` with a closed category, `book` with optional slots."""
     return load_domain(TINY)
+
+
+@pytest.fixture(scope="session")
+def shared_code(tmp_path_factory: pytest.TempPathFactory) -> SharedCode:
+    """The copy of the code of all runs of toy stages."""
+    return SharedCode(tmp_path_factory.mktemp("code"))
 
 
 @pytest.fixture(scope="session")
@@ -153,8 +189,9 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
+@pytest.hookimpl(trylast=True)  # after those that are not to run were taken out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first, and of these the longest: of several workers, none is left with a long one at the end."""
+    """Slow files first, and then the longest: of several workers, none is left with a long one at the end."""
 
     def file(item: pytest.Item) -> str:
         return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()

@@ -14,6 +14,7 @@ import pytest
 from jobs.plan import Run
 from routenator.config import RunConfig
 from slurm.planning.planner import make_plan, materialise
+from tests.snapshots import SharedCode
 
 STAGES_PATH = Path(__file__).parent / "stages"
 PACKAGE = "toystages"
@@ -77,8 +78,11 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_run(toys: Path, tmp_path: Path) -> Callable[..., Run]:
+def make_run(
+    toys: Path, tmp_path: Path, shared_code: SharedCode, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
     """Makes a run directory of toy stages; keywords change the config (``generate__shards=4``)."""
+    monkeypatch.setattr("slurm.planning.planner.copy_code", shared_code.copy)
 
     def make(**changes: Any) -> Run:
         return materialise(make_plan(make_config(tmp_path, **changes), package=PACKAGE))

@@ -104,7 +104,9 @@ def test_a_run_whose_code_reads_other_task_files_is_refused(run: Run) -> None:
     """A run keeps its code; a task of an earlier version would not understand the files of this one."""
     check_snapshot(run)
     file = run.path / "code" / "slurm" / "worker" / "array_task.py"
-    file.write_text(file.read_text().replace(TASKS_SUFFIX, "_tasks.pkl"))
+    text = file.read_text().replace(TASKS_SUFFIX, "_tasks.pkl")
+    file.unlink()  # other runs have it too
+    file.write_text(text)
     with pytest.raises(InputError, match="a snapshot of an earlier version"):
         check_snapshot(run)
 

@@ -84,9 +84,9 @@ def test_runs_every_stage_and_publishes(make_run: Callable[..., Run]) -> None:
 def test_tasks_run_the_snapshot_of_the_code(make_run: Callable[..., Run]) -> None:
     run = make_run()
     entry = run.path / "code" / "jobs" / "entry.py"
-    entry.write_text(
-        entry.read_text().replace("module.run(task)", "print('from the snapshot', flush=True); module.run(task)")
-    )
+    text = entry.read_text().replace("module.run(task)", "print('from the snapshot', flush=True); module.run(task)")
+    entry.unlink()  # other runs have it too
+    entry.write_text(text)
     with driver(run) as process:
         assert process.wait(LIMIT_S) == 0
     logs = [path.read_text() for path in run.log_dir("merge").glob("*_log.out")]
