@@ -15,13 +15,8 @@ from jobs.plan import Plan, Run
 from jobs.task import Task, done_shards, read_receipt, receipt_path, shard_files, shard_name, verify_file
 from routenator.errors import CorruptShardError, InputError, StageError
 from routenator.files import sha256_file, write_atomic, write_json
+from tests.jobs.race import race, write
 from tests.jobs.world import ONE_ROUND, make_run
-
-
-def write(task: Task, text: str = "data", suffix: str = ".txt") -> Path:
-    path = task.output(suffix)
-    path.write_text(text)
-    return path
 
 
 def test_commit_makes_a_receipt_that_says_what_is_there(tmp_path: Path) -> None:
@@ -116,19 +111,12 @@ def test_a_failed_attempt_removes_its_own_files_alone(tmp_path: Path) -> None:
     assert not gone.exists() and not hidden.exists() and kept.exists()
 
 
-def _race(run_dir: str, attempt: int, barrier: Any, results: Any) -> None:
-    task = Task(Run.load(run_dir), "generate", 0, attempt=attempt)
-    path = write(task, f"attempt {attempt} " * 1000)
-    barrier.wait(timeout=180)
-    results.put((attempt, task.commit({"data": path}, rows=attempt)))
-
-
 def test_of_several_processes_at_once_one_wins_whole(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     context = multiprocessing.get_context("spawn")  # this process has threads, and must not be forked
     results, barrier = context.Queue(), context.Barrier(4)
     processes = [
-        context.Process(target=_race, args=(str(run.path), attempt, barrier, results)) for attempt in range(1, 5)
+        context.Process(target=race, args=(str(run.path), attempt, barrier, results)) for attempt in range(1, 5)
     ]
     for process in processes:
         process.start()

@@ -119,10 +119,10 @@ def test_a_stopped_task_resumes_from_its_checkpoint(
     assert not (task.dir / "shard-00000.work").exists()
 
 
-def test_a_data_set_that_is_not_there_or_damaged_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_data_set_that_is_not_there_or_damaged_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="merge shard 0 is not done"):
-        jobs.train.run(Task(make_run(tmp_path / "empty", model=models(model)), "train", 0))
-    run = run_on(tmp_path, model)
+        jobs.train.run(Task(make_run(tmp_path / "empty"), "train", 0))
+    run = merged(tmp_path)
     file = run.stage_dir("merge") / "dataset" / "train.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptShardError, match=r"train\.parquet"):
@@ -165,10 +165,8 @@ def test_outputs_are_shown_before_the_receipt_is_there(tmp_path: Path, monkeypat
     assert (task.dir / "adapter" / "weights").read_text() == "two"
 
 
-def test_an_attempt_that_lost_while_it_trained_is_no_error(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = run_on(tmp_path, model)
+def test_an_attempt_that_lost_while_it_trained_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_on(tmp_path, tmp_path)  # any folder; nothing is loaded
     winner = Task(run, "train", 0)
 
     def overtaken(*_: object, **__: object) -> None:
