@@ -86,17 +86,21 @@ def marks() -> str:
 @cache
 def letter_tables(points: int = _POINTS) -> Letters:
     """The tables for code points below ``points``."""
+    # Whole lists at a time and spans instead of single signs, because every task makes these tables when it starts.
+    signs = [chr(point) for point in range(points)]
+    categories = list(map(unicodedata.category, signs))
     kinds, folds = np.zeros(points, dtype=np.uint8), np.arange(points, dtype=np.int32)
-    alone = re.compile(f"[{UNSPACED}]")
-    for point in range(points):
-        sign = chr(point)
-        kind = unicodedata.category(sign)
-        if sign.isspace() or kind in ("Cc", "Cs") or sign in _SPECIAL or point in _LATIN_MARKS:
-            kinds[point] = ODD
-        elif sign.isalnum():
-            kinds[point] = ALONE if alone.match(sign) else LETTER
-        elif kind[0] == "M":
-            kinds[point] = MARK
-        if kinds[point] != ODD:
+    kinds[[category[0] == "M" for category in categories]] = MARK
+    letters = np.fromiter(map(str.isalnum, signs), dtype=bool, count=points)
+    kinds[letters] = LETTER
+    for span in re.finditer(f"[{UNSPACED}]+", "".join(signs)):
+        part = slice(*span.span())
+        kinds[part][letters[part]] = ALONE
+    odd = np.fromiter(map(str.isspace, signs), dtype=bool, count=points)
+    odd |= [category in ("Cc", "Cs") for category in categories]
+    odd[[point for point in (*map(ord, _SPECIAL), *_LATIN_MARKS) if point < points]] = True
+    kinds[odd] = ODD
+    for point, (sign, lower) in enumerate(zip(signs, map(str.lower, signs), strict=True)):
+        if (lower != sign or sign in ALIKE) and not odd[point]:
             folds[point] = ord(folded(sign))
     return Letters(kinds, folds)
