@@ -166,7 +166,7 @@ def test_outputs_are_shown_before_the_receipt_is_there(tmp_path: Path, monkeypat
 
 
 def test_an_attempt_that_lost_while_it_trained_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_on(tmp_path, tmp_path)  # any folder; nothing is loaded
+    run = run_on(tmp_path, Path("org/model"))  # nothing is loaded
     winner = Task(run, "train", 0)
 
     def overtaken(*_: object, **__: object) -> None:

@@ -77,12 +77,18 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return control
 
 
+@pytest.fixture(autouse=True)
+def one_copy(shared_code: SharedCode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all plans and runs of these tests share one copy of the code."""
+    shared_code.use(monkeypatch)
+
+
 @pytest.fixture
 def make_run(
     toys: Path, tmp_path: Path, shared_code: SharedCode, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Run]:
     """Makes a run directory of toy stages; keywords change the config (``generate__shards=4``)."""
-    monkeypatch.setattr("slurm.planning.planner.copy_code", shared_code.copy)
+    shared_code.use(monkeypatch)
 
     def make(**changes: Any) -> Run:
         return materialise(make_plan(make_config(tmp_path, **changes), package=PACKAGE))
