@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from math import ceil
@@ -89,7 +90,8 @@ def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) ->
         state += ", but no inodes"
     need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
     return DiskFullError(
-        f"no space to write {file}: disk {disk} has {state}{need}. Free some space, then: {COMMAND} retry {run}"
+        f"no space to write {file}: disk {disk} has {state}{need}. "
+        f"Free some space, then: {COMMAND} retry {shlex.quote(str(run))}"
     )
 
 

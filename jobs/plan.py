@@ -132,6 +132,7 @@ class Run:
         file = run / "plan.json"
         if not file.is_file():
             known = [p.parent.name for p in run.parent.glob("*/plan.json")] if run.parent.is_dir() else []
+            known += [name.rpartition("-")[0] for name in known]  # a config's name means its newest run
             raise InputError(
                 "not a run directory", file=path, found=run.name, expected="a folder with a plan.json", valid=known
             )

@@ -153,6 +153,7 @@ def find_domain(name: str, configs: Path = CONFIGS) -> Path:
         if candidate.is_dir():
             return candidate.resolve()
     known = [path.name for path in (configs / "domains").glob("*") if path.is_dir()]
+    known += [file.parent.name for file in path.parent.glob("*/domain.yaml")]  # the user's own
     raise InputError("no such domain", file=path if "/" in name else None, key="domain", found=path.name, valid=known)
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,9 @@ def read_text(file: Path, expected: str = "a text file") -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError("file not found", file=file, expected=expected) from None
+        beside = [path.name for path in file.parent.iterdir()] if file.parent.is_dir() else []
+        names = get_close_matches(file.name, beside, n=1, cutoff=0.8)  # a slip of the fingers, not just any file
+        raise InputError("file not found", file=file, found=file.name, expected=expected, valid=names) from None
     except UnicodeDecodeError as error:
         raise InputError(
             "not UTF-8 text", file=file, key=f"byte {error.start + 1}", found=error.reason, expected=expected
@@ -181,6 +184,24 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
+class DamagedFileError(InputError, ValueError):
+    """A file that this program wrote is no JSON any more."""
+
+
 def read_json(path: Path) -> Any:
-    """The JSON value in a file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value in a file that this program wrote.
+
+    Raises:
+        DamagedFileError: it is not JSON; a full disk or a copy that broke off leaves such files.
+    """
+    expected = "JSON as it was written; restore the file, or make it again"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DamagedFileError(
+            "this file is damaged", file=path, key=f"line {error.lineno}", found=error.msg, expected=expected
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(
+            "this file is damaged", file=path, key=f"byte {error.start + 1}", found=error.reason, expected=expected
+        ) from None

@@ -140,6 +140,15 @@ def test_a_run_directory_of_another_plan_is_refused(world):
     assert sorted(p for p in world.folder.rglob("*")) == before
 
 
+def test_a_misspelt_run_is_answered_with_the_name_that_was_meant(tmp_path):
+    run = tmp_path / "pet-ad51e2dd2a81"
+    run.mkdir()
+    (run / "plan.json").write_text("{}")
+    for asked, nearest in (("pett", "pet"), ("pet-ad51e2dd2a82", "pet-ad51e2dd2a81")):
+        result = launch("status", str(tmp_path / asked))
+        assert result.returncode == 2 and result.stderr.rstrip().endswith(f"nearest:  {nearest}")
+
+
 @pytest.mark.parametrize("command", ["status", "logs", "retry", "cancel", "report"])
 def test_commands_refuse_a_folder_that_is_not_a_run(tmp_path, command):
     result = launch(command, str(tmp_path / "nothing"))

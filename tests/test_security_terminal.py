@@ -62,6 +62,18 @@ def test_finding_11_a_console_sends_its_own_colors_and_nobody_elses(terminal: bo
     assert plain.count("\\u001b]0;title") == 8 and plain.count("\\u202eevil") == 8
 
 
+def test_a_table_keeps_its_cells_on_a_narrow_terminal() -> None:
+    """At 40 columns `runs` showed no names at all."""
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=40)
+    table = Table("run", "state", "age", "stage", "done", "failed", "rows", "ETA", box=None, pad_edge=False)
+    table.add_row("quickstart-eac1abbdad5b", "running", "43m16s", "generate", "12/400", "3", "1,000", "3m")
+    for printed in (table, Group(table)):
+        console.print(printed)
+    assert out.getvalue().count("quickstart-eac1abbdad5b") == 2 and "1,000" in out.getvalue()
+    assert console.width == 40
+
+
 def test_finding_11_a_name_is_no_markup_of_the_console() -> None:
     out = io.StringIO()
     PlainConsole(file=out, width=80).print("[/nothing] [red]x[/red] :smile:")

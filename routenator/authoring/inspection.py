@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,7 @@ def _day_warnings(domain: Domain, golden: Sequence[GoldenExample]) -> Iterator[s
 
 def _function_warnings(domain: Domain) -> Iterator[str]:
     shares = domain.statistics.functions
-    leave_out = f"`{COMMAND} domain derive {domain.path} OUT --only-used`"
+    leave_out = f"`{COMMAND} domain derive {shlex.quote(str(domain.path))} OUT --only-used`"
     silent = [name for name in domain.functions if name not in domain.rules]
     if silent:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,10 +36,9 @@ class RowLength(NamedTuple):
     def advice(self, domain: Path) -> str:
         """What to change so that the row fits."""
         fitting = -(-self.total * 5 // 4 // 256) * 256
+        derive = f"{COMMAND} domain derive {shlex.quote(str(domain))} OUT --only-used"
         return f"train.max_length={fitting:,}" + (
-            f", train.prompt=compact, or fewer functions: `{COMMAND} domain derive {domain} OUT --only-used`"
-            if self.style == "tools"
-            else ""
+            f", train.prompt=compact, or fewer functions: `{derive}`" if self.style == "tools" else ""
         )
 
 

@@ -36,11 +36,11 @@ def check_spill(folder: Path, key: str, rows: int, near_bytes: int) -> None:
     free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise InputError(
-            f"not enough disk space for the merge of {rows} candidates",
+            f"not enough disk space for the merge of {rows:,} candidates",
             file=folder,
             key=key,
-            found=f"{free / 1024**3:.1f} GiB free",
-            expected=f"{needed / 1024**3:.1f} GiB; choose a folder on a larger disk",
+            found=f"{free / 1024**3:.2f} GiB free",
+            expected=f"{needed / 1024**3:.2f} GiB; choose a folder on a larger disk",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -187,7 +188,7 @@ def _files(directory: Path) -> Iterator[Path]:
                     file=file,
                     found=file.name,
                     expected=f"NAME{SUFFIX}, as in docs/domains.md; "
-                    f"`{COMMAND} domain convert {directory.parent}` rewrites the domain's templates",
+                    f"`{COMMAND} domain convert {shlex.quote(str(directory.parent))}` rewrites the domain's templates",
                 )
             if file is path and file.name in (*OWN_FILES, DRAFTED_TOPICS):
                 continue  # they serve no route

@@ -27,6 +27,7 @@ from routenator.extras import require
 from routenator.files import read_json
 from routenator.generation.vllm_engine import on_cpu, plain_folder, prepare_environment
 from routenator.quiet import is_quiet, name_accelerator
+from routenator.training.adapter import check_weights
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
 
@@ -111,7 +112,12 @@ def auto_classes() -> tuple[Any, Any]:
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
-    """A model in transformers with an adapter, by PEFT."""
+    """A model in transformers with an adapter, by PEFT.
+
+    Raises:
+        InputError: the adapter's weights are missing or damaged.
+    """
+    check_weights(Path(adapter))
     name_accelerator()
     spared = [] if getattr(model, "is_quantized", False) else ["bitsandbytes"]
     with _spared(*spared):
@@ -135,7 +141,7 @@ def merge_adapter(base: str, adapter: str, folder: Path, *, template: str | None
         dtype: precision of its weights; ``auto``: that of the base model's files.
 
     Raises:
-        InputError: a package is missing.
+        InputError: a package is missing, or the adapter's weights are missing or damaged.
         StageError: the adapter does not fit the model.
     """
     require("evaluate", "merging an adapter", ("torch", "transformers", "peft"))

@@ -25,9 +25,9 @@ from routenator.handoff.gguf import write_gguf
 from routenator.handoff.model_card import Origin, model_card
 from routenator.handoff.trained import TrainedModel
 from routenator.models import MARKER, hub_snapshot, weights_identity
-from routenator.training.adapter import BASE, CARD, TEMPLATE_FILE, AdapterCard
+from routenator.training.adapter import BASE, CARD, TEMPLATE_FILE, WEIGHTS, AdapterCard, check_weights
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_config.json")
+_COPIED_WEIGHTS = (WEIGHTS, "adapter_config.json")
 # Of a base model: weights, configuration, tokenizer and terms. The index of pickled weights names files not copied.
 _COPIED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm", "LICENSE*", "NOTICE*")
 _NOT_COPIED = (MARKER, ".*", "*.bin.index.json")
@@ -83,7 +83,8 @@ def export_adapter(model: TrainedModel, out: Path, origin: Origin) -> list[str]:
     """
     base = named_base(model)
     with _new_folder(out) as folder:
-        for name in _WEIGHTS:
+        check_weights(model.adapter)
+        for name in _COPIED_WEIGHTS:
             if not (model.adapter / name).is_file():
                 raise InputError("this adapter lacks a file", file=model.adapter, key="RUN", expected=name)
             shutil.copyfile(model.adapter / name, folder / name)
@@ -103,6 +104,7 @@ def export_adapter(model: TrainedModel, out: Path, origin: Origin) -> list[str]:
             parser=card.tool_call_parser or "PARSER",
             card=CARD,
             rank=max_lora_rank(str(folder)) if config["peft_type"] == "LORA" else 8,
+            tokens=origin.max_new_tokens,
         )
         _describe(folder, card, model.template, model_card(
             card, origin, base.name if base else None, kind="PEFT adapter", usage=usage
@@ -129,7 +131,7 @@ def export_merged(model: TrainedModel, out: Path, origin: Origin) -> None:
         config.pop("_name_or_path", None)
         write_json(folder / "config.json", config)
         card = _portable(model.card, base.name if base else "")
-        usage = _MERGED_USE.format(parser=card.tool_call_parser or "PARSER", card=CARD)
+        usage = _MERGED_USE.format(parser=card.tool_call_parser or "PARSER", card=CARD, tokens=origin.max_new_tokens)
         _describe(folder, card, model.template, model_card(
             card, origin, base.name if base else None, kind="full model", usage=usage
         ))  # fmt: skip
@@ -249,7 +251,7 @@ prompt = tokenizer.apply_chat_template(
     tools=tools, chat_template=template, add_generation_prompt=True, tokenize=False,
 )
 inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-output = model.generate(**inputs, do_sample=False, max_new_tokens=128)
+output = model.generate(**inputs, do_sample=False, max_new_tokens={tokens})
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 
@@ -281,7 +283,7 @@ prompt = tokenizer.apply_chat_template(
     [{{"role": "user", "content": "QUERY"}}], tools=tools, add_generation_prompt=True, tokenize=False
 )
 inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-output = model.generate(**inputs, do_sample=False, max_new_tokens=128)
+output = model.generate(**inputs, do_sample=False, max_new_tokens={tokens})
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 

@@ -22,6 +22,7 @@ class Origin:
         merge: counts, distribution and generators as in merge.json; None if unknown.
         scores: scores.json's entries of the model, the baselines, and what it was scored on; None if unknown.
         provenance: label -> text, without paths.
+        max_new_tokens: tokens that a reply may have, in the card's example.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Origin:
     merge: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    max_new_tokens: int = 128
 
 
 def model_card(card: AdapterCard, origin: Origin, base: str | None, *, kind: str, usage: str) -> str:
@@ -107,14 +109,17 @@ def _scores(scores: Mapping[str, Any] | None) -> str:
     sides |= {f"baseline {name}": side for name, side in (scores.get("baselines") or {}).items()}
     known = {name: side for name, side in sides.items() if side}
     rows = [
-        [label, *(_interval(side[key]) if side.get(key) else "" for side in known.values())]
+        [label, *(_interval(side.get(key)) for side in known.values())]
         for key, label in METRICS.items()
-        if after.get(key)
+        if _interval(after.get(key))
     ]
     return f"On {after['n']:,} queries ({scores['queries']}), with 95% intervals.\n\n" + table(["", *known], rows)
 
 
-def _interval(value: Mapping[str, float]) -> str:
+def _interval(value: Mapping[str, float | None] | None) -> str:
+    """A score with its interval; empty without a score: an API without content types has no accuracy of them."""
+    if not value or value["value"] is None:
+        return ""
     return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 

@@ -16,6 +16,7 @@ from routenator.errors import InputError, value_kind
 from routenator.files import read_json, read_text, write_atomic, write_json
 
 CARD = "routenator.json"
+WEIGHTS = "adapter_model.safetensors"
 CARD_FORMAT = 2
 BASE = "base"  # folder of the base model in an exported adapter
 _README = """---
@@ -109,6 +110,36 @@ def read_card(folder: Path) -> AdapterCard | None:
         raise InputError(
             "this adapter's card is damaged", file=file, key=".".join(map(str, first["loc"])), found=first["msg"]
         ) from None
+
+
+def check_weights(folder: Path) -> None:
+    """Check that an adapter's weights are there and whole; loaders name neither the file nor the reason.
+
+    Raises:
+        InputError: there are none, or the file is cut off or damaged.
+    """
+    file = folder / WEIGHTS
+    if not file.is_file():
+        if (folder / "adapter_model.bin").is_file():  # a plain PEFT adapter of an earlier time
+            return
+        raise InputError("this adapter has no weights", file=folder, found="nothing", expected=WEIGHTS)
+    size = file.stat().st_size
+    try:
+        with open(file, "rb") as handle:
+            header = int.from_bytes(handle.read(8), "little")
+            entries = json.loads(handle.read(min(header, size)))
+        # The format's own arithmetic: 8 bytes, the header, then the tensors up to the last offset.
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        whole = size == 8 + header + max(ends, default=0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise InputError(
+            "these weights are cut off or damaged",
+            file=file,
+            found=f"{size:,} bytes, not as their header says",
+            expected="the file as training wrote it: copy it again, or train again",
+        )
 
 
 def base_of(folder: Path, card: AdapterCard) -> str:

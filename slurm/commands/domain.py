@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -119,7 +120,7 @@ def domain_init(
                 put(f"{_CHANGES[what]}: {name}")
         if not any(asdict(made.changes).values()):
             put("nothing was edited, and the functions are the same")
-    put(f"next: {COMMAND} run {made.path / 'run.yaml'} --until merge")
+    put(f"next: {COMMAND} run {shlex.quote(str(made.path / 'run.yaml'))} --until merge")
 
 
 @domain_app.command("check")

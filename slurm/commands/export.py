@@ -82,4 +82,5 @@ def _origin(found: Found) -> Origin:
             "domain sha256": f"`{plan.domain_sha256}`",
             "golden set sha256": f"`{plan.golden_sha256}`",
         },
+        max_new_tokens=found.settings.max_new_tokens,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -108,7 +109,7 @@ def devcluster_up(
     put(f"export SLURM_CONF={cluster.slurm_conf}")
     if cluster.commands is not None:
         put(f"export PATH={cluster.commands}:$PATH")
-    put(f"stop them with: {COMMAND} devcluster down --root {cluster.root}", err=True)
+    put(f"stop them with: {COMMAND} devcluster down --root {shlex.quote(str(cluster.root))}", err=True)
 
 
 @devcluster_app.command("down")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import typer
@@ -41,7 +42,7 @@ def monitor(run: AnyRun = None, every: Every = 5.0) -> None:
             print_status(console, StatusReader(loaded).read())
         else:
             console.print(
-                f"{screen.status.name} keeps running; see: {COMMAND} status {loaded.path}",
+                f"{screen.status.name} keeps running; see: {COMMAND} status {shlex.quote(str(loaded.path))}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -71,7 +72,7 @@ def pilot(
     if code == 0 and _merged(run):
         print_acceptance(measured_of(run), console_for_output())
     elif code == 0:
-        put(f"Once it is done: {COMMAND} acceptance {run.path}")
+        put(f"Once it is done: {COMMAND} acceptance {shlex.quote(str(run.path))}")
     put(run.path)
     raise typer.Exit(code)
 
@@ -97,7 +98,9 @@ def acceptance(
     print_acceptance(measured, console, worst)
     print_need(need, lost, console)
     if any(need.asked):
-        console.print(f"Fill them with: {COMMAND} topup {loaded.path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Fill them with: {COMMAND} topup {shlex.quote(str(loaded.path))}", highlight=False, soft_wrap=True
+        )
 
 
 @app.command()

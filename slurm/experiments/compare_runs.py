@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.plan import Run
-from routenator.domain.functions import load_functions
-from routenator.domain.golden import load_golden
+from routenator.dataset.files import split_files
+from routenator.domain.functions import Function, load_functions
+from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError
 from routenator.evaluation.embed import remembering
+from routenator.evaluation.holdout import SYNTHETIC, held_out
 from routenator.evaluation.paired import compare_files
 from routenator.report.table import score_text
 
@@ -28,7 +30,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
     """Return the second run's trained model minus the first's; the first run's seed, resamples and `match` are used.
 
     Raises:
-        InputError: a run has not been evaluated, or the two have different golden sets or APIs.
+        InputError: a run has not been evaluated, or the two have different queries or APIs.
     """
     for run in (first, second):
         if not (run.path / "predictions.jsonl").is_file():
@@ -50,7 +52,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
     found = compare_files(
         first.path / "predictions.jsonl",
         second.path / "predictions.jsonl",
-        load_golden(first.golden_file, functions),
+        _asked(first, second, functions),
         functions,
         remembering(first.config.model.embedder, first.config.cache),
         seed=first.config.seed,
@@ -59,6 +61,27 @@ def compare_runs(first: Run, second: Run) -> dict[str, Any]:
         same_embedder=first.config.model.embedder == second.config.model.embedder,
     )
     return {"first": first.path.name, "second": second.path.name, **found}
+
+
+def _asked(first: Run, second: Run, functions: Mapping[str, Function]) -> list[GoldenExample]:
+    """The queries with their calls that two runs were scored on: golden ones, or without any the synthetic hold-outs.
+
+    Raises:
+        InputError: one was scored on golden queries and the other was not.
+    """
+    golden, others = (load_golden(run.golden_file, functions, may_be_empty=True) for run in (first, second))
+    if bool(golden) != bool(others):
+        raise InputError(
+            "the two runs were scored on different kinds of queries",
+            file=second.path,
+            found="golden queries" if others else f"a {SYNTHETIC}",
+            expected="golden queries" if golden else f"a {SYNTHETIC}",
+        )
+    if golden:
+        return golden
+    # Two runs with the same data have the same hold-out; those of others may still have some queries in common.
+    rows = [held_out(split_files(run.path / "dataset", "validation"), functions) for run in (second, first)]
+    return list({example.query: example for part in rows for example in part}.values())
 
 
 def print_comparison(value: Mapping[str, Any], console: Console) -> None:

@@ -15,6 +15,7 @@ from jobs.plan import Plan
 from jobs.task import missing_shards
 from routenator.authoring.check import check_domain
 from routenator.config import RunConfig
+from routenator.dataset.spill import MARGIN
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenExample, check_shown, has_golden, load_golden
 from routenator.embedders import embedder_warnings
@@ -25,7 +26,7 @@ from routenator.sampling.strata import Stratum, build_strata
 from slurm.planning.planner import check_run_dir, golden_source, planned_run
 from slurm.preflight.cluster import check_cluster
 from slurm.preflight.installed import check_installed
-from slurm.preflight.lengths import check_row_lengths
+from slurm.preflight.lengths import check_reply_lengths, check_row_lengths
 from slurm.preflight.paths import check_paths
 from slurm.submission.options import check_resources, resources
 
@@ -71,6 +72,8 @@ def preflight(plan: Plan, *, submitting: bool = True) -> list[str]:
     warnings = []
     if "train" in plan.stages and missing_shards(planned_run(plan), "train"):
         warnings = check_row_lengths(config, inputs.domain, inputs.golden)
+    if "evaluate" in plan.stages and missing_shards(planned_run(plan), "evaluate"):
+        warnings += check_reply_lengths(config, inputs.golden)
     languages = inputs.domain.statistics.languages
     if "merge" in plan.stages and config.merge.ambiguity != "off":
         warnings += embedder_warnings(config.model.embedder, languages, "merge.ambiguity")
@@ -206,14 +209,18 @@ def check_disk(
         sum(estimate[stage] * len(shards) / plan.stages[stage].shards for stage, shards in missing.items())
         * DISK_MARGIN
     )
+    parts = [f"{stage} {size(estimate[stage])}" for stage, shards in missing.items() if shards]
+    # Both refuse to start with less beside their own arrays.
+    if plan.config.merge.spill_dir is None and any(missing.get(stage) for stage in ("shortfall", "merge")):
+        need += MARGIN
+        parts.append(f"scratch of merge {size(MARGIN)}")
     root = Path(plan.config.root)
     free = free_bytes(nearest_folder(root))
     if need > free:
-        parts = ", ".join(f"{stage} {size(estimate[stage])}" for stage, shards in missing.items() if shards)
         raise InputError(
             "not enough disk space for the planned output",
             file=root,
             key="dataset.size",
             found=f"{size(free)} free",
-            expected=f"{size(ceil(need))} ({parts}; times {DISK_MARGIN:g} for temporary files and logs)",
+            expected=f"{size(ceil(need))} ({', '.join(parts)}; stages times {DISK_MARGIN:g} for temporary files, logs)",
         )

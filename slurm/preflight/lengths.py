@@ -1,10 +1,12 @@
-"""Says before anything is submitted that rows will be longer than ``train.max_length``: training would refuse them."""
+"""Says before anything is submitted what will be too long: rows for ``train.max_length``, which training would refuse,
+and right replies for ``evaluate.max_new_tokens``, which would be cut off."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from routenator.authoring.rowlengths import RowLength, row_lengths, tokenizer_at_hand
+from routenator.chat.prompts import PromptFormat
 from routenator.config import RunConfig
 from routenator.domain.calls import Call, calls_text
 from routenator.domain.domain import Domain
@@ -16,6 +18,7 @@ from routenator.models import cache_folder
 # JSON and text have more bytes than this per token, with any common tokenizer. Loading one takes seconds, so it is left
 # out where even this many tokens would fit.
 _BYTES_PER_TOKEN = 2
+_TAGS = 20  # tokens around the call of a reply
 
 
 def check_row_lengths(config: RunConfig, domain: Domain, golden: Sequence[GoldenExample]) -> list[str]:
@@ -59,3 +62,27 @@ def check_row_lengths(config: RunConfig, domain: Domain, golden: Sequence[Golden
             f"train.max_length={most:,}; training refuses rows as long. Set {longest.advice(domain.path)}"
         ]
     return []
+
+
+def check_reply_lengths(config: RunConfig, golden: Sequence[GoldenExample]) -> list[str]:
+    """Count the tokens of the right replies to golden queries, if the trained model's tokenizer is on this machine.
+
+    Returns:
+        A sentence if some are longer than ``evaluate.max_new_tokens``: no model can give them.
+    """
+    most = config.evaluate.max_new_tokens
+    replies = [[Call(call.name, call.arguments) for call in one.calls] for one in golden if one.calls]
+    long = [calls for calls in replies if len(calls_text(calls).encode()) > _BYTES_PER_TOKEN * (most - _TAGS)]
+    tokenizer = tokenizer_at_hand(config.model.trainee, cache_folder(config.cache)) if long else None
+    if tokenizer is None:
+        return []
+    # A reply has the same calls in either style; the tools of the other need not be shown for it.
+    form = PromptFormat("compact", [], tokenizer, several=any(len(calls) > 1 for calls in replies))
+    counts = [count for calls in long if (count := len(form.reply_ids("", calls))) > most]
+    if not counts:
+        return []
+    return [
+        f"the right replies to {len(counts):,} of {len(golden):,} golden queries are longer than "
+        f"evaluate.max_new_tokens={most:,}, so no model can give them; the longest has {max(counts):,} tokens. "
+        f"Set evaluate.max_new_tokens={-(-max(counts) * 5 // 4 // 32) * 32:,}"
+    ]

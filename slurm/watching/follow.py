@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jobs.disk import mount_of, size
 from jobs.plan import Run
 from jobs.results import gather
 from routenator.place import COMMAND
@@ -23,6 +26,7 @@ EXIT_TERMINATED = 143
 LOCAL_LOOK_S = 0.5
 # Each look costs the controller a squeue and the accounting database a sacct call, so it is slow on a cluster.
 SLURM_LOOK_S = 10.0
+_LITTLE = 1024**2  # bytes
 
 
 def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
@@ -66,13 +70,21 @@ def run_local(run: Run, wait: bool, console: Console, package: str) -> int:
     print_failures(console, status)
     if not any(stage.failures for stage in status.stages):
         console.print(
-            f"The driver ended early; see {run.path / 'logs' / 'driver.log'}",
+            _early_end(run),
             style="red",
             highlight=False,
             soft_wrap=True,
         )
     console.print(f"\nOnce the cause is fixed, {_resume(run)}", highlight=False, soft_wrap=True)
     return process.returncode or 1
+
+
+def _early_end(run: Run) -> str:
+    """Why the driver ended before any task failed: on a full disk it could not even write its log."""
+    free = shutil.disk_usage(run.path).free
+    if free < _LITTLE:
+        return f"The driver ended early: disk {mount_of(run.path)} has {size(free)} free"
+    return f"The driver ended early; see {run.path / 'logs' / 'driver.log'}"
 
 
 def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) -> int:
@@ -87,7 +99,11 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
     try:
         status = watch(run, console, Patience(patience).over, SLURM_LOOK_S)
     except KeyboardInterrupt:
-        console.print(f"\nThe jobs keep running; see: {COMMAND} status {run.path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"\nThe jobs keep running; see: {COMMAND} status {shlex.quote(str(run.path))}",
+            highlight=False,
+            soft_wrap=True,
+        )
         return EXIT_INTERRUPTED
     if status.state == "done":
         print_result(run, console)
@@ -96,7 +112,7 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
     if status.state == "stuck":
         console.print(
             f"\nThe run is stuck: its jobs stay in the queue, but for {patience:g} minutes none could start. Nothing "
-            f"has to be submitted again; to wait on, use: {COMMAND} status {run.path} --watch",
+            f"has to be submitted again; to wait on, use: {COMMAND} status {shlex.quote(str(run.path))} --watch",
             highlight=False,
             soft_wrap=True,
         )
@@ -122,4 +138,4 @@ def print_scores(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _resume(run: Run) -> str:
-    return f"resume with: {COMMAND} retry {run.path}"
+    return f"resume with: {COMMAND} retry {shlex.quote(str(run.path))}"

@@ -129,3 +129,12 @@ def test_domains_are_found_by_name_and_by_path():
     with pytest.raises(InputError) as caught:
         find_domain("configs/domains/creativ")
     assert caught.value.nearest == "creative"
+
+
+def test_a_domain_of_the_users_own_is_the_nearest_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pet").mkdir()
+    (tmp_path / "pet" / "domain.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no such domain") as error:
+        find_domain("pett")
+    assert error.value.nearest == "pet"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
 from routenator.errors import CorruptShardError, InputError, InputErrors, RoutenatorError, StageError, value_kind
+from routenator.files import read_text
 from tests.conftest import ROOT
 
 
@@ -39,6 +41,17 @@ def test_unknown_parts_are_omitted() -> None:
 )
 def test_nearest(found: object, valid: list[str], nearest: str | None) -> None:
     assert InputError("x", found=found, valid=valid).nearest == nearest
+
+
+def test_a_missing_file_names_the_one_that_was_meant_and_not_just_any(tmp_path: Path) -> None:
+    for name in ("petstore.yaml", "golden.jsonl"):
+        (tmp_path / name).touch()
+    for asked, nearest in (("petstore.yml", "petstore.yaml"), ("functions.json", None)):
+        with pytest.raises(InputError, match="file not found") as error:
+            read_text(tmp_path / asked)
+        assert error.value.nearest == nearest
+    with pytest.raises(InputError, match="file not found"):
+        read_text(tmp_path / "no" / "folder.yaml")
 
 
 def test_an_explicit_expectation_is_kept() -> None:

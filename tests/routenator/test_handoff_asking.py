@@ -20,6 +20,7 @@ from routenator.evaluation.nearest import Neighbours
 from routenator.handoff import asking
 from routenator.handoff.asking import Asker
 from routenator.handoff.trained import open_trained
+from routenator.training.adapter import check_weights
 from tests.conftest import launch_here
 from tests.routenator.handoff import save_adapter, save_trained
 from tests.routenator.tiny_model import byte_tokenizer
@@ -142,3 +143,26 @@ def test_asking_imports_nothing_that_plain_weights_do_not_need(tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["set()", "True"], done.stdout + done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_damaged_weights_are_named_before_an_export_or_an_answer(tmp_path: Path) -> None:
+    """A copy that broke off was exported as it was, and `ask` ended in a traceback."""
+    adapter = save_trained(tmp_path)
+    weights = adapter / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (whole[:-1], whole[:20], whole[:4], b"", b"\0" * 50, None):
+        weights.unlink()
+        if damaged is not None:
+            weights.write_bytes(damaged)
+        with pytest.raises(InputError, match="cut off or damaged" if damaged is not None else "has no weights"):
+            check_weights(adapter)
+    for command in (["ask", str(adapter), "a query"], ["export", str(adapter), str(tmp_path / "out"), "--adapter"]):
+        refused = launch_here(*command)
+        assert refused.returncode == 2 and "this adapter has no weights" in refused.stderr
+    assert not list((tmp_path / "out").iterdir())
+    weights.write_bytes(whole)
+    check_weights(adapter)
+    (adapter / "routenator.json").write_text('{"format": 2, "dom')
+    refused = launch_here("ask", str(adapter), "a query")
+    assert refused.returncode == 2 and "this file is damaged" in refused.stderr and "line 1" in refused.stderr

@@ -182,6 +182,15 @@ def test_the_card_tells_data_scores_and_limits(model: TrainedModel) -> None:
         "25% of the queries", "wrong_value (9)", "| plan | abc |", "- `search`: Find things.", "grants no licence",
     ):  # fmt: skip
         assert expected in text
+    # An API without content types has no accuracy of them: the export ended in a traceback.
+    nothing = {"value": None, "low": None, "high": None}
+    own = {
+        "after": {"n": 40, "exact_match": interval, "errors": {}, "cta": nothing},
+        "before": {"exact_match": nothing},
+    }
+    without = replace(origin, scores={**own, "queries": "synthetic hold-out"})
+    shown = model_card(model.card, without, None, kind="PEFT adapter", usage="USE")
+    assert "Content-type" not in shown and "0.750 [0.700, 0.800] |  |" in shown
     bare = model_card(model.card, Origin("t"), None, kind="PEFT adapter", usage="USE")
     assert "not been evaluated" in bare and "without its run" in bare and "base_model:" not in bare
 

@@ -14,11 +14,12 @@ from launch import app
 from routenator.authoring.drawn import draw_all, drawn_rows
 from routenator.authoring.rowlengths import length_warnings, load_tokenizer, row_lengths
 from routenator.chat.prompts import PromptFormat
-from routenator.config import RunConfig
+from routenator.config import EvaluateConfig, RunConfig
+from routenator.domain.calls import Call
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenCall, GoldenExample, load_golden
 from routenator.errors import InputError
-from slurm.preflight.lengths import check_row_lengths
+from slurm.preflight.lengths import check_reply_lengths, check_row_lengths
 from tests.conftest import TINY
 from tests.routenator.tiny_model import byte_tokenizer
 
@@ -101,3 +102,19 @@ def test_plan_refuses_rows_that_are_too_long(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["plan", str(tmp_path / "run.yaml")])
     assert shown.exit_code == 2, shown.output
     assert "train.max_length" in shown.stderr and "of them prompt" in shown.stderr
+
+
+def test_right_replies_that_would_be_cut_off_are_said_before_a_run(tiny: Domain, tmp_path: Path) -> None:
+    """They count as wrong whatever the model does, and looked like its mistakes."""
+    call = GoldenCall("search", {"content_type": "poster", "extracted_prompt": "x" * 300})
+    golden = [*load_golden(TINY / "golden.jsonl", tiny.functions), GoldenExample("a poster of " + "x" * 300, (call,))]
+    form = PromptFormat("compact", tiny.tools(), byte_tokenizer())
+    longest = len(form.reply_ids("", [Call(call.name, call.arguments)]))
+
+    def config(limit: int) -> RunConfig:
+        return config_of(tmp_path).model_copy(update={"evaluate": EvaluateConfig(max_new_tokens=limit)})
+
+    (warning,) = check_reply_lengths(config(160), golden)
+    assert f"1 of {len(golden):,} golden queries" in warning and f"{longest:,} tokens" in warning
+    advised = int(warning.rpartition("=")[2].replace(",", ""))
+    assert check_reply_lengths(config(advised), golden) == [] and check_reply_lengths(config(160), golden[:-1]) == []

@@ -46,6 +46,15 @@ def test_too_little_disk_is_refused_with_both_numbers(tmp_path: Path, toys: Path
         check_disk(small, 2000, lambda path: 5 * 1024)  # was: 0.0 GiB free, expected 0.0 GiB
 
 
+def test_the_room_that_the_merge_keeps_free_is_part_of_what_a_run_needs(tmp_path: Path, toys: Path) -> None:
+    """With 60 MiB free a run was submitted, and ended in `shortfall`, which asked for 0.3 GiB."""
+    for spill, said in ((None, True), (str(tmp_path), False)):
+        config = make_config(tmp_path, dataset__size=50, merge={"spill_dir": spill})
+        with pytest.raises(InputError) as error:
+            check_disk(make_plan(config, package=PACKAGE), 2000, lambda path: 0)
+        assert ("scratch of merge 256.0 MiB" in str(error.value)) == said
+
+
 def test_the_real_disk_is_asked(tmp_path: Path, toys: Path) -> None:
     with pytest.raises(InputError, match="not enough disk space"):
         check_disk(make_plan(make_config(tmp_path, dataset__size=10**12), package=PACKAGE), 2000)

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from routenator.domain.calls import Call, calls_text
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
@@ -97,3 +99,25 @@ def test_comparing_runs_loads_no_model_and_nothing_that_could(tmp_path: Path) ->
     )
     done = subprocess.run([sys.executable, "-c", code, run.path], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(rows)), "True", "set()"]
+
+
+def test_runs_without_golden_queries_are_compared_on_their_synthetic_hold_out(tmp_path: Path) -> None:
+    """The comparison ended with "the golden file is empty"."""
+    run, other = (make_run(tmp_path / name) for name in ("run", "other"))
+    functions = load_domain(run.domain_dir).functions
+    golden = load_golden(run.golden_file, functions)
+    folder = run.stage_dir("merge") / "dataset"
+    folder.mkdir(parents=True)
+    calls = [calls_text([Call(call.name, call.arguments) for call in example.calls]) for example in golden]
+    rows = {"query": [example.query for example in golden], "calls": calls, "hidden": [None] * len(golden)}
+    pl.DataFrame(rows, schema_overrides={"hidden": pl.List(pl.String)}).write_parquet(folder / "validation.parquet")
+    (run.path / "dataset").symlink_to(folder)
+    lines = [json.dumps({"query": example.query, "after": {"reply": "No."}}) for example in golden]
+    for each in (run, other):
+        (each.path / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    run.golden_file.write_text("# none yet\n")
+    found = compare_runs(run, run)
+    assert found["n"] == len(golden) and found["exact_match"]["difference"]["value"] == 0
+    with pytest.raises(InputError, match="different kinds of queries") as error:
+        compare_runs(run, other)
+    assert (error.value.found, error.value.expected) == ("golden queries", "a synthetic hold-out")
