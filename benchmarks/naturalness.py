@@ -128,7 +128,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=300, help="of each group")
     parser.add_argument("--model", default=MODEL, help="whose perplexity is measured")
     parser.add_argument("--no-model", action="store_true", help="count only")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print at most N faults of each kind")
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="print at most N faults of each kind, none of people"
+    )
     options = parser.parse_args()
     if not (options.domain or options.sources or options.run):
         options.domain = list(DOMAINS)
@@ -224,7 +226,8 @@ def _measure(group: Group, likelihood: Likelihood | None, base: Reference | None
     shown: Counter[str] = Counter()
     for kind, said, query in found:
         shown[kind] += 1
-        if shown[kind] <= options.show:
+        # People's queries are for judging only: who writes wording must not read them.
+        if group.domain is not None and shown[kind] <= options.show:
             print(f"    {kind}: {said + ': ' if said else ''}{query}")
     return not fine
 

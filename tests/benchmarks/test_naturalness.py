@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks import naturalness
+from routenator.domain.loader import load_domain
 from tests.conftest import ROOT
 
 TINY = ROOT / "tests" / "domains" / "tiny"
@@ -23,6 +26,18 @@ def test_a_group_with_too_many_faults_misses_the_goal(
     assert naturalness.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["people", "tiny"]
+
+
+@pytest.mark.parametrize(("domain", "shown"), [(None, 0), (TINY, 1)])
+def test_faults_of_people_are_counted_and_not_shown(
+    domain: Path | None, shown: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = "find a orange poster"
+    call = '[{"name": "search", "arguments": {"content_type": "poster", "extracted_prompt": "orange"}}]'
+    group = naturalness.Group("rows", None if domain is None else load_domain(domain), [(query, call)])
+    naturalness._measure(group, None, None, argparse.Namespace(show=5, rows=1))
+    line, *more = capsys.readouterr().out.splitlines()
+    assert "100.0" in line and len(more) == shown and all(query in each for each in more)
 
 
 def test_perplexities_are_compared_at_equal_numbers_of_words() -> None:
