@@ -129,7 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default=MODEL, help="whose perplexity is measured")
     parser.add_argument("--no-model", action="store_true", help="count only")
     parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="print at most N faults of each kind, none of people"
+        "--show", type=int, default=0, metavar="N", help="print at most N faults of each kind, of our own rows alone"
     )
     options = parser.parse_args()
     if not (options.domain or options.sources or options.run):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shlex
 import shutil
 from collections.abc import Sequence
 from math import ceil
@@ -16,7 +15,7 @@ from jobs.stages import EXAMPLE_BYTES, STAGES, Volume
 from routenator.config import RunConfig
 from routenator.dataset.export import FORMATS
 from routenator.errors import StageError
-from routenator.place import COMMAND
+from routenator.place import command_line
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 # Native libraries raise errors of their own types, with the system's message in them.
@@ -90,8 +89,7 @@ def disk_full(error: BaseException, folder: Path, need_bytes: int, run: Path) ->
         state += ", but no inodes"
     need = f"; this shard needs about {size(need_bytes)}" if need_bytes else ""
     return DiskFullError(
-        f"no space to write {file}: disk {disk} has {state}{need}. "
-        f"Free some space, then: {COMMAND} retry {shlex.quote(str(run))}"
+        f"no space to write {file}: disk {disk} has {state}{need}. Free some space, then: {command_line('retry', run)}"
     )
 
 

@@ -46,7 +46,7 @@ UMASK = os.umask(0o077)
 os.umask(UMASK)
 TINY = ROOT / "tests" / "domains" / "tiny"
 # Files in the order in which workers take them: those that take minutes, such that compute and such that wait for a
-# cluster in turn; then those of the fast tests that take longest.
+# cluster in turn.
 LONGEST = [
     "test_end_to_end",
     "cluster/test_misfortune",
@@ -67,35 +67,6 @@ LONGEST = [
     "jobs/test_evaluate",
     "jobs/test_train",
     "test_closed_loop",
-    "routenator/test_calls",
-    "slurm/test_driver",
-    "routenator/test_door_again",
-    "routenator/test_drafting",
-    "routenator/test_population",
-    "test_launch",
-    "routenator/test_generation_generator",
-    "jobs/test_merge",
-    "routenator/test_door",
-    "routenator/test_schemas",
-    "test_dependencies",
-    "benchmarks/test_population",
-    "routenator/test_domain_derive",
-    "slurm/test_planner",
-    "slurm/test_status",
-    "slurm/test_submit",
-    "slurm/test_topup",
-    "routenator/test_wording",
-    "slurm/test_experiment_distribution",
-    "benchmarks/test_merge",
-    "routenator/test_generation_describe",
-    "routenator/test_templates",
-    "routenator/test_sampling",
-    "routenator/test_door_languages",
-    "routenator/test_chat_replies",
-    "routenator/test_validation_prefilter",
-    "routenator/test_domain",
-    "routenator/test_languages",
-    "test_trust",
 ]
 
 
@@ -191,7 +162,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)  # after those that are not to run were taken out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first, and then the longest: of several workers, none is left with a long one at the end."""
+    """Slow files first, and of these the longest: of several workers, none is left with a long one at the end."""
 
     def file(item: pytest.Item) -> str:
         return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()

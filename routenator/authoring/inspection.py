@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from routenator.compose import probe_config
 from routenator.domain.domain import Domain
 from routenator.domain.golden import GoldenExample, load_golden
 from routenator.errors import InputError, InputErrors
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.routes import ROUTES
 from routenator.sampling.feasible import rows_to_cover
 from routenator.sampling.strata import build_strata
@@ -109,7 +108,7 @@ def _day_warnings(domain: Domain, golden: Sequence[GoldenExample]) -> Iterator[s
 
 def _function_warnings(domain: Domain) -> Iterator[str]:
     shares = domain.statistics.functions
-    leave_out = f"`{COMMAND} domain derive {shlex.quote(str(domain.path))} OUT --only-used`"
+    leave_out = f"`{command_line('domain', 'derive', domain.path, 'OUT', '--only-used')}`"
     silent = [name for name in domain.functions if name not in domain.rules]
     if silent:
         yield (

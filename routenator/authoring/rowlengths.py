@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from routenator.domain.domain import Domain
 from routenator.errors import InputError
 from routenator.extras import is_installed, require
 from routenator.models import prepared
-from routenator.place import COMMAND
+from routenator.place import command_line
 
 _MOST = 32  # rows counted; the longest in characters
 Row = tuple[str, list[Call]]  # query and calls
@@ -36,7 +35,7 @@ class RowLength(NamedTuple):
     def advice(self, domain: Path) -> str:
         """What to change so that the row fits."""
         fitting = -(-self.total * 5 // 4 // 256) * 256
-        derive = f"{COMMAND} domain derive {shlex.quote(str(domain))} OUT --only-used"
+        derive = command_line("domain", "derive", domain, "OUT", "--only-used")
         return f"train.max_length={fitting:,}" + (
             f", train.prompt=compact, or fewer functions: `{derive}`" if self.style == "tools" else ""
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from routenator.domain.schema import TemplateEntry, TemplateFile, TemplateHead
 from routenator.errors import InputError, InputErrors
 from routenator.grammar import Node, parse_or_refuse
 from routenator.parsing import lines_of_keys, parse_model, read_yaml
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.routes import ROUTES
 
 EVERY_FUNCTION = "*"
@@ -188,7 +187,7 @@ def _files(directory: Path) -> Iterator[Path]:
                     file=file,
                     found=file.name,
                     expected=f"NAME{SUFFIX}, as in docs/domains.md; "
-                    f"`{COMMAND} domain convert {shlex.quote(str(directory.parent))}` rewrites the domain's templates",
+                    f"`{command_line('domain', 'convert', directory.parent)}` rewrites the domain's templates",
                 )
             if file is path and file.name in (*OWN_FILES, DRAFTED_TOPICS):
                 continue  # they serve no route

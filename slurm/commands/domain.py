@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from routenator.drafting.translating import TRANSLATED
 from routenator.errors import InputError
 from routenator.files import check_file, write_atomic
 from routenator.parsing import parse_model
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.population.fit import fit, render
 from routenator.terminal import put
 from slurm.commands.golden import Answers, QueriesFormat
@@ -120,7 +119,7 @@ def domain_init(
                 put(f"{_CHANGES[what]}: {name}")
         if not any(asdict(made.changes).values()):
             put("nothing was edited, and the functions are the same")
-    put(f"next: {COMMAND} run {shlex.quote(str(made.path / 'run.yaml'))} --until merge")
+    put(f"next: {command_line('run', made.path / 'run.yaml', '--until', 'merge')}")
 
 
 @domain_app.command("check")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from routenator.errors import InputError
 from routenator.files import check_writable
 from routenator.models import PACKAGED, PREFIX, resolve_model
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.terminal import put
 from slurm.commands import shared
 from slurm.commands.shared import AsJson, Cache, console_for_output, print_json, with_exit_codes
@@ -109,7 +108,7 @@ def devcluster_up(
     put(f"export SLURM_CONF={cluster.slurm_conf}")
     if cluster.commands is not None:
         put(f"export PATH={cluster.commands}:$PATH")
-    put(f"stop them with: {COMMAND} devcluster down --root {shlex.quote(str(cluster.root))}", err=True)
+    put(f"stop them with: {command_line('devcluster', 'down', '--root', cluster.root)}", err=True)
 
 
 @devcluster_app.command("down")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 import typer
 
 from routenator.errors import InputError
-from routenator.place import COMMAND
+from routenator.place import command_line
 from slurm.commands.shared import EXIT_INTERRUPTED, AnyRun, Every, console_for_output, load_run, with_exit_codes
 from slurm.watching.monitor import Monitor
 from slurm.watching.status import StatusReader
@@ -42,7 +41,7 @@ def monitor(run: AnyRun = None, every: Every = 5.0) -> None:
             print_status(console, StatusReader(loaded).read())
         else:
             console.print(
-                f"{screen.status.name} keeps running; see: {COMMAND} status {shlex.quote(str(loaded.path))}",
+                f"{screen.status.name} keeps running; see: {command_line('status', loaded.path)}",
                 highlight=False,
                 soft_wrap=True,
             )

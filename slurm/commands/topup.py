@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from jobs.stages import DATA_STAGES
 from jobs.task import read_receipt
 from routenator.compose import load_config
 from routenator.errors import InputError
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.sampling.needs import Need
 from routenator.terminal import put
 from slurm.commands.retry import start
@@ -72,7 +71,7 @@ def pilot(
     if code == 0 and _merged(run):
         print_acceptance(measured_of(run), console_for_output())
     elif code == 0:
-        put(f"Once it is done: {COMMAND} acceptance {shlex.quote(str(run.path))}")
+        put(f"Once it is done: {command_line('acceptance', run.path)}")
     put(run.path)
     raise typer.Exit(code)
 
@@ -98,9 +97,7 @@ def acceptance(
     print_acceptance(measured, console, worst)
     print_need(need, lost, console)
     if any(need.asked):
-        console.print(
-            f"Fill them with: {COMMAND} topup {shlex.quote(str(loaded.path))}", highlight=False, soft_wrap=True
-        )
+        console.print(f"Fill them with: {command_line('topup', loaded.path)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

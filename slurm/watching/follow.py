@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import signal
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.disk import mount_of, size
 from jobs.plan import Run
 from jobs.results import gather
-from routenator.place import COMMAND
+from routenator.place import command_line
 from routenator.report.summary import METRICS
 from routenator.report.table import print_summary, score_text
 from slurm.local.driver import start_driver, stop_driver
@@ -100,7 +99,7 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
         status = watch(run, console, Patience(patience).over, SLURM_LOOK_S)
     except KeyboardInterrupt:
         console.print(
-            f"\nThe jobs keep running; see: {COMMAND} status {shlex.quote(str(run.path))}",
+            f"\nThe jobs keep running; see: {command_line('status', run.path)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -112,7 +111,7 @@ def watch_slurm(run: Run, console: Console, patience: float = PATIENCE_MINUTES) 
     if status.state == "stuck":
         console.print(
             f"\nThe run is stuck: its jobs stay in the queue, but for {patience:g} minutes none could start. Nothing "
-            f"has to be submitted again; to wait on, use: {COMMAND} status {shlex.quote(str(run.path))} --watch",
+            f"has to be submitted again; to wait on, use: {command_line('status', run.path, '--watch')}",
             highlight=False,
             soft_wrap=True,
         )
@@ -138,4 +137,4 @@ def print_scores(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _resume(run: Run) -> str:
-    return f"resume with: {COMMAND} retry {shlex.quote(str(run.path))}"
+    return f"resume with: {command_line('retry', run.path)}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from jobs.plan import Run
 from routenator.domain.fingerprint import domain_fingerprint
 from routenator.errors import InputError
-from routenator.place import COMMAND
+from routenator.place import command_line
 
 
 def domain_remarks(run: Run) -> list[str]:
@@ -20,9 +19,8 @@ def domain_remarks(run: Run) -> list[str]:
         return []
     if not changed:
         return []
-    command = f"{COMMAND} run {shlex.quote(str(run.path / 'config.yaml'))}"
-    if run.config.run_dir is not None:
-        command += " run_dir=OTHER"
+    other = [] if run.config.run_dir is None else ["run_dir=OTHER"]
+    command = command_line("run", run.path / "config.yaml", *other)
     return [
         f"{source} has changed since this run was planned; `retry` keeps the run's snapshot, {run.domain_dir}",
         f"for a run with the changed domain: {command}",
