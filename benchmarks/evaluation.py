@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--model MERGED-EXPORT --tokens 128]
 
 All sides ask the same model the same prompts greedily and score the replies; each loads its engine in a process of
-its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of 64 to an actor of Ray and scores with
+its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of up to 256 to an actor of Ray and scores with
 intervals. The peer, benchmarks/evaluation_peer.py, gives all prompts to ``LLM.generate`` at once and scores by
 ``json``, scikit-learn and sentence-transformers, without intervals. It runs as vLLM starts by default, with a process
 of its own for the engine, and with the engine in the same process, as the stage has it. Engines start with some other

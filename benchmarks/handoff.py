@@ -45,7 +45,7 @@ NAMES = {
 }
 BINDING = "xllamacpp==2026.10.11549"
 BINDING_SHA256 = "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261"  # of the wheel for x86-64
-AT_ONCE = 64  # requests to the server at the same time, as many as in a batch of the evaluation
+AT_ONCE = 64  # requests to the server at the same time, as many as the evaluation decodes together on a CPU
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-AT_ONCE = 64  # prompts in a batch, as in the evaluation
-
 
 def main(side: str, task: dict[str, Any]) -> dict[str, Any]:
     """Return the replies as texts, or the margins of the run's replies."""
@@ -46,13 +44,10 @@ def by_engine(side: str, task: dict[str, Any], prompts: list[list[int]], scratch
             dtype=task["dtype"],
         )
     )
-    texts: list[str] = []
     try:
-        for low in range(0, len(prompts), AT_ONCE):
-            texts += engine.answer(prompts[low : low + AT_ONCE], adapted=adapter is not None)
+        return engine.answer(prompts, adapted=adapter is not None)
     finally:
         engine.close()
-    return texts
 
 
 def by_llama(task: dict[str, Any], prompts: list[list[int]], scratch: Path) -> list[str]:

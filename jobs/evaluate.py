@@ -27,7 +27,7 @@ from routenator.models import cache_folder, resolve_model
 from routenator.nodes import Nodes
 from routenator.training.adapter import read_card
 
-VERSION = 6
+VERSION = 7
 
 
 def run(task: Task) -> None:

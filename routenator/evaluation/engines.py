@@ -30,6 +30,7 @@ from routenator.quiet import is_quiet, name_accelerator
 from routenator.training.adapter import check_weights
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values that vLLM accepts as max_lora_rank
+_ROWS = 32  # prompts in a batch of transformers
 
 
 @dataclass(frozen=True)
@@ -163,25 +164,49 @@ def merge_adapter(base: str, adapter: str, folder: Path, *, template: str | None
     tokenizer.save_pretrained(folder)
 
 
-class GreedyEngine(ABC):
-    """A loaded model.
+@dataclass(frozen=True)
+class Finished:
+    """An answer that is whole.
 
     Attributes:
-        seconds: time of each answer of the last ``answer`` call, in the order of the prompts: from when the engine got
-            the batch to the answer's last token. The prompts of a batch compete for the engine.
+        number: place of its prompt among the prompts that were given.
+        text: without special tokens.
+        seconds: from when the engine began with the prompt to the answer's last token. Up to ``decoded_together``
+            prompts share the engine meanwhile.
     """
 
-    seconds: list[float]
+    number: int
+    text: str
+    seconds: float
+
+
+def decoded_together(engine: Literal["vllm", "transformers"]) -> int:
+    """Return how many prompts an engine decodes at the same time; more of them wait their turn."""
+    return _ROWS if engine == "transformers" else 64 if on_cpu() else 256
+
+
+class GreedyEngine(ABC):
+    """A loaded model."""
 
     @abstractmethod
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
-        """Generate the model's answers, as text without special tokens.
+    def stream(
+        self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None
+    ) -> Iterator[list[Finished]]:
+        """Generate the model's answers; yield them as they are finished, in any order.
 
         Args:
             prompts: token ids.
             adapted: True to use the adapter, False for the base model alone.
             guide: structural tag that restricts the answers (routenator/chat/guided.py); None: they are free.
         """
+
+    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
+        """Generate the model's answers, as ``stream`` does; return their texts in the order of the prompts."""
+        texts = [""] * len(prompts)
+        for some in self.stream(prompts, adapted, guide):
+            for one in some:
+                texts[one.number] = one.text
+        return texts
 
     @abstractmethod
     def close(self) -> None:
@@ -201,7 +226,6 @@ class VllmGreedy(GreedyEngine):
     """vLLM, with the adapter as a LoRA request."""
 
     def __init__(self, spec: EngineSpec) -> None:
-
         self._spec = spec
         self._llm: Any = None
         self._scratch = Path(tempfile.mkdtemp(prefix="rn-"))
@@ -217,7 +241,7 @@ class VllmGreedy(GreedyEngine):
                 model=plain_folder(spec.base, self._scratch),
                 dtype=spec.dtype,
                 max_model_len=spec.longest + spec.max_new_tokens,
-                max_num_seqs=64 if cpu else 256,
+                max_num_seqs=decoded_together("vllm"),
                 enforce_eager=cpu,  # compiling takes longer than the golden set
                 enable_prefix_caching=True,
                 seed=0,
@@ -229,13 +253,15 @@ class VllmGreedy(GreedyEngine):
             self.close()
             raise
 
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
+    def stream(
+        self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None
+    ) -> Iterator[list[Finished]]:
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
         from vllm.sampling_params import StructuredOutputsParams
 
         request = LoRARequest("adapter", 1, self._spec.adapter) if adapted and self._spec.adapter is not None else None
-        outputs = self._llm.generate(
+        ids = self._llm.enqueue(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             SamplingParams(
                 temperature=0.0,
@@ -245,8 +271,25 @@ class VllmGreedy(GreedyEngine):
             use_tqdm=False,
             lora_request=request,
         )
-        self.seconds = [output.metrics.last_token_ts - output.metrics.queued_ts for output in outputs]
-        return [output.outputs[0].text for output in outputs]
+        # An output has the id that the engine made unique by a suffix.
+        waiting = {name.partition("-")[0]: number for number, name in enumerate(ids)}
+        engine = self._llm.llm_engine
+        try:
+            while waiting:
+                finished = [
+                    Finished(
+                        waiting.pop(output.request_id),
+                        output.outputs[0].text,
+                        output.metrics.last_token_ts - output.metrics.scheduled_ts,
+                    )
+                    for output in engine.step()
+                    if output.finished
+                ]
+                if finished:
+                    yield finished
+        finally:
+            if waiting:  # nobody wants the rest, and the next call must not get it
+                engine.abort_request(list(waiting))
 
     def close(self) -> None:
         if self._llm is not None:
@@ -260,8 +303,6 @@ class VllmGreedy(GreedyEngine):
 
 class TransformersGreedy(GreedyEngine):
     """transformers' generate, with the adapter by PEFT, in batches of prompts of similar length."""
-
-    _ROWS = 32
 
     def __init__(self, spec: EngineSpec) -> None:
         import torch
@@ -283,32 +324,27 @@ class TransformersGreedy(GreedyEngine):
         self._model: Any = model.eval()
         self._compiled: dict[str, Any] = {}
 
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
-        if self._spec.adapter is not None and not adapted:
-            with self._model.disable_adapter():
-                return self._all(prompts, guide)
-        return self._all(prompts, guide)
+    def stream(
+        self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None
+    ) -> Iterator[list[Finished]]:
+        for batch in self._batches(prompts):
+            began = time.monotonic()
+            texts = self._batch([prompts[number] for number in batch], adapted, guide)
+            seconds = time.monotonic() - began  # all answers of a batch end together
+            yield [Finished(number, text, seconds) for number, text in zip(batch, texts, strict=True)]
 
-    def _all(self, prompts: Sequence[Sequence[int]], guide: str | None) -> list[str]:
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    def _batches(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
         batches: list[list[int]] = []
-        for number in order:
+        for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number])):
             # Left padding would come between a learned prompt and the query and shift the query's positions, so all
             # prompts of such a batch have the same length.
-            full = not batches or len(batches[-1]) == self._ROWS
+            full = not batches or len(batches[-1]) == _ROWS
             if full or (self._learned_prompt and len(prompts[batches[-1][0]]) != len(prompts[number])):
                 batches.append([])
             batches[-1].append(number)
-        texts, self.seconds = [""] * len(prompts), [0.0] * len(prompts)
-        for batch in batches:
-            began = time.monotonic()
-            for number, text in zip(batch, self._batch([prompts[number] for number in batch], guide), strict=True):
-                texts[number] = text
-            for number in batch:
-                self.seconds[number] = time.monotonic() - began  # all answers of a batch end together
-        return texts
+        return batches
 
-    def _batch(self, prompts: list[Sequence[int]], guide: str | None) -> list[str]:
+    def _batch(self, prompts: list[Sequence[int]], adapted: bool, guide: str | None) -> list[str]:
         import torch
 
         longest = max(map(len, prompts))
@@ -321,7 +357,8 @@ class TransformersGreedy(GreedyEngine):
         mask = torch.tensor(
             [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self._model.device
         )
-        with torch.inference_mode():
+        plain = self._spec.adapter is not None and not adapted
+        with torch.inference_mode(), self._model.disable_adapter() if plain else contextlib.nullcontext():
             output = self._model.generate(
                 input_ids=ids,
                 attention_mask=mask,

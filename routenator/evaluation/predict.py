@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from routenator.chat.replies import Reply
 from routenator.chat.templates import Style
 from routenator.errors import InputError, RoutenatorError, StageError
 from routenator.evaluation.cluster import ray_instance
-from routenator.evaluation.engines import EngineSpec, GreedyEngine, merge_adapter, open_engine
+from routenator.evaluation.engines import EngineSpec, Finished, GreedyEngine, merge_adapter, open_engine
 from routenator.evaluation.verdict import Verdict
 from routenator.generation.vllm_engine import on_cpu
 from routenator.nodes import ALONE, Nodes
@@ -23,8 +23,9 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-# Queries in one batch: what vLLM decodes together on a CPU. Fixed: the number of workers changes no answer.
-AT_ONCE = 64
+# Most queries in one batch: what vLLM decodes together on a GPU, and four times as many as on a CPU, because the last
+# replies of each batch run almost alone. Fixed: the number of workers changes no answer.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Answers:
         seconds: from the dispatch of its first batch to its last answer, including the time to load the model. With
             several actors, the end of one set and the start of the next overlap.
         engine: name of the engine.
-        latencies: seconds per answer, with up to ``AT_ONCE`` queries in the engine at the same time; without loading.
+        latencies: seconds per answer, without loading and waiting, while others are decoded beside it.
         replies, verdicts: one per text, filled in by ``routenator.evaluation.run``.
     """
 
     texts: list[str]
     seconds: float
-    engine: str
+    engine: Literal["vllm", "transformers"]
     latencies: list[float]
     replies: Sequence[Reply] = ()
     verdicts: Sequence[Verdict] = ()
@@ -100,11 +101,11 @@ def ask(
             low,
             specs[name],
             side.adapted and specs[name].adapter is not None,
-            side.prompts[low : low + AT_ONCE],
+            side.prompts[low:high],
             side.guide,
         )
         for name, side in sides.items()
-        for low in range(0, len(side.prompts), AT_ONCE)
+        for low, high in _even(len(side.prompts))
     ]
     workers = max(1, min(workers, len(batches)))
     texts: dict[str, list[str]] = {name: [""] * len(side.prompts) for name, side in sides.items()}
@@ -113,12 +114,13 @@ def ask(
     ended: dict[str, float] = {}
     done, began = 0, time.monotonic()
     with ray_instance(max(workers, len(os.sched_getaffinity(0))), nodes):
-        for batch, answers, seconds, start in _answers(batches, workers, gpus=0 if cpu else 1):
-            texts[batch.side][batch.low : batch.low + len(answers)] = answers
-            latencies[batch.side][batch.low : batch.low + len(answers)] = seconds
+        for batch, finished, start in _answers(batches, workers, gpus=0 if cpu else 1):
+            for one in finished:
+                texts[batch.side][batch.low + one.number] = one.text
+                latencies[batch.side][batch.low + one.number] = one.seconds
             given[batch.side] = min(start, given.get(batch.side, start))
             ended[batch.side] = time.monotonic()
-            done += len(answers)
+            done += len(finished)
             progress(done, total)
     return {
         name: Answers(
@@ -126,6 +128,13 @@ def ask(
         )
         for name in sides
     }
+
+
+def _even(count: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last place, exclusive, of as few batches as possible, all of about the same size."""
+    batches = -(-count // _AT_ONCE)
+    for number in range(batches):
+        yield count * number // batches, count * (number + 1) // batches
 
 
 @dataclass(frozen=True)
@@ -147,14 +156,14 @@ class _Actor:
 
     def answer(
         self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]], guide: str | None
-    ) -> tuple[list[str], list[float]]:
-        """Return the answers, and the seconds for each."""
+    ) -> Iterator[list[Finished]]:
+        """Yield answers as they are finished."""
         if self._engine is None or spec != self._spec:
             if self._engine is not None:
                 self._engine.close()
             self._engine = open_engine(spec)
             self._spec = spec
-        return self._engine.answer(prompts, adapted, guide), self._engine.seconds
+        yield from self._engine.stream(prompts, adapted, guide)
 
     def close(self) -> None:
         """Remove scratch files, because Ray later kills the process without notice."""
@@ -162,16 +171,15 @@ class _Actor:
             self._engine.close()
 
 
-def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[str], list[float], float]]:
-    """Run the batches and yield their answers as they arrive.
+def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_Batch, list[Finished], float]]:
+    """Run the batches and yield their answers as they are finished.
 
     Batches are dispatched in order; an actor gets its next batch when it has answered one.
 
     Yields:
-        (batch, answers, seconds per answer, time of dispatch in monotonic seconds).
+        (batch, some of its answers, time of its dispatch in monotonic seconds).
     """
     import ray
-    from ray.exceptions import RayActorError, RayError, RayTaskError
 
     # Spread over the nodes, without restarts: an actor that dies is an error that must show.
     remote: Any = ray.remote(_Actor).options(
@@ -188,29 +196,43 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
     def give(actor: Any) -> None:
         if waiting:
             batch = waiting.pop()
-            answer = actor.answer.remote(batch.spec, batch.adapted, batch.prompts, batch.guide)
-            asked[answer] = (actor, batch, time.monotonic())
+            stream = actor.answer.remote(batch.spec, batch.adapted, batch.prompts, batch.guide)
+            asked[stream] = (actor, batch, time.monotonic())
 
     for actor in actors:
         give(actor)
     while asked:
         (ready,), _ = ray.wait(list(asked), num_returns=1)
-        actor, batch, start = asked.pop(ready)
-        try:
-            answers, seconds = ray.get(ready)
-        except RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, RoutenatorError):
-                raise cause from None
-            trace = "\n".join(_COLOUR.sub("", str(error)).splitlines()[-_TRACE:])
-            raise StageError(f"an evaluation worker failed: {type(cause).__name__}: {cause}\n{trace}") from None
-        except RayActorError as error:
-            raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
-        except RayError as error:
-            raise StageError(f"an evaluation worker was lost: {type(error).__name__}: {error}") from None
-        yield batch, answers, seconds, start
-        give(actor)
+        actor, batch, start = asked[ready]
+        finished = _next(ready)
+        if finished is not None:
+            yield batch, finished, start
+        else:
+            del asked[ready]
+            give(actor)
     ray.get([actor.close.remote() for actor in actors])
+
+
+def _next(stream: Any) -> list[Finished] | None:
+    """Return a batch's next answers; None after the last."""
+    import ray
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    try:
+        finished: list[Finished] = ray.get(next(stream))
+    except StopIteration:
+        return None
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, RoutenatorError):
+            raise cause from None
+        trace = "\n".join(_COLOUR.sub("", str(error)).splitlines()[-_TRACE:])
+        raise StageError(f"an evaluation worker failed: {type(cause).__name__}: {cause}\n{trace}") from None
+    except RayActorError as error:
+        raise StageError(f"an evaluation worker died (killed for memory?): {error}") from None
+    except RayError as error:
+        raise StageError(f"an evaluation worker was lost: {type(error).__name__}: {error}") from None
+    return finished
 
 
 def _specs(sides: dict[str, PromptSet], spec: EngineSpec, scratch: Path, *, merge: bool) -> dict[str, EngineSpec]:

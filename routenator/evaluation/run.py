@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from routenator.chat.guided import guide_of
 from routenator.chat.prompts import PromptFormat
@@ -20,9 +20,9 @@ from routenator.domain.golden import GoldenExample, check_shown, load_golden
 from routenator.domain.loader import load_domain
 from routenator.errors import InputError
 from routenator.evaluation.embed import sentence_embedder
-from routenator.evaluation.engines import EngineSpec
+from routenator.evaluation.engines import EngineSpec, decoded_together
 from routenator.evaluation.metrics import Embed, score, with_similarities
-from routenator.evaluation.predict import AT_ONCE, Answers, Progress, PromptSet, ask
+from routenator.evaluation.predict import Answers, Progress, PromptSet, ask
 from routenator.evaluation.verdict import Verdict, judge_reply
 from routenator.extras import require_evaluation
 from routenator.files import digest, write_atomic, write_json
@@ -101,7 +101,7 @@ def evaluate(
         ) | {
             "seconds": said.seconds,
             "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
-            "latency": latency_of(said.latencies),
+            "latency": latency_of(said.latencies, said.engine),
             "prompt": sets[name].style,
             "match": config.match,
             "engine": said.engine,
@@ -178,15 +178,16 @@ def _guide(form: PromptFormat) -> str:
     return guide
 
 
-def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
+def latency_of(seconds: Sequence[float], engine: Literal["vllm", "transformers"]) -> dict[str, Any]:
     """Summarise the time per query, without loading the model.
 
     Args:
-        seconds: for each query, from when its engine got it to its last token. An engine gets up to ``AT_ONCE`` queries
-            at the same time, so this is the latency under that load; a single query is answered sooner.
+        seconds: for each query, from when its engine began with it to its last token. Others are decoded beside it, so
+            this is the latency under that load; a single query is answered sooner.
+        engine: it limits how many are decoded together.
 
     Returns:
-        mean, p50 and p95 in seconds, and ``at_once``.
+        mean, p50 and p95 in seconds, and ``at_once``: how many are decoded together.
     """
     import numpy as np
 
@@ -195,7 +196,7 @@ def latency_of(seconds: Sequence[float]) -> dict[str, Any]:
         "mean": round(float(np.mean(seconds)), 4),
         "p50": round(p50, 4),
         "p95": round(p95, 4),
-        "at_once": min(AT_ONCE, len(seconds)),
+        "at_once": min(decoded_together(engine), len(seconds)),
     }
 
 

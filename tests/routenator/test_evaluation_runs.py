@@ -16,7 +16,7 @@ from routenator.config import Dtype, EvaluateConfig
 from routenator.domain.golden import GoldenCall, GoldenExample
 from routenator.errors import InputError, StageError
 from routenator.evaluation.engines import EngineSpec, merge_adapter, open_engine
-from routenator.evaluation.predict import PromptSet, ask
+from routenator.evaluation.predict import PromptSet, _even, ask
 from routenator.evaluation.run import evaluate_model, form_of, latency_of, subset, which_model
 from routenator.files import read_json
 from routenator.training.adapter import AdapterCard, read_template
@@ -63,7 +63,9 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     together = engine.answer(prompts[:5], adapted=True)
     assert together == [engine.answer([prompt], adapted=True)[0] for prompt in prompts[:5]]
     assert together != engine.answer(prompts[:5], adapted=False)
-    assert len(engine.seconds) == 5 and all(0 < seconds < 60 for seconds in engine.seconds)
+    (finished,) = engine.stream(prompts[:5], adapted=True)
+    assert sorted(one.number for one in finished) == [0, 1, 2, 3, 4]
+    assert all(0 < one.seconds < 60 for one in finished)
     engine.close()
 
 
@@ -76,9 +78,9 @@ def test_a_structural_tag_restricts_the_answers_of_transformers(model: Path, pro
 
 
 def test_latency_has_mean_and_percentiles() -> None:
-    found = latency_of([0.001 * number for number in range(1, 101)])
+    found = latency_of([0.001 * number for number in range(1, 101)], "vllm")
     assert found == {"mean": 0.0505, "p50": 0.0505, "p95": pytest.approx(0.095, abs=1e-3), "at_once": 64}
-    assert latency_of([0.5]) == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
+    assert latency_of([0.5], "transformers") == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "at_once": 1}
 
 
 @pytest.mark.slow
@@ -155,10 +157,18 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
         *engine.answer(prompts[32:33], adapted=True),
     ]
     assert seen[-1] == (73, 73)
+    assert len(seen) > 2  # progress is said within a batch
     assert [len(side.latencies) for side in answers.values()] == [40, 33]
     assert all(0 < seconds < side.seconds for side in answers.values() for seconds in side.latencies)
     assert {*handlers, signal.getsignal(signal.SIGTERM)} == {before}  # the scheduler's, not Ray's
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_batches_are_few_and_of_even_size() -> None:
+    assert list(_even(0)) == []
+    assert list(_even(256)) == [(0, 256)]
+    assert list(_even(319)) == [(0, 159), (159, 319)]
+    assert [high - low for low, high in _even(1000)] == [250] * 4
 
 
 @pytest.mark.slow

@@ -39,6 +39,10 @@ if __name__ == "__main__":
         found.append({"answers": answers, "texts": texts, "ids": ids, "logs": logs})
     guide = json.dumps({"type": "structural_tag", "format": {"type": "const_string", "value": "hello"}})
     found.append(engine.answer(prompts[:2], adapted=True, guide=guide))
+    many = engine.stream([prompts[0]] * 300, adapted=True)
+    found.append(len(next(many)))
+    many.close()
+    found.append(engine.answer(prompts, adapted=True))
     engine.close()
     open(sys.argv[2], "w").write(json.dumps(found))
 """
@@ -79,8 +83,10 @@ def test_vllm_serves_the_adapter_as_plain_peft_does(tmp_path: Path) -> None:
     program.write_text(SERVE)
     command = [sys.executable, str(program), json.dumps([spec, prompts]), str(answer)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    adapted, plain, guided = json.loads(answer.read_text())
+    adapted, plain, guided, first, after = json.loads(answer.read_text())
     assert guided == ["hello"] * 2  # although the adapter says something else
+    assert 0 < first < 300  # of so many, the first were ready before the last
+    assert after == adapted["answers"]  # the rest of them, which nobody waited for, is gone
 
     exact: Any = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(job.adapter)
