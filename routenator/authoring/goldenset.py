@@ -66,7 +66,10 @@ def usable(
     """
     for record in records:
         reason = record.problem or _reason(record, functions)
-        if reason:
+        if reason == "unknown function":
+            unknown = next(call.name for call in record.calls or () if call.name not in (functions or ()))
+            left.add(reason, f"{at}{record.place} ({unknown})")
+        elif reason:
             left.add(reason, at + record.place)
         else:
             yield record

@@ -28,6 +28,7 @@ SHAPE = '{"query": text, "calls": [{"name": text, "arguments": {...}}, ...]}'
 _FILE = "a golden file: JSON lines of query and calls"
 MOST_CALLS = 32  # of one query; the calls of a reply are matched with them, which takes the square of this
 _SHOWN = 20
+_UNKNOWN = "the API has no such function"
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,29 @@ def load_golden(file: Path, functions: Mapping[str, Function], *, may_be_empty: 
             errors.extend(several.errors)
         except InputError as error:
             errors.append(error)
+    errors = _once(errors, functions)
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     if not examples and not may_be_empty:
         raise InputError("the golden file is empty", file=file, found="0 queries", expected="at least one query")
     return examples
+
+
+def _once(errors: Sequence[InputError], functions: Mapping[str, Function]) -> list[InputError]:
+    """One error for each function that the API does not have: another API's file calls the same few in all lines."""
+    unknown: dict[str, list[InputError]] = {}
+    for error in errors:
+        if error.message == _UNKNOWN:
+            unknown.setdefault(str(error.found), []).append(error)
+    kept: list[InputError] = []
+    for error in errors:
+        same = unknown.get(str(error.found), []) if error.message == _UNKNOWN else [error]
+        if same[0] is error and len(same) > 1:
+            key = f"{error.key}, and {len(same) - 1:,} more"
+            kept.append(InputError(_UNKNOWN, file=error.file, key=key, found=error.found, valid=functions))
+        elif same[0] is error:
+            kept.append(error)
+    return kept
 
 
 def check_shown(golden: Sequence[GoldenExample], style: str) -> None:
@@ -237,7 +256,7 @@ def _hidden(row: Mapping[str, Any], file: Path, where: str, functions: Mapping[s
         raise InputError("not functions", file=file, key=key, found=str(hidden)[:80], expected="a list of their names")
     for name in hidden:
         if name not in functions:
-            raise InputError("the API has no such function", file=file, key=key, found=name, valid=functions)
+            raise InputError(_UNKNOWN, file=file, key=key, found=name, valid=functions)
     called = sorted({str(call.get("name")) for call in calls_in(row) or ()} & set(hidden))
     if called:
         raise InputError("a call of a function that the prompt does not show", file=file, key=key, found=called[0])
@@ -268,7 +287,7 @@ def _checked(call: dict[str, Any], file: Path, where: str, functions: Mapping[st
     function = functions.get(str(call.get("name")))
     if function is None:
         raise InputError(
-            "the API has no such function",
+            _UNKNOWN,
             file=file,
             key=f"{where}, name",
             found=call.get("name"),

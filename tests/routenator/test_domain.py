@@ -15,7 +15,7 @@ from routenator.domain.fingerprint import domain_fingerprint
 from routenator.domain.functions import check_call, load_functions
 from routenator.domain.golden import load_golden
 from routenator.domain.loader import load_domain
-from routenator.errors import InputError
+from routenator.errors import InputError, InputErrors
 from tests.conftest import ROOT, TINY
 
 
@@ -199,6 +199,23 @@ def test_bad_golden_files_are_refused(tiny, tmp_path, text, expected):
         load_golden(file, tiny.functions)
     for part in expected:
         assert part in str(error.value)
+
+
+def test_a_golden_file_of_another_api_names_each_unknown_function_once(tiny, tmp_path):
+    lines = [
+        GOOD_LINE.replace("a red logo", f"query {number}").replace('"search"', f'"{name}"')
+        for number, name in enumerate(["play_music", "serch"] * 30)
+    ]
+    file = tmp_path / "golden.jsonl"
+    file.write_text("".join(lines) + "{nope\n")
+    with pytest.raises(InputErrors) as error:
+        load_golden(file, tiny.functions)
+    found = [(one.key, one.found, one.nearest) for one in error.value.errors]
+    assert found[:2] == [
+        ("line 1, name, and 29 more", "play_music", None),
+        ("line 2, name, and 29 more", "serch", "search"),
+    ]
+    assert len(found) == 3  # what is wrong with other lines is said all the same
 
 
 def test_a_golden_file_loads(tiny):

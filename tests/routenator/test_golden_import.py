@@ -230,7 +230,7 @@ def test_the_command_says_what_it_left_out(tmp_path: Path) -> None:
     result = CliRunner().invoke(launch.app, command)
     assert result.exit_code == 0, result.stderr
     assert "2 queries written" in result.stdout and "(read as xlam)" in result.stdout
-    assert "left out: 1 unknown function (the domain has no such function): line 3" in result.stdout
+    assert "left out: 1 unknown function (the domain has no such function): line 3 (x)" in result.stdout
     value = json.loads(CliRunner().invoke(launch.app, [*command, "--json"]).stdout)
     assert (value["format"], value["written"]) == ("xlam", 2)
     assert value["left_out"] == {"unknown function": 1}
