@@ -6,7 +6,7 @@ A line of the input is ``{"file": "live_simple", "id": ..., "said": [{NAME: {PAR
 for each a line ``{"right": bool, "why": their type of error}``, or ``{"failed": message}`` if the checker raised.
 
 The checker takes one thing from the packages that the leaderboard asks models with: whether a model writes dots in
-names as underscores. Ours does not, so a table that says so stands in for theirs, and none of those packages is needed.
+names as underscores. Ours does not, so a table that says so replaces theirs, and none of those packages is needed.
 """
 
 from __future__ import annotations

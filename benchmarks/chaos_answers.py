@@ -1,7 +1,7 @@
 """Stand-ins for squeue, sacct and sbatch, by which ``benchmarks/chaos.py`` has them fail and lie.
 
-Each stands on the PATH in front of the real command and calls it. For one call it misbehaves, namely where a file
-``COMMAND.NUMBER.KIND.laid`` lies in their folder; that call renames the file to ``....fired``.
+Each stands on the PATH in front of the real command and calls it. For one call it misbehaves, namely if there is a file
+``COMMAND.NUMBER.KIND.laid`` in their folder; that call renames the file to ``....fired``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Answers:
         folder: for the stand-ins and the files that they look for; created. Use ``environment`` to run with them.
 
     Attributes:
-        plain: the variables with which a process meets none of them.
+        plain: the variables with which a process uses none of them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,7 +76,7 @@ class Answers:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which a process meets the stand-ins first."""
+        """The variables with which a process finds the stand-ins first."""
         return {"PATH": os.pathsep.join([str(self.commands), self.plain["PATH"]])}
 
     def lay(self, command: str, choice: random.Random) -> bool:
@@ -89,7 +89,7 @@ class Answers:
         return True
 
     def clear(self) -> None:
-        """Take back what has not been met."""
+        """Remove those that no call has used."""
         for path in self.folder.glob("*.laid"):
             path.unlink(missing_ok=True)
 

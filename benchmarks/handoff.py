@@ -166,7 +166,7 @@ def run_side(side: str, task: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def fetch_binding(cache: Path) -> Path:
-    """The folder of llama.cpp's binding, which is no package of the project's environment."""
+    """The folder of llama.cpp's binding, which is not a package of the project's environment."""
     folder = cache / BINDING.replace("==", "-")
     if not folder.is_dir():
         with tempfile.TemporaryDirectory(dir=cache) as name:

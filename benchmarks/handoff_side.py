@@ -97,7 +97,7 @@ def margins(task: dict[str, Any]) -> dict[str, list[tuple[str, float]]]:
         own = logits.gather(1, torch.tensor(reply)[:, None])[:, 0]
         best_other = logits.scatter(1, torch.tensor(reply)[:, None], float("-inf")).max(1).values
         texts = [tokenizer.decode([token]) for token in reply]
-        texts[-1] = "\0"  # no reply goes on like this: one that goes on parts here
+        texts[-1] = "\0"  # no reply continues like this: one that is longer parts here
         found[query] = list(zip(texts, (own - best_other).tolist(), strict=True))
     return found
 

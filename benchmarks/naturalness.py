@@ -4,15 +4,15 @@
 
 For each group of rows: faults in 100 rows (wrong articles, wrong numbers, repeated words, prepositions without an
 object, and queries from which the function cannot be told), the median perplexity under a small model as a share of
-that of people's queries, and distinct-2 (benchmarks/diversity.py). A query does not tell its function if a classifier
-that was trained on the domain's own drafts is sure of another one.
+that of people's queries, and distinct-2 (benchmarks/diversity.py). A query hides its function if a classifier that was
+trained on the domain's own drafts is sure of another one.
 
 Short queries have a far higher perplexity than long ones, and some subjects a higher one than others. Two more shares
-show what is due to that: of people's queries weighted to the group's numbers of words, and of the domain's golden
-queries weighted in the same way. Without --domain, --import and --run, the two
-domains creative and assistant are measured. Domains and imports give heuristic rows, drawn here; a run gives the rows
-of its data set by route. People's queries are only read, for comparison; any file that
-`golden import` reads will do, such as those of the SNIPS benchmark.
+show how much of the perplexity is due to that: of people's queries weighted to the group's numbers of words, and of the
+domain's golden queries weighted in the same way. Without --domain, --import and --run, the two domains creative and
+assistant are measured. Domains and imports give heuristic rows, drawn here; a run gives the rows of its data set by
+route. People's queries are only read, for comparison; any file that `golden import` reads will do, such as those of the
+SNIPS benchmark.
 
 Returns 1 if a group has more than 5 faults in 100 rows, or a perplexity not between 0.7 and 1.5 of people's.
 """

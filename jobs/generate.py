@@ -105,7 +105,7 @@ def _make_candidates(task: Task, source: str) -> None:
 
 @dataclass
 class Replies:
-    """A shard's rows that a model words, which take nearly all of the time; those of drafts come first.
+    """A shard's rows that a model writes, which take nearly all of the time; those of drafts come first.
 
     Attributes:
         total, done: rows.
@@ -121,7 +121,7 @@ class Replies:
         self.since = self.since or since
 
     def report(self) -> dict[str, Any]:
-        """Return what progress says of them; nothing without any."""
+        """Return their part of the progress record; empty if there are none."""
         return {"slow_done": self.done, "slow_total": self.total, "slow_since": self.since} if self.total else {}
 
 

@@ -48,7 +48,7 @@ def run(task: Task) -> None:
     Raises:
         CorruptShardError: a shard of candidates differs from its receipt.
         StageError: no candidate was accepted, or the shards do not fit together.
-        InputError: ``merge.spill_dir`` cannot be written has too little room, or someone else's folder in it.
+        InputError: ``merge.spill_dir`` cannot be written, has too little room, or contains someone else's folder.
     """
     if task.is_done():
         return

@@ -72,7 +72,7 @@ class Plan(BaseModel):
     domain_sha256: str
     golden_sha256: str
     stages: dict[str, StagePlan]  # those that the run has; a pilot ends with merge
-    # Hash of what acceptance depends on: runs that share it can plan by each other's. On disk it is called likeness.
+    # Hash of what acceptance depends on: runs that share it can plan from each other's. On disk it is called likeness.
     acceptance_key: str = Field("", alias="likeness")
     acceptance: Measured | None = None
     requested: list[int] | None = None  # rows to sample of each stratum; None: by generate.oversample

@@ -78,7 +78,7 @@ def _candidates(run: Run) -> list[Path]:
 
 
 def _categories(run: Run) -> dict[str, str | None]:
-    """Function -> its category parameter; {} for a domain that this version does not read any more."""
+    """Function -> its category parameter; {} for a domain that this version can no longer read."""
     try:
         functions = load_functions(run.domain_dir / "functions.json")
     except InputError:

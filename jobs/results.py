@@ -1,4 +1,4 @@
-"""Collects what a run's stages have said of their results; the report, the terminal and model cards show it."""
+"""Collects what a run's stages reported about their results; the report, the terminal and model cards show it."""
 
 from __future__ import annotations
 

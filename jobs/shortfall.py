@@ -89,7 +89,7 @@ def _build(task: Task, scratch: Scratch, own: Path) -> None:
 
 
 def at_most(asked: list[int], most: int) -> list[int]:
-    """Return these requests, all cut alike where they are more than ``most`` together."""
+    """Return these requests, all scaled down alike if they add up to more than ``most``."""
     return asked if sum(asked) <= most else largest_remainder(asked, most)
 
 

@@ -100,9 +100,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), configs: Path =
 def _check_references(parts: Sequence[tuple[Path | None, Any]]) -> None:
     """Allow ``${key}``, the value of another key, and refuse all other ``${...}``.
 
-    OmegaConf's resolvers read the environment, decode values and make new keys. A config from elsewhere would so copy a
-    password of whoever runs it into the run directory. References may also stand for each other, which multiplies
-    them.
+    OmegaConf's resolvers read the environment, decode values and make new keys. With them a config from elsewhere could
+    copy a password of whoever runs it into the run directory. References may also stand for each other, which
+    multiplies them.
 
     Args:
         parts: files and what they contain; None: the command line.

@@ -28,7 +28,7 @@ _SERVES = {
 
 
 def served_languages(embedder: str) -> frozenset[str] | None:
-    """Codes of the languages that an embedder was trained on; None if its name does not tell.
+    """Codes of the languages that an embedder was trained on; None if its name does not say.
 
     Args:
         embedder: a hub id, a folder or a packaged model.

@@ -17,7 +17,7 @@ from routenator.errors import InputError
 
 _BLOCK = 1 << 20
 NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-# What a file system answers that has no hard or symbolic links (FAT, some FUSE and SMB mounts).
+# What file systems without hard or symbolic links answer (FAT, some FUSE and SMB mounts).
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -124,7 +124,7 @@ def read_text(file: Path, expected: str = "a text file") -> str:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         beside = [path.name for path in file.parent.iterdir()] if file.parent.is_dir() else []
-        names = get_close_matches(file.name, beside, n=1, cutoff=0.8)  # a slip of the fingers, not just any file
+        names = get_close_matches(file.name, beside, n=1, cutoff=0.8)  # a likely typo, not just any file
         raise InputError("file not found", file=file, found=file.name, expected=expected, valid=names) from None
     except UnicodeDecodeError as error:
         raise InputError(
@@ -145,7 +145,7 @@ def nearest_folder(path: Path) -> Path:
 def check_writable(path: Path, key: str) -> None:
     """Check that files can be created at ``path``, which need not exist yet.
 
-    Creates an unnamed temporary file, because permission bits say nothing of read-only file systems, quotas or root.
+    Creates an unnamed temporary file, because permission bits say nothing about read-only file systems, quotas or root.
 
     Raises:
         InputError: they cannot.
@@ -185,7 +185,7 @@ def _user() -> str:
 
 
 class DamagedFileError(InputError, ValueError):
-    """A file that this program wrote is no JSON any more."""
+    """A file that this program wrote is no longer JSON."""
 
 
 def read_json(path: Path) -> Any:

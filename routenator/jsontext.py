@@ -1,6 +1,6 @@
 """JSON from elsewhere, with bounds: replies of models, files of a domain, golden sets.
 
-Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are no
+Python's decoder gives up on deep nesting and on numbers of thousands of digits with errors that are not
 ``JSONDecodeError``; it accepts NaN and infinity, which JSON does not have, and halves of surrogate pairs, which no
 UTF-8 file can hold; and of a key that appears twice it silently takes the last. Here all of them are a
 ``BadJsonError``, so that one value from elsewhere ends nothing but itself.
@@ -121,7 +121,7 @@ def is_text(text: str) -> bool:
 
 
 def dump_line(value: Any) -> str:
-    """Format a value as one line of JSON; with escapes only if the value is no UTF-8 text otherwise."""
+    """Format a value as one line of JSON; with escapes only if the value would not be UTF-8 text otherwise."""
     line = json.dumps(value, ensure_ascii=False)
     return line if is_text(line) else json.dumps(value)
 

@@ -27,7 +27,7 @@ from routenator.errors import RoutenatorError
 from routenator.files import NO_LINKS
 from routenator.terminal import put
 
-# What a file system answers that has no flock(2). Others are real errors.
+# What file systems without flock(2) answer. Other errors are real.
 NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
 BEAT_S = 5.0  # between two touches of PATH.held
 STALE_S = 45.0  # several touches, and longer than a network file system shows old times

@@ -1,4 +1,4 @@
-"""Tables and lines of Markdown from text of elsewhere."""
+"""Tables and lines of Markdown from text that comes from elsewhere."""
 
 from __future__ import annotations
 

@@ -4,14 +4,14 @@ Everything that asks whether two queries are the same asks here: golden sets for
 conflicts and leakage. The form is the query's words with single spaces between them, after NFKC and case folding, so
 that composed and decomposed letters, full-width letters, ``ß`` and ``ss`` are the same, and without what cannot be
 seen. The dotted and the dotless i of Turkish are one letter: the language is not known here, I is the capital of one or
-the other, and many people type i for both. Punctuation is no part of the form. Combining marks are, since they are
-vowels in Hindi and Thai, and so are signs that carry meaning:
+the other, and many people type i for both. Punctuation is not part of the form. Combining marks are, since they are
+vowels in Hindi and Thai, and so are symbols that carry meaning:
 
 * currencies, arithmetic and other symbols (``+ < = >``, emoji), each a word of its own: ``C++``, ``$5``;
 * ``#`` after a letter or digit, ``%`` after a digit, ``*``, ``/`` and ``^`` between numbers, also words of their own;
 * a minus before a number (not after a word), a point or comma within a number or a point before it: ``-5``, ``1.5``.
 
-In the form these are written as full-width signs (``＋``), which NFKC leaves in no text; so they cannot be taken for
+In the form these are written as full-width symbols (``＋``), which NFKC leaves in no text; so they cannot be taken for
 punctuation, and readers that know ASCII letters and digits only find the same words.
 
 The form is computed twice: by Python for one query, and by Polars for a column. The rules are the same, and a test
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-# Whether a query may need the rules: not ASCII, or a sign that may carry meaning.
+# Whether a query may need the rules: not ASCII, or a symbol that may carry meaning.
 _ODD = r"[^\x00-\x7F]|[+<>=$#%]|[-.,/*^] ?[0-9]"
 
 # What cannot be seen: Unicode's Default_Ignorable_Code_Point.
@@ -62,7 +62,7 @@ _SIGNS = (
 )
 # Whether any of these rules may change a text.
 _SIGNED = r"[+<>=$#%\u2010\u2012\u2013\u2212\u2044\u266F]|[-.,/*^] ?\d"
-_WIDE = "＃％．，／－＊＾"  # kept signs that Unicode does not count among the symbols
+_WIDE = "＃％．，／－＊＾"  # kept characters that Unicode does not count among the symbols
 _TONES = "\U0001f3fb-\U0001f3ff"  # of skin; modifiers to Unicode
 _SAYS_NOTHING = "|~¦¬°©®"  # symbols without which a query is the same
 _SYMBOLS = rf"[[\p{{So}}\p{{Sc}}\p{{Sm}}{_TONES}]--[{re.escape(_SAYS_NOTHING)}]]"  # for Polars

@@ -1,4 +1,4 @@
-"""Keeps what the libraries say of themselves out of terminal and logs, which show this project's lines and every error.
+"""Keeps what libraries say about themselves out of terminal and logs, which show our own lines and every error.
 
 With ``ROUTENATOR_LIBRARY_LOGS=1`` they say all of it, down to vLLM's INFO.
 """

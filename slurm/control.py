@@ -94,7 +94,7 @@ def _cancel_jobs(run: Run) -> tuple[list[str], list[str]]:
         if queue.problem:
             raise CancelError(f"nothing cancelled: {queue.problem}; scancel: {problem}")
         raise CancelError(f"scancel: {problem}")
-    # One without an id was sought by its name above; if the queue could be read, Slurm has no such job.
+    # One without an id was looked up by its name above; if the queue could be read, Slurm has no such job.
     told = [item.job or item.name for item in unseen if item.job or queue.problem]
     return sorted({job for jobs in live.values() for job in jobs}, key=int), told
 

@@ -45,8 +45,8 @@ BASE_ONLY = os.environ.get("ROUTENATOR_TEST_BASE") == "1"
 UMASK = os.umask(0o077)
 os.umask(UMASK)
 TINY = ROOT / "tests" / "domains" / "tiny"
-# Files in the order in which workers take them: those that take minutes, such that compute and such that wait for a
-# cluster in turn.
+# Files that take minutes, in the order in which workers take them: some that compute and some that wait for a cluster,
+# in turn.
 LONGEST = [
     "test_end_to_end",
     "cluster/test_misfortune",
@@ -160,7 +160,7 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-@pytest.hookimpl(trylast=True)  # after those that are not to run were taken out
+@pytest.hookimpl(trylast=True)  # after deselection
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, and of these the longest: of several workers, none is left with a long one at the end."""
 

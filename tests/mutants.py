@@ -105,7 +105,7 @@ class Fault:
 
     Attributes:
         path: the module, relative to the root of the repository.
-        start, end: offsets in the text, in characters; ``new`` takes the place of what stands between them.
+        start, end: offsets in the text, in characters; ``new`` replaces what is between them.
         line: 1-based.
         before, after: that line without its indentation.
     """
@@ -141,7 +141,7 @@ class _Source:
         return self._offset(node.lineno, node.col_offset), self._offset(node.end_lineno, node.end_col_offset)
 
     def between(self, low: int, high: int) -> tuple[int, int]:
-        """Where the operator between two offsets stands; it may have two words (``is not``)."""
+        """Where the operator between two offsets is; it may have two words (``is not``)."""
         found = [(start, end) for start, end in self._tokens if low <= start < high]
         return found[0][0], found[-1][1]
 
@@ -315,7 +315,7 @@ class Bench:
             os.utime(file, ns=times)
 
     def stop(self) -> None:
-        """End what runs; nothing starts any more."""
+        """End what is running; nothing else starts."""
         with self._lock:
             self._stopped = True
             for process in self._running:

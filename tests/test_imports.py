@@ -111,7 +111,7 @@ FORBIDDEN = {
     "slurm": {"torch", "vllm", "transformers", "ray", "polars"},
     "launch": {"torch", "vllm", "transformers", "ray", "polars", "submitit"},
 }
-# Nothing may come before a task's first statement, which takes note of the warning signal.
+# Nothing may come before a task's first statement, which notes the warning signal.
 WITHOUT_IMPORTS = {"slurm/__init__.py", "slurm/worker/__init__.py"}
 
 
@@ -169,7 +169,7 @@ def _imports(node: ast.AST, place: str, modules: Mapping[str, str]) -> Iterator[
 
 
 def level(module: str) -> tuple[int, int, str]:
-    """(place of its layer, place of its package in the layer, package); a greater place stands lower.
+    """(place of its layer, place of its package in the layer, package); a greater place is lower.
 
     Raises:
         LookupError: a package that has no place yet: it must be given one in ``PACKAGES``.
@@ -231,7 +231,7 @@ def _faults(path: str, item: Import, modules: Mapping[str, str]) -> Iterator[str
 
 
 def circles(found: Mapping[str, list[Import]], modules: Mapping[str, str]) -> list[list[str]]:
-    """Files that import each other, directly or through others, wherever the imports stand; each group once."""
+    """Files that import each other, directly or through others, wherever the imports are; each group once."""
     graph = nx.DiGraph(
         (path, modules[item.module]) for path, items in found.items() for item in items if item.module in modules
     )

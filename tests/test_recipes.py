@@ -28,7 +28,7 @@ WHOLE = ""  # an edit that starts a file
 
 
 class Edit(NamedTuple):
-    """Text that goes into a file behind the first place of another text; instead of it, if so said."""
+    """Text that goes into a file after the first occurrence of another text, or replaces it."""
 
     after: str
     text: str
@@ -271,7 +271,7 @@ def test_a_recipe_names_the_files_that_it_touches_and_few_of_them_are_code(recip
 def follow(recipe: Recipe, tree: Path) -> None:
     """Make the edits of a recipe.
 
-    Files keep their times: what is compiled is thrown away when a file beside its source is newer, and to compile anew
+    Files keep their times: what is compiled is thrown away when a file beside its source is newer, and compiling again
     would take longer than all the rest.
     """
     for name, edits in {**recipe.edits, **recipe.data}.items():
@@ -410,7 +410,7 @@ for request in composer.details(sampler.requests(0, 3)).to_pylist():
 
 @pytest.mark.slow
 def test_the_prompts_of_a_new_route_see_its_own_variable(tree: Path) -> None:
-    """What a model would be asked; to load one only for that would take most of this file's time."""
+    """What a model would be asked; loading one just for that would take most of this file's time."""
     said = python(tree, "-c", PROMPTS).splitlines()
     assert len(said) == 3 and all(re.fullmatch("Say it in a stiff tone: .{3,}", line) for line in said)
 

@@ -41,7 +41,7 @@ def test_the_images_hold_the_whole_package_and_the_lock() -> None:
     }
     assert copied == set(re.findall(r"^    (\S+) /source/\1$", apptainer, re.MULTILINE))
     assert copied == {*SOURCE, "requirements/gpu.txt"} and all((ROOT / name).exists() for name in copied)
-    assert (ROOT / "requirements" / "base.txt").exists()  # the other lock that the Dockerfile speaks of
+    assert (ROOT / "requirements" / "base.txt").exists()  # the other lock that the Dockerfile mentions
     run = {step for line in re.findall(r"^RUN (.*)$", docker, re.MULTILINE) for step in line.split(" && ")}
     post = apptainer.partition("%post\n")[2].partition("\n%")[0].splitlines()
     assert run == {line.strip() for line in post if line.strip() and not line.strip().startswith("#")}

@@ -25,7 +25,7 @@ from routenator.population.queries import read_queries
 from tests.conftest import TINY
 
 CALL = '"call": {"name": "search", "arguments": {"content_type": "poster", "extracted_prompt": "x"}}'
-# (a line, what is said of it)
+# (a line, what is said about it)
 BAD_LINES = {
     "a key twice": (f'{{"query": "a dog", "query": "a cat", {CALL}}}', "'query' appears twice"),
     "an argument twice": (

@@ -157,7 +157,7 @@ def test_a_folder_of_runs_that_others_can_write_is_warned_of(tmp_path: Path) -> 
     [note] = exposure(make_config(tmp_path))
     assert "all users" in note and "chmod o-w" in note
     [note] = exposure(make_config(tmp_path, shared_group=True))
-    assert "believed, and run, by all" in note
+    assert "trusted, and run, by all" in note
 
 
 def test_a_job_writes_for_the_group_that_shares_its_run(make_run: Callable[..., Run]) -> None:
@@ -204,7 +204,8 @@ except RoutenatorError as error:
 
 
 def python_as(user: str, group: str, action: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user of the group. She may read everything (the interpreter may be root's) and write her own."""
+    """Run Python as a user of the group. She may read everything (the interpreter may be root's) and write only what is
+    her own."""
     command = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}"]
     command += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", sys.executable, "-c"]
     # She may not write where this process measures its coverage.

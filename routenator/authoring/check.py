@@ -41,7 +41,7 @@ def check_domain(path: str | Path) -> Domain:
     for check in (check_walks, _check_patterns, check_coverage, _check_prompts):
         errors.extend(in_every_language(domain, check))
     if not errors:
-        errors.extend(in_every_language(domain, check_values))  # reads schemas and walks that are in order
+        errors.extend(in_every_language(domain, check_values))  # needs valid schemas and walks
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors[:_SHOWN])
     return domain

@@ -139,7 +139,7 @@ def derive(source: Path, out: Path, options: DeriveOptions) -> Derived:
 
 
 def _derive(source: Path, out: Path, options: DeriveOptions, scratch: Path) -> Derived:
-    """Write the derived domain to ``out``; ``scratch`` is a folder for what lies between."""
+    """Write the derived domain to ``out``; ``scratch`` is a folder for intermediate results."""
     domain, notes, kept = load_domain(source), list[str](), source
     if options.languages is not None:
         kept = scratch / "languages"
@@ -309,7 +309,7 @@ def _leave_topics_out(file: Path, topics: Sequence[str]) -> None:
 
 
 def _write_records(domain: Domain, out: Path, derived: Derived) -> None:
-    """Write the metadata without the records whose category no function has any more."""
+    """Write the metadata without the records whose category no function has any longer."""
     known = {category for function in domain.rules for category in domain.reachable_categories(function)}
     kept = [record for record in domain.records.values() if not known or record["category"] in known]
     if len(kept) < len(domain.records):

@@ -15,12 +15,12 @@ KINDS = ("article", "number", "repeated", "dangling")
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’&/.:][^\W_]+)*(?:'(?=\s|$))?|[^\w\s]")
 _ARTICLES = {"a", "an"}
 _DETERMINERS = _ARTICLES | {"the", "my", "our", "your", "some", "any", "every"}
-_SECOND = {"a", "an", "the", "my", "our", "your", "some"}  # none of these stands after a determiner
+_SECOND = {"a", "an", "the", "my", "our", "your", "some"}  # none of these can follow a determiner
 _ONE = _ARTICLES | {"another", "each", "every"}
 _MANY = {"these", "those", "several", "many", "few"}
 _COUNTS = {"few", "lot", "dozen", "hundred", "thousand", "million", "couple", "number", "pair", "bunch", "set", "great"}
 _PREPOSITIONS = {"of", "for", "with", "about", "from", "into", "by", "at", "without", "than", "on", "in", "to", "near"}
-_LINKING = {"of", "with", "about", "from", "into", "by", "without", "for"}  # no other preposition stands right after
+_LINKING = {"of", "with", "about", "from", "into", "by", "without", "for"}  # no other preposition follows directly
 _AFTER_LINKING = {"of", "for", "with", "about", "by", "into", "without", "than"}
 _STOPS = _PREPOSITIONS | {
     "and", "or", "but", "so", "that", "which", "who", "whose", "where", "when", "if", "as", "like", "around", "over",
@@ -90,7 +90,7 @@ def _numbers(low: list[str]) -> list[tuple[str, str]]:
 
 
 def _loose_ends(low: list[str]) -> list[tuple[str, str]]:
-    """Prepositions before a sign or the end, but for questions and relative clauses, which may end in one."""
+    """Prepositions before punctuation or the end, except in questions and relative clauses, which may end in one."""
     found = []
     for place, word in enumerate(low):
         if word not in _LINKING:

@@ -1,8 +1,8 @@
 """Reads data sets of intents and slots: HWU64's JSON (also Rasa's) and xSID's CoNLL.
 
 An intent becomes a function and a slot a parameter, in snake_case; of names with a path the last part counts
-(``alarm/set_alarm`` -> ``set_alarm``, ``reminder/todo`` -> ``todo``), with the first behind it if the last does not
-hold it (``weather/find`` -> ``find_weather``). Values stay as worded in the query. A query in which a slot has two
+(``alarm/set_alarm`` -> ``set_alarm``, ``reminder/todo`` -> ``todo``), followed by the first if the last does not
+contain it (``weather/find`` -> ``find_weather``). Values stay as worded in the query. A query in which a slot has two
 values is left out.
 """
 
@@ -86,7 +86,7 @@ def read_xsid(source: Source) -> Iterator[Record]:
     """Yield the queries of a CoNLL file of xSID: comments ``# text`` and ``# intent``, then a line for each token.
 
     Raises:
-        InputError: a line that is no token, or a slot that continues none.
+        InputError: a line that is not a token, or a continued slot that never began.
     """
     comments: dict[str, str] = {}
     tokens: list[tuple[str, str, str]] = []
@@ -97,7 +97,7 @@ def read_xsid(source: Source) -> Iterator[Record]:
             comments[name.strip()] = value.strip()
         elif line.strip():
             cells = line.split("\t")
-            # Two columns are the intent's and the slot's; some releases hold more behind them.
+            # Two columns are the intent's and the slot's; some releases have more columns after them.
             if len(cells) < 4 or not re.fullmatch(r"O|[BI]-.+", cells[3]):
                 key = f"line {number}"
                 raise InputError("no line of CoNLL", file=source.file, key=key, found=line[:80], expected=_CONLL)

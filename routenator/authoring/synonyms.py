@@ -20,7 +20,7 @@ def near_synonyms(functions: dict[str, Function]) -> Iterator[tuple[str, str]]:
     """Pairs of names in which the same or a synonymous verb acts on the same thing, one perhaps with a word more.
 
     ``read_file`` and ``read_text_file`` are such a pair, ``add_user`` and ``create_user`` too. ``get_pet`` and
-    ``get_pet_photos`` are none, since they end in another noun, nor are ``get_pet`` and ``list_pets``.
+    ``get_pet_photos`` are not, since they end in different nouns, and neither are ``get_pet`` and ``list_pets``.
     """
     split = {name: words for name in functions if len(words := split_name(name)) > 1}
     parts = {name: (words[0], _content(words), _head(words)) for name, words in split.items()}
@@ -41,7 +41,7 @@ def telling_words(functions: dict[str, Function], name: str, other: str) -> list
 
 
 def synonym_warnings(functions: dict[str, Function], most: int) -> Iterator[str]:
-    """A sentence for each pair, at most so many."""
+    """A sentence for each pair, up to a limit."""
     pairs = list(near_synonyms(functions))
     for one, other in pairs[:most]:
         told = "; ".join(

@@ -26,7 +26,7 @@ _EXPECTED = "columns query, function, and arguments (JSON) or one for each param
 
 
 def separator_of(text: str) -> str | None:
-    """The separator of a table's header; None if the text's first line is no header."""
+    """The separator of a table's header; None if the text's first line is not a header."""
     header = text.split("\n", 1)[0]
     separator = max(",;\t", key=header.count)
     names = {name.strip().strip('"').lower() for name in header.split(separator)}

@@ -42,7 +42,7 @@ class _Text(NamedTuple):
 
 
 def check_schemas(domain: Domain) -> Iterator[InputError]:
-    """Errors for slots whose schema no value can satisfy, or of which that cannot be told."""
+    """Errors for slots whose schema no value can satisfy, or for which that cannot be decided."""
     for number, (name, function) in enumerate(domain.functions.items()):
         if name not in domain.rules:
             continue

@@ -1,8 +1,8 @@
 """Restricts replies to valid calls of an API, or to none: an xgrammar structural tag, as vLLM takes it.
 
-Words are free until a ``<tool_call>`` begins. From there a reply can only go on as a call of one of the functions, with
-arguments that their schema allows; after the block, words or another block may follow. Servers do the same on request
-(vLLM: ``--tool-strict-level parameter``).
+Words are free until a ``<tool_call>`` begins. From there a reply can only continue as a call of one of the functions,
+with arguments that their schema allows; after the block, words or another block may follow. Servers do the same on
+request (vLLM: ``--tool-strict-level parameter``).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Reply:
 
     Attributes:
         calls: its calls; empty for a reply in words.
-        problem: why it can be neither: ``empty``, or ``bad_block`` (what follows a ``<tool_call>`` is no call); None
+        problem: why it can be neither: ``empty``, or ``bad_block`` (what follows a ``<tool_call>`` is not a call); None
             for calls or words.
     """
 
@@ -37,10 +37,10 @@ def parse_reply(text: str) -> Reply:
     """Find the calls in a reply.
 
     A call is a JSON object with a string ``name`` and an object ``arguments`` (or ``parameters``), which may also be a
-    string of JSON as OpenAI writes it. Calls stand in ``<tool_call>`` blocks, each of which must be a call. In a reply
-    without blocks all calls count, wherever they stand; wrappers such as ``{"function": {...}}`` and lists are
-    skipped. A reply without blocks and without calls is words. JSON beyond the bounds of ``routenator.jsontext`` is no
-    call.
+    string of JSON as OpenAI writes it. Calls are in ``<tool_call>`` blocks, each of which must be a call. In a reply
+    without blocks all calls count, wherever they are; wrappers such as ``{"function": {...}}`` and lists are
+    skipped. A reply without blocks and without calls is words. JSON beyond the bounds of ``routenator.jsontext`` is not
+    a call.
     """
     text = text[:_LONGEST]
     if not text.strip():

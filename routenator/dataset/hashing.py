@@ -66,10 +66,10 @@ def hash_queries(queries: pl.Series) -> Hashes:
 
 
 def _arguments_as_words(texts: pl.Series) -> pl.Series:
-    """Lower-case texts whose words are runs of letters and digits, without signs.
+    """Lower-case texts whose words are runs of letters and digits, without symbols.
 
-    Not the normal form of queries: a split of published data must stay, and it does no harm if arguments that differ in
-    a sign are on the same side.
+    Not the normal form of queries: the split of published data must not change, and it does no harm if arguments that
+    differ in a symbol are on the same side.
     """
     import polars as pl
 
@@ -115,7 +115,7 @@ def _hash_chunk(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
     if not len(starts):
         return np.zeros(rows, dtype=np.uint64), np.zeros(rows, dtype=np.uint64)
     # Powers of the base count from the start of the chunk; multiplying a word's sum by the inverse power of its start
-    # makes its hash independent of where it stands. Bytes outside words are 0 in the table and add nothing.
+    # makes its hash independent of its position. Bytes outside words are 0 in the table and add nothing.
     words = mix(np.add.reduceat(table[data] * powers[: len(data)], starts) * inverse[starts])
     first = np.searchsorted(starts, offsets)  # number of the first word of each row
     place = np.arange(len(starts)) - np.repeat(first[:-1], np.diff(first))

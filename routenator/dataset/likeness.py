@@ -1,7 +1,7 @@
 """Finds the texts that are most like a query by their letters: the cosine of TF-IDF of runs of two to four.
 
 Letters instead of embeddings: no model is loaded, and a shared wording shows what training taught. Letters instead of
-words: inflections and words written together are alike, too.
+words: inflections and words written together count as similar, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The fingerprint of a domain's folder, by which a run knows whether its domain has changed.
 
-Apart from ``loader``, whose models take longer to import than a command takes that only compares fingerprints.
+Kept apart from ``loader``: importing its models takes longer than a command that only compares fingerprints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names what a file of functions is when it is not a list of OpenAI tools, and says how its parts go there."""
+"""Recognises files of functions that are not lists of OpenAI tools, and says how to convert them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPENAPI = re.compile(r"""\A(?:#.*\n|---\n|\s)*["']?(openapi|swagger)["']?\s*:""
 
 
 def foreign_text(text: str) -> tuple[str, str] | None:
-    """Name a file that is not JSON as a whole: its kind, and what to do. None if it is nothing known."""
+    """Name a file that is not JSON as a whole: its kind, and what to do. None if it is not recognised."""
     if _OPENAPI.match(text):
         return _OF_OPENAPI
     lines = [line for line in text.split("\n") if line.strip()]
@@ -27,7 +27,7 @@ def foreign_text(text: str) -> tuple[str, str] | None:
 
 
 def foreign_value(value: Any) -> tuple[str, str] | None:
-    """Name JSON that is not a list of OpenAI tools: its kind, and what to do. None if it is nothing known."""
+    """Name JSON that is not a list of OpenAI tools: its kind, and what to do. None if it is not recognised."""
     if isinstance(value, dict):
         if "openapi" in value or "swagger" in value:
             return _OF_OPENAPI

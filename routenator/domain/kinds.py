@@ -89,8 +89,8 @@ def values_of(root: Any, schema: Any) -> list[Any] | None:
 def kind_of(root: Any, schema: Any) -> int:
     """How the text of a value is written as JSON for this schema: STRING to BOOLEAN, plus LITERALS and NULLABLE.
 
-    A text that is no number stays a string. Where both are allowed, a text that reads as a number is one if the schema
-    lists its values or gives alternatives, and a string otherwise.
+    A text that is not a number stays a string. Where both are allowed, a text that reads as a number is one if the
+    schema lists its values or gives alternatives, and a string otherwise.
     """
     types = types_of(root, schema)
     if types == ANY_TYPE:

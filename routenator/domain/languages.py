@@ -62,7 +62,7 @@ def load_languages(root: Path, functions: Collection[str]) -> dict[str, Language
         functions: names that ``*`` stands for in templates.
 
     Raises:
-        InputError / InputErrors: a file that is no part of a language, or with errors in it.
+        InputError / InputErrors: a file that does not belong to a language, or has errors in it.
     """
     folder = root / FOLDER
     if not folder.is_dir():

@@ -163,7 +163,7 @@ def speaking(domain: Domain, code: str) -> tuple[Domain, Language]:
     """The domain as a language sees it, whether or not it has a share or files; and its files.
 
     Raises:
-        InputError / InputErrors: the language's files do not fit the domain, or its code is none.
+        InputError / InputErrors: the language's files do not fit the domain, or its code is not a language code.
     """
     if not is_language(code):
         raise InputError("not a language code", key="--translate", found=code, expected="a code such as de or pt-BR")

@@ -31,7 +31,7 @@ def load_records(file: Path, nodes: dict[str, Node]) -> dict[str, dict[str, Any]
         where = f"line {number}"
         if not isinstance(record, dict):
             raise InputError("invalid record", file=file, key=where, found=value_kind(record), expected="a JSON object")
-        record = {key: value for key, value in record.items() if value is not None}  # null is as good as missing
+        record = {key: value for key, value in record.items() if value is not None}  # null counts as missing
         for key, kind in (
             ("id", str),
             ("title", str),

@@ -161,7 +161,7 @@ class _Walk:
             raise InputError(
                 "this reference leads nowhere", file=self._file, key=key, found=reference, expected=expected
             ) from None
-        # Whatever stands outside of the places for schemas has not been checked as one.
+        # Whatever is outside the places for schemas has not been checked as one.
         check_schema(target, self._file, key, f"{reference}: ")
         return target
 
@@ -200,7 +200,7 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
 
 @lru_cache(maxsize=1024)
 def _engine(pattern: str) -> TypeAdapter[str]:
-    """Return Rust's regex engine, which pydantic brings along, for a pattern.
+    """Return what matches a text against a pattern, by Rust's regex engine, which comes with pydantic.
 
     Raises:
         ValueError: the pattern is invalid or not linear.

@@ -29,7 +29,7 @@ from routenator.wording.labeller import Labeller
 _PLACE = re.compile(r"(\{[^{}]*\})")
 _LEAST = 0.75  # share of a pattern's queries that must not be taken for another function's
 _MOST_FAULTS = 0.1  # faults of English for each query of a pattern
-_FEWEST, _MOST = 2, 25  # words of a request that is no call
+_FEWEST, _MOST = 2, 25  # words of a request that is not a call
 
 
 class Refusal(ValueError):
@@ -80,7 +80,7 @@ class Judge:
         self._seen["topics", ""] = _drafted_topics(self.domain)
 
     def judge(self, ask: Ask, reply: str) -> Iterator[Proposal]:
-        """The proposals of a reply, kept or refused; a reply that is no JSON is one refused proposal."""
+        """The proposals of a reply, kept or refused; a reply that is not JSON is one refused proposal."""
         try:
             value = loads(reply)
         except BadJsonError as error:
@@ -134,7 +134,7 @@ class Judge:
         if not words(text):
             raise Refusal("no words")
         if re.search(r"[|{}\[\]<>\t]", text):
-            raise Refusal("signs that a label cannot have")
+            raise Refusal("characters that a label cannot have")
         return text
 
     def _topic(self, text: str) -> str:
@@ -182,7 +182,7 @@ class Judge:
             raise Refusal(f"cannot be told from {max(set(others), key=others.count)}")
 
     def _grammar(self, function: str, text: str, required: list[str]) -> str:
-        """A proposal as a grammar: what is no placeholder taken literally, and the optional slots after it."""
+        """A proposal as a grammar: all but the placeholders is literal, and the optional slots follow."""
         end = text[-1] if text[-1] in ".?!" else ""
         parts = _PLACE.split(text.removesuffix(end).rstrip())
         made = "".join(f"{{{part[1:-1].strip()}}}" if _PLACE.fullmatch(part) else escaped(part) for part in parts)

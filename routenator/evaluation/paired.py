@@ -82,7 +82,8 @@ def read_verdicts(
         (query, verdict) in the order of the file.
 
     Raises:
-        InputError: the file has no such replies, similarities that are none, or a query that is not in the golden set.
+        InputError: the file has no such replies, similarities that are not numbers, or a query that is not in the
+            golden set.
     """
     gold = {example.query: example for example in golden}
     found = []

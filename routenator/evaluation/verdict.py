@@ -141,7 +141,7 @@ def judge_reply(
         wanted = [_judge(call, None, functions, rule, NONE, "unparsable") for call in example.calls]
         none = CallVerdict(NO_CALL, NONE, errors=(("unparsable", ""),))
         return Verdict(example.labels, (NONE,), asked, called, tuple(wanted or [none]))
-    # Words are no call; an API with a function of this very name needs another label for them.
+    # Words are not a call; an API with a function of this very name needs another label for them.
     words = NONE if NO_CALL in functions else NO_CALL
     partners = _match(example.calls, reply.calls, functions, rule)
     calls = [

@@ -1,8 +1,8 @@
 """The last checks: do query and call agree? First by the domain's own words, then by a language model.
 
 Only model-written rows that pass every other check are asked about: a heuristic query states its call by construction.
-A paraphrase may lose the verb that told the function; ``routenator.wording.labeller`` then guesses another one. The
-model is the generator's own engine, which answers yes or no.
+A paraphrase may lose the verb that gave the function away; ``routenator.wording.labeller`` then guesses another one.
+The model is the generator's own engine, which answers yes or no.
 
 Measure a model's judgement before trusting it: ``benchmarks/checks.py --judge`` tests it on labelled candidates.
 """

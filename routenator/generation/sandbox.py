@@ -2,7 +2,7 @@
 
 Jinja's sandbox keeps a template from Python's internals, but not from taking all memory or time: ``"%1000000000d"`` is
 a gigabyte, and a few loops within each other never end. Here every loop, call and operator counts against a budget,
-and whatever could make a long text is asked first how long it may become.
+and whatever could make a long text is first measured for how long that may become.
 """
 
 from __future__ import annotations

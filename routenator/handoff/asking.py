@@ -55,7 +55,7 @@ class Answer:
 class Asker:
     """A loaded model that answers queries.
 
-    Transformers runs it: for one query it is up sooner than vLLM.
+    Transformers runs it: for one query it starts sooner than vLLM.
 
     Args:
         model: the trained model.

@@ -161,7 +161,7 @@ def export_gguf(model: TrainedModel, out: Path, origin: Origin, converter: Path)
 
 
 def _copy_base(source: Path, target: Path) -> list[str]:
-    """Copy a base model's folder without weights in other formats than safetensors; return what stays behind.
+    """Copy a base model's folder without weights in formats other than safetensors; return what stays behind.
 
     Raises:
         InputError: no weights are safetensors.

@@ -1,7 +1,7 @@
 """Converts a full model to GGUF for llama.cpp and Ollama, by llama.cpp's own converter.
 
-The converter is no package of its own. The source package of llama-cpp-python holds it: pip fetches that once, by hash,
-and what is needed of it is kept in the cache.
+The converter does not come as a package. The source package of llama-cpp-python holds it: pip fetches that once, by
+hash, and what is needed of it is kept in the cache.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Listing:
     total: int = 0
 
     def coded(self) -> dict[str, Any]:
-        """The listing as JSON: cells of picks are numbers of the names, which stand once, most common first."""
+        """The listing as JSON: cells of picks are numbers of the names, which are listed once, most common first."""
         picks: dict[int, list[str]] = {}
         coded = [list(row) for row in self.rows]
         for place, kind in enumerate(self.fields.values()):

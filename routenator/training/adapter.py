@@ -120,7 +120,7 @@ def check_weights(folder: Path) -> None:
     """
     file = folder / WEIGHTS
     if not file.is_file():
-        if (folder / "adapter_model.bin").is_file():  # a plain PEFT adapter of an earlier time
+        if (folder / "adapter_model.bin").is_file():  # a plain PEFT adapter of an earlier version
             return
         raise InputError("this adapter has no weights", file=folder, found="nothing", expected=WEIGHTS)
     size = file.stat().st_size

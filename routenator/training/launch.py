@@ -5,7 +5,7 @@ processes are asked (by a file) to write a checkpoint and exit; then the previou
 failure is reported with the exception of the process that failed first, or else the end of the log.
 
 On several nodes, an attempt begins when the first node writes ``job.json`` and ends when it removes it. The other nodes
-may see either late: they wait for the file, and whatever fails once it is gone is no failure of theirs.
+may see either late: they wait for the file, and whatever fails once it is gone is not their failure.
 """
 
 from __future__ import annotations

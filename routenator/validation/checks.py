@@ -32,11 +32,12 @@ from routenator.validation.words import (
 )
 
 _LONGEST = 600  # characters; no user types more into one line
-ECHO = 6  # this many consecutive words of the prompt are no coincidence
+ECHO = 6  # this many consecutive words of the prompt are not a coincidence
 _LETTERS_A_WORD = 3  # of a script without spaces
 # Fewer Latin letters tell the detector too little, in a language other than the six for which SURE was measured.
 _FEWEST_LETTERS = 15
-_FEW, _OFTEN = 4, 4  # up to so many letters that are words alone may be repeated, less often than this: いろいろ
+# Runs of up to _FEW letters, each a word by itself, may be repeated fewer than _OFTEN times: いろいろ
+_FEW, _OFTEN = 4, 4
 # Stock phrases of chat models, instead of, before or after the query. Allowed within a slot's surface ("Sure Thing", a
 # song).
 _REPLY_HABITS = re.compile(
@@ -224,7 +225,7 @@ def language(candidate: Candidate, context: Context) -> str | None:
     if seen is not None:
         return seen
     if any(word in TELLING_WORDS.get(candidate.language, ()) for word in candidate.glue):
-        return None  # a title in another language may stand in a slot
+        return None  # a slot may hold a title in another language
     if {*words(candidate.draft), "\0"}.issuperset(candidate.glue):
         return None  # all words are the domain's own; the detector is often wrong about a few bare nouns
     wanted = base_code(candidate.language)
@@ -237,7 +238,7 @@ def language(candidate: Candidate, context: Context) -> str | None:
 
 
 def _latin_letters(text: str) -> int:
-    """Number of letters of a text; as good as endless if one is of another script, which tells much."""
+    """Number of letters of a text; treated as endless if one is of another script, which says a lot."""
     letters = [sign for sign in text if sign.isalpha()]
     return len(letters) if all(is_latin(ord(sign)) for sign in letters) else _LONGEST
 

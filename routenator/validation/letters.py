@@ -1,7 +1,7 @@
-"""Letters of all scripts: which signs make words, which are words alone, and what is compared instead of a letter.
+"""Letters of all scripts: which characters make up words, which are words by themselves, and how letters compare.
 
 Words of most scripts have spaces between them. Chinese, Japanese, Thai, Lao, Burmese and Khmer have none; there each
-letter counts as a word of its own, so that phrases are found, and places in a query told, letter by letter.
+letter counts as a word of its own, so that phrases and places in a query are found letter by letter.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ UNSPACED = (
     r"\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3005-\u3007\u3040-\u30FF\u31F0-\u31FF\u3400-\u4DBF\u4E00-\u9FFF"
     r"\uA9E0-\uA9FF\uAA60-\uAA7F\uF900-\uFAFF\uFF66-\uFF9F\U00020000-\U0003FFFF"
 )
-# Kinds of signs. A MARK (a vowel of Thai or Hindi, say) belongs to the letter before it; the compiled filter leaves
-# texts with an ODD sign to the checks.
+# Kinds of characters. A MARK (a vowel of Thai or Hindi, say) belongs to the letter before it; the compiled filter
+# leaves texts with an ODD character to the checks.
 OTHER, LETTER, ALONE, MARK, ODD = range(5)
 _SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "zh"})
 _POINTS = 0x30000  # code points in the tables; no script that people write queries in lies beyond
@@ -31,7 +31,7 @@ _POINTS = 0x30000  # code points in the tables; no script that people write quer
 _DOTTED = "i\u0307"
 ALIKE = {_DOTTED: "i", "ı": "i", "ς": "σ", "’": "'"}
 _ALIKE = str.maketrans({sign: by for sign, by in ALIKE.items() if sign != _DOTTED})
-# Signs that the checks treat in a way of their own: typographic quotes, which must match, the dot of a decomposed İ and
+# Characters that the checks treat specially: typographic quotes, which must match, the dot of a decomposed İ and
 # a letter that regular expressions take for an s.
 _SPECIAL = "“”ſ"
 _LATIN_MARKS = range(0x300, 0x370)
@@ -86,7 +86,8 @@ def marks() -> str:
 @cache
 def letter_tables(points: int = _POINTS) -> Letters:
     """The tables for code points below ``points``."""
-    # Whole lists at a time and spans instead of single signs, because every task makes these tables when it starts.
+    # Whole lists at a time and spans instead of single characters, because every task makes these tables when it
+    # starts.
     signs = [chr(point) for point in range(points)]
     categories = list(map(unicodedata.category, signs))
     kinds, folds = np.zeros(points, dtype=np.uint8), np.arange(points, dtype=np.int32)

@@ -3,7 +3,7 @@
 Each test errs on the strict side: a row that fails here only goes through the checks in Python.
 
 Texts are UTF-8. Bytes below 128 are tested as they are; others are decoded, and ``Letters`` says what their code points
-are, so no Unicode database is needed here. A row with a sign that the tables call odd is left to the checks.
+are, so no Unicode database is needed here. A row with a character that the tables call odd is left to the checks.
 
 Written by hand for numba because the checks in Python take far longer than writing the drafts. Words are compared by
 64-bit FNV-1a hashes, which need no strings; the tables in ``Rules`` hold the same hashes. Hashes are uint64 throughout,
@@ -33,7 +33,8 @@ _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _APOSTROPHE, _COLON, _SPACE, _OPENING, _CLOSING, _S, _UNDERSCORE = 39, 58, 32, 123, 125, 115, 95
 _LONGEST, _VOWELLESS, _MOST = 600, 6, 512
 _CONSONANTS, _STANDS_ALONE, _NOT_LATIN = 256, 512, 1024  # facts of a word, added to its size
-_FEW, _OFTEN = 4, 4  # up to so many letters that are words alone may be repeated, less often than this: いろいろ
+# Runs of up to _FEW letters, each a word by itself, may be repeated fewer than _OFTEN times: いろいろ
+_FEW, _OFTEN = 4, 4
 _LANGUAGES = 8
 _CLOSING_BYTES = len(CLOSING)
 
@@ -96,7 +97,7 @@ def _is_possessive(letters: Any, text: Any, i: Any, stop: Any) -> Any:
 
 @njit(cache=True)
 def _hashed(value: Any, point: Any) -> Any:
-    """The hash after a code point more, by its UTF-8 bytes."""
+    """The hash after one more code point, by its UTF-8 bytes."""
     if point < 0x80:
         return (value ^ np.uint64(point)) * _PRIME
     if point < 0x800:
@@ -123,7 +124,7 @@ def tokens(letters: Any, text: Any, start: Any, stop: Any, out: Any, at: Any) ->
             alone, 1024 for a word with a letter that is not Latin.
 
     Returns:
-        The new end of ``out``, or -1 if there are too many words or an odd sign.
+        The new end of ``out``, or -1 if there are too many words or an odd character.
     """
     i = start
     while i < stop:
@@ -218,7 +219,7 @@ def _marks(rules: Any, language: Any, value: Any) -> Any:
 
 @njit(cache=True)
 def _plain(text: Any, start: Any, stop: Any) -> Any:
-    """True for a text that is not too long and has none of the signs of markup, brackets, quotes and web addresses.
+    """True for a text that is not too long and has no character of markup, brackets, quotes or web addresses.
 
     Covers ``too_long``, ``markup`` and ``quotes``, and the parts of ``boilerplate`` that need a colon.
     """
@@ -297,7 +298,7 @@ def _said(letters: Any, text: Any, start: Any, stop: Any, found: Any, count: Any
     Args:
         letters: ``routenator.validation.letters.Letters``.
         text: the object is ``text[start:stop]``.
-        found: the query's words as ``tokens`` gives them; those of each value are put behind them for the comparison.
+        found: the query's words as ``tokens`` gives them; those of each value are appended to them for the comparison.
         count: number of the query's words.
     """
     i = start + 1

@@ -34,7 +34,7 @@ class Rules(NamedTuple):
         shapes: the schemas of the functions' arguments.
         openings: hashes of the words that begin a chat model's stock phrases; then words of the first person, then
             words that make a stock phrase after one of those.
-        letters: what signs are letters.
+        letters: which characters are letters.
         segments: models that count the words of languages without spaces between them.
     """
 
@@ -58,7 +58,7 @@ def make_rules(
         languages: languages of the rows; a row refers to its language by position.
         checked: whether languages are checked at all.
         functions: functions by name; a row refers to its function by position.
-        ascii_only: no text has other signs, so that small tables will do.
+        ascii_only: no text has other characters, so that small tables will do.
     """
     words: list[int] = []
     marks: list[int] = []

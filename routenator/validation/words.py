@@ -75,7 +75,7 @@ _COMPOUNDING = frozenset({"da", "de", "et", "fi", "hu", "is", "nb", "nl", "no", 
 
 
 def longest_word(language: str) -> int:
-    """The number of letters above which a text is no word; more where words are put together without spaces."""
+    """The number of letters above which a text is not a word; more where words are put together without spaces."""
     return 40 if base_code(language) in _COMPOUNDING else 24
 
 

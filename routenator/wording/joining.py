@@ -18,7 +18,7 @@ def joined(drafts: Sequence[str], surfaces: Collection[str], join: Join, languag
     Args:
         drafts: at least two queries.
         surfaces: wordings of values; a capital letter of theirs stays.
-        join: what stands before, between and before the last.
+        join: what goes before, between and before the last.
         language: of the queries.
     """
     values = {word for surface in surfaces for word in words(surface)}

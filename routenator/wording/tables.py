@@ -102,7 +102,7 @@ class Program(NamedTuple):
         pool: bytes of all pieces.
         pieces: start, size, and the facts for counting words (``counting``), int32; first all pieces unchanged, then in
             lower case, then in Turkish lower case if a language has it; shape (rows, 3).
-        lower: for each language, how many rows after a piece it stands in lower case.
+        lower: for each language, how many rows after a piece its lower-case form comes.
         nodes: kind and operands, shape (nodes, 4).
         table: runs of integers that the nodes point into.
         slots, functions: shape (rows of all functions, SLOT_COLUMNS), (functions, 4).

@@ -64,7 +64,7 @@ def tidy(raw: Any, start: Any, stop: Any, bare: Any, out: Any, at: Any) -> Any:
     """
     first, token, words = at, -1, 0
     inside, before, spoken = False, -1, -1
-    dropped = start  # bytes before this place belong to a sign that is dropped
+    dropped = start  # bytes before this place belong to a character that is dropped
     for i in range(start, stop):
         sign = raw[i]
         if sign in (OPEN, OPEN_CATEGORY):
@@ -109,7 +109,7 @@ def _is_wide(raw: Any, i: Any) -> Any:
 def third_by_letters(raw: Any, start: Any, stop: Any, alpha: Any) -> Any:
     """The third of the middle of the category's words, with each letter of a script without spaces as a word.
 
-    ``routenator.validation.text.third_of`` counts so, too. Words, and not bytes, are counted in other scripts.
+    ``routenator.validation.text.third_of`` counts the same way. Words, and not bytes, are counted in other scripts.
 
     Args:
         raw: the text, with markers, is ``raw[start:stop]``.

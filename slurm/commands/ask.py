@@ -145,12 +145,12 @@ def _print(answer: Answer, reasons: dict[str, Any], *, heading: bool) -> None:
         put(_indented(reasons["prompt"]))
         put("reply without restrictions")
         put(_indented(reasons["free_reply"]))
-        put("nearest training examples (likeness of letters, 0 to 1)")
+        put("nearest training examples (similarity of spelling, 0 to 1)")
         for near in reasons["nearest"]:
             put(f"  {near['likeness']:.2f}  {near['query']}")
             for line in _lines(Call(**call) for call in near["calls"]):
                 put(f"        {line}")
-        put("" if reasons["nearest"] else "  none with anything in common\n")
+        put("" if reasons["nearest"] else "  none has anything in common\n")
 
 
 def _lines(calls: Iterable[Call]) -> list[str]:

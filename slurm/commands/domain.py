@@ -327,7 +327,7 @@ def domain_draft(
     for reason, times in Counter(each.reason.split(":")[0] for each in made.proposals if each.reason).most_common():
         put(f"refused: {times} ({reason})")
     for file in made.files:
-        put(f"read and strike: {file}")
+        put(f"review, and delete what is wrong: {file}")
 
 
 @domain_app.command("convert")

@@ -1,6 +1,6 @@
 """Submits what is missing of a run, for `retry` and for every command that starts a run.
 
-Apart from planning, whose modules take longer to import than ``retry`` takes to work.
+Kept apart from planning, whose modules take longer to import than ``retry`` takes to run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def retry(
     run: RunDir,
     wait: Annotated[bool | None, typer.Option("--wait/--no-wait", help="As for run.")] = None,
     presume_lost: Annotated[
-        bool, typer.Option("--presume-lost", help="Also submit shards of which Slurm says nothing; names them first.")
+        bool, typer.Option("--presume-lost", help="Also submit shards that Slurm says nothing about; names them first.")
     ] = False,
     patience: Patience = PATIENCE_MINUTES,
 ) -> None:
@@ -73,7 +73,7 @@ def start(
     Args:
         package: package of the stage modules; only tests use another one.
         patience: minutes after which the wait for a stuck run ends.
-        presume_lost: submit also shards of which Slurm says nothing.
+        presume_lost: also submit shards that Slurm says nothing about.
 
     Returns:
         The exit code.

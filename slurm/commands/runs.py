@@ -97,8 +97,8 @@ def plan(
 ) -> None:
     """Show what `run` would do and cost.
 
-    Shows stages, shards, resources, what is reused, node-hours at most, and what to expect by earlier runs. Writes and
-    submits nothing.
+    Shows stages, shards, resources, what is reused, node-hours at most, and what to expect, judging by earlier runs.
+    Writes and submits nothing.
     """
     resolved = compose_plan(config, overrides, submitting=False, until=until)
     value = forecast(resolved)

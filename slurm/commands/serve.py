@@ -111,7 +111,7 @@ def _config(found: Found, overrides: list[str]) -> RunConfig | None:
 
 def _as_job(run: Run, config: RunConfig, serving: Serving, detach: bool) -> None:
     """Serve in a job, which ends with this command unless it is detached."""
-    run.check_own()  # its setup lines are run as me
+    run.check_own()  # its setup lines run as this user
     with asked_to_stop() as stop:
         submission, folder = submit_server(run, config, serving)
         put(f"submitted job {submission.job}; Ctrl-C cancels it", err=True)
@@ -120,11 +120,12 @@ def _as_job(run: Run, config: RunConfig, serving: Serving, detach: bool) -> None
         if state is not None:
             _tell_tunnel(Address(state.port, folder), state, config, submission.job)
             if detach:
-                put(f"job {submission.job} serves until its time limit; end it by: scancel {submission.job}", err=True)
+                how = f"end it with: scancel {submission.job}"
+                put(f"job {submission.job} serves until its time limit; {how}", err=True)
                 return
             job.watch(stop)
     if problem := job.cancel():
-        raise StageError(f"job {submission.job} may still run: {problem}; end it by: scancel {submission.job}")
+        raise StageError(f"job {submission.job} may still run: {problem}; end it with: scancel {submission.job}")
     shutil.rmtree(folder, ignore_errors=True)
     put(f"stopped; job {submission.job} is cancelled", err=True)
 
@@ -149,7 +150,7 @@ def _tell(address: Address) -> None:
 def _tell_tunnel(address: Address, state: ServerState, config: RunConfig, job: str) -> None:
     """Print how to reach a server that listens on its node's loopback address."""
     login, user = socket.getfqdn(), user_name(os.geteuid())
-    # Without the first option ssh goes on if the port is taken here, and the key would go to whoever took it.
+    # Without the first option ssh carries on if the port is taken here, and the key would go to whoever took it.
     forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{HOST}:{address.port}:{HOST}:{address.port}"]
     here = shlex.join(["ssh", *forward, state.node])
     there = shlex.join(["ssh", *forward, "-J", f"{user}@{login}", f"{user}@{state.node}"])

@@ -60,7 +60,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     """Turn our errors into a message and an exit code: 2 for bad input, 1 otherwise; Ctrl-C gives 130.
 
-    A missing permission is no error of ours either.
+    A missing permission is not a bug of ours either.
     """
 
     @functools.wraps(command)

@@ -131,7 +131,7 @@ def logs(
     if stage is not None and shard is not None and not any(log.shard == shard for log in found):
         state = StatusReader(loaded).shard(stage, shard)
         about = describe_shard(stage, shard, state)
-        # What its array's script wrote says nothing of a task that has not started.
+        # What its array's script wrote says nothing about a task that has not started.
         found = found if state.state == "failed" else []
     for log in found:
         put(f"==> {log.title}")

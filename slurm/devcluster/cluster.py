@@ -44,7 +44,7 @@ START_LIMIT_S = 120.0
 _END_LIMIT_S = 60.0
 _LOOK_S = 0.1
 _RECORD = "cluster.json"
-_PORTS = range(20000, 32000)  # Linux gives away 32768 to 60999
+_PORTS = range(20000, 32000)  # Linux hands out 32768 to 60999
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def up(
         )
     if limit_memory and not os.access(MEMORY_GROUPS, os.W_OK):
         raise InputError(
-            "this machine's kernel lets us limit no memory",
+            "this machine's kernel does not let us limit memory",
             file=MEMORY_GROUPS,
             expected="a folder that we may write to (control groups, version 1, as root)",
         )
@@ -273,7 +273,7 @@ def _spec(
         other = read_spec(Path(beside.root))
         if other.accounting_port is None or other.name == name:
             raise InputError(
-                "no second cluster can be beside this one",
+                "no second cluster can run beside this one",
                 file=beside.root,
                 key="--beside",
                 found="it has no accounting" if other.accounting_port is None else f"both are called {name}",

@@ -59,8 +59,8 @@ class Supervisor:
             self._until(lambda: self._ask("sacctmgr -n show cluster") is not None, "slurmdbd")
             add = f"sacctmgr -i add cluster {self.spec.name}"
             self._until(lambda: self._ask(add) is not None, "the cluster's record")
-        # From 26.05 on, a controller that was killed in its first minutes does not start again, for want of a file that
-        # it had not written yet, unless told to ignore that.
+        # From 26.05 on, a controller that was killed in its first minutes does not start again, because a file is
+        # missing that it had not written yet, unless told to ignore that.
         ignore = " -i" if (self.spec.version or "").split(".") >= ["26"] else ""
         self._start("slurmctld", f"slurmctld -D{ignore}")
         steps = "" if self.spec.commands is None else f" -d {self.spec.commands}/slurmstepd"

@@ -1,5 +1,5 @@
 """Processes of an experiment: their main function, which cleans up on SIGTERM and reports errors in one line, and a
-process for what imports much.
+process for work that imports a lot.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def child(work: Callable[[Path], None]) -> int:
 
 
 def apart(what: str, module: str, arguments: Sequence[object], file: Path) -> str:
-    """Run a module in a process of its own, because it imports much that an experiment does not need.
+    """Run a module in a process of its own, because it imports a lot that an experiment does not need.
 
     Args:
         what: what it does, for the message.

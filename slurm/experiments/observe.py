@@ -1,4 +1,4 @@
-"""Counts real queries, in a process of its own: it imports much that an experiment does not need.
+"""Counts real queries, in a process of its own: it imports a lot that an experiment does not need.
 
 Started by ``python -m slurm.experiments.observe DOMAIN FILE``; prints the counts as JSON, and no query.
 """

@@ -120,7 +120,7 @@ def entries_of(experiment: Experiment) -> list[Entry]:
 
 
 def check_fit(experiment: Experiment) -> None:
-    """Check that the queries to fit statistics to are there, if the experiment wants any.
+    """Check that the queries to fit statistics to are there, if the experiment needs any.
 
     Raises:
         InputError: they are not.

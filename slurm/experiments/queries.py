@@ -1,4 +1,4 @@
-"""Real queries as what data are compared with: their counts, in the cells that ``kind: distribution`` counts data in.
+"""Counts real queries in the cells in which ``kind: distribution`` counts data, so that the two can be compared.
 
 Cells of few queries are pooled: a single query would decide on them, and rare values of an open slot are people's own
 words.

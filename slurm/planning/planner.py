@@ -140,7 +140,7 @@ def make_plan(
         file = find(config, key)
         if file is not None:
             measured, requested = plan_requests(config, file)
-        # Replace `auto` by what was found, so that the resolved config means the same when it is run again.
+        # Replace `auto` with what was found, so that the resolved config means the same when it is run again.
         generate = config.generate.model_copy(update={"acceptance": str(file) if file else None})
         config = config.model_copy(update={"generate": generate})
     base = topup.base if topup else []

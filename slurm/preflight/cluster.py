@@ -34,7 +34,7 @@ def check_cluster(plan: Plan) -> None:
         )
     other = os.environ.get("SBATCH_CLUSTERS")
     if other and cluster_name(plan.config) is None:
-        # It would have to hold for every later command too, whoever calls it.
+        # Every later command would need it too, whoever runs that.
         raise InputError(
             "the cluster of a run is a part of its config, not of a shell",
             key="SBATCH_CLUSTERS",
@@ -67,6 +67,6 @@ def check_cluster(plan: Plan) -> None:
 
 
 def _test_only(script: str) -> tuple[int, str]:
-    """Return the exit code and the words of ``sbatch --test-only``."""
+    """Return the exit code and the output of ``sbatch --test-only``."""
     code, _, said = call(["sbatch", "--test-only"], sbatch_environment(script), script)
     return code, " ".join(said.replace("sbatch:", "").split())

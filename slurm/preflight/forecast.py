@@ -32,9 +32,9 @@ def forecast(plan: Plan) -> dict[str, Any]:
     """Return each stage's shards, resources and node-hours as JSON-compatible values; finished shards are free.
 
     ``node_hours`` and ``gpu_hours`` are upper bounds, by the time limits. ``expected`` holds the lowest and highest
-    values by what earlier runs took (``slurm.preflight.rates``); None where none did the same. ``hours`` are without
-    waiting in the queue. ``second_rounds`` are the requests of earlier second rounds per request of the first round.
-    ``notes`` are messages for the user.
+    values, judging by what earlier runs took (``slurm.preflight.rates``); None where no earlier run did the same.
+    ``hours`` are without waiting in the queue. ``second_rounds`` are the requests of earlier second rounds per request
+    of the first round. ``notes`` are messages for the user.
     """
     run = planned_run(plan)
     domain = load_domain(plan.config.domain)
@@ -123,7 +123,7 @@ def _user_defaults(plan: Plan) -> list[dict[str, Any]]:
 
 
 def feasibility(plan: Plan, domain: Domain) -> list[str]:
-    """Return a message for each target that the plan's number of rows cannot reach, and for what others can reach."""
+    """Return a message for each target that the plan has too few rows for, and for folders that others can write."""
     return [*notes(domain, plan.config, plan.requested), *exposure(plan.config)]
 
 
@@ -133,7 +133,7 @@ def exposure(config: RunConfig) -> list[str]:
     others = is_open(root)
     if config.shared_group:
         group = group_name(root.stat().st_gid)
-        return [f"shared_group: whatever a member of the group {group} writes into {root} is believed, and run, by all"]
+        return [f"shared_group: whatever a member of the group {group} writes into {root} is trusted, and run, by all"]
     if others is None:
         return []
     mend = f"chmod {'o' if others == 'all users' else 'g'}-w {root}, or a root of your own"

@@ -1,10 +1,10 @@
 """Estimates what a run will take from what earlier runs took: the same stage, models, domain and cluster profile.
 
-The receipts of finished shards say how long each took and for how much work. What grows with the work is known for
-model calls, training steps and scored queries; what does not, for loading them. Of any other part only two bounds are
-known, that it grows with the work and that it does not: a pilot much smaller than the run gives a wide range.
+The receipts of finished shards say how long each took and for how much work. Model calls, training steps and scored
+queries are known to grow with the work, and loading is known not to. Any other part may do either, so it gets two
+bounds, and a pilot much smaller than the run gives a wide range.
 
-How much the second round (refill) will request is not known before: it is taken from earlier runs with the same
+How much the second round (refill) will request is not known beforehand: it is taken from earlier runs with the same
 settings for requests, as a share of their first round.
 """
 
@@ -72,7 +72,7 @@ class Round(NamedTuple):
     Attributes:
         size: rows of the data set.
         requests: requests.
-        replies: those of them that a model words.
+        replies: those of them that a model writes.
     """
 
     size: int
@@ -161,7 +161,7 @@ class Rates:
         return {"rows": 1.0}
 
     def _requests(self) -> tuple[float, float]:
-        """Return the plan's requests, and those of them that a model words."""
+        """Return the plan's requests, and those of them that a model writes."""
         strata = build_strata(self._domain, self._plan.config, self._plan.requested)
         rows = sum(stratum.requested for stratum in strata)
         return float(rows), float(sum(row.requested for row in strata if not ROUTES[row.route].is_draft))
@@ -201,7 +201,7 @@ def bounds(parts: Sequence[Part], amount: float) -> Range:
 def _seconds(shards: Sequence[Mapping[str, Part]], wanted: Mapping[str, float]) -> Range | None:
     """Return the lowest and highest seconds for these amounts of work; None if a part of it was never measured."""
     names = set(itertools.chain.from_iterable(shards))
-    # A part that the run needs and none of the shards had, as text rows after a pilot of drafts alone.
+    # A part that the run needs and none of the shards had, such as text rows after a pilot of drafts alone.
     if any(amount and name not in names for name, amount in wanted.items()):
         return None
     ranges = [bounds([parts[name] for parts in shards if name in parts], wanted.get(name, 0.0)) for name in names]

@@ -17,7 +17,7 @@ _SHAPES = re.compile(
     r"|\bAKIA[0-9A-Z]{16}|://[^/\s:@]+:[^/\s@$]+@"
 )
 _ITEM = re.compile(r"\[\d+\]")
-_SHORTEST = 8  # characters of an environment variable's value that are no coincidence
+_SHORTEST = 8  # shared with an environment variable's value, this many characters are not a coincidence
 
 
 def secret_warnings(config: RunConfig, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -25,7 +25,7 @@ def secret_warnings(config: RunConfig, arguments: Sequence[str], environment: Ma
 
     Args:
         arguments: the command line.
-        environment: environment variables; those whose names tell of a secret are looked for.
+        environment: environment variables; the values of those whose names suggest a secret are looked for.
     """
     private = {name: value for name, value in environment.items() if _NAME.search(name) and len(value) >= _SHORTEST}
     warnings = []

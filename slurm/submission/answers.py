@@ -72,7 +72,7 @@ class QueueEntry:
 
     @property
     def live(self) -> bool:
-        # A job that can never start is as good as gone; kill-on-invalid-dep removes it in the next scheduling cycle.
+        # A job that can never start counts as gone; kill-on-invalid-dep removes it in the next scheduling cycle.
         return self.state in LIVE_STATES and self.reason != "DependencyNeverSatisfied"
 
     @property

@@ -1,7 +1,7 @@
 """Calls Slurm's commands: nothing in the environment narrows an answer, and only a whole answer counts as one.
 
-A command may fail and exit 0, with the error on stderr; that is no answer. One argument of a command has at most
-128 KiB, so thousands of job ids are cut into several calls.
+A command may fail and exit 0, with the error on stderr; that does not count as an answer. One argument of a command has
+at most 128 KiB, so thousands of job ids are cut into several calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from routenator.trust import user_name
 TIMEOUT_S = 60
 MAX_CHARS = 60_000  # of job ids in one call
 _ERROR = re.compile(r"\berror\b|\bfatal\b", re.IGNORECASE)
-# The controller may have got the request, and not the other way round.
+# After one of these the controller may still have got the request; its answer was lost.
 _UNHEARD = re.compile(
     r"timed out|time out|unable to contact|connect|communicat|zero bytes|transport|try again|no answer", re.IGNORECASE
 )
@@ -65,7 +65,7 @@ def ask(command: Sequence[str]) -> tuple[int, str]:
 
 
 def no_answer(said: str) -> bool:
-    """Whether an error is one of reaching the controller, not of the controller."""
+    """Whether the error is about reaching the controller, rather than the controller's own."""
     return _UNHEARD.search(said) is not None
 
 

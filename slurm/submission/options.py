@@ -108,7 +108,7 @@ def check_resources(config: RunConfig) -> None:
         )
     for stage, declared in STAGES.items():
         if declared.like and stage not in cluster.stages:
-            continue  # what it takes is checked as that stage's
+            continue  # it takes that stage's resources, which are checked there
         asked = resources(config, stage)
         key = f"cluster.stages.{stage}"
         errors += _extra_errors(asked.extra, f"{key}.extra")

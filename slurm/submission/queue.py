@@ -1,7 +1,8 @@
 """Reads a run's jobs with one ``squeue`` and one ``sacct`` call, however many there are.
 
-Absence is no proof. A task that an answer lacks is ABSENT; it is LOST only if a second full answer, seconds later,
-lacks it too. An answer that is late, unreadable or hides other users' jobs is none, and says nothing of any task.
+Absence proves nothing. A task that an answer lacks is ABSENT; it is LOST only if a second full answer, seconds later,
+lacks it too. An answer that is late, unreadable or hides other users' jobs does not count, and says nothing about any
+task.
 
 Ended jobs are read from the controller's memory too (``--states=all``), for clusters without accounting. A controller
 that crashed may assign an id twice, so a job is identified by its id and its name, which is unique.
@@ -45,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Looks:
-    """Remembers over several looks for how long something has been so, by this machine's own clock."""
+    """Remembers for how long something has been true at every look, by this machine's own clock."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -53,12 +54,12 @@ class Looks:
         self._since: dict[Hashable, float] = {}
 
     def begin(self) -> None:
-        """Begin another look; what is not asked about during it starts anew."""
+        """Begin another look; whatever is not asked about during it starts afresh."""
         self._now = time.monotonic()
         self._before, self._since = self._since, {}
 
     def seconds(self, what: Hashable) -> float:
-        """Return for how long this has been so at each look, up to the current one."""
+        """Return for how long this has been true at every look, up to the current one."""
         first = self._since.setdefault(what, self._before.get(what, self._now))
         return self._now - first
 

@@ -81,7 +81,7 @@ def _found(name: str, cluster: str | None, said: str, definite: bool) -> Accepte
     """
     for look in range(1 if definite else 2):
         if look:
-            time.sleep(queue.SECOND_LOOK_S)  # the controller may still be at it
+            time.sleep(queue.SECOND_LOOK_S)  # the controller may still be working on it
         try:
             jobs = queue.jobs_named([name], cluster)
         except UnreadableError as error:

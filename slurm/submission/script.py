@@ -2,7 +2,7 @@
 
 The script runs itself a second time. The first shell only starts the second, waits, and decides what to do next; the
 second runs the user's ``cluster.setup`` lines and then the task. So no option, trap or alias of those lines can reach
-the part that requeues. They must come to their end: the first that fails, by the rules of ``set -e``, ends the task.
+the part that requeues. They must run to the end: the first that fails, by the rules of ``set -e``, ends the task.
 What they print is collected in a file of this start, which becomes the start's log if they fail, because
 ``JOB_batch.log`` is shared by all tasks of an array.
 """

@@ -101,7 +101,7 @@ class Submission:
         return f"{self.job}_{shard // self.per_task - self.offset}" if self.array else self.job
 
     def tasks(self) -> dict[int, list[int]]:
-        """Return array task id -> its shards, in order; a job that is no array has a single task, 0."""
+        """Return array task id -> its shards, in order; a plain job has a single task, 0."""
         shards = self.indices()
         if not self.array:
             return {0: shards}

@@ -87,7 +87,7 @@ def submit_missing(
 
     Args:
         package: package of the stage modules; only tests use another one.
-        presume_lost: submit also shards of which Slurm says nothing; they are named first.
+        presume_lost: also submit shards that Slurm says nothing about; they are named first.
         tell: prints a line.
 
     Raises:
@@ -182,7 +182,7 @@ def submit_missing(
                 others = undone if sent else "nothing else was submitted by this call"
                 raise SubmitError(
                     f"whether Slurm took the job of {stage} is unknown: {str(error).strip()}; {others}. "
-                    f"Once Slurm answers, `cancel` ends job {error.name} if there is one, and `retry` goes on"
+                    f"Once Slurm answers, `cancel` ends job {error.name} if there is one, and `retry` continues"
                 ) from None
             raise SubmitError(
                 f"sbatch rejected {stage}: {str(error).strip()}; {undone}"
@@ -239,7 +239,7 @@ def _lost(queue: QueueView, newest: Mapping[int, Submission], missing: set[int])
 
 
 def _unknown(queue: QueueView, newest: Mapping[int, Submission], missing: set[int]) -> set[int]:
-    """Return the submitted ones of these shards of which the queue says nothing."""
+    """Return the submitted ones of these shards that the queue says nothing about."""
     return {
         shard
         for shard in missing

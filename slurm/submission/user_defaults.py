@@ -1,7 +1,7 @@
 """The user's defaults for sbatch (``SBATCH_ACCOUNT`` ...), which count where the profile does not set the option.
 
-To sbatch a variable counts more than the script, so one whose option the script sets must not reach it. Variables of an
-allocation that this process runs in belong to another job and never count.
+sbatch lets a variable override the script, so a variable whose option the script sets must not reach it. Variables of
+an allocation that this process runs in belong to another job and never count.
 """
 
 from __future__ import annotations

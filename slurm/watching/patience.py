@@ -28,7 +28,7 @@ class Patience:
     def over(self, status: RunStatus) -> bool:
         """Whether to stop waiting; call it with each status."""
         if status.state != "stuck":
-            # A look at which the queue could not be read says nothing about it.
+            # A look during which the queue could not be read says nothing about it.
             self._since = self._since if status.state == "unknown" else None
             return status.ended
         self._since = self._clock() if self._since is None else self._since

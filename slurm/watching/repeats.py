@@ -1,4 +1,4 @@
-"""Says which errors of the last attempts `retry` may only repeat."""
+"""Names the errors of the last attempts that `retry` will probably just repeat."""
 
 from __future__ import annotations
 
@@ -62,4 +62,4 @@ def repeated(before: Failures, again: Mapping[str, Collection[int]]) -> list[str
         told.append(f"{whose}{same} and {'is' if len(shards) == 1 else 'are'} submitted again: {error}")
     if rest := ordered[_MAX_LINES:]:
         told.append(f"{sum(len(shards) for _, shards in rest):,} more shards that failed are submitted again")
-    return [*told, "unless the cause is fixed, these will fail again; nothing is retried by itself"] if told else []
+    return [*told, "unless the cause is fixed, these will fail again; nothing is retried automatically"] if told else []

@@ -48,7 +48,7 @@ class StageStatus:
         done, running, pending, failed, cancelled: shards in each state.
         ending: their tasks have ended or were cancelled, and their nodes are being freed.
         stuck: they start only after a person has done something: they are held, or their partition is down.
-        unknown: submitted, not done, and neither Slurm nor a file has said how they stand.
+        unknown: submitted, not done, and neither Slurm nor a file says what became of them.
         missing: not submitted.
         reused: it was done before this run.
         rows: rows of the finished shards, plus those that running shards report.
@@ -64,14 +64,14 @@ class StageStatus:
         progressed: when a shard last reported progress or was finished in this run, seconds since the epoch; None if
             none has.
         reasons: why shards wait (Slurm's reason code or our text) -> number of shards.
-        unknown_reasons: why nothing is known of shards -> number of shards.
+        unknown_reasons: why nothing is known about shards -> number of shards.
         waiting: all of these with the state, the shards and the ids of their tasks; also finished shards whose task is
             held, because later stages wait for the task.
         tasks: the running and ending shards, with their tasks and nodes.
         doing: what running shards do before their next unit (load a model) -> number of shards.
         failure_reasons: first line of why shards failed -> number of shards.
         failures: the first failures, with the ends of their logs.
-        notes: what finished shards say of their result, in one line each.
+        notes: what finished shards say about their result, in one line each.
         unreadable: receipts that cannot be read: their shards count as done, their rows do not count.
         usage: resources used.
     """

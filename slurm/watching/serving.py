@@ -21,7 +21,7 @@ from slurm.worker.server_state import FOLDER, STAGE, ServerState, read_state
 
 _FILE_S = 0.5  # between two looks at the server's state
 _QUEUE_S = 5.0  # between two looks at the queue, which cost the controller something
-# A network file system may take a while to show the server's last word to other machines.
+# A network file system may take a while to show the server's last report to other machines.
 _LAST_WORD_S = 30.0
 _END_S = 120.0  # from scancel to the end of the job
 _LOG_LINES = 15
@@ -70,7 +70,7 @@ def run_servers(run: Run, submissions: Iterable[Submission], queue: QueueView) -
 
 
 def _server(job: Submission, queue: QueueView, said: ServerState | None) -> RunServer | None:
-    """Join the queue and the server's own word; None for one that is not in the queue, as far as is known."""
+    """Join the queue's answer and the server's own report; None for a server that is not known to be in the queue."""
     entry = queue.entry(job)
     if entry is None or not entry.live:
         return None
@@ -127,7 +127,7 @@ class ServerJob:
                 return
 
     def cancel(self) -> str | None:
-        """Cancel the job and wait for its end, so that the server's folder is nobody's.
+        """Cancel the job and wait for its end, so that nobody uses the server's folder any more.
 
         Returns:
             Why it may still be there, or None.
@@ -162,7 +162,7 @@ class ServerJob:
         if (server := _server(self.job, queue, said)) is not None:
             self._say(server.told() + (f"; log: {self.folder}/server.log" if server.state == "loading" else ""))
         elif entry is None or entry.state == ABSENT:
-            self._say(f"Slurm says nothing of job {self.job.job}{f': {queue.problem}' if queue.problem else ''}")
+            self._say(f"Slurm says nothing about job {self.job.job}{f': {queue.problem}' if queue.problem else ''}")
         else:
             self._ended = self._ended if self._ended is not None else now
             if entry.state == "CANCELLED" or now - self._ended >= _LAST_WORD_S:

@@ -1,4 +1,4 @@
-"""Finds out that a start ended in the user's setup lines, from the file that its script leaves then."""
+"""Finds out that a start ended in the user's setup lines, from the file that its script leaves in that case."""
 
 from __future__ import annotations
 

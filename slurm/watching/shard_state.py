@@ -23,8 +23,8 @@ class ShardState:
 
     Attributes:
         state: running, ending (its nodes are being freed), pending, stuck (waits for something that only a person can
-            do), failed, cancelled, unknown or missing. Unknown: neither Slurm nor a file has said how it stands; it may
-            be at work.
+            do), failed, cancelled, unknown or missing. Unknown: neither Slurm nor a file says what became of it; it may
+            be running.
         reason: why it waits (Slurm's reason code or our text), or why it failed.
         submission: the newest submission that includes it.
         entry: its task's entry in the queue.

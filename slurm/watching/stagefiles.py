@@ -32,8 +32,8 @@ class Progress(NamedTuple):
         started: when the attempt started, seconds since the epoch.
         tokens_per_second: rate of the model; 0 if there is none.
         doing: what the task does before the next unit, such as loading a model; empty: nothing else.
-        slow: of a shard some of whose units take nearly all of the time: the progress of those, by which the rest of
-            the time is estimated; None if all are alike.
+        slow: where some of a shard's units take nearly all of its time, the progress of those, by which the remaining
+            time is estimated; None if all units are alike.
     """
 
     done: float

@@ -188,7 +188,7 @@ class StatusReader:
     def _failure(self, stage: str, shard: int, found: ShardState) -> Failure:
         assert found.submission is not None
         folder, said, entry = self.run.log_dir(stage), found.failure, found.entry
-        # A task that never came to write a log may have left its reason in the output of the script.
+        # A task that never got as far as writing a log may have left its reason in the output of the script.
         path = found.submission.log(folder, shard) or found.submission.script_log(folder)
         return Failure(
             stage=stage,
@@ -220,7 +220,7 @@ class StatusReader:
             status.progressed = max(status.progressed or 0.0, progress.time)
             speed = self._speed((status.stage, shard, "all"), progress)
             rate += speed
-            # Rows of drafts are done in no time: they say nothing of how long those take that a model words.
+            # Rows of drafts are done in no time, and say nothing about how long the rows take that a model writes.
             part = progress.slow or progress
             pace = self._speed((status.stage, shard, "slow"), part) if progress.slow else speed
             parts += part.done / max(part.total, 1)

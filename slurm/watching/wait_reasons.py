@@ -101,7 +101,7 @@ def stuck(reason: str) -> bool:
 
 
 def may_start(reason: str) -> bool:
-    """Whether a task that waits for this reason may start though no earlier stage ends and no person does anything."""
+    """Whether a task that waits for this reason may start without an earlier stage ending or anybody stepping in."""
     return any(part != "Dependency" and not stuck(part) for part in _parts(reason))
 
 

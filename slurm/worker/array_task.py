@@ -3,7 +3,8 @@
 submitit's own entry point (``submitit.core._submit``) loads pickles, which run whatever a stranger puts into them. It
 needs one file per task before the array is submitted, and can never checkpoint again if it is killed while writing a
 checkpoint. Here one JSON file holds all tasks of an array, a task gets a file of its own only after it was stopped, and
-submitit, whose import takes a third of the startup time, is not imported. The local driver starts its tasks so too.
+submitit, whose import takes a third of the startup time, is not imported. The local driver starts its tasks the same
+way.
 """
 
 from __future__ import annotations

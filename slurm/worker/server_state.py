@@ -1,4 +1,4 @@
-"""The files of a server that runs as a job: what it serves, and how it stands by its own word."""
+"""The files of a server that runs as a job: what it serves, and what it last said about itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class ServerState:
-    """How a job's server stands, by its own word.
+    """The state of a job's server, as it last reported it.
 
     Attributes:
         state: loading, ready or ended.
@@ -71,7 +71,7 @@ class ServerState:
 
 
 def read_state(folder: Path) -> ServerState | None:
-    """Return how a server stands; None before it begins to load.
+    """Return a server's state; None before it begins to load.
 
     Args:
         folder: of the server.

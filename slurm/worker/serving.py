@@ -1,8 +1,8 @@
 """Serves a trained model inside a job: ``python -m slurm.worker.serving FOLDER``.
 
-The folder, on a file system that the login node sees too, holds what to serve (``serving.json``) and how the server
-stands (``state.json``), its log, and the files that clients read. The server listens on the node's loopback address:
-users reach it by ssh, and nobody else's process on another machine can.
+The folder, on a file system that the login node sees too, holds what to serve (``serving.json``) and the server's state
+(``state.json``), its log, and the files that clients read. The server listens on the node's loopback address: users
+reach it by ssh, and nobody else's process on another machine can.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SLACK_S = 60.0
 
 
 def main(folder: Path) -> int:
-    """Serve until a signal, and record how the server stands. Returns the exit code."""
+    """Serve until a signal, and record the server's state. Returns the exit code."""
     asked = Serving.read(folder)
     node, began = os.environ.get("SLURMD_NODENAME") or socket.gethostname(), time.monotonic()
 

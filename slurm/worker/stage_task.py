@@ -119,8 +119,8 @@ class StageTask:
             run_task(self.run_dir, self.stage, self.indices, self._attempt(), job_id(), self.package)
         except RoutenatorError as error:
             if self._told_to_end:
-                # SIGTERM went to every process of the task, so a child's death now is no failure of the stage. Wait for
-                # Slurm to stop and requeue the task instead of reporting one.
+                # SIGTERM went to every process of the task, so a child's death now is not a failure of the stage. Wait
+                # for Slurm to stop and requeue the task instead of reporting one.
                 wait_for_end(f"failed after SIGTERM: {error}")
             if len(self.indices) > 1:
                 # Later shards may have logged a lot since; repeat the error at the end of the log.

@@ -1,4 +1,4 @@
-"""Absence in Slurm's answers is no proof: real jobs, and a stand-in for a command that cannot be made to fail."""
+"""Absence from Slurm's answers proves nothing: real jobs, and a stand-in for a command that cannot be made to fail."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_A5_lines_of_unexpected_width_are_an_unreadable_answer(
 
 
 def test_A6_cancel_ends_what_slurm_did_not_list(waiting: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cancel` passed over jobs called LOST, which went on. Also where accounting is off and squeue says nothing."""
+    """`cancel` skipped jobs called LOST, which kept running. Also where accounting is off and squeue says nothing."""
     real = os.environ["PATH"]
     stand_in(tmp_path / "bin", monkeypatch, "squeue", "exit 0")
     stand_in(tmp_path / "bin", monkeypatch, "sacct", "exit 1")

@@ -93,7 +93,7 @@ def test_a_python_error_is_not_repeated_and_a_requeue_by_hand_is_an_attempt(
 ) -> None:
     run = make_run(cluster=slurm_profile(), sample__shards=2, generate__shards=8)
     (toys / "generate-3.fail").touch()
-    (toys / "generate-7.sleep").write_text("6")  # longer than Slurm lets a requeued task go on
+    (toys / "generate-7.sleep").write_text("6")  # longer than Slurm lets a requeued task wait
     made = submit_missing(run, PACKAGE)
     chunks = run.stage_dir("generate") / "shard-00007.work"
     until((chunks / "3").exists, "the generate task")

@@ -132,7 +132,7 @@ def test_on_call_3_a_cancelled_run_is_ending_while_its_nodes_are_freed(
     status = wait_for(run, lambda seen: seen.stage("sample").running == 1)
     (task,) = status.stage("sample").tasks
     assert task.nodes is not None
-    # Slurm says RUNNING before the node knows of the task; if its daemon died in between, the task would wait again.
+    # Slurm says RUNNING before the node knows about the task; if its daemon died in between, the task would wait again.
     until(lambda: task.job in {started.task for started in tasks(cluster)}, "the task to start on its node")
     try:
         with patience(cluster):

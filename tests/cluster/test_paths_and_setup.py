@@ -55,7 +55,7 @@ def test_C1_a_run_in_a_folder_of_any_name_is_logged_requeued_and_retried(
 def test_D3_a_failed_setup_line_is_the_reason_in_status_and_is_not_requeued(
     cluster: DevCluster, make_run: MakeRun, toys: Path
 ) -> None:
-    """With ``source /missing/activate`` the run went on, and only JOB_batch.log said so."""
+    """With ``source /missing/activate`` the run continued, and only JOB_batch.log said so."""
     setup = ["set -u", "echo preparing", "source /missing/activate"]
     run = make_run(cluster=slurm_profile(setup=setup), sample__shards=2, generate__shards=1)
     made = submit_missing(run, PACKAGE)

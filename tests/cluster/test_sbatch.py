@@ -99,7 +99,7 @@ def test_B1_a_time_out_that_accepted_nothing_leaves_nothing(
 def test_B2_a_bare_id_is_read_with_and_without_a_cluster(
     site: str, cluster: DevCluster, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrapper that sets --parsable led to a traceback, and three jobs stayed behind."""
+    """A wrapper that sets --parsable led to a traceback, and three jobs were left behind."""
     stand_in(tmp_path / "bin", monkeypatch, "sbatch", site)
     run = make_run(cluster=slurm_profile())
     made = submit_missing(run, PACKAGE)

@@ -306,7 +306,7 @@ def test_an_attempt_after_a_crash_starts_over(tmp_path: Path) -> None:
     merge(run)
     assert dataset(run.stage_dir("merge")).height == 200
     assert not crashed.dir.joinpath("shard-00000.work").exists()
-    shutil.rmtree(run.path)  # the stage store stands by itself
+    shutil.rmtree(run.path)  # the stage store stands on its own
     assert dataset(crashed.dir).height == 200
 
 

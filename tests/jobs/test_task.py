@@ -85,7 +85,7 @@ def test_an_attempt_whose_files_were_swept_before_its_commit_has_lost(tmp_path: 
 
 
 def test_two_attempts_may_sweep_at_once(tmp_path: Path) -> None:
-    """A file that the other attempt removes first is no error; links, checkpoints and other shards' files stay."""
+    """A file that the other attempt removes first is not an error; links, checkpoints and other shards' files stay."""
     run = make_run(tmp_path, 2)
     task, other = Task(run, "generate", 0), Task(run, "generate", 1)
     swept, kept, foreign = write(task), write(task, suffix=".kept"), write(other)

@@ -199,7 +199,7 @@ def test_two_nodes_do_it_together(model: Path, tmp_path: Path, monkeypatch: pyte
     assert receipt.metrics["processes"] == 2
 
 
-# As sitecustomize.py, in the first moment of a training process: it goes on when the pipe's other end is closed.
+# As sitecustomize.py, in the first moment of a training process: it continues when the pipe's other end is closed.
 HELD = """import os, sys
 if "routenator.training.worker" in sys.orig_argv:
     open(os.environ["GATE"]).read()

@@ -176,9 +176,9 @@ def refused(source: Path | str, out: Path, **options: Any) -> str:
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("Dear all, the meeting is at noon.", "this is no description of an API"),
-        ('{"name": ["a"], "version": 1}', "this is no tool"),
-        ("[]", "this is no description of an API"),
+        ("Dear all, the meeting is at noon.", "this does not describe an API"),
+        ('{"name": ["a"], "version": 1}', "this is not a tool"),
+        ("[]", "this does not describe an API"),
         ('{"openapi": "4.0.0", "paths": {}}', "an unknown version"),
         ('{"openapi": "3.0.0", "paths": {}}', "no paths"),
         ('[{"name": "a", "inputSchema": {"type": "array"}}]', "not the schema of an object"),

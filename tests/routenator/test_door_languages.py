@@ -17,7 +17,7 @@ from tests.routenator.door_documents import write_document
 
 
 def test_names_places_and_days_are_made_in_each_language(tmp_path: Path) -> None:
-    """Lists of German and Italian stand beside the English ones, fit the schema, and stay when init runs again."""
+    """Lists of German and Italian are beside the English ones, fit the schema, and stay when init runs again."""
     source, out = str(write_document("OpenAPI", tmp_path)), tmp_path / "shelf"
     made = init_domain(source, out, languages=["de", "it"])
     statistics = yaml.safe_load((out / "statistics.yaml").read_text())

@@ -154,9 +154,9 @@ def test_a_document_is_read_at_an_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message", "found"),
     [
-        ("no-such-program-anywhere", "the server is no MCP server", "No such file"),
-        ("sh -c 'echo boo >&2; exit 3'", "the server is no MCP server", "boo"),
-        ("yes", "the server is no MCP server", "no messages of MCP"),
+        ("no-such-program-anywhere", "this is not an MCP server", "No such file"),
+        ("sh -c 'echo boo >&2; exit 3'", "this is not an MCP server", "boo"),
+        ("yes", "this is not an MCP server", "not MCP messages"),
         ("sleep 600", "the server does not answer", "nothing within"),
         ("", "no command", ""),
         ("sh -c 'open", "not a command", ""),

@@ -81,7 +81,7 @@ def test_what_a_language_lacks_is_kept_in_files_of_its_own(english: Path, monkey
     }  # fmt: skip
     assert all("translator" in file.read_text() for file in made.files)
     refused = {each.text: each.reason for each in made.proposals if each.reason}
-    assert "signs that a label cannot have" in refused["Bad {unten}"]
+    assert "characters that a label cannot have" in refused["Bad {unten}"]
     assert "placeholders" in refused["say it in English, {nobody}"]
     statistics = yaml.safe_load((english / "statistics.yaml").read_text()) | {"languages": {"en": 0.5, "de": 0.5}}
     (english / "statistics.yaml").write_text(yaml.safe_dump(statistics))

@@ -102,7 +102,7 @@ def test_a_value_is_named_in_words_of_yaml_and_json() -> None:
 
 
 def test_no_message_shows_pythons_name_of_a_kind() -> None:
-    """``found: NoneType`` for an empty file. Names of exceptions may stand in messages."""
+    """``found: NoneType`` for an empty file. Messages may contain names of exceptions."""
     shown = re.compile(r"\bfound *=.*\btype\((?!error\b)\w+\)\.__name__")
     files = [file for folder in ("routenator", "jobs", "slurm") for file in (ROOT / folder).rglob("*.py")]
     assert [str(file) for file in files if shown.search(file.read_text(encoding="utf-8"))] == []

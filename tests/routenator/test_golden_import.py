@@ -96,7 +96,7 @@ def test_queries_of_no_call_and_of_several_are_kept_and_the_rest_is_counted(
     read_again = load_golden(tmp_path / "out.jsonl", tiny.functions)
     assert [example.as_json() for example in read_again] == kept
     assert [example.labels for example in read_again] == [("book",), ("none",), ("book", "search"), ("book", "book")]
-    # Without a domain nothing is known of its functions.
+    # Without a domain nothing is known about its functions.
     made, found = imported(write(tmp_path / "in", rows))
     assert [row["query"] for row in found] == [
         "one", "hello", "both", "twice", "other", "refused", "one of them refused"

@@ -1,4 +1,4 @@
-"""Differential privacy of ``domain fit``: what a query adds, the noise, and what the file says of it."""
+"""Differential privacy of ``domain fit``: what a query adds, the noise, and what the file says about it."""
 
 from __future__ import annotations
 

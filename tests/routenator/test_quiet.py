@@ -1,4 +1,4 @@
-"""What the libraries say of themselves, and what of it is shown."""
+"""What the libraries say about themselves, and how much of it is shown."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_formats_are_checked_where_arguments_are(copy: Path, form: str, right: l
 
 
 def test_errors_within_an_argument_count(copy: Path) -> None:
-    """A field that is unknown, or missing where the call has an argument of its name, was no error."""
+    """A field that is unknown, or missing where the call has an argument of its name, was not an error."""
     inner = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     give_near(copy, {"type": "array", "items": {**inner, "additionalProperties": False}})
     book = load_domain_with_list(copy).functions["book"]
@@ -234,7 +234,7 @@ def test_drawn_queries_are_held_to_the_checks(copy: Path, opening: str, warned: 
 
 
 def test_only_nodes_that_a_walk_reaches_must_fit(copy: Path) -> None:
-    """``birthday`` starts no walk of ``book``, so its label is no value of it."""
+    """No walk of ``book`` starts at ``birthday``, so its label is not one of its values."""
     give_near(copy, {"enum": ["dinner"]}, "{Intent}")
     check_domain(copy)
 

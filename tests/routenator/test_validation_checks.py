@@ -339,7 +339,7 @@ def test_german_quotes_close_with_the_sign_that_opens_english_ones(context: Cont
 
 
 def test_letters_that_are_words_alone_may_be_doubled(context: Context) -> None:
-    """いろいろ and ขาวๆ are words; a model that repeats itself goes on."""
+    """いろいろ and ขาวๆ are words; a model that repeats itself goes on and on."""
     for query, code in (("いろいろな店", None), ("ねねねねね", "repetition"), ("東京の店を東京の店を", "repetition")):
         assert reason(context, query=query, draft=query, slots=[{}], language="xx") == code
 

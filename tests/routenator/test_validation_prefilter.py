@@ -147,7 +147,7 @@ def test_dates_that_the_filter_accepts_are_dates(format_):
 
 
 def is_valid(function: Function, arguments: dict) -> bool:
-    """What the filter says of arguments."""
+    """What the filter says about arguments."""
     text = np.frombuffer(json.dumps(arguments, ensure_ascii=False).encode() + b"]}", dtype=np.uint8)
     stack, seen = np.zeros((DEEPEST, 3), dtype=np.int64), np.zeros((DEEPEST, MOST_ITEMS), dtype=np.uint64)
     return bool(valid(make_shapes([function]), 0, text, 0, len(text) - 2, stack, seen))
@@ -258,7 +258,7 @@ def test_plain_drafts_pass(tiny):
     )
 
 
-# Letters with and without cases, of one to four bytes; marks; signs of scripts without spaces; odd ones.
+# Letters with and without cases, of one to four bytes; marks; characters of scripts without spaces; odd ones.
 ANY_SCRIPT = "aBz sS'_-9.éÄßıİIşΣςдשبहिन์กิ天ァー々ᄀ가　，。？“’ſK\u0301\u00a0𠮷🍕１"
 
 

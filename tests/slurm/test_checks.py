@@ -108,7 +108,7 @@ def test_what_is_missing_is_refused_where_tasks_run_by_this_interpreter(tmp_path
 
 
 def test_only_what_is_still_to_be_done_is_asked_about(tmp_path: Path, toys: Path) -> None:
-    """A stage that is done, in this or an earlier run, needs no packages any more."""
+    """A stage that is done, in this or an earlier run, no longer needs packages."""
     config = make_config(tmp_path, train__tracker="none", model__trainee="package:smollm3")
     plan = make_plan(config, package=PACKAGE)
     with pytest.raises(InputError, match="no such packaged model"):

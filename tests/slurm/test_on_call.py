@@ -169,7 +169,7 @@ def test_on_call_2_a_look_at_which_the_queue_was_unreadable_does_not_start_again
 
 
 def test_on_call_2_what_can_never_start_is_said_to_wait_for_a_failed_job(waiting_run: Run, queue: Queue) -> None:
-    """Slurm removes it, so it counts as cancelled and ends a wait at once; the reason was not told."""
+    """Slurm removes it, so it counts as cancelled and ends a wait at once; the reason was not given."""
     queue.update({str(job): QueueEntry("PENDING", "DependencyNeverSatisfied") for job in range(6, 10)})
     queue.update({f"5_{shard}": QueueEntry("CANCELLED") for shard in range(3)})
     status = queue.status(waiting_run)
@@ -354,7 +354,7 @@ def test_on_call_5_a_task_that_ran_out_of_memory_is_told_what_to_raise(
 def test_on_call_6_a_job_requeued_in_held_state_is_explained_and_has_no_next_start(
     waiting_run: Run, queue: Queue
 ) -> None:
-    """It had no words, and ``next start in 1s`` was said of it."""
+    """It was not explained, and ``next start in 1s`` was shown for it."""
     queue.update(
         {
             task: entry
@@ -377,7 +377,7 @@ def test_on_call_6_retry_says_which_errors_it_may_only_repeat(waiting_run: Run) 
     fail(waiting_run, 0, "no such tool\nmore", "5")
     fail(waiting_run, 1, "no such tool\nmore", "5")
     fail(waiting_run, 2, "other", "5")
-    last = "unless the cause is fixed, these will fail again; nothing is retried by itself"
+    last = "unless the cause is fixed, these will fail again; nothing is retried automatically"
     before = last_errors(waiting_run)
     assert repeated(before, {"generate": [0, 1, 2]}) == [
         "generate: shards 0-1 failed and are submitted again: ValueError: no such tool",

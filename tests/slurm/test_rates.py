@@ -1,4 +1,4 @@
-"""What a run is expected to take, by what earlier runs took."""
+"""What a run is expected to take, judging by what earlier runs took."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUTES = {"heuristic": 0.5, "text": 0.5}
 
 
 def plan_of(folder: Path, size: int = 100, refill: float = 0.0, **changes: Any) -> Plan:
-    """A plan whose runs are in this folder; a fifth of its rows or more are worded by a model."""
+    """A plan whose runs are in this folder; a fifth of its rows or more are written by a model."""
     config = make_config(
         root=str(folder / "runs"),
         domain=str(TINY),
@@ -49,7 +49,7 @@ def ran(plan: Plan, stage: str, seconds: float, metrics: dict[str, Any], rows: i
 
 
 def requests(plan: Plan) -> tuple[int, int]:
-    """Return a plan's requests, and those of them that a model words."""
+    """Return a plan's requests, and those of them that a model writes."""
     strata = build_strata(load_domain(TINY), plan.config)
     return sum(row.requested for row in strata), sum(row.requested for row in strata if row.route == "text")
 
@@ -121,7 +121,7 @@ def test_the_second_round_is_expected_to_be_as_large_as_in_earlier_runs(tmp_path
     plan = plan_of(tmp_path, refill=0.2)
     assert plan.stages["refill"].shards == 1
     assert Rates(plan, domain).second_rounds() == [] and Rates(plan, domain).estimate("refill") is None
-    # A run that asks for more in the first place leaves less to the second round: it says nothing of this plan's.
+    # A run that asks for more in the first place leaves less to the second round: it says nothing about this plan's.
     other = plan_of(tmp_path, refill=0.3, seed=1)
     second_round(other, 60, 40, 90.0, start=40.0)
     assert Rates(plan, domain).estimate("refill") is None

@@ -70,7 +70,7 @@ def test_D1_the_end_is_immune_to_the_setups_options_traps_and_aliases(line: str,
 def test_D2_a_setup_line_that_fails_ends_the_task_at_once(
     setup: list[str], code: int, said: str, tmp_path: Path
 ) -> None:
-    """With ``source /missing/activate`` the run went on, and only JOB_batch.log said so."""
+    """With ``source /missing/activate`` the run continued, and only JOB_batch.log said so."""
     logs = tmp_path / "a 'log" / "folder"
     done = run_script(script(logs, setup, array="0-1"), tmp_path / "batch", "echo the task runs")
     assert done.returncode == code and "the task runs" not in done.stdout and "requeue" not in done.stdout

@@ -24,7 +24,8 @@ def mend(domain: Path) -> None:
 
 
 def test_retry_says_that_a_mended_domain_needs_a_new_run(make_run: Callable[..., Run], tmp_path: Path) -> None:
-    """One mended the domain and called ``retry``, as told, which failed in the same way: it uses the run's snapshot."""
+    """A user fixed the domain and called ``retry``, as told, which failed in the same way: it uses the run's
+    snapshot."""
     domain = Path(shutil.copytree(TINY, tmp_path / "mine"))
     run = make_run(domain=str(domain))
     assert domain_remarks(run) == []
@@ -36,7 +37,7 @@ def test_retry_says_that_a_mended_domain_needs_a_new_run(make_run: Callable[...,
     assert str(domain) in changed and str(run.domain_dir) in changed and "snapshot" in changed
     file = run.path / "config.yaml"
     assert command == f"for a run with the changed domain: python launch.py run {file}"
-    # The command makes another run, of the mended domain.
+    # The command makes another run, of the fixed domain.
     again = make_plan(load_config(file), package=PACKAGE)
     assert again.fingerprint != run.plan.fingerprint and again.domain_sha256 != run.plan.domain_sha256
 

@@ -28,7 +28,7 @@ _EXPECTED_OPTIONAL = 1.6  # optional parameters of a call, on average
 _MOST_SHARE, _LEAST_SHARE = 0.5, 0.06
 _FIRST_SHARE = 0.9  # of the first parameter of a function that requires none
 _INNER_SHARE = 0.4  # of an optional field of an object
-_PLAIN_WEIGHT = 0.3  # of a function without parameters, whose queries are soon all said
+_PLAIN_WEIGHT = 0.3  # of a function without parameters, which soon runs out of different queries
 
 
 @dataclass
@@ -86,7 +86,7 @@ def build(api: Api, selection: Selection, before: Mapping[str, str] | None = Non
     """Make rules, value lists and patterns.
 
     Args:
-        before: files of an earlier time, by name, whose value lists keep their names.
+        before: files of the last run, by name, whose value lists keep their names.
     """
     parts = Parts(api, selection)
     chosen = selection.chosen

@@ -21,7 +21,7 @@ _PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs"}
 # Third person whose base form is not found by dropping the s.
 _THIRD = {"does": "do", "goes": "go", "has": "have", "is": "be", "applies": "apply", "retries": "retry"}
 _ES = ("sses", "shes", "ches", "xes", "zes")
-# Words in s, or taken for such, that are no plurals.
+# Words that end in s, or look like plurals, but are not.
 _NO_PLURALS = {
     "gas", "lens", "canvas", "atlas", "christmas", "xmas", "texas", "kansas", "dallas", "triceratops", "cutlery",
     "mars", "always", "perhaps", "sometimes", "was", "has", "as", "james", "charles", "chris", "los", "las", "mbps",

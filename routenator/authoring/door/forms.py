@@ -1,4 +1,4 @@
-"""Recognises the form of a source by its content, and reads tool lists that are saved as JSON or YAML."""
+"""Recognises the form of a source from its content, and reads tool lists that are saved as JSON or YAML."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def load_document(file: Path) -> Any:
     """A file's JSON, JSON lines (as a list) or YAML.
 
     Raises:
-        InputError: no such file, or none of them.
+        InputError: no such file, or it is none of these.
     """
     return parse_document(read_text(file, EXPECTED), file)
 
@@ -105,7 +105,7 @@ def parse_document(text: str, file: Path | str) -> Any:
 
 
 def items_of(value: Any) -> list[Any] | None:
-    """The items of a tool list, wherever it stands in a document; None if there is none."""
+    """The items of a tool list, wherever it is in a document; None if there is none."""
     if isinstance(value, dict):
         for key in ("tools", "functions", "function_declarations", "functionDeclarations"):
             if isinstance(value.get(key), list):
@@ -138,14 +138,14 @@ def read_list(value: Any, file: Path | str) -> Api:
     """Read the tools of a list.
 
     Raises:
-        InputError: not a list of tools, or an item that is none.
+        InputError: not a list of tools, or an item that is not one.
     """
     items = items_of(value)
     if not items:
         found = "an empty list" if items is not None else value_kind(value)
         if isinstance(value, dict):
             found = "a mapping with the keys " + ", ".join(map(str, list(value)[:8])) if value else "an empty mapping"
-        raise InputError("this is no description of an API", file=file, found=found, expected=EXPECTED)
+        raise InputError("this does not describe an API", file=file, found=found, expected=EXPECTED)
     tools: list[Tool] = []
     titles: dict[str, None] = {}
     seen: dict[str, Any] = {}
@@ -156,7 +156,9 @@ def read_list(value: Any, file: Path | str) -> Api:
             if isinstance(item, dict) and isinstance(item.get("type"), str) and tools:
                 notes.append(f"[{number}]: a built-in tool ({item['type']}), which has no schema, left out")
                 continue
-            raise InputError("this is no tool", file=file, key=f"[{number}]", found=str(item)[:80], expected=EXPECTED)
+            raise InputError(
+                "this is not a tool", file=file, key=f"[{number}]", found=str(item)[:80], expected=EXPECTED
+            )
         titles[form.title] = None
         name, description, schema = form.parts(item)
         if not isinstance(name, str) or not name.strip():

@@ -29,7 +29,7 @@ _SERVED = 0.2  # a template serves the length buckets that at least this share o
 _LEAST_SERVED = 0.01  # or at least this one, where no other template of the function has such queries
 _RARE = 0.04  # and a function's target has none below this
 _LEAST_VARIETY = 0.1
-_FEWEST = 0.02  # of the weight of its pattern: below, a template has too few queries to be of use
+_FEWEST = 0.02  # of the weight of its pattern: below this, a template has too few queries to be useful
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Made:
     """What was made.
 
     Attributes:
-        left_out: tool -> why it is no function.
+        left_out: tool -> why it did not become a function.
         silent: "function.parameter" -> why no query says it.
         notes: of the source.
         values: value lists, and how many values they hold.
@@ -83,7 +83,7 @@ def init_domain(
     """
     require("door", "domain init")
     if out.exists() and not out.is_dir():
-        raise InputError("this is no folder", key="OUT", found=out, expected="a new or empty folder")
+        raise InputError("this is not a folder", key="OUT", found=out, expected="a new or empty folder")
     check_writable(out, "OUT")
     before = load_before(out) if out.is_dir() and any(out.iterdir()) else None
     options: dict[str, Any] = {"include": list(include), "exclude": list(exclude), "deprecated": deprecated}

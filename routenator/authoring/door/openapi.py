@@ -1,9 +1,9 @@
 """Reads OpenAPI 3.x and Swagger 2 documents: each operation is a tool.
 
 The rule of arguments: path, query and form parameters and the properties of a JSON body become arguments of the same
-name; headers too, unless they carry credentials or are set by every client; cookies do not. Signs other than letters,
-digits and ``_`` become ``_``. Of two with one name the later gets its place before it (``body_name``). A body that is
-no object is the argument ``body``. Credentials are never arguments.
+name; headers too, unless they carry credentials or are set by every client; cookies do not. Characters other than
+letters, digits and ``_`` become ``_``. If two have the same name, the later one is prefixed with its place
+(``body_name``). A body that is not an object is the argument ``body``. Credentials are never arguments.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Reader:
                 )
                 continue
             if place not in ("path", "query", "header", "formData"):
-                notes.append(f"{place or 'a'} parameter {name}, left out: it is not what a person says")
+                notes.append(f"{place or 'a'} parameter {name}, left out: not something that a person would say")
                 continue
             if place == "header" and (_PLUMBING.fullmatch(name) or _CREDENTIAL.fullmatch(name)):
                 notes.append(f"header {name}, left out: clients set it")
@@ -216,7 +216,7 @@ class _Reader:
         )
         media = kinds[chosen]
         if chosen not in _BODIES and "json" not in chosen:
-            notes.append(f"body of type {chosen}, left out: it is no text that a person says")
+            notes.append(f"body of type {chosen}, left out: not text that a person would say")
             return
         schema = media.get("schema") if isinstance(media, dict) else None
         yield from self._content(schema, body.get("required") is True, f"{where}.requestBody", body.get("description"))

@@ -282,7 +282,7 @@ def _noun(phrase: Phrase) -> str:
 
 
 def _primary(phrase: Phrase, slots: list[Slot]) -> tuple[Slot | None, str]:
-    """The required parameter that stands right after the object, and the object with it."""
+    """The required parameter that comes right after the object, and the object with it."""
     needed = [slot for slot in slots if slot.required]
     head = next((slot for slot in needed if _is_primary(slot, phrase, len(needed))), None)
     if head is None:

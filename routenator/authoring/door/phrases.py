@@ -59,7 +59,7 @@ class Phrase:
         object: what it acts on, without an article if it comes from the name; may be empty.
         read: it asks for something and changes nothing.
         whole: the object has its articles, since it comes from a sentence.
-        preposition: stands before a search term.
+        preposition: goes before a search term.
         origin: where the words come from, for the file's header.
     """
 
@@ -116,7 +116,7 @@ def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
 
 
 def _shared_prefix(names: Sequence[str]) -> str:
-    """A first word of most names that is no verb: ``git`` of ``git_status``."""
+    """A first word of most names that is not a verb: ``git`` of ``git_status``."""
     firsts = [words[0] for words in map(split_name, names) if len(words) > 1]
     for word in dict.fromkeys(firsts):
         if len(names) >= 3 and firsts.count(word) >= _SHARED * len(names) and word not in verbs():

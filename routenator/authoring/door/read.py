@@ -27,7 +27,7 @@ def read_source(source: str) -> Api:
         return read_address(source)
     file = Path(source).expanduser()
     if file.is_dir():
-        raise InputError("a folder is no description of an API", file=file, found="a folder", expected=EXPECTED)
+        raise InputError("a folder does not describe an API", file=file, found="a folder", expected=EXPECTED)
     if file.suffix == ".py":
         return read_python(file)
     document = load_document(file)

@@ -46,7 +46,7 @@ class Selection:
     """What is made of an API's tools.
 
     Attributes:
-        left_out: tool -> why it is no function.
+        left_out: tool -> why it did not become a function.
         languages: codes of the languages, beside English, that have values.
     """
 
@@ -87,7 +87,7 @@ def select(
         if (include and not _fits(tool, include)) or _fits(tool, exclude):
             continue
         if tool.deprecated and not deprecated:
-            left_out[tool.name] = "deprecated; --deprecated takes it in"
+            left_out[tool.name] = "deprecated; --deprecated includes it"
             continue
         kept.append(tool)
     if len(kept) > MOST_FUNCTIONS:
@@ -114,7 +114,7 @@ def select(
             chosen.append(made)
     if not chosen:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3]) or "none was chosen"
-        raise InputError("no function can be taken in", file=source, found=reasons, expected="at least one")
+        raise InputError("no tool can become a function", file=source, found=reasons, expected="at least one")
     return Selection(chosen, left_out, list(languages))
 
 
@@ -152,7 +152,7 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
     silent: dict[str, str] = {}
     for parameter in _in_order(function):
         required = parameter in function.required
-        shape: Shape | str = "patterns cannot refer to a name with other signs than letters, digits and _"
+        shape: Shape | str = "patterns cannot refer to a name with characters other than letters, digits and _"
         if not required and len(found) >= _MOST_SLOTS:
             shape = f"more than {_MOST_SLOTS} parameters"
         elif _PARAMETER.fullmatch(parameter):

@@ -26,7 +26,7 @@ MCP = "mcp:"
 _SECONDS = 60.0  # for a server to start and to answer
 _MOST_PAGES = 200
 _MOST_BYTES = 64 * 1024**2
-_MOST_NOISE = 20  # lines that are no messages; a server may greet before it listens
+_MOST_NOISE = 20  # lines that are not messages; a server may print a greeting before it listens
 _TAIL = 500  # characters of what a server wrote before it failed
 
 
@@ -153,9 +153,9 @@ def _download(source: str, seconds: float) -> tuple[str | None, str]:
     if len(raw) > _MOST_BYTES:
         raise InputError("too large a document", file=shown(source), found=f"more than {_MOST_BYTES:,} bytes")
     try:
-        return raw.decode("utf-8-sig"), "a page that is no description of an API"
+        return raw.decode("utf-8-sig"), "a page that does not describe an API"
     except UnicodeDecodeError:
-        return None, "bytes that are no text"
+        return None, "bytes that are not text"
 
 
 def _ask(server: Any, name: str, errors: TextIO | None, seconds: float, failure: str = "") -> Api:
@@ -164,7 +164,7 @@ def _ask(server: Any, name: str, errors: TextIO | None, seconds: float, failure:
     Args:
         server: what ``mcp.Client`` takes.
         errors: what it writes to stderr.
-        failure: what an ordinary request met, for the message.
+        failure: why an ordinary request failed, for the message.
     """
     try:
         title, tools = asyncio.run(_listed(server, seconds))
@@ -172,9 +172,7 @@ def _ask(server: Any, name: str, errors: TextIO | None, seconds: float, failure:
         raise _refused("the server does not answer", name, errors, f"nothing within {seconds:g} seconds") from None
     except (Exception, asyncio.CancelledError) as error:
         found = _said(error)
-        raise _refused(
-            "the server is no MCP server", name, errors, f"{failure}; {found}" if failure else found
-        ) from None
+        raise _refused("this is not an MCP server", name, errors, f"{failure}; {found}" if failure else found) from None
     if not tools:
         raise InputError(
             "the server has no tools", file=name, found="an empty tools/list", expected="at least one tool"
@@ -196,7 +194,7 @@ async def _listed(server: Any, seconds: float) -> tuple[str, list[dict[str, Any]
         if isinstance(message, Exception):
             noise.append(message)
             if len(noise) == _MOST_NOISE and asking is not None:
-                asking.cancel("it sends lines that are no messages of MCP")
+                asking.cancel("it sends lines that are not MCP messages")
 
     async with (
         asyncio.timeout(seconds),

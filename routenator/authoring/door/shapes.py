@@ -142,7 +142,7 @@ class Shapes:
             if not always and sum(not kept for _, kept in fields.values()) >= _MOST_OPTIONAL:
                 silent[each] = "a query would be too long"
                 continue
-            part: Shape | str = "a name with other signs"
+            part: Shape | str = "a name with other characters"
             if _NAME.fullmatch(each):
                 part = self.find(each, properties[each], depth + 1, about)
             if not isinstance(part, str):

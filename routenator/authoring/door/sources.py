@@ -26,7 +26,7 @@ from routenator.validation.text import words
 
 WANTED = 600  # values of a list; at least 500 survive the checks where the schema admits them
 _TRIES = 12  # draws for each value wanted
-_SHORTEST = 24  # so many values are enough to prefer a bank to a pattern's nonsense
+_SHORTEST = 24  # with this many values a bank is preferred to a pattern's nonsense
 _DATES = {"date", "date_time", "loose_date"}
 _EARLY = {"start", "from", "since", "begin", "after", "min", "checkin", "departure", "depart"}
 _LATE = {"end", "to", "until", "before", "max", "due", "checkout", "return", "arrival", "expires", "deadline"}
@@ -257,7 +257,7 @@ def kind_of_text(parameter: str, schema: dict[str, Any], about: str) -> tuple[st
         found = pattern.search(described)
         if found:
             return kind, f"its description says {found.group(0)!r}"
-    return "topic", "neither its name nor its description says more than text"
+    return "topic", "neither its name nor its description says more than that it is text"
 
 
 def _refined(kind: str, schema: dict[str, Any], described: str) -> str:

@@ -14,7 +14,7 @@ class Tool:
         name: as published; for an operation without a name, one made from its method and path.
         description: one or more sentences; may be empty.
         parameters: JSON schema of an object, with references to places within it only.
-        origin: where it stands in the source, such as ``GET /pets/{petId}``.
+        origin: where it is in the source, such as ``GET /pets/{petId}``.
         method: the HTTP method in lower case; empty if the source has none.
         summary: a short description, if the source has one besides the description.
         deprecated: the source says that it should not be used.
