@@ -19,6 +19,7 @@ shingles decide in the end.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -249,8 +250,6 @@ class _Index:
 
     def remove(self) -> None:
         """Remove the index's files."""
-        import shutil
-
         del self._shingles, self._signs, self._starts, self._lengths
         shutil.rmtree(self._folder)
 

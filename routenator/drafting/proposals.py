@@ -58,8 +58,8 @@ class Proposal(NamedTuple):
 
 
 @dataclass
-class Judge:
-    """Judges proposals for one domain, and remembers them.
+class ProposalFilter:
+    """Checks proposals for one domain, and remembers them.
 
     Args:
         domain: the domain with what earlier drafts added, as the language of the proposals sees it.
@@ -79,7 +79,7 @@ class Judge:
             self._seen["patterns", function] = {words(text) for text, _ in said}
         self._seen["topics", ""] = _drafted_topics(self.domain)
 
-    def judge(self, ask: Ask, reply: str) -> Iterator[Proposal]:
+    def read(self, ask: Ask, reply: str) -> Iterator[Proposal]:
         """The proposals of a reply, kept or refused; a reply that is not JSON is one refused proposal."""
         try:
             value = loads(reply)

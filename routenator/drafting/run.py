@@ -1,4 +1,4 @@
-"""``domain draft``: asks a model, prompt by prompt, and keeps what passes as soon as it is judged."""
+"""``domain draft``: asks a model, prompt by prompt, and keeps what passes as soon as it is checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from routenator.config import EngineConfig
 from routenator.domain.loader import load_domain, speaking
 from routenator.drafting.asks import KINDS, Ask, asks
 from routenator.drafting.files import keep
-from routenator.drafting.proposals import Judge, Proposal
+from routenator.drafting.proposals import Proposal, ProposalFilter
 from routenator.drafting.translating import TRANSLATED, translations
 from routenator.errors import InputError
 from routenator.extras import require
@@ -82,17 +82,17 @@ def draft(
     if translate:
         view, language = speaking(domain, translate)
         todo = list(translations(domain, view, language, kinds, chosen, seed))
-        judge, folder = Judge(view, translate), language.path
+        screen, folder = ProposalFilter(view, translate), language.path
     else:
         todo = list(asks(domain, kinds, chosen, seed))
-        judge, folder = Judge(domain), path
+        screen, folder = ProposalFilter(domain), path
     made = Drafted()
     model = open_engine(engine, cache)
     try:
         for batch in _batches(todo):
             prompts = [ask.prompt(count, engine.temperature, engine.top_p) for ask in batch]
             for ask, reply in zip(batch, model.generate(prompts), strict=True):
-                found = list(judge.judge(ask, reply.text)) if not reply.refused else [_unanswered(ask, reply.refused)]
+                found = list(screen.read(ask, reply.text)) if not reply.refused else [_unanswered(ask, reply.refused)]
                 made.files += [file for file in keep(folder, found, model.name, translate) if file not in made.files]
                 made.proposals += found
                 made.prompts += 1

@@ -7,6 +7,7 @@ ports.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import multiprocessing
@@ -163,8 +164,6 @@ class VllmEngine(Engine):
         if self._llm is not None:
             llm, self._llm = self._llm, None
             del llm
-            import gc
-
             gc.collect()
         shutil.rmtree(self._scratch, ignore_errors=True)
 

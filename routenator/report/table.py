@@ -27,7 +27,7 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
         console.print(scores_table(summary["scores"], summary.get("scored_on", "golden set")))
         found = languages_table(summary["scores"])
         if found is not None:
-            table = _table("By language, with 95% intervals", "language", "queries", *found["columns"])
+            table = plain_table("By language, with 95% intervals", "language", "queries", *found["columns"])
             for name, queries, values in found["rows"]:
                 table.add_row(name, f"{queries:,}", *map(score_text, values))
             console.print(table)
@@ -40,7 +40,8 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     print_places(summary["places"], run_dir, console)
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
+    """An empty table; the first column is aligned left, the others right."""
     from rich import box
     from rich.table import Table
 
@@ -70,7 +71,7 @@ def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Ta
     sides = {"before": scores.get("before"), "after": scores.get("after"), **scores}
     shown = scores.get("after") or scores.get("before") or {}
     queries = "golden queries" if scored_on == "golden set" else f"queries of a {scored_on}"
-    table = _table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", *sides)
+    table = plain_table(f"Scores on {shown.get('n', '?')} {queries}, with 95% intervals", "metric", *sides)
     for key, name in METRICS.items():
         if key in shown:
             table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in sides.values()))
@@ -98,7 +99,7 @@ def baselines_table(baselines: Mapping[str, Any]) -> Table:
     """Scores of the baselines, which a trained model must beat."""
     from rich.text import Text
 
-    table = _table("Scores of baselines without a language model", "metric", *baselines)
+    table = plain_table("Scores of baselines without a language model", "metric", *baselines)
     for key, name in METRICS.items():
         if not any(key in side for side in baselines.values()):
             continue
@@ -112,7 +113,7 @@ def counts_table(summary: Mapping[str, Any]) -> Table:
     from rich.text import Text
 
     counts = summary["counts"]
-    table = _table("Rows", "step", "rows", "share")
+    table = plain_table("Rows", "step", "rows", "share")
 
     def row(name: str, number: Any, of: Any, style: str = "") -> None:
         table.add_row(Text(name, style=style), f"{number:,}", f"{number / of:.1%}" if of else "", style=style or None)
@@ -141,7 +142,7 @@ def counts_table(summary: Mapping[str, Any]) -> Table:
 def rounds_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
     """Rows requested, accepted, kept and used from each round: the first run, its second round, and each top-up."""
     steps = ("requested", "accepted", "kept", "final")
-    table = _table("Rounds (kept: after checks and dedup)", "round", *steps)
+    table = plain_table("Rounds (kept: after checks and dedup)", "round", *steps)
     for row in rounds:
         table.add_row(row["name"], *(f"{row[step]:,}" for step in steps))
     return table
@@ -149,7 +150,7 @@ def rounds_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
 
 def stages_table(summary: Mapping[str, Any]) -> Table:
     """Shards, rows, seconds and speed of each stage."""
-    table = _table("Stages", "stage", "shards", "rows", "time", "tokens/s")
+    table = plain_table("Stages", "stage", "shards", "rows", "time", "tokens/s")
     for stage in summary["stages"]:
         speed = stage["metrics"].get("tokens_per_second")
         table.add_row(

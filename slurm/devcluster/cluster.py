@@ -31,7 +31,7 @@ from slurm.devcluster.config import MEMORY_GROUPS, ClusterSpec, read_spec, write
 from slurm.devcluster.folder import check_folder, make_folder
 from slurm.devcluster.releases import Release
 from slurm.devcluster.supervisor import MODULE as SUPERVISOR
-from slurm.devcluster.supervisor import ClusterError
+from slurm.devcluster.supervisor import DevclusterError
 from slurm.local import processes
 
 # Command -> the Debian package that provides it.
@@ -128,7 +128,7 @@ def up(
 
     Raises:
         InputError: packages are missing, the folder is in use, a link or another user's, or memory cannot be limited.
-        ClusterError: the cluster did not start.
+        DevclusterError: the cluster did not start.
     """
     root = _absolute(root)
     packages = missing_packages(accounting and beside is None, release is None)
@@ -186,7 +186,7 @@ def up(
         if process.poll() is not None or time.monotonic() > deadline:
             ends = "\n".join(f"{log.name}: {_last_line(log)}" for log in sorted((root / "log").glob("*.log")))
             _end(cluster)
-            raise ClusterError(f"the test cluster did not start; see {root / 'log'}\n{ends}")
+            raise DevclusterError(f"the test cluster did not start; see {root / 'log'}\n{ends}")
         time.sleep(_LOOK_S)
     return cluster
 

@@ -21,7 +21,7 @@ MODULE = "slurm.devcluster.supervisor"
 _LOOK_S = 0.1
 
 
-class ClusterError(RoutenatorError):
+class DevclusterError(RoutenatorError):
     """The test cluster did not start; the message names its logs."""
 
 
@@ -38,7 +38,7 @@ class Supervisor:
         """Start the cluster and keep it running: as on a real one, a daemon that exits is restarted.
 
         Raises:
-            ClusterError: a daemon exited before all were running.
+            DevclusterError: a daemon exited before all were running.
         """
         root = self.root
         if os.getpid() == 1:
@@ -118,7 +118,7 @@ class Supervisor:
         while not condition():
             dead = [name for name, process in self.daemons.items() if process.poll() is not None]
             if dead:
-                raise ClusterError(f"{dead} exited while we waited for {what}")
+                raise DevclusterError(f"{dead} exited while we waited for {what}")
             time.sleep(_LOOK_S)
 
     def _idle_nodes(self) -> int:

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from routenator.report.table import plain_table
 from routenator.sampling.acceptance import SHOWN_CONFIDENCE, Acceptance
 from routenator.sampling.needs import Need
 from slurm.planning.topup import GivenUp, stratum_name
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _SHORT_SHOWN = 10
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    return table
-
-
 def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) -> None:
     """Print the acceptance of each route and of the worst strata."""
-    table = _table("Acceptance by route", "route", "requested", "accepted", "kept", "share")
+    table = plain_table("Acceptance by route", "route", "requested", "accepted", "kept", "share")
     for row in measured.by("route"):
         table.add_row(
             row["route"], *(f"{row[name]:,}" for name in ("requested", "accepted", "kept")), f"{row['share']:.1%}"
@@ -41,7 +31,7 @@ def print_acceptance(measured: Acceptance, console: Console, worst: int = 10) ->
         f"The {len(strata)} worst strata (shares shrunk towards those of similar strata, "
         f"with lower bounds at {SHOWN_CONFIDENCE:.0%} confidence)"
     )
-    table = _table(
+    table = plain_table(
         title,
         "function / category / template / length / language",
         "requested",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from routenator.authoring.door.build import _said
+from routenator.authoring.door.domainfiles import _said
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name
 from routenator.authoring.door.patterns import Slot, patterns

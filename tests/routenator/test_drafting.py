@@ -18,7 +18,7 @@ from routenator.domain.loader import load_domain
 from routenator.drafting import run
 from routenator.drafting.asks import Ask, asks, open_lists, required_slots
 from routenator.drafting.files import keep
-from routenator.drafting.proposals import Judge, Proposal
+from routenator.drafting.proposals import Proposal, ProposalFilter
 from routenator.errors import InputError
 from routenator.generation.engine import Prompt, Reply
 from tests.conftest import ROOT, TINY
@@ -40,64 +40,64 @@ def shelf(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(made: Path) -> Judge:
-    return Judge(load_domain(made))
+def screen(made: Path) -> ProposalFilter:
+    return ProposalFilter(load_domain(made))
 
 
-def judged(judge: Judge, ask: Ask, *texts: object) -> list[Proposal]:
-    return list(judge.judge(ask, json.dumps({"proposals": texts})))
+def screened(screen: ProposalFilter, ask: Ask, *texts: object) -> list[Proposal]:
+    return list(screen.read(ask, json.dumps({"proposals": texts})))
 
 
-def pattern(judge: Judge, words: str) -> str:
-    return f"{words} " + " ".join(f"{{{name}}}" for name in required_slots(judge.domain, "send_reminder"))
+def pattern(screen: ProposalFilter, words: str) -> str:
+    return f"{words} " + " ".join(f"{{{name}}}" for name in required_slots(screen.domain, "send_reminder"))
 
 
-def test_a_pattern_that_passes_says_every_slot(judge: Judge) -> None:
-    [found] = judged(judge, PATTERNS, pattern(judge, "kindly send off a reminder (today)"))
+def test_a_pattern_that_passes_says_every_slot(screen: ProposalFilter) -> None:
+    [found] = screened(screen, PATTERNS, pattern(screen, "kindly send off a reminder (today)"))
     assert not found.reason
     assert found.kept.startswith("kindly send off a reminder \\(today\\) {")
-    assert judged(judge, PATTERNS, found.text.upper().replace("{EMAIL}", "{email}"))[0].reason == "known already"
+    assert screened(screen, PATTERNS, found.text.upper().replace("{EMAIL}", "{email}"))[0].reason == "known already"
 
 
-def test_what_a_run_would_refuse_is_not_kept(judge: Judge) -> None:
+def test_what_a_run_would_refuse_is_not_kept(screen: ProposalFilter) -> None:
     """No placeholder, an unknown one, one twice, no words, no text: none of them can be drawn from."""
     texts = [
-        "send a reminder", pattern(judge, "remind {nobody}"), pattern(judge, pattern(judge, "remind")),
-        pattern(judge, ""), 7, "x" * 500,
+        "send a reminder", pattern(screen, "remind {nobody}"), pattern(screen, pattern(screen, "remind")),
+        pattern(screen, ""), 7, "x" * 500,
     ]  # fmt: skip
-    found = judged(judge, PATTERNS, *texts)
+    found = screened(screen, PATTERNS, *texts)
     assert [bool(each.kept) for each in found] == [False] * len(texts)
     assert all(each.reason for each in found)
-    [bad] = judge.judge(PATTERNS, '{"proposals": ["cut')
+    [bad] = screen.read(PATTERNS, '{"proposals": ["cut')
     assert bad.reason.startswith("not JSON")
 
 
-def test_a_pattern_of_which_the_function_cannot_be_told_is_refused(judge: Judge) -> None:
+def test_a_pattern_of_which_the_function_cannot_be_told_is_refused(screen: ProposalFilter) -> None:
     """A paraphrase that loses the function's verb reads as a request for another function."""
-    [found] = judged(judge, PATTERNS, pattern(judge, "delete the book from the shelf, remove this book"))
+    [found] = screened(screen, PATTERNS, pattern(screen, "delete the book from the shelf, remove this book"))
     assert "cannot be told from" in found.reason
 
 
-def test_values_and_topics_are_checked_against_the_api(judge: Judge) -> None:
-    lists = open_lists(judge.domain, list(judge.domain.rules))
+def test_values_and_topics_are_checked_against_the_api(screen: ProposalFilter) -> None:
+    lists = open_lists(screen.domain, list(screen.domain.rules))
     name, (function, slot) = next(iter(lists.items()))
     ask = Ask("values", name, "", function, slot.name)
-    found = judged(judge, ask, "Zebra Yard Annals", "Zebra Yard Annals", "{title}")
+    found = screened(screen, ask, "Zebra Yard Annals", "Zebra Yard Annals", "{title}")
     assert [each.reason for each in found][:2] == ["", "known already"] and found[2].reason
-    topics = judged(judge, Ask("topics", "", ""), "book me a flight to the moon on a friday night", "hello")
+    topics = screened(screen, Ask("topics", "", ""), "book me a flight to the moon on a friday night", "hello")
     assert not topics[1].kept
 
 
-def test_what_is_kept_is_read_with_the_domain_and_says_where_it_is_from(judge: Judge, shelf: Path) -> None:
+def test_what_is_kept_is_read_with_the_domain_and_says_where_it_is_from(screen: ProposalFilter, shelf: Path) -> None:
     before = load_domain(shelf)
     topics = set(before.no_call.patterns)  # read when first asked for
     name = next(iter(open_lists(before, list(before.rules))))
     value = Proposal("values", name, "Zebra Yard", "Zebra Yard", "", "for a test")
     topic = Proposal("topics", "", "water [my] plants", "water \\[my\\] plants", "", "for a test")
-    text = pattern(judge, "fire off a note by mail")
+    text = pattern(screen, "fire off a note by mail")
     sent = Proposal("patterns", "send_reminder", text, text, "", "for a test")
     files = [file for each in (value, topic, sent) for file in keep(shelf, [each], "tiny")]
-    keep(shelf, [sent._replace(kept=pattern(judge, "post a note by mail"))], "tiny")
+    keep(shelf, [sent._replace(kept=pattern(screen, "post a note by mail"))], "tiny")
     after = load_domain(shelf)
     assert len(after.nodes) == len(before.nodes) + 1
     assert {"no_call/drafted_1"} == set(after.no_call.patterns) - topics
@@ -114,7 +114,7 @@ def test_topics_of_an_earlier_draft_are_known(shelf: Path) -> None:
     topics = [Proposal("topics", "", text, escaped(text), "", "") for text in ("water my plants", "polish (my) car")]
     for kept in (topics, topics[:1]):
         keep(shelf, kept, "tiny")
-    found = judged(Judge(load_domain(shelf)), Ask("topics", "", ""), "Water my plants!", "polish my car")
+    found = screened(ProposalFilter(load_domain(shelf)), Ask("topics", "", ""), "Water my plants!", "polish my car")
     assert [each.reason for each in found] == ["known already"] * 2
 
 

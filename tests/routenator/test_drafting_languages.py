@@ -1,4 +1,4 @@
-"""domain draft --translate: what a language lacks is asked for, judged, and kept in files of its own."""
+"""domain draft --translate: what a language lacks is asked for, checked, and kept in files of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from routenator.authoring.untranslated import language_warnings
 from routenator.config import EngineConfig
 from routenator.domain.loader import load_domain, speaking
 from routenator.drafting import run
-from routenator.drafting.proposals import Judge
+from routenator.drafting.proposals import ProposalFilter
 from routenator.drafting.translating import TRANSLATED, translations
 from routenator.errors import InputError
 from routenator.generation.engine import Prompt, Reply
@@ -103,10 +103,10 @@ def test_a_reply_of_another_length_is_refused_whole(english: Path) -> None:
     domain = load_domain(english)
     view, language = speaking(domain, "de")
     ask = next(translations(domain, view, language, ["labels"], list(domain.rules), 0))
-    judge = Judge(view, "de")
-    (found,) = judge.judge(ask, json.dumps({"proposals": ["Küche"]}))
+    screen = ProposalFilter(view, "de")
+    (found,) = screen.read(ask, json.dumps({"proposals": ["Küche"]}))
     assert not found.kept and f"1 translations of {len(ask.wanted)} texts" in found.reason
-    kept = list(judge.judge(ask, json.dumps({"proposals": ["Wort"] * len(ask.wanted)})))
+    kept = list(screen.read(ask, json.dumps({"proposals": ["Wort"] * len(ask.wanted)})))
     assert tuple(each.key for each in kept) == ask.wanted and all(each.kept == "Wort" for each in kept)
 
 

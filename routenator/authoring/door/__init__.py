@@ -7,6 +7,6 @@ dialect.py         schemas of other dialects as plain JSON schema without refere
 select.py          which tools become functions, under which names
 shapes.py, sources.py, banks.py, freetext.py   values for parameters, by their schemas, names and descriptions
 english.py, phrases.py, patterns.py            wording: what a function does, and the grammars that say it
-build.py, upgrade.py                           all files of the domain, and what to keep of an earlier one
+build.py, domainfiles.py, upgrade.py           the domain's parts, its files, and what to keep of an earlier one
 words/             word lists
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import random
 from collections.abc import Callable, Iterator
@@ -298,8 +299,6 @@ def _free(kind: str) -> Bank:
 
 
 def _base64(draw: random.Random) -> Drawn:
-    import base64
-
     return (base64.b64encode(next(filler("slug")(draw)).encode()).decode(),)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.door.build import Measured, Parts, build, files, template_key
+from routenator.authoring.door.build import Parts, build
+from routenator.authoring.door.domainfiles import Measured, files, template_key
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.select import select
 from routenator.authoring.door.server import shown, written
