@@ -180,7 +180,7 @@ def _labeller(domain: Path) -> Labeller:
 
 
 def untold(group: Group) -> list[str]:
-    """Queries of one call from which another function than the called one would be guessed."""
+    """Queries of one call from which a function other than the one called would be guessed."""
     single = [(query, read_calls(calls)[0].name) for query, calls in group.rows if len(read_calls(calls)) == 1]
     if group.domain is None or not single or len(group.domain.rules) < 2:
         return []

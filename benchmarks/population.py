@@ -107,7 +107,7 @@ def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
 
 
 def function_words(one: Candidate) -> bool:
-    """The check without the detector: whether more words outside the slots are of another language than English.
+    """The check without the detector: whether more words outside the slots are of a language other than English.
 
     At least two must be.
     """

@@ -25,7 +25,7 @@ MOST_VALUES = 2_000_000  # of a YAML file, with every alias counted as what it s
 _MOST_SMALL = 20_000  # of a config, whose values are merged by code that is slower than the parser
 _MOST_BYTES = 64 * 1024**2
 
-_MOST_KEYS = 8  # keys to a value of which ``lines_of_keys`` knows the line
+_MOST_KEYS = 8  # most keys on the way to a value whose line ``lines_of_keys`` finds
 
 
 class Closed(BaseModel):

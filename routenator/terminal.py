@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import sys
 
-# All but tab and newline: C0, DEL and C1, the bidirectional embeddings, overrides and isolates, which show text in
-# another order than it has, and halves of surrogate pairs, which file names with odd bytes have.
+# All but tab and newline: C0, DEL and C1, the bidirectional embeddings, overrides and isolates, which show text out of
+# its order, and halves of surrogate pairs, which file names with odd bytes have.
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 

@@ -1,4 +1,4 @@
-"""Decides whose files are believed: this user's, as long as nobody else can write to them.
+"""Decides whose files are trusted: this user's, as long as nobody else can write to them.
 
 A run directory holds code that tasks run, receipts that say what is done, and checkpoints that are unpickled. On a
 shared disk anybody may plant such a folder where others will find it. So before a command or a task acts on one, the
@@ -6,8 +6,8 @@ folder must belong to this user (or to root) and be writable by nobody else. Wha
 of its own, because nobody else could have put it there.
 
 A group that shares its runs on purpose sets ``shared_group: true``. Its folders carry the group and are writable by it,
-and every member's files are believed. That is consent to run each other's code, so a run that somebody else made is
-only believed if ROUTENATOR_SHARED_GROUP names its group in this user's own environment.
+and every member's files are trusted. That is consent to run each other's code, so a run that somebody else made is only
+trusted if ROUTENATOR_SHARED_GROUP names its group in this user's own environment.
 """
 
 from __future__ import annotations

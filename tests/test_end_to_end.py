@@ -201,7 +201,7 @@ def margin_where_they_part(reply, tokens):
 
 def test_a_server_answers_with_the_calls_that_the_run_predicted(first, tmp_path):
     """The adapter behind a server and an OpenAI client: `tool_calls` were empty, as no parser takes bare JSON, and 9 of
-    20 calls were the run's, as the adapter shipped another chat template than that of its training data.
+    20 calls were the run's, as the adapter shipped a chat template other than that of its training data.
     """
     from openai import OpenAI
 

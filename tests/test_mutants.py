@@ -76,7 +76,7 @@ def test_the_draw_holds_other_code_at_ten_places_and_nothing_known_to_be_equival
 
 
 def test_each_fault_that_is_named_as_equivalent_is_one_that_could_be_planted() -> None:
-    """One whose line was changed since is to be looked at again, and its entry removed or written anew."""
+    """If its line has changed since, look at it again, and remove its entry or write it anew."""
     for item in read_equivalents():
         assert item.path in MODULES and item.reason
         faults = faults_of(item.path, (ROOT / item.path).read_text())

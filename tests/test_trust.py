@@ -1,4 +1,4 @@
-"""Nobody else's files are believed: planted runs, stages, receipts, checkpoints, caches and drivers are refused.
+"""Nobody else's files are trusted: planted runs, stages, receipts, checkpoints, caches and drivers are refused.
 
 A second user is needed where ownership is the point, so these tests run as root (as in CI) or are skipped.
 """

@@ -82,8 +82,8 @@ def read_xlam(source: Source) -> Iterator[Record]:
 def read_bfcl(source: Source) -> Iterator[Record]:
     """Yield the questions of the Berkeley Function-Calling Leaderboard with their possible answers.
 
-    The shortest right call is the call: of a parameter's values the first, and no parameter that may be missing. All
-    other right values go to ``accepted``. A set of questions without answers is one whose questions call for none
+    The shortest right call is taken: the first of each parameter's values, without the parameters that may be missing.
+    All other right values go to ``accepted``. In a set without a file of answers, no question calls for a function
     (``irrelevance``).
 
     Raises:

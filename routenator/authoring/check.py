@@ -104,7 +104,7 @@ def _combinations(slots: Sequence[Slot], shares: Mapping[str, float]) -> list[fr
 
 
 def _named(slots: Sequence[Slot]) -> Iterator[Slot]:
-    """Slots of a scope, and objects of which the fields are slots of their own."""
+    """Slots of a scope, and objects whose fields are slots of their own."""
     for slot in slots:
         yield slot
         if not slot.whole:

@@ -80,9 +80,8 @@ def drawn_rows(draws: Sequence[Drawn]) -> list[tuple[str, list[Call]]]:
 
 
 def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError | str]:
-    """Errors for grammars of which calls violate the schema or no query passes; sentences for those with few that pass.
-
-    Lengths are not checked: the draws aim at none.
+    """Errors for grammars whose calls violate the schema or whose queries all fail; sentences for those whose queries
+    mostly fail. Lengths are not checked: the draws do not aim for one.
     """
     rejected: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for row, reason, seen in _rejections(domain, draws):
@@ -102,7 +101,7 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
                 found=f"{code}: {seen}, in {query[:80]!r}",
                 expected="calls that satisfy functions.json"
                 if bad
-                else f"queries of which this is not so: {CHECKS[code][1]}",
+                else f"queries for which this is not so: {CHECKS[code][1]}",
             )
         else:
             yield (
@@ -112,7 +111,7 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
 
 
 def check_rare_calls(domain: Domain) -> Iterator[InputError]:
-    """Errors for functions of which calls with rare slots violate the schema; each optional slot is in half of them."""
+    """Errors for functions whose calls with rare slots violate the schema; each optional slot is in half of them."""
     for function, table in domain.statistics.slots.items():
         if not any(0 < share < _RARE for share in table.values()) or domain.statistics.functions.get(function, 0) <= 0:
             continue
@@ -150,7 +149,7 @@ def check_rare_calls(domain: Domain) -> Iterator[InputError]:
 
 
 def check_others(domain: Domain) -> Iterator[str]:
-    """Sentences for templates of rows without a call or with several of which the checks reject many queries."""
+    """Sentences for templates of rows without a call or with several, where the checks reject many of their queries."""
     shares = {number: share for number, share in domain.statistics.calls.items() if number != 1 and share > 0}
     if not shares:
         return

@@ -1,4 +1,4 @@
-"""Golden queries whose function is taken away: does a model leave alone what it is not shown a function for?"""
+"""Golden queries whose function is taken away: does a model refrain from calling what it is not shown?"""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def hide_called(file: Path, functions: Mapping[str, Function], queries: int, see
         Lines of a golden file.
 
     Raises:
-        InputError / InputErrors: an invalid golden file, too few queries of one call, or an API of one function,
-            of which nothing would be left to show.
+        InputError / InputErrors: an invalid golden file, too few queries of one call, or an API of one function, which
+            would leave nothing to show.
     """
     if len(functions) < 2:
         raise InputError(

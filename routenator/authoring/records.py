@@ -1,4 +1,4 @@
-"""Labelled queries as other tools' files hold them, before anything is said about whether they suit a golden set.
+"""Labelled queries as other tools' files hold them, before it is decided whether they suit a golden set.
 
 A reader (``routenator/authoring/formats.py``) turns a file into records. Faults of the file itself (not JSON, the
 wrong shape) are an ``InputError`` with file and line; a record that is sound but of no use to us carries the reason.

@@ -1,4 +1,4 @@
-"""What a domain's languages lack, and for which English is used: labels, word lists, phrases, patterns."""
+"""What a domain's languages lack, so that English is used instead: labels, word lists, phrases, patterns."""
 
 from __future__ import annotations
 

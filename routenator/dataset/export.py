@@ -203,7 +203,7 @@ def llamafactory_info(names: Sequence[str]) -> dict[str, str]:
 
 
 def _bfcl_id(tools: Tools) -> pl.Expr:
-    """The id, of which BFCL takes the category: calls out of one function are "simple" or "parallel"."""
+    """The id, from which BFCL takes the category: calls of one function are "simple" or "parallel"."""
     import polars as pl
 
     one, several = ("simple", "parallel") if len(tools) == 1 else ("multiple", "parallel_multiple")

@@ -1,9 +1,9 @@
 """Finds near-duplicates by MinHash-LSH: queries whose runs of four bytes have a high Jaccard similarity.
 
 A query's shingles are the runs of ``GRAM`` bytes of its normal form, padded with a space at either end; of about
-forty, a typo, a different ending or a swapped word changes a few. MinHash (Broder 1997) turns them into a signature, of
-which some part (a "band") is equal for nearly all pairs of similar queries. Rows that share a band are compared, first
-by signature and then by the shingles themselves, so no row is dropped because of a chance match.
+forty, a typo, a different ending or a swapped word changes a few. MinHash (Broder 1997) turns them into a signature,
+some part of which (a "band") is equal for nearly all pairs of similar queries. Rows that share a band are compared,
+first by signature and then by the shingles themselves, so no row is dropped because of a chance match.
 
 Bands are processed one after the other, each from its own file. Within a band, the row of lowest index in each bucket
 (the leader) is compared with all others, then the lowest of the remaining rows with the rest, and so on; this avoids

@@ -103,7 +103,7 @@ def _parse_slot(domain: Domain, function: str, slot: Slot, known: set[str], attr
     elif rule.relative is not None:
         if domain.today is None:
             raise InputError(
-                "values relative to today, of which the domain says nothing", file=file, key=f"{where}.relative",
+                "values relative to today, which the domain does not define", file=file, key=f"{where}.relative",
                 found=rule.relative, expected="today: {from: 2025-01-01, to: 2027-12-31} at the top of the file",
             )  # fmt: skip
 

@@ -161,7 +161,7 @@ def load_functions(file: Path) -> dict[str, Function]:
 def _refuse_foreign(file: Path, known: tuple[str, str] | None) -> None:
     """Refuse functions in a form that other tools use, if it is known."""
     if known is not None:
-        raise InputError("functions in another form than OpenAI tools", file=file, found=known[0], expected=known[1])
+        raise InputError("functions in a form other than OpenAI tools", file=file, found=known[0], expected=known[1])
 
 
 def _one(tool: Any, file: Path, key: str) -> Function:

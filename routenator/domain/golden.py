@@ -26,7 +26,7 @@ from routenator.parsing import parse_json
 
 SHAPE = '{"query": text, "calls": [{"name": text, "arguments": {...}}, ...]}'
 _FILE = "a golden file: JSON lines of query and calls"
-MOST_CALLS = 32  # of one query; the calls of a reply are matched with them, which takes the square of this
+MOST_CALLS = 32  # of one query; matching the calls of a reply with them takes time with the square of this
 _SHOWN = 20
 _UNKNOWN = "the API has no such function"
 

@@ -148,7 +148,7 @@ def refusal(root: Any, schema: Any, wanted: frozenset[str] = SCALARS) -> Refusal
     Args:
         root: the schema that references start from.
         schema: a schema within it.
-        wanted: types of which one will do.
+        wanted: types, one of which will do.
     """
     for keyword in ("not", "if"):
         if any(keyword in part for part in _parts(root, schema)):

@@ -245,7 +245,7 @@ class _Builder:
         others = next((part["additionalProperties"] for part in views if "additionalProperties" in part), True)
         if others is False:
             raise InputError(
-                "the schema allows no other fields than its own", file=self._file, key=where, found="a rule for a map",
+                "the schema allows no fields other than its own", file=self._file, key=where, found="a rule for a map",
                 expected="fields",
             )  # fmt: skip
         keys = {"type": "string", **(names if isinstance(names, dict) else {})}

@@ -137,7 +137,7 @@ def load_templates(directory: Path, functions: Collection[str], routes: Collecti
                     file=file,
                     key=_with_line(f"templates.{template.key}", file),
                     found=template.key,
-                    expected=f"another name than in {templates[template.name].file.name}",
+                    expected=f"a name that is not in {templates[template.name].file.name}",
                 )
             templates[template.name] = template
     if not templates:
@@ -167,7 +167,7 @@ def load_own_templates(directory: Path, functions: Collection[str], language: st
             if template.name in templates:
                 raise InputError(
                     "two templates of a route have the same name", file=file, key=template.place("text"),
-                    found=template.key, expected=f"another name than in {templates[template.name].file.name}",
+                    found=template.key, expected=f"a name that is not in {templates[template.name].file.name}",
                 )  # fmt: skip
             templates[template.name] = replace(
                 template, head=template.head.model_copy(update={"languages": [language]})

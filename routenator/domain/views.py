@@ -122,7 +122,7 @@ def _templates(common: Mapping[str, Template], language: Language) -> dict[str, 
         if name in common:
             raise InputError(
                 "two templates of a route have the same name", file=template.file, key=template.place("text"),
-                found=template.key, expected=f"another name than in {common[name].file.name}",
+                found=template.key, expected=f"a name that is not in {common[name].file.name}",
             )  # fmt: skip
         own[name] = template
     served = {(function, t.route) for t in own.values() if t.weight > 0 for function in t.functions}

@@ -192,7 +192,7 @@ class Generator:
         return rows, prompts
 
     def _refuse_mistaken(self, rows: Sequence[tuple[Request, _Written]]) -> None:
-        """Refuse queries from which another function than the called one would be guessed."""
+        """Refuse queries from which a function other than the one called would be guessed."""
         guesses = self._labeller.guess([row.query for _, row in rows]) if rows else []
         for (request, row), guess in zip(rows, guesses, strict=True):
             if guess not in (None, request["function"]):

@@ -1,7 +1,7 @@
 """Answers one query at a time.
 
 A reply's calls are restricted to the functions of the API and their schemas while they are written. Where the model's
-own chat template writes calls in another form than Hermes tags, they are checked afterwards instead.
+own chat template writes calls in a form other than Hermes tags, they are checked afterwards instead.
 """
 
 from __future__ import annotations

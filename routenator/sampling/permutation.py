@@ -6,8 +6,8 @@ one half, modulo a or b, that is computed from the other half and a round key: a
 few images at or above N are permuted again until they fall inside.
 
 The number is computed by a 64-bit multiplication, a fold and another multiplication (as in MurmurHash3's finaliser,
-Appleby 2011), of which the upper 32 bits are used; the round keys are Philox words of the plan's seed. This is not a
-secure cipher: it only has to scatter.
+Appleby 2011), and the upper 32 bits of the result are used; the round keys are Philox words of the plan's seed. This is
+not a secure cipher: it only has to scatter.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Shapes(NamedTuple):
         bounds: lowest and highest number, shape (schemas, 2).
         keys, members: hashes of objects' fields, and the shape of each.
         values: hashes of listed values as JSON.
-        roots: shape of each function's arguments, -1 if its schema has other conditions than these tables can hold.
+        roots: shape of each function's arguments, -1 if its schema has conditions that these tables cannot hold.
     """
 
     shapes: NDArray[np.int64]

@@ -1,11 +1,11 @@
 """Counts words, also where a script has no spaces between them.
 
-Japanese, Chinese and Thai are segmented by BudouX, a small model of which letters a word or phrase begins at: pure
-Python, no dependencies, 126 KB with the models of all three. Its units are words in Thai, and in Japanese and Chinese
-short phrases, a word with its particles (今日の / 天気は), which is what a space would separate. Lao, Burmese and Khmer
+Japanese, Chinese and Thai are segmented by BudouX, a small model of where a word or phrase begins: pure Python, no
+dependencies, 126 KB with the models of all three. Its units are words in Thai, and in Japanese and Chinese short
+phrases, a word with its particles (今日の / 天気は), which is what a space would separate. Lao, Burmese and Khmer
 have no model; there, words are counted by the spaces that a text has.
 
-The compiled loops count many texts with the same model (``segments_kernel``), of which ``segment_tables`` makes arrays.
+The compiled loops (``segments_kernel``) count many texts with the same model, as arrays from ``segment_tables``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOADERS = {
 }
 # A model's features: single letters around the place at which a word may begin, then runs of two, then of three.
 FEATURES = ("UW1", "UW2", "UW3", "UW4", "UW5", "UW6", "BW1", "BW2", "BW3", "TW1", "TW2", "TW3", "TW4")
-SPREAD = 0x9E3779B97F4A7C15  # a key times this, of which the high bits are its place
+SPREAD = 0x9E3779B97F4A7C15  # the high bits of a key times this are its place
 
 
 class Segments(NamedTuple):

@@ -133,7 +133,7 @@ class Grammars:
         return self.run([value for entry in entries for value in entry]), size
 
     def form(self, step: int, kind: str, attribute: str) -> int:
-        """Add the node that says a step's node by an attribute, of which ``|`` separates the wordings.
+        """Add the node that says a step's node by an attribute, whose wordings are separated by ``|``.
 
         A node without the attribute is said by its label.
         """

@@ -69,7 +69,7 @@ class Layout:
         self.scope.category = self.scope.slots.get(self.function.category or "", -1)
 
     def _fields(self, slots: Sequence[Slot], scope: Scope, *, top: bool) -> None:
-        """Rows of fields, of which some may depend on those above.
+        """Rows of fields, some of which may depend on those above.
 
         Args:
             top: the function's templates can name them.
@@ -254,7 +254,7 @@ class Layout:
     def _same(self, slot: Slot, first: int, stride: int) -> int:
         """What makes two items equal: a run of the first item's number, the distance to the next, and offsets.
 
-        An offset is doubled, plus 1 for a value, of which the text is compared too.
+        An offset is doubled, plus 1 for a value, whose text is compared too.
         """
         leaves = {row[t.NUMBER] for row in self.rows if row[t.ROW] == t.LEAF}
         if slot.shape == MAP:

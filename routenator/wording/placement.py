@@ -1,9 +1,9 @@
 """Chooses target positions of the category word, so that all rows together match the statistics' keyword position.
 
 A target position is a third of the query: first, middle or last. A template produces some thirds often and others
-never, so drawing targets from the same distribution for every row would miss often and end up with other shares than
-the statistics. So a pilot writes rows for each cell (template, length bucket), first with no target and then with each
-of the three, and counts where the category word ends up; this includes the rows that cannot meet their target.
+never, so drawing targets from the same distribution for every row would miss often and end up with shares that differ
+from the statistics. So a pilot writes rows for each cell (template, length bucket), first with no target and then with
+each of the three, and counts where the category word ends up; this includes the rows that cannot meet their target.
 
 The targets of a cell follow its own natural shares, tilted by one factor per third that all cells of the function
 share. Of all ways to match the statistics, this is the one closest to what the templates produce by themselves. The

@@ -12,7 +12,7 @@ from routenator.quiet import quiet_libraries
 from routenator.terminal import put
 from slurm.commands.lazy import LazyGroup
 
-# To look for plugins, of which we use none, pydantic reads a file of every installed package.
+# Pydantic reads a file of every installed package in search of plugins, and we use none.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 app = typer.Typer(

@@ -212,7 +212,7 @@ def down(root: Path) -> bool:
 def read_cluster(root: Path) -> DevCluster | None:
     """Return the cluster that runs from a folder, or None.
 
-    Its record is believed only in a folder of our own, and only if the process that it names is our supervisor for
+    Its record is trusted only in a folder of our own, and only if the process that it names is our supervisor for
     this folder: an id may belong to another process by now.
 
     Raises:

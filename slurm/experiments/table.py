@@ -20,7 +20,7 @@ def render_table(results: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
     if "confirms" in results:
         said = f"{results['left_out']:,} queries were" if results["left_out"] else "no query was"
         lines += [
-            f"These are the models of `{results['confirms']}`, scored on other queries than before; "
+            f"These are the models of `{results['confirms']}`, scored on different queries than before; "
             f"{said} left out for occurring in a training set or in the first golden set.",
             "",
         ]

@@ -209,7 +209,7 @@ def _seconds(shards: Sequence[Mapping[str, Part]], wanted: Mapping[str, float]) 
 
 
 def _earlier_runs(root: Path) -> list[Run]:
-    """Return the newest runs of a folder whose records are believed and can be read, newest first."""
+    """Return the newest runs of a folder whose records are trusted and can be read, newest first."""
     files = sorted(root.glob("*/plan.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     found: list[Run] = []
     for file in files[:_RUNS]:

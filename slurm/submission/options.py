@@ -316,7 +316,7 @@ def ask_limits(cluster: str | None = None) -> Limits:
     """Return the cluster's limits; asks only once per process, because asking takes as long as submitting a job.
 
     Args:
-        cluster: another one than the default.
+        cluster: a cluster other than the default.
 
     Raises:
         SubmitError: scontrol does not answer.

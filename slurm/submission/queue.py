@@ -315,7 +315,7 @@ def doubt(view: QueueView, given_up: Iterable[Submission]) -> str | None:
     """Ask once more, in another way, before the shards of jobs that squeue lacks are submitted again.
 
     Args:
-        given_up: submissions of which a task is LOST.
+        given_up: submissions with a task that is LOST.
 
     Returns:
         Why they may be at work nevertheless, or None.

@@ -53,7 +53,7 @@ def submit(script: Path, name: str, environment: Mapping[str, str], cluster: str
     Args:
         name: the job's name, which no other job has.
         environment: what sbatch sees and passes on to the job.
-        cluster: another cluster than the default.
+        cluster: a cluster other than the default.
 
     Raises:
         RefusedError: Slurm did not take the job.

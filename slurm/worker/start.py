@@ -10,7 +10,7 @@ import signal
 import sys
 import types
 
-# To look for plugins, of which we use none, pydantic reads a file of every installed package.
+# Pydantic reads a file of every installed package in search of plugins, and we use none.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 early: list[int] = []

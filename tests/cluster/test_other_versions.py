@@ -1,4 +1,4 @@
-"""The cases in which versions of Slurm may differ, again, on another version than the system's.
+"""The cases in which versions of Slurm may differ, again, on a version other than the system's.
 
 They are the tests of other modules; only their cluster is another one: of 24.11, or of what ``TEST_SLURM`` names.
 """

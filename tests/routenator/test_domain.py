@@ -308,7 +308,7 @@ def test_functions_in_another_form_are_named_with_what_to_do(copy, form):
     """They were "no functions" or "not JSON, line 1"."""
     value, found, todo = FOREIGN[form]
     (copy / "functions.json").write_text(value if isinstance(value, str) else json.dumps(value))
-    with pytest.raises(InputError, match="another form than OpenAI tools") as error:
+    with pytest.raises(InputError, match="a form other than OpenAI tools") as error:
         load_domain(copy)
     assert found in error.value.found and todo in error.value.expected
 

@@ -94,7 +94,7 @@ def test_no_file_names_a_folder_of_the_machine_but_the_config_which_names_the_do
 
 
 def wordings(name: str, description: str, *parameters: Slot) -> list[str]:
-    """Patterns of each of two functions, of which the second differs by its parameter alone."""
+    """Patterns of each of two functions, the second of which differs by its parameter alone."""
     properties = {each.name: {"type": "string"} for each in parameters}
     tool = Tool(name, description, {"type": "object", "properties": properties}, "")
     other = Tool("find_pets_by_owner", "Finds pets by owner.", {"properties": {"owner": {"type": "string"}}}, "")

@@ -123,7 +123,7 @@ def test_similarities_that_evaluation_stored_are_read_and_not_computed_again(tmp
         compare_files(new[0], old[1], GOLDEN, FUNCTIONS, no_embedder, seed=1, resamples=50)
     with pytest.raises(AssertionError, match="embedded again"):  # those of another embedder are of no use
         compare_files(*new, GOLDEN, FUNCTIONS, no_embedder, seed=1, resamples=50, same_embedder=False)
-    # Another golden text than the one that was measured.
+    # A golden text other than the one that was measured.
     other = [replace(one, calls=(GoldenCall("find", {"text": "blue"}),)) for one in GOLDEN]
     with pytest.raises(AssertionError, match="blue"):
         compare_files(*new, other, FUNCTIONS, no_embedder, seed=1, resamples=50)

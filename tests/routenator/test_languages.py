@@ -230,7 +230,7 @@ def test_a_language_without_a_share_is_not_used(copy: Path) -> None:
 
 
 def test_the_check_draws_from_the_patterns_of_every_language(copy: Path) -> None:
-    """A German pattern of which the checks reject every query is an error that names German and its file."""
+    """A German pattern whose queries the checks all reject is an error that names German and its file."""
     file = copy / "languages" / "de" / "templates" / "heuristic" / "deutsch.yaml"
     file.write_text(file.read_text().replace("daran, {task}", "daran, **{task}**"))
     with pytest.raises(InputError) as caught:

@@ -128,7 +128,7 @@ def test_a_domain_that_states_no_day_has_none() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("today: {from: 2025-01-01, to: 2027-12-31}\n", "", "relative to today, of which the domain says nothing"),
+        ("today: {from: 2025-01-01, to: 2027-12-31}\n", "", "relative to today, which the domain does not define"),
         ("to: 2027-12-31", "to: 2024-12-31", "1 to 3660 are possible"),
         ("to: 2027-12-31", "to: 2099-12-31", "1 to 3660 are possible"),
         ("0: [tonight", "soon: [tonight", "numbers of days after today"),

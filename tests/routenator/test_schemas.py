@@ -222,7 +222,7 @@ def test_drawn_calls_are_held_to_the_whole_schema(copy: Path) -> None:
 
 @pytest.mark.parametrize(("opening", "warned"), [('book "', False), ('[book|book "]', True), ("[book|reserve]", None)])
 def test_drawn_queries_are_held_to_the_checks(copy: Path, opening: str, warned: bool | None) -> None:
-    """A grammar of which no query passes is an error, one of which many fail is warned of."""
+    """A grammar whose queries all fail is an error; one whose queries often fail gives a warning."""
     replace(copy / "templates/heuristic/book.yaml", "[book|reserve|i would like to book]", opening)
     if warned is False:
         with pytest.raises(InputError) as error:

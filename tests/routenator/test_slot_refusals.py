@@ -36,7 +36,7 @@ def copy(tmp_path: Path) -> Path:
         (TEXTS, {"items": "a", "surface": "b"}, ["surface has no meaning beside items"]),
         (TEXTS, {"items": "a", "value": "b"}, ["value and items given"]),
         (TEXTS, {"join": ", "}, ["nothing given", "exactly one of value, said, items, fields, entries"]),
-        (PLACE, {"entries": {"key": "a", "value": "b"}}, ["no other fields than its own", "a rule for a map"]),
+        (PLACE, {"entries": {"key": "a", "value": "b"}}, ["no fields other than its own", "a rule for a map"]),
         (TEXTS, {"items": {"items": "a", "count": {5000: 1}}}, ["does not fit the schema"]),
         (TEXTS, {"items": "a", "count": {5000: 1}}, ["too many slots", "more than 4,096"]),
         (TEXTS, {"items": "a", "count": {2: 0}}, ["all zero"]),

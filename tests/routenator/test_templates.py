@@ -82,7 +82,7 @@ BOOK, SEARCH = "heuristic/book.yaml", "heuristic/search.yaml"
 BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "a name twice in a route": (
         added("heuristic/more.yaml", ONE.format(name="search_plain")),
-        ["same name", "search.yaml", "key:      templates.search_plain, line 8", "than in more.yaml"],
+        ["same name", "search.yaml", "key:      templates.search_plain, line 8", "not in more.yaml"],
     ),
     "a name twice in a file": (edited(SEARCH, "search_fragment:", "search_plain:"), ["search_plain", "twice"]),
     "a name that cannot be one": (

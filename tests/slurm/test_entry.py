@@ -54,7 +54,7 @@ def test_a_stage_that_ends_without_a_receipt_has_failed(
     run = make_run()
     with pytest.raises(StageError, match="without a receipt"):
         run_task(run.path, "sample", [0], package="lazystages")
-    # On another node than the first it is not this process's business.
+    # On any node but the first it is not this process's business.
     monkeypatch.setenv("SLURM_PROCID", "1")
     run_task(run.path, "sample", [0], package="lazystages")
 

@@ -59,7 +59,7 @@ def test_a_domain_is_derived_once_for_each_version_of_what_it_comes_from(
         assert made(1) == first and made(0) == first
     shutil.rmtree(first)
     assert made(1) == first
-    # A record that somebody else could have written is not believed, and replaced.
+    # A record that somebody else could have written is not trusted, and is replaced.
     for record in (tmp_path / "domains").glob(".derived-*"):
         record.chmod(0o666)
     assert made(1) == first and made(0) == first
@@ -79,7 +79,7 @@ def test_a_domain_is_derived_once_for_each_version_of_what_it_comes_from(
 def test_an_arm_may_be_made_by_domain_init_from_the_base_s_functions_and_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pattern and a value list that somebody wrote are not in it. It is made once, and believed while it is ours."""
+    """A pattern and a value list that somebody wrote are not in it. It is made once, and trusted while it is ours."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     base = tmp_path / "base"
     init_domain(str(write_document("MCP", tmp_path)), base)

@@ -315,7 +315,7 @@ NAMES: dict[str, Callable[[Any], str]] = {
     "address": lambda faker: str(faker.address()),
     "postcode": lambda faker: str(faker.postcode()),
 }
-_ENGLISH = {"job": 1.0, "state": 0.5, "address": 1.0}  # shares of English ones, where others than 0.6
+_ENGLISH = {"job": 1.0, "state": 0.5, "address": 1.0}  # share of English ones, where it is not 0.6
 
 _TYPED: dict[str, Bank] = {
     "date": _loop(_date),

@@ -194,7 +194,7 @@ def _yaml_text(value: Any) -> str:
 
 
 def _merged(schema: dict[str, Any]) -> dict[str, Any]:
-    """Merge the parts of ``allOf`` into the schema, if no two of them speak of the same thing."""
+    """Merge the parts of ``allOf`` into the schema, if no two of them are about the same thing."""
     parts = schema.get("allOf")
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         return schema

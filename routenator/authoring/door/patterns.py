@@ -247,7 +247,7 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
 
 
 def _object_of(slots: list[Slot]) -> str:
-    """What a function acts on whose name is a verb alone: the last of its required parameters."""
+    """What a function acts on if its name is just a verb: the last of its required parameters."""
     named = [slot for slot in slots if slot.required] or slots
     words = split_name(named[-1].name)
     while len(words) > 1 and words[-1] in ("id", "name", "path", "uuid", "key", "type", "text"):

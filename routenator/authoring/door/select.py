@@ -104,7 +104,7 @@ def select(
         if name in names:
             raise InputError(
                 "two functions have the same name", file=source, key=tool.origin, found=tool.name,
-                expected=f"another name than at {names[name].origin}, or --exclude",
+                expected=f"a name other than at {names[name].origin}, or --exclude",
             )  # fmt: skip
         names[name] = tool
         made = _chosen(tool, name, sources, source)
@@ -184,7 +184,7 @@ def _in_order(function: Function) -> list[str]:
 
 
 def _bounded(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters' schema without what only tells how it came to be."""
+    """The parameters' schema without examples, which only served to find values."""
     return {key: value for key, value in parameters.items() if key != "examples"}
 
 

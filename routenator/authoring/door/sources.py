@@ -166,7 +166,7 @@ class Sources:
             yield kind, [*examples, *bank], reason
             yield "identifier", self._bank("identifier"), "an identifier, as other texts do not fit the schema"
         else:
-            yield kind, [*examples, *bank], f"{reason}, of which the pattern of the API takes some"
+            yield kind, [*examples, *bank], f"{reason}, some of which match the API's pattern"
             yield "pattern", [*examples, *_matching(pattern, random.Random(key))], "texts that match its pattern"
         for other in ("identifier", "code_number", "hash", "uuid", "label", "topic"):
             yield other, self._bank(other), "texts that the schema takes"
@@ -306,7 +306,7 @@ def _matching(pattern: str, draw: random.Random) -> Iterator[Drawn]:
     for _ in range(WANTED * 4):
         try:
             text = maker.xeger(pattern)
-        except Exception:  # whatever a pattern of another dialect makes of Python's parser
+        except Exception:  # a pattern of another dialect can make Python's parser raise anything
             return
         if text.isascii() and text.isprintable():
             yield (text,)
