@@ -15,7 +15,7 @@ _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-
 
 
 def shown(text: str) -> str:
-    r"""Replace control characters by ``\u001b`` and the like, which in JSON text also means the same."""
+    r"""Replace control characters with ``\u001b`` and the like, which in JSON text also means the same."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 

@@ -214,7 +214,7 @@ def _slot_share(domain: Domain, member: Family, slot: str) -> float:
 
 
 def _renamed(domain: Domain, members: Sequence[Family]) -> Domain:
-    """Replace the domain's functions by the families."""
+    """Replace the domain's functions with the families."""
     shares = {member.name: _categories(domain, members, member) for member in members}
     statistics = domain.statistics
     renamed = {

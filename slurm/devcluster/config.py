@@ -41,7 +41,7 @@ class ClusterSpec:
         accounting_port: slurmdbd's port, or None to run without accounting.
         munge_socket: the socket of the munged that the cluster's commands and daemons use.
         own_accounting: whether munged, MariaDB and slurmdbd are this cluster's own, not those of the cluster beside it.
-        address: the address that the machine's name stands for where the daemons run, if it is a loopback address;
+        address: the address that the machine's name resolves to where the daemons run, if it is a loopback address;
             they then listen there only. Otherwise None.
         commands: folder with Slurm's commands and daemons, or None if they are the system's.
         plugins: folder with its plugins, or None likewise.
