@@ -123,7 +123,8 @@ def load(data: Path, files: Sequence[str] = SINGLE_TURN) -> Loaded:
             for one in usable([record], LeftOut(), None):
                 api = {each["name"]: _function(each, known, file) for each in rows[identity]["function"]}
                 if one.calls is not None and all(isinstance(each, Function) for each in api.values()):
-                    entries.append(Entry(name, identity, api, GoldenExample(one.query, one.calls)))  # type: ignore[arg-type]
+                    example = GoldenExample(one.query, one.calls)
+                    entries.append(Entry(name, identity, api, example))  # type: ignore[arg-type]
     for text in known:
         _function(json.loads(text), known, data)
     refused = {text[:80]: why for text, why in known.items() if isinstance(why, str)}

@@ -223,5 +223,6 @@ def test_B6_twenty_thousand_job_ids_are_asked_for_in_several_calls(
         stand_in(tmp_path / "bin", monkeypatch, name, f'echo {name} >>{calls}; exec "$REAL" "$@"')
     far = [replace(first, job=str(5_000_000 + number), name=f"x{number}") for number in range(20_000)]
     view = read_queue([first, *far])
-    assert view.problem is None and view.entry(first) is not None and view.entry(first).waiting  # type: ignore[union-attr]
+    entry = view.entry(first)
+    assert view.problem is None and entry is not None and entry.waiting
     assert sorted(calls.read_text().split()) == ["sacct"] * 3 + ["squeue"] * 3

@@ -66,7 +66,8 @@ def test_the_same_runs_are_drawn_for_a_language_and_for_english() -> None:
 
 def test_only_queries_that_both_languages_have_are_compared() -> None:
     english, german = golden("en", range(10)), golden("de", range(5, 12))
-    found = scores([run([*((one, one.id < 5) for one in english), *((one, True) for one in german)])])  # type: ignore[operator]
+    first = {one.id for one in english[:5]}
+    found = scores([run([*((one, one.id in first) for one in english), *((one, True) for one in german)])])
     own = found["de"]["arms"]["arm-0"]["exact_match"]
     assert found["en"]["arms"]["arm-0"]["exact_match"]["value"] == 0.5
     assert own["english"]["queries"] == 5 and own["english"]["difference"]["value"] == 1.0

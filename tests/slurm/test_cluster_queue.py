@@ -33,7 +33,8 @@ n5|allocated|(null)|gpu:0|old|8/0/0/8|infinite|inactive|
 """
 SQUEUE = """\
 12_[2-3,5%2]|main|PENDING|ann|Priority|N/A|2|cpu=1,mem=100M,node=1,billing=1|gres:gpu:2|N/A|run.generate|
-12_0|main|RUNNING|ann|None|1795530268|2|cpu=2,mem=100M,node=2,billing=2,gres/gpu=4,gres/gpu:a100=4|gres:gpu:2|N/A|run.generate|
+12_0|main|RUNNING|ann|None|1795530268|2|cpu=2,mem=100M,node=2,billing=2,gres/gpu=4,\
+gres/gpu:a100=4|gres:gpu:2|N/A|run.generate|
 13|main,gpu|PENDING|bob|Resources|1795530900|1|cpu=1|N/A|gres:gpu:3|a|name|
 14|gpu|PENDING|bob|ReqNodeNotAvail, UnavailableNodes:n4|1795530300|1|cpu=1|gres:gpu:a100:1|N/A|x|
 15|main|COMPLETING|bob|None|1795530268|1|cpu=1|N/A|N/A|y|

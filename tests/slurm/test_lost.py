@@ -106,7 +106,8 @@ def test_an_id_that_is_another_jobs_now_is_not_ours(folder: Path) -> None:
 def test_a_job_that_just_ended_is_not_live_although_accounting_lags(folder: Path) -> None:
     clients(
         folder,
-        "7_[0-1]|CANCELLED|None||N/A|1700000200|0|1|toy.generate.1|\n8|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|toy.merge.1|\n",
+        "7_[0-1]|CANCELLED|None||N/A|1700000200|0|1|toy.generate.1|\n"
+        "8|FAILED|NonZeroExitCode|n1|1700000001|1700000200|0|1|toy.merge.1|\n",
     )
     states = [entry.state for entry in read_queue([ARRAY, JOB]).entries.values()]
     assert states == ["CANCELLED", "CANCELLED", "FAILED"]

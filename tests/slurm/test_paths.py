@@ -35,7 +35,8 @@ def test_C2_a_model_in_a_folder_of_any_name_is_loaded(tmp_path: Path) -> None:
     (model / "model.safetensors").touch()
     plain = plain_folder(str(model), tmp_path)
     # As vLLM looks for weights.
-    assert [Path(path).resolve() for path in glob.glob(f"{plain}/*.safetensors")] == [model / "model.safetensors"]  # noqa: PTH207
+    found = glob.glob(f"{plain}/*.safetensors")  # noqa: PTH207
+    assert [Path(path).resolve() for path in found] == [model / "model.safetensors"]
     assert plain_folder("org/name", tmp_path) == "org/name"
 
 

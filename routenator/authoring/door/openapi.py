@@ -23,7 +23,8 @@ _VERBS = {"get": "get", "post": "create", "put": "replace", "patch": "update", "
 # Set by every client, not by what a person says.
 _PLUMBING = re.compile(
     r"accept(-.*)?|content-(type|length|encoding)|user-agent|host|connection|cache-control|if-(none-)?match"
-    r"|if-(un)?modified-since|x-request-id|x-correlation-id|idempotency-key|traceparent|x-.*-version|api-version|cookie",
+    r"|if-(un)?modified-since|x-request-id|x-correlation-id|idempotency-key|traceparent|x-.*-version|api-version"
+    r"|cookie",
     re.IGNORECASE,
 )
 _CREDENTIAL = re.compile(
