@@ -173,11 +173,13 @@ class Finished:
         text: without special tokens.
         seconds: from when the engine began with the prompt to the answer's last token. Up to ``decoded_together``
             prompts share the engine meanwhile.
+        cut_off: whether it reached the most tokens that an answer may have, instead of its own end.
     """
 
     number: int
     text: str
     seconds: float
+    cut_off: bool
 
 
 def decoded_together(engine: Literal["vllm", "transformers"]) -> int:
@@ -281,6 +283,7 @@ class VllmGreedy(GreedyEngine):
                         waiting.pop(output.request_id),
                         output.outputs[0].text,
                         output.metrics.last_token_ts - output.metrics.scheduled_ts,
+                        output.outputs[0].finish_reason == "length",
                     )
                     for output in engine.step()
                     if output.finished
@@ -329,9 +332,9 @@ class TransformersGreedy(GreedyEngine):
     ) -> Iterator[list[Finished]]:
         for batch in self._batches(prompts):
             began = time.monotonic()
-            texts = self._batch([prompts[number] for number in batch], adapted, guide)
+            answers = self._batch([prompts[number] for number in batch], adapted, guide)
             seconds = time.monotonic() - began  # all answers of a batch end together
-            yield [Finished(number, text, seconds) for number, text in zip(batch, texts, strict=True)]
+            yield [Finished(number, text, seconds, cut) for number, (text, cut) in zip(batch, answers, strict=True)]
 
     def _batches(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -344,7 +347,8 @@ class TransformersGreedy(GreedyEngine):
             batches[-1].append(number)
         return batches
 
-    def _batch(self, prompts: list[Sequence[int]], adapted: bool, guide: str | None) -> list[str]:
+    def _batch(self, prompts: list[Sequence[int]], adapted: bool, guide: str | None) -> list[tuple[str, bool]]:
+        """The text of each answer, and whether it was cut off."""
         import torch
 
         longest = max(map(len, prompts))
@@ -369,7 +373,11 @@ class TransformersGreedy(GreedyEngine):
             )
         # With a learned prompt, generate starts from embeddings and returns only the answer.
         start = 0 if output.shape[1] <= self._spec.max_new_tokens and self._learned_prompt else longest
-        return [str(text) for text in self._tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
+        answers = output[:, start:]
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        cut = [ends.isdisjoint(answer) for answer in answers.tolist()]
+        return list(zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), cut, strict=True))
 
     def _guided(self, guide: str, count: int) -> Any:
         """A processor that masks the tokens outside a structural tag."""

@@ -57,6 +57,7 @@ class Answers:
             several actors, the end of one set and the start of the next overlap.
         engine: name of the engine.
         latencies: seconds per answer, without loading and waiting, while others are decoded beside it.
+        cut_off: answers that reached the most tokens that they may have.
         replies, verdicts: one per text, filled in by ``routenator.evaluation.run``.
     """
 
@@ -64,6 +65,7 @@ class Answers:
     seconds: float
     engine: Literal["vllm", "transformers"]
     latencies: list[float]
+    cut_off: int = 0
     replies: Sequence[Reply] = ()
     verdicts: Sequence[Verdict] = ()
 
@@ -110,6 +112,7 @@ def ask(
     workers = max(1, min(workers, len(batches)))
     texts: dict[str, list[str]] = {name: [""] * len(side.prompts) for name, side in sides.items()}
     latencies: dict[str, list[float]] = {name: [0.0] * len(side.prompts) for name, side in sides.items()}
+    cut_off = dict.fromkeys(sides, 0)
     given: dict[str, float] = {}
     ended: dict[str, float] = {}
     done, began = 0, time.monotonic()
@@ -118,13 +121,18 @@ def ask(
             for one in finished:
                 texts[batch.side][batch.low + one.number] = one.text
                 latencies[batch.side][batch.low + one.number] = one.seconds
+                cut_off[batch.side] += one.cut_off
             given[batch.side] = min(start, given.get(batch.side, start))
             ended[batch.side] = time.monotonic()
             done += len(finished)
             progress(done, total)
     return {
         name: Answers(
-            texts[name], round(ended.get(name, began) - given.get(name, began), 3), specs[name].engine, latencies[name]
+            texts[name],
+            round(ended.get(name, began) - given.get(name, began), 3),
+            specs[name].engine,
+            latencies[name],
+            cut_off[name],
         )
         for name in sides
     }

@@ -102,6 +102,7 @@ def evaluate(
             "seconds": said.seconds,
             "queries_per_second": round(len(golden) / said.seconds, 2) if said.seconds else None,
             "latency": latency_of(said.latencies, said.engine),
+            "cut_off": said.cut_off,
             "prompt": sets[name].style,
             "match": config.match,
             "engine": said.engine,

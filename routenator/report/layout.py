@@ -138,7 +138,8 @@ common call, <i>keywords</i> goes by the most reliable word of the query, <i>nea
 {% for key, name in metrics.items() %}
 <tr><td>{{ name }}<small>{{ explained[key] }}</small></td>{% for side in sides.values() %}<td class="n">{{ side.get(key) | score }}</td>{% endfor %}</tr>
 {% endfor %}
-{% for key, name in [("n", "Queries"), ("prompt", "Prompt"), ("seconds", "Seconds"), ("queries_per_second", "Queries/s")] %}
+{% for key, name in [("n", "Queries"), ("prompt", "Prompt"), ("seconds", "Seconds"), ("queries_per_second", "Queries/s"),
+  ("cut_off", "Replies cut off at evaluate.max_new_tokens")] %}
 <tr><td>{{ name }}</td>{% for side in sides.values() %}{% set value = side.get(key) %}
 <td class="n">{{ "-" if value is none else ("%.1f" % value if value is float else value) }}</td>{% endfor %}</tr>
 {% endfor %}

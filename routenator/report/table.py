@@ -25,6 +25,7 @@ def print_summary(summary: Mapping[str, Any], console: Console, run_dir: str | P
     console.print(f"{run['name']}  {run['title']}", style="bold", markup=False, highlight=False)
     if summary["scores"]["after"] or summary["scores"]["before"]:
         console.print(scores_table(summary["scores"], summary.get("scored_on", "golden set")))
+        _print_cut_off(summary["scores"], console)
         found = languages_table(summary["scores"])
         if found is not None:
             table = plain_table("By language, with 95% intervals", "language", "queries", *found["columns"])
@@ -76,6 +77,18 @@ def scores_table(scores: Mapping[str, Any], scored_on: str = "golden set") -> Ta
         if key in shown:
             table.add_row(name, *(Text(score_text(side.get(key)) if side else "-") for side in sides.values()))
     return table
+
+
+def _print_cut_off(scores: Mapping[str, Any], console: Console) -> None:
+    """Say it if a trained model's replies did not come to their end; an untrained one hardly ever finds an end."""
+    for name in ("after", "guided"):
+        side = scores.get(name) or {}
+        if side.get("cut_off"):
+            console.print(
+                f"{side['cut_off']:,} of {side['n']:,} replies ({name}) were cut off; a larger "
+                "evaluate.max_new_tokens lets them come to their end",
+                style="yellow", highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
 
 LANGUAGE_MEASURES = ("function_f1_micro", "cta", "argument_f1", "exact_match")

@@ -66,6 +66,7 @@ def test_batches_do_not_change_answers(model: Path, adapter: Path, prompts: list
     (finished,) = engine.stream(prompts[:5], adapted=True)
     assert sorted(one.number for one in finished) == [0, 1, 2, 3, 4]
     assert all(0 < one.seconds < 60 for one in finished)
+    assert all(one.cut_off for one in finished)  # the random model never ends
     engine.close()
 
 
@@ -74,6 +75,8 @@ def test_a_structural_tag_restricts_the_answers_of_transformers(model: Path, pro
     engine = open_engine(spec(model, max_new_tokens=12))
     assert engine.answer(prompts[:3], adapted=False, guide=SAYS_HELLO) == ["hello"] * 3
     assert "hello" not in engine.answer(prompts[:3], adapted=False)
+    ((one,),) = engine.stream(prompts[:1], adapted=False, guide=SAYS_HELLO)
+    assert not one.cut_off
     engine.close()
 
 
@@ -159,6 +162,7 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
     assert seen[-1] == (73, 73)
     assert len(seen) > 2  # progress is said within a batch
     assert [len(side.latencies) for side in answers.values()] == [40, 33]
+    assert [side.cut_off for side in answers.values()] == [40, 33]
     assert all(0 < seconds < side.seconds for side in answers.values() for seconds in side.latencies)
     assert {*handlers, signal.getsignal(signal.SIGTERM)} == {before}  # the scheduler's, not Ray's
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)

@@ -73,6 +73,14 @@ def test_before_and_after_are_side_by_side() -> None:
     assert line(printed(value), "Content-type")[2:] == ["0.100", "[0.000,", "0.200]", "0.500"]
 
 
+def test_replies_that_were_cut_off_are_said_of_a_trained_model_alone() -> None:
+    sides = {"before": {"n": 9, "cta": 0.1, "cut_off": 9}, "after": {"n": 9, "cta": 0.5, "cut_off": 2}}
+    found = [row for row in printed(summary(scores=sides)).splitlines() if "cut off" in row]
+    assert len(found) == 1 and found[0].startswith("2 of 9 replies (after) were cut off")
+    sides["after"]["cut_off"] = 0
+    assert "cut off" not in printed(summary(scores=sides))
+
+
 def test_restricted_replies_stand_beside_the_free_ones() -> None:
     value = summary(scores={"before": None, "after": {"n": 9, "cta": 0.5}, "guided": {"n": 9, "cta": 0.625}})
     assert line(printed(value), "Content-type")[2:] == ["-", "0.500", "0.625"]
