@@ -62,9 +62,30 @@ def test_drafts_of_the_domains_have_few_faults(name: str) -> None:
     assert len(rows) == 400 and len(found) <= 12, found
 
 
-def test_an_article_before_a_scene_object_fits_whichever_alias_is_drawn() -> None:
-    """It stood for the label alone: "a electric guitar" beside "a guitar"."""
-    nodes = load_domain(find_domain("creative")).nodes.values()
-    written = [(node.attributes["det"], node.surfaces) for node in nodes if "det" in node.attributes]
-    wrong = [(det, said) for det, names in written for said in names if det in ("a", "an") and article_of(said) != det]
-    assert len(written) > 200 and wrong == []
+def test_an_article_before_a_scene_object_fits_whichever_alias_and_trait_is_drawn() -> None:
+    """ "a electric guitar" beside "a guitar", "a adorable cat" beside "a cat"."""
+    domain = load_domain(find_domain("creative"))
+    written = {id: node.attributes["det"] for id, node in domain.nodes.items() if node.attributes.get("det")}
+    after = [(written[id], said) for id in written for said in domain.nodes[id].surfaces]
+    traits = [edge for edge in domain.edges if domain.nodes[edge.target].type == "Trait"]
+    after += [
+        (written[edge.source], said)
+        for edge in traits
+        if edge.source in written
+        for said in domain.nodes[edge.target].surfaces
+    ]
+    wrong = [(det, said) for det, said in after if det in ("a", "an") and article_of(said) != det]
+    assert len(written) > 200 and len(traits) > 2000 and wrong == []
+
+
+def test_what_joins_a_subject_to_a_format_ends_with_the_subjects_own_article() -> None:
+    """The graph says "with a" of a cat, "with an" of an owl, and only "with" of balloons."""
+    subjects = [node for node in load_domain(find_domain("creative")).nodes.values() if node.type == "SceneObject"]
+    names = [name for name in subjects[0].attributes if name.startswith("link")] + ["of", "idea", "see"]
+    wrong = [
+        (node.label, node.attributes[name])
+        for node in subjects
+        for name in names
+        if node.attributes.get(name, "").split(" ")[-1] in {"a", "an"} - {node.attributes.get("det")}
+    ]
+    assert len(names) == 8 and wrong == []
