@@ -239,10 +239,10 @@ def test_rare_edges_are_walked_only_because_they_are_forced():
     share = dict.fromkeys(domain.statistics.categories["search"], 0.0) | {"poster": 1.0}
     changes = {"functions": {"search": 1.0}, "categories": {"search": share}, "calls": {1: 1.0}}
     domain = dataclasses.replace(domain, statistics=domain.statistics.model_copy(update=changes))
-    sampler, used = covering(domain, 13_000, 1)
+    sampler, used = covering(domain, 28_000, 1)
     (group,) = sampler.coverage.groups
     assert len(used) == group.edges
-    weighted = Sampler(domain, make_config(domain=str(domain.path), dataset={"size": 13_000}))
+    weighted = Sampler(domain, make_config(domain=str(domain.path), dataset={"size": 28_000}))
     walker, paths = weighted.graphs[0].walker("search"), weighted.requests(0, weighted.size)["path"].to_pylist()
     seen = set().union(*(edges_of(walker, tuple(path)) for path in paths))
     assert len(seen) < group.edges
