@@ -79,13 +79,31 @@ def test_an_article_before_a_scene_object_fits_whichever_alias_and_trait_is_draw
 
 
 def test_what_joins_a_subject_to_a_format_ends_with_the_subjects_own_article() -> None:
-    """The graph says "with a" of a cat, "with an" of an owl, and only "with" of balloons."""
+    """The graph says "with a" of a cat, "with an" of an owl, "about the" of the moon, and only "with" of balloons."""
     subjects = [node for node in load_domain(find_domain("creative")).nodes.values() if node.type == "SceneObject"]
     names = [name for name in subjects[0].attributes if name.startswith("link")] + ["of", "idea", "see"]
     wrong = [
         (node.label, node.attributes[name])
         for node in subjects
         for name in names
-        if node.attributes.get(name, "").split(" ")[-1] in {"a", "an"} - {node.attributes.get("det")}
+        if node.attributes.get(name, "").split(" ")[-1] in {"a", "an", "the"} - {node.attributes.get("det")}
+        and not (node.attributes[name].endswith(" the") and node.attributes.get("det"))
     ]
     assert len(names) == 8 and wrong == []
+    # "for the" may stand for "for a" ("for the wedding"); as typed into a search box there is no article at all.
+    bare = [node.attributes[name].split(" ")[-1] for node in subjects for name in ("bare", "of_bare")]
+    assert len(bare) > 2000 and not {"a", "an", "the"} & set(bare)
+
+
+def test_what_is_somebodys_has_no_article_before_it() -> None:
+    """ "for my sister's wedding", never "for a my sister's wedding"."""
+    subjects = [node for node in load_domain(find_domain("creative")).nodes.values() if node.type == "SceneObject"]
+    owned = [node for node in subjects if node.attributes.get("own")]
+    names = [name for name in owned[0].attributes if name.startswith("link")] + ["of", "idea", "see"]
+    wrong = [
+        (node.id, node.attributes[name])
+        for node in owned
+        for name in (*names, "det")
+        if node.attributes.get(name, "").split(" ")[-1] in ("a", "an", "the")
+    ]
+    assert len(owned) > 200 and wrong == []
