@@ -2,12 +2,12 @@
 
     python benchmarks/evaluation.py [--model MERGED-EXPORT --tokens 128]
 
-All sides ask the same model the same prompts greedily and score the replies; each loads its engine in a process of
-its own. The stage (``ask``, ``judge_reply``, ``score``) sends batches of up to 256 to an actor of Ray and scores with
-intervals. The peer, benchmarks/evaluation_peer.py, gives all prompts to ``LLM.generate`` at once and scores by
-``json``, scikit-learn and sentence-transformers, without intervals. It runs as vLLM starts by default, with a process
-of its own for the engine, and with the engine in the same process, as the stage has it. Engines start with some other
-prompts, so that starting is told apart; so is loading the embedder. The sides alternate; a ratio is that of medians.
+All sides ask the same model the same prompts greedily and score the replies, each turn in a process of its own. The
+stage (``ask``, ``judge_reply``, ``score``) sends batches of up to 512 to an actor of Ray and scores with intervals. The
+peer, benchmarks/evaluation_peer.py, gives all prompts to ``LLM.generate`` at once and scores by ``json``, scikit-learn
+and sentence-transformers, without intervals. It runs as vLLM starts by default, with a process of its own for the
+engine, and with the engine in the same process, as the stage has it. Engines start with some other prompts, so that
+starting is told apart; so is loading the embedder. The sides alternate; a ratio is that of medians.
 Queries with one gold call are used, because scikit-learn's scores are defined for these alone.
 """
 
@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +52,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     from routenator.chat.prompts import PromptFormat
-    from routenator.compose import find_domain
     from routenator.config import EvaluateConfig
-    from routenator.domain.golden import load_golden
-    from routenator.domain.loader import load_domain
-    from routenator.evaluation.run import DEFAULT_EMBEDDER, subset
+    from routenator.evaluation.run import DEFAULT_EMBEDDER
     from routenator.models import cache_folder, resolve_model
 
-    domain = load_domain(find_domain(options.domain))
-    golden = [one for one in load_golden(domain.path / "golden.jsonl", domain.functions) if len(one.calls) == 1]
-    golden = subset(golden, options.queries, 0)
+    domain, golden = _golden(options)
     cache = cache_folder(str(options.cache))
     base, embedder = resolve_model(options.model, cache), resolve_model(DEFAULT_EMBEDDER, cache)
     form = PromptFormat("tools", domain.tools(), AutoTokenizer.from_pretrained(base))
@@ -82,11 +79,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for side in SIDES if number % 2 == 0 else reversed(SIDES):
                 scratch = Path(folder) / f"{side}-{number}"
                 scratch.mkdir()
-                made = (
-                    _stage(task, golden, domain.functions, config, scratch)
-                    if side == "stage"
-                    else _bare(task, scratch, one_process=side != "bare")
-                )
+                if side == "stage":
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                        made = pool.submit(_stage, task, options, config, scratch).result()
+                else:
+                    made = _bare(task, scratch, one_process=side != "bare")
                 turns[side].append(made)
     medians = {
         side: {part: statistics.median(turn["seconds"][part] for turn in turns[side]) for part in PARTS}
@@ -112,7 +109,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _stage(task: dict[str, Any], golden: Any, functions: Any, config: Any, scratch: Path) -> dict[str, Any]:
+def _golden(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The domain, and its golden queries with one call."""
+    from routenator.compose import find_domain
+    from routenator.domain.golden import load_golden
+    from routenator.domain.loader import load_domain
+    from routenator.evaluation.run import subset
+
+    domain = load_domain(find_domain(options.domain))
+    golden = [one for one in load_golden(domain.path / "golden.jsonl", domain.functions) if len(one.calls) == 1]
+    return domain, subset(golden, options.queries, 0)
+
+
+def _stage(task: dict[str, Any], options: argparse.Namespace, config: Any, scratch: Path) -> dict[str, Any]:
     """One turn of the stage's own functions, with one worker."""
     from routenator.chat.replies import parse_reply
     from routenator.evaluation.embed import sentence_embedder
@@ -121,6 +130,7 @@ def _stage(task: dict[str, Any], golden: Any, functions: Any, config: Any, scrat
     from routenator.evaluation.predict import PromptSet, ask
     from routenator.evaluation.verdict import judge_reply
 
+    domain, golden = _golden(options)
     spec = EngineSpec(
         base=task["base"],
         adapter=None,
@@ -137,9 +147,10 @@ def _stage(task: dict[str, Any], golden: Any, functions: Any, config: Any, scrat
     start = time.monotonic() - began - answers.seconds
     began = time.monotonic()
     verdicts = [
-        judge_reply(example, parse_reply(text), functions) for example, text in zip(golden, answers.texts, strict=True)
+        judge_reply(example, parse_reply(text), domain.functions)
+        for example, text in zip(golden, answers.texts, strict=True)
     ]
-    scores = score(verdicts, functions, embed, resamples=config.bootstrap, seed=0)
+    scores = score(verdicts, domain.functions, embed, resamples=config.bootstrap, seed=0)
     seconds = {"start": start, "asking": answers.seconds, "scoring": time.monotonic() - began}
     kept = {key: scores[key]["value"] for key in ("function_f1_macro", "function_f1_micro", "ss", "exact_match")}
     return {"seconds": seconds, "texts": answers.texts, "scores": kept}

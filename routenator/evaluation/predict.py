@@ -23,9 +23,10 @@ Progress = Callable[[int, int], None]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = 12  # lines of traceback in an error
-# Most queries in one batch: what vLLM decodes together on a GPU, and four times as many as on a CPU, because the last
-# replies of each batch run almost alone. Fixed: the number of workers changes no answer.
-_AT_ONCE = 256
+# Most queries in one batch: far more than an engine decodes together, because the last replies of each batch run almost
+# alone. Fixed: the number of workers changes no answer.
+_AT_ONCE = 512
+_SAYS_S = 1.0  # between two messages of an actor
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,21 @@ class _Actor:
     def answer(
         self, spec: EngineSpec, adapted: bool, prompts: Sequence[Sequence[int]], guide: str | None
     ) -> Iterator[list[Finished]]:
-        """Yield answers as they are finished."""
+        """Yield answers as they are finished, about once a second: each message to the driver takes the engine time."""
         if self._engine is None or spec != self._spec:
             if self._engine is not None:
                 self._engine.close()
             self._engine = open_engine(spec)
             self._spec = spec
-        yield from self._engine.stream(prompts, adapted, guide)
+        finished: list[Finished] = []
+        last = time.monotonic()
+        for some in self._engine.stream(prompts, adapted, guide):
+            finished += some
+            if time.monotonic() - last >= _SAYS_S:
+                yield finished
+                finished, last = [], time.monotonic()
+        if finished:
+            yield finished
 
     def close(self) -> None:
         """Remove scratch files, because Ray later kills the process without notice."""

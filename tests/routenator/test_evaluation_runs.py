@@ -170,9 +170,9 @@ def test_two_actors_answer_both_sides(model: Path, adapter: Path, prompts: list[
 
 def test_batches_are_few_and_of_even_size() -> None:
     assert list(_even(0)) == []
-    assert list(_even(256)) == [(0, 256)]
-    assert list(_even(319)) == [(0, 159), (159, 319)]
-    assert [high - low for low, high in _even(1000)] == [250] * 4
+    assert list(_even(512)) == [(0, 512)]
+    assert list(_even(513)) == [(0, 256), (256, 513)]
+    assert [high - low for low, high in _even(2000)] == [500] * 4
 
 
 @pytest.mark.slow
