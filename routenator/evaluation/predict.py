@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -197,6 +198,7 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
         (batch, some of its answers, time of its dispatch in monotonic seconds).
     """
     import ray
+    from ray.exceptions import RayActorError
 
     # Spread over the nodes, without restarts: an actor that dies is an error that must show.
     remote: Any = ray.remote(_Actor).options(
@@ -227,7 +229,8 @@ def _answers(batches: list[_Batch], workers: int, gpus: int) -> Iterator[tuple[_
         else:
             del asked[ready]
             give(actor)
-    ray.get([actor.close.remote() for actor in actors])
+    with contextlib.suppress(RayActorError):  # all answers are here, so one that died since is missed by nobody
+        ray.get([actor.close.remote() for actor in actors])
 
 
 def _next(stream: Any) -> list[Finished] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from launch import app
 from routenator.chat.guided import structural_tag
 from routenator.domain.calls import Call
 from routenator.errors import InputError
-from routenator.evaluation.engines import EngineSpec, GreedyEngine
+from routenator.evaluation.engines import EngineSpec, Finished, GreedyEngine
 from routenator.evaluation.nearest import Neighbours
 from routenator.handoff import asking
 from routenator.handoff.asking import Asker
@@ -45,10 +45,13 @@ class StandIn(GreedyEngine):
         assert spec.kind == "transformers" and spec.adapter is not None
         self.guides: list[str | None] = []
 
-    def answer(self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None) -> list[str]:
+    def stream(
+        self, prompts: Sequence[Sequence[int]], adapted: bool, guide: str | None = None
+    ) -> Iterator[list[Finished]]:
         assert adapted
         self.guides.append(guide)
-        return [REPLIES[byte_tokenizer().decode(prompt).strip()] for prompt in prompts]
+        for number, prompt in enumerate(prompts):
+            yield [Finished(number, REPLIES[byte_tokenizer().decode(prompt).strip()], seconds=0.1, cut_off=False)]
 
     def close(self) -> None:
         pass

@@ -11,7 +11,8 @@ import pytest
 from routenator.config import RunConfig
 from routenator.domain.domain import Domain
 from routenator.domain.loader import load_domain
-from routenator.generation.generator import Generator
+from routenator.generation.generator import _POOLS, Generator
+from routenator.generation.seeds import STREAM_POOL, derive
 from routenator.sampling.sampler import Sampler
 from routenator.sampling.strata import build_strata, target_shares
 from routenator.wording.composer import Composer
@@ -115,7 +116,7 @@ def test_a_prompt_shows_examples_of_the_same_function_and_similar_length(domain:
     generator = Generator(composer, CACHE)
     seen, near = set(), []
     for row in rows:
-        pool, _ = generator._pool(row["function"], "en", 0)
+        pool, _ = generator._pool(row["function"], "en", derive(row["seed"], STREAM_POOL) % _POOLS)
         low, high = domain.statistics.length_buckets[row["length"]]
         shown = generator._examples(pool, row["seed"], (low, high), "en")
         assert all(set(example["arguments"]) <= set(domain.functions[row["function"]].properties) for example in shown)
