@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,19 @@ def _looks_like_one(folder: Path) -> bool:
     return (folder / "domain.yaml").is_file() or (folder / "functions.json").is_file()
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector rest: a domain is many objects to keep, which it would walk through again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_uncollected()
 def load_domain(path: str | Path) -> Domain:
     """Load a domain folder.
 
