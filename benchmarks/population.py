@@ -2,8 +2,9 @@
 
     python benchmarks/population.py --rows 3000
 
-Language: queries of the golden sets and heuristic drafts are English, so whatever the check rejects there is a false
-rejection; sentences in nine other languages, with and without English values in them, should be rejected. Functions:
+Language: golden queries and heuristic drafts are in the language that they say, so whatever the check rejects there is
+a false rejection; sentences in nine other languages, with and without English values in them, should be rejected as
+English. Function words and the detector alone are asked about English only, which says nothing of `voice`. Functions:
 the labeller's guesses for golden queries. Statistics: ``domain fit`` of the domain's own drafts compared with the
 domain's own shares, exact and with noise.
 
@@ -93,14 +94,14 @@ def sentences(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("|")]
 
 
-def candidate(query: str, slots: dict[str, str], draft: str = "") -> Candidate:
+def candidate(query: str, slots: dict[str, str], draft: str = "", written: str = "en") -> Candidate:
     return Candidate(
         query=query,
         calls=[Call("", {})],
         slots=[slots],
         category="",
         bounds=(1, 99),
-        language="en",
+        language=written,
         template="",
         draft=draft,
     )
@@ -142,10 +143,15 @@ def language_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any
     for name, domain in domains.items():
         golden = load_golden(domain.path / "golden.jsonl", domain.functions)
         sets[f"{name}: golden queries"] = [
-            candidate(e.query, {k: str(v) for call in e.calls for k, v in call.arguments.items()}) for e in golden
+            candidate(
+                e.query,
+                {k: str(v) for call in e.calls for k, v in call.arguments.items()},
+                written=e.language or "en",
+            )
+            for e in golden
         ]
         sets[f"{name}: drafts"] = [
-            candidate(row["draft"], json.loads(row["slots"])[0], row["draft"]) for row in made[name]
+            candidate(row["draft"], json.loads(row["slots"])[0], row["draft"], row["language"]) for row in made[name]
         ]
     sets["other languages"] = [candidate(query, {}) for text in FOREIGN.values() for query in sentences(text)]
     sets["other languages, English values"] = [
@@ -220,7 +226,10 @@ def fit_rows(domains: dict[str, Domain], made: dict[str, list[dict[str, Any]]]) 
                         "queries": len(made[name]),
                         "per second": len(made[name]) / seconds,
                         "functions": distance(found["functions"], own.functions),
-                        **{key: max(distance(found[key][f], table[f]) for f in table) for key, table in tables.items()},
+                        **{
+                            key: max((distance(found[key][f], table[f]) for f in table), default=0.0)
+                            for key, table in tables.items()
+                        },
                         "slots": max(
                             (abs(found["slots"][f][s] - v) for f, t in own.slots.items() for s, v in t.items()),
                             default=0.0,
