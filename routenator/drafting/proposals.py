@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from routenator.authoring.check import check_coverage
-from routenator.authoring.door.patterns import escaped, label_of
+from routenator.authoring.door.connectors import label_of
+from routenator.authoring.door.patterns import escaped
 from routenator.authoring.drawn import check_draws, draw_all
 from routenator.authoring.faults import faults
 from routenator.domain.domain import Domain

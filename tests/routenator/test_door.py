@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from routenator.authoring.door.connectors import Slot
 from routenator.authoring.door.domainfiles import _said
 from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name
-from routenator.authoring.door.patterns import Slot, patterns
+from routenator.authoring.door.patterns import patterns
 from routenator.authoring.door.phrases import phrases
 from routenator.authoring.door.read import read_source
 from routenator.authoring.door.sources import Sources
@@ -112,6 +113,19 @@ def wordings(name: str, description: str, *parameters: Slot) -> list[str]:
         ("get_mode", "", Slot("mode", "enum", True), "get mode <{mode}>", "to {mode}"),
         ("set_volume", "", Slot("volume", "number", True), "the volume to {volume}", "with"),
         ("set_unit", "", Slot("unit", "enum", True), "the unit <to {unit}>", "with"),
+        ("switch_branches", "", Slot("branch_name", "branch", True), "branches to {branch_name}", "with"),
+        ("delete_owners", "", Slot("owner_names", "person", True), "owners [{owner_names}|", "owner names"),
+        ("read_file", "", Slot("path", "file", True), "the file [{path}|", "of {path}"),
+        ("read_multiple_files", "", Slot("paths", "file", True), "multiple files [{paths}|", "all"),
+        ("get_file_info", "", Slot("path", "file", True), "file info [of {path}|", "info {path}"),
+        ("make_directory", "", Slot("path", "folder", True), "directory] <[at {path}|", "in {path}"),
+        ("search_files", "", Slot("path", "folder", True), "files [in {path}|", "of {path}"),
+        ("log", "Shows the commits.", Slot("repo_path", "folder", True), "commits [in {repo_path}|", "of {repo_path}"),
+        ("list_files", "", Slot("sort_by", "enum", False), "sorted by {sort_by}", "with sort"),
+        ("list_files", "", Slot("exclude_patterns", "glob", False), "excluding {exclude_patterns}", "with exclude"),
+        ("list_logs", "", Slot("max_count", "number", False), "at most {max_count} of them", "with count"),
+        ("show_log", "", Slot("context_lines", "number", False), "with {context_lines} context lines", "a context"),
+        ("create_users", "", Slot("body", "object", True), "]users {body}", "body {"),
     ],
 )
 def test_a_parameter_is_joined_to_the_object_as_people_do(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from routenator.authoring.door.banks import Drawn
-from routenator.authoring.door.patterns import Pattern, Slot, boolean_wordings, fields_surface, patterns
+from routenator.authoring.door.connectors import Slot
+from routenator.authoring.door.patterns import Pattern, boolean_wordings, fields_surface, patterns
 from routenator.authoring.door.phrases import Phrase, phrases
 from routenator.authoring.door.select import Selection
 from routenator.authoring.door.shapes import Shape

@@ -53,7 +53,11 @@ def _articles(text: str) -> str:
     """``a`` before a vowel is ``an``; the lists hold no word that the rule gets wrong."""
     parts = text.split(" ")
     for place, (word, after) in enumerate(pairwise(parts)):
-        if word in ("a", "A") and after[:1].lower() in "aeiou" and not after.lower().startswith(("uni", "usb", "euro")):
+        if (
+            word in ("a", "A")
+            and after[:1].lower() in "aeiou"
+            and not after.lower().startswith(("uni", "usb", "euro", "one"))
+        ):
             parts[place] = word + "n"
     return " ".join(parts)
 

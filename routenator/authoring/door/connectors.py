@@ -1,0 +1,211 @@
+"""How queries join a parameter to what they ask for: ``in /data/docs``, ``sorted by name``, ``whose tags are new``.
+
+Ways that people use more often stand in a list more than once: each entry of a choice is equally frequent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from routenator.authoring.door.english import is_plural, singular, split_name, spoken, with_article
+from routenator.authoring.door.phrases import Phrase
+
+NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
+ASSIGNING = {"set", "change", "switch", "update"}
+JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
+NAMING = {"name", "names", "title", "titles"}
+PATHS = {"file", "folder"}
+"""Kinds of values that say where something is."""
+WRAPPERS = {
+    "body", "data", "payload", "input", "inputs", "items", "entries", "records", "requests", "operations", "updates",
+    "changes", "deletions", "additions", "params", "parameters", "arguments", "args", "objects", "list", "values",
+    "elements",
+}  # fmt: skip
+"""Names of a function's only object that say nothing: *create users with body Ann*."""
+_START = {"start", "from", "since", "begin", "after", "origin", "source", "departure"}
+_END = {"end", "to", "until", "before", "target", "destination", "arrival", "recipient", "dest"}
+_COUNTING = {
+    "max", "maximum", "limit", "count", "top", "k", "n", "num", "number", "results", "page", "size", "per", "total",
+    "first",
+}  # fmt: skip
+_COUNTS = {"limit", "count", "max", "maximum", "top", "size", "results", "first"}
+_WRITTEN = ("message", "text", "body", "comment", "note", "content", "reply")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter that queries say.
+
+    Attributes:
+        kind: of its values' source.
+        required: every call has it.
+    """
+
+    name: str
+    kind: str
+    required: bool
+
+
+def label_of(parameter: str) -> str:
+    """What people call a parameter."""
+    words = split_name(parameter)
+    return spoken(words) if words else parameter
+
+
+def label_beside(slot: Slot, phrase: Phrase) -> str:
+    """What people call a parameter right after the object: ``ID`` after ``pet`` for ``petId``; may be empty."""
+    about = words_of(phrase)
+    return spoken([word for word in split_name(slot.name) if not {word, singular(word)} & about])
+
+
+def words_of(phrase: Phrase) -> set[str]:
+    """The words of what a function acts on, as they are and in the singular."""
+    words = phrase.object.lower().split()
+    return {*words, *map(singular, words)}
+
+
+def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
+    """How a parameter is joined to the rest: in full, and tersely. ``{}`` stands for the value."""
+    label, kind, words = label_of(slot.name), slot.kind, split_name(slot.name)
+    if kind == "boolean":
+        return ["{}"], ["{}"]
+    if kind == "object" and words and set(words) <= WRAPPERS:
+        return ["{}"], ["{}", ": {}"]
+    if label in JOINTS:
+        return [f"{label} {{}}"], [f"{label} {{}}"]
+    plain = [f"with {label} {{}}", f"with the {label} {{}}"]
+    terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
+    if not label_beside(slot, phrase):
+        if phrase.verb in ASSIGNING:
+            return ["to {}"], ["{}", "to {}"]
+        terse = ["{}"] if phrase.read else ["{}", "to {}"]  # not the object's words twice in a row
+    by_name = _by_name(words, label)
+    if by_name is not None:
+        return by_name, [by_name[0], f"{label} {{}}"]
+    found = _by_kind(kind, words, label, phrase, plain, terse)
+    if found is not None:
+        return found
+    if kind == "enum" and phrase.read and phrase.plural and words[-1:] in (["status"], ["state"]):
+        return ["that are {}", f"with {label} {{}}", f"whose {label} is {{}}"], terse
+    more = [f"whose {label} {'are' if is_plural(label) else 'is'} {{}}"] if phrase.read and phrase.plural else []
+    more += [f"and set the {label} to {{}}"] if not phrase.read and not slot.required else []
+    return [*plain, *more], terse
+
+
+def _by_name(words: list[str], label: str) -> list[str] | None:
+    """Ways that only the words of a name decide."""
+    if words in (["sort", "by"], ["order", "by"], ["sort"], ["sorting"], ["sorted", "by"], ["ordering"]):
+        return ["sorted by {}", "sorted by {}", "ordered by {}"]
+    if words in (["group", "by"], ["grouped", "by"]):
+        return ["grouped by {}"]
+    if words[:1] in (["exclude"], ["excluded"], ["excluding"], ["except"]):
+        return ["excluding {}", "except for {}", "without {}"]
+    if words[:1] == ["not"] and words[1:] in (["contains"], ["containing"], ["contain"]):
+        return ["not containing {}", "without {}"]
+    if words in (["contains"], ["containing"], ["contain"]):
+        return ["containing {}"]
+    if words[-1:] in (["pattern"], ["regex"], ["glob"], ["regexp"]):
+        return ["matching {}", "matching {}", f"with the {label} {{}}"]
+    return None
+
+
+def _by_kind(
+    kind: str, words: list[str], label: str, phrase: Phrase, plain: list[str], terse: list[str]
+) -> tuple[list[str], list[str]] | None:
+    """Ways for the kind of a value; None: nothing is special about it."""
+    start, end = bool(_START & set(words)), bool(_END & set(words))
+    if kind in ("date", "date_time", "loose_date", "time", "time_of_format", "birth_date"):
+        return _of_times(kind, words, label, start, end) or (plain, terse)
+    if kind in ("city", "place", "country", "state", "address", "country_code", "street"):
+        return _of_places(words, label, start, end) or (plain, terse)
+    if kind in ("file", "folder", "url", "hostname", "repository") and (start or end) and "path" not in words[:1]:
+        joint = "from" if start else "to"
+        return [f"{joint} {{}}", f"{joint} {{}}", f"with {label} {{}}"], [f"{joint} {{}}", f"{label} {{}}"]
+    if kind in PATHS and phrase.verb in NEW and set(words) <= words_of(phrase) | {"path", "file", "name"}:
+        return ["at {}", "at {}", "called {}", f"with the {label} {{}}"], ["{}", "{}", f"{label} {{}}"]
+    if kind == "folder":
+        return ["in {}", "in {}", "in {}", f"with {label} {{}}"], ["in {}", "{}", f"{label} {{}}"]
+    if kind in ("currency", "language", "language_code") and (start or end):
+        joint = "from" if start else "to"
+        return [f"{joint} {{}}", f"with {label} {{}}"], [f"{joint} {{}}", f"{label} {{}}"]
+    if kind in ("language", "language_code"):
+        return ["in {}", f"with {label} {{}}"], ["in {}", f"{label} {{}}"]
+    if kind in ("revision", "hash"):
+        return ["for {}", "for {}", *plain], ["{}", *terse]
+    if kind == "search":
+        return ["about {}", "matching {}", "for {}"], ["{}", f"{label} {{}}"]
+    if words[-1:] in (["subject"], ["topic"]) and kind in ("title", "topic"):
+        return ["about {}", "about {}", f"with the {label} {{}}"], terse
+    if words and (words[-1] in NAMING or kind == "title"):
+        return _of_names(words, label, phrase) or (plain, terse)
+    if kind in ("message", "prompt", "review", "description", "task", "code", "sql"):
+        said = ["saying {}"] if words and words[-1] in _WRITTEN else []
+        return [*said, f"with the {label} {{}}", f"with {label}: {{}}"], terse
+    if kind in ("person", "email", "username"):
+        return _of_people(words, label) or plain, terse
+    if kind == "duration":
+        return ["for {}", f"with {label} {{}}"], terse
+    return _of_numbers(words, label, plain, terse) if kind == "number" else None
+
+
+def _of_times(kind: str, words: list[str], label: str, start: bool, end: bool) -> tuple[list[str], list[str]] | None:
+    if start:
+        return ["from {}", "starting {}", "since {}", f"with {label} {{}}"], ["from {}", f"{label} {{}}"]
+    if end:
+        return ["until {}", "up to {}", f"with {label} {{}}"], ["until {}", f"{label} {{}}"]
+    if "due" in words or "deadline" in words:
+        return ["due {}", "due on {}", f"with {label} {{}}"], ["due {}", f"{label} {{}}"]
+    if words in (["date"], ["day"], ["time"], ["datetime"], ["when"]):
+        joint = "at" if kind.startswith("time") else "on" if kind in ("date", "birth_date") else "for"
+        return [f"{joint} {{}}", "for {}", f"with {label} {{}}"], ["{}", f"{label} {{}}"]
+    return None
+
+
+def _of_places(words: list[str], label: str, start: bool, end: bool) -> tuple[list[str], list[str]] | None:
+    if start or end:
+        joint = "from" if start else "to"
+        return [f"{joint} {{}}", f"with {label} {{}}"], [f"{joint} {{}}", f"{label} {{}}"]
+    if words[-1] in ("city", "location", "place", "country", "where", "town", "state", "region"):
+        return ["in {}", "for {}", f"with {label} {{}}"], ["{}", "in {}", f"{label} {{}}"]
+    return None
+
+
+def _of_names(words: list[str], label: str, phrase: Phrase) -> tuple[list[str], list[str]] | None:
+    """``called X`` for the object's own name, ``with branch X`` for the name of something else."""
+    if len(words) == 1 or singular(words[0]) in words_of(phrase):
+        return ["called {}", "named {}", f"with the {label} {{}}"], ["{}", f"{label} {{}}"]
+    if words[-1] in ("name", "names"):
+        other = spoken(words[:-1])
+        return [f"with {other} {{}}", f"with the {other} {{}}", f"with {label} {{}}"], [
+            f"{other} {{}}",
+            f"{label} {{}}",
+        ]
+    return None
+
+
+def _of_people(words: list[str], label: str) -> list[str] | None:
+    if words[-1] in ("assignee", "assignees"):
+        return ["assigned to {}", f"with {label} {{}}"]
+    if words[-1] in ("author", "artist", "owner", "director"):
+        return ["by {}", f"with {label} {{}}"]
+    if words[-1] in ("to", "recipient", "recipients", "attendee", "attendees", "email"):
+        return ["to {}"] if "to" in words else ["for {}", f"with {label} {{}}"]
+    return None
+
+
+def _of_numbers(words: list[str], label: str, plain: list[str], terse: list[str]) -> tuple[list[str], list[str]]:
+    if words == ["page"]:
+        return ["on page {}", "page {}"], ["page {}", "p. {}"]
+    if set(words) <= _COUNTING and set(words) & _COUNTS:
+        return ["limited to {}", "at most {} of them", f"with {with_article(label)} of {{}}"], [
+            f"{label} {{}}",
+            "max {}",
+        ]
+    rest = spoken([word for word in words if word not in ("min", "max", "minimum", "maximum", "lowest", "highest")])
+    if rest and {"max", "maximum", "highest"} & set(words):
+        return [f"with {rest} up to {{}}", f"with {label} {{}}"], terse
+    if rest and {"min", "minimum", "lowest"} & set(words):
+        return [f"with {rest} of at least {{}}", f"with {label} {{}}"], terse
+    if is_plural(label):
+        return [f"with {{}} {label}", f"with {{}} {label}", f"with {label} {{}}"], terse
+    return [f"with {label} {{}}", f"with {with_article(label)} of {{}}"] if label[:1].islower() else plain, terse
