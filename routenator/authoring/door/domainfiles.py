@@ -250,7 +250,7 @@ def _readme(parts: Parts, source: str) -> str:
     if silent:
         lines += ["", "Optional parameters that no query says; the API keeps them:", ""]
         lines += [f"- `{function}.{parameter}`: {one_line(why)}" for function, parameter, why in silent]
-    notes = [*parts.api.notes, *(f"{each.function.name}: {note}" for each in chosen for note in each.tool.notes)]
+    notes = [*parts.api.notes, *parts.selection.notes()]
     if notes:
         lines += ["", "Notes:", "", *(f"- {one_line(note)}" for note in notes)]
     return "\n".join(lines) + "\n"

@@ -140,7 +140,7 @@ def init_domain(
         [each.function.name for each in selection.chosen],
         selection.left_out,
         {f"{c.function.name}.{name}": why for c in selection.chosen for name, why in c.silent.items()},
-        [*notes, *(f"{c.function.name}: {note}" for c in selection.chosen for note in c.tool.notes)],
+        [*notes, *selection.notes()],
         {name: len(values) for name, (_, values) in parts.lists.items()},
         sum(count for fact, count in found.facts.items() if fact.endswith(" templates")),
         found.warnings,

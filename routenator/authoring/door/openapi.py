@@ -9,6 +9,7 @@ letters, digits and ``_`` become ``_``. If two have the same name, the later one
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ _CREDENTIAL = re.compile(
     r"|.*(api|access)[-_]?(key|token)|x-auth.*|.*-signature",
     re.IGNORECASE,
 )
+# A name that may be a credential's, and descriptions that say so.
+_SECRET_NAME = re.compile(r"(.*[-_])?(key|token|secret|auth)", re.IGNORECASE)
+_SECRET_SAID = re.compile(r"\b(api[- ]?key|(access|auth|authentication|authorization|bearer) token)\b", re.IGNORECASE)
+_FEWEST, _MOST = 5, 0.8  # operations, and their share, that take a parameter which is then taken for a credential
 _BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -71,6 +76,7 @@ def read_openapi(document: dict[str, Any], file: Path | str) -> Api:
         raise InputError("no paths", file=file, key="paths", found=value_kind(paths), expected="at least one path")
     reader = _Reader(document, file)
     tools = [tool for path, item in paths.items() for tool in reader.operations(str(path), item)]
+    _without_shared_secrets(tools)
     if not tools:
         raise InputError(
             "no operations", file=file, key="paths", found="paths alone", expected="at least one operation"
@@ -79,6 +85,23 @@ def read_openapi(document: dict[str, Any], file: Path | str) -> Api:
     info = info if isinstance(info, dict) else {}
     title, description = (str(info.get(key) or "").strip() for key in ("title", "description"))
     return Api(f"{'OpenAPI' if 'openapi' in document else 'Swagger'} {version}", tools, title, description)
+
+
+def _without_shared_secrets(tools: list[Tool]) -> None:
+    """Leave out a ``key`` or ``token`` that nearly all operations of an API take: it says who calls, not what for."""
+    names = Counter(
+        name
+        for tool in tools
+        for name in tool.parameters["properties"]
+        if re.fullmatch("key|token|secret|apikey", name)
+    )
+    shared = {name for name, count in names.items() if count >= max(_FEWEST, _MOST * len(tools))}
+    for tool in tools:
+        for name in shared & set(tool.parameters["properties"]):
+            del tool.parameters["properties"][name]
+            needed = [each for each in tool.parameters.get("required", ()) if each != name]
+            tool.parameters = {**tool.parameters, "required": needed}
+            tool.notes.append(f"parameter {name}, left out: nearly all operations take it, so it is a credential")
 
 
 class _Reader:
@@ -109,6 +132,10 @@ class _Reader:
         properties: dict[str, Any] = {}
         required: list[str] = []
         for each in listed:
+            if each.place not in ("path", "header") and self._is_credential(each.name, each.description):
+                place = "form" if each.place == "formData" else each.place
+                notes.append(f"{place} parameter {each.name}, left out: a credential")
+                continue
             name = _argument_name(each.name)
             if name in properties:
                 name = f"{'form' if each.place == 'formData' else each.place}_{name}"
@@ -167,15 +194,12 @@ class _Reader:
             if place == "header" and (_PLUMBING.fullmatch(name) or _CREDENTIAL.fullmatch(name)):
                 notes.append(f"header {name}, left out: clients set it")
                 continue
-            if place == "query" and self._is_credential(name):
-                notes.append(f"query parameter {name}, left out: a credential")
-                continue
             yield Argument(
                 name, place, self._schema(found, key), place == "path" or found.get("required") is True,
                 str(found.get("description") or "").strip(),
             )  # fmt: skip
 
-    def _is_credential(self, name: str) -> bool:
+    def _is_credential(self, name: str, description: str) -> bool:
         components = self._document.get("components")
         schemes = self._document.get("securityDefinitions") or (
             components.get("securitySchemes") if isinstance(components, dict) else None
@@ -185,7 +209,9 @@ class _Reader:
             for scheme in (schemes.values() if isinstance(schemes, dict) else ())
             if isinstance(scheme, dict) and scheme.get("type") == "apiKey"
         }
-        return name in declared or bool(re.fullmatch(r"(api|access|auth)[-_]?(key|token)|access_token", name, re.I))
+        if name in declared or re.fullmatch(r"(api|access|auth)[-_]?(key|token)", name, re.IGNORECASE):
+            return True
+        return _SECRET_NAME.fullmatch(name) is not None and _SECRET_SAID.search(description) is not None
 
     def _schema(self, parameter: Mapping[str, Any], where: str) -> Any:
         schema = parameter.get("schema")

@@ -89,7 +89,11 @@ def fields_surface(shape: Shape) -> str:
         if name != first:
             said = f"{label} {{{name}}}"
             parts.append(
-                f"{{{name}}}" if part.kind == "boolean" else said if label in JOINTS else f"[with {said}|{said}]"
+                f"{{{name}}}"
+                if part.kind == "boolean"
+                else said
+                if label in JOINTS
+                else f"[with {said}|with {said}|{said}]"
             )
     if not _stands_alone(first, shape.fields[first][0]):
         head = f"{label_of(first)} {head}"
@@ -130,15 +134,16 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
         noun = _noun(phrase)
         tail = f" {_head_choice(head, phrase)}" if head is not None else ""
         what = "what are" if phrase.plural else "what is"
-        if (phrase.plural or phrase.mass) and (not phrase.whole or noun.split()[0] in ("the", "all")):
-            bare = noun.removeprefix("the ").removeprefix("all ") if phrase.whole else escaped(phrase.object)
+        asked_for = (phrase.plural or phrase.mass) and not phrase.object.startswith(_COUNTED)
+        if asked_for and (not phrase.whole or noun.split()[0] in ("the", "all")):
+            bare = re.sub("^(all )?(the )?", "", noun) if phrase.whole else escaped(phrase.object)
             made.append(Pattern("what", 2, f"[{what}|what about|where can I find] the {bare}{tail} {full}[?|]"))
             made.append(
                 Pattern(
                     "fragment",
                     1,
                     f"[{bare}|the {bare}|all {bare}]{tail} {terse}[| please]"
-                    if phrase.plural and not bare.startswith(_COUNTED)
+                    if phrase.plural
                     else f"[{bare}|the {bare}]{tail} {terse}[| please]",
                 )
             )

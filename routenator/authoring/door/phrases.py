@@ -45,6 +45,7 @@ _STOPS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
+_READ_NOUNS = {"info", "status", "history", "stats", "statistics", "details", "series"}  # nobody makes them
 _LONGEST = 8  # words of an object that is taken from a description
 _SHARED = 0.6  # a first word that so many names have is the API's, not the function's
 
@@ -171,6 +172,9 @@ def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
     words = [word for word in _name_words(name, prefix) if word not in _DROPPED] or split_name(name)
     known = verbs()
+    from_path = _from_path(tool) if words[0] in ("create", "post") else None
+    if from_path is not None:
+        return from_path
     if words and words[0] in known:
         rest = _before_preposition(words[1:])
         if rest or known[words[0]].get("intransitive"):
@@ -190,6 +194,22 @@ def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     if not verb:
         verb = "get" if words and (is_plural(words[-1]) or is_mass(words[-1]) or len(words) > 1) else "run"
     return _phrase(verb, spoken(_before_preposition(words)), "its name")
+
+
+def _from_path(tool: Tool) -> Phrase | None:
+    """A phrase from a path that ends in a verb: ``POST /ips/start-warmup`` is start IP warmup.
+
+    Such APIs post whatever they do, so that the method says nothing.
+    """
+    method, _, path = tool.origin.partition(" ")
+    parts = [split_name(re.sub(r"\.json$", "", part)) for part in path.split("/") if part and "{" not in part]
+    if method != "POST" or len(parts) < 2 or not parts[-1] or not parts[-2]:
+        return None
+    verb, *rest = ["get", *parts[-1]] if parts[-1][-1] in _READ_NOUNS else parts[-1]
+    if verb not in verbs():
+        return None
+    about = parts[-2] if not rest else [*parts[-2][:-1], singular(parts[-2][-1])]
+    return _phrase(verb, spoken([*about, *(word for word in rest if word not in about)]), "its path")
 
 
 def _before_preposition(words: list[str]) -> list[str]:

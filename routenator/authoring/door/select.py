@@ -21,6 +21,7 @@ from routenator.errors import InputError
 
 MOST_FUNCTIONS = 600
 _MOST_SLOTS = 40
+_LISTED = 5  # functions that are named one by one
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBPROMPTS = ("search", "message", "prompt", "title", "description", "task", "topic", "review")
@@ -53,6 +54,17 @@ class Selection:
     chosen: list[Chosen]
     left_out: dict[str, str]
     languages: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """What was changed or left out of functions, a line each; one line for what many have in common."""
+        having: dict[str, list[str]] = {}
+        for each in self.chosen:
+            for note in each.tool.notes:
+                having.setdefault(note, []).append(each.function.name)
+        lines: list[str] = []
+        for note, names in having.items():
+            lines += [f"{len(names)} functions: {note}"] if len(names) > _LISTED else [f"{n}: {note}" for n in names]
+        return lines
 
 
 def select(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -153,9 +153,10 @@ class Sources:
         if scalar and scalar <= {"integer", "number"}:
             yield "number", _numbers(parameter, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
             return
+        placeholders = {each for name in function.properties for each in (name, f"next_{name}")}
         given = [*schema.get("examples", []), schema.get("default")]
-        examples = [(each,) for each in given if isinstance(each, str) and each.strip()]
-        named, all_of_them = _named_values(str(schema.get("description") or ""))
+        examples = [(each,) for each in given if isinstance(each, str) and each.strip() and each not in placeholders]
+        named, all_of_them = _named_values(str(schema.get("description") or ""), placeholders)
         if all_of_them:
             yield "enum", [_listed(each) for each in named], "the values that its description names"
         examples += [(each,) for each in named]
@@ -208,13 +209,14 @@ def sayable(text: str) -> bool:
     return all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}", "“”"))
 
 
-def _named_values(description: str) -> tuple[list[str], bool]:
-    """Values that a description puts in quotes, and whether it names all of them."""
+def _named_values(description: str, placeholders: Container[str]) -> tuple[list[str], bool]:
+    """Values that a description puts in quotes, and whether it names all of them; names of parameters are none."""
     quoted = list(
         dict.fromkeys(
             re.findall(r"""(?<![\w])['"`\u2018\u201c]([A-Za-z0-9_.+-]{1,30})['"`\u2019\u201d](?!\w)""", description)
         )
     )
+    quoted = [each for each in quoted if each not in placeholders]
     some = re.search(r"\be\.g\.|\bfor example\b|\bsuch as\b|\blike\b|\bexamples?\b|\betc\b", description, re.IGNORECASE)
     return quoted, len(quoted) >= 2 and some is None
 
