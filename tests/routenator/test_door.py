@@ -125,6 +125,8 @@ def wordings(name: str, description: str, *parameters: Slot) -> list[str]:
         ("list_files", "", Slot("exclude_patterns", "glob", False), "excluding {exclude_patterns}", "with exclude"),
         ("list_logs", "", Slot("max_count", "number", False), "at most {max_count} of them", "with count"),
         ("show_log", "", Slot("context_lines", "number", False), "with {context_lines} context lines", "a context"),
+        ("delete_owners", "", Slot("town", "topic", False), "with town {town}", "and set"),
+        ("update_owners", "", Slot("town", "topic", False), "and set the town to {town}", "whose"),
         ("create_users", "", Slot("body", "object", True), "]users {body}", "body {"),
     ],
 )
@@ -164,6 +166,14 @@ def values(schema: dict[str, Any], name: str, about: str = "thing") -> tuple[str
         ("code", {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{4}$"}, "pattern"),
         ("website", {"type": "string", "format": "uri"}, "url"),
         ("path", {"type": "string"}, "file"),
+        ("date_to", {"type": "string"}, "loose_date"),
+        ("users", {"type": "string"}, "person"),
+        ("channel", {"type": "string"}, "slug"),
+        ("tag", {"type": "string"}, "label"),
+        ("entity_type", {"type": "string"}, "type"),
+        ("relation_type", {"type": "string"}, "relation"),
+        ("state", {"type": "string", "description": "How far it is."}, "status"),
+        ("category", {"type": "string"}, "category"),
     ],
 )
 def test_a_parameter_gets_at_least_500_values_that_fit(name: str, schema: dict[str, Any], kind: str) -> None:

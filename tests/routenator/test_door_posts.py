@@ -59,6 +59,7 @@ def test_a_key_of_few_operations_is_an_argument() -> None:
         ("token", "Authentication token. Requires scope: `chat:write`", True),
         ("key", "A valid API key", True),
         ("access_token", "", True),
+        ("client_secret", "", True),
         ("session_token", "The access token of the caller.", True),
         ("token", "The word to look for.", False),
         ("key", "Name of the entry.", False),

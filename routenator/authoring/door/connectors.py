@@ -12,6 +12,7 @@ from routenator.authoring.door.phrases import Phrase
 
 NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
 ASSIGNING = {"set", "change", "switch", "update"}
+_SETTING = NEW | ASSIGNING | {"edit", "modify", "adjust", "configure", "replace", "patch"}
 JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
 NAMING = {"name", "names", "title", "titles"}
 PATHS = {"file", "folder"}
@@ -88,7 +89,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
     if kind == "enum" and phrase.read and phrase.plural and words[-1:] in (["status"], ["state"]):
         return ["that are {}", f"with {label} {{}}", f"whose {label} is {{}}"], terse
     more = [f"whose {label} {'are' if is_plural(label) else 'is'} {{}}"] if phrase.read and phrase.plural else []
-    more += [f"and set the {label} to {{}}"] if not phrase.read and not slot.required else []
+    more += [f"and set the {label} to {{}}"] if phrase.verb in _SETTING and not slot.required else []
     return [*plain, *more], terse
 
 

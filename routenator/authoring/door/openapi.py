@@ -33,6 +33,7 @@ _CREDENTIAL = re.compile(
     r"|.*(api|access)[-_]?(key|token)|x-auth.*|.*-signature",
     re.IGNORECASE,
 )
+_SECRET = re.compile(r"(api|access|auth|bearer|refresh|client|private)[-_]?(key|token|secret)", re.IGNORECASE)
 # A name that may be a credential's, and descriptions that say so.
 _SECRET_NAME = re.compile(r"(.*[-_])?(key|token|secret|auth)", re.IGNORECASE)
 _SECRET_SAID = re.compile(r"\b(api[- ]?key|(access|auth|authentication|authorization|bearer) token)\b", re.IGNORECASE)
@@ -209,7 +210,7 @@ class _Reader:
             for scheme in (schemes.values() if isinstance(schemes, dict) else ())
             if isinstance(scheme, dict) and scheme.get("type") == "apiKey"
         }
-        if name in declared or re.fullmatch(r"(api|access|auth)[-_]?(key|token)", name, re.IGNORECASE):
+        if name in declared or _SECRET.fullmatch(name):
             return True
         return _SECRET_NAME.fullmatch(name) is not None and _SECRET_SAID.search(description) is not None
 
