@@ -125,6 +125,7 @@ def wordings(name: str, description: str, *parameters: Slot) -> list[str]:
         ("list_files", "", Slot("exclude_patterns", "glob", False), "excluding {exclude_patterns}", "with exclude"),
         ("list_logs", "", Slot("max_count", "number", False), "at most {max_count} of them", "with count"),
         ("show_log", "", Slot("context_lines", "number", False), "with {context_lines} context lines", "a context"),
+        ("delete_owners", "", Slot("owner", "topic", False), "delete owners <{owner}>", "to {owner}"),
         ("delete_owners", "", Slot("town", "topic", False), "with town {town}", "and set"),
         ("update_owners", "", Slot("town", "topic", False), "and set the town to {town}", "whose"),
         ("create_users", "", Slot("body", "object", True), "]users {body}", "body {"),

@@ -79,7 +79,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
     if not label_beside(slot, phrase):
         if phrase.verb in ASSIGNING:
             return ["to {}"], ["{}", "to {}"]
-        terse = ["{}"] if phrase.read else ["{}", "to {}"]  # not the object's words twice in a row
+        terse = ["{}"]  # not the object's words twice in a row
     by_name = _by_name(words, label)
     if by_name is not None:
         return by_name, [by_name[0], f"{label} {{}}"]
