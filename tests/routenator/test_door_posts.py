@@ -47,6 +47,16 @@ def test_a_key_that_all_operations_take_is_no_argument(tmp_path: Path) -> None:
     ]
 
 
+def test_a_key_that_all_operations_are_about_is_an_argument() -> None:
+    """A key-value store: the key is described, or part of the path."""
+    told = {"type": "string", "description": "Name of the entry."}
+    for paths in (
+        {path: operation(key=told) for path in PATHS},
+        {f"{path}/{{key}}": operation({**query("key"), "in": "path", "required": True}) for path in PATHS},
+    ):
+        assert all("key" in tool.parameters["required"] for tool in read(paths).tools)
+
+
 def test_a_key_of_few_operations_is_an_argument() -> None:
     text = {"type": "string"}
     paths = {path: operation(domain=text) for path in PATHS[:3]} | {"/entries/get": operation(key=text)}

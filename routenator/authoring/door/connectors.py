@@ -71,7 +71,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
     if kind == "boolean":
         return ["{}"], ["{}"]
     if kind == "object" and words and set(words) <= WRAPPERS:
-        return ["{}"], ["{}", ": {}"]
+        return ["{}"], ["{}"]
     if label in JOINTS:
         return [f"{label} {{}}"], [f"{label} {{}}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]

@@ -89,14 +89,19 @@ def read_openapi(document: dict[str, Any], file: Path | str) -> Api:
 
 
 def _without_shared_secrets(tools: list[Tool]) -> None:
-    """Leave out a ``key`` or ``token`` that nearly all operations of an API take: it says who calls, not what for."""
-    names = Counter(
-        name
-        for tool in tools
-        for name in tool.parameters["properties"]
-        if re.fullmatch("key|token|secret|apikey", name)
-    )
-    shared = {name for name, count in names.items() if count >= max(_FEWEST, _MOST * len(tools))}
+    """Leave out a ``key`` or ``token`` that nearly all operations of an API take: it says who calls, not what for.
+
+    Not if it is part of a path or an operation describes it: it may be what they are about, as in a key-value store.
+    """
+    names, told = Counter[str](), set[str]()
+    for tool in tools:
+        for name, schema in tool.parameters["properties"].items():
+            if re.fullmatch("key|token|secret|apikey", name):
+                names[name] += 1
+                described = isinstance(schema, dict) and str(schema.get("description") or "").strip()
+                if described or f"{{{name}}}" in tool.origin:
+                    told.add(name)
+    shared = {name for name, count in names.items() if count >= max(_FEWEST, _MOST * len(tools))} - told
     for tool in tools:
         for name in shared & set(tool.parameters["properties"]):
             del tool.parameters["properties"][name]
