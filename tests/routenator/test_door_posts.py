@@ -95,7 +95,7 @@ def test_a_parameter_whose_description_tells_a_credential_is_no_argument(
         ("/ips/info.json", "get", "IP info"),
         ("/urls/add-domain.json", "add", "URL domain"),
         ("/pets", "create", "pets"),
-        ("/pets/{petId}/photos", "create", "pet photos"),
+        ("/pets/{petId}/photos", "create", "photo"),
     ],
 )
 def test_a_path_that_ends_in_a_verb_says_what_a_post_does(path: str, verb: str, about: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -298,6 +299,21 @@ def _free(kind: str) -> Bank:
     return bank
 
 
+def _digits(draw: random.Random) -> Drawn:
+    number = draw.choice((draw.randint(1, 12), draw.choice((5, 10, 20, 25, 50, 100)), draw.randint(1, 999)))
+    return (str(number), str(number), in_words(number)) if number <= 12 else (str(number),)
+
+
+def _position(draw: random.Random) -> Drawn:
+    return (draw.choice(("top", "bottom", str(draw.randint(1, 999)))),)
+
+
+def _json(draw: random.Random) -> Drawn:
+    lists = words()
+    about = f"{draw.choice(lists['adjectives'])} {draw.choice(lists['nouns'])}"
+    return (json.dumps({"type": draw.choice(lists["nouns"]), "text": about}),)
+
+
 def _base64(draw: random.Random) -> Drawn:
     return (base64.b64encode(next(filler("slug")(draw)).encode()).decode(),)
 
@@ -342,6 +358,9 @@ _TYPED: dict[str, Bank] = {
     "hex_colour": _loop(_hex_colour),
     "colour": _loop(_colour),
     "base64": _loop(_base64),
+    "digits": _loop(_digits),
+    "position": _loop(_position),
+    "json": _loop(_json),
     **{kind: _faked(make, _ENGLISH.get(kind, 0.6)) for kind, make in NAMES.items()},
     "place": _loop(_place),
     "country": _country_names,

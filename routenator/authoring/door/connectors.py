@@ -5,16 +5,23 @@ Ways that people use more often stand in a list more than once: each entry of a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from routenator.authoring.door.english import is_plural, singular, split_name, spoken, with_article
+from routenator.authoring.door.paths import Owner
 from routenator.authoring.door.phrases import Phrase
 
 NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
 ASSIGNING = {"set", "change", "switch", "update"}
+REMOVING = {"delete", "remove", "clear", "detach", "unlink", "unassign", "drop"}
+ADDING = {"add", "append", "attach", "assign", "invite", "insert", "upload", "import", "submit", "send", "publish"}
 _SETTING = NEW | ASSIGNING | {"edit", "modify", "adjust", "configure", "replace", "patch"}
 JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
 NAMING = {"name", "names", "title", "titles"}
+NUMBERS = {"number", "digits"}
+"""Kinds of numbers, also of such as are texts."""
+_REFERRING = {"identifier", "code_number", "slug", "person", "email", "username", "uuid", "hash"}  # to something else
 PATHS = {"file", "folder"}
 """Kinds of values that say where something is."""
 WRAPPERS = {
@@ -30,6 +37,9 @@ _COUNTING = {
     "first",
 }  # fmt: skip
 _COUNTS = {"limit", "count", "max", "maximum", "top", "size", "results", "first"}
+_DIRECTIONS = [["order"], ["direction"], ["dir"], *(["sort", word] for word in ("order", "direction", "dir"))]
+_PARTS = {"fields", "columns", "properties", "attributes"}
+_SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 _WRITTEN = ("message", "text", "body", "comment", "note", "content", "reply")
 
 
@@ -55,13 +65,49 @@ def label_of(parameter: str) -> str:
 
 def label_beside(slot: Slot, phrase: Phrase) -> str:
     """What people call a parameter right after the object: ``ID`` after ``pet`` for ``petId``; may be empty."""
-    about = words_of(phrase)
-    return spoken([word for word in split_name(slot.name) if not {word, singular(word)} & about])
+    return label_without(slot.name, words_of(phrase))
+
+
+def label_without(parameter: str, about: set[str]) -> str:
+    """A parameter's label without the words of what it belongs to and its second name: ``ID`` of ``id_or_alias``."""
+    words = [word for word in split_name(parameter) if not {word, singular(word)} & about]
+    return spoken(words[: words.index("or")] if "or" in words[1:] else words)
+
+
+def of_owner(owner: Owner, phrase: Phrase, slot: Slot | None) -> str:
+    """How a query says what the object belongs to: ``of card {idCard}``."""
+    joints = ["of", "for"]
+    if phrase.verb in REMOVING:
+        joints = ["from", "from", "of"]
+    elif phrase.verb in ADDING:
+        joints = ["to", "to", "for"]
+    elif phrase.verb in NEW:
+        joints = ["for", "in"]
+    joint = f"[{'|'.join(joints)}]" if len(joints) > 1 else joints[0]
+    noun = escaped(owner.noun)
+    if slot is None:
+        return f"of the {noun}"
+    name = f"{{{slot.name}}}"
+    label = singular(label_without(slot.name, words_of_noun(owner.noun)))
+    forms = [f"{noun} {name}", f"{noun} {name}", f"the {noun} {name}"]
+    if label and slot.kind not in PATHS:
+        forms.append(f"the {noun} with {'the ' if label in NAMING else ''}{label} {name}")
+    return f"{joint} [{'|'.join(forms)}]"
+
+
+def escaped(text: str) -> str:
+    """A text as a grammar writes it."""
+    return _SPECIAL.sub(r"\\\1", text)
 
 
 def words_of(phrase: Phrase) -> set[str]:
     """The words of what a function acts on, as they are and in the singular."""
-    words = phrase.object.lower().split()
+    return words_of_noun(phrase.object)
+
+
+def words_of_noun(noun: str) -> set[str]:
+    """The words of a noun phrase, as they are and in the singular."""
+    words = noun.lower().split()
     return {*words, *map(singular, words)}
 
 
@@ -74,31 +120,50 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
         return ["{}"], ["{}"]
     if label in JOINTS:
         return [f"{label} {{}}"], [f"{label} {{}}"]
+    if words == ["value"] and phrase.verb in ASSIGNING:
+        return ["to {}"], ["to {}", "{}", "= {}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]
     terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
     if not label_beside(slot, phrase):
         if phrase.verb in ASSIGNING:
             return ["to {}"], ["{}", "to {}"]
         terse = ["{}"]  # not the object's words twice in a row
-    by_name = _by_name(words, label)
+    by_name = _by_name(kind, words, label, phrase)
     if by_name is not None:
-        return by_name, [by_name[0], f"{label} {{}}"]
+        return by_name, [by_name[0]] if words[-1:] == ["extension"] else [by_name[0], f"{label} {{}}"]
     found = _by_kind(kind, words, label, phrase, plain, terse)
     if found is not None:
         return found
     if kind == "enum" and phrase.read and phrase.plural and words[-1:] in (["status"], ["state"]):
         return ["that are {}", f"with {label} {{}}", f"whose {label} is {{}}"], terse
     more = [f"whose {label} {'are' if is_plural(label) else 'is'} {{}}"] if phrase.read and phrase.plural else []
-    more += [f"and set the {label} to {{}}"] if phrase.verb in _SETTING and not slot.required else []
+    settable = phrase.verb in _SETTING and not slot.required and kind not in _REFERRING
+    more += [f"and set the {label} to {{}}"] if settable else []
     return [*plain, *more], terse
 
 
-def _by_name(words: list[str], label: str) -> list[str] | None:
+def _by_name(kind: str, words: list[str], label: str, phrase: Phrase) -> list[str] | None:
     """Ways that only the words of a name decide."""
     if words in (["sort", "by"], ["order", "by"], ["sort"], ["sorting"], ["sorted", "by"], ["ordering"]):
         return ["sorted by {}", "sorted by {}", "ordered by {}"]
     if words in (["group", "by"], ["grouped", "by"]):
         return ["grouped by {}"]
+    if kind == "enum" and words in _DIRECTIONS:
+        return ["in {} order", "in {} order", "ordered {}"]
+    if words[-1:] == ["filter"] and kind in ("enum", "status"):
+        return ["filtered by {}", "with the {} filter", f"with {label} {{}}"]
+    if words[-1:] in (["extension"], ["format"]) and kind == "enum":
+        return ["as {}", "in {} format", "as {}"]
+    if words in (["expand"], ["include"], ["embed"]) and phrase.read and kind in ("enum", "field"):
+        return ["including {}", "with {} included", "including the {}"]
+    if words == ["channel"]:
+        return [f"in {label} {{}}", f"in the {label} {{}}", f"for the {label} {{}}"]
+    if words == ["site"]:
+        return ["on {}", "on {}", "on the site {}"]
+    if words and words[-1] in _PARTS and phrase.read and kind in ("enum", "field"):
+        return [f"with just the {label} {{}}", f"with only the {label} {{}}", f"with the {label} {{}}"]
+    if words in (["page", "size"], ["per", "page"], ["batch", "size"]) and kind in NUMBERS:
+        return ["{} per page", "with {} per page", "{} at a time"]
     if words[:1] in (["exclude"], ["excluded"], ["excluding"], ["except"]):
         return ["excluding {}", "except for {}", "without {}"]
     if words[:1] == ["not"] and words[1:] in (["contains"], ["containing"], ["contain"]):
@@ -139,6 +204,8 @@ def _by_kind(
         return ["about {}", "about {}", f"with the {label} {{}}"], terse
     if words and (words[-1] in NAMING or kind == "title"):
         return _of_names(words, label, phrase) or (plain, terse)
+    if kind == "message" and phrase.read:
+        return ["for {}", f"with the {label} {{}}", f"with {label}: {{}}"], terse
     if kind in ("message", "prompt", "review", "description", "task", "code", "sql"):
         said = ["saying {}"] if words and words[-1] in _WRITTEN else []
         return [*said, f"with the {label} {{}}", f"with {label}: {{}}"], terse
@@ -146,7 +213,7 @@ def _by_kind(
         return _of_people(words, label) or plain, terse
     if kind == "duration":
         return ["for {}", f"with {label} {{}}"], terse
-    return _of_numbers(words, label, plain, terse) if kind == "number" else None
+    return _of_numbers(words, label, plain, terse) if kind in NUMBERS else None
 
 
 def _of_times(kind: str, words: list[str], label: str, start: bool, end: bool) -> tuple[list[str], list[str]] | None:
@@ -195,6 +262,10 @@ def _of_people(words: list[str], label: str) -> list[str] | None:
 
 
 def _of_numbers(words: list[str], label: str, plain: list[str], terse: list[str]) -> tuple[list[str], list[str]]:
+    if words and words[-1] in ("date", "time", "timestamp") and {"from", "since", "start", "after", "min"} & set(words):
+        return ["from {}", "since {}", f"with {label} {{}}"], terse
+    if words and words[-1] in ("date", "time", "timestamp") and {"to", "until", "end", "before", "max"} & set(words):
+        return ["until {}", "up to {}", f"with {label} {{}}"], terse
     if words == ["page"]:
         return ["on page {}", "page {}"], ["page {}", "p. {}"]
     if set(words) <= _COUNTING and set(words) & _COUNTS:

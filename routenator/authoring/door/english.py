@@ -11,13 +11,13 @@ _ACRONYMS = {
     "id", "url", "uri", "ip", "api", "dns", "ssh", "ssl", "tls", "http", "https", "html", "css", "json", "xml", "csv",
     "pdf", "sql", "sms", "vm", "cpu", "gpu", "ram", "pr", "ci", "cd", "iban", "bic", "isbn", "iso", "utc", "gmt", "vat",
     "sku", "uuid", "ssn", "gps", "usb", "mac", "faq", "crm", "hr", "tv", "dm", "rss", "ids", "urls", "sha", "md5",
-    "svg", "png", "oauth", "acl", "vpc", "vpn",
+    "svg", "png", "sid", "sip", "oauth", "acl", "vpc", "vpn",
 }  # fmt: skip
 # Acronyms that are spelled out, though they have vowels.
 _SPELLED = {
     "api", "url", "urls", "uri", "ip", "ai", "eu", "uk", "us", "usa", "usb", "uuid", "nye", "iban", "oauth", "ui", "ux",
 }  # fmt: skip
-_PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs"}
+_PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs", "ips": "IPs"}
 # Third person whose base form is not found by dropping the s.
 _THIRD = {"does": "do", "goes": "go", "has": "have", "is": "be", "applies": "apply", "retries": "retry"}
 _ES = ("sses", "shes", "ches", "xes", "zes")
@@ -32,6 +32,26 @@ _MASS = {
     "software", "hardware", "knowledge", "advice", "research", "payment", "support",
 }  # fmt: skip
 
+# Plurals before another noun: settings page, sales report.
+_STAY_PLURAL = {
+    "sales", "settings", "savings", "goods", "analytics", "sports", "species", "series", "terms", "details", "rights",
+    "operations", "systems", "communications", "ids", "urls", "logistics", "statistics", "statuses",
+}  # fmt: skip
+# Words that names write without a gap.
+_JOINED = {
+    f"{first}{second}": (first, second)
+    for firsts, seconds in (
+        ("from to start end begin due", "date time"),
+        ("order sort group", "by"),
+        ("page batch", "size"),
+        ("per", "page"),
+        ("in", "name title"),
+    )
+    for first in firsts.split()
+    for second in seconds.split()
+}
+_LINKS = {"with", "by", "of", "in", "for", "from", "to", "on", "at", "as", "between", "and", "or", "per", "that"}
+
 
 @cache
 def engine() -> Any:
@@ -43,7 +63,13 @@ def engine() -> Any:
 
 def split_name(name: str) -> list[str]:
     """Words of a name in any case: ``getPetById``, ``get-pet``, ``pets.get``; lower case."""
-    return [word.lower() for word in _WORDS.findall(name.replace("'", ""))]
+    words: list[str] = []
+    for word in _WORDS.findall(name.replace("'", "")):
+        words += _JOINED.get(word.lower(), (word.lower(),))
+    if len(words) > 1 and words[0] in ("id", "ids"):  # idBoard is a board ID
+        last = singular(words[-1])
+        words = [*words[1:-1], last, "ids" if last != words[-1] or words[0] == "ids" else "id"]
+    return words
 
 
 def spoken(words: list[str]) -> str:
@@ -74,6 +100,8 @@ def is_plural(noun: str) -> bool:
     """Whether the head of a noun phrase is a plural."""
     noun = head_of(noun)
     last = noun.rsplit(maxsplit=1)[-1] if noun.split() else ""
+    if not last:
+        return False
     if last.lower() in _MASS or last.isupper():
         return last in _PLURAL_ACRONYMS.values()
     if last.lower().endswith(("ss", "us", "is", "'s")) or last.lower() in _NO_PLURALS:
@@ -109,6 +137,15 @@ def plural(noun: str) -> str:
         return noun
     head, _, last = noun.rpartition(" ")
     return f"{head} {engine().plural_noun(last)}".strip()
+
+
+def compound(words: list[str]) -> list[str]:
+    """The words of a name as a noun has them: all but the last in the singular, ``user files``."""
+    made = list(words)
+    for place, word in enumerate(words[:-1]):
+        if word not in _STAY_PLURAL and words[place + 1] not in _LINKS:
+            made[place] = singular(word)
+    return made
 
 
 def with_article(noun: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from routenator.authoring.door.dialect import Dialect
 from routenator.authoring.door.english import split_name
-from routenator.authoring.door.tools import Api, Tool
+from routenator.authoring.door.tools import Api, Tool, argument_name
 from routenator.errors import InputError, value_kind
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
@@ -138,11 +138,14 @@ class _Reader:
         properties: dict[str, Any] = {}
         required: list[str] = []
         for each in listed:
+            if each.place == "query" and each.name == "callback" and "JSONP" in each.description:
+                notes.append("query parameter callback, left out: set by a program for JSONP")
+                continue
             if each.place not in ("path", "header") and self._is_credential(each.name, each.description):
                 place = "form" if each.place == "formData" else each.place
                 notes.append(f"{place} parameter {each.name}, left out: a credential")
                 continue
-            name = _argument_name(each.name)
+            name = argument_name(each.name)
             if name in properties:
                 name = f"{'form' if each.place == 'formData' else each.place}_{name}"
             if name in properties:
@@ -267,13 +270,11 @@ class _Reader:
         yield Argument("body", "body", made, required, str(description or "").strip())
 
 
-def _argument_name(name: str) -> str:
-    made = re.sub(r"[^A-Za-z0-9_]+", "_", name.removesuffix("[]")).strip("_") or "value"
-    return made if not made[0].isdigit() else f"n{made}"
-
-
 def operation_name(method: str, path: str) -> str:
-    """A name for an operation without one: ``GET /pets/{petId}/photos`` is ``get_pet_photos``."""
+    """A name for an operation without one: ``GET /pets/{petId}/photos`` is ``get_pet_photos``.
+
+    A POST to one thing changes it.
+    """
     words: list[str] = []
     parts = [part for part in path.strip("/").split("/") if part]
     for place, part in enumerate(parts):
@@ -283,7 +284,8 @@ def operation_name(method: str, path: str) -> str:
         if place + 1 < len(parts) and parts[place + 1].startswith("{") and own:
             own[-1] = own[-1].removesuffix("s") if not own[-1].endswith("ss") else own[-1]
         words += own
-    return "_".join([_VERBS.get(method, method), *(words or ["root"])])
+    verb = "update" if method == "post" and parts and parts[-1].startswith("{") else _VERBS.get(method, method)
+    return "_".join([verb, *(words or ["root"])])
 
 
 def _joined(summary: str, description: str) -> str:

@@ -14,18 +14,21 @@ from routenator.authoring.door.connectors import (
     WRAPPERS,
     Slot,
     connectors,
+    escaped,
     label_beside,
     label_of,
+    of_owner,
     words_of,
 )
-from routenator.authoring.door.english import singular, split_name, spoken, with_article
+from routenator.authoring.door.english import head_of, singular, split_name, spoken, with_article
+from routenator.authoring.door.paths import Owner
 from routenator.authoring.door.phrases import Phrase, verbs
 from routenator.authoring.door.shapes import Shape
 
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}
 _COUNTED = ("multiple ", "several ", "many ", "some ", "more ")
+_COORDINATES = {"lat": "lat", "latitude": "lat", "lon": "lon", "lng": "lon", "long": "lon", "longitude": "lon"}
 _FOLDERS = {"directory", "folder", "dir"}
-_SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,14 @@ class Pattern:
     text: str
 
 
-def escaped(text: str) -> str:
-    """A text as a grammar writes it."""
-    return _SPECIAL.sub(r"\\\1", text)
-
-
 def boolean_wordings(parameter: str) -> tuple[list[str], list[str]]:
     """How people say that a flag is set, and that it is not."""
     words = split_name(parameter)
     if words[:1] in (["is"], ["be"], ["are"]):
         words = words[1:] or words
     label = spoken(words)
+    if words == ["value"]:
+        return ["to true", "to yes"], ["to false", "to no"]
     if words[:1] in (["has"], ["with"]) and len(words) > 1:
         rest = spoken(words[1:])
         return [f"with {rest}", f"that has {rest}"], [f"without {rest}", f"with no {rest}"]
@@ -112,12 +112,21 @@ def _stands_alone(name: str, part: Shape) -> bool:
 
 def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     """The templates of a function."""
-    if not phrase.object and slots and phrase.verb not in ("login", "logout"):
-        phrase = replace(phrase, object=_object_of(slots))
+    if not phrase.object and (slots or phrase.verb == "search") and phrase.verb not in ("login", "logout"):
+        belonging = {owner.parameter for owner in phrase.owners}
+        phrase = replace(phrase, object=_object_of(phrase, [slot for slot in slots if slot.name not in belonging]))
     head, rest = _primary(phrase, slots)
-    others = [slot for slot in slots if slot is not head]
-    full = _permutation([_choice(connectors(slot, phrase)[0], slot) for slot in others])
-    terse = _permutation([_choice(connectors(slot, phrase)[1], slot) for slot in others])
+    said = {slot.name: slot for slot in slots}
+    owners = [owner for owner in phrase.owners if not owner.parameter or owner.parameter in said]
+    chain = " ".join(of_owner(owner, phrase, said.get(owner.parameter)) for owner in owners)
+    rest = f"{rest} {chain} {phrase.tail}".strip()
+    named = {owner.parameter for owner in owners}
+    others = [slot for slot in slots if slot is not head and slot.name not in named]
+    spot = _coordinates(others)
+    others = [slot for slot in others if slot.name not in (spot or ())]
+    near = [_near(*spot)] if spot else []
+    full = _permutation([*near, *(_choice(connectors(slot, phrase)[0], slot) for slot in others)])
+    terse = _permutation([*near, *(_choice(connectors(slot, phrase)[1], slot) for slot in others)])
     core = f"{_verb(phrase)} {rest}".strip()
     asked = f"{_verb(phrase, own=True)} {rest}".strip()
     made = [
@@ -128,11 +137,11 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
         ),
         Pattern("wish", 2, f"[I want to|I need to|I would like to|I'd like to|help me] {asked} {full}[||, please]"),
         Pattern("plan", 1, f"[let's|go ahead and|hey, please|hi, can you|ok, now|next,] {asked} {full}"),
-        Pattern("terse", 2, f"{_terse(phrase, head)} {terse}"),
+        Pattern("terse", 2, f"{_terse(phrase, head)} {_owners_tersely(owners, phrase, said)} {phrase.tail} {terse}"),
     ]
     if phrase.read and phrase.verb in _QUESTIONED and phrase.object:
         noun = _noun(phrase)
-        tail = f" {_head_choice(head, phrase)}" if head is not None else ""
+        tail = f" {_head_choice(head, phrase) if head is not None else ''} {chain} {phrase.tail}"
         what = "what are" if phrase.plural else "what is"
         asked_for = (phrase.plural or phrase.mass) and not phrase.object.startswith(_COUNTED)
         if asked_for and (not phrase.whole or noun.split()[0] in ("the", "all")):
@@ -152,14 +161,43 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
         )
     elif phrase.verb in NEW and phrase.object and not phrase.whole:
         noun = _noun(phrase)
-        tail = f" {_head_choice(head, phrase)}" if head is not None else ""
+        tail = f" {_head_choice(head, phrase) if head is not None else ''} {chain} {phrase.tail}"
         made.append(Pattern("need", 1, f"[I need|we need|there should be] {noun}{tail} {full}"))
     return [Pattern(each.key, each.weight, " ".join(each.text.split())) for each in made]
 
 
-def _object_of(slots: list[Slot]) -> str:
+def _coordinates(slots: list[Slot]) -> tuple[str, str] | None:
+    """A latitude and a longitude that every call has: people say them together."""
+    found: dict[str, str] = {}
+    for slot in slots:
+        words = split_name(slot.name)
+        if slot.required and slot.kind == "number" and words and words[-1] in _COORDINATES:
+            found.setdefault(_COORDINATES[words[-1]], slot.name)
+    return (found["lat"], found["lon"]) if len(found) == 2 else None
+
+
+def _near(latitude: str, longitude: str) -> str:
+    both = f"{{{latitude}}}, {{{longitude}}}"
+    return f"[near {both}|around {both}|at {both}|at latitude {{{latitude}}} and longitude {{{longitude}}}]"
+
+
+def _owners_tersely(owners: list[Owner], phrase: Phrase, said: dict[str, Slot]) -> str:
+    if len(owners) == 1 and owners[0].parameter:
+        noun, name = escaped(owners[0].noun), f"{{{owners[0].parameter}}}"
+        return f"[{noun} {name}|{noun}: {name}|{of_owner(owners[0], phrase, said.get(owners[0].parameter))}]"
+    return " ".join(of_owner(owner, phrase, said.get(owner.parameter)) for owner in owners)
+
+
+def _object_of(phrase: Phrase, slots: list[Slot]) -> str:
     """What a function acts on if its name is just a verb: the last of its required parameters."""
+    if any(slot.kind == "search" and slot.required for slot in slots):
+        return ""
+    if phrase.verb == "search":
+        return "results"
+    if not slots:
+        return ""
     named = [slot for slot in slots if slot.required] or slots
+    named = [slot for slot in named if not set(split_name(slot.name)) & _COORDINATES.keys()] or named
     words = split_name(named[-1].name)
     while len(words) > 1 and words[-1] in ("id", "name", "path", "uuid", "key", "type", "text"):
         words.pop()
@@ -197,7 +235,10 @@ def _noun(phrase: Phrase) -> str:
 def _primary(phrase: Phrase, slots: list[Slot]) -> tuple[Slot | None, str]:
     """The required parameter that comes right after the object, and the object with it."""
     needed = [slot for slot in slots if slot.required]
-    head = next((slot for slot in needed if _is_primary(slot, phrase, len(needed))), None)
+    if phrase.owners or phrase.own:
+        needed = [slot for slot in needed if slot.name not in {owner.parameter for owner in phrase.owners}]
+    own = next((slot for slot in needed if slot.name == phrase.own), None)
+    head = own or next((slot for slot in needed if _is_primary(slot, phrase, len(needed))), None)
     if head is None:
         return None, _noun(phrase)
     return head, f"{_head_object(head, phrase)}"
@@ -267,9 +308,12 @@ def _head_choice(head: Slot, phrase: Phrase) -> str:
         if phrase.verb == "switch":
             return f"to {name}"
         return f"[{name}|{name}|called {name}|with the {label} {name}]"
-    label = label or label_of(head.name)
+    loose = phrase.whole and head_of(phrase.object) != phrase.object  # a sentence's object has other nouns
+    label = label_of(head.name) if loose or not label else label
+    label = label if phrase.plural else singular(label)
     joints = [f"with {label} {name}", f"with the {label} {name}"]
-    if not phrase.plural:
+    told = len(words) == 1 or label != label_of(head.name) or set(words[:-1]) & words_of(phrase)
+    if not phrase.plural and not loose and told:
         joints.append(name if words[-1] not in NAMING else f"called {name}")
         if label != label_of(head.name):
             joints.append(f"{label} {name}")

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.door.english import base_form, is_mass, is_plural, singular, split_name, spoken
+from routenator.authoring.door.english import base_form, compound, is_mass, is_plural, singular, split_name, spoken
+from routenator.authoring.door.paths import NAMING_ONE, Owner, Resource, adjective_first, is_adjective, resource_of
 from routenator.authoring.door.tools import Tool
 from routenator.parsing import read_yaml
 
@@ -44,8 +45,10 @@ _STOPS = re.compile(
     r"with the (?:given|specified))\b.*|[,;:(\[].*| - .*",
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
+_ANY_OWNER = r"\s(?:of|for|in|on|from|to|at)\s(?:an?|the|this|your|any)\s(?:\w+\s)?"
 _METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
 _READ_NOUNS = {"info", "status", "history", "stats", "statistics", "details", "series"}  # nobody makes them
+_NOUNS_TOO = {"test", "order", "review", "record", "log", "link", "type"}  # verbs that a name's end seldom means
 _LONGEST = 8  # words of an object that is taken from a description
 _SHARED = 0.6  # a first word that so many names have is the API's, not the function's
 
@@ -61,6 +64,10 @@ class Phrase:
         read: it asks for something and changes nothing.
         whole: the object has its articles, since it comes from a sentence.
         preposition: goes before a search term.
+        own: the parameter that says which one the object is, as the path has it; may be empty.
+        owners: what the object belongs to, as the path has it, the nearest first.
+        tail: comes after the object and its owners: ``as viewed``.
+        by: the parameter that tells it from others of its words, as the path has it; may be empty.
         origin: where the words come from, for the file's header.
     """
 
@@ -71,6 +78,15 @@ class Phrase:
     whole: bool = False
     preposition: str = ""
     origin: str = "its name"
+    own: str = ""
+    owners: tuple[Owner, ...] = ()
+    tail: str = ""
+    by: str = ""
+
+    @property
+    def full(self) -> str:
+        """The object and its owners, in lower case: what tells functions of one verb apart."""
+        return " of ".join((self.object, *(owner.noun for owner in self.owners))).lower()
 
     @property
     def plural(self) -> bool:
@@ -96,10 +112,10 @@ def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
     prefix = _shared_prefix(names)
     made = [phrase_of(tool, name, prefix) for tool, name in zip(tools, names, strict=True)]
     made = _told_apart(made, tools, names, prefix)
-    own = {(phrase.verb, phrase.object.lower()) for phrase in made}
-    said_by = [_said_by(tool, name) for tool, name in zip(tools, names, strict=True)]
+    own = {(phrase.verb, phrase.full) for phrase in made}
+    said_by = [phrase.by or _said_by(tool, name) for phrase, tool, name in zip(made, tools, names, strict=True)]
     claims = Counter(
-        (verb, phrase.object.lower(), parameter)
+        (verb, phrase.full, parameter)
         for phrase, parameter in zip(made, said_by, strict=True)
         for verb in phrase.verbs[1:]
     )
@@ -108,9 +124,9 @@ def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
         kept = [
             verb
             for verb in phrase.verbs[1:]
-            if (verb, phrase.object.lower()) not in own
-            and (verb.removesuffix(" me").removesuffix(" for"), phrase.object.lower()) not in own
-            and claims[verb, phrase.object.lower(), parameter] == 1
+            if (verb, phrase.full) not in own
+            and (verb.removesuffix(" me").removesuffix(" for"), phrase.full) not in own
+            and claims[verb, phrase.full, parameter] == 1
         ]
         result.append(replace(phrase, verbs=(phrase.verbs[0], *kept)))
     return result
@@ -130,11 +146,11 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
     for attempt in (_longer, _described):
         seen: dict[tuple[str, str], list[int]] = {}
         for number, phrase in enumerate(made):
-            seen.setdefault((phrase.verb, phrase.object.lower()), []).append(number)
+            seen.setdefault((phrase.verb, phrase.full), []).append(number)
         for numbers in seen.values():
             if len(numbers) > 1:
                 for number in numbers:
-                    if _said_by(tools[number], names[number]):
+                    if made[number].by or _said_by(tools[number], names[number]):
                         continue  # it is told apart by the parameter, which queries then always say
                     made[number] = attempt(made[number], tools[number], names[number], prefix) or made[number]
     return made
@@ -143,7 +159,10 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     words = [word for word in _name_words(name, prefix) if word not in _DROPPED]
     rest = [word for word in words if word != phrase.verb]
-    return replace(phrase, object=spoken(rest), whole=False) if rest else None
+    if not rest:
+        return None
+    longer = replace(phrase, object=spoken(compound(rest)), whole=False)
+    return _placed(longer, resource_of(tool, verbs().keys() - _NOUNS_TOO, words))
 
 
 def _said_by(tool: Tool, name: str) -> str | None:
@@ -160,7 +179,8 @@ def named_parameter(name: str, parameters: Sequence[str]) -> str | None:
 
 
 def _described(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
-    return _from_sentence(tool)
+    found = _from_sentence(tool)
+    return found and _placed(found, resource_of(tool, verbs().keys() - _NOUNS_TOO, split_name(name)))
 
 
 def _name_words(name: str, prefix: str) -> list[str]:
@@ -170,46 +190,119 @@ def _name_words(name: str, prefix: str) -> list[str]:
 
 def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
-    words = [word for word in _name_words(name, prefix) if word not in _DROPPED] or split_name(name)
+    words = _bare([word for word in _name_words(name, prefix) if word not in _DROPPED]) or split_name(name)
+    actions = verbs().keys() - _NOUNS_TOO
+    resource = resource_of(tool, actions, words)
+    if resource is not None and _made_of_path(words, resource):
+        return _from_path(tool, words, resource)
+    return _placed(_from_name(tool, words), resource)
+
+
+def _bare(words: list[str]) -> list[str]:
+    """A name's words without the number that tells it from another and without ``list of``."""
+    if len(words) > 2 and words[-1].isdigit():
+        words = words[:-1]
+    if words[1:2] in (["or"], ["and"]) and words[0] in verbs() and words[2:3] and words[2] in verbs():
+        words = [words[0], *words[3:]]  # reorder-or-replace-items
+    return [words[0], *words[3:]] if words[1:3] == ["list", "of"] and len(words) > 3 else words
+
+
+def _from_name(tool: Tool, words: list[str]) -> Phrase:
+    """A phrase from a name, else from the description, else from the method."""
     known = verbs()
-    from_path = _from_path(tool) if words[0] in ("create", "post") else None
-    if from_path is not None:
-        return from_path
     if words and words[0] in known:
         rest = _before_preposition(words[1:])
         if rest or known[words[0]].get("intransitive"):
-            return _phrase(words[0], spoken(rest), "its name")
+            return _phrase(words[0], spoken(compound(rest)), "its name")
         described = _from_sentence(tool)
         return described or _phrase(words[0], "", "its name")
-    if (
-        len(words) > 1
-        and words[-1] in known
-        and words[-1] not in ("test", "order", "review", "record", "log", "link", "type")
-    ):
-        return _phrase(words[-1], spoken(words[:-1]), "its name")
+    if len(words) > 1 and words[-1] in known and words[-1] not in _NOUNS_TOO:
+        noun = spoken(compound(adjective_first(words[:-1])))
+        # files.delete deletes one; files.list lists them.
+        return _phrase(words[-1], noun if known[words[-1]].get("read") else singular(noun), "its name")
+    for place in range(1, len(words) - 1):  # users.setPresence
+        if words[place] in known and words[place] not in _NOUNS_TOO:
+            rest = _before_preposition(words[place + 1 :])
+            if rest:
+                return _phrase(words[place], spoken(compound(rest)), "its name")
     described = _from_sentence(tool)
     if described is not None:
         return described
     verb = _METHOD.get(tool.method, "")
     if not verb:
         verb = "get" if words and (is_plural(words[-1]) or is_mass(words[-1]) or len(words) > 1) else "run"
-    return _phrase(verb, spoken(_before_preposition(words)), "its name")
+    return _phrase(verb, spoken(compound(_before_preposition(words))), "its name")
 
 
-def _from_path(tool: Tool) -> Phrase | None:
-    """A phrase from a path that ends in a verb: ``POST /ips/start-warmup`` is start IP warmup.
+def _made_of_path(words: list[str], resource: Resource) -> bool:
+    """Whether a name only strings the parts of its path together: ``getBoardsMembersByIdBoard``."""
+    rest = words[1:] if words[0] in verbs() else words
+    said = {singular(word) for word in rest} - _PREPOSITIONS - NAMING_ONE
+    if not said <= resource.words or resource.action[1:2] == ("by",):
+        return False
+    return bool(resource.own) or bool(resource.action) or bool(resource.owners) or resource.levels > 1
 
-    Such APIs post whatever they do, so that the method says nothing.
-    """
-    method, _, path = tool.origin.partition(" ")
-    parts = [split_name(re.sub(r"\.json$", "", part)) for part in path.split("/") if part and "{" not in part]
-    if method != "POST" or len(parts) < 2 or not parts[-1] or not parts[-2]:
-        return None
-    verb, *rest = ["get", *parts[-1]] if parts[-1][-1] in _READ_NOUNS else parts[-1]
-    if verb not in verbs():
-        return None
-    about = parts[-2] if not rest else [*parts[-2][:-1], singular(parts[-2][-1])]
-    return _phrase(verb, spoken([*about, *(word for word in rest if word not in about)]), "its path")
+
+def _from_path(tool: Tool, words: list[str], resource: Resource) -> Phrase:
+    """A phrase from a path: ``POST /lists/{id}/archive-cards`` is archive the cards of the list."""
+    verb = words[0] if words[0] in verbs() else _METHOD.get(tool.method, "get")
+    if resource.action and verb in {resource.action[0], *_METHOD.values(), "post", "replace"}:
+        verb, *rest = resource.action
+        tail = ""
+        if rest[:1] and rest[0] in _PREPOSITIONS - {"by"}:  # mark as viewed
+            rest, tail = [], spoken(rest)
+        rest = [word for word in _before_preposition(rest) if word not in _DROPPED]
+        if rest and resource.own:
+            owners = (Owner(resource.noun, resource.own), *resource.owners)
+            return replace(_phrase(verb, spoken(compound(rest)), "its path"), owners=owners)
+        if verbs()[verb].get("intransitive"):
+            return _phrase(verb, "", "its path")
+        parts = resource.noun.split()
+        added = [word for word in rest if word not in parts]
+        ordered = [*added, *parts] if len(added) == 1 and is_adjective(added[0]) else [*parts, *added]
+        about = spoken(compound(ordered))
+        if not rest and not verbs()[verb].get("read"):
+            about = singular(about)
+        phrase = _phrase(verb, about, "its path")
+        return replace(phrase, own=resource.own, owners=resource.owners, tail=tail, by=resource.by)
+    noun = resource.noun
+    if words[1:2] in (["to"], ["into"], ["from"]):  # add-to-queue: what is added, the parameters say
+        if resource.own:
+            owners = (Owner(noun, resource.own), *resource.owners)
+            return replace(_phrase(verb, "", "its path"), owners=owners)
+        tail = f"{words[1]} {noun if noun.startswith('my ') else f'the {noun}'}"
+        return replace(_phrase(verb, "", "its path"), owners=resource.owners, tail=tail)
+    if verb in ("create", "post", "add") and words[-1] in _READ_NOUNS:
+        verb = "get"
+    elif verb in ("create", "post", "add") and is_plural(noun) and "body" not in tool.parameters.get("properties", {}):
+        noun = singular(noun)  # one at a time
+    phrase = _phrase(verb, noun, "its path")
+    return replace(phrase, own=resource.own, owners=resource.owners, by=resource.by)
+
+
+def _placed(phrase: Phrase, resource: Resource | None) -> Phrase:
+    """A phrase with what its path says of owners."""
+    return phrase if resource is None else _mine(_owned(phrase, resource), resource)
+
+
+def _mine(phrase: Phrase, resource: Resource) -> Phrase:
+    """A phrase about the one who asks says so: ``the current user's shows`` are my shows."""
+    noun = re.sub(r"\b(?:(?:the|a) )?(?:current |authenticated )?users?(?:'s?)? (?=\w)", "my ", phrase.object, count=1)
+    return replace(phrase, object=noun, whole=True) if resource.mine and noun != phrase.object else phrase
+
+
+def _owned(phrase: Phrase, resource: Resource) -> Phrase:
+    """A phrase with the owners that its path names, unless its object names them."""
+    owners = resource.owners
+    if resource.own:
+        owners = (Owner(resource.noun, resource.own), *owners)
+    noun = phrase.object
+    for owner in owners:
+        # "the members of a board": the path says which board.
+        noun = re.sub(rf"{_ANY_OWNER}{re.escape(owner.noun)}$", "", noun, flags=re.IGNORECASE)
+    about = {singular(word) for word in noun.lower().split()}
+    kept = tuple(owner for owner in owners if not about & {singular(word) for word in owner.noun.lower().split()})
+    return replace(phrase, object=noun, owners=kept)
 
 
 def _before_preposition(words: list[str]) -> list[str]:
@@ -227,6 +320,7 @@ def _phrase(verb: str, noun: str, origin: str, *, whole: bool = False) -> Phrase
         said = list(entry["said"])
     elif entry.get("preposition"):
         said = [f"{verb} {entry['preposition']}", *said[1:]]
+    whole = whole or noun.startswith("my ")
     read, preposition = bool(entry.get("read")), str(entry.get("preposition", ""))
     return Phrase(verb, tuple(dict.fromkeys(said)), noun, read, whole, preposition, origin)
 
@@ -247,7 +341,19 @@ def _from_sentence(tool: Tool) -> Phrase | None:
             continue
         verb = words[0].lower() if words[0].lower() in verbs() else base_form(words[0])
         rest = words[1 : 2 + _LONGEST]
-        while rest and rest[-1].lower() in _PREPOSITIONS | {"a", "an", "the", "your", "its", "their"}:
+        while rest and rest[-1].lower() in _PREPOSITIONS | {
+            "since",
+            "until",
+            "before",
+            "after",
+            "between",
+            "a",
+            "an",
+            "the",
+            "your",
+            "its",
+            "their",
+        }:
             rest.pop()
         if _said_by(tool, " ".join(rest)):  # "pets by status": queries say the status itself
             rest = rest[: -1 - rest[::-1].index("by")]

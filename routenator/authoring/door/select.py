@@ -13,8 +13,8 @@ from typing import Any
 
 from routenator.authoring.door.english import split_name
 from routenator.authoring.door.shapes import Shape, Shapes
-from routenator.authoring.door.sources import Sources
-from routenator.authoring.door.tools import Api, Tool
+from routenator.authoring.door.sources import Sources, is_json, kind_of_text
+from routenator.authoring.door.tools import Api, Tool, argument_name
 from routenator.domain.functions import ROLE_KEY, Function
 from routenator.domain.toolschema import check_bounds, check_schema
 from routenator.errors import InputError
@@ -159,7 +159,7 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
     if any(keyword in parameters for keyword in ("not", "if")):
         return "its schema says what arguments are not"
     function = Function(name, tool.description, parameters)
-    shapes = Shapes(sources, _about(name, tool))
+    shapes = Shapes(sources, _about(name, tool), _meanings(tool, function))
     found: dict[str, Shape] = {}
     silent: dict[str, str] = {}
     for parameter in _in_order(function):
@@ -167,6 +167,8 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
         shape: Shape | str = "patterns cannot refer to a name with characters other than letters, digits and _"
         if not required and len(found) >= _MOST_SLOTS:
             shape = f"more than {_MOST_SLOTS} parameters"
+        elif not required and is_json(function.properties[parameter]):
+            shape = "a text of JSON, which nobody says"
         elif _PARAMETER.fullmatch(parameter):
             shape = shapes.find(parameter, function.properties[parameter])
         if not isinstance(shape, str):
@@ -177,6 +179,20 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
         else:
             silent[parameter] = shape
     return Chosen(tool, _with_role(function, found), found, silent)
+
+
+def _meanings(tool: Tool, function: Function) -> dict[str, str]:
+    """Names for parameters that say too little: ``value`` at ``/cards/{id}/name``, and what stands in a path."""
+    _, _, path = tool.origin.partition(" ")
+    parts = [part for part in path.split("/") if part] if tool.method else []
+    found = {}
+    if parts and "{" not in parts[-1] and "value" in function.properties:
+        found["value"] = parts[-1]
+    for name in map(argument_name, re.findall(r"\{([^}]*)\}", path)) if parts else ():
+        schema = function.properties.get(name)
+        if isinstance(schema, dict) and kind_of_text(name, schema, "")[0] == "topic":
+            found[name] = f"{name}_id"
+    return found
 
 
 def _silent(shape: Shape) -> Iterator[tuple[str, str]]:

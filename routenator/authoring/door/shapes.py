@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,10 +84,15 @@ class Shape:
 
 
 class Shapes:
-    """Finds shapes; the sources of one function's single values differ from each other."""
+    """Finds shapes; the sources of one function's single values differ from each other.
 
-    def __init__(self, sources: Sources, about: str) -> None:
-        self._sources, self._about = sources, about
+    Args:
+        about: what the function does, in words.
+        meanings: by parameter, a name that says more than its own.
+    """
+
+    def __init__(self, sources: Sources, about: str, meanings: Mapping[str, str] | None = None) -> None:
+        self._sources, self._about, self._meanings = sources, about, meanings or {}
         self._used: Counter[str] = Counter()
 
     def find(self, name: str, schema: Any, depth: int = 0, about: str = "") -> Shape | str:
@@ -108,7 +113,8 @@ class Shapes:
 
     def _single(self, name: str, schema: Any, about: str = "") -> Shape | str:
         function = Function(name, "", {"type": "object", "properties": {name: schema}})
-        source = self._sources.find(function, name, about or self._about, self._used)
+        meaning = "" if about else self._meanings.get(name, "")
+        source = self._sources.find(function, name, about or self._about, self._used, meaning)
         if source is None:
             return "no values were found that its schema takes"
         return Shape(name, source, function.kind(name))

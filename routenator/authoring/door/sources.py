@@ -51,6 +51,17 @@ class Source:
     local: dict[str, tuple[Drawn, ...]] = field(default_factory=dict)
 
 
+_YES_OR_NO = re.compile(
+    r"\W*(true or false|true/false|one of:? true or false|a? ?boolean( value)?)\b(?! or| \w+ or)", re.IGNORECASE
+)
+_JSON = re.compile(r"\bJSON[- ](encoded|based|formatted|serialized|string|array|object)|\bURL-encoded (string|JSON)")
+# "One of: admins, all or none", "a comma-separated list of: name, url".
+_VALUE = r"[A-Za-z][\w.-]*"
+_LISTED_VALUES = re.compile(
+    r"\b(?:one of|list of|any of|(?:(?:valid|possible|allowed|accepted|supported) )?values(?: are| include)?)\s*:\s*"
+    rf"({_VALUE}(?:\s*(?:,\s*or|,\s*and|,|\||\bor\b|\band\b)\s*{_VALUE})+)(?=\s*(?:[.;(]|$))",
+    re.IGNORECASE,
+)
 _ISO = re.compile(r"ISO|YYYY|RFC ?3339", re.IGNORECASE)
 
 
@@ -105,11 +116,14 @@ class Sources:
         self._local = {language: local_banks(language) for language in languages}
         self._drawn: dict[str, list[Drawn]] = {}
 
-    def find(self, function: Function, parameter: str, about: str, used: Counter[str] | None = None) -> Source | None:
+    def find(
+        self, function: Function, parameter: str, about: str, used: Counter[str] | None = None, meaning: str = ""
+    ) -> Source | None:
         """The values of a parameter, or None if none can be made.
 
         Args:
             about: what the function does, in words.
+            meaning: a name that says more than the parameter's own.
             used: kinds of the function's other parameters, to which this one's is added. Two parameters of a kind get
                 different lists, since one list gives both the same value.
         """
@@ -117,7 +131,7 @@ class Sources:
         schema = function.properties[parameter]
         if refusal(function.parameters, schema) is not None:
             return None
-        for kind, values, reason in self._candidates(function, parameter, about, used):
+        for kind, values, reason in self._candidates(function, parameter, about, used, meaning or parameter):
             kept = self._kept(function, parameter, values)
             if len(kept) >= (1 if kind in ("enum", "boolean", "number", "examples", "pattern") else _SHORTEST):
                 used[kind] += 1
@@ -135,11 +149,12 @@ class Sources:
         return found
 
     def _candidates(
-        self, function: Function, parameter: str, about: str, used: Counter[str]
+        self, function: Function, parameter: str, about: str, used: Counter[str], name: str
     ) -> Iterator[tuple[str, Iterable[Drawn], str]]:
         schema: Any = function.properties[parameter]
         schema = schema if isinstance(schema, dict) else {}
         listed = values_of(function.parameters, schema)
+        described = str(schema.get("description") or "")
         types = types_of(function.parameters, schema)
         key = f"{self._seed}:{parameter}"
         if listed is not None:
@@ -150,19 +165,21 @@ class Sources:
         if scalar == {"boolean"}:
             yield "boolean", [("true",), ("false",)], "true and false"
             return
+        if scalar == {"string"} and _YES_OR_NO.match(described):
+            yield "boolean", [("true",), ("false",)], "true and false, as its description says"
         if scalar and scalar <= {"integer", "number"}:
-            yield "number", _numbers(parameter, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
+            yield "number", _numbers(name, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
             return
         placeholders = {each for name in function.properties for each in (name, f"next_{name}")}
         given = [*schema.get("examples", []), schema.get("default")]
         examples = [(each,) for each in given if isinstance(each, str) and each.strip() and each not in placeholders]
-        named, all_of_them = _named_values(str(schema.get("description") or ""), placeholders)
+        named, all_of_them = _named_values(described, placeholders)
         if all_of_them:
             yield "enum", [_listed(each) for each in named], "the values that its description names"
         examples += [(each,) for each in named]
         pattern = _pattern(schema)
-        kind, reason = kind_of_text(parameter, schema, about)
-        bank = self._bank(kind, used[kind], spoken_name(parameter).split())
+        kind, reason = kind_of_text(name, schema, about)
+        bank = self._bank(kind, used[kind], spoken_name(name).split())
         if pattern is None:
             yield kind, [*examples, *bank], reason
             yield "identifier", self._bank("identifier"), "an identifier, as other texts do not fit the schema"
@@ -217,7 +234,14 @@ def _named_values(description: str, placeholders: Container[str]) -> tuple[list[
         )
     )
     quoted = [each for each in quoted if each not in placeholders]
+    listed = _LISTED_VALUES.search(re.sub(r"</?\w+>", " ", description))
+    if listed:
+        found = [each for each in re.split(r"[\s,|]+", listed.group(1)) if each not in ("or", "and", "")]
+        if len(found) >= 2:
+            return list(dict.fromkeys(found)), True
     some = re.search(r"\be\.g\.|\bfor example\b|\bsuch as\b|\blike\b|\bexamples?\b|\betc\b", description, re.IGNORECASE)
+    if len(quoted) == 1 and some is None and not re.search(r"\b[Dd]efault|=", description):
+        return [], False  # a word in quotes
     return quoted, len(quoted) >= 2 and some is None
 
 
@@ -232,6 +256,13 @@ def distinct(bank: Bank, draw: random.Random, fits: Callable[[str], bool] = lamb
     return list(found.values())
 
 
+def is_json(schema: Any) -> bool:
+    """Whether a parameter takes JSON written as a text."""
+    if not isinstance(schema, dict) or "string" not in types_of({}, schema) or "enum" in schema:
+        return False
+    return _JSON.search(str(schema.get("description") or "")) is not None
+
+
 def kind_of_text(parameter: str, schema: dict[str, Any], about: str) -> tuple[str, str]:
     """The bank for a parameter that takes text, and why."""
     kinds = _kinds()
@@ -239,6 +270,8 @@ def kind_of_text(parameter: str, schema: dict[str, Any], about: str) -> tuple[st
     form = str(schema.get("format") or "").lower()
     if form in kinds.formats:
         return kinds.formats[form], f"its format is {form}"
+    if is_json(schema):
+        return "json", "its description says that it is JSON"
     name = spoken_name(parameter)
     for pattern, topic_of, kind in kinds.contexts:
         found = topic_of.search(f"{about} {described}".lower()) if pattern.fullmatch(name) else None
@@ -285,6 +318,8 @@ def _listed(value: Any) -> Drawn:
     text = value_name(value)
     if not isinstance(value, str):
         return (text, text)
+    if re.fullmatch(r"\.[a-z0-9]{2,5}", text):  # a file's extension
+        return (text, text[1:].upper(), text[1:])
     parts = split_name(text) if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([_.-][A-Za-z0-9]+)*", text) else []
     said = spoken(parts) if len(parts) > 1 else text
     return (text, said) if said == text or len(parts) < 2 else (text, said, text)
@@ -335,7 +370,7 @@ def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: rando
         low, high = (low, most) if low <= most else (most - 650 if least is None else least, most)
         if least is not None:
             low = least
-    high = min(high, low + 10**6) if most is None else high
+    high = min(high, low + 10**6) if most is None and suggested is None else high
     fine = fine or high - low < 20
     step = next((float(b["multipleOf"]) for b in bounds if b.get("multipleOf")), None)
     if step is None:

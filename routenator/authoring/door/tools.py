@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,3 +48,9 @@ class Api:
     title: str = ""
     description: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+def argument_name(name: str) -> str:
+    """The argument that a parameter becomes: characters other than letters, digits and ``_`` become ``_``."""
+    made = re.sub(r"[^A-Za-z0-9_]+", "_", name.removesuffix("[]")).strip("_") or "value"
+    return made if not made[0].isdigit() else f"n{made}"

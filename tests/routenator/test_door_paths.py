@@ -1,0 +1,128 @@
+"""What the path of an operation says: the object, which one it is, and whose."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from routenator.authoring.door.connectors import Slot
+from routenator.authoring.door.openapi import operation_name, read_openapi
+from routenator.authoring.door.paths import Owner, resource_of
+from routenator.authoring.door.patterns import patterns
+from routenator.authoring.door.phrases import Phrase, phrase_of, phrases, verbs
+from routenator.authoring.door.sources import Sources
+from routenator.authoring.door.tools import Tool
+from routenator.domain.functions import Function
+
+
+def tool_at(path: str, method: str = "get", name: str = "", **properties: Any) -> Tool:
+    for parameter in re.findall(r"\{([^}]*)\}", path):
+        properties.setdefault(parameter, {"type": "string"})
+    schema = {"type": "object", "properties": properties}
+    return Tool(name or operation_name(method, path), "", schema, f"{method.upper()} {path}", method)
+
+
+def phrase_at(path: str, method: str = "get", name: str = "", **properties: Any) -> Phrase:
+    tool = tool_at(path, method, name, **properties)
+    return phrase_of(tool, tool.name)
+
+
+@pytest.mark.parametrize(
+    ("path", "noun", "own", "owners"),
+    [
+        ("/boards/{idBoard}", "board", "idBoard", ()),
+        ("/v1/boards/{idBoard}/cards/{id}/members", "members", "", (Owner("card", "id"), Owner("board", "idBoard"))),
+        ("/cards/{id}/stickers/{idSticker}", "sticker", "idSticker", (Owner("card", "id"),)),
+        ("/repos/{owner}/{repo}/issues", "issues", "", (Owner("repo", "repo"), Owner("owner", "owner"))),
+        ("/cards/{id}/board/{field}", "field", "field", (Owner("board"), Owner("card", "id"))),
+        ("/issues/{id}/properties/{propertyKey}", "property", "propertyKey", (Owner("issue", "id"),)),
+        ("/me/inbox/unread", "my unread inbox", "", ()),
+        ("/questions/featured", "featured questions", "", ()),
+        ("/businesses/{business_id_or_alias}", "business", "business_id_or_alias", ()),
+        ("/calls/{CallSid}{extension}", "call", "CallSid", ()),
+    ],
+)
+def test_a_path_says_what_an_operation_acts_on(path: str, noun: str, own: str, owners: tuple[Owner, ...]) -> None:
+    found = resource_of(tool_at(path), verbs())
+    assert found is not None
+    assert (found.noun, found.own, found.owners) == (noun, own, owners)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "verb", "about", "full"),
+    [
+        (phrase_at("/lists/{id}/archiveAllCards", "post"), "archive", "cards", "cards of list"),
+        (phrase_at("/boards/{id}/members", name="getBoardsMembersByIdBoard"), "get", "members", "members of board"),
+        (phrase_at("/groups/{id}/users", "post", "addUserToGroup"), "add", "user", "user of group"),
+        (phrase_at("/cards/{id}/name", "put", "updateCardsNameByIdCard"), "update", "name", "name of card"),
+        (phrase_at("/pet/{petId}/uploadImage", "post", "uploadFile"), "upload", "file", "file of pet"),
+        (phrase_at("/pet/findByStatus", name="findPetsByStatus"), "find", "pets", "pets"),
+        (phrase_at("/businesses/search"), "search", "businesses", "businesses"),
+        (phrase_at("/businesses/search/phone", phone={"type": "string"}), "search", "businesses", "businesses"),
+        (phrase_at("/customers/{id}", "post"), "update", "customer", "customer"),
+        (phrase_at("/user/logout", name="logoutUser"), "logout", "", ""),
+        (phrase_at("/me/shows", name="get-users-saved-shows"), "get", "my saved shows", "my saved shows"),
+        (phrase_at("/users.setPresence", "post", "users.setPresence"), "set", "presence", "presence"),
+        (phrase_at("/files.delete", "post", "files.delete"), "delete", "file", "file"),
+    ],
+)
+def test_the_phrase_of_an_operation(phrase: Phrase, verb: str, about: str, full: str) -> None:
+    assert (phrase.verb, phrase.object, phrase.full) == (verb, about, full)
+
+
+def test_operations_of_one_noun_are_told_apart_by_whose_it_is() -> None:
+    tools = [tool_at("/boards/{id}/members"), tool_at("/cards/{id}/members")]
+    made = phrases(tools, [tool.name for tool in tools])
+    assert [(each.object, each.owners) for each in made] == [
+        ("members", (Owner("board", "id"),)),
+        ("members", (Owner("card", "id"),)),
+    ]
+    assert all("show" in each.verbs for each in made)
+
+
+def test_queries_say_the_owner_right_after_the_object() -> None:
+    tool = tool_at("/cards/{id}/stickers/{idSticker}", "delete")
+    phrase = phrase_of(tool, tool.name)
+    slots = [Slot("id", "identifier", True), Slot("idSticker", "identifier", True)]
+    for each in patterns(phrase, slots):
+        assert each.text.index("{idSticker}") < each.text.index("{id}")
+        assert re.search(r"\[from\|from\|of\] \[card \{id\}", each.text), each.text
+        assert "ID ID" not in each.text
+
+
+def test_a_latitude_and_a_longitude_are_said_together() -> None:
+    tool = tool_at("/businesses/search")
+    slots = [Slot("latitude", "number", True), Slot("longitude", "number", True)]
+    texts = [each.text for each in patterns(phrase_of(tool, tool.name), slots)]
+    assert all("near {latitude}, {longitude}" in text and "the longitude" not in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "kind"),
+    [
+        ("idBoard", {}, "identifier"),
+        ("idMembers", {}, "identifier"),
+        ("fields", {"description": "all or a comma-separated list of: name, url or idOwner"}, "enum"),
+        ("members", {"description": "One of: admins, all or none"}, "enum"),
+        ("closed", {"description": "true or false"}, "boolean"),
+        ("field", {}, "field"),
+        ("limit", {"description": "a number from 0 to 1000"}, "digits"),
+        ("pos", {"description": "A position: top, bottom or a positive number."}, "position"),
+        ("view", {"description": "A JSON-encoded string of the view."}, "json"),
+        ("value", {"description": "'word' in quotes is no value"}, "topic"),
+    ],
+)
+def test_values_of_untyped_parameters(name: str, schema: dict[str, Any], kind: str) -> None:
+    function = Function("f", "", {"type": "object", "properties": {name: {"type": "string", **schema}}})
+    found = Sources(7).find(function, name, "thing")
+    assert found is not None and found.kind == kind
+
+
+def test_a_callback_for_jsonp_is_no_argument() -> None:
+    given = {"name": "callback", "in": "query", "description": "For JSONP.", "schema": {"type": "string"}}
+    operation = {"get": {"parameters": [given], "responses": {}}}
+    document = {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {"/tags": operation}}
+    tool = read_openapi(document, "api.json").tools[0]
+    assert not tool.parameters["properties"] and "JSONP" in tool.notes[0]
