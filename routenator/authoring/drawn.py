@@ -83,10 +83,7 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
     """Errors for grammars whose calls violate the schema or whose queries all fail; sentences for those whose queries
     mostly fail. Lengths are not checked: the draws do not aim for one.
     """
-    rejected: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
-    for row, reason, seen in _rejections(domain, draws):
-        rejected.setdefault((row["function"], row["template"]), []).append((reason, seen, row["draft"]))
-    for (function, name), found in rejected.items():
+    for (function, name), found in _rejected(domain, draws).items():
         template = domain.templates[name]
         reason, count = Counter(reason for reason, _, _ in found).most_common(1)[0]
         bad = next((each for each in found if each[0] == "schema"), None)
@@ -108,6 +105,23 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
                 f"{name}: the checks reject {len(found) / DRAWS:.0%} of its queries for {function}, "
                 f"{count / DRAWS:.0%} because of {reason} ({CHECKS[reason][1]}): {seen}, in {query[:80]!r}"
             )
+
+
+def never_accepted(domain: Domain, draws: Sequence[Drawn]) -> dict[tuple[str, str], str]:
+    """Grammars of which a function's checks accept no query: by function and name of the template, why."""
+    return {
+        place: CHECKS[Counter(reason for reason, _, _ in found).most_common(1)[0][0]][1]
+        for place, found in _rejected(domain, draws).items()
+        if len(found) == DRAWS
+    }
+
+
+def _rejected(domain: Domain, draws: Sequence[Drawn]) -> dict[tuple[str, str], list[tuple[str, str, str]]]:
+    """Draws that a check rejects, by function and template: the reason, what the check found, and the query."""
+    rejected: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    for row, reason, seen in _rejections(domain, draws):
+        rejected.setdefault((row["function"], row["template"]), []).append((reason, seen, row["draft"]))
+    return rejected
 
 
 def check_rare_calls(domain: Domain) -> Iterator[InputError]:

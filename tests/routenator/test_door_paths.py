@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from routenator.authoring.door.connectors import Slot
+from routenator.authoring.door.init import init_domain
 from routenator.authoring.door.openapi import operation_name, read_openapi
 from routenator.authoring.door.paths import Owner, resource_of
 from routenator.authoring.door.patterns import patterns
@@ -15,6 +18,7 @@ from routenator.authoring.door.phrases import Phrase, phrase_of, phrases, verbs
 from routenator.authoring.door.sources import Sources
 from routenator.authoring.door.tools import Tool
 from routenator.domain.functions import Function
+from routenator.errors import InputError
 
 
 def tool_at(path: str, method: str = "get", name: str = "", **properties: Any) -> Tool:
@@ -126,3 +130,53 @@ def test_a_callback_for_jsonp_is_no_argument() -> None:
     document = {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {"/tags": operation}}
     tool = read_openapi(document, "api.json").tools[0]
     assert not tool.parameters["properties"] and "JSONP" in tool.notes[0]
+
+
+def document(**paths: Any) -> dict[str, Any]:
+    return {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {f"/{k}": v for k, v in paths.items()}}
+
+
+def query_parameter(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": True, "schema": {"type": "string", **schema}}
+
+
+def test_an_operation_with_a_broken_reference_can_be_excluded(tmp_path: Path) -> None:
+    broken = {"parameters": [{"$ref": "#/components/parameters/nowhere"}], "responses": {}}
+    sound = {"parameters": [query_parameter("city")], "responses": {}}
+    source = tmp_path / "api.json"
+    source.write_text(json.dumps(document(pets={"get": broken}, shops={"get": sound})), encoding="utf-8")
+    with pytest.raises(InputError, match=r"a reference leads nowhere(?s:.*)--exclude 'GET /pets'"):
+        init_domain(str(source), tmp_path / "out")
+    assert init_domain(str(source), tmp_path / "out", exclude=["GET /pets"]).functions == ["get_shops"]
+
+
+def test_a_required_query_parameter_with_a_default_may_be_left_out() -> None:
+    operation = {"parameters": [query_parameter("limit", default="20"), query_parameter("city")], "responses": {}}
+    tool = read_openapi(document(shops={"get": operation}), "api.json").tools[0]
+    assert tool.parameters["required"] == ["city"]
+    assert any("limit" in note and "default" in note for note in tool.notes)
+
+
+def test_a_function_that_no_query_can_say_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    """As many required parameters as nobody types made the whole of `init` fail."""
+    colours = ("red", "blue", "green", "brown", "black", "white", "gray", "gold", "pink", "teal")
+    many = [query_parameter(f"{colour}_note") for colour in colours]
+    shops = {"parameters": [query_parameter("city")], "responses": {}}
+    source = tmp_path / "api.json"
+    both = document(notes={"get": {"parameters": many, "responses": {}}}, shops={"get": shops})
+    for each in both["paths"]["/notes"]["get"]["parameters"]:
+        each["schema"] = {"type": "array", "items": {"type": "string"}, "minItems": 4}
+    source.write_text(json.dumps(both), encoding="utf-8")
+    made = init_domain(str(source), tmp_path / "out")
+    assert made.functions == ["get_shops"]
+    assert "the checks accept no query for it" in made.left_out["get_notes"]
+    assert "get_notes" not in (tmp_path / "out" / "functions.json").read_text("utf-8")
+
+
+def test_operations_that_share_an_object_are_told_apart_without_saying_a_parameter_twice() -> None:
+    media = {"media": {"type": "string"}}
+    tools = [
+        tool_at("/statuses/update", "post", "statuses_update", status={"type": "string"}),
+        tool_at("/statuses/update_with_media", "post", "statuses_update_with_media", **media),
+    ]
+    assert not any("media" in each.object for each in phrases(tools, [tool.name for tool in tools]))

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routenator.authoring.door.build import Parts, one_line, optional_fields, rule, values_text
+from routenator.authoring.door.connectors import ASSIGNING
 from routenator.authoring.door.locales import locale_of
 from routenator.authoring.door.patterns import Pattern
-from routenator.authoring.door.phrases import named_parameter
+from routenator.authoring.door.phrases import Phrase, named_parameter
 from routenator.authoring.templatefiles import dump_yaml
 
 BUCKETS = {"short": (1, 6), "medium": (7, 12), "long": (13, 24), "very_long": (25, 150)}
@@ -35,6 +36,7 @@ class Measured:
         weights: of templates, by key: less for those with few different queries.
         unserved: length buckets that a function's target has and none of its templates can write, by function.
         variety: of functions, 1 if all draws differ.
+        refused: templates of which the checks accept no query, by key, and why.
     """
 
     buckets: dict[str, tuple[int, int]] = field(default_factory=BUCKETS.copy)
@@ -43,6 +45,7 @@ class Measured:
     unserved: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     variety: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def files(parts: Parts, measured: Measured, domain: str, source: str, statistics: str | None = None) -> dict[str, str]:
@@ -134,6 +137,14 @@ def template_key(function: str, key: str) -> str:
     return f"{function}_{key}"
 
 
+def _always_said(phrase: Phrase, name: str, optional: list[str]) -> str | None:
+    """The optional parameter without which a query says too little: find pets by *status*, set the name to *value*."""
+    if phrase.by in optional:
+        return phrase.by
+    named = named_parameter(name, optional)
+    return "value" if named is None and phrase.verb in ASSIGNING and "value" in optional else named
+
+
 def _statistics(parts: Parts, measured: Measured) -> str:
     shares, slots = {}, {}
     for each in parts.selection.chosen:
@@ -143,7 +154,7 @@ def _statistics(parts: Parts, measured: Measured) -> str:
         if optional:
             share = round(min(_MOST_SHARE, max(_LEAST_SHARE, _EXPECTED_OPTIONAL / len(optional))), 2)
             slots[name] = dict.fromkeys(optional, share)
-            named = named_parameter(name, optional)
+            named = _always_said(parts.phrases[name], name, optional)
             if named is not None:
                 slots[name][named] = 1.0
             elif len(optional) == len(each.shapes):

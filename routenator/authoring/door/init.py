@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from routenator.authoring.door.read import read_source
 from routenator.authoring.door.select import select
 from routenator.authoring.door.server import shown, written
 from routenator.authoring.door.upgrade import Before, Changes, comments, load_before, merge, record, write
-from routenator.authoring.drawn import draw_all
+from routenator.authoring.drawn import draw_all, never_accepted
 from routenator.authoring.inspection import inspect_domain
 from routenator.authoring.templatefiles import dump_yaml
 from routenator.domain.loader import load_domain
@@ -106,6 +106,11 @@ def init_domain(
     try:
         write(made, files(parts, Measured(), str(out), written(source), given))
         measured = measure(made, parts)
+        if measured.refused:
+            parts = _without_refused(parts, measured, before.files if before else None, shown(source))
+            shutil.rmtree(made)
+            write(made, files(parts, Measured(), str(out), written(source), given))
+            measured = measure(made, parts)
         if given is not None:
             given, unreached = _reachable(given, measured, load_domain(made).statistics.lengths)
             notes += unreached
@@ -137,10 +142,10 @@ def init_domain(
     return Made(
         out,
         api.form,
-        [each.function.name for each in selection.chosen],
-        selection.left_out,
-        {f"{c.function.name}.{name}": why for c in selection.chosen for name, why in c.silent.items()},
-        [*notes, *selection.notes()],
+        [each.function.name for each in parts.selection.chosen],
+        parts.selection.left_out,
+        {f"{c.function.name}.{name}": why for c in parts.selection.chosen for name, why in c.silent.items()},
+        [*notes, *parts.selection.notes()],
         {name: len(values) for name, (_, values) in parts.lists.items()},
         sum(count for fact, count in found.facts.items() if fact.endswith(" templates")),
         found.warnings,
@@ -155,6 +160,27 @@ def _given(statistics: Path | None, before: Before | None) -> str | None:
     return before.files["statistics.yaml"] if before is not None and before.options.get("statistics") else None
 
 
+def _without_refused(parts: Parts, measured: Measured, before: Mapping[str, str] | None, source: str) -> Parts:
+    """The parts without patterns of which the checks accept no query, and without functions that have no others."""
+    selection, left = parts.selection, []
+    for each in selection.chosen:
+        name = each.function.name
+        reasons = [measured.refused.get(template_key(name, pattern.key)) for pattern in parts.templates[name]]
+        if all(reasons):
+            selection.left_out[each.tool.name] = f"the checks accept no query for it: {reasons[0]}"
+        else:
+            left.append(each)
+    if not left:
+        raise InputError(
+            "no tool can become a function", file=source, found=next(iter(selection.left_out.values())),
+            expected="at least one",
+        )  # fmt: skip
+    made = build(parts.api, replace(selection, chosen=left), before)
+    for name, patterns in made.templates.items():
+        made.templates[name] = [each for each in patterns if template_key(name, each.key) not in measured.refused]
+    return made
+
+
 def measure(folder: Path, parts: Parts) -> Measured:
     """Draw queries of each pattern and count their words, and how many of them differ."""
     domain = load_domain(folder)
@@ -162,7 +188,9 @@ def measure(folder: Path, parts: Parts) -> Measured:
     found = Measured(buckets)
     totals: dict[str, dict[str, float]] = {}
     drawn_lengths: dict[str, dict[str, dict[str, float]]] = {}
-    for function, template, _, drawn in draw_all(domain):
+    draws = draw_all(domain)
+    found.refused = {domain.templates[name].key: why for (_, name), why in never_accepted(domain, draws).items()}
+    for function, template, _, drawn in draws:
         if drawn is None:
             continue
         words = drawn.facts[:, 0]

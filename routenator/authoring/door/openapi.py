@@ -124,7 +124,13 @@ class _Reader:
         for method in METHODS:
             operation = item.get(method)
             if isinstance(operation, dict):
-                yield self._tool(path, method, operation, shared)
+                try:
+                    yield self._tool(path, method, operation, shared)
+                except InputError as error:  # refused when the functions are chosen, unless it is excluded
+                    named = operation.get("operationId")
+                    name = named if isinstance(named, str) and named.strip() else operation_name(method, path)
+                    schema: dict[str, Any] = {"type": "object", "properties": {}}
+                    yield Tool(self._unique(name), "", schema, f"{method.upper()} {path}", method, error=error)
 
     def _tool(self, path: str, method: str, operation: Mapping[str, Any], shared: Any) -> Tool:
         where = f"paths.{path}.{method}"
@@ -155,7 +161,9 @@ class _Reader:
             if each.description and "description" not in schema:
                 schema = {**schema, "description": each.description}
             properties[name] = schema
-            if each.required:
+            if each.required and "default" in schema and each.place == "query":
+                notes.append(f"query parameter {name}: required, but with a default, so calls may leave it out")
+            elif each.required:
                 required.append(name)
         parameters = {"type": "object", "properties": properties, **({"required": required} if required else {})}
         texts = [str(operation.get(key) or "").strip() for key in ("summary", "description")]

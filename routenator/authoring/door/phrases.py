@@ -159,6 +159,11 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     words = [word for word in _name_words(name, prefix) if word not in _DROPPED]
     rest = [word for word in words if word != phrase.verb]
+    parameters = {tuple(split_name(each)) for each in tool.parameters.get("properties", {})}
+    for place in range(1, len(rest)):
+        if rest[place] == "with" and tuple(rest[place + 1 :]) in parameters:
+            rest = rest[:place]  # update with media: queries say the media anyway
+            break
     if not rest:
         return None
     longer = replace(phrase, object=spoken(compound(rest)), whole=False)

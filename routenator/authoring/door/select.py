@@ -101,6 +101,12 @@ def select(
         if tool.deprecated and not deprecated:
             left_out[tool.name] = "deprecated; --deprecated includes it"
             continue
+        if tool.error is not None:
+            error = tool.error
+            raise InputError(
+                error.message, file=error.file, key=error.key, found=error.found,
+                expected=f"{error.expected}; or --exclude '{tool.origin}' to leave this operation out",
+            )  # fmt: skip
         kept.append(tool)
     if len(kept) > MOST_FUNCTIONS:
         raise InputError(

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from routenator.errors import InputError
+
 
 @dataclass
 class Tool:
@@ -20,6 +22,7 @@ class Tool:
         summary: a short description, if the source has one besides the description.
         deprecated: the source says that it should not be used.
         notes: what was changed or left out of it while reading, one sentence each.
+        error: why it cannot be read; it must then be excluded.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Tool:
     summary: str = ""
     deprecated: bool = False
     notes: list[str] = field(default_factory=list)
+    error: InputError | None = None
 
 
 @dataclass
