@@ -22,7 +22,8 @@ from routenator.errors import InputError
 MOST_FUNCTIONS = 600
 _MOST_SLOTS = 40
 _LISTED = 5  # functions that are named one by one
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME_LENGTH = 64
+_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{_NAME_LENGTH}}}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBPROMPTS = ("search", "message", "prompt", "title", "description", "task", "topic", "review")
 
@@ -119,6 +120,9 @@ def select(
     names: dict[str, Tool] = {}
     for tool in kept:
         name = _function_name(tool.name)
+        if name in names and names[name].name != tool.name:  # they differ in what was cut
+            number = next(n for n in range(2, len(names) + 3) if f"{name[: _NAME_LENGTH - 4]}_{n}" not in names)
+            name = f"{name[: _NAME_LENGTH - 4]}_{number}"
         if name in names:
             raise InputError(
                 "two functions have the same name", file=source, key=tool.origin, found=tool.name,
@@ -154,7 +158,7 @@ def _function_name(name: str) -> str:
     """A name that servers take: 1 to 64 of A-Z a-z 0-9 _ -."""
     if _NAME.fullmatch(name):
         return name
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "function"
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:_NAME_LENGTH] or "function"
 
 
 def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | str:

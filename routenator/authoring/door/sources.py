@@ -185,7 +185,7 @@ class Sources:
             yield "identifier", self._bank("identifier"), "an identifier, as other texts do not fit the schema"
         else:
             yield kind, [*examples, *bank], f"{reason}, some of which match the API's pattern"
-            yield "pattern", [*examples, *_matching(pattern, random.Random(key))], "texts that match its pattern"
+            yield "pattern", [*examples, *_matching(pattern, self._seed)], "texts that match its pattern"
         for other in ("identifier", "code_number", "hash", "uuid", "label", "topic"):
             yield other, self._bank(other), "texts that the schema takes"
         yield "examples", examples, "the examples of the API"
@@ -336,17 +336,24 @@ def _pattern(schema: dict[str, Any]) -> str | None:
     return None
 
 
-def _matching(pattern: str, draw: random.Random) -> Iterator[Drawn]:
+@cache
+def _matching(pattern: str, seed: int) -> tuple[Drawn, ...]:
+    """Different texts that match a pattern; APIs have one for many parameters, and making them takes long."""
     import rstr
 
-    maker = rstr.Rstr(draw)
-    for _ in range(WANTED * 4):
+    maker, found, long = rstr.Rstr(random.Random(f"{seed}:{pattern}")), dict[str, None](), 0
+    for _ in range(WANTED * 2):
         try:
             text = maker.xeger(pattern)
         except Exception:  # a pattern of another dialect can make Python's parser raise anything
-            return
-        if text.isascii() and text.isprintable():
-            yield (text,)
+            break
+        if len(text) > _LONGEST:
+            long += 1
+        elif text.isascii() and text.isprintable():
+            found[text] = None
+        if len(found) >= WANTED or (long >= _TRIES and not found):
+            break
+    return tuple((text,) for text in found)
 
 
 def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: random.Random) -> list[Drawn]:
