@@ -108,12 +108,15 @@ def check_draws(domain: Domain, draws: Sequence[Drawn]) -> Iterator[InputError |
 
 
 def never_accepted(domain: Domain, draws: Sequence[Drawn]) -> dict[tuple[str, str], str]:
-    """Grammars of which a function's checks accept no query: by function and name of the template, why."""
-    return {
-        place: CHECKS[Counter(reason for reason, _, _ in found).most_common(1)[0][0]][1]
-        for place, found in _rejected(domain, draws).items()
-        if len(found) == DRAWS
-    }
+    """Grammars of which a function's checks accept no query, or whose calls violate its schema: by function and name of
+    the template, why.
+    """
+    bad = {}
+    for place, found in _rejected(domain, draws).items():
+        reasons = Counter(reason for reason, _, _ in found)
+        if "schema" in reasons or len(found) == DRAWS:
+            bad[place] = CHECKS["schema" if "schema" in reasons else reasons.most_common(1)[0][0]][1]
+    return bad
 
 
 def _rejected(domain: Domain, draws: Sequence[Drawn]) -> dict[tuple[str, str], list[tuple[str, str, str]]]:

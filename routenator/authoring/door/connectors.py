@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from routenator.authoring.door.english import is_plural, singular, split_name, spoken, with_article
-from routenator.authoring.door.paths import Owner
+from routenator.authoring.door.paths import NAMING_ONE, Owner
 from routenator.authoring.door.phrases import Phrase
 
 NEW = {"create", "add", "make", "register", "generate", "new", "insert", "post", "build"}
@@ -39,6 +39,7 @@ _COUNTING = {
 _COUNTS = {"limit", "count", "max", "maximum", "top", "size", "results", "first"}
 _DIRECTIONS = [["order"], ["direction"], ["dir"], *(["sort", word] for word in ("order", "direction", "dir"))]
 _PARTS = {"fields", "columns", "properties", "attributes"}
+_NAMED = {"screen", "user", "display", "first", "last", "full", "given", "family", "host", "domain", "real", "middle"}
 _SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 _WRITTEN = ("message", "text", "body", "comment", "note", "content", "reply")
 
@@ -120,7 +121,7 @@ def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
         return ["{}"], ["{}"]
     if label in JOINTS:
         return [f"{label} {{}}"], [f"{label} {{}}"]
-    if words == ["value"] and phrase.verb in ASSIGNING:
+    if words in (["value"], ["body"]) and kind not in ("object", "map") and phrase.verb in ASSIGNING:
         return ["to {}"], ["to {}", "{}", "= {}"]
     plain = [f"with {label} {{}}", f"with the {label} {{}}"]
     terse = [f"{label} {{}}", f"{label}: {{}}", f"{label} = {{}}"]
@@ -150,7 +151,7 @@ def _by_name(kind: str, words: list[str], label: str, phrase: Phrase) -> list[st
         return ["grouped by {}"]
     if kind == "enum" and words in _DIRECTIONS:
         return ["in {} order", "in {} order", "ordered {}"]
-    if words[-1:] == ["filter"] and kind in ("enum", "status"):
+    if words[-1:] == ["filter"] and kind in ("enum", "label"):
         return ["filtered by {}", "with the {} filter", f"with {label} {{}}"]
     if words[-1:] in (["extension"], ["format"]) and kind == "enum":
         return ["as {}", "in {} format", "as {}"]
@@ -217,6 +218,9 @@ def _by_kind(
 
 
 def _of_times(kind: str, words: list[str], label: str, start: bool, end: bool) -> tuple[list[str], list[str]] | None:
+    if len(words) > 1 and words[0] in ("before", "after", "since", "until"):
+        about = spoken([word for word in words[1:] if word not in ("at", "on", "date", "time")])
+        return [f"{about} {words[0]} {{}}".strip()], [f"{about} {words[0]} {{}}".strip(), f"{label} {{}}"]
     if start:
         return ["from {}", "starting {}", "since {}", f"with {label} {{}}"], ["from {}", f"{label} {{}}"]
     if end:
@@ -242,7 +246,7 @@ def _of_names(words: list[str], label: str, phrase: Phrase) -> tuple[list[str], 
     """``called X`` for the object's own name, ``with branch X`` for the name of something else."""
     if len(words) == 1 or singular(words[0]) in words_of(phrase):
         return ["called {}", "named {}", f"with the {label} {{}}"], ["{}", f"{label} {{}}"]
-    if words[-1] in ("name", "names"):
+    if words[-1] in ("name", "names") and words[-2] not in _NAMED:
         other = spoken(words[:-1])
         return [f"with {other} {{}}", f"with the {other} {{}}", f"with {label} {{}}"], [
             f"{other} {{}}",
@@ -278,6 +282,6 @@ def _of_numbers(words: list[str], label: str, plain: list[str], terse: list[str]
         return [f"with {rest} up to {{}}", f"with {label} {{}}"], terse
     if rest and {"min", "minimum", "lowest"} & set(words):
         return [f"with {rest} of at least {{}}", f"with {label} {{}}"], terse
-    if is_plural(label):
+    if is_plural(label) and singular(words[-1]) not in NAMING_ONE:
         return [f"with {{}} {label}", f"with {{}} {label}", f"with {label} {{}}"], terse
     return [f"with {label} {{}}", f"with {with_article(label)} of {{}}"] if label[:1].islower() else plain, terse

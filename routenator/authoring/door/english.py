@@ -11,13 +11,13 @@ _ACRONYMS = {
     "id", "url", "uri", "ip", "api", "dns", "ssh", "ssl", "tls", "http", "https", "html", "css", "json", "xml", "csv",
     "pdf", "sql", "sms", "vm", "cpu", "gpu", "ram", "pr", "ci", "cd", "iban", "bic", "isbn", "iso", "utc", "gmt", "vat",
     "sku", "uuid", "ssn", "gps", "usb", "mac", "faq", "crm", "hr", "tv", "dm", "rss", "ids", "urls", "sha", "md5",
-    "svg", "png", "sid", "sip", "oauth", "acl", "vpc", "vpn",
+    "svg", "png", "uid", "sid", "sip", "oauth", "acl", "vpc", "vpn",
 }  # fmt: skip
 # Acronyms that are spelled out, though they have vowels.
 _SPELLED = {
     "api", "url", "urls", "uri", "ip", "ai", "eu", "uk", "us", "usa", "usb", "uuid", "nye", "iban", "oauth", "ui", "ux",
 }  # fmt: skip
-_PLURAL_ACRONYMS = {"ids": "IDs", "urls": "URLs", "ips": "IPs"}
+_PLURAL_ACRONYMS = {"ids": "IDs", "uids": "UIDs", "urls": "URLs", "ips": "IPs"}
 # Third person whose base form is not found by dropping the s.
 _THIRD = {"does": "do", "goes": "go", "has": "have", "is": "be", "applies": "apply", "retries": "retry"}
 _ES = ("sses", "shes", "ches", "xes", "zes")

@@ -19,7 +19,7 @@ _NUMBERED = re.compile(r"v?\d+(\.\d+)*")
 _EXTENSION = re.compile(r"\.(json|xml)$")
 # Words of a parameter that say which one, not of what.
 NAMING_ONE = {
-    "id", "ids", "name", "slug", "key", "code", "number", "no", "uuid", "guid", "sid", "or", "alias", "by",
+    "id", "ids", "name", "slug", "key", "code", "number", "no", "uuid", "uid", "guid", "sid", "or", "alias", "by",
     "identifier", "handle",
 }  # fmt: skip
 _PROPERTY = {"field", "property", "attribute"}
@@ -28,13 +28,17 @@ _ASKING = {
     "search", "export", "download", "preview", "check", "validate", "verify", "count", "compare", "cancel",
     "invalidate", "resend", "create", "delete", "update", "edit", "remove",
 }  # fmt: skip
-_ASKING_ALL = {"find", "list", "query", "lookup", "get", "fetch"}
+_ASKING_ALL = {"show", "find", "list", "query", "lookup", "get", "fetch"}
+_CLEAR = {
+    "create", "add", "update", "edit", "delete", "destroy", "remove", "cancel", "archive", "restore", "enable",
+    "disable", "retweet", "unretweet",
+}  # fmt: skip
 _NOUNS_FIRST = {"check", "view", "display", "track", "preview", "test", "monitor", "show"}  # check items, view settings
 _OWN = {"me", "self", "mine", "my"}
 _ADJECTIVES = {
     "recent", "popular", "latest", "new", "top", "hot", "active", "inactive", "public", "private", "current", "pending",
     "full", "open", "upcoming", "unread", "similar", "available", "random", "default", "global", "nearby", "online",
-    "overdue", "sent", "paid", "hidden", "lost", "held",
+    "overdue", "incoming", "outgoing", "trending", "sent", "paid", "hidden", "lost", "held",
 }  # fmt: skip
 
 
@@ -113,6 +117,9 @@ def resource_of(tool: Tool, actions: Collection[str], name: Sequence[str] = ()) 
             levels.pop()
     elif len(levels) > 1 and _is_action(levels, actions, properties, read, name):
         action = levels.pop().words
+    elif len(levels) > 1 and _acts_on_one(levels, read):  # /statuses/destroy/{id}
+        action = levels[-1].words
+        levels = [*levels[:-2], _Level(levels[-2].words, levels[-1].parameters)]
     elif len(levels) == 1 and levels[0].words == ("search",) and not levels[0].parameters:
         return Resource("", "", (), words, count, action=("search",))
     by = by or next((each for each in levels[-1].parameters if _narrows(each)), "")
@@ -135,6 +142,12 @@ def _is_action(
     if len(last.words) > 1 and last.words[1] != "by":
         return False  # the states of check items
     return last.words[0] in (_ASKING if levels[-2].parameters else _ASKING | _ASKING_ALL)
+
+
+def _acts_on_one(levels: list[_Level], read: bool) -> bool:
+    last = levels[-1]
+    clear = {"show", "get", "find"} if read else _CLEAR
+    return len(last.words) == 1 and last.words[0] in clear and bool(last.parameters) and not levels[-2].parameters
 
 
 def _levels(path: str) -> list[_Level]:

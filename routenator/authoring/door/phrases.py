@@ -197,10 +197,24 @@ def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
     words = _bare([word for word in _name_words(name, prefix) if word not in _DROPPED]) or split_name(name)
     actions = verbs().keys() - _NOUNS_TOO
+    words = _unglued(words, tool)
     resource = resource_of(tool, actions, words)
     if resource is not None and _made_of_path(words, resource):
         return _from_path(tool, words, resource)
     return _placed(_from_name(tool, words), resource)
+
+
+def _unglued(words: list[str], tool: Tool) -> list[str]:
+    """A name's words with a verb that it writes together with a word of the path: ``getfacets`` at ``/facets``."""
+    first = words[0]
+    if first in verbs():
+        return words
+    parts = set(split_name(tool.origin)) if tool.method else set()
+    for verb in ("get", "list", "create", "add", "update", "set", "delete", "remove", "reset", "search", "post"):
+        rest = first.removeprefix(verb)
+        if rest != first and {rest, singular(rest)} & {*parts, *map(singular, parts)}:
+            return [verb, rest, *words[1:]]
+    return words
 
 
 def _bare(words: list[str]) -> list[str]:
@@ -339,7 +353,9 @@ def first_sentence(text: str) -> str:
 
 def _from_sentence(tool: Tool) -> Phrase | None:
     """A phrase from the summary or the description, if it starts with a verb that is known."""
-    for text in (tool.summary, tool.description):
+    for given in (tool.summary, tool.description):
+        # requiresApproval as people write it; GitHub stays.
+        text = re.sub(r"\b[a-z]+(?:[A-Z][a-z]+)+\b", lambda found: spoken(split_name(found.group())), given or "")
         whole = re.split(r"[,;:(\[]| - ", first_sentence(text))[0].strip() if text else ""
         words = (whole if len(whole.split()) <= _LONGEST + 2 else _STOPS.sub("", whole).strip()).split()
         if not words or not all(re.fullmatch(r"[A-Za-z0-9'/-]+", word) for word in words):

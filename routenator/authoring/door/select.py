@@ -15,7 +15,7 @@ from routenator.authoring.door.english import split_name
 from routenator.authoring.door.shapes import Shape, Shapes
 from routenator.authoring.door.sources import Sources, is_json, kind_of_text
 from routenator.authoring.door.tools import Api, Tool, argument_name
-from routenator.domain.functions import ROLE_KEY, Function
+from routenator.domain.functions import ROLE_KEY, Function, check_value
 from routenator.domain.toolschema import check_bounds, check_schema
 from routenator.errors import InputError
 
@@ -181,6 +181,8 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
             shape = "a text of JSON, which nobody says"
         elif _PARAMETER.fullmatch(parameter):
             shape = shapes.find(parameter, function.properties[parameter])
+            if not isinstance(shape, str) and not _fits_schema(function, parameter, shape):
+                shape = "what its parts make up does not fit its schema"
         if not isinstance(shape, str):
             found[parameter] = shape
             silent |= {f"{parameter}.{part}": why for part, why in _silent(shape)}
@@ -191,13 +193,20 @@ def _chosen(tool: Tool, name: str, sources: Sources, source: str) -> Chosen | st
     return Chosen(tool, _with_role(function, found), found, silent)
 
 
+def _fits_schema(function: Function, parameter: str, shape: Shape) -> bool:
+    """Whether a value of a shape with parts passes the schema, such as one of alternatives that may overlap."""
+    return shape.source is not None or all(
+        check_value(function, parameter, shape.example(every)) is None for every in (False, True)
+    )
+
+
 def _meanings(tool: Tool, function: Function) -> dict[str, str]:
     """Names for parameters that say too little: ``value`` at ``/cards/{id}/name``, and what stands in a path."""
     _, _, path = tool.origin.partition(" ")
     parts = [part for part in path.split("/") if part] if tool.method else []
     found = {}
-    if parts and "{" not in parts[-1] and "value" in function.properties:
-        found["value"] = parts[-1]
+    for name in ("value", "body") if parts and "{" not in parts[-1] else ():
+        found[name] = parts[-1]
     for name in map(argument_name, re.findall(r"\{([^}]*)\}", path)) if parts else ():
         schema = function.properties.get(name)
         if isinstance(schema, dict) and kind_of_text(name, schema, "")[0] == "topic":

@@ -72,15 +72,19 @@ class Shape:
             if part is not None:
                 yield from part.leaves()
 
-    def example(self) -> Any:
-        """One value of it, without optional fields."""
+    def example(self, every: bool = False) -> Any:
+        """A value.
+
+        Args:
+            every: with the optional fields.
+        """
         if self.source is not None:
             return json_value(self.source.values[0][0], self.form)
         if self.items is not None:
-            return [self.items.example()] * min(self.count)
+            return [self.items.example(every)] * min(self.count)
         if self.key is not None and self.value is not None:
-            return {str(self.key.example()): self.value.example()}
-        return {name: part.example() for name, (part, always) in self.fields.items() if always}
+            return {str(self.key.example()): self.value.example(every)}
+        return {name: part.example(every) for name, (part, always) in self.fields.items() if always or every}
 
 
 class Shapes:

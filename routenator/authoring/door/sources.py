@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from routenator.authoring.door.banks import Bank, Drawn, banks
-from routenator.authoring.door.english import in_words, split_name, spoken
+from routenator.authoring.door.english import split_name, spoken
 from routenator.authoring.door.locales import local_banks
+from routenator.authoring.door.numbervalues import WANTED, Range, numbers
 from routenator.authoring.values import takes_any_text
 from routenator.domain.functions import Function, check_value
 from routenator.domain.kinds import json_value, refusal, types_of, value_name, values_of
 from routenator.parsing import read_yaml
 from routenator.validation.text import words
 
-WANTED = 600  # values of a list; at least 500 survive the checks where the schema admits them
 _TRIES = 12  # draws for each value wanted
 _SHORTEST = 24  # with this many values a bank is preferred to a pattern's nonsense
 _DATES = {"date", "date_time", "loose_date"}
@@ -54,6 +54,7 @@ class Source:
 _YES_OR_NO = re.compile(
     r"\W*(true or false|true/false|one of:? true or false|a? ?boolean( value)?)\b(?! or| \w+ or)", re.IGNORECASE
 )
+_FLAG = re.compile(r"(include|skip|trim|hide|stringify|is|has) (?!.*(fields|ids|types|columns|tags|domains|names)$).+")
 _JSON = re.compile(r"\bJSON[- ](encoded|based|formatted|serialized|string|array|object)|\bURL-encoded (string|JSON)")
 # "One of: admins, all or none", "a comma-separated list of: name, url".
 _VALUE = r"[A-Za-z][\w.-]*"
@@ -65,19 +66,6 @@ _LISTED_VALUES = re.compile(
 _ISO = re.compile(r"ISO|YYYY|RFC ?3339", re.IGNORECASE)
 
 
-class _Range(NamedTuple):
-    """Numbers that a name suggests.
-
-    Attributes:
-        fine: they may have decimals.
-    """
-
-    name: re.Pattern[str]
-    low: float
-    high: float
-    fine: bool
-
-
 @dataclass(frozen=True)
 class _Kinds:
     """words/kinds.yaml."""
@@ -87,7 +75,7 @@ class _Kinds:
     names: list[tuple[re.Pattern[str], str]]
     things: list[tuple[re.Pattern[str], str]]
     described: list[tuple[re.Pattern[str], str]]
-    ranges: list[_Range]
+    ranges: list[Range]
 
 
 @cache
@@ -99,7 +87,7 @@ def _kinds() -> _Kinds:
         [(re.compile(pattern), kind) for pattern, kind in raw["names"]],
         [(re.compile(rf"\b({pattern})\b"), kind) for pattern, kind in raw["things"]],
         [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in raw["described"]],
-        [_Range(re.compile(pattern), low, high, fine) for pattern, low, high, fine in raw["ranges"]],
+        [Range(re.compile(pattern), low, high, fine) for pattern, low, high, fine in raw["ranges"]],
     )
 
 
@@ -167,10 +155,15 @@ class Sources:
             return
         if scalar == {"string"} and _YES_OR_NO.match(described):
             yield "boolean", [("true",), ("false",)], "true and false, as its description says"
+        if scalar == {"string"} and schema.keys() <= {"type"} and _FLAG.fullmatch(spoken_name(name)):
+            yield "boolean", [("true",), ("false",)], f"true and false, as {parameter} sounds like a switch"
         if scalar and scalar <= {"integer", "number"}:
-            yield "number", _numbers(name, schema, "number" in scalar, random.Random(key)), "numbers in its bounds"
+            suggested = next((each for each in _kinds().ranges if each.name.fullmatch(spoken_name(name))), None)
+            drawn = numbers(suggested, schema, "number" in scalar, random.Random(key))
+            yield "number", drawn, "numbers in its bounds"
             return
-        placeholders = {each for name in function.properties for each in (name, f"next_{name}")}
+        placeholders = {each for other in function.properties for each in (other, f"next_{other}")}
+        placeholders |= {*split_name(parameter)}
         given = [*schema.get("examples", []), schema.get("default")]
         examples = [(each,) for each in given if isinstance(each, str) and each.strip() and each not in placeholders]
         named, all_of_them = _named_values(described, placeholders)
@@ -240,7 +233,7 @@ def _named_values(description: str, placeholders: Container[str]) -> tuple[list[
         if len(found) >= 2:
             return list(dict.fromkeys(found)), True
     some = re.search(r"\be\.g\.|\bfor example\b|\bsuch as\b|\blike\b|\bexamples?\b|\betc\b", description, re.IGNORECASE)
-    if len(quoted) == 1 and some is None and not re.search(r"\b[Dd]efault|=", description):
+    if len(quoted) == 1 and some is None and "default" not in description.lower():
         return [], False  # a word in quotes
     return quoted, len(quoted) >= 2 and some is None
 
@@ -354,51 +347,3 @@ def _matching(pattern: str, seed: int) -> tuple[Drawn, ...]:
         if len(found) >= WANTED or (long >= _TRIES and not found):
             break
     return tuple((text,) for text in found)
-
-
-def _numbers(parameter: str, schema: dict[str, Any], decimals: bool, draw: random.Random) -> list[Drawn]:
-    name = spoken_name(parameter)
-    low, high, fine = (
-        1.0,
-        650.0,
-        re.search(r"decimal|fraction|price|amount|float", str(schema.get("description"))) is not None,
-    )
-    suggested = next((each for each in _kinds().ranges if each.name.fullmatch(name)), None)
-    if suggested is not None:
-        low, high, fine = suggested.low, suggested.high, suggested.fine
-    inner = [each for key in ("anyOf", "oneOf") for each in schema.get(key, ())]
-    bounds = [part for part in (schema, *inner) if isinstance(part, dict)]
-    # The schema refuses exclusive bounds themselves afterwards.
-    least = max((float(b[k]) for b in bounds for k in ("minimum", "exclusiveMinimum") if k in b), default=None)
-    most = min((float(b[k]) for b in bounds for k in ("maximum", "exclusiveMaximum") if k in b), default=None)
-    if least is not None:
-        low, high = (least, high) if least < high else (least, least + 650)
-    if most is not None:
-        low, high = (low, most) if low <= most else (most - 650 if least is None else least, most)
-        if least is not None:
-            low = least
-    high = min(high, low + 10**6) if most is None and suggested is None else high
-    fine = fine or high - low < 20
-    step = next((float(b["multipleOf"]) for b in bounds if b.get("multipleOf")), None)
-    if step is None:
-        step = 0.5 if decimals and fine and high - low <= 12 else 0.01 if decimals and fine else 1.0
-        if decimals and fine and most is not None and high - low <= 2:
-            step = 0.001
-    first, last = int(-(-low // step)), int(high // step)
-    count = last - first + 1
-    if count <= 0:
-        return []
-    chosen = sorted(draw.sample(range(first, last + 1), WANTED)) if count > WANTED else list(range(first, last + 1))
-    digits = max(0, len(f"{step:g}".partition(".")[2]))
-    return [_number(round(place * step, digits), digits) for place in chosen]
-
-
-def _number(value: float, digits: int) -> Drawn:
-    text = f"{value:.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".") or "0"
-    if text == "-0":
-        text = "0"
-    if value == int(value) and 2 <= value <= 12:
-        return (text, text, in_words(int(value)))
-    return (text, text)
