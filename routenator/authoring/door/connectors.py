@@ -17,7 +17,7 @@ ASSIGNING = {"set", "change", "switch", "update"}
 REMOVING = {"delete", "remove", "clear", "detach", "unlink", "unassign", "drop"}
 ADDING = {"add", "append", "attach", "assign", "invite", "insert", "upload", "import", "submit", "send", "publish"}
 _SETTING = NEW | ASSIGNING | {"edit", "modify", "adjust", "configure", "replace", "patch"}
-JOINTS = {"from", "to", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
+JOINTS = {"from", "to", "into", "by", "in", "at", "on", "for", "since", "until", "before", "after", "near", "with"}
 NAMING = {"name", "names", "title", "titles"}
 NUMBERS = {"number", "digits"}
 """Kinds of numbers, also of such as are texts."""
@@ -165,6 +165,8 @@ def _by_name(kind: str, words: list[str], label: str, phrase: Phrase) -> list[st
         return [f"with just the {label} {{}}", f"with only the {label} {{}}", f"with the {label} {{}}"]
     if words in (["page", "size"], ["per", "page"], ["batch", "size"]) and kind in NUMBERS:
         return ["{} per page", "with {} per page", "{} at a time"]
+    if len(words) == 2 and words[0] in ("insert", "move", "place") and words[1] in ("before", "after"):
+        return [f"{words[1]} {{}}", f"right {words[1]} {{}}"]
     if words[:1] in (["exclude"], ["excluded"], ["excluding"], ["except"]):
         return ["excluding {}", "except for {}", "without {}"]
     if words[:1] == ["not"] and words[1:] in (["contains"], ["containing"], ["contain"]):

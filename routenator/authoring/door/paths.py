@@ -93,7 +93,8 @@ def resource_of(tool: Tool, actions: Collection[str], name: Sequence[str] = ()) 
         actions: verbs that the last part of a path may start with.
         name: words of the operation's name, which decide whether ``store`` belongs to ``/store/orders``.
     """
-    _, _, path = tool.origin.partition(" ")
+    _, _, whole = tool.origin.partition(" ")
+    path, _, fragment = whole.partition("#")
     levels = _levels(path) if tool.method and path.startswith("/") else []
     if not levels:
         return None
@@ -115,6 +116,8 @@ def resource_of(tool: Tool, actions: Collection[str], name: Sequence[str] = ()) 
         by = next((each for each in properties if tuple(split_name(each)) == levels[-1].words), "")
         if len(levels) > 1 and by:
             levels.pop()
+    elif fragment and split_name(fragment)[:1] and split_name(fragment)[0] in actions:
+        action = tuple(split_name(fragment))  # PUT /files/{id}#add_shared_link
     elif len(levels) > 1 and _is_action(levels, actions, properties, read, name):
         action = levels.pop().words
     elif len(levels) > 1 and _acts_on_one(levels, read):  # /statuses/destroy/{id}

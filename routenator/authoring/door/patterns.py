@@ -126,7 +126,7 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     others = [slot for slot in others if slot.name not in (spot or ())]
     near = [_near(*spot)] if spot else []
     full = _permutation([*near, *(_choice(connectors(slot, phrase)[0], slot) for slot in others)])
-    terse = _permutation([*near, *(_choice(connectors(slot, phrase)[1], slot) for slot in others)])
+    terse = _permutation([*near, *(_choice(_tersely(slot, phrase), slot) for slot in others)])
     core = f"{_verb(phrase)} {rest}".strip()
     asked = f"{_verb(phrase, own=True)} {rest}".strip()
     made = [
@@ -186,6 +186,13 @@ def _owners_tersely(owners: list[Owner], phrase: Phrase, said: dict[str, Slot]) 
         noun, name = escaped(owners[0].noun), f"{{{owners[0].parameter}}}"
         return f"[{noun} {name}|{noun}: {name}|{of_owner(owners[0], phrase, said.get(owners[0].parameter))}]"
     return " ".join(of_owner(owner, phrase, said.get(owner.parameter)) for owner in owners)
+
+
+def _tersely(slot: Slot, phrase: Phrase) -> list[str]:
+    """The terse ways to join a parameter; after an owner none without a word: *project workspace 7 red nebula*."""
+    forms = connectors(slot, phrase)[1]
+    named = [form for form in forms if form != "{}"]
+    return named if named and phrase.owners else forms
 
 
 def _object_of(phrase: Phrase, slots: list[Slot]) -> str:

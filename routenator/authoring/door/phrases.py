@@ -14,7 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from routenator.authoring.door.english import base_form, compound, is_mass, is_plural, singular, split_name, spoken
+from routenator.authoring.door.english import (
+    base_form,
+    compound,
+    is_mass,
+    is_plural,
+    plural,
+    singular,
+    split_name,
+    spoken,
+)
 from routenator.authoring.door.paths import NAMING_ONE, Owner, Resource, adjective_first, is_adjective, resource_of
 from routenator.authoring.door.tools import Tool
 from routenator.parsing import read_yaml
@@ -46,6 +55,7 @@ _STOPS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ANY_OWNER = r"\s(?:of|for|in|on|from|to|at)\s(?:an?|the|this|your|any)\s(?:\w+\s)?"
+_PLAIN = {"list", "create", "retrieve", "get", "update", "delete", "remove"}  # verbs that are seldom nouns in names
 _METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
 _READ_NOUNS = {"info", "status", "history", "stats", "statistics", "details", "series"}  # nobody makes them
 _NOUNS_TOO = {"test", "order", "review", "record", "log", "link", "type"}  # verbs that a name's end seldom means
@@ -197,11 +207,21 @@ def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
     words = _bare([word for word in _name_words(name, prefix) if word not in _DROPPED]) or split_name(name)
     actions = verbs().keys() - _NOUNS_TOO
-    words = _unglued(words, tool)
+    words = _verb_first(_unglued(words, tool), tool)
     resource = resource_of(tool, actions, words)
     if resource is not None and _made_of_path(words, resource):
         return _from_path(tool, words, resource)
     return _placed(_from_name(tool, words), resource)
+
+
+def _verb_first(words: list[str], tool: Tool) -> list[str]:
+    """A name's words with the verb that it has last, as ``link_update``; a method's name stands for what it does."""
+    if len(words) > 1 and words[-1] in _PLAIN and words[0] not in _PLAIN:
+        verb, *rest = words[-1], *words[:-1]
+        words = [verb, *rest] if verbs()[verb].get("read") else [verb, *rest[:-1], singular(rest[-1])]
+    if words[0] == tool.method and words[0] in ("post", "put", "patch"):
+        words = [_METHOD[words[0]], *words[1:]]
+    return words
 
 
 def _unglued(words: list[str], tool: Tool) -> list[str]:
@@ -340,6 +360,8 @@ def _phrase(verb: str, noun: str, origin: str, *, whole: bool = False) -> Phrase
     elif entry.get("preposition"):
         said = [f"{verb} {entry['preposition']}", *said[1:]]
     whole = whole or noun.startswith("my ")
+    if verb == "list" and noun and not whole:
+        noun = plural(noun)
     read, preposition = bool(entry.get("read")), str(entry.get("preposition", ""))
     return Phrase(verb, tuple(dict.fromkeys(said)), noun, read, whole, preposition, origin)
 

@@ -52,9 +52,13 @@ class Source:
 
 
 _YES_OR_NO = re.compile(
-    r"\W*(true or false|true/false|one of:? true or false|a? ?boolean( value)?)\b(?! or| \w+ or)", re.IGNORECASE
+    r"\W*(true or false|true/false|one of:? true or false|a? ?boolean( value)?)\b(?! or| \w+ or)"
+    r"|((when|if) (this is )?)?set (this )?to (either )?true\b",
+    re.IGNORECASE,
 )
 _FLAG = re.compile(r"(include|skip|trim|hide|stringify|is|has) (?!.*(fields|ids|types|columns|tags|domains|names)$).+")
+_LOOSE = {"topic", "person", "label", "type", "project", "product"}  # kinds that only a word of the name suggests
+_LIKE_ID = re.compile(r"\d{3,}|(?=.*\d)[0-9a-f-]{8,}|[A-Za-z]+_[A-Za-z0-9]*\d[A-Za-z0-9]*")
 _JSON = re.compile(r"\bJSON[- ](encoded|based|formatted|serialized|string|array|object)|\bURL-encoded (string|JSON)")
 # "One of: admins, all or none", "a comma-separated list of: name, url".
 _VALUE = r"[A-Za-z][\w.-]*"
@@ -172,6 +176,8 @@ class Sources:
         examples += [(each,) for each in named]
         pattern = _pattern(schema)
         kind, reason = kind_of_text(name, schema, about)
+        if examples and kind in _LOOSE and all(_LIKE_ID.fullmatch(example) for example, *_ in examples):
+            kind, reason = "identifier", "its examples look like one"
         bank = self._bank(kind, used[kind], spoken_name(name).split())
         if pattern is None:
             yield kind, [*examples, *bank], reason
@@ -334,16 +340,28 @@ def _matching(pattern: str, seed: int) -> tuple[Drawn, ...]:
     """Different texts that match a pattern; APIs have one for many parameters, and making them takes long."""
     import rstr
 
-    maker, found, long = rstr.Rstr(random.Random(f"{seed}:{pattern}")), dict[str, None](), 0
+    maker, bounded = rstr.Rstr(random.Random(f"{seed}:{pattern}")), _bounded(pattern)
+    found: dict[str, None] = {}
     for _ in range(WANTED * 2):
         try:
-            text = maker.xeger(pattern)
+            text = maker.xeger(bounded)
         except Exception:  # a pattern of another dialect can make Python's parser raise anything
             break
-        if len(text) > _LONGEST:
-            long += 1
-        elif text.isascii() and text.isprintable():
+        if text.isascii() and text.isprintable():
             found[text] = None
-        if len(found) >= WANTED or (long >= _TRIES and not found):
+        if len(found) >= WANTED:
             break
     return tuple((text,) for text in found)
+
+
+def _bounded(pattern: str) -> str:
+    """A pattern whose open ends have one: ``[a-z]+`` makes words of up to ten letters, not of a hundred."""
+
+    def end(found: re.Match[str]) -> str:
+        text = found.group()
+        if text in ("+", "*"):
+            return "{3,10}" if text == "+" else "{0,8}"
+        least = re.fullmatch(r"\{(\d+),\}", text)
+        return f"{{{least.group(1)},{int(least.group(1)) + 6}}}" if least else text
+
+    return re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\d+,\}|[+*]", end, pattern)
