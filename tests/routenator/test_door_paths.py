@@ -70,6 +70,14 @@ def test_a_path_says_what_an_operation_acts_on(path: str, noun: str, own: str, o
         (phrase_at("/me/shows", name="get-users-saved-shows"), "get", "my saved shows", "my saved shows"),
         (phrase_at("/users.setPresence", "post", "users.setPresence"), "set", "presence", "presence"),
         (phrase_at("/files.delete", "post", "files.delete"), "delete", "file", "file"),
+        (phrase_at("/checks/{id}", name="check_retrieve"), "retrieve", "check", "check"),
+        (phrase_at("/domains", name="domain_list"), "list", "domains", "domains"),
+        (phrase_at("/links/{id}", "patch", "link_update"), "update", "link", "link"),
+        (phrase_at("/users/{id}/avatar", "put", "put_users_id_avatar"), "update", "avatar", "avatar of user"),
+        (phrase_at("/statuses/destroy/{id}", "post"), "destroy", "status", "status"),
+        (phrase_at("/files/{id}#add_shared_link", "put"), "add", "shared link", "shared link of file"),
+        (phrase_at("/me/player/queue", "post", "add-to-queue"), "add", "", ""),
+        (phrase_at("/notes/{id}/tags", "delete", "removetags"), "remove", "tags", "tags of note"),
     ],
 )
 def test_the_phrase_of_an_operation(phrase: Phrase, verb: str, about: str, full: str) -> None:
@@ -116,12 +124,47 @@ def test_a_latitude_and_a_longitude_are_said_together() -> None:
         ("pos", {"description": "A position: top, bottom or a positive number."}, "position"),
         ("view", {"description": "A JSON-encoded string of the view."}, "json"),
         ("value", {"description": "'word' in quotes is no value"}, "topic"),
+        ("include_entities", {}, "boolean"),
+        ("details", {"description": "When set to true, all of them."}, "boolean"),
+        ("workspace", {"examples": ["1331", "98765"]}, "identifier"),
+        ("uidOrKey", {"description": "The `uid` or `key` of the entry."}, "identifier"),
     ],
 )
 def test_values_of_untyped_parameters(name: str, schema: dict[str, Any], kind: str) -> None:
     function = Function("f", "", {"type": "object", "properties": {name: {"type": "string", **schema}}})
     found = Sources(7).find(function, name, "thing")
     assert found is not None and found.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("pattern", "longest"), [("^card_[a-z0-9]+$", 15), ("^[+*]{2}a{3,}$", 11), ("^(ab)+c*$", 28), (r"^\+[0-9]{3}$", 4)]
+)
+def test_texts_of_a_pattern_without_an_end_are_short(pattern: str, longest: int) -> None:
+    """IDs of a hundred letters came of ``+``."""
+    schema = {"type": "string", "pattern": pattern}
+    found = Sources(7).find(Function("f", "", {"type": "object", "properties": {"x": schema}}), "x", "thing")
+    assert found is not None
+    assert all(re.fullmatch(pattern, value) and len(value) <= longest for value, *_ in found.values)
+
+
+def test_alternatives_that_a_value_fits_twice_are_not_said(tmp_path: Path) -> None:
+    """An object that passes two branches of ``oneOf`` passes none of the schema; `init` failed on it."""
+    one = {"type": "object", "properties": {"name": {"type": "string"}}}
+    schema = {"oneOf": [one, {"type": "object", "properties": {"title": {"type": "string"}}}]}
+    source = tmp_path / "tools.json"
+    given = {"type": "object", "properties": {"city": {"type": "string"}, "filter": schema}, "required": ["city"]}
+    source.write_text(json.dumps([{"name": "find_shops", "inputSchema": given}]), encoding="utf-8")
+    made = init_domain(str(source), tmp_path / "out")
+    assert "does not fit its schema" in made.silent["find_shops.filter"]
+
+
+def test_names_that_differ_in_what_is_cut_stay_two(tmp_path: Path) -> None:
+    long = "put_metadata_template_of_an_enterprise_security_classification_schema"
+    source = tmp_path / "tools.json"
+    tools = [{"name": f"{long}#{what}", "description": f"{what} a setting."} for what in ("add", "update")]
+    source.write_text(json.dumps(tools), encoding="utf-8")
+    made = init_domain(str(source), tmp_path / "out")
+    assert len(set(made.functions)) == 2 and all(len(name) <= 64 for name in made.functions)
 
 
 def test_a_callback_for_jsonp_is_no_argument() -> None:
