@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -112,20 +112,21 @@ def _name_lists(parts: Parts, before: Mapping[str, str]) -> None:
             parts.lists_of[use.function][id(use.leaf)] = name
 
 
-def rule(shape: Shape, lists: Mapping[int, str]) -> dict[str, Any]:
+def rule(shape: Shape, lists: Mapping[int, str], about: Collection[str] = ()) -> dict[str, Any]:
     """The rule of a slot, as domain.yaml holds it.
 
     Args:
         lists: name of the value list of each single value, by its identity.
+        about: words of what the function acts on.
     """
     if shape.source is not None:
         name = lists[id(shape)]
         return {"value": f"{{{name}.value}}", "surface": f"{{{name}}}"}
     if shape.items is not None:
-        return {"items": rule(shape.items, lists), "count": shape.count}
+        return {"items": rule(shape.items, lists, about), "count": shape.count}
     if shape.fields:
         fields = {name: rule(part, lists) for name, (part, _) in shape.fields.items()}
-        return {"fields": fields, "surface": fields_surface(shape)}
+        return {"fields": fields, "surface": fields_surface(shape, about)}
     assert shape.key is not None and shape.value is not None
     entry = {"key": rule(shape.key, lists), "value": rule(shape.value, lists), "surface": "{key} {value}"}
     return {"entries": entry, "count": shape.count}

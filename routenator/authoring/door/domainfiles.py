@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routenator.authoring.door.build import Parts, one_line, optional_fields, rule, values_text
-from routenator.authoring.door.connectors import ASSIGNING
+from routenator.authoring.door.connectors import ASSIGNING, words_of
 from routenator.authoring.door.locales import locale_of
 from routenator.authoring.door.patterns import Pattern
 from routenator.authoring.door.phrases import Phrase, named_parameter
@@ -94,7 +94,8 @@ def _rules(parts: Parts, source: str) -> str:
     rules = {
         each.function.name: {
             "slots": {
-                parameter: rule(shape, parts.lists_of[each.function.name]) for parameter, shape in each.shapes.items()
+                parameter: rule(shape, parts.lists_of[each.function.name], words_of(parts.phrases[each.function.name]))
+                for parameter, shape in each.shapes.items()
             }
         }
         for each in parts.selection.chosen

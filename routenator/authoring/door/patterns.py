@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from routenator.authoring.door.connectors import (
@@ -28,6 +29,7 @@ from routenator.authoring.door.shapes import Shape
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}
 _COUNTED = ("multiple ", "several ", "many ", "some ", "more ")
 _COORDINATES = {"lat": "lat", "latitude": "lat", "lon": "lon", "lng": "lon", "long": "lon", "longitude": "lon"}
+_CONTENTS = (["content"], ["contents"], ["text"], ["value"], ["values"])
 _FOLDERS = {"directory", "folder", "dir"}
 
 
@@ -80,13 +82,26 @@ def gerund(verb: str) -> str:
     return verb + "ing"
 
 
-def fields_surface(shape: Shape) -> str:
-    """The pattern that says an object in one piece: its first field alone, the others after their names."""
+def fields_surface(shape: Shape, about: Collection[str] = ()) -> str:
+    """The pattern that says an object in one piece: its first field alone, the others after their names.
+
+    A field that is what the function acts on comes last, without a name: *add observations* for Ann: likes tea.
+
+    Args:
+        about: words of what the function acts on.
+    """
     first = next(iter(shape.fields))
+    itself = {*map(singular, split_name(shape.name))} <= {*about}
+    told = [
+        name
+        for name in shape.fields
+        if name != first
+        and ({*map(singular, words := split_name(name))} <= {*about} or (itself and words[-1:] in _CONTENTS))
+    ]
     head, parts = f"{{{first}}}", []
     for name, (part, _) in shape.fields.items():
         label = label_of(name)
-        if name != first:
+        if name != first and name not in told:
             said = f"{label} {{{name}}}"
             parts.append(
                 f"{{{name}}}"
@@ -97,7 +112,10 @@ def fields_surface(shape: Shape) -> str:
             )
     if not _stands_alone(first, shape.fields[first][0]):
         head = f"{label_of(first)} {head}"
-    return f"{head} <{'|'.join(parts)}>" if parts else head
+    elif told:
+        head = f"for {head}"
+    whole = f"{head} <{'|'.join(parts)}>" if parts else head
+    return whole + "".join(f": {{{name}}}" for name in told)
 
 
 def _stands_alone(name: str, part: Shape) -> bool:

@@ -55,6 +55,30 @@ _STOPS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ANY_OWNER = r"\s(?:of|for|in|on|from|to|at)\s(?:an?|the|this|your|any)\s(?:\w+\s)?"
+_NOUNS_FIRST = {
+    "check",
+    "tag",
+    "block",
+    "call",
+    "filter",
+    "report",
+    "share",
+    "book",
+    "transfer",
+    "schedule",
+    "import",
+    "export",
+    "upload",
+    "download",
+    "query",
+    "star",
+    "invite",
+    "build",
+    "track",
+    "rate",
+    "lock",
+    "stage",
+}  # verbs that a name's start may mean as nouns: check_retrieve
 _PLAIN = {"list", "create", "retrieve", "get", "update", "delete", "remove"}  # verbs that are seldom nouns in names
 _METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
 _READ_NOUNS = {"info", "status", "history", "stats", "statistics", "details", "series"}  # nobody makes them
@@ -216,7 +240,8 @@ def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
 
 def _verb_first(words: list[str], tool: Tool) -> list[str]:
     """A name's words with the verb that it has last, as ``link_update``; a method's name stands for what it does."""
-    if len(words) > 1 and words[-1] in _PLAIN and words[0] not in _PLAIN:
+    noun_first = words[0] not in verbs() or words[0] in _NOUNS_TOO | _NOUNS_FIRST
+    if len(words) > 1 and words[-1] in _PLAIN and noun_first and "by" not in words:
         verb, *rest = words[-1], *words[:-1]
         words = [verb, *rest] if verbs()[verb].get("read") else [verb, *rest[:-1], singular(rest[-1])]
     if words[0] == tool.method and words[0] in ("post", "put", "patch"):
@@ -285,7 +310,7 @@ def _made_of_path(words: list[str], resource: Resource) -> bool:
 def _from_path(tool: Tool, words: list[str], resource: Resource) -> Phrase:
     """A phrase from a path: ``POST /lists/{id}/archive-cards`` is archive the cards of the list."""
     verb = words[0] if words[0] in verbs() else _METHOD.get(tool.method, "get")
-    if resource.action and verb in {resource.action[0], *_METHOD.values(), "post", "replace"}:
+    if resource.action and verb in {resource.action[0], *_METHOD.values(), "post", "replace", "add"}:
         verb, *rest = resource.action
         tail = ""
         if rest[:1] and rest[0] in _PREPOSITIONS - {"by"}:  # mark as viewed
