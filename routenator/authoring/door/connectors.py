@@ -39,6 +39,10 @@ _COUNTING = {
 _COUNTS = {"limit", "count", "max", "maximum", "top", "size", "results", "first"}
 _DIRECTIONS = [["order"], ["direction"], ["dir"], *(["sort", word] for word in ("order", "direction", "dir"))]
 _PARTS = {"fields", "columns", "properties", "attributes"}
+_UNITS = {
+    "ms", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months", "years", "px", "pixels", "bytes",
+    "kb", "mb", "gb", "percent", "meters", "km", "miles",
+}  # fmt: skip
 _NAMED = {"screen", "user", "display", "first", "last", "full", "given", "family", "host", "domain", "real", "middle"}
 _SPECIAL = re.compile(r"([\[\](){}<>|\\])")
 _WRITTEN = ("message", "text", "body", "comment", "note", "content", "reply")
@@ -246,6 +250,12 @@ def _of_places(words: list[str], label: str, start: bool, end: bool) -> tuple[li
 
 def _of_names(words: list[str], label: str, phrase: Phrase) -> tuple[list[str], list[str]] | None:
     """``called X`` for the object's own name, ``with branch X`` for the name of something else."""
+    if not phrase.object and len(words) == 1:
+        return ["as {}", f"with the {label} {{}}"], ["as {}", f"{label} {{}}"]
+    if phrase.verb in _SETTING - NEW and len(words) == 1:  # not the one called so, but what it is to be called
+        return [f"and set the {label} to {{}}", f"with the new {label} {{}}"], [f"{label} {{}}", f"new {label} {{}}"]
+    if phrase.owners and len(words) == 1:  # or the owner would be called so
+        return [f"with the {label} {{}}", f"with {label} {{}}"], [f"{label} {{}}"]
     if len(words) == 1 or singular(words[0]) in words_of(phrase):
         return ["called {}", "named {}", f"with the {label} {{}}"], ["{}", f"{label} {{}}"]
     if words[-1] in ("name", "names") and words[-2] not in _NAMED:
@@ -284,6 +294,9 @@ def _of_numbers(words: list[str], label: str, plain: list[str], terse: list[str]
         return [f"with {rest} up to {{}}", f"with {label} {{}}"], terse
     if rest and {"min", "minimum", "lowest"} & set(words):
         return [f"with {rest} of at least {{}}", f"with {label} {{}}"], terse
+    if words[-1] in _UNITS:
+        unit, what = spoken(words[-1:]), spoken(words[:-1])
+        return ([f"with {with_article(what)} of {{}} {unit}"] if what else [f"{{}} {unit}", f"of {{}} {unit}"]), terse
     if is_plural(label) and singular(words[-1]) not in NAMING_ONE:
         return [f"with {{}} {label}", f"with {{}} {label}", f"with {label} {{}}"], terse
     return [f"with {label} {{}}", f"with {with_article(label)} of {{}}"] if label[:1].islower() else plain, terse

@@ -50,6 +50,11 @@ _JOINED = {
     for first in firsts.split()
     for second in seconds.split()
 }
+_SHORT = {
+    "pass": "password", "desc": "description", "pos": "position", "qty": "quantity", "msg": "message", "src": "source",
+    "dest": "destination", "dst": "destination", "lang": "language", "addr": "address", "img": "image",
+    "pref": "preference", "prefs": "preferences", "ms": "milliseconds",
+}  # fmt: skip
 _LINKS = {"with", "by", "of", "in", "for", "from", "to", "on", "at", "as", "between", "and", "or", "per", "that"}
 
 
@@ -73,7 +78,8 @@ def split_name(name: str) -> list[str]:
 
 
 def spoken(words: list[str]) -> str:
-    """Words of a name as a person writes them: acronyms in capitals."""
+    """Words of a name as a person writes them: acronyms in capitals, short forms in full."""
+    words = [_SHORT.get(word, word) for word in words]
     return " ".join(_PLURAL_ACRONYMS.get(word, word.upper() if word in _ACRONYMS else word) for word in words)
 
 
