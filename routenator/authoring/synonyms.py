@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 
 from routenator.authoring.door.english import head_of, split_name
-from routenator.authoring.door.phrases import first_sentence, verbs
+from routenator.authoring.door.names import verbs
+from routenator.authoring.door.phrases import first_sentence
 from routenator.domain.functions import Function
 from routenator.validation.words import FUNCTION_WORDS
 

@@ -11,10 +11,11 @@ import pytest
 
 from routenator.authoring.door.connectors import Slot
 from routenator.authoring.door.init import init_domain
+from routenator.authoring.door.names import verbs
 from routenator.authoring.door.openapi import operation_name, read_openapi
 from routenator.authoring.door.paths import Owner, resource_of
 from routenator.authoring.door.patterns import patterns
-from routenator.authoring.door.phrases import Phrase, phrase_of, phrases, verbs
+from routenator.authoring.door.phrases import Phrase, phrase_of, phrases
 from routenator.authoring.door.sources import Sources
 from routenator.authoring.door.tools import Tool
 from routenator.domain.functions import Function

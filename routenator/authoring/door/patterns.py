@@ -22,8 +22,9 @@ from routenator.authoring.door.connectors import (
     words_of,
 )
 from routenator.authoring.door.english import head_of, singular, split_name, spoken, with_article
+from routenator.authoring.door.names import verbs
 from routenator.authoring.door.paths import Owner
-from routenator.authoring.door.phrases import Phrase, verbs
+from routenator.authoring.door.phrases import Phrase
 from routenator.authoring.door.shapes import Shape
 
 _QUESTIONED = {"get", "list", "show", "fetch", "retrieve", "find", "search", "view", "lookup", "query", "read"}

@@ -10,9 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from routenator.authoring.door.english import (
     base_form,
@@ -24,11 +21,20 @@ from routenator.authoring.door.english import (
     split_name,
     spoken,
 )
+from routenator.authoring.door.names import (
+    DROPPED,
+    METHOD_VERBS,
+    NOUNS_TOO,
+    bare,
+    name_words,
+    shared_prefix,
+    unglued,
+    verb_first,
+    verbs,
+)
 from routenator.authoring.door.paths import NAMING_ONE, Owner, Resource, adjective_first, is_adjective, resource_of
 from routenator.authoring.door.tools import Tool
-from routenator.parsing import read_yaml
 
-_VERBS = Path(__file__).resolve().parent / "words" / "verbs.yaml"
 _PREPOSITIONS = {
     "by",
     "from",
@@ -47,7 +53,6 @@ _PREPOSITIONS = {
     "as",
     "per",
 }
-_DROPPED = {"v1", "v2", "v3", "v4", "api", "the", "a", "an", "all", "request", "endpoint"}
 _STOPS = re.compile(
     r"\s+(?:which|that|using|based on|by specifying|given|via|according to|as well as|if|when|so that|including|"
     r"such as|from the server|in the system|for the authenticated user|by|per|and returns?|"
@@ -55,36 +60,8 @@ _STOPS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ANY_OWNER = r"\s(?:of|for|in|on|from|to|at)\s(?:an?|the|this|your|any)\s(?:\w+\s)?"
-_NOUNS_FIRST = {
-    "check",
-    "tag",
-    "block",
-    "call",
-    "filter",
-    "report",
-    "share",
-    "book",
-    "transfer",
-    "schedule",
-    "import",
-    "export",
-    "upload",
-    "download",
-    "query",
-    "star",
-    "invite",
-    "build",
-    "track",
-    "rate",
-    "lock",
-    "stage",
-}  # verbs that a name's start may mean as nouns: check_retrieve
-_PLAIN = {"list", "create", "retrieve", "get", "update", "delete", "remove"}  # verbs that are seldom nouns in names
-_METHOD = {"get": "get", "post": "create", "put": "update", "patch": "update", "delete": "delete", "head": "check"}
 _READ_NOUNS = {"info", "status", "history", "stats", "statistics", "details", "series"}  # nobody makes them
-_NOUNS_TOO = {"test", "order", "review", "record", "log", "link", "type"}  # verbs that a name's end seldom means
 _LONGEST = 8  # words of an object that is taken from a description
-_SHARED = 0.6  # a first word that so many names have is the API's, not the function's
 
 
 @dataclass(frozen=True)
@@ -131,19 +108,13 @@ class Phrase:
         return is_mass(self.object)
 
 
-@cache
-def verbs() -> dict[str, dict[str, Any]]:
-    """Verbs with their synonyms."""
-    return dict(read_yaml(_VERBS))
-
-
 def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
     """A phrase for each tool; the same words never stand for two of them unless they have nothing else.
 
     Args:
         names: of the functions, in the order of the tools.
     """
-    prefix = _shared_prefix(names)
+    prefix = shared_prefix(names)
     made = [phrase_of(tool, name, prefix) for tool, name in zip(tools, names, strict=True)]
     made = _told_apart(made, tools, names, prefix)
     own = {(phrase.verb, phrase.full) for phrase in made}
@@ -166,15 +137,6 @@ def phrases(tools: Sequence[Tool], names: Sequence[str]) -> list[Phrase]:
     return result
 
 
-def _shared_prefix(names: Sequence[str]) -> str:
-    """A first word of most names that is not a verb: ``git`` of ``git_status``."""
-    firsts = [words[0] for words in map(split_name, names) if len(words) > 1]
-    for word in dict.fromkeys(firsts):
-        if len(names) >= 3 and firsts.count(word) >= _SHARED * len(names) and word not in verbs():
-            return word
-    return ""
-
-
 def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str], prefix: str) -> list[Phrase]:
     """Give the functions of one phrase longer objects: all words of their names, then their descriptions."""
     for attempt in (_longer, _described):
@@ -191,7 +153,7 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
 
 
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
-    words = [word for word in _name_words(name, prefix) if word not in _DROPPED]
+    words = [word for word in name_words(name, prefix) if word not in DROPPED]
     rest = [word for word in words if word != phrase.verb]
     parameters = {tuple(split_name(each)) for each in tool.parameters.get("properties", {})}
     for place in range(1, len(rest)):
@@ -201,7 +163,7 @@ def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None
     if not rest:
         return None
     longer = replace(phrase, object=spoken(compound(rest)), whole=False)
-    return _placed(longer, resource_of(tool, verbs().keys() - _NOUNS_TOO, words))
+    return _placed(longer, resource_of(tool, verbs().keys() - NOUNS_TOO, words))
 
 
 def _said_by(tool: Tool, name: str) -> str | None:
@@ -219,56 +181,18 @@ def named_parameter(name: str, parameters: Sequence[str]) -> str | None:
 
 def _described(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     found = _from_sentence(tool)
-    return found and _placed(found, resource_of(tool, verbs().keys() - _NOUNS_TOO, split_name(name)))
-
-
-def _name_words(name: str, prefix: str) -> list[str]:
-    words = split_name(name)
-    return words[1:] if prefix and words[:1] == [prefix] and len(words) > 1 else words
+    return found and _placed(found, resource_of(tool, verbs().keys() - NOUNS_TOO, split_name(name)))
 
 
 def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
-    words = _bare([word for word in _name_words(name, prefix) if word not in _DROPPED]) or split_name(name)
-    actions = verbs().keys() - _NOUNS_TOO
-    words = _verb_first(_unglued(words, tool), tool)
+    words = bare([word for word in name_words(name, prefix) if word not in DROPPED]) or split_name(name)
+    actions = verbs().keys() - NOUNS_TOO
+    words = verb_first(unglued(words, tool), tool)
     resource = resource_of(tool, actions, words)
     if resource is not None and _made_of_path(words, resource):
         return _from_path(tool, words, resource)
     return _placed(_from_name(tool, words), resource)
-
-
-def _verb_first(words: list[str], tool: Tool) -> list[str]:
-    """A name's words with the verb that it has last, as ``link_update``; a method's name stands for what it does."""
-    noun_first = words[0] not in verbs() or words[0] in _NOUNS_TOO | _NOUNS_FIRST
-    if len(words) > 1 and words[-1] in _PLAIN and noun_first and "by" not in words:
-        verb, *rest = words[-1], *words[:-1]
-        words = [verb, *rest] if verbs()[verb].get("read") else [verb, *rest[:-1], singular(rest[-1])]
-    if words[0] == tool.method and words[0] in ("post", "put", "patch"):
-        words = [_METHOD[words[0]], *words[1:]]
-    return words
-
-
-def _unglued(words: list[str], tool: Tool) -> list[str]:
-    """A name's words with a verb that it writes together with a word of the path: ``getfacets`` at ``/facets``."""
-    first = words[0]
-    if first in verbs():
-        return words
-    parts = set(split_name(tool.origin)) if tool.method else set()
-    for verb in ("get", "list", "create", "add", "update", "set", "delete", "remove", "reset", "search", "post"):
-        rest = first.removeprefix(verb)
-        if rest != first and {rest, singular(rest)} & {*parts, *map(singular, parts)}:
-            return [verb, rest, *words[1:]]
-    return words
-
-
-def _bare(words: list[str]) -> list[str]:
-    """A name's words without the number that tells it from another and without ``list of``."""
-    if len(words) > 2 and words[-1].isdigit():
-        words = words[:-1]
-    if words[1:2] in (["or"], ["and"]) and words[0] in verbs() and words[2:3] and words[2] in verbs():
-        words = [words[0], *words[3:]]  # reorder-or-replace-items
-    return [words[0], *words[3:]] if words[1:3] == ["list", "of"] and len(words) > 3 else words
 
 
 def _from_name(tool: Tool, words: list[str]) -> Phrase:
@@ -280,19 +204,19 @@ def _from_name(tool: Tool, words: list[str]) -> Phrase:
             return _phrase(words[0], spoken(compound(rest)), "its name")
         described = _from_sentence(tool)
         return described or _phrase(words[0], "", "its name")
-    if len(words) > 1 and words[-1] in known and words[-1] not in _NOUNS_TOO:
+    if len(words) > 1 and words[-1] in known and words[-1] not in NOUNS_TOO:
         noun = spoken(compound(adjective_first(words[:-1])))
         # files.delete deletes one; files.list lists them.
         return _phrase(words[-1], noun if known[words[-1]].get("read") else singular(noun), "its name")
     for place in range(1, len(words) - 1):  # users.setPresence
-        if words[place] in known and words[place] not in _NOUNS_TOO:
+        if words[place] in known and words[place] not in NOUNS_TOO:
             rest = _before_preposition(words[place + 1 :])
             if rest:
                 return _phrase(words[place], spoken(compound(rest)), "its name")
     described = _from_sentence(tool)
     if described is not None:
         return described
-    verb = _METHOD.get(tool.method, "")
+    verb = METHOD_VERBS.get(tool.method, "")
     if not verb:
         verb = "get" if words and (is_plural(words[-1]) or is_mass(words[-1]) or len(words) > 1) else "run"
     return _phrase(verb, spoken(compound(_before_preposition(words))), "its name")
@@ -309,13 +233,13 @@ def _made_of_path(words: list[str], resource: Resource) -> bool:
 
 def _from_path(tool: Tool, words: list[str], resource: Resource) -> Phrase:
     """A phrase from a path: ``POST /lists/{id}/archive-cards`` is archive the cards of the list."""
-    verb = words[0] if words[0] in verbs() else _METHOD.get(tool.method, "get")
-    if resource.action and verb in {resource.action[0], *_METHOD.values(), "post", "replace", "add"}:
+    verb = words[0] if words[0] in verbs() else METHOD_VERBS.get(tool.method, "get")
+    if resource.action and verb in {resource.action[0], *METHOD_VERBS.values(), "post", "replace", "add"}:
         verb, *rest = resource.action
         tail = ""
         if rest[:1] and rest[0] in _PREPOSITIONS - {"by"}:  # mark as viewed
             rest, tail = [], spoken(rest)
-        rest = [word for word in _before_preposition(rest) if word not in _DROPPED]
+        rest = [word for word in _before_preposition(rest) if word not in DROPPED]
         if rest and resource.own:
             owners = (Owner(resource.noun, resource.own), *resource.owners)
             return replace(_phrase(verb, spoken(compound(rest)), "its path"), owners=owners)
