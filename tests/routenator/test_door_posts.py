@@ -115,3 +115,16 @@ def test_a_parameter_that_a_description_mentions_is_no_value() -> None:
     found = Sources(7).find(function, "cursor", "thing")
     assert found is not None and found.kind == "identifier"
     assert not {"cursor", "next_cursor", "items"} & {value for value, *_ in found.values}
+
+
+def test_a_header_of_the_api_that_a_body_takes_too_is_no_argument() -> None:
+    """A secret in a body became an argument, where the document declares it as a header."""
+    text = {"type": "string", "description": "Your `secret`, which may also be in the header."}
+    schemes = {"secret": {"type": "apiKey", "in": "header", "name": "ACME-SECRET"}}
+    schemes["client"] = {"type": "apiKey", "in": "header", "name": "ACME-CLIENT-ID"}
+    schemes["key"] = {"type": "apiKey", "in": "header", "name": "ACME-KEY"}
+    given = operation(secret=text, client_id=text, key={"type": "string"}, amount={"type": "number"})
+    document = {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {"/transfers": given}}
+    tool = read_openapi({**document, "components": {"securitySchemes": schemes}}, "api.json").tools[0]
+    assert tool.parameters["required"] == ["key", "amount"]
+    assert sum("a credential" in note for note in tool.notes) == 2

@@ -37,6 +37,7 @@ _SECRET = re.compile(r"(api|access|auth|bearer|refresh|client|private)[-_]?(key|
 # A name that may be a credential's, and descriptions that say so.
 _SECRET_NAME = re.compile(r"(.*[-_])?(key|token|secret|auth)", re.IGNORECASE)
 _SECRET_SAID = re.compile(r"\b(api[- ]?key|(access|auth|authentication|authorization|bearer) token)\b", re.IGNORECASE)
+_OF_HEADERS = {"secret", "client_id", "client_secret", "api_key", "user_key"}
 _FEWEST, _MOST = 5, 0.8  # operations, and their share, that take a parameter which is then taken for a credential
 _BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -227,6 +228,11 @@ class _Reader:
             if isinstance(scheme, dict) and scheme.get("type") == "apiKey"
         }
         if name in declared or _SECRET.fullmatch(name):
+            return True
+        spelled = name.lower().replace("-", "_")
+        if spelled in _OF_HEADERS and any(
+            each.lower().replace("-", "_").endswith(f"_{spelled}") for each in declared
+        ):  # the header PLAID-SECRET, given as ``secret`` in a body
             return True
         return _SECRET_NAME.fullmatch(name) is not None and _SECRET_SAID.search(description) is not None
 

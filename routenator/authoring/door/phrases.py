@@ -154,7 +154,7 @@ def _told_apart(made: list[Phrase], tools: Sequence[Tool], names: Sequence[str],
 
 def _longer(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | None:
     words = [word for word in name_words(name, prefix) if word not in DROPPED]
-    rest = [word for word in words if word != phrase.verb]
+    rest = [word for word in words if word not in (phrase.verb, tool.method)]
     parameters = {tuple(split_name(each)) for each in tool.parameters.get("properties", {})}
     for place in range(1, len(rest)):
         if rest[place] == "with" and tuple(rest[place + 1 :]) in parameters:
