@@ -144,7 +144,7 @@ def patterns(phrase: Phrase, slots: list[Slot]) -> list[Pattern]:
     spot = _coordinates(others)
     others = [slot for slot in others if slot.name not in (spot or ())]
     near = [_near(*spot)] if spot else []
-    full = _permutation([*near, *(_choice(connectors(slot, phrase)[0], slot) for slot in others)])
+    full = _permutation([*near, *(_choice(_fully(slot, phrase, len(others) > 1), slot) for slot in others)])
     terse = _permutation([*near, *(_choice(_tersely(slot, phrase), slot) for slot in others)])
     core = f"{_verb(phrase)} {rest}".strip()
     asked = f"{_verb(phrase, own=True)} {rest}".strip()
@@ -205,6 +205,13 @@ def _owners_tersely(owners: list[Owner], phrase: Phrase, said: dict[str, Slot]) 
         noun, name = escaped(owners[0].noun), f"{{{owners[0].parameter}}}"
         return f"[{noun} {name}|{noun}: {name}|{of_owner(owners[0], phrase, said.get(owners[0].parameter))}]"
     return " ".join(of_owner(owner, phrase, said.get(owner.parameter)) for owner in owners)
+
+
+def _fully(slot: Slot, phrase: Phrase, beside: bool) -> list[str]:
+    """The ways to join a parameter; beside others none with *whose*, which would follow what it does not belong to."""
+    forms = connectors(slot, phrase)[0]
+    plain = [form for form in forms if not form.startswith("whose ")] if beside else []
+    return plain or forms
 
 
 def _tersely(slot: Slot, phrase: Phrase) -> list[str]:
