@@ -95,6 +95,15 @@ def test_operations_of_one_noun_are_told_apart_by_whose_it_is() -> None:
     assert all("show" in each.verbs for each in made)
 
 
+@pytest.mark.parametrize("name", ["取得", "получить", "___", "_"])
+@pytest.mark.parametrize("path", ["/ペット", "/ペット/{id}", "/{id}", "/", "/pets"])
+def test_names_and_paths_without_letters_of_english_have_a_phrase(name: str, path: str) -> None:
+    tools = [tool_at(path, name=name), tool_at(path, "post", f"{name}2")]
+    for phrase in phrases(tools, [tool.name for tool in tools]):
+        assert phrase.verb in verbs() or phrase.verb == "run"
+        assert patterns(phrase, [Slot("id", "identifier", True)])
+
+
 def test_queries_say_the_owner_right_after_the_object() -> None:
     tool = tool_at("/cards/{id}/stickers/{idSticker}", "delete")
     phrase = phrase_of(tool, tool.name)

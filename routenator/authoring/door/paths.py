@@ -107,7 +107,7 @@ def resource_of(tool: Tool, actions: Collection[str], name: Sequence[str] = ()) 
     count = len([level for level in levels if level.words])
     action: tuple[str, ...] = ()
     by = ""
-    mine = set(levels[0].words) <= _OWN and not levels[0].parameters
+    mine = bool(levels[0].words) and set(levels[0].words) <= _OWN and not levels[0].parameters
     read = tool.method in ("get", "head")
     searching = [level for level in levels[:-1] if level.words in (("search",), ("find",)) and not level.parameters]
     if searching:  # /businesses/search/phone, /search/issues

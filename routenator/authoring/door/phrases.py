@@ -187,6 +187,8 @@ def _described(phrase: Phrase, tool: Tool, name: str, prefix: str) -> Phrase | N
 def phrase_of(tool: Tool, name: str, prefix: str = "") -> Phrase:
     """A tool's phrase by itself."""
     words = bare([word for word in name_words(name, prefix) if word not in DROPPED]) or split_name(name)
+    if not words:  # a name in another script
+        return _from_name(tool, words)
     actions = verbs().keys() - NOUNS_TOO
     words = verb_first(unglued(words, tool), tool)
     resource = resource_of(tool, actions, words)
