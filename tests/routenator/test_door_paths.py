@@ -177,6 +177,21 @@ def test_names_that_differ_in_what_is_cut_stay_two(tmp_path: Path) -> None:
     assert len(set(made.functions)) == 2 and all(len(name) <= 64 for name in made.functions)
 
 
+def test_a_value_is_not_said_in_full() -> None:
+    """``price_desc`` became "price description"; it is an order."""
+    schema = {"type": "string", "enum": ["price_desc", "price_asc"]}
+    found = Sources(7).find(Function("f", "", {"type": "object", "properties": {"sort": schema}}), "sort", "thing")
+    assert found is not None and ("price_desc", "price desc", "price_desc") in found.values
+
+
+@pytest.mark.parametrize("kind", ["number", "identifier", "date", "city", "person", "enum", "boolean", "title"])
+def test_a_parameter_without_a_word_is_joined_all_the_same(kind: str) -> None:
+    tool = tool_at("/shops/{id}")
+    for required in (False, True):
+        assert patterns(phrase_of(tool, tool.name), [Slot("id", "number", True), Slot("_", kind, required)])
+        assert patterns(phrase_at("/", name="search"), [Slot("_", kind, required)])
+
+
 def test_a_callback_for_jsonp_is_no_argument() -> None:
     given = {"name": "callback", "in": "query", "description": "For JSONP.", "schema": {"type": "string"}}
     operation = {"get": {"parameters": [given], "responses": {}}}

@@ -118,7 +118,7 @@ def words_of_noun(noun: str) -> set[str]:
 
 def connectors(slot: Slot, phrase: Phrase) -> tuple[list[str], list[str]]:
     """How a parameter is joined to the rest: in full, and tersely. ``{}`` stands for the value."""
-    label, kind, words = label_of(slot.name), slot.kind, split_name(slot.name)
+    label, kind, words = label_of(slot.name), slot.kind, split_name(slot.name) or [slot.name]
     if kind == "boolean":
         return ["{}"], ["{}"]
     if kind == "object" and words and set(words) <= WRAPPERS:

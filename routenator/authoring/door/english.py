@@ -77,9 +77,13 @@ def split_name(name: str) -> list[str]:
     return words
 
 
-def spoken(words: list[str]) -> str:
-    """Words of a name as a person writes them: acronyms in capitals, short forms in full."""
-    words = [_SHORT.get(word, word) for word in words]
+def spoken(words: list[str], in_full: bool = True) -> str:
+    """Words of a name as a person writes them: acronyms in capitals, short forms in full.
+
+    Args:
+        in_full: of a parameter ``desc`` is a description; in a value, such as ``price_desc``, it may be an order.
+    """
+    words = [_SHORT.get(word, word) for word in words] if in_full else words
     return " ".join(_PLURAL_ACRONYMS.get(word, word.upper() if word in _ACRONYMS else word) for word in words)
 
 

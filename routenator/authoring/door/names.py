@@ -40,6 +40,7 @@ def shared_prefix(names: Sequence[str]) -> str:
 
 
 def name_words(name: str, prefix: str) -> list[str]:
+    """A name's words without the prefix that most names share."""
     words = split_name(name)
     return words[1:] if prefix and words[:1] == [prefix] and len(words) > 1 else words
 

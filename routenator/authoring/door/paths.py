@@ -233,6 +233,7 @@ def adjective_first(words: list[str]) -> list[str]:
 
 
 def is_adjective(word: str) -> bool:
+    """Whether a word of a path only says which ones: ``featured``, ``unread``, ``recent``."""
     return word in _ADJECTIVES or re.fullmatch(r"un\w+|\w+[^e]ed", word) is not None
 
 

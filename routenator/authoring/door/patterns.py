@@ -231,7 +231,7 @@ def _object_of(phrase: Phrase, slots: list[Slot]) -> str:
         return ""
     named = [slot for slot in slots if slot.required] or slots
     named = [slot for slot in named if not set(split_name(slot.name)) & _COORDINATES.keys()] or named
-    words = split_name(named[-1].name)
+    words = split_name(named[-1].name) or [named[-1].name]
     while len(words) > 1 and words[-1] in ("id", "name", "path", "uuid", "key", "type", "text"):
         words.pop()
     return spoken(words) if words[0] not in ("id", "query", "q", "name", "text", "value") else ""
@@ -278,7 +278,7 @@ def _primary(phrase: Phrase, slots: list[Slot]) -> tuple[Slot | None, str]:
 
 
 def _is_primary(slot: Slot, phrase: Phrase, needed: int) -> bool:
-    words = split_name(slot.name)
+    words = split_name(slot.name) or [slot.name]
     if slot.kind == "search":
         return True
     about = words_of(phrase)
@@ -329,7 +329,7 @@ def _head_object(head: Slot, phrase: Phrase) -> str:
 def _head_choice(head: Slot, phrase: Phrase) -> str:
     if head.kind == "search":
         return f"[about|matching|like] {{{head.name}}}"
-    label, name, words = label_beside(head, phrase), f"{{{head.name}}}", split_name(head.name)
+    label, name, words = label_beside(head, phrase), f"{{{head.name}}}", split_name(head.name) or [head.name]
     if head.kind != "enum" and not label:
         # The object is its name: "delete the relations ...", "set the volume to ...".
         return f"to {name}" if phrase.verb in ASSIGNING and head.kind not in ("object", "map") else name

@@ -320,7 +320,7 @@ def _listed(value: Any) -> Drawn:
     if re.fullmatch(r"\.[a-z0-9]{2,5}", text):  # a file's extension
         return (text, text[1:].upper(), text[1:])
     parts = split_name(text) if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([_.-][A-Za-z0-9]+)*", text) else []
-    said = spoken(parts) if len(parts) > 1 else text
+    said = spoken(parts, in_full=False) if len(parts) > 1 else text
     return (text, said) if said == text or len(parts) < 2 else (text, said, text)
 
 
